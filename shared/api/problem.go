@@ -1,0 +1,139 @@
+// Package api is the HTTP manners that all functions share: errors as problem details, tokens, routing and
+// serving.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// Problem is the body of every error: RFC 9457 problem details, with the faults of single fields in
+// errors.
+type Problem struct {
+	Type   string      `json:"type"`
+	Title  string      `json:"title"`
+	Status int         `json:"status"`
+	Detail string      `json:"detail,omitempty"`
+	Errors []job.Fault `json:"errors,omitempty"`
+}
+
+// answer is what a kind of error becomes. Detail stands in where the error itself has nothing for users.
+type answer struct {
+	kind   error
+	status int
+	detail string
+}
+
+// answers is the one table from kinds of errors to HTTP. The first match counts.
+func answers() []answer {
+	return []answer{
+		{job.ErrUnauthorized, http.StatusUnauthorized, "Send the job's token: Authorization: Bearer <token>."},
+		{job.ErrForbidden, http.StatusForbidden, "This token does not open this job, or there is no such job."},
+		{job.ErrNotFound, http.StatusNotFound, "There is no such job or file; it may have been removed."},
+		{job.ErrTooLarge, http.StatusRequestEntityTooLarge, "The request is too large."},
+		{job.ErrInvalid, http.StatusUnprocessableEntity, "The request is not valid."},
+		{job.ErrConflict, http.StatusConflict, "The job is not in a state that allows this."},
+		{job.ErrExists, http.StatusConflict, "It exists already."},
+		{job.ErrGone, http.StatusGone, "It has been removed."},
+		{job.ErrExhausted, http.StatusInsufficientStorage, "There is not enough storage left. Nothing of the request was kept; try again when jobs have been removed."},
+		{job.ErrUnavailable, http.StatusServiceUnavailable, "Not possible right now; try again in a few seconds."},
+	}
+}
+
+// statusError is an error that names its HTTP status itself.
+type statusError struct {
+	status int
+	detail string
+}
+
+func (e *statusError) Error() string { return e.detail }
+
+// Fail returns an error that is answered with exactly this status and detail.
+func Fail(status int, detail string) error { return &statusError{status: status, detail: detail} }
+
+// BadRequest returns an error for a request that cannot be understood: 400, with the faulty field.
+func BadRequest(field, message string) error {
+	return &malformed{job.Fault{Field: field, Message: message}}
+}
+
+type malformed struct{ fault job.Fault }
+
+func (m *malformed) Error() string { return m.fault.Field + ": " + m.fault.Message }
+
+func problemOf(err error) (Problem, bool) {
+	var status *statusError
+	if errors.As(err, &status) {
+		return newProblem(status.status, status.detail), true
+	}
+	var bad *malformed
+	if errors.As(err, &bad) {
+		p := newProblem(http.StatusBadRequest, bad.Error())
+		p.Errors = []job.Fault{bad.fault}
+		return p, true
+	}
+	for _, a := range answers() {
+		if !errors.Is(err, a.kind) {
+			continue
+		}
+		p := newProblem(a.status, a.detail)
+		var faults *job.Faults
+		if errors.As(err, &faults) {
+			p.Detail, p.Errors = faults.Error(), faults.List
+		}
+		return p, true
+	}
+	return newProblem(http.StatusInternalServerError, "Something went wrong here; the log says what. Trying again may help."), false
+}
+
+func newProblem(status int, detail string) Problem {
+	return Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail}
+}
+
+// retryAfter is what 503 tells clients to wait, in seconds.
+const retryAfter = "5"
+
+// WriteError answers a request with an error. What only we may know of it goes to the log.
+func WriteError(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
+	p, expected := problemOf(err)
+	switch {
+	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
+		return // the client has gone
+	case !expected:
+		log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+	case p.Status >= http.StatusInternalServerError:
+		log.WarnContext(r.Context(), "request refused", "method", r.Method, "path", r.URL.Path, "status", p.Status, "error", err)
+	}
+	if p.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="jobs"`)
+	}
+	if p.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", retryAfter)
+	}
+	writeProblem(w, p)
+}
+
+func writeProblem(w http.ResponseWriter, p Problem) {
+	h := w.Header()
+	for _, name := range []string{"Content-Disposition", "Content-Encoding", "Content-Length", "Content-Range", "ETag", "Last-Modified"} {
+		h.Del(name)
+	}
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // nothing can be done for a client that has gone
+}
+
+// WriteJSON answers with a value.
+func WriteJSON(w http.ResponseWriter, status int, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(value) // nothing can be done for a client that has gone
+}

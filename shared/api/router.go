@@ -1,0 +1,59 @@
+package api
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+
+	"github.com/julienschmidt/httprouter"
+)
+
+// Handler answers a request or returns the error to answer it with. It must not return an error once it
+// has begun to write.
+type Handler func(w http.ResponseWriter, r *http.Request, p httprouter.Params) error
+
+// Router is httprouter with our manners: every error is a problem, a panic is one as well.
+type Router struct {
+	mux *httprouter.Router
+	log *slog.Logger
+}
+
+// NewRouter returns a Router that answers GET /healthz.
+func NewRouter(log *slog.Logger) *Router {
+	mux := httprouter.New()
+	mux.HandleOPTIONS = false
+	mux.RedirectFixedPath = false // would tell which paths exist by another case
+	mux.RedirectTrailingSlash = false
+	r := &Router{mux: mux, log: log}
+	mux.NotFound = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		WriteError(w, req, log, Fail(http.StatusNotFound, "There is no such path; GET /openapi.yaml lists those there are."))
+	})
+	mux.MethodNotAllowed = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		WriteError(w, req, log, Fail(http.StatusMethodNotAllowed, fmt.Sprintf("%s is not possible here; Allow names what is.", req.Method)))
+	})
+	mux.PanicHandler = func(w http.ResponseWriter, req *http.Request, v any) {
+		if v == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http compares it so
+			panic(v)
+		}
+		WriteError(w, req, log, fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
+	}
+	r.Handle(http.MethodGet, "/healthz", func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write([]byte("ok\n"))
+		return nil
+	})
+	return r
+}
+
+// Handle routes a method and a path in httprouter's syntax.
+func (r *Router) Handle(method, path string, h Handler) {
+	r.mux.Handle(method, path, func(w http.ResponseWriter, req *http.Request, p httprouter.Params) {
+		if err := h(w, req, p); err != nil {
+			WriteError(w, req, r.log, err)
+		}
+	})
+}
+
+// ServeHTTP implements http.Handler.
+func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) { r.mux.ServeHTTP(w, req) }

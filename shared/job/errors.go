@@ -1,0 +1,73 @@
+package job
+
+import (
+	"errors"
+	"strings"
+)
+
+// The kinds of errors. A callee wraps one with %w and its context; callers act on the kind with
+// errors.Is, never on the text. One table in package api maps them to HTTP.
+var (
+	ErrNotFound     = errors.New("not found")
+	ErrExists       = errors.New("already exists")
+	ErrInvalid      = errors.New("invalid")
+	ErrTooLarge     = errors.New("too large")
+	ErrUnauthorized = errors.New("unauthorized")
+	ErrForbidden    = errors.New("forbidden")
+	ErrConflict     = errors.New("conflict")
+	ErrGone         = errors.New("gone")
+	ErrUnavailable  = errors.New("unavailable") // for now: worth another try
+	ErrExhausted    = errors.New("exhausted")   // no storage left
+)
+
+// Fault is one thing wrong with a request: the field by its name in the API and, for people, what is
+// wrong with it and what to do.
+type Fault struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+// Faults are all the things wrong with one request. Kind is ErrInvalid unless set.
+type Faults struct {
+	Kind error
+	List []Fault
+}
+
+// Invalid returns an error with one fault of kind ErrInvalid.
+func Invalid(field, message string) error {
+	return &Faults{Kind: ErrInvalid, List: []Fault{{Field: field, Message: message}}}
+}
+
+// Refuse returns an error with one fault of the given kind.
+func Refuse(kind error, field, message string) error {
+	return &Faults{Kind: kind, List: []Fault{{Field: field, Message: message}}}
+}
+
+func (f *Faults) Error() string {
+	parts := make([]string, len(f.List))
+	for i, one := range f.List {
+		parts[i] = one.Message
+		if one.Field != "" {
+			parts[i] = one.Field + ": " + one.Message
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
+// Unwrap makes errors.Is(err, f.Kind) hold.
+func (f *Faults) Unwrap() error { return f.Kind }
+
+// add appends a fault when message is not empty.
+func (f *Faults) add(field, message string) {
+	if message != "" {
+		f.List = append(f.List, Fault{Field: field, Message: message})
+	}
+}
+
+// err returns f as an error, or nil when nothing is wrong.
+func (f *Faults) err() error {
+	if len(f.List) == 0 {
+		return nil
+	}
+	return f
+}

@@ -1,0 +1,78 @@
+package job
+
+import (
+	"fmt"
+	"path"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Names in a job's folder that are ours.
+const (
+	IndexFile  = "index.json"
+	StatusFile = "status.json"
+	ResultsDir = "results"
+	StdoutFile = "stdout.log"
+	StderrFile = "stderr.log"
+)
+
+// MaxNameBytes bounds one segment of a file name; file systems end at 255 bytes, and temporary files of
+// storage backends need some of them.
+const MaxNameBytes = 200
+
+// CheckFileName says what is wrong with the name of an uploaded file, or nothing. A name is one path
+// segment of valid UTF-8 without control characters; bytes is the longest name admitted.
+func CheckFileName(name string, bytes int) string {
+	if message := checkSegment(name, bytes); message != "" {
+		return message
+	}
+	switch name {
+	case IndexFile, StatusFile, ResultsDir:
+		return fmt.Sprintf("%q is reserved; rename the file", name)
+	}
+	return ""
+}
+
+// CheckOutputName says what is wrong with the name of an output, a slash-separated path below results/, or
+// nothing.
+func CheckOutputName(name string) string {
+	if len(name) > 1000 {
+		return "the path is longer than 1000 bytes"
+	}
+	if name != path.Clean(name) || strings.HasPrefix(name, "/") {
+		return "the path is not a clean relative path"
+	}
+	segments := strings.Split(name, "/")
+	if segments[0] == PrivateDir {
+		return fmt.Sprintf("%q is reserved", PrivateDir)
+	}
+	for _, segment := range segments {
+		if message := checkSegment(segment, MaxNameBytes); message != "" {
+			return message
+		}
+	}
+	return ""
+}
+
+// PrivateDir is the folder of the upload route under which the agent sends its records; no output may
+// have this name.
+const PrivateDir = ".job"
+
+func checkSegment(name string, bytes int) string {
+	switch {
+	case name == "":
+		return "a file needs a name"
+	case name == "." || name == "..":
+		return fmt.Sprintf("%q is not a file name", name)
+	case len(name) > bytes:
+		return fmt.Sprintf("the name has %d bytes; at most %d are allowed", len(name), bytes)
+	case !utf8.ValidString(name):
+		return fmt.Sprintf("%q is not valid UTF-8", name)
+	case strings.ContainsAny(name, `/\`):
+		return fmt.Sprintf("%q contains a slash or backslash; send a plain file name", name)
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return fmt.Sprintf("%q contains a control character", name)
+	}
+	return ""
+}

@@ -1,0 +1,146 @@
+package job
+
+import "time"
+
+// Phase says where a job is in its life. Succeeded, Failed and Cancelled are terminal: they never change.
+type Phase string
+
+// The phases.
+const (
+	Pending   Phase = "Pending"
+	Running   Phase = "Running"
+	Succeeded Phase = "Succeeded"
+	Failed    Phase = "Failed"
+	Cancelled Phase = "Cancelled"
+)
+
+// Phases lists every phase in the order of a job's life.
+func Phases() []Phase { return []Phase{Pending, Running, Succeeded, Failed, Cancelled} }
+
+// Terminal reports whether the job is over.
+func (p Phase) Terminal() bool { return p == Succeeded || p == Failed || p == Cancelled }
+
+// Reason is one CamelCase word that says why a job is in its phase: Kubernetes' own where it has one.
+type Reason string
+
+// The reasons. Error is the program's failure; the others from DeadlineExceeded on are the platform's.
+const (
+	ReasonCompleted        Reason = "Completed"
+	ReasonError            Reason = "Error"            // the program ended with another code than 0
+	ReasonQueued           Reason = "Queued"           // waiting for a free place
+	ReasonRetrying         Reason = "Retrying"         // an attempt failed, the next one will follow
+	ReasonCancelled        Reason = "Cancelled"        // the user cancelled it
+	ReasonDeadlineExceeded Reason = "DeadlineExceeded" // timeoutSeconds passed
+	ReasonOOMKilled        Reason = "OOMKilled"        // used more than memory
+	ReasonEvicted          Reason = "Evicted"          // used more disk than its workspace may have
+	ReasonCannotRun        Reason = "ContainerCannotRun"
+	ReasonFetchFailed      Reason = "FetchFailed" // an uploaded file could not be brought to the program
+	ReasonOutputsLost      Reason = "OutputsLost" // outputs could not be stored
+	ReasonInterrupted      Reason = "Interrupted" // the server or node went away while it ran
+	ReasonStartFailed      Reason = "StartFailed" // the platform could not start it
+)
+
+// File is one file of a job. SHA256 is in lowercase hexadecimal digits, Size in bytes.
+type File struct {
+	Name        string `json:"name"`
+	Size        int64  `json:"size"`
+	SHA256      string `json:"sha256"`
+	ContentType string `json:"contentType,omitempty"`
+}
+
+// Attempt is one run of a job's program.
+type Attempt struct {
+	Number     int        `json:"number"` // from 1
+	StartedAt  time.Time  `json:"startedAt"`
+	FinishedAt *time.Time `json:"finishedAt,omitempty"`
+	// ExitCode is the program's own, 128+N when signal N ended it, absent when it never ran.
+	ExitCode *int   `json:"exitCode,omitempty"`
+	Signal   string `json:"signal,omitempty"` // such as SIGKILL
+	Reason   Reason `json:"reason,omitempty"`
+	Message  string `json:"message,omitempty"`
+	// Limits says in words what held the program to its cpu and memory.
+	Limits *Limits `json:"limits,omitempty"`
+}
+
+// Limits says in words what is in force for a program.
+type Limits struct {
+	CPU    string `json:"cpu"`
+	Memory string `json:"memory"`
+}
+
+// Outputs sums up what a job left in results/: how many files and bytes were stored, and what was not.
+type Outputs struct {
+	Count        int       `json:"count"`
+	Bytes        int64     `json:"bytes"`
+	OmittedCount int       `json:"omittedCount,omitempty"`
+	Omitted      []Omitted `json:"omitted,omitempty"` // the first of them
+}
+
+// Omitted is one thing under results/ that was not stored, and why.
+type Omitted struct {
+	Name   string `json:"name"`
+	Reason string `json:"reason"`
+}
+
+// Index is <jobID>/index.json: what the user asked for. Its write is the acceptance of the job, and it
+// never changes.
+type Index struct {
+	JobID     ID        `json:"jobID"`
+	JobName   string    `json:"jobName"`
+	Namespace string    `json:"namespace"`
+	CreatedAt time.Time `json:"createdAt"`
+	Spec
+	Files []File `json:"files"`
+	// Token is the hash of the job's token, never the token.
+	Token string `json:"token"`
+	// IdempotencyKey is the hash of the user's Idempotency-Key, if one was sent.
+	IdempotencyKey string `json:"idempotencyKey,omitempty"`
+	// Void marks an ID that was given up before its job was accepted; there is no such job.
+	Void bool `json:"void,omitempty"`
+}
+
+// Terminal is <jobID>/status.json: how the job ended. It is written once.
+type Terminal struct {
+	JobID      ID         `json:"jobID"`
+	Phase      Phase      `json:"phase"`
+	Reason     Reason     `json:"reason"`
+	Message    string     `json:"message,omitempty"`
+	ExitCode   *int       `json:"exitCode,omitempty"`
+	Attempts   []Attempt  `json:"attempts,omitempty"`
+	StartedAt  *time.Time `json:"startedAt,omitempty"`
+	FinishedAt time.Time  `json:"finishedAt"`
+	ExpiresAt  time.Time  `json:"expiresAt"`
+	Outputs    *Outputs   `json:"outputs,omitempty"`
+}
+
+// Summary is what a list shows of a job: what says which job it is and how it fares, and nothing that a
+// user may want kept from others (arguments, file names, messages).
+type Summary struct {
+	JobID      ID                `json:"jobID"`
+	JobName    string            `json:"jobName"`
+	Namespace  string            `json:"namespace"`
+	Runtime    string            `json:"runtime"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	Phase      Phase             `json:"phase"`
+	Reason     Reason            `json:"reason,omitempty"`
+	ExitCode   *int              `json:"exitCode,omitempty"`
+	CreatedAt  time.Time         `json:"createdAt"`
+	StartedAt  *time.Time        `json:"startedAt,omitempty"`
+	FinishedAt *time.Time        `json:"finishedAt,omitempty"`
+	ExpiresAt  *time.Time        `json:"expiresAt,omitempty"`
+}
+
+// Status is a job as its owner sees it.
+type Status struct {
+	Summary
+	Entrypoint     string    `json:"entrypoint"`
+	Args           []string  `json:"args"`
+	CPU            string    `json:"cpu,omitempty"`
+	Memory         string    `json:"memory,omitempty"`
+	TimeoutSeconds int64     `json:"timeoutSeconds,omitempty"`
+	Retries        int       `json:"retries,omitempty"`
+	Files          []File    `json:"files"`
+	Message        string    `json:"message,omitempty"`
+	Attempts       []Attempt `json:"attempts"`
+	Outputs        *Outputs  `json:"outputs,omitempty"`
+}

@@ -1,0 +1,82 @@
+package job
+
+import (
+	"fmt"
+	"math/big"
+	"regexp"
+	"strconv"
+)
+
+// maxQuantity bounds the text of a quantity. Kubernetes' own parser takes "1e309" for 0; nobody needs it.
+const maxQuantity = 24
+
+// The syntax is that of a Kubernetes quantity: a signed decimal number, then a binary SI suffix, a decimal
+// SI suffix or a decimal exponent (k8s.io/apimachinery/pkg/api/resource, Quantity).
+var quantitySyntax = regexp.MustCompile(`^([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$`)
+
+// MilliCPU returns the thousandths of a CPU that a Kubernetes quantity such as "500m" or "2" names,
+// rounded up. The message says what is wrong, and is empty when nothing is.
+func MilliCPU(s string) (milli int64, message string) {
+	v, message := quantity(s)
+	if message != "" {
+		return 0, message
+	}
+	milli, ok := roundUp(v.Mul(v, big.NewRat(1000, 1)))
+	if !ok || milli < 1 || milli > 1_000_000 {
+		return 0, fmt.Sprintf("%q is out of range: between 1m (a thousandth of a CPU) and 1000", s)
+	}
+	return milli, ""
+}
+
+// Bytes returns the bytes that a Kubernetes quantity such as "512Mi" or "1G" names, rounded up. The message
+// says what is wrong, and is empty when nothing is.
+func Bytes(s string) (bytes int64, message string) {
+	v, message := quantity(s)
+	if message != "" {
+		return 0, message
+	}
+	bytes, ok := roundUp(v)
+	switch {
+	case !ok || bytes > 1<<50:
+		return 0, fmt.Sprintf("%q is out of range: at most 1Pi", s)
+	case bytes < 1<<20:
+		return 0, fmt.Sprintf("%q is less than 1Mi, in which no program runs; quantities are in bytes, such as 512Mi or 1Gi", s)
+	}
+	return bytes, ""
+}
+
+func quantity(s string) (*big.Rat, string) {
+	if len(s) > maxQuantity {
+		return nil, fmt.Sprintf("a quantity has at most %d characters", maxQuantity)
+	}
+	m := quantitySyntax.FindStringSubmatch(s)
+	if m == nil {
+		return nil, fmt.Sprintf("%q is not a Kubernetes quantity, such as 500m, 2, 512Mi or 1G", s)
+	}
+	v, ok := new(big.Rat).SetString(m[1])
+	if !ok {
+		return nil, fmt.Sprintf("%q is not a number", s)
+	}
+	return v.Mul(v, factor(m[2])), ""
+}
+
+func factor(suffix string) *big.Rat {
+	if i, ok := map[string]int64{"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}[suffix]; ok {
+		return new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(1024), big.NewInt(i), nil))
+	}
+	exponent, ok := map[string]int{"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}[suffix]
+	if !ok {
+		exponent, _ = strconv.Atoi(suffix[1:]) // quantitySyntax admits digits only
+	}
+	power := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(exponent, -exponent))), nil)
+	if exponent < 0 {
+		return new(big.Rat).SetFrac(big.NewInt(1), power)
+	}
+	return new(big.Rat).SetInt(power)
+}
+
+func roundUp(v *big.Rat) (int64, bool) {
+	n := new(big.Int).Add(v.Num(), new(big.Int).Sub(v.Denom(), big.NewInt(1)))
+	n.Div(n, v.Denom())
+	return n.Int64(), n.IsInt64()
+}

@@ -1,0 +1,197 @@
+package job
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Spec is what a user asks to be run.
+type Spec struct {
+	Runtime    string            `json:"runtime"`
+	Entrypoint string            `json:"entrypoint"`
+	Args       []string          `json:"args"`
+	Env        map[string]string `json:"env,omitempty"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	Image      string            `json:"image,omitempty"`
+	// CPU and Memory are Kubernetes quantities, empty for no limit.
+	CPU    string `json:"cpu,omitempty"`
+	Memory string `json:"memory,omitempty"`
+	// TimeoutSeconds ends the program; 0 is no limit. It counts each attempt by itself.
+	TimeoutSeconds int64 `json:"timeoutSeconds,omitempty"`
+	// TTLSecondsAfterFinished is how long the job is kept once it is over.
+	TTLSecondsAfterFinished int64 `json:"ttlSecondsAfterFinished"`
+	// Retries is how often a failed program runs again.
+	Retries int `json:"retries,omitempty"`
+}
+
+// The bounds of a Spec. An argument's is Linux's MAX_ARG_STRLEN; the sum leaves room within the quarter
+// of the stack (2 MiB) that Linux gives arguments and environment, see execve(2).
+const (
+	MaxArgBytes   = 128<<10 - 1
+	MaxExecBytes  = 1 << 20
+	MaxSeconds    = 10 * 365 * 24 * 3600
+	MaxRetries    = 100
+	maxEnvName    = 256
+	maxImageBytes = 512
+)
+
+// ReservedEnv lists the variables that the orchestrator sets itself.
+func ReservedEnv() []string {
+	return []string{"PATH", "HOME", "LANG", "TMPDIR", "JOB_ID", "OUTPUT_DIR"}
+}
+
+// Validate returns every fault of s that can be told without its files, as *Faults, or nil.
+func (s *Spec) Validate() error {
+	faults := &Faults{Kind: ErrInvalid}
+	if s.Runtime == "" {
+		faults.add("runtime", "is required: python, node, java or binary")
+	}
+	faults.add("entrypoint", checkEntrypoint(s.Entrypoint))
+	checkArgs(faults, s.Args)
+	checkEnv(faults, s.Env)
+	checkExecSize(faults, s)
+	checkLabels(faults, s.Labels)
+	if s.CPU != "" {
+		_, message := MilliCPU(s.CPU)
+		faults.add("cpu", message)
+	}
+	if s.Memory != "" {
+		_, message := Bytes(s.Memory)
+		faults.add("memory", message)
+	}
+	faults.add("image", checkImage(s.Image))
+	faults.add("timeoutSeconds", between(s.TimeoutSeconds, 0, MaxSeconds))
+	faults.add("ttlSecondsAfterFinished", between(s.TTLSecondsAfterFinished, 0, MaxSeconds))
+	faults.add("retries", between(int64(s.Retries), 0, MaxRetries))
+	return faults.err()
+}
+
+func checkEntrypoint(s string) string {
+	if s == "" {
+		return "is required: the name of the uploaded file to run"
+	}
+	return checkSegment(s, MaxNameBytes)
+}
+
+func checkArgs(faults *Faults, args []string) {
+	for i, arg := range args {
+		faults.add(fmt.Sprintf("args[%d]", i), checkText(arg))
+	}
+}
+
+// checkText says why s cannot be an argument or the value of a variable.
+func checkText(s string) string {
+	switch {
+	case strings.Contains(s, "\x00"):
+		return "contains a NUL character, which no program can be given"
+	case !utf8.ValidString(s):
+		return "is not valid UTF-8"
+	case len(s) > MaxArgBytes:
+		return fmt.Sprintf("has %d bytes; Linux allows %d", len(s), MaxArgBytes)
+	}
+	return ""
+}
+
+func checkEnv(faults *Faults, env map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		field := fmt.Sprintf("env[%q]", name)
+		if message := checkEnvName(name); message != "" {
+			faults.add(field, message)
+			continue
+		}
+		if message := checkText(name + "=" + env[name]); message != "" {
+			faults.add(field, "its value "+message)
+		}
+	}
+}
+
+// checkEnvName follows Kubernetes' rule for names of variables: printable ASCII without "="
+// (k8s.io/apimachinery/pkg/util/validation, IsRelaxedEnvVarName).
+func checkEnvName(name string) string {
+	switch {
+	case name == "":
+		return "a variable needs a name"
+	case len(name) > maxEnvName:
+		return fmt.Sprintf("the name has %d bytes; at most %d are allowed", len(name), maxEnvName)
+	case strings.Contains(name, "="):
+		return "a name cannot contain ="
+	case strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return "a name is made of printable ASCII characters"
+	case slices.Contains(ReservedEnv(), name):
+		return "is set by the orchestrator (" + strings.Join(ReservedEnv(), ", ") + "); choose another name"
+	}
+	return ""
+}
+
+func checkExecSize(faults *Faults, s *Spec) {
+	const pointer = 8
+	total := 0
+	for _, arg := range s.Args {
+		total += len(arg) + 1 + pointer
+	}
+	for name, value := range s.Env {
+		total += len(name) + len(value) + 2 + pointer
+	}
+	if total > MaxExecBytes {
+		faults.add("args", fmt.Sprintf("arguments and environment have %d bytes together; at most %d are allowed; send large input as a file", total, MaxExecBytes))
+	}
+}
+
+// The syntax of labels is Kubernetes' own.
+var (
+	labelName   = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`)
+	labelPrefix = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+)
+
+// maxLabels bounds what listing by label costs: every label is an entry in an index.
+const maxLabels = 32
+
+func checkLabels(faults *Faults, labels map[string]string) {
+	if len(labels) > maxLabels {
+		faults.add("labels", fmt.Sprintf("has %d labels; at most %d are allowed", len(labels), maxLabels))
+	}
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		faults.add(fmt.Sprintf("labels[%q]", key), CheckLabel(key, labels[key]))
+	}
+}
+
+// CheckLabel says what is wrong with a label, or nothing.
+func CheckLabel(key, value string) string {
+	name := key
+	if prefix, rest, found := strings.Cut(key, "/"); found {
+		if len(prefix) > 253 || !labelPrefix.MatchString(prefix) {
+			return "the part before the slash must be a DNS name"
+		}
+		name = rest
+	}
+	if !labelName.MatchString(name) {
+		return "a label's name has 1 to 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit"
+	}
+	if value != "" && !labelName.MatchString(value) {
+		return "a label's value has at most 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit"
+	}
+	return ""
+}
+
+var imageSyntax = regexp.MustCompile(`^[a-zA-Z0-9][-a-zA-Z0-9._:/@]*$`)
+
+func checkImage(s string) string {
+	if s == "" {
+		return ""
+	}
+	if len(s) > maxImageBytes || !imageSyntax.MatchString(s) {
+		return "is not an image reference such as python:3.13-slim"
+	}
+	return ""
+}
+
+func between(n, low, high int64) string {
+	if n < low || n > high {
+		return fmt.Sprintf("%d is out of range: from %d to %d", n, low, high)
+	}
+	return ""
+}

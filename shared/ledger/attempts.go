@@ -1,0 +1,51 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// StartAttempt claims attempt number n (from 1) of a job for its caller, before any of the user's code runs.
+// An error of kind job.ErrExists means that someone else has it: the caller must not run it. owner tells
+// claims of one attempt apart.
+func (l *Ledger) StartAttempt(ctx context.Context, id job.ID, n int, owner string, limits *job.Limits) (job.Attempt, error) {
+	a := job.Attempt{Number: n, StartedAt: l.now().UTC(), Limits: limits}
+	record := struct {
+		job.Attempt
+		Owner string `json:"owner"`
+	}{a, owner}
+	if err := l.store.Mark(ctx, running+string(id)); err != nil {
+		return a, err
+	}
+	return a, l.create(ctx, attemptKey(id, n, "start"), record)
+}
+
+// EndAttempt records how an attempt ended.
+func (l *Ledger) EndAttempt(ctx context.Context, id job.ID, a job.Attempt) error {
+	err := l.create(ctx, attemptKey(id, a.Number, "end"), a)
+	if errors.Is(err, job.ErrExists) {
+		return nil
+	}
+	return err
+}
+
+// Attempts returns the attempts made so far, in order. Only the last can lack its end.
+func (l *Ledger) Attempts(ctx context.Context, id job.ID) ([]job.Attempt, error) {
+	attempts := []job.Attempt{}
+	for n := 1; ; n++ {
+		var a job.Attempt
+		err := l.read(ctx, attemptKey(id, n, "end"), &a)
+		if errors.Is(err, job.ErrNotFound) {
+			err = l.read(ctx, attemptKey(id, n, "start"), &a)
+		}
+		if errors.Is(err, job.ErrNotFound) {
+			return attempts, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		attempts = append(attempts, a)
+	}
+}

@@ -1,0 +1,107 @@
+package ledger
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// Everything but the jobs' own folders lies under one prefix, which no job ID can begin with.
+const prefix = ".orchestrator/"
+
+// Folders under the prefix. Marks are empty records whose existence is what they say.
+const (
+	uploads  = prefix + "uploads/"  // mark: files are being stored for a job not yet accepted
+	all      = prefix + "jobs/"     // mark: an accepted job
+	active   = prefix + "active/"   // mark: a job that is not over
+	running  = prefix + "running/"  // mark: a job of which an attempt has begun
+	phases   = prefix + "phase/"    // mark: a job that ended in a phase
+	labels   = prefix + "label/"    // mark: a job that has a label
+	expiry   = prefix + "expiry/"   // mark: when a job that is over is due for removal
+	runs     = prefix + "run/"      // what happened to a job: attempts, cancel, outputs, order of its log
+	logs     = prefix + "log/"      // pieces of the log of a job that is not over
+	removing = prefix + "removing/" // a copy of the index of a job whose removal has begun
+	keys     = prefix + "idempotency/"
+	keysDue  = prefix + "idempotency-due/"
+)
+
+func indexKey(id job.ID) string  { return string(id) + "/" + job.IndexFile }
+func statusKey(id job.ID) string { return string(id) + "/" + job.StatusFile }
+
+// FileKey is where an uploaded file lies.
+func FileKey(id job.ID, name string) string { return string(id) + "/" + name }
+
+// ResultKey is where an output, or one of the two logs, lies.
+func ResultKey(id job.ID, name string) string {
+	return string(id) + "/" + job.ResultsDir + "/" + name
+}
+
+// LogPrefix is the folder for the pieces of a job's log, which go when it is over.
+func LogPrefix(id job.ID) string { return logs + string(id) + "/" }
+
+// OrderKey is where the order of a job's log lies once it is over, in package joblog's format.
+func OrderKey(id job.ID) string { return runPrefix(id) + "order.json" }
+
+func jobPrefix(id job.ID) string   { return string(id) + "/" }
+func runPrefix(id job.ID) string   { return runs + string(id) + "/" }
+func cancelKey(id job.ID) string   { return runPrefix(id) + "cancel.json" }
+func removeKey(id job.ID) string   { return runPrefix(id) + "remove" }
+func outputsKey(id job.ID) string  { return runPrefix(id) + "outputs.json" }
+func removingKey(id job.ID) string { return removing + string(id) }
+
+func attemptKey(id job.ID, n int, what string) string {
+	return fmt.Sprintf("%sattempt-%04d-%s.json", runPrefix(id), n, what)
+}
+
+// shard spreads job IDs over folders by the time in them (74 hours, 17 minutes, 4 seconds, a quarter of a
+// second), so that listing the newest of many jobs on a directory reads only the folders it shows. The
+// order of keys stays that of IDs.
+func shard(id job.ID) string {
+	s := string(id)
+	return s[:5] + "/" + s[5:7] + "/" + s[7:9] + "/" + s[9:10] + "/" + s
+}
+
+// unshard returns the ID at the end of a key, and false when there is none.
+func unshard(key string) (job.ID, bool) {
+	id, err := job.ParseID(key[strings.LastIndexByte(key, '/')+1:])
+	return id, err == nil
+}
+
+func phasePrefix(p job.Phase) string { return phases + strings.ToLower(string(p)) + "/" }
+
+// labelPrefix hashes the label: keys of records hold no capitals, and a label may have any length.
+func labelPrefix(key, value string) string {
+	return labels + hash(key + "=" + value)[:32] + "/"
+}
+
+// expiryKey sorts by time.
+func expiryKey(at time.Time, id job.ID) string {
+	t := expiryTime(at)
+	return expiry + t[:5] + "/" + t[5:7] + "/" + t[7:9] + "/" + t + "-" + string(id)
+}
+
+func expiryTime(at time.Time) string { return fmt.Sprintf("%012x", max(at.UnixMilli(), 0)) }
+
+// parseExpiry is the reverse of expiryKey.
+func parseExpiry(key string) (at time.Time, id job.ID, ok bool) {
+	name := key[strings.LastIndexByte(key, '/')+1:]
+	var millis int64
+	stamp, rest, found := strings.Cut(name, "-")
+	if !found {
+		return time.Time{}, "", false
+	}
+	if _, err := fmt.Sscanf(stamp, "%x", &millis); err != nil {
+		return time.Time{}, "", false
+	}
+	id, err := job.ParseID(rest)
+	return time.UnixMilli(millis).UTC(), id, err == nil
+}
+
+func hash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,192 @@
+// Package ledger keeps the records of jobs in the bucket: who may write what once, what follows from it, and
+// how jobs are found again. Every record is written once; whoever comes second reads the first one's.
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/store"
+)
+
+// Ledger is the records of all jobs in one bucket. Its methods may be called concurrently and by several
+// processes.
+type Ledger struct {
+	store *store.Store
+	now   func() time.Time
+}
+
+// New returns the Ledger in s. The clock now is time.Now outside tests.
+func New(s *store.Store, now func() time.Time) *Ledger {
+	return &Ledger{store: s, now: now}
+}
+
+// BeginUpload notes that files of a job to come are about to be stored, so that they are found and removed
+// should it never be accepted.
+func (l *Ledger) BeginUpload(ctx context.Context, id job.ID) error {
+	return l.store.Mark(ctx, uploads+string(id))
+}
+
+// AbortUpload removes everything of a job that was not accepted.
+func (l *Ledger) AbortUpload(ctx context.Context, id job.ID) error {
+	if err := l.store.RemoveAll(ctx, jobPrefix(id)); err != nil {
+		return err
+	}
+	return l.store.Remove(ctx, uploads+string(id))
+}
+
+// Accept records the job: when it returns nil the job exists and is owed to the user, whatever happens to
+// this process. An ID that was given up meanwhile gives an error of kind job.ErrExists.
+func (l *Ledger) Accept(ctx context.Context, index *job.Index) error {
+	data, err := json.Marshal(index)
+	if err != nil {
+		return fmt.Errorf("encode index: %w", err)
+	}
+	// The marks come first, so that no accepted job is ever missing from a list; a mark without its job
+	// is passed over by readers and swept.
+	for _, key := range append(listKeys(index), active+string(index.JobID)) {
+		if err := l.store.Mark(ctx, key); err != nil {
+			return err
+		}
+	}
+	if err := l.store.Create(ctx, indexKey(index.JobID), data); err != nil {
+		return err
+	}
+	// A mark left behind is harmless: the sweeper sees the index and removes just the mark.
+	_ = l.store.Remove(ctx, uploads+string(index.JobID))
+	return nil
+}
+
+// listKeys are the marks by which an accepted job is listed.
+func listKeys(index *job.Index) []string {
+	list := []string{all + shard(index.JobID)}
+	for key, value := range index.Labels {
+		list = append(list, labelPrefix(key, value)+shard(index.JobID))
+	}
+	return list
+}
+
+// Index returns what the user asked for, or an error of kind job.ErrNotFound.
+func (l *Ledger) Index(ctx context.Context, id job.ID) (*job.Index, error) {
+	var index job.Index
+	if err := l.read(ctx, indexKey(id), &index); err != nil {
+		return nil, err
+	}
+	if index.Void {
+		return nil, fmt.Errorf("job %s: %w", id, job.ErrNotFound)
+	}
+	return &index, nil
+}
+
+// Live is Index for users: a job that is being removed is no longer there for them.
+func (l *Ledger) Live(ctx context.Context, id job.ID) (*job.Index, error) {
+	index, err := l.Index(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	gone, err := l.store.Exists(ctx, removeKey(id))
+	if err != nil {
+		return nil, err
+	}
+	if gone {
+		return nil, fmt.Errorf("job %s: %w", id, job.ErrNotFound)
+	}
+	return index, nil
+}
+
+// Terminal returns how the job ended, or an error of kind job.ErrNotFound while it has not.
+func (l *Ledger) Terminal(ctx context.Context, id job.ID) (*job.Terminal, error) {
+	var t job.Terminal
+	if err := l.read(ctx, statusKey(id), &t); err != nil {
+		return nil, err
+	}
+	return &t, nil
+}
+
+// Over reports whether the job has ended, without reading how.
+func (l *Ledger) Over(ctx context.Context, id job.ID) (bool, error) {
+	return l.store.Exists(ctx, statusKey(id))
+}
+
+// Finish records how a job ended, unless that is recorded already, and returns what is recorded and
+// whether it is what was given. It may be called again at any time to complete what a crash cut off.
+func (l *Ledger) Finish(ctx context.Context, index *job.Index, t job.Terminal) (*job.Terminal, bool, error) {
+	t.JobID = index.JobID
+	t.ExpiresAt = t.FinishedAt.Add(time.Duration(index.TTLSecondsAfterFinished) * time.Second)
+	data, err := json.Marshal(&t)
+	if err != nil {
+		return nil, false, fmt.Errorf("encode terminal record: %w", err)
+	}
+	first := true
+	recorded := &t
+	err = l.store.Create(ctx, statusKey(index.JobID), data)
+	if errors.Is(err, job.ErrExists) {
+		first = false
+		recorded, err = l.Terminal(ctx, index.JobID)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return recorded, first, l.settle(ctx, recorded)
+}
+
+// settle moves a job that is over from the lists of active jobs to those of ended ones. The active mark
+// goes last: as long as it stands, the reaper calls settle again.
+func (l *Ledger) settle(ctx context.Context, t *job.Terminal) error {
+	for _, key := range []string{phasePrefix(t.Phase) + shard(t.JobID), expiryKey(t.ExpiresAt, t.JobID)} {
+		if err := l.store.Mark(ctx, key); err != nil {
+			return err
+		}
+	}
+	for _, folder := range []string{running, active} {
+		if err := l.store.Remove(ctx, folder+string(t.JobID)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// PutOutputs records the list of stored outputs.
+func (l *Ledger) PutOutputs(ctx context.Context, id job.ID, files []job.File) error {
+	data, err := json.Marshal(files)
+	if err != nil {
+		return fmt.Errorf("encode outputs: %w", err)
+	}
+	if err := l.store.Create(ctx, outputsKey(id), data); err != nil && !errors.Is(err, job.ErrExists) {
+		return err
+	}
+	return nil
+}
+
+// Outputs returns the stored outputs in the order of their names. A job that is not over has none yet.
+func (l *Ledger) Outputs(ctx context.Context, id job.ID) ([]job.File, error) {
+	files := []job.File{}
+	err := l.read(ctx, outputsKey(id), &files)
+	if errors.Is(err, job.ErrNotFound) {
+		return files, nil
+	}
+	return files, err
+}
+
+func (l *Ledger) read(ctx context.Context, key string, into any) error {
+	data, err := l.store.Read(ctx, key)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("decode %s: %w", key, err)
+	}
+	return nil
+}
+
+func (l *Ledger) create(ctx context.Context, key string, record any) error {
+	data, err := json.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", key, err)
+	}
+	return l.store.Create(ctx, key, data)
+}

@@ -1,0 +1,174 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// Query says which jobs to list: those newer than none and older than the job After, newest first.
+type Query struct {
+	Limit  int
+	After  job.ID            // the last job of the page before; empty for the first page
+	Phase  job.Phase         // empty for any
+	Labels map[string]string // all of them
+}
+
+// Page is one page of a list. Next is the After of the next page, empty on the last.
+type Page struct {
+	Items []job.Summary
+	Next  job.ID
+}
+
+// source yields job IDs in ascending order, at most limit, all greater than after.
+type source func(ctx context.Context, after job.ID, limit int) ([]job.ID, error)
+
+// List returns a page of jobs. It costs what it shows: each filter has an index of its own, and several are
+// intersected by leaping from one to the next.
+func (l *Ledger) List(ctx context.Context, q Query) (Page, error) {
+	page := Page{Items: []job.Summary{}}
+	find := intersect(l.sources(q))
+	for after := q.After; ; {
+		want := q.Limit - len(page.Items) + 1 // one more tells whether there is a next page
+		ids, err := find(ctx, after, want)
+		if err != nil {
+			return Page{}, err
+		}
+		for _, id := range ids {
+			if len(page.Items) == q.Limit {
+				page.Next = page.Items[q.Limit-1].JobID
+				return page, nil
+			}
+			after = id
+			s, err := l.summary(ctx, id)
+			if errors.Is(err, job.ErrNotFound) {
+				continue // being accepted, or being removed
+			}
+			if err != nil {
+				return Page{}, err
+			}
+			if q.Phase == "" || s.Phase == q.Phase { // a mark may lag behind
+				page.Items = append(page.Items, *s)
+			}
+		}
+		if len(ids) < want {
+			return page, nil
+		}
+	}
+}
+
+func (l *Ledger) sources(q Query) []source {
+	var list []source
+	switch {
+	case q.Phase == job.Running:
+		list = append(list, l.flat(running))
+	case q.Phase == job.Pending:
+		list = append(list, l.flat(active))
+	case q.Phase != "":
+		list = append(list, l.sharded(phasePrefix(q.Phase)))
+	}
+	for key, value := range q.Labels {
+		list = append(list, l.sharded(labelPrefix(key, value)))
+	}
+	if len(list) == 0 {
+		list = append(list, l.sharded(all))
+	}
+	return list
+}
+
+func (l *Ledger) sharded(folder string) source { return l.source(folder, shard) }
+
+func (l *Ledger) flat(folder string) source {
+	return l.source(folder, func(id job.ID) string { return string(id) })
+}
+
+func (l *Ledger) source(folder string, name func(job.ID) string) source {
+	return func(ctx context.Context, after job.ID, limit int) ([]job.ID, error) {
+		start := ""
+		if after != "" {
+			start = folder + name(after)
+		}
+		keys, err := l.store.List(ctx, folder, start, limit)
+		if err != nil {
+			return nil, err
+		}
+		ids := make([]job.ID, 0, len(keys))
+		for _, key := range keys {
+			if id, ok := unshard(key); ok {
+				ids = append(ids, id)
+			}
+		}
+		return ids, nil
+	}
+}
+
+// intersect yields the IDs that all sources have. Each source leaps to the greatest ID that another
+// one is at, so runs that only one of them has are not read.
+func intersect(sources []source) source {
+	if len(sources) == 1 {
+		return sources[0]
+	}
+	return func(ctx context.Context, after job.ID, limit int) ([]job.ID, error) {
+		var found []job.ID
+		for len(found) < limit {
+			id, err := nextCommon(ctx, sources, after)
+			if err != nil || id == "" {
+				return found, err
+			}
+			found = append(found, id)
+			after = id
+		}
+		return found, nil
+	}
+}
+
+// nextCommon returns the least ID after the given one that all sources have, or "".
+func nextCommon(ctx context.Context, sources []source, after job.ID) (job.ID, error) {
+	for candidate, agreed, i := job.ID(""), 0, 0; ; i = (i + 1) % len(sources) {
+		from := after
+		if candidate != "" {
+			from = before(candidate)
+		}
+		ids, err := sources[i](ctx, from, 1)
+		if err != nil || len(ids) == 0 {
+			return "", err
+		}
+		if ids[0] == candidate {
+			agreed++
+		} else {
+			candidate, agreed = ids[0], 1
+		}
+		if agreed == len(sources) {
+			return candidate, nil
+		}
+	}
+}
+
+// before returns an ID such that the IDs after it are those from id on.
+func before(id job.ID) job.ID {
+	b := []byte(id)
+	for i := len(b) - 1; i >= 0; i-- {
+		switch {
+		case b[i] == 'a':
+			b[i] = '9'
+			return job.ID(b)
+		case b[i] != '0':
+			b[i]--
+			return job.ID(b)
+		}
+		b[i] = 'f'
+	}
+	return "" // id is all zeros: everything comes after nothing
+}
+
+// Active returns up to limit jobs that are not over, oldest last, after the given one.
+func (l *Ledger) Active(ctx context.Context, after job.ID, limit int) ([]job.ID, error) {
+	return l.flat(active)(ctx, after, limit)
+}
+
+// Phases that have a list of their own among ended jobs.
+func endedPhases() []job.Phase {
+	return slices.DeleteFunc(job.Phases(), func(p job.Phase) bool { return !p.Terminal() })
+}

@@ -1,0 +1,93 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// Status returns a job as its owner sees it.
+func (l *Ledger) Status(ctx context.Context, id job.ID) (*job.Status, error) {
+	index, err := l.Live(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	s := &job.Status{
+		Summary: newSummary(index), Entrypoint: index.Entrypoint, Args: index.Args, CPU: index.CPU, Memory: index.Memory,
+		TimeoutSeconds: index.TimeoutSeconds, Retries: index.Retries, Files: index.Files,
+	}
+	if s.Args == nil {
+		s.Args = []string{}
+	}
+	t, err := l.Terminal(ctx, id)
+	if err == nil {
+		s.Attempts, s.Message, s.Outputs = t.Attempts, t.Message, t.Outputs
+		conclude(&s.Summary, t)
+	} else if errors.Is(err, job.ErrNotFound) {
+		s.Attempts, err = l.Attempts(ctx, id)
+		progress(&s.Summary, s.Attempts)
+		s.Message = message(s.Reason)
+	}
+	if s.Attempts == nil {
+		s.Attempts = []job.Attempt{}
+	}
+	return s, err
+}
+
+// summary returns what lists show of a job, with one read less than Status.
+func (l *Ledger) summary(ctx context.Context, id job.ID) (*job.Summary, error) {
+	index, err := l.Live(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	s := newSummary(index)
+	t, err := l.Terminal(ctx, id)
+	if err == nil {
+		conclude(&s, t)
+		return &s, nil
+	}
+	if !errors.Is(err, job.ErrNotFound) {
+		return nil, err
+	}
+	attempts, err := l.Attempts(ctx, id)
+	progress(&s, attempts)
+	return &s, err
+}
+
+func newSummary(index *job.Index) job.Summary {
+	return job.Summary{
+		JobID: index.JobID, JobName: index.JobName, Namespace: index.Namespace, Runtime: index.Runtime,
+		Labels: index.Labels, CreatedAt: index.CreatedAt,
+	}
+}
+
+// conclude fills in what the terminal record says.
+func conclude(s *job.Summary, t *job.Terminal) {
+	s.Phase, s.Reason, s.ExitCode, s.StartedAt = t.Phase, t.Reason, t.ExitCode, t.StartedAt
+	s.FinishedAt, s.ExpiresAt = &t.FinishedAt, &t.ExpiresAt
+}
+
+// progress fills in what the attempts of a job that is not over say.
+func progress(s *job.Summary, attempts []job.Attempt) {
+	if len(attempts) == 0 {
+		s.Phase, s.Reason = job.Pending, job.ReasonQueued
+		return
+	}
+	s.StartedAt = &attempts[0].StartedAt
+	s.Phase = job.Running
+	if attempts[len(attempts)-1].FinishedAt != nil {
+		s.Reason = job.ReasonRetrying
+	}
+}
+
+// message explains the reason of a job that is not over.
+func message(r job.Reason) string {
+	switch r {
+	case job.ReasonQueued:
+		return "waiting for a free place to run"
+	case job.ReasonRetrying:
+		return "the last attempt ended; either it is being recorded or the next one will follow"
+	}
+	return ""
+}

@@ -1,0 +1,195 @@
+// Package platform is what every function is given to stand on: its settings, its log, the bucket, the keys of
+// tokens and the sink of events. Each is opened when it is first asked for, once for all that share an Env.
+package platform
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+
+	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/token"
+)
+
+// Env is where a function runs. Its parts can be set before the functions are opened; those that are not set are made
+// from the settings.
+type Env struct {
+	Vars   map[string]string // the settings: environment variables
+	Log    *slog.Logger
+	Now    func() time.Time
+	Random io.Reader
+
+	mu     sync.Mutex
+	common *Common
+	store  *store.Store
+	keys   *token.Keys
+	sink   event.Sink
+}
+
+// Common is the settings that several functions share.
+type Common struct {
+	Port       uint16 `env:"PORT" envDefault:"8080"`
+	Namespace  string `env:"NAMESPACE"`
+	BaseURL    string `env:"ORCH_BASE_URL" envDefault:"http://job-orchestrator:8080"`
+	StorageDir string `env:"STORAGE_DIR" envDefault:"/data"`
+	TokenKeys  string `env:"TOKEN_KEYS"`
+	Sink       string `env:"K_SINK"`
+}
+
+// New returns an Env with the given settings, which logs to log.
+func New(vars map[string]string, log *slog.Logger) *Env {
+	return &Env{Vars: vars, Log: log, Now: time.Now, Random: rand.Reader}
+}
+
+// OSVars returns the environment of this process.
+func OSVars() map[string]string { return env.ToMap(os.Environ()) }
+
+// Load reads settings into a struct with tags of github.com/caarlos0/env. The error names every setting at
+// fault.
+func (e *Env) Load(into any) error {
+	err := env.ParseWithOptions(into, env.Options{Environment: e.Vars})
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		return err
+	}
+	messages := make([]string, len(all.Errors))
+	for i, one := range all.Errors {
+		messages[i] = strings.TrimPrefix(one.Error(), "env: ")
+	}
+	return fmt.Errorf("settings: %s", strings.Join(messages, "; "))
+}
+
+// Common returns the shared settings.
+func (e *Env) Common() (*Common, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.loadCommon()
+}
+
+func (e *Env) loadCommon() (*Common, error) {
+	if e.common != nil {
+		return e.common, nil
+	}
+	var c Common
+	if err := e.Load(&c); err != nil {
+		return nil, err
+	}
+	if c.Namespace == "" {
+		c.Namespace = podNamespace()
+	}
+	e.common = &c
+	return e.common, nil
+}
+
+// podNamespace is the namespace of the pod this runs in, or "default".
+func podNamespace() string {
+	name, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+	if err != nil || len(name) == 0 {
+		return "default"
+	}
+	return strings.TrimSpace(string(name))
+}
+
+// Store returns the bucket.
+func (e *Env) Store() (*store.Store, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.store != nil {
+		return e.store, nil
+	}
+	c, err := e.loadCommon()
+	if err != nil {
+		return nil, err
+	}
+	e.store, err = store.OpenDir(c.StorageDir)
+	if err != nil {
+		return nil, fmt.Errorf("STORAGE_DIR: %w", err)
+	}
+	return e.store, nil
+}
+
+// SetStore makes all functions use s.
+func (e *Env) SetStore(s *store.Store) { e.store = s }
+
+// Ledger returns the records in the bucket.
+func (e *Env) Ledger() (*ledger.Ledger, error) {
+	s, err := e.Store()
+	if err != nil {
+		return nil, err
+	}
+	return ledger.New(s, e.Now), nil
+}
+
+// Keys returns the keys of tokens.
+func (e *Env) Keys() (token.Keys, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.keys != nil {
+		return *e.keys, nil
+	}
+	c, err := e.loadCommon()
+	if err != nil {
+		return token.Keys{}, err
+	}
+	if c.TokenKeys == "" {
+		return token.Keys{}, errors.New("TOKEN_KEYS is required: base64 of 32 random bytes (head -c 32 /dev/urandom | base64), several separated by commas")
+	}
+	keys, err := token.Parse(c.TokenKeys)
+	if err != nil {
+		return token.Keys{}, fmt.Errorf("TOKEN_KEYS: %w", err)
+	}
+	e.keys = &keys
+	return keys, nil
+}
+
+// SetKeys makes all functions use k.
+func (e *Env) SetKeys(k token.Keys) { e.keys = &k }
+
+// Sink returns where events are sent.
+func (e *Env) Sink(ctx context.Context) (event.Sink, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.sink != nil {
+		return e.sink, nil
+	}
+	c, err := e.loadCommon()
+	if err != nil {
+		return nil, err
+	}
+	if c.Sink == "" {
+		return nil, errors.New("K_SINK is required: the URL that events are sent to")
+	}
+	e.sink, err = event.NewHTTPSink(c.Sink)
+	if err != nil {
+		return nil, fmt.Errorf("K_SINK: %w", err)
+	}
+	return e.sink, nil
+}
+
+// SetSink makes all functions use s.
+func (e *Env) SetSink(s event.Sink) { e.sink = s }
+
+// Size is a setting in bytes, written as a Kubernetes quantity such as 512Mi or 10Gi.
+type Size int64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Size) UnmarshalText(text []byte) error {
+	n, message := job.Bytes(string(text))
+	if message != "" {
+		return errors.New(message)
+	}
+	*s = Size(n)
+	return nil
+}

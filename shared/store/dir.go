@@ -1,0 +1,218 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"gocloud.dev/blob"
+	"gocloud.dev/blob/fileblob"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// dirMode keeps what users store from other users of the machine.
+const dirMode = 0o700
+
+// OpenDir returns a Store over a directory, which is created if need be.
+func OpenDir(dir string) (*Store, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open storage directory: %w", err)
+	}
+	b, err := fileblob.OpenBucket(dir, &fileblob.Options{
+		CreateDir:   true,
+		DirFileMode: dirMode,
+		NoTempDir:   true, // a rename from another file system would fail
+		Metadata:    fileblob.MetadataDontWrite,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open storage directory: %w", err)
+	}
+	return &Store{bucket: b, rules: &directory{root: dir}}, nil
+}
+
+// directory is the rules of a bucket that is a directory. Keys of records and folders are made of the
+// characters a-z, 0-9, '.', '_', '-' and '/' only, so that they are their own file names.
+type directory struct{ root string }
+
+var _ rules = (*directory)(nil)
+
+const tempSuffix = ".tmp" // that of fileblob as well
+
+// create links a finished temporary file to its name. link(2) is the atomic step: fileblob's own conditional write is a
+// stat and a rename, of which several can win.
+func (d *directory) create(_ context.Context, key string, data []byte) error {
+	path := d.path(key)
+	// A folder can be pruned between its making and its use.
+	var err error
+	for range 100 {
+		if err = os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
+			break
+		}
+		if err = d.createIn(path, data); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("create %s: %w", key, job.ErrExists)
+	}
+	return kindOrNil(err, "create", key)
+}
+
+func (d *directory) createIn(path string, data []byte) error {
+	if len(data) == 0 { // has no content that could be seen half written
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	}
+	temp, err := os.CreateTemp(filepath.Dir(path), "record-*"+tempSuffix)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name())
+	_, err = temp.Write(data)
+	if err == nil {
+		err = temp.Sync()
+	}
+	if closeErr := temp.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Link(temp.Name(), path)
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+func (d *directory) list(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	l := lister{ctx: ctx, root: d.root, prefix: prefix, after: after, limit: limit, keys: []string{}}
+	folder := prefix[:strings.LastIndexByte(prefix, '/')+1]
+	if err := l.walk(folder); err != nil {
+		return nil, kind(err, "list", prefix)
+	}
+	return l.keys, nil
+}
+
+// lister walks a tree in the order of its keys and leaves out the folders that cannot hold any it wants.
+type lister struct {
+	ctx                 context.Context
+	root, prefix, after string
+	limit               int
+	keys                []string
+}
+
+func (l *lister) walk(folder string) error {
+	if err := l.ctx.Err(); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(filepath.Join(l.root, filepath.FromSlash(folder)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // never written, or pruned meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range keyOrder(entries) {
+		if len(l.keys) >= l.limit {
+			return nil
+		}
+		key := folder + name
+		if strings.HasSuffix(name, "/") {
+			if l.mayHold(key) {
+				if err := l.walk(key); err != nil {
+					return err
+				}
+			}
+		} else if strings.HasPrefix(key, l.prefix) && key > l.after && !strings.HasSuffix(name, tempSuffix) {
+			l.keys = append(l.keys, key)
+		}
+	}
+	return nil
+}
+
+// mayHold reports whether a wanted key can begin with folder.
+func (l *lister) mayHold(folder string) bool {
+	if !strings.HasPrefix(folder, l.prefix) && !strings.HasPrefix(l.prefix, folder) {
+		return false
+	}
+	return folder > l.after || strings.HasPrefix(l.after, folder)
+}
+
+// keyOrder returns the names with folders ending in a slash, sorted as the keys below them are.
+func keyOrder(entries []fs.DirEntry) []string {
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+		if e.IsDir() {
+			names[i] += "/"
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (d *directory) remove(_ context.Context, key string) error {
+	path := d.path(key)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return kind(err, "remove", key)
+	}
+	d.prune(filepath.Dir(path))
+	return nil
+}
+
+func (d *directory) removeAll(_ context.Context, prefix string) error {
+	path := d.path(strings.TrimSuffix(prefix, "/"))
+	if err := os.RemoveAll(path); err != nil {
+		return kind(err, "remove", prefix)
+	}
+	d.prune(filepath.Dir(path))
+	return nil
+}
+
+// prune removes folders that have become empty, up to the root: gocloud leaves them, and they would
+// pile up with every job. rmdir(2) refuses those that are in use.
+func (d *directory) prune(path string) {
+	for strings.HasPrefix(path, d.root+string(filepath.Separator)) && os.Remove(path) == nil {
+		path = filepath.Dir(path)
+	}
+}
+
+func (d *directory) path(key string) string {
+	return filepath.Join(d.root, filepath.FromSlash(key))
+}
+
+func (d *directory) free() (int64, bool) { return freeBytes(d.root) }
+
+// writing makes the bytes durable before they get their name: fileblob never syncs.
+func (d *directory) writing(opts *blob.WriterOptions) func() error {
+	var file *os.File
+	opts.BeforeWrite = func(as func(any) bool) error {
+		as(&file)
+		return nil
+	}
+	return func() error {
+		if file == nil {
+			return nil
+		}
+		return file.Sync()
+	}
+}

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package store
+
+func isFull(error) bool              { return false }
+func isBadName(error) bool           { return false }
+func freeBytes(string) (int64, bool) { return 0, false }

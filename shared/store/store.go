@@ -1,0 +1,246 @@
+// Package store keeps everything the orchestrator remembers in one bucket: blobs that stream in and out, and
+// small records that are written once.
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"gocloud.dev/blob"
+	"gocloud.dev/gcerrors"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// maxRecord bounds what Read takes into memory.
+const maxRecord = 16 << 20
+
+// copyBuffer is the memory that one stream into the bucket takes.
+const copyBuffer = 256 << 10
+
+// Store is a bucket. Its methods may be called concurrently. Errors are of the kinds of package job.
+type Store struct {
+	bucket *blob.Bucket
+	rules  rules
+}
+
+// rules is what a backend does in its own way, since gocloud's portable API either cannot say it or, on
+// a directory, does it unsoundly or slowly.
+type rules interface {
+	// create writes key if it does not exist, atomically; else the error is of kind job.ErrExists.
+	create(ctx context.Context, key string, data []byte) error
+	// list returns at most limit keys with the prefix that come after the key after, in ascending order.
+	list(ctx context.Context, prefix, after string, limit int) ([]string, error)
+	// remove deletes one key; a missing one is no error.
+	remove(ctx context.Context, key string) error
+	// removeAll deletes every key with the prefix, which ends with a slash.
+	removeAll(ctx context.Context, prefix string) error
+	// free returns the bytes left, and false where no such number exists.
+	free() (int64, bool)
+	// writing prepares a stream into the bucket; the function it returns is called once all bytes are
+	// written and before they become visible.
+	writing(opts *blob.WriterOptions) (flush func() error)
+}
+
+// Info describes one blob.
+type Info struct {
+	Size    int64
+	ModTime time.Time
+}
+
+// Digest is what Put found out about the bytes it stored. SHA256 is in lowercase hexadecimal digits.
+type Digest struct {
+	Size   int64
+	SHA256 string
+}
+
+// OpenBucket returns a Store over any bucket with sound conditional writes.
+func OpenBucket(b *blob.Bucket) *Store {
+	return &Store{bucket: b, rules: &cloud{bucket: b}}
+}
+
+// Close releases the bucket.
+func (s *Store) Close() error { return s.bucket.Close() }
+
+// Put streams r into the blob at key and makes it durable. After an error, of r or of the bucket, nothing is stored there and an
+// older blob is untouched.
+func (s *Store) Put(ctx context.Context, key string, r io.Reader) (Digest, error) {
+	// Cancelling the writer's context is the one portable way to give up a blob: Close would commit it.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	opts := &blob.WriterOptions{ContentType: "application/octet-stream", DisableContentTypeDetection: true}
+	flush := s.rules.writing(opts)
+	w, err := s.bucket.NewWriter(ctx, encode(key), opts)
+	if err != nil {
+		return Digest{}, kind(err, "write", key)
+	}
+	hash := sha256.New()
+	// onlyReader and the struct around the writer hide ReadFrom and WriteTo, which would bypass the hash.
+	n, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(w, hash)}, struct{ io.Reader }{r}, make([]byte, copyBuffer))
+	if err == nil {
+		err = flush()
+	}
+	if err != nil {
+		cancel()
+		_ = w.Close() // reports the cancellation
+		return Digest{}, kind(err, "write", key)
+	}
+	if err := w.Close(); err != nil {
+		return Digest{}, kind(err, "write", key)
+	}
+	return Digest{Size: n, SHA256: hex.EncodeToString(hash.Sum(nil))}, nil
+}
+
+// Create writes a record if there is none at key; when there is one the error is of kind job.ErrExists.
+// Two writers of one key never both succeed, and a nil error means that data is stored, durably.
+func (s *Store) Create(ctx context.Context, key string, data []byte) error {
+	err := s.rules.create(ctx, key, data)
+	if err == nil || errors.Is(err, job.ErrExists) {
+		return err
+	}
+	// The write may have been stored all the same and only its acknowledgement lost. Records carry who
+	// wrote them, so equal bytes are our own.
+	if got, readErr := s.Read(ctx, key); readErr == nil {
+		if string(got) == string(data) {
+			return nil
+		}
+		return fmt.Errorf("create %s: %w", key, job.ErrExists)
+	}
+	return err
+}
+
+// Mark makes sure that an empty record exists at key.
+func (s *Store) Mark(ctx context.Context, key string) error {
+	if err := s.rules.create(ctx, key, nil); err != nil && !errors.Is(err, job.ErrExists) {
+		return err
+	}
+	return nil
+}
+
+// Read returns a whole record.
+func (s *Store) Read(ctx context.Context, key string) ([]byte, error) {
+	r, err := s.Open(ctx, key, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	data, err := io.ReadAll(io.LimitReader(r, maxRecord+1))
+	if err != nil {
+		return nil, kind(err, "read", key)
+	}
+	if len(data) > maxRecord {
+		return nil, fmt.Errorf("read %s: the record is larger than %d bytes", key, maxRecord)
+	}
+	return data, nil
+}
+
+// Reader reads a blob or a part of it.
+type Reader struct {
+	io.ReadCloser
+	Info // Size is that of the whole blob
+	file *os.File
+}
+
+// File returns the open file behind a whole blob of a directory, and nil elsewhere. The Reader still
+// closes it.
+func (r *Reader) File() *os.File { return r.file }
+
+// Open reads length bytes of the blob from offset on; a negative length is all the rest.
+func (s *Store) Open(ctx context.Context, key string, offset, length int64) (*Reader, error) {
+	r, err := s.bucket.NewRangeReader(ctx, encode(key), offset, length, nil)
+	if err != nil {
+		return nil, kind(err, "read", key)
+	}
+	out := &Reader{ReadCloser: r, Info: Info{Size: r.Size(), ModTime: r.ModTime()}}
+	var raw io.Reader
+	if offset == 0 && length < 0 && r.As(&raw) {
+		out.file, _ = raw.(*os.File)
+	}
+	return out, nil
+}
+
+// Stat describes the blob at key.
+func (s *Store) Stat(ctx context.Context, key string) (Info, error) {
+	attrs, err := s.bucket.Attributes(ctx, encode(key))
+	if err != nil {
+		return Info{}, kind(err, "stat", key)
+	}
+	return Info{Size: attrs.Size, ModTime: attrs.ModTime}, nil
+}
+
+// Exists reports whether there is a blob at key.
+func (s *Store) Exists(ctx context.Context, key string) (bool, error) {
+	_, err := s.Stat(ctx, key)
+	if errors.Is(err, job.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// List returns at most limit keys that begin with prefix and come after the key after, in ascending order.
+// On a directory it costs what it returns where keys are spread over folders.
+func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	return s.rules.list(ctx, prefix, after, limit)
+}
+
+// Remove deletes the blob at key; a missing one is no error.
+func (s *Store) Remove(ctx context.Context, key string) error {
+	return s.rules.remove(ctx, encode(key))
+}
+
+// RemoveAll deletes every blob under the folder prefix, which must end with a slash.
+func (s *Store) RemoveAll(ctx context.Context, prefix string) error {
+	if !strings.HasSuffix(prefix, "/") || prefix == "/" {
+		return fmt.Errorf("remove all of %q: %w: not a folder", prefix, job.ErrInvalid)
+	}
+	return s.rules.removeAll(ctx, prefix)
+}
+
+// Free returns how many bytes can still be stored, and false where the backend knows no such number.
+func (s *Store) Free() (int64, bool) { return s.rules.free() }
+
+// encode keeps keys out of fileblob's way, which refuses those that end with ".attrs".
+func encode(key string) string {
+	if strings.HasSuffix(strings.TrimRight(key, "~"), ".attrs") {
+		return key + "~"
+	}
+	return key
+}
+
+// kind wraps an error of the bucket in the kind that callers act on.
+func kind(err error, verb, key string) error {
+	switch {
+	case isKnown(err):
+		return fmt.Errorf("%s %s: %w", verb, key, err)
+	case isFull(err):
+		return fmt.Errorf("%s %s: %w: %w", verb, key, job.ErrExhausted, err)
+	case isBadName(err):
+		return fmt.Errorf("%s %s: %w: %w", verb, key, job.ErrInvalid, err)
+	}
+	switch gcerrors.Code(err) {
+	case gcerrors.NotFound:
+		return fmt.Errorf("%s %s: %w", verb, key, job.ErrNotFound)
+	case gcerrors.AlreadyExists, gcerrors.FailedPrecondition:
+		return fmt.Errorf("%s %s: %w", verb, key, job.ErrExists)
+	case gcerrors.ResourceExhausted:
+		return fmt.Errorf("%s %s: %w: %w", verb, key, job.ErrExhausted, err)
+	}
+	return fmt.Errorf("%s %s: %w", verb, key, err)
+}
+
+// isKnown reports whether err, such as one of the reader given to Put, has its kind already.
+func isKnown(err error) bool {
+	for _, known := range []error{job.ErrInvalid, job.ErrTooLarge, job.ErrUnavailable, job.ErrExhausted, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
+}

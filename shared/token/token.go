@@ -1,0 +1,99 @@
+// Package token derives and checks the tokens of jobs. A token is never stored: whoever holds the keys can
+// tell by computation alone whether a token opens a job, so a wrong one costs no read.
+package token
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// Scope says what a token opens.
+type Scope string
+
+// The scopes: User opens everything of one job. Agent, which the job's pod has, may read the job's artifacts
+// and write its results.
+const (
+	User  Scope = "user"
+	Agent Scope = "agent"
+)
+
+// MinKeyBytes is the least length of a key: that of the hash, as RFC 2104 recommends.
+const MinKeyBytes = sha256.Size
+
+// Keys derive tokens with the first key and verify them with any, so that keys can be replaced.
+type Keys struct{ keys [][]byte }
+
+// New returns Keys over at least one key of at least MinKeyBytes bytes.
+func New(keys ...[]byte) (Keys, error) {
+	if len(keys) == 0 {
+		return Keys{}, errors.New("no token key")
+	}
+	for i, key := range keys {
+		if len(key) < MinKeyBytes {
+			return Keys{}, fmt.Errorf("token key %d has %d bytes; at least %d are needed", i+1, len(key), MinKeyBytes)
+		}
+	}
+	return Keys{keys: keys}, nil
+}
+
+// Parse reads the setting TOKEN_KEYS: keys in base64, of 32 bytes or more, separated by commas.
+func Parse(s string) (Keys, error) {
+	var keys [][]byte
+	for i, text := range strings.Split(s, ",") {
+		key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+		if err != nil {
+			return Keys{}, fmt.Errorf("token key %d is not base64 (make one with: head -c 32 /dev/urandom | base64)", i+1)
+		}
+		keys = append(keys, key)
+	}
+	return New(keys...)
+}
+
+// Derive returns the token of the given scope for one job, in base64 for URLs.
+func (k Keys) Derive(scope Scope, id job.ID) string {
+	return base64.RawURLEncoding.EncodeToString(mac(k.keys[0], scope, id))
+}
+
+// Verify reports whether token opens the job in one of the scopes. It takes the same time for every
+// wrong token.
+func (k Keys) Verify(token string, id job.ID, scopes ...Scope) bool {
+	got, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err != nil {
+		return false
+	}
+	found := false
+	for _, key := range k.keys {
+		for _, scope := range scopes {
+			if hmac.Equal(got, mac(key, scope, id)) {
+				found = true
+			}
+		}
+	}
+	return found
+}
+
+// Hash returns what may be stored of a token: its SHA-256 in hexadecimal digits, after the algorithm's name.
+func Hash(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// mac covers each part with its length before it, so that no two pairs run into the same bytes.
+func mac(key []byte, scope Scope, id job.ID) []byte {
+	h := hmac.New(sha256.New, key)
+	for _, part := range []string{string(scope), string(id)} {
+		var length [8]byte
+		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
+		h.Write(length[:])
+		h.Write([]byte(part))
+	}
+	return h.Sum(nil)
+}
