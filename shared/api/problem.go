@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 
 	"go-job-orchestrator/shared/job"
 )
@@ -125,8 +126,15 @@ func writeProblem(w http.ResponseWriter, p Problem) {
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
+	data, err := json.Marshal(p)
+	if err != nil { // no value of the type does that
+		data = []byte("{}")
+	}
+	data = append(data, '\n')
+	// The length tells the client that this is all, even when it is still sending.
+	h.Set("Content-Length", strconv.Itoa(len(data)))
 	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // nothing can be done for a client that has gone
+	_, _ = w.Write(data) // nothing can be done for a client that has gone
 }
 
 // WriteJSON answers with a value.

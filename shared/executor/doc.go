@@ -4,7 +4,9 @@ package executor
 
 import (
 	"context"
+	"errors"
 	"io"
+	"os"
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
@@ -31,3 +33,42 @@ type Manifest struct {
 	Files []job.File   `json:"files"`
 	Order joblog.Order `json:"order"`
 }
+
+// Starter starts the program; how it is kept apart from the machine is the starter's business.
+type Starter interface {
+	Start(c Command) (Process, error)
+}
+
+// Command is a program to be started in a workspace.
+type Command struct {
+	Path           string
+	Args           []string // without the program's own name
+	Env            []string
+	Stdout, Stderr *os.File
+	CPUMillis      int64 // 0 is no limit
+	MemoryBytes    int64 // 0 is no limit
+}
+
+// Process is a program that was started.
+type Process interface {
+	Terminate() error // asks it to end
+	Kill() error      // ends it and all it has started
+	// Wait returns once the program and all it has started are gone.
+	Wait() (Exit, error)
+}
+
+// Exit is how a program ended. Reason is empty when it ended by itself or by a signal of its own making.
+type Exit struct {
+	Code    int        `json:"code"` // 128+N for signal N
+	Signal  string     `json:"signal,omitempty"`
+	Reason  job.Reason `json:"reason,omitempty"`
+	Message string     `json:"message,omitempty"`
+}
+
+// Causes for which the context of a run is cancelled.
+var (
+	ErrCancelled   = errors.New("the user cancelled the job")
+	ErrInterrupted = errors.New("the server is stopping")
+	ErrDeadline    = errors.New("the job's time is up")
+	ErrRemoved     = errors.New("the user deleted the job") // no grace: nothing of it will be kept
+)

@@ -60,6 +60,8 @@ type Attempt struct {
 	Message  string `json:"message,omitempty"`
 	// Limits says in words what held the program to its cpu and memory.
 	Limits *Limits `json:"limits,omitempty"`
+	// Outputs is set on the attempt whose results are the job's.
+	Outputs *Outputs `json:"outputs,omitempty"`
 }
 
 // Limits says in words what is in force for a program.

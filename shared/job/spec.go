@@ -20,7 +20,8 @@ type Spec struct {
 	// CPU and Memory are Kubernetes quantities, empty for no limit.
 	CPU    string `json:"cpu,omitempty"`
 	Memory string `json:"memory,omitempty"`
-	// TimeoutSeconds ends the program; 0 is no limit. It counts each attempt by itself.
+	// TimeoutSeconds ends the job that long after its first attempt began, retries included, as a Kubernetes
+	// Job's activeDeadlineSeconds does; 0 is no limit.
 	TimeoutSeconds int64 `json:"timeoutSeconds,omitempty"`
 	// TTLSecondsAfterFinished is how long the job is kept once it is over.
 	TTLSecondsAfterFinished int64 `json:"ttlSecondsAfterFinished"`

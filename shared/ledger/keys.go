@@ -24,6 +24,7 @@ const (
 	expiry   = prefix + "expiry/"   // mark: when a job that is over is due for removal
 	runs     = prefix + "run/"      // what happened to a job: attempts, cancel, outputs, order of its log
 	logs     = prefix + "log/"      // pieces of the log of a job that is not over
+	asked    = prefix + "asked/"    // mark: a job whose user wants it removed
 	removing = prefix + "removing/" // a copy of the index of a job whose removal has begun
 	keys     = prefix + "idempotency/"
 	keysDue  = prefix + "idempotency-due/"
@@ -49,7 +50,7 @@ func OrderKey(id job.ID) string { return runPrefix(id) + "order.json" }
 func jobPrefix(id job.ID) string   { return string(id) + "/" }
 func runPrefix(id job.ID) string   { return runs + string(id) + "/" }
 func cancelKey(id job.ID) string   { return runPrefix(id) + "cancel.json" }
-func removeKey(id job.ID) string   { return runPrefix(id) + "remove" }
+func removeKey(id job.ID) string   { return asked + string(id) }
 func outputsKey(id job.ID) string  { return runPrefix(id) + "outputs.json" }
 func removingKey(id job.ID) string { return removing + string(id) }
 

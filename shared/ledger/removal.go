@@ -101,16 +101,24 @@ func (l *Ledger) remove(ctx context.Context, id job.ID, r *removal) error {
 			return err
 		}
 	}
+	if err := l.store.Remove(ctx, removeKey(id)); err != nil {
+		return err
+	}
 	return l.store.Remove(ctx, removingKey(id))
 }
 
 // sweepBatch is how many entries of an index one step of sweeping takes into memory.
 const sweepBatch = 500
 
-// RemoveExpired removes the jobs whose time has come, and those whose removal was cut off, and returns how
-// many. Its cost grows with what is due, not with what is stored.
+// RemoveExpired removes the jobs whose time has come, those that users want removed and that are over by now, and
+// those whose removal was cut off, and returns how many. Its cost grows with what is due, not with what is stored.
 func (l *Ledger) RemoveExpired(ctx context.Context) (int, error) {
 	removed, err := l.resumeRemovals(ctx)
+	if err != nil {
+		return removed, err
+	}
+	n, err := l.removeAsked(ctx)
+	removed += n
 	if err != nil {
 		return removed, err
 	}
@@ -142,6 +150,32 @@ func (l *Ledger) RemoveExpired(ctx context.Context) (int, error) {
 			return removed, nil
 		}
 	}
+}
+
+func (l *Ledger) removeAsked(ctx context.Context) (int, error) {
+	keys, err := l.store.List(ctx, asked, "", sweepBatch)
+	if err != nil {
+		return 0, err
+	}
+	removed := 0
+	for _, key := range keys {
+		id, ok := unshard(key)
+		if !ok {
+			continue
+		}
+		err := l.Remove(ctx, id)
+		switch {
+		case errors.Is(err, job.ErrConflict):
+			continue // still to be stopped
+		case errors.Is(err, job.ErrNotFound): // removed already; only this mark is left
+			err = l.store.Remove(ctx, key)
+		}
+		if err != nil {
+			return removed, err
+		}
+		removed++
+	}
+	return removed, nil
 }
 
 func (l *Ledger) resumeRemovals(ctx context.Context) (int, error) {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,6 +37,7 @@ type Env struct {
 	store  *store.Store
 	keys   *token.Keys
 	sink   event.Sink
+	drains []func()
 }
 
 // Common is the settings that several functions share.
@@ -171,15 +173,28 @@ func (e *Env) Sink(ctx context.Context) (event.Sink, error) {
 	if c.Sink == "" {
 		return nil, errors.New("K_SINK is required: the URL that events are sent to")
 	}
-	e.sink, err = event.NewHTTPSink(c.Sink)
+	sink, err := event.NewHTTPSink(c.Sink)
 	if err != nil {
 		return nil, fmt.Errorf("K_SINK: %w", err)
 	}
+	background := event.NewBackground(sink, e.Log)
+	e.drains = append(e.drains, background.Drain)
+	e.sink = background
 	return e.sink, nil
 }
 
 // SetSink makes all functions use s.
 func (e *Env) SetSink(s event.Sink) { e.sink = s }
+
+// OnDrain has f called before the process ends, after those that were given later.
+func (e *Env) OnDrain(f func()) { e.drains = append(e.drains, f) }
+
+// Drain calls what OnDrain was given.
+func (e *Env) Drain() {
+	for _, f := range slices.Backward(e.drains) {
+		f()
+	}
+}
 
 // Size is a setting in bytes, written as a Kubernetes quantity such as 512Mi or 10Gi.
 type Size int64

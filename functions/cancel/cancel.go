@@ -1,0 +1,191 @@
+// Package cancel stops jobs, and removes them when asked to.
+package cancel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/token"
+)
+
+// Stopper ends what runs of a job, soon; with remove set at once. A job it does not know is none of its business.
+type Stopper interface {
+	Stop(ctx context.Context, id job.ID, remove bool) error
+}
+
+// Function answers POST /api/v1/jobs/:id/cancel and DELETE /api/v1/jobs/:id.
+type Function struct {
+	ledger  *ledger.Ledger
+	keys    api.Verifier
+	stopper Stopper
+	now     func() time.Time
+	wait    time.Duration
+	log     *slog.Logger
+}
+
+// maxWait is how long an answer waits for a job to be over. A user who cancels wants to see it cancelled, and a
+// proxy wants an answer.
+const maxWait = 15 * time.Second
+
+// poll is how often the end of a job is looked for meanwhile.
+const poll = 50 * time.Millisecond
+
+// New returns the function.
+func New(l *ledger.Ledger, keys api.Verifier, s Stopper, now func() time.Time, log *slog.Logger) *Function {
+	return &Function{ledger: l, keys: keys, stopper: s, now: now, wait: maxWait, log: log}
+}
+
+// Open returns the function with what env has. Whoever runs a job notices its cancel in the records.
+func Open(ctx context.Context, env *platform.Env) (*Function, error) {
+	return OpenWith(ctx, env, noticed{})
+}
+
+// OpenWith is Open for a launcher that can be told directly.
+func OpenWith(_ context.Context, env *platform.Env, s Stopper) (*Function, error) {
+	l, ledgerErr := env.Ledger()
+	keys, err := env.Keys()
+	if err := errors.Join(ledgerErr, err); err != nil {
+		return nil, err
+	}
+	return New(l, keys, s, env.Now, env.Log), nil
+}
+
+type noticed struct{}
+
+func (noticed) Stop(context.Context, job.ID, bool) error { return nil }
+
+// Mount routes the function.
+func (f *Function) Mount(r *api.Router) {
+	r.Handle(http.MethodPost, "/api/v1/jobs/:id/cancel", f.cancel)
+	r.Handle(http.MethodDelete, "/api/v1/jobs/:id", f.remove)
+}
+
+// cancel answers 200 with the job once it is cancelled, 202 with it while that takes longer, and 409 when it
+// had ended otherwise before.
+func (f *Function) cancel(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
+	id, err := api.Authorize(r, p, f.keys, token.User)
+	if err != nil {
+		return err
+	}
+	ctx := r.Context()
+	index, err := f.ledger.Live(ctx, id)
+	if err != nil {
+		return err
+	}
+	over, err := f.ledger.Over(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !over {
+		if err := f.ledger.RequestCancel(ctx, id); err != nil {
+			return err
+		}
+		if over, err = f.stop(ctx, index, false); err != nil {
+			return err
+		}
+	}
+	s, err := f.ledger.Status(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case over && s.Phase != job.Cancelled:
+		return job.Refuse(job.ErrConflict, "", fmt.Sprintf("the job is over already: it is %s (%s)", s.Phase, s.Reason))
+	case over:
+		api.WriteJSON(w, http.StatusOK, s)
+	default:
+		api.WriteJSON(w, http.StatusAccepted, s)
+	}
+	return nil
+}
+
+// remove answers 204 once nothing of the job is left, and 202 while that takes longer; for users it is gone
+// in both cases.
+func (f *Function) remove(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
+	id, err := api.Authorize(r, p, f.keys, token.User)
+	if err != nil {
+		return err
+	}
+	ctx := r.Context()
+	index, err := f.ledger.Live(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := f.ledger.RequestRemoval(ctx, id); err != nil {
+		return err
+	}
+	over, err := f.stop(ctx, index, true)
+	if err != nil {
+		return err
+	}
+	if !over { // the reaper goes on
+		w.WriteHeader(http.StatusAccepted)
+		return nil
+	}
+	if err := f.ledger.Remove(ctx, id); err != nil && !errors.Is(err, job.ErrNotFound) {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// stop ends the job and waits for that, and reports whether it is over.
+func (f *Function) stop(ctx context.Context, index *job.Index, remove bool) (over bool, err error) {
+	if err := f.stopper.Stop(ctx, index.JobID, remove); err != nil {
+		return false, err
+	}
+	attempts, err := f.ledger.Attempts(ctx, index.JobID)
+	if err != nil {
+		return false, err
+	}
+	if len(attempts) == 0 { // whoever starts one from now on sees the cancel and gives it up
+		t := job.Terminal{
+			Phase: job.Cancelled, Reason: job.ReasonCancelled, Message: "cancelled before it was started", FinishedAt: f.now().UTC(),
+		}
+		if _, _, err := f.ledger.Finish(ctx, index, t); err != nil {
+			return false, err
+		}
+		return true, nil
+	}
+	return f.await(ctx, index.JobID)
+}
+
+func (f *Function) await(ctx context.Context, id job.ID) (over bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, f.wait)
+	defer cancel()
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for {
+		over, err := f.ledger.Over(context.WithoutCancel(ctx), id)
+		if over || err != nil {
+			return over, err
+		}
+		gone, err := f.gone(ctx, id)
+		if gone || err != nil {
+			return gone, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, nil
+		case <-tick.C:
+		}
+	}
+}
+
+// gone reports whether the job was removed by someone else while this waited.
+func (f *Function) gone(ctx context.Context, id job.ID) (bool, error) {
+	_, err := f.ledger.Index(context.WithoutCancel(ctx), id)
+	if errors.Is(err, job.ErrNotFound) {
+		return true, nil
+	}
+	return false, err
+}

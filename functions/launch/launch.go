@@ -1,0 +1,84 @@
+// Package launch turns the event that a job was submitted into a running job.
+package launch
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	cebinding "github.com/cloudevents/sdk-go/v2/binding"
+	"github.com/cloudevents/sdk-go/v2/event"
+	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/api"
+	ourevent "go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/job"
+)
+
+// Launcher starts a job, or makes sure that it will be started. Starting one twice changes nothing.
+type Launcher interface {
+	Launch(ctx context.Context, id job.ID) error
+}
+
+// Records tells which jobs need no launching.
+type Records interface {
+	// Over reports whether the job has ended.
+	Over(ctx context.Context, id job.ID) (bool, error)
+	// Index returns what the user asked for.
+	Index(ctx context.Context, id job.ID) (*job.Index, error)
+}
+
+// Function receives events.
+type Function struct {
+	launcher Launcher
+	records  Records
+	log      *slog.Logger
+}
+
+// New returns the function.
+func New(l Launcher, r Records, log *slog.Logger) *Function {
+	return &Function{launcher: l, records: r, log: log}
+}
+
+// Handle launches the job that the event is about. Late, repeated and foreign events are no errors: a Broker
+// would deliver them again and again.
+func (f *Function) Handle(ctx context.Context, e event.Event) error {
+	id, err := ourevent.JobID(e)
+	if err != nil {
+		f.log.Warn("event ignored", "event", e.ID(), "type", e.Type(), "error", err)
+		return nil
+	}
+	over, err := f.records.Over(ctx, id)
+	if err != nil || over {
+		return err
+	}
+	if _, err := f.records.Index(ctx, id); err != nil {
+		if errors.Is(err, job.ErrNotFound) {
+			f.log.Warn("event of a job that does not exist", "job", id)
+			return nil
+		}
+		return err
+	}
+	return f.launcher.Launch(ctx, id)
+}
+
+// Mount routes the function for events that come over HTTP.
+func (f *Function) Mount(r *api.Router) {
+	r.Handle(http.MethodPost, "/", f.receive)
+}
+
+// receive answers as a Broker needs it: an empty 204 for what is done, 503 for what is to be sent again, and 400
+// only for what is no event at all.
+func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
+	e, err := cebinding.ToEvent(r.Context(), cehttp.NewMessageFromHttpRequest(r))
+	if err != nil {
+		return api.BadRequest("body", "is not a CloudEvent in binary or structured mode")
+	}
+	if err := f.Handle(r.Context(), *e); err != nil {
+		return errors.Join(job.ErrUnavailable, err)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}

@@ -1,0 +1,124 @@
+// Package reap removes what is past its time, and completes what an event or a crash left undone.
+package reap
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/platform"
+)
+
+// Settings are reap's own.
+type Settings struct {
+	Interval  time.Duration `env:"REAP_INTERVAL" envDefault:"10s"`
+	UploadAge time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"1h"`
+}
+
+// nudgeAfter is how long a job may wait for its event to arrive before it is sent again.
+const nudgeAfter = 30 * time.Second
+
+// batch is how many active jobs are taken into memory at a time.
+const batch = 500
+
+// Function reaps.
+type Function struct {
+	ledger   *ledger.Ledger
+	sink     event.Sink
+	source   string
+	settings Settings
+	now      func() time.Time
+	log      *slog.Logger
+}
+
+// Open returns the function with what env has.
+func Open(ctx context.Context, env *platform.Env) (*Function, error) {
+	f := &Function{now: env.Now, log: env.Log}
+	var errs [4]error
+	errs[0] = env.Load(&f.settings)
+	f.ledger, errs[1] = env.Ledger()
+	f.sink, errs[2] = env.Sink(ctx)
+	common, err := env.Common()
+	errs[3] = err
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	f.source = common.BaseURL
+	return f, nil
+}
+
+// Result counts what one round did.
+type Result struct{ Removed, Swept, Nudged int }
+
+// Once makes one round. Several at once do no harm.
+func (f *Function) Once(ctx context.Context) (Result, error) {
+	var r Result
+	var removeErr, uploadErr, keyErr, activeErr error
+	r.Removed, removeErr = f.ledger.RemoveExpired(ctx)
+	// An upload ends by UPLOAD_TIMEOUT; twice that is long enough for any that still runs.
+	r.Swept, uploadErr = f.ledger.SweepUploads(ctx, 2*f.settings.UploadAge)
+	_, keyErr = f.ledger.SweepKeys(ctx)
+	r.Nudged, activeErr = f.active(ctx)
+	if r != (Result{}) {
+		f.log.Info("reaped", "removed", r.Removed, "swept", r.Swept, "nudged", r.Nudged)
+	}
+	return r, errors.Join(removeErr, uploadErr, keyErr, activeErr)
+}
+
+// Every makes a round at each interval until ctx ends.
+func (f *Function) Every(ctx context.Context) {
+	tick := time.NewTicker(f.settings.Interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if _, err := f.Once(ctx); err != nil && ctx.Err() == nil {
+			f.log.Error("reaping failed; the next round tries again", "error", err)
+		}
+	}
+}
+
+// active looks at the jobs that are not over.
+func (f *Function) active(ctx context.Context) (nudged int, err error) {
+	for after := job.ID(""); ; {
+		ids, err := f.ledger.Active(ctx, after, batch)
+		if err != nil {
+			return nudged, err
+		}
+		for _, id := range ids {
+			after = id
+			sent, err := f.tend(ctx, id)
+			if err != nil {
+				return nudged, err
+			}
+			nudged += sent
+		}
+		if len(ids) < batch {
+			return nudged, nil
+		}
+	}
+}
+
+// tend completes the records of a job that is over, and sends the event again of one that was never
+// launched.
+func (f *Function) tend(ctx context.Context, id job.ID) (nudged int, err error) {
+	over, err := f.ledger.Settle(ctx, id, 2*f.settings.UploadAge)
+	if err != nil || over || f.now().Sub(id.Created()) < nudgeAfter {
+		return 0, err
+	}
+	attempts, err := f.ledger.Attempts(ctx, id)
+	if err != nil || len(attempts) > 0 {
+		return 0, err
+	}
+	if err := f.sink.Send(ctx, event.New(event.Submitted, f.source, id, f.now())); err != nil {
+		return 0, err
+	}
+	return 1, nil
+}

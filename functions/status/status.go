@@ -1,0 +1,153 @@
+// Package status tells how jobs fare.
+package status
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/token"
+)
+
+// Records are what is known of jobs.
+type Records interface {
+	Status(ctx context.Context, id job.ID) (*job.Status, error)
+	List(ctx context.Context, q ledger.Query) (ledger.Page, error)
+}
+
+// Function answers GET /api/v1/jobs and GET /api/v1/jobs/:id.
+type Function struct {
+	records Records
+	keys    api.Verifier
+}
+
+// New returns the function.
+func New(r Records, keys api.Verifier) *Function { return &Function{records: r, keys: keys} }
+
+// Open returns the function with what env has.
+func Open(_ context.Context, env *platform.Env) (*Function, error) {
+	records, ledgerErr := env.Ledger()
+	keys, err := env.Keys()
+	if err := errors.Join(ledgerErr, err); err != nil {
+		return nil, err
+	}
+	return New(records, keys), nil
+}
+
+// Mount routes the function.
+func (f *Function) Mount(r *api.Router) {
+	r.Handle(http.MethodGet, "/api/v1/jobs", f.list)
+	r.Handle(http.MethodGet, "/api/v1/jobs/:id", f.get)
+}
+
+func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
+	id, err := api.Authorize(r, p, f.keys, token.User)
+	if err != nil {
+		return err
+	}
+	s, err := f.records.Status(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	api.WriteJSON(w, http.StatusOK, s)
+	return nil
+}
+
+// page is the answer to a list. NextPageToken is absent on the last page.
+type page struct {
+	Items         []job.Summary `json:"items"`
+	NextPageToken string        `json:"nextPageToken,omitempty"`
+}
+
+func (f *Function) list(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
+	q, err := parseQuery(r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	found, err := f.records.List(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	api.WriteJSON(w, http.StatusOK, page{Items: found.Items, NextPageToken: string(found.Next)})
+	return nil
+}
+
+// The bounds of a page.
+const (
+	defaultLimit = 50
+	maxLimit     = 500
+)
+
+// parseQuery reads limit, pageToken, phase and label (key=value, repeatable). It knows no others: a filter
+// that is misspelt must not list everything.
+func parseQuery(raw string) (ledger.Query, error) {
+	q := ledger.Query{Limit: defaultLimit, Labels: map[string]string{}}
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return q, api.BadRequest("query", "is not a valid query string")
+	}
+	for name, list := range values {
+		if name != "label" && len(list) > 1 {
+			return q, api.BadRequest(name, "was sent more than once")
+		}
+		for _, value := range list {
+			if err := parseParameter(&q, name, value); err != nil {
+				return q, err
+			}
+		}
+	}
+	return q, nil
+}
+
+func parseParameter(q *ledger.Query, name, value string) error {
+	switch name {
+	case "limit":
+		n, err := strconv.ParseUint(value, 10, 16)
+		if err != nil || n < 1 || n > maxLimit {
+			return api.BadRequest("limit", fmt.Sprintf("must be a whole number from 1 to %d", maxLimit))
+		}
+		q.Limit = int(n)
+	case "pageToken":
+		id, err := job.ParseID(value)
+		if err != nil {
+			return api.BadRequest("pageToken", "must be the nextPageToken of an earlier answer")
+		}
+		q.After = id
+	case "phase":
+		if !slices.Contains(job.Phases(), job.Phase(value)) {
+			return api.BadRequest("phase", fmt.Sprintf("must be one of %v", job.Phases()))
+		}
+		q.Phase = job.Phase(value)
+	case "label":
+		return parseLabel(q, value)
+	default:
+		return api.BadRequest(name, "is not a parameter of this call; there are: limit, pageToken, phase, label")
+	}
+	return nil
+}
+
+func parseLabel(q *ledger.Query, value string) error {
+	key, v, found := strings.Cut(value, "=")
+	if !found {
+		return api.BadRequest("label", "must be key=value")
+	}
+	if message := job.CheckLabel(key, v); message != "" {
+		return api.BadRequest("label", message)
+	}
+	if old, twice := q.Labels[key]; twice && old != v {
+		return api.BadRequest("label", fmt.Sprintf("%s cannot have two values", key))
+	}
+	q.Labels[key] = v
+	return nil
+}

@@ -1,0 +1,305 @@
+// Package submit accepts jobs: it streams what a user sends into the bucket, and answers once the job is sure to
+// be run.
+package submit
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/form"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/runtimes"
+	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/token"
+)
+
+// Settings are submit's own.
+type Settings struct {
+	MaxUpload     platform.Size `env:"MAX_UPLOAD_BYTES" envDefault:"4Gi"`
+	MaxField      platform.Size `env:"MAX_FIELD_BYTES" envDefault:"1Mi"`
+	MaxFiles      uint16        `env:"MAX_FILES" envDefault:"100"`
+	MaxName       uint8         `env:"MAX_NAME_BYTES" envDefault:"200"`
+	MinFree       platform.Size `env:"MIN_FREE_BYTES" envDefault:"256Mi"`
+	UploadTimeout time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"1h"`
+	DefaultTTL    int64         `env:"DEFAULT_TTL_SECONDS" envDefault:"86400"`
+}
+
+// Platform is what the place where jobs will run says of a job before it is accepted.
+type Platform interface {
+	// Admit reserves a place in the queue, or refuses with an error of kind job.ErrUnavailable.
+	Admit() (release func(), err error)
+	// Check returns the faults for which a job could never run here.
+	Check(spec *job.Spec) error
+}
+
+// Deps is what submit works with.
+type Deps struct {
+	Store    *store.Store
+	Ledger   *ledger.Ledger
+	Keys     token.Keys
+	Sink     event.Sink
+	Platform Platform
+	Common   *platform.Common
+	Settings Settings
+	Now      func() time.Time
+	Random   io.Reader
+	Log      *slog.Logger
+}
+
+// Function answers POST /api/v1/jobs.
+type Function struct {
+	Deps
+	forms *form.Reader
+}
+
+// New returns the function.
+func New(d Deps) *Function {
+	return &Function{Deps: d, forms: form.NewReader(form.Limits{
+		TotalBytes: int64(d.Settings.MaxUpload), FieldBytes: int64(d.Settings.MaxField),
+		Files: int(d.Settings.MaxFiles), NameBytes: min(int(d.Settings.MaxName), job.MaxNameBytes),
+	})}
+}
+
+// Open returns the function with what env has.
+func Open(ctx context.Context, env *platform.Env) (*Function, error) {
+	return OpenWith(ctx, env, anywhere{})
+}
+
+// OpenWith is Open for a known place to run jobs at.
+func OpenWith(ctx context.Context, env *platform.Env, p Platform) (*Function, error) {
+	d := Deps{Platform: p, Now: env.Now, Random: env.Random, Log: env.Log}
+	var errs [6]error
+	errs[0] = env.Load(&d.Settings)
+	d.Common, errs[1] = env.Common()
+	d.Store, errs[2] = env.Store()
+	d.Ledger, errs[3] = env.Ledger()
+	d.Keys, errs[4] = env.Keys()
+	d.Sink, errs[5] = env.Sink(ctx)
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	return New(d), nil
+}
+
+// anywhere is a place of which submit knows nothing.
+type anywhere struct{}
+
+func (anywhere) Admit() (func(), error) { return func() {}, nil }
+
+func (anywhere) Check(spec *job.Spec) error {
+	_, err := runtimes.Find(spec.Runtime)
+	return err
+}
+
+// Mount routes the function.
+func (f *Function) Mount(r *api.Router) { r.Handle(http.MethodPost, "/api/v1/jobs", f.submit) }
+
+// accepted is the answer to a submit. The token is in no other answer.
+type accepted struct {
+	JobID     job.ID    `json:"jobID"`
+	JobName   string    `json:"jobName"`
+	Namespace string    `json:"namespace"`
+	Token     string    `json:"token"`
+	Phase     job.Phase `json:"phase"`
+	CreatedAt time.Time `json:"createdAt"`
+}
+
+func (f *Function) submit(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
+	index, err := f.accept(w, r)
+	if err != nil {
+		refuse(w, r, f.Log, err)
+		return nil
+	}
+	f.nudge(r.Context(), index)
+	w.Header().Set("Location", "/api/v1/jobs/"+string(index.JobID))
+	api.WriteJSON(w, http.StatusCreated, accepted{
+		JobID: index.JobID, JobName: index.JobName, Namespace: index.Namespace,
+		Token: f.Keys.Derive(token.User, index.JobID), Phase: job.Pending, CreatedAt: index.CreatedAt,
+	})
+	return nil
+}
+
+// accept reads the request and records its job. After an error nothing of it is left.
+func (f *Function) accept(w http.ResponseWriter, r *http.Request) (*job.Index, error) {
+	keyHash, err := idempotencyKey(r)
+	if err != nil {
+		return nil, err
+	}
+	release, err := f.Platform.Admit()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if err := f.checkFree(max(r.ContentLength, 0)); err != nil {
+		return nil, err
+	}
+	// A client that stalls must not hold its files and its place for ever.
+	_ = http.NewResponseController(w).SetReadDeadline(f.Now().Add(f.Settings.UploadTimeout))
+	id, err := job.NewID(f.Now(), f.Random)
+	if err != nil {
+		return nil, err
+	}
+	index, err := f.store(r, id, keyHash)
+	if err != nil || index.JobID != id {
+		f.abort(r.Context(), id)
+	}
+	return index, err
+}
+
+// store stores the files of a new job and records it. The index it returns is that of an earlier job when the
+// idempotency key says so.
+func (f *Function) store(r *http.Request, id job.ID, keyHash string) (*job.Index, error) {
+	ctx := r.Context()
+	if err := f.Ledger.BeginUpload(ctx, id); err != nil {
+		return nil, err
+	}
+	sent, err := f.forms.Read(r, job.Spec{TTLSecondsAfterFinished: f.Settings.DefaultTTL}, func(ctx context.Context, name string, content io.Reader) (job.File, error) {
+		if err := f.checkFree(0); err != nil {
+			return job.File{}, err
+		}
+		d, err := f.Store.Put(ctx, ledger.FileKey(id, name), content)
+		return job.File{Name: name, Size: d.Size, SHA256: d.SHA256}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := f.check(sent); err != nil {
+		return nil, err
+	}
+	index := &job.Index{
+		JobID: id, JobName: id.Name(), Namespace: f.Common.Namespace, CreatedAt: id.Created(),
+		Spec: sent.Spec, Files: sent.Files, Token: token.Hash(f.Keys.Derive(token.User, id)), IdempotencyKey: keyHash,
+	}
+	return f.record(ctx, index)
+}
+
+// check finds the faults that only the whole form shows.
+func (f *Function) check(sent *form.Job) error {
+	if err := f.Platform.Check(&sent.Spec); err != nil {
+		return err
+	}
+	runtime, err := runtimes.Find(sent.Spec.Runtime)
+	if err != nil {
+		return err
+	}
+	names := make([]string, len(sent.Files))
+	for i, file := range sent.Files {
+		names[i] = file.Name
+	}
+	return runtime.CheckEntrypoint(sent.Spec.Entrypoint, names)
+}
+
+// record accepts the job, unless its idempotency key belongs to one that was accepted before.
+func (f *Function) record(ctx context.Context, index *job.Index) (*job.Index, error) {
+	if index.IdempotencyKey == "" {
+		return index, f.Ledger.Accept(ctx, index)
+	}
+	print, err := fingerprint(index)
+	if err != nil {
+		return nil, err
+	}
+	owner, err := f.Ledger.ClaimKey(ctx, index.IdempotencyKey, print, index.JobID)
+	if err != nil {
+		return nil, err
+	}
+	if owner != index.JobID {
+		return f.Ledger.Index(ctx, owner)
+	}
+	if err := f.Ledger.Accept(ctx, index); err != nil {
+		if releaseErr := f.Ledger.ReleaseKey(context.WithoutCancel(ctx), index.IdempotencyKey, index.JobID); releaseErr != nil {
+			f.Log.Warn("idempotency key not released", "job", index.JobID, "error", releaseErr)
+		}
+		return nil, err
+	}
+	return index, nil
+}
+
+// fingerprint tells whether two requests ask for the same. It does not see how the form was encoded, whose
+// boundary differs each time.
+func fingerprint(index *job.Index) (string, error) {
+	data, err := json.Marshal(struct { // maps are encoded in the order of their keys
+		Spec  job.Spec   `json:"spec"`
+		Files []job.File `json:"files"`
+	}{index.Spec, index.Files})
+	if err != nil {
+		return "", fmt.Errorf("fingerprint: %w", err)
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+const maxKeyBytes = 255
+
+// idempotencyKey returns the hash of the request's Idempotency-Key, or "".
+func idempotencyKey(r *http.Request) (string, error) {
+	values := r.Header.Values("Idempotency-Key")
+	switch {
+	case len(values) == 0:
+		return "", nil
+	case len(values) > 1:
+		return "", api.BadRequest("Idempotency-Key", "was sent more than once")
+	case values[0] == "" || len(values[0]) > maxKeyBytes:
+		return "", api.BadRequest("Idempotency-Key", fmt.Sprintf("must have 1 to %d characters, such as a UUID", maxKeyBytes))
+	}
+	return ledger.HashKey(values[0]), nil
+}
+
+// checkFree refuses a job of so many bytes when the storage would get too full to end the jobs there are.
+func (f *Function) checkFree(size int64) error {
+	free, known := f.Store.Free()
+	if known && free-size < int64(f.Settings.MinFree) {
+		return fmt.Errorf("%d bytes free, %d to come: %w", free, size, job.ErrExhausted)
+	}
+	return nil
+}
+
+// abortTimeout bounds clearing up after a request whose client may be gone.
+const abortTimeout = 30 * time.Second
+
+func (f *Function) abort(ctx context.Context, id job.ID) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+	defer cancel()
+	if err := f.Ledger.AbortUpload(ctx, id); err != nil {
+		f.Log.Warn("files of a refused request not removed; the reaper will", "job", id, "error", err)
+	}
+}
+
+// nudge tells the launcher of the job. The job is recorded: should the event be lost, the reaper sends it again.
+func (f *Function) nudge(ctx context.Context, index *job.Index) {
+	e := event.New(event.Submitted, f.Common.BaseURL, index.JobID, f.Now())
+	if err := f.Sink.Send(context.WithoutCancel(ctx), e); err != nil {
+		f.Log.Warn("event not sent; the reaper will", "job", index.JobID, "error", err)
+	}
+}
+
+// The bounds of what is read of a request that was refused, so that its client gets to read why: a closed
+// connection would fail its write first.
+const (
+	maxDiscard     = 256 << 20
+	discardTimeout = 10 * time.Second
+)
+
+func refuse(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
+	control := http.NewResponseController(w)
+	_ = control.EnableFullDuplex() // HTTP/2 always is
+	w.Header().Set("Connection", "close")
+	api.WriteError(w, r, log, err)
+	if control.Flush() != nil || control.SetReadDeadline(time.Now().Add(discardTimeout)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, r.Body, maxDiscard) // ends early more often than not
+}

@@ -1,0 +1,195 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// OutputLimits bounds what is stored of a job's outputs; its logs are stored in any case.
+type OutputLimits struct {
+	Files int
+	Bytes int64
+}
+
+// maxOmittedNames is how many left-out files the status names; the others are counted.
+const maxOmittedNames = 20
+
+// storeTries is how often storing one output is tried before it is given up as lost.
+const storeTries = 3
+
+// collector stores the outputs of one job.
+type collector struct {
+	to     Results
+	limits OutputLimits
+	retry  time.Duration
+
+	files   []job.File
+	summary job.Outputs
+	used    OutputLimits // what counts towards the limits: all but the logs
+	lost    error
+}
+
+// collect stores both logs and every regular file under results/. Nothing else is opened: a link could lead anywhere, a FIFO would
+// never end. A lost output does not keep the others from being stored.
+func (c *collector) collect(ctx context.Context, w Workspace, l logs) error {
+	c.storeLog(ctx, job.StdoutFile, l.stdout)
+	c.storeLog(ctx, job.StderrFile, l.stderr)
+	if err := c.walk(ctx, w.Results()); err != nil {
+		c.lost = errors.Join(c.lost, err)
+	}
+	slices.SortFunc(c.files, func(a, b job.File) int { return strings.Compare(a.Name, b.Name) })
+	return c.lost
+}
+
+func (c *collector) storeLog(ctx context.Context, name string, f *os.File) {
+	info, err := f.Stat()
+	if err != nil {
+		c.lost = errors.Join(c.lost, err)
+		return
+	}
+	c.store(ctx, name, info.Size(), f)
+}
+
+func (c *collector) walk(ctx context.Context, dir string) error {
+	info, err := os.Lstat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // the program removed it
+	case err != nil:
+		return fmt.Errorf("open results: %w", err)
+	case !info.IsDir():
+		c.omit(".", "results is not a folder any more")
+		return nil
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("open results: %w", err)
+	}
+	defer root.Close()
+	return fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			c.omit(name, "cannot be read")
+			if d != nil && d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case d.IsDir(), name == job.StdoutFile, name == job.StderrFile:
+			return nil
+		}
+		c.file(ctx, root, name, d)
+		return nil
+	})
+}
+
+func (c *collector) file(ctx context.Context, root *os.Root, name string, d fs.DirEntry) {
+	if !d.Type().IsRegular() {
+		c.omit(name, "is a "+typeName(d.Type())+", not a regular file")
+		return
+	}
+	if message := job.CheckOutputName(name); message != "" {
+		c.omit(name, message)
+		return
+	}
+	// The type was checked; O_NOFOLLOW and O_NONBLOCK are for one that changed since.
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		c.omit(name, "cannot be read")
+		return
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil || !info.Mode().IsRegular():
+		c.omit(name, "is not a regular file")
+	case c.used.Files >= c.limits.Files:
+		c.omit(name, fmt.Sprintf("more than %d files (MAX_OUTPUT_FILES)", c.limits.Files))
+	case info.Size() > c.limits.Bytes-c.used.Bytes:
+		c.omit(name, fmt.Sprintf("with its %d bytes the outputs would have more than %d (MAX_OUTPUT_BYTES)", info.Size(), c.limits.Bytes))
+	default:
+		c.used.Files++
+		c.used.Bytes += info.Size()
+		c.store(ctx, name, info.Size(), f)
+	}
+}
+
+// store stores exactly size bytes of f; a file whose tree is dead does not grow.
+func (c *collector) store(ctx context.Context, name string, size int64, f *os.File) {
+	var stored job.File
+	var err error
+	for try := range storeTries {
+		if try > 0 && !sleep(ctx, c.retry) {
+			break
+		}
+		stored, err = c.to.PutResult(ctx, name, io.NewSectionReader(f, 0, size))
+		if err == nil || errors.Is(err, job.ErrInvalid) || errors.Is(err, job.ErrExhausted) {
+			break
+		}
+	}
+	if err != nil {
+		c.omit(name, "could not be stored")
+		c.lost = errors.Join(c.lost, fmt.Errorf("store %s: %w", name, err))
+		return
+	}
+	stored.ContentType = contentType(name)
+	c.files = append(c.files, stored)
+	c.summary.Count++
+	c.summary.Bytes += stored.Size
+}
+
+func (c *collector) omit(name, reason string) {
+	c.summary.OmittedCount++
+	if len(c.summary.Omitted) < maxOmittedNames {
+		c.summary.Omitted = append(c.summary.Omitted, job.Omitted{Name: strings.ToValidUTF8(name, "\uFFFD"), Reason: reason})
+	}
+}
+
+func typeName(t fs.FileMode) string {
+	switch {
+	case t&fs.ModeSymlink != 0:
+		return "symbolic link"
+	case t&fs.ModeNamedPipe != 0:
+		return "FIFO"
+	case t&fs.ModeSocket != 0:
+		return "socket"
+	}
+	return "device"
+}
+
+// contentType goes by the name. The content is the user's and never sniffed.
+func contentType(name string) string {
+	if path.Ext(name) == ".log" {
+		return "text/plain; charset=utf-8"
+	}
+	if t := mime.TypeByExtension(filepath.Ext(name)); t != "" {
+		return t
+	}
+	return "application/octet-stream"
+}
+
+// sleep reports whether the time passed before ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -1,0 +1,304 @@
+package executor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog"
+)
+
+// Shipper stores the growing log in pieces; joblog.Shipper is one.
+type Shipper interface {
+	// Run ships until ctx ends.
+	Run(ctx context.Context)
+	// Flush ships what is left.
+	Flush(ctx context.Context) error
+	// Order says in which order what was shipped came.
+	Order() joblog.Order
+}
+
+// Task is one attempt of a job.
+type Task struct {
+	Index     *job.Index
+	Number    int // of the attempt, from 1
+	Workspace Workspace
+	From      Artifacts
+	To        Results
+	Starter   Starter
+	// Command is the program to run; its Stdout and Stderr are set here.
+	Command Command
+	// Executable is the name of an uploaded file that must be made executable, or empty.
+	Executable string
+	// Ship returns what ships the logs, or nil to ship none.
+	Ship func(stdout, stderr *os.File) Shipper
+	// Prepare gives the workspace to the user the program will run as.
+	Prepare func(dir string) error
+	// Last reports whether no further attempt follows one that ended so, and results are to be stored.
+	Last func(Exit) bool
+	// Grace is the time between asking the program to end and ending it.
+	Grace  time.Duration
+	Limits OutputLimits
+	// StoreRetry is the pause before storing an output is tried again.
+	StoreRetry time.Duration
+	Log        *slog.Logger
+}
+
+// Result is what became of an attempt. Outputs is nil when another attempt follows.
+type Result struct {
+	Exit    Exit
+	Ran     bool // whether the program was started, so that Exit.Code is its own
+	Outputs *job.Outputs
+}
+
+// Run makes the attempt. It ends the program when ctx ends, for the reason that is ctx's cause. What goes wrong is
+// in the result: an attempt always has one.
+func (t *Task) Run(ctx context.Context) Result {
+	// What has to be stored is stored although the job was cancelled.
+	storing := context.WithoutCancel(ctx)
+	if err := t.Workspace.Reset(); err != nil {
+		return t.failed(job.ReasonStartFailed, "the workspace could not be made", err)
+	}
+	l, err := t.Workspace.openLogs()
+	if err != nil {
+		return t.failed(job.ReasonStartFailed, "the logs could not be opened", err)
+	}
+	defer l.Close()
+	shipper := t.startShipper(storing, l)
+	result := t.attempt(ctx, l)
+	if result.Ran {
+		if err := t.Workspace.saveExit(t.Number, result.Exit); err != nil {
+			t.Log.Warn("exit not saved; a crash from here on would show as Interrupted", "job", t.Index.JobID, "error", err)
+		}
+	}
+	order := shipper.finish(storing)
+	if t.Last(result.Exit) {
+		t.collect(storing, l, order, &result)
+	}
+	return result
+}
+
+// Collect stores what an attempt left whose server died before it could: the exit as it was saved, or one with
+// reason Interrupted.
+func (t *Task) Collect(ctx context.Context) Result {
+	result := Result{Exit: Exit{Reason: job.ReasonInterrupted, Message: "the server went away while the program ran"}}
+	if exit, err := t.Workspace.loadExit(t.Number); err == nil {
+		result = Result{Exit: *exit, Ran: true}
+	}
+	if !t.Last(result.Exit) {
+		return result
+	}
+	l, err := t.Workspace.openLogs()
+	if err != nil {
+		return t.failed(job.ReasonInterrupted, result.Exit.Message+"; its logs could not be opened", err)
+	}
+	defer l.Close()
+	order := t.startShipper(ctx, l).finish(ctx)
+	t.collect(ctx, l, order, &result)
+	return result
+}
+
+func (t *Task) failed(reason job.Reason, message string, err error) Result {
+	t.Log.Error("attempt failed", "job", t.Index.JobID, "reason", reason, "error", err)
+	return Result{Exit: Exit{Reason: reason, Message: message}}
+}
+
+// attempt fetches and executes.
+func (t *Task) attempt(ctx context.Context, l logs) Result {
+	if err := t.fetch(ctx); err != nil {
+		if ctx.Err() != nil {
+			return Result{Exit: stopped(Exit{}, context.Cause(ctx))}
+		}
+		return t.failed(job.ReasonFetchFailed, "an uploaded file could not be brought to the program; try the job again", err)
+	}
+	if t.Prepare != nil {
+		if err := t.Prepare(t.Workspace.Files()); err != nil {
+			return t.failed(job.ReasonStartFailed, "the workspace could not be given to the program", err)
+		}
+		if err := t.Prepare(t.Workspace.Temp()); err != nil {
+			return t.failed(job.ReasonStartFailed, "the workspace could not be given to the program", err)
+		}
+	}
+	command := t.Command
+	command.Stdout, command.Stderr = l.stdout, l.stderr
+	p, err := t.Starter.Start(command)
+	if err != nil {
+		return t.failed(job.ReasonStartFailed, "the program could not be started; the server's log says why", err)
+	}
+	exit, err := wait(ctx, p, t.Grace)
+	if err != nil {
+		return t.failed(job.ReasonStartFailed, "how the program ended is not known; the server's log says why", err)
+	}
+	return Result{Exit: exit, Ran: exit.Reason != job.ReasonCannotRun}
+}
+
+func (t *Task) fetch(ctx context.Context) error {
+	dir := t.Workspace.Files()
+	if err := fetch(ctx, t.From, t.Index.Files, dir); err != nil {
+		return err
+	}
+	if t.Executable == "" {
+		return nil
+	}
+	return os.Chmod(filepath.Join(dir, t.Executable), 0o755) //nolint:gosec // a program has to be executable
+}
+
+type exited struct {
+	exit Exit
+	err  error
+}
+
+// wait waits for the program, and ends it when ctx does.
+func wait(ctx context.Context, p Process, grace time.Duration) (Exit, error) {
+	done := make(chan exited, 1)
+	go func() {
+		exit, err := p.Wait()
+		done <- exited{exit, err}
+	}()
+	select {
+	case e := <-done:
+		return e.exit, e.err
+	case <-ctx.Done():
+	}
+	cause := context.Cause(ctx)
+	if errors.Is(cause, ErrRemoved) {
+		grace = 0
+	}
+	e, err := end(p, grace, done)
+	if err != nil {
+		return Exit{}, err
+	}
+	return stopped(e.exit, cause), e.err
+}
+
+// end asks the program to end, and after the grace ends it with all it has started.
+func end(p Process, grace time.Duration, done <-chan exited) (exited, error) {
+	if grace > 0 {
+		_ = p.Terminate() // one that cannot be asked is killed below
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case e := <-done:
+			return e, nil
+		case <-timer.C:
+		}
+	}
+	if err := p.Kill(); err != nil {
+		return exited{}, fmt.Errorf("kill: %w", err)
+	}
+	return <-done, nil
+}
+
+// stopped gives an exit the reason for which we ended the program.
+func stopped(e Exit, cause error) Exit {
+	switch {
+	case errors.Is(cause, ErrCancelled), errors.Is(cause, ErrRemoved):
+		e.Reason, e.Message = job.ReasonCancelled, "cancelled by its user"
+	case errors.Is(cause, ErrDeadline):
+		e.Reason, e.Message = job.ReasonDeadlineExceeded, "the job ran longer than its timeoutSeconds"
+	default:
+		e.Reason, e.Message = job.ReasonInterrupted, "the server was stopped while the program ran"
+	}
+	return e
+}
+
+func (t *Task) collect(ctx context.Context, l logs, order joblog.Order, result *Result) {
+	c := &collector{to: t.To, limits: t.Limits, retry: t.StoreRetry}
+	collected := c.collect(ctx, t.Workspace, l)
+	err := errors.Join(collected, t.To.PutManifest(ctx, Manifest{Files: c.files, Order: order}))
+	result.Outputs = &c.summary
+	if err == nil {
+		return
+	}
+	t.Log.Error("outputs not stored", "job", t.Index.JobID, "error", err)
+	const lost = "some of its outputs could not be stored"
+	if result.Exit.Reason == "" && result.Exit.Code == 0 {
+		result.Exit.Reason, result.Exit.Message = job.ReasonOutputsLost, lost
+	} else {
+		result.Exit.Message = join(result.Exit.Message, lost)
+	}
+}
+
+func join(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "; " + b
+}
+
+// shipping is a Shipper at work.
+type shipping struct {
+	shipper Shipper
+	stop    context.CancelFunc
+	done    chan struct{}
+	log     *slog.Logger
+}
+
+func (t *Task) startShipper(ctx context.Context, l logs) *shipping {
+	s := &shipping{done: make(chan struct{}), log: t.Log.With("job", t.Index.JobID)}
+	if t.Ship != nil {
+		s.shipper = t.Ship(l.stdout, l.stderr)
+	}
+	ctx, s.stop = context.WithCancel(ctx)
+	go func() {
+		defer close(s.done)
+		if s.shipper != nil {
+			s.shipper.Run(ctx)
+		}
+	}()
+	return s
+}
+
+// finish ships what is left. A piece that cannot be stored is no loss: the whole log is stored as well.
+func (s *shipping) finish(ctx context.Context) joblog.Order {
+	s.stop()
+	<-s.done
+	if s.shipper == nil {
+		return joblog.Order{}
+	}
+	if err := s.shipper.Flush(ctx); err != nil {
+		s.log.Warn("live log incomplete", "error", err)
+	}
+	return s.shipper.Order()
+}
+
+type savedExit struct {
+	Attempt int  `json:"attempt"`
+	Exit    Exit `json:"exit"`
+}
+
+// saveExit notes how the program ended before anything is stored, so that a crash meanwhile does not turn a
+// program that has ended into one that was interrupted.
+func (w Workspace) saveExit(attempt int, e Exit) error {
+	data, err := json.Marshal(savedExit{attempt, e})
+	if err != nil {
+		return err
+	}
+	temp := w.exitPath() + ".tmp"
+	if err := os.WriteFile(temp, data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, w.exitPath())
+}
+
+func (w Workspace) loadExit(attempt int) (*Exit, error) {
+	data, err := os.ReadFile(w.exitPath())
+	if err != nil {
+		return nil, err
+	}
+	var saved savedExit
+	if err := json.Unmarshal(data, &saved); err != nil {
+		return nil, fmt.Errorf("decode saved exit: %w", err)
+	}
+	if saved.Attempt != attempt {
+		return nil, fmt.Errorf("saved exit of attempt %d: %w", saved.Attempt, fs.ErrNotExist)
+	}
+	return &saved.Exit, nil
+}

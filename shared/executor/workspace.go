@@ -1,0 +1,147 @@
+package executor
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// Workspace is the folders of one job on this machine. The program sees Files, whose results/ become the
+// outputs, and Temp. The logs lie outside, so that no program can put something else in their place; in results/ there are
+// links to them.
+type Workspace struct{ root string }
+
+// NewWorkspace returns the workspace in the folder root, which belongs to it alone.
+func NewWorkspace(root string) Workspace { return Workspace{root: root} }
+
+// Files is the program's working directory.
+func (w Workspace) Files() string { return filepath.Join(w.root, "files") }
+
+// Temp is the program's folder for temporary files.
+func (w Workspace) Temp() string { return filepath.Join(w.root, "tmp") }
+
+// Results is the folder whose content becomes the outputs.
+func (w Workspace) Results() string { return filepath.Join(w.Files(), job.ResultsDir) }
+
+// HoldPath is a file that is locked as long as the program or anything it started may live.
+func (w Workspace) HoldPath() string { return filepath.Join(w.root, "hold") }
+
+func (w Workspace) logPath(name string) string { return filepath.Join(w.root, "log", name) }
+func (w Workspace) exitPath() string           { return filepath.Join(w.root, "exit.json") }
+
+// Exists reports whether there is anything of the workspace.
+func (w Workspace) Exists() bool {
+	_, err := os.Lstat(w.root)
+	return err == nil
+}
+
+// Reset makes the workspace as it is before an attempt: empty, but for the logs of earlier attempts, which
+// the next one continues.
+func (w Workspace) Reset() error {
+	for _, dir := range []string{w.Files(), w.Temp()} {
+		if err := removeTree(dir); err != nil {
+			return fmt.Errorf("empty the workspace: %w", err)
+		}
+	}
+	if err := os.Remove(w.exitPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("empty the workspace: %w", err)
+	}
+	for _, dir := range []string{w.Results(), w.Temp(), filepath.Join(w.root, "log")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make the workspace: %w", err)
+		}
+	}
+	return nil
+}
+
+// Remove deletes the workspace.
+func (w Workspace) Remove() error { return removeTree(w.root) }
+
+// removeTree deletes a tree in which a program may have taken permissions from folders.
+func removeTree(dir string) error {
+	if os.RemoveAll(dir) == nil {
+		return nil
+	}
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, _ error) error {
+		if d != nil && d.IsDir() {
+			_ = os.Chmod(path, 0o700) //nolint:gosec // a folder needs the x bit
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
+}
+
+// logs are the two files the program's streams go to.
+type logs struct{ stdout, stderr *os.File }
+
+func (l logs) Close() error { return errors.Join(l.stdout.Close(), l.stderr.Close()) }
+
+// openLogs opens the logs for appending and links them into results/.
+func (w Workspace) openLogs() (logs, error) {
+	stdout, err := w.openLog(job.StdoutFile)
+	if err != nil {
+		return logs{}, err
+	}
+	stderr, err := w.openLog(job.StderrFile)
+	if err != nil {
+		stdout.Close()
+		return logs{}, err
+	}
+	return logs{stdout, stderr}, nil
+}
+
+func (w Workspace) openLog(name string) (*os.File, error) {
+	path := w.logPath(name)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644) //nolint:gosec // the program may read its own log
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	err = os.Link(path, filepath.Join(w.Results(), name))
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		f.Close()
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	return f, nil
+}
+
+// fetch brings the uploaded files into the workspace and verifies that they are what was accepted.
+func fetch(ctx context.Context, from Artifacts, files []job.File, dir string) error {
+	for _, f := range files {
+		if err := fetchFile(ctx, from, f, filepath.Join(dir, f.Name)); err != nil {
+			return fmt.Errorf("fetch %s: %w", f.Name, err)
+		}
+	}
+	return nil
+}
+
+func fetchFile(ctx context.Context, from Artifacts, want job.File, path string) error {
+	in, err := from.Open(ctx, want.Name)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // the program runs as another user
+	if err != nil {
+		return err
+	}
+	hash := sha256.New()
+	n, err := io.Copy(io.MultiWriter(out, hash), io.LimitReader(in, want.Size+1))
+	if closeErr := out.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return err
+	}
+	if n != want.Size || hex.EncodeToString(hash.Sum(nil)) != want.SHA256 {
+		return errors.New("the stored file is not the one that was accepted: size or SHA-256 differ")
+	}
+	return nil
+}

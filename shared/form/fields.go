@@ -1,0 +1,165 @@
+package form
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// setter puts the text of a field into a specification, or says what is wrong with it.
+type setter func(s *job.Spec, text string) (message string)
+
+// single lists the fields that may be sent once; "arg", which repeats, comes on top.
+func single() map[string]setter {
+	return map[string]setter{
+		"runtime":    func(s *job.Spec, text string) string { s.Runtime = text; return "" },
+		"entrypoint": func(s *job.Spec, text string) string { s.Entrypoint = text; return "" },
+		"image":      func(s *job.Spec, text string) string { s.Image = text; return "" },
+		"cpu":        func(s *job.Spec, text string) string { s.CPU = text; return required(text) },
+		"memory":     func(s *job.Spec, text string) string { s.Memory = text; return required(text) },
+		"args":       func(s *job.Spec, text string) (m string) { s.Args, m = stringList(text); return m },
+		"env":        func(s *job.Spec, text string) (m string) { s.Env, m = stringMap(text); return m },
+		"labels":     func(s *job.Spec, text string) (m string) { s.Labels, m = stringMap(text); return m },
+		"timeoutSeconds": func(s *job.Spec, text string) (m string) {
+			s.TimeoutSeconds, m = whole(text, 1)
+			return m
+		},
+		"ttlSecondsAfterFinished": func(s *job.Spec, text string) (m string) {
+			s.TTLSecondsAfterFinished, m = whole(text, 0)
+			return m
+		},
+		"retries": func(s *job.Spec, text string) string {
+			n, m := whole(text, 0)
+			s.Retries = int(min(n, job.MaxRetries+1)) // Validate names the bounds
+			return m
+		},
+	}
+}
+
+func fieldNames() []string {
+	return append([]string{"files", "arg"}, slices.Sorted(maps.Keys(single()))...)
+}
+
+// decode turns fields into a specification. All that is wrong is in the error, not only the first.
+func decode(fields map[string][]string, defaults job.Spec) (*job.Spec, error) {
+	spec := defaults
+	faults := &job.Faults{Kind: job.ErrInvalid}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if set, ok := single()[name]; ok {
+			if message := set(&spec, fields[name][0]); message != "" {
+				faults.List = append(faults.List, job.Fault{Field: name, Message: message})
+			}
+		}
+	}
+	spec.Args = append(spec.Args, fields["arg"]...)
+	var more *job.Faults
+	if errors.As(spec.Validate(), &more) {
+		faults.List = append(faults.List, more.List...)
+	}
+	if len(faults.List) > 0 {
+		return nil, faults
+	}
+	return &spec, nil
+}
+
+func required(text string) string {
+	if text == "" {
+		return "is empty; leave the field out for no limit"
+	}
+	return ""
+}
+
+// maxDigits keeps whole numbers far from overflowing.
+const maxDigits = 10
+
+func whole(text string, low int64) (int64, string) {
+	message := fmt.Sprintf("%q is not a whole number from %d on, such as 60", printable(text), low)
+	if text == "" || len(text) > maxDigits {
+		return low, message
+	}
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			return low, message
+		}
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < low {
+		return low, message
+	}
+	return n, ""
+}
+
+func stringList(text string) ([]string, string) {
+	const want = `must be a JSON array of strings, such as ["a","b"]`
+	var list []*string
+	if message := decodeJSON(text, &list, want); message != "" {
+		return nil, message
+	}
+	if list == nil {
+		return nil, want
+	}
+	out := make([]string, len(list))
+	for i, s := range list {
+		if s == nil {
+			return nil, want
+		}
+		out[i] = *s
+	}
+	return out, ""
+}
+
+// stringMap reads an object by its tokens: into a map, encoding/json would take the last of two equal
+// names without a word.
+func stringMap(text string) (map[string]string, string) {
+	const want = `must be a JSON object of strings, such as {"NAME":"value"}`
+	d := json.NewDecoder(bytes.NewReader([]byte(text)))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, want
+	}
+	out := map[string]string{}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, want
+		}
+		value, err := d.Token()
+		if err != nil {
+			return nil, want
+		}
+		key, _ := name.(string) // names in objects are strings
+		s, ok := value.(string)
+		if !ok {
+			return nil, fmt.Sprintf("%s; the value of %q is not a string", want, printable(key))
+		}
+		if _, twice := out[key]; twice {
+			return nil, fmt.Sprintf("has %q more than once", printable(key))
+		}
+		out[key] = s
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, want
+	}
+	return out, trailing(d, want)
+}
+
+func decodeJSON(text string, into any, want string) string {
+	d := json.NewDecoder(bytes.NewReader([]byte(text)))
+	if err := d.Decode(into); err != nil {
+		return want
+	}
+	return trailing(d, want)
+}
+
+func trailing(d *json.Decoder, want string) string {
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return want
+	}
+	return ""
+}

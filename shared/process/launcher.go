@@ -1,0 +1,147 @@
+// Package process runs jobs as sandboxed child processes of this one, a bounded number at a time and in the
+// order of their submission.
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go-job-orchestrator/shared/executor"
+	"go-job-orchestrator/shared/job"
+)
+
+// Launcher queues jobs and runs them. Its queue can be lost at any time: which jobs are owed is in the ledger,
+// and Recover reads it from there.
+type Launcher struct {
+	run   func(ctx context.Context, id job.ID)
+	log   *slog.Logger
+	slots int
+	limit int
+
+	mu       sync.Mutex
+	waiting  queue
+	running  map[job.ID]context.CancelCauseFunc
+	admitted int // submits that were let in and are not queued yet
+	stopping bool
+	idle     *sync.Cond // signalled when a run ends
+}
+
+// newLauncher returns a Launcher that has slots jobs run at a time, and lets limit jobs wait.
+func newLauncher(slots, limit int, log *slog.Logger, run func(context.Context, job.ID)) *Launcher {
+	l := &Launcher{run: run, log: log, slots: slots, limit: limit, running: map[job.ID]context.CancelCauseFunc{}}
+	l.idle = sync.NewCond(&l.mu)
+	return l
+}
+
+// Launch queues the job. One that waits or runs already is left as it is, so that events may come twice.
+func (l *Launcher) Launch(ctx context.Context, id job.ID) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopping {
+		return fmt.Errorf("launch %s: %w: the server is stopping", id, job.ErrUnavailable)
+	}
+	if _, runs := l.running[id]; runs || l.waiting.has(id) {
+		return nil
+	}
+	l.waiting.add(id)
+	l.dispatch(context.WithoutCancel(ctx))
+	return nil
+}
+
+// dispatch starts waiting jobs while there are places. The caller holds the lock.
+func (l *Launcher) dispatch(ctx context.Context) {
+	for !l.stopping && len(l.running) < l.slots && l.waiting.Len() > 0 {
+		id := l.waiting.next()
+		runCtx, cancel := context.WithCancelCause(ctx)
+		l.running[id] = cancel
+		go func() {
+			defer l.ended(ctx, id, cancel)
+			l.run(runCtx, id)
+		}()
+	}
+}
+
+func (l *Launcher) ended(ctx context.Context, id job.ID, cancel context.CancelCauseFunc) {
+	cancel(nil)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.running, id)
+	l.dispatch(ctx)
+	l.idle.Broadcast()
+}
+
+// Stop ends a running job and takes a waiting one from the queue. It does not wait for the end. When remove is
+// set nothing of the job will be kept, and it gets no time to end by itself.
+func (l *Launcher) Stop(_ context.Context, id job.ID, remove bool) error {
+	cause := executor.ErrCancelled
+	if remove {
+		cause = executor.ErrRemoved
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting.drop(id)
+	if cancel, runs := l.running[id]; runs {
+		cancel(cause)
+	}
+	return nil
+}
+
+// Admit lets a job in that is about to be submitted, or returns an error of kind job.ErrUnavailable when too many
+// wait. release must be called once the job is queued or given up.
+func (l *Launcher) Admit() (release func(), err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.stopping:
+		return nil, job.Refuse(job.ErrUnavailable, "", "the server is stopping; try again in a few seconds")
+	case l.waiting.Len()+l.admitted >= l.limit:
+		return nil, job.Refuse(job.ErrUnavailable, "", fmt.Sprintf(
+			"the queue is full: %d jobs wait (MAX_QUEUED_JOBS); try again when some have run", l.limit))
+	}
+	l.admitted++
+	return sync.OnceFunc(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.admitted--
+	}), nil
+}
+
+// Drain starts no more jobs, waits for the running ones for at most the given time, and then ends them as
+// interrupted. When it returns none runs. Waiting jobs are in the ledger for the next start.
+func (l *Launcher) Drain(wait time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopping = true
+	if len(l.running) > 0 {
+		l.log.Info("waiting for running jobs", "jobs", len(l.running), "atMost", wait.String())
+	}
+	timer := time.AfterFunc(wait, l.interrupt)
+	defer timer.Stop()
+	for len(l.running) > 0 {
+		l.idle.Wait()
+	}
+}
+
+func (l *Launcher) interrupt() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, cancel := range l.running {
+		cancel(executor.ErrInterrupted)
+	}
+}
+
+// Stopping reports whether Drain has begun.
+func (l *Launcher) isStopping() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stopping
+}
+
+// wasStopped reports whether a run was ended by us, and not by its program.
+func wasStopped(ctx context.Context) bool {
+	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), executor.ErrDeadline)
+}

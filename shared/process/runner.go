@@ -1,0 +1,293 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"go-job-orchestrator/shared/executor"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/runtimes"
+	"go-job-orchestrator/shared/store"
+)
+
+// runner takes one job from where its records say it is to its end.
+type runner struct {
+	store    *store.Store
+	ledger   *ledger.Ledger
+	machine  *runtimes.Machine
+	cage     cage
+	settings *Settings
+	owner    string
+	now      func() time.Time
+	log      *slog.Logger
+}
+
+// cancelPoll is how often a running job's records are looked at for a cancel by another process. One by this
+// process takes effect at once.
+const cancelPoll = time.Second
+
+// run makes attempts until the job is over or ctx ends. What the ledger says is all it goes by, so it can be cut off
+// and called again at any point.
+func (r *runner) run(ctx context.Context, id job.ID) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	keep := context.WithoutCancel(ctx)
+	index, err := r.ledger.Index(keep, id)
+	if err != nil {
+		if !errors.Is(err, job.ErrNotFound) { // else deleted while it waited
+			r.log.Error("job not launched", "job", id, "error", err)
+		}
+		return
+	}
+	go r.watchCancel(ctx, id, cancel)
+	for again := true; again; {
+		again, err = r.advance(ctx, index)
+		if err != nil {
+			r.log.Error("job not advanced; will be taken up again", "job", id, "error", err)
+			again = pause(ctx, r.settings.RetryBackoff)
+		}
+	}
+}
+
+func (r *runner) watchCancel(ctx context.Context, id job.ID, cancel context.CancelCauseFunc) {
+	for pause(ctx, cancelPoll) {
+		if asked, err := r.ledger.CancelRequested(ctx, id); err == nil && asked {
+			cancel(executor.ErrCancelled)
+		}
+	}
+}
+
+// advance does the next thing that is due for the job, and reports whether there may be another.
+func (r *runner) advance(ctx context.Context, index *job.Index) (again bool, err error) {
+	keep := context.WithoutCancel(ctx)
+	over, err := r.ledger.Settle(keep, index.JobID, 0)
+	if err != nil || over {
+		return false, err
+	}
+	attempts, err := r.ledger.Attempts(keep, index.JobID)
+	if err != nil {
+		return false, err
+	}
+	cancelled, err := r.ledger.CancelRequested(keep, index.JobID)
+	if err != nil {
+		return false, err
+	}
+	v := judge(index, attempts, cancelled, r.now())
+	switch {
+	case v.over:
+		return false, r.finish(keep, index, attempts, v)
+	case v.running:
+		return false, nil // somebody else's; Recover takes up those of a dead process
+	case ctx.Err() != nil:
+		return false, nil // stopping; the next start goes on from here
+	case len(attempts) > 0 && !pause(ctx, backoff(r.settings.RetryBackoff, len(attempts))):
+		return true, nil // cancelled meanwhile
+	}
+	return r.attempt(ctx, index, attempts)
+}
+
+// attempt makes the next attempt and records it.
+func (r *runner) attempt(ctx context.Context, index *job.Index, before []job.Attempt) (again bool, err error) {
+	keep := context.WithoutCancel(ctx)
+	limits := r.cage.Limits(index)
+	a, err := r.ledger.StartAttempt(keep, index.JobID, len(before)+1, r.owner, limits)
+	if errors.Is(err, job.ErrExists) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	// Only now: whoever cancels looks for attempts after recording the wish.
+	if asked, err := r.ledger.CancelRequested(keep, index.JobID); err != nil || asked {
+		return true, errors.Join(err, r.endAttempt(keep, index, a, executor.Result{
+			Exit: executor.Exit{Reason: job.ReasonCancelled, Message: "cancelled before it was started"},
+		}))
+	}
+	task := r.task(keep, index, a.Number)
+	if task.Command, err = r.command(index); err != nil {
+		return true, r.endAttempt(keep, index, a, executor.Result{
+			Exit: executor.Exit{Reason: job.ReasonStartFailed, Message: err.Error()},
+		})
+	}
+	if index.TimeoutSeconds > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithDeadlineCause(ctx, deadline(index, append(before, a)), executor.ErrDeadline)
+		defer stop()
+	}
+	result := task.Run(ctx)
+	return true, r.endAttempt(keep, index, a, result)
+}
+
+// endAttempt records an attempt and, when no other follows, what it left.
+func (r *runner) endAttempt(ctx context.Context, index *job.Index, a job.Attempt, result executor.Result) error {
+	end := r.now().UTC()
+	a.FinishedAt, a.Reason, a.Message, a.Signal = &end, result.Exit.Reason, result.Exit.Message, result.Exit.Signal
+	if result.Ran {
+		code := result.Exit.Code
+		a.ExitCode = &code
+	}
+	if a.Reason == "" {
+		a.Reason, a.Message = explain(result.Exit)
+	}
+	// The sum of the outputs is not lost with this process: it follows from the attempt's record.
+	a.Outputs = result.Outputs
+	return r.persist(ctx, func() error { return r.ledger.EndAttempt(ctx, index.JobID, a) })
+}
+
+// finish records the end of the job, then clears up after it.
+func (r *runner) finish(ctx context.Context, index *job.Index, attempts []job.Attempt, v verdict) error {
+	t := job.Terminal{Phase: v.phase, Reason: v.reason, Message: v.message, FinishedAt: r.now().UTC(), Attempts: attempts}
+	if n := len(attempts); n > 0 {
+		last := attempts[n-1]
+		t.StartedAt, t.ExitCode, t.Outputs = &attempts[0].StartedAt, last.ExitCode, last.Outputs
+		if last.FinishedAt != nil && last.Reason == v.reason {
+			t.FinishedAt = *last.FinishedAt
+		}
+	}
+	w := r.workspace(index.JobID)
+	if t.Outputs == nil && w.Exists() { // ended between two attempts: the last one's outputs are the job's
+		t.Outputs = r.lastTask(index, len(attempts)).Collect(ctx).Outputs
+	}
+	var recorded *job.Terminal
+	err := r.persist(ctx, func() (err error) {
+		recorded, _, err = r.ledger.Finish(ctx, index, t)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.log.Info("job over", "job", index.JobID, "phase", recorded.Phase, "reason", recorded.Reason)
+	return r.clear(ctx, index.JobID)
+}
+
+// clear removes what is not needed any more once a job is over.
+func (r *runner) clear(ctx context.Context, id job.ID) error {
+	if err := r.workspace(id).Remove(); err != nil {
+		r.log.Warn("workspace not removed", "job", id, "error", err)
+	}
+	if err := joblog.Remove(ctx, r.store, id); err != nil {
+		return err
+	}
+	asked, err := r.ledger.RemovalRequested(ctx, id)
+	if err != nil || !asked {
+		return err
+	}
+	if err := r.ledger.Remove(ctx, id); err != nil && !errors.Is(err, job.ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// persist repeats a write until it succeeds: a storage that is full or away for a while must not cost a job
+// its ending. A write that failed for good is one of the others' business.
+func (r *runner) persist(ctx context.Context, write func() error) error {
+	for n := 1; ; n++ {
+		err := write()
+		if err == nil || n == recordTries {
+			return err
+		}
+		r.log.Warn("record not written; trying again", "error", err)
+		if !pause(ctx, backoff(r.settings.RetryBackoff, n)) {
+			return err
+		}
+	}
+}
+
+func (r *runner) workspace(id job.ID) executor.Workspace {
+	return executor.NewWorkspace(filepath.Join(r.settings.WorkDir, string(id)))
+}
+
+// task is an attempt of the job, ready to run.
+func (r *runner) task(ctx context.Context, index *job.Index, number int) *executor.Task {
+	b := &bucket{store: r.store, ledger: r.ledger, id: index.JobID}
+	w := r.workspace(index.JobID)
+	t := &executor.Task{
+		Index: index, Number: number, Workspace: w, From: b, To: b,
+		Starter: r.cage.starter(w), Prepare: r.cage.Prepare,
+		Ship: func(stdout, stderr *os.File) executor.Shipper {
+			return r.shipper(ctx, b, stdout, stderr)
+		},
+		Last: func(e executor.Exit) bool {
+			return !mayRetry(index, number, reasonOf(e))
+		},
+		Grace: r.settings.Grace, StoreRetry: r.settings.RetryBackoff, Log: r.log,
+		Limits: executor.OutputLimits{Files: int(r.settings.MaxOutputFiles), Bytes: int64(r.settings.MaxOutput)},
+	}
+	if index.Runtime == "binary" {
+		t.Executable = index.Entrypoint
+	}
+	return t
+}
+
+// command is the job's program as it stands on this machine.
+func (r *runner) command(index *job.Index) (executor.Command, error) {
+	kind, err := runtimes.Find(index.Runtime)
+	if err != nil {
+		return executor.Command{}, err
+	}
+	installed, err := r.machine.Lookup(index.Runtime)
+	if err != nil {
+		return executor.Command{}, err
+	}
+	files, temp := r.cage.paths(r.workspace(index.JobID))
+	path, args := kind.Command(installed.Path, files, &index.Spec)
+	cpu, memory := amounts(&index.Spec)
+	return executor.Command{
+		Path: path, Args: args, CPUMillis: cpu, MemoryBytes: memory,
+		Env: environment(index, files, temp, r.machine.SearchPath()),
+	}, nil
+}
+
+// environment is all the program gets; nothing of the server's own is in it.
+func environment(index *job.Index, files, temp, searchPath string) []string {
+	env := []string{
+		"PATH=" + searchPath, "HOME=" + files, "LANG=C.UTF-8", "TMPDIR=" + temp,
+		"JOB_ID=" + string(index.JobID), "OUTPUT_DIR=" + files + "/" + job.ResultsDir,
+	}
+	for _, name := range slices.Sorted(maps.Keys(index.Env)) {
+		env = append(env, name+"="+index.Env[name])
+	}
+	return env
+}
+
+// lastTask is an attempt that no other follows, whatever its exit.
+func (r *runner) lastTask(index *job.Index, number int) *executor.Task {
+	t := r.task(context.Background(), index, number)
+	t.Last = func(executor.Exit) bool { return true }
+	return t
+}
+
+// shipper goes on where the log of an earlier attempt stopped.
+func (r *runner) shipper(ctx context.Context, b *bucket, stdout, stderr *os.File) executor.Shipper {
+	return joblog.NewShipper(stdout, stderr, b.PutLog)
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// maxBackoff bounds the pause between attempts.
+const maxBackoff = time.Minute
+
+func backoff(first time.Duration, n int) time.Duration {
+	d := first
+	for range n - 1 {
+		d = min(2*d, maxBackoff)
+	}
+	return d
+}

@@ -1,0 +1,25 @@
+package process
+
+import (
+	"time"
+
+	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/sandbox"
+)
+
+// Settings are the process launcher's own.
+type Settings struct {
+	MaxConcurrent     uint16        `env:"MAX_CONCURRENT_JOBS"` // 0: the number of CPUs
+	MaxQueued         uint32        `env:"MAX_QUEUED_JOBS" envDefault:"10000"`
+	WorkDir           string        `env:"WORK_DIR"` // empty: in STORAGE_DIR
+	Sandbox           sandbox.Mode  `env:"SANDBOX" envDefault:"auto"`
+	ReadPaths         []string      `env:"SANDBOX_READ_PATHS" envSeparator:":"`
+	Grace             time.Duration `env:"KILL_GRACE" envDefault:"10s"`
+	DrainTimeout      time.Duration `env:"DRAIN_TIMEOUT" envDefault:"30s"`
+	RetryBackoff      time.Duration `env:"RETRY_BACKOFF" envDefault:"1s"`
+	MaxWorkspace      platform.Size `env:"MAX_WORKSPACE_BYTES" envDefault:"8Gi"`
+	MaxWorkspaceFiles uint32        `env:"MAX_WORKSPACE_FILES" envDefault:"200000"`
+	MaxOutput         platform.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
+	MaxOutputFiles    uint32        `env:"MAX_OUTPUT_FILES" envDefault:"10000"`
+	MaxProcesses      uint16        `env:"MAX_PROCESSES" envDefault:"512"`
+}

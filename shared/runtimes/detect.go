@@ -1,0 +1,215 @@
+package runtimes
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// Installed is an interpreter found on this machine.
+type Installed struct {
+	Path    string   // its real executable, not a shim
+	Folders []string // what it needs to read besides the system's own folders
+	Version string
+}
+
+// inquiryTimeout bounds how long an interpreter may take to say where it is.
+const inquiryTimeout = 20 * time.Second
+
+// Machine is the runtimes that this machine can run.
+type Machine struct {
+	installed map[string]Installed
+	missing   map[string]string
+}
+
+// Detect asks each runtime's interpreter, found in searchPath (in the format of PATH), for what it is. Programs such as
+// version managers' shims answer for the real one.
+func Detect(ctx context.Context, searchPath, home string) *Machine {
+	m := &Machine{installed: map[string]Installed{}, missing: map[string]string{}}
+	type answer struct {
+		name  string
+		found Installed
+		err   error
+	}
+	answers := make(chan answer)
+	all := All()
+	for _, r := range all {
+		go func() {
+			found, err := r.detect(ctx, searchPath, home)
+			answers <- answer{r.Name, found, err}
+		}()
+	}
+	for range all {
+		a := <-answers
+		if a.err != nil {
+			m.missing[a.name] = a.err.Error()
+		} else {
+			m.installed[a.name] = a.found
+		}
+	}
+	return m
+}
+
+func (r Runtime) detect(ctx context.Context, searchPath, home string) (Installed, error) {
+	if r.Interpreter == "" {
+		return Installed{}, nil
+	}
+	path := lookPath(r.Interpreter, searchPath)
+	if path == "" {
+		return Installed{}, fmt.Errorf("%s is not in PATH", r.Interpreter)
+	}
+	ctx, cancel := context.WithTimeout(ctx, inquiryTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, r.inquiry...) //nolint:gosec // the operator's PATH
+	cmd.Env = []string{"PATH=" + searchPath, "HOME=" + home, "LANG=C.UTF-8"}
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Run(); err != nil {
+		return Installed{}, fmt.Errorf("%s does not run: %w: %s", path, err, firstLine(output.String()))
+	}
+	return r.parse(output.String())
+}
+
+// lookPath is exec.LookPath with the path given instead of read from the environment.
+func lookPath(name, searchPath string) string {
+	for _, dir := range filepath.SplitList(searchPath) {
+		if dir == "" || !filepath.IsAbs(dir) {
+			continue
+		}
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return line
+}
+
+func fourLines(output string) (Installed, error) {
+	lines := strings.Split(strings.TrimSpace(output), "\n")
+	if len(lines) < 4 {
+		return Installed{}, fmt.Errorf("unexpected answer %q", firstLine(output))
+	}
+	lines = lines[len(lines)-4:]
+	return newInstalled(lines[0], lines[3], lines[:3])
+}
+
+func javaProperties(output string) (Installed, error) {
+	properties := map[string]string{}
+	for line := range strings.Lines(output) {
+		if key, value, found := strings.Cut(strings.TrimSpace(line), " = "); found {
+			properties[key] = value
+		}
+	}
+	home, version := properties["java.home"], properties["java.version"]
+	if home == "" {
+		return Installed{}, errors.New("java does not say where its java.home is")
+	}
+	return newInstalled(filepath.Join(home, "bin", "java"), version, []string{home})
+}
+
+// newInstalled resolves what was found, since every folder on the way of a link must be readable too.
+func newInstalled(path, version string, near []string) (Installed, error) {
+	found := Installed{Path: path, Version: version}
+	for _, p := range append(near, path) {
+		real, err := filepath.EvalSymlinks(p)
+		if err != nil {
+			return Installed{}, fmt.Errorf("find the interpreter's folders: %w", err)
+		}
+		for _, each := range []string{p, real} {
+			if !slices.Contains(found.Folders, each) {
+				found.Folders = append(found.Folders, each)
+			}
+		}
+	}
+	return found, nil
+}
+
+// Drop takes a runtime out, for instance because it does not run in the sandbox.
+func (m *Machine) Drop(name, why string) {
+	delete(m.installed, name)
+	m.missing[name] = why
+}
+
+// Lookup returns the installed interpreter of a runtime, or a fault of the field runtime that says what to do.
+func (m *Machine) Lookup(name string) (Installed, error) {
+	r, err := Find(name)
+	if err != nil {
+		return Installed{}, err
+	}
+	found, ok := m.installed[name]
+	if !ok {
+		return Installed{}, job.Invalid("runtime", fmt.Sprintf(
+			"%s is not installed on this machine (%s); this server can run: %s. Install %s and start the server again, or choose another runtime",
+			name, m.missing[name], strings.Join(m.Names(), ", "), r.Interpreter))
+	}
+	return found, nil
+}
+
+// Check returns a fault of the field runtime when the machine cannot run it.
+func (m *Machine) Check(name string) error {
+	_, err := m.Lookup(name)
+	return err
+}
+
+// Names lists the runtimes that can run, in the order of the table.
+func (m *Machine) Names() []string {
+	var names []string
+	for _, r := range All() {
+		if _, ok := m.installed[r.Name]; ok {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
+
+// Folders lists what the interpreters need to read.
+func (m *Machine) Folders() []string {
+	var list []string
+	for _, found := range m.installed {
+		list = append(list, found.Folders...)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// Missing says for each runtime that cannot run why not.
+func (m *Machine) Missing() map[string]string { return m.missing }
+
+// String lists what was found with versions, for people.
+func (m *Machine) String() string {
+	var parts []string
+	for _, name := range m.Names() {
+		parts = append(parts, strings.TrimSpace(name+" "+m.installed[name].Version))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// SearchPath is a PATH for programs: the folders of the interpreters before the system's.
+func (m *Machine) SearchPath() string {
+	var dirs []string
+	for _, name := range m.Names() {
+		if path := m.installed[name].Path; path != "" {
+			dirs = append(dirs, filepath.Dir(path))
+		}
+	}
+	dirs = append(dirs, "/usr/local/bin", "/usr/bin", "/bin")
+	var unique []string
+	for _, dir := range dirs {
+		if !slices.Contains(unique, dir) {
+			unique = append(unique, dir)
+		}
+	}
+	return strings.Join(unique, ":")
+}

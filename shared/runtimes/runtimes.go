@@ -1,0 +1,125 @@
+// Package runtimes knows the ways a program can be run: what each runtime's name means as a command line, and how
+// to find its interpreter on a machine. A new runtime is a new entry in the table and nothing else.
+package runtimes
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// Runtime is one way to run a program.
+type Runtime struct {
+	Name string
+	// Interpreter is the command that must be installed; empty when the program runs by itself.
+	Interpreter string
+	// inquiry makes the interpreter print four lines: its real path, two folders it lives in, its version.
+	inquiry []string
+	parse   func(output string) (Installed, error)
+	// entrypoint says why a job's entrypoint does not fit, or nothing.
+	entrypoint func(entrypoint string, files []string) string
+	// args are the interpreter's arguments before the user's. dir is the folder of the uploaded files.
+	args func(dir, entrypoint string) []string
+}
+
+// All returns the runtimes.
+func All() []Runtime {
+	return []Runtime{python(), node(), java(), binary()}
+}
+
+func python() Runtime {
+	return Runtime{
+		Name: "python", Interpreter: "python3",
+		inquiry: []string{"-c", "import sys; print(sys.executable, sys.base_prefix, sys.prefix, sys.version.split()[0], sep='\\n')"},
+		parse:   fourLines, entrypoint: uploaded,
+		// -u: to a file Python writes in blocks, and nobody would see a line while it runs.
+		args: func(dir, entrypoint string) []string { return []string{"-u", dir + "/" + entrypoint} },
+	}
+}
+
+func node() Runtime {
+	return Runtime{
+		Name: "node", Interpreter: "node",
+		inquiry: []string{"-p", "[process.execPath, process.execPath, process.execPath, process.versions.node].join('\\n')"},
+		parse:   fourLines, entrypoint: uploaded,
+		args: func(dir, entrypoint string) []string { return []string{dir + "/" + entrypoint} },
+	}
+}
+
+func java() Runtime {
+	return Runtime{
+		Name: "java", Interpreter: "java",
+		inquiry: []string{"-XshowSettings:properties", "-version"},
+		parse:   javaProperties, entrypoint: javaEntrypoint, args: javaArgs,
+	}
+}
+
+func binary() Runtime {
+	return Runtime{
+		Name: "binary", entrypoint: uploaded,
+		args: func(string, string) []string { return nil },
+	}
+}
+
+func uploaded(entrypoint string, files []string) string {
+	if slices.Contains(files, entrypoint) {
+		return ""
+	}
+	return fmt.Sprintf("no uploaded file is named %q; uploaded: %s", entrypoint, strings.Join(files, ", "))
+}
+
+// javaEntrypoint also takes the name of a class that uploaded jars or class files may hold.
+func javaEntrypoint(entrypoint string, files []string) string {
+	message := uploaded(entrypoint, files)
+	if message == "" || strings.HasSuffix(entrypoint, ".java") || strings.HasSuffix(entrypoint, ".jar") || strings.HasSuffix(entrypoint, ".class") {
+		return message
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, ".jar") || strings.HasSuffix(name, ".class") {
+			return ""
+		}
+	}
+	return message
+}
+
+func javaArgs(dir, entrypoint string) []string {
+	switch {
+	case strings.HasSuffix(entrypoint, ".jar"):
+		return []string{"-jar", dir + "/" + entrypoint}
+	case strings.HasSuffix(entrypoint, ".java"):
+		return []string{dir + "/" + entrypoint}
+	}
+	return []string{"-cp", dir + ":" + dir + "/*", strings.TrimSuffix(entrypoint, ".class")}
+}
+
+// Find returns the runtime of that name.
+func Find(name string) (Runtime, error) {
+	var names []string
+	for _, r := range All() {
+		if r.Name == name {
+			return r, nil
+		}
+		names = append(names, r.Name)
+	}
+	return Runtime{}, job.Invalid("runtime", fmt.Sprintf("%q is not a runtime; there are: %s", name, strings.Join(names, ", ")))
+}
+
+// CheckEntrypoint returns a fault of the field entrypoint when the runtime cannot run it.
+func (r Runtime) CheckEntrypoint(entrypoint string, files []string) error {
+	if message := r.entrypoint(entrypoint, files); message != "" {
+		return job.Invalid("entrypoint", message)
+	}
+	return nil
+}
+
+// Command returns the program to start and its arguments, the user's among them exactly as sent. interpreter
+// is the path of the runtime's; dir is the folder of the uploaded files as the program sees it.
+func (r Runtime) Command(interpreter, dir string, spec *job.Spec) (path string, args []string) {
+	path = interpreter
+	if r.Interpreter == "" {
+		path = dir + "/" + spec.Entrypoint
+	}
+	return path, append(r.args(dir, spec.Entrypoint), spec.Args...)
+}
