@@ -11,6 +11,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/serve"
 )
 
 // Settings are reap's own.
@@ -121,4 +122,17 @@ func (f *Function) tend(ctx context.Context, id job.ID) (nudged int, err error) 
 		return 0, err
 	}
 	return 1, nil
+}
+
+// Main is the command: one round. It returns the exit code.
+func Main() int {
+	return serve.Run(func(ctx context.Context, env *platform.Env) error {
+		defer env.Drain()
+		f, err := Open(ctx, env)
+		if err != nil {
+			return err
+		}
+		_, err = f.Once(ctx)
+		return err
+	})
 }

@@ -1,0 +1,158 @@
+// Package all is every function in one process on one port, with an event bus in it, and jobs as sandboxed child
+// processes.
+package all
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go-job-orchestrator/functions/artifacts"
+	"go-job-orchestrator/functions/cancel"
+	"go-job-orchestrator/functions/launch"
+	"go-job-orchestrator/functions/logs"
+	"go-job-orchestrator/functions/outputs"
+	"go-job-orchestrator/functions/reap"
+	"go-job-orchestrator/functions/status"
+	"go-job-orchestrator/functions/submit"
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/openapi"
+	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/process"
+	"go-job-orchestrator/shared/serve"
+)
+
+// Settings are those of the one process.
+type Settings struct {
+	Host string `env:"HOST" envDefault:"127.0.0.1"` // whoever reaches the port can run programs
+}
+
+// shutdownWait is how long requests may take to end once the jobs have.
+const shutdownWait = 20 * time.Second
+
+// Run serves everything until ctx ends, and says on out where and how.
+func Run(ctx context.Context, env *platform.Env, out io.Writer) error {
+	a, err := open(ctx, env)
+	if err != nil {
+		return err
+	}
+	// The port is opened before anything is done to jobs, and answers only when all that was left behind is taken up.
+	ln, err := serve.Listen(ctx, a.settings.Host, a.common.Port)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	if err := a.start(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, a.greeting(ln.Addr()))
+	return api.Serve(ctx, ln, a.router, env.Log, shutdownWait, env.Drain)
+}
+
+// app is the opened process.
+type app struct {
+	env      *platform.Env
+	settings Settings
+	common   *platform.Common
+	router   *api.Router
+	bus      *event.Bus
+	host     *process.Host
+	launch   *launch.Function
+	reap     *reap.Function
+}
+
+func open(ctx context.Context, env *platform.Env) (*app, error) {
+	a := &app{env: env, router: api.NewRouter(env.Log)}
+	common, err := env.Common()
+	if err := errors.Join(env.Load(&a.settings), err); err != nil {
+		return nil, err
+	}
+	a.common = common
+	if err := openKeys(env, common); err != nil {
+		return nil, err
+	}
+	if a.bus, err = event.NewBus(); err != nil {
+		return nil, err
+	}
+	background := event.NewBackground(a.bus, env.Log)
+	env.OnDrain(background.Drain)
+	env.SetSink(background)
+	if a.host, err = process.Open(ctx, env); err != nil {
+		return nil, err
+	}
+	env.OnDrain(a.host.Drain)
+	return a, a.mount(ctx)
+}
+
+// mount opens each function and routes it.
+func (a *app) mount(ctx context.Context) error {
+	records, err := a.env.Ledger()
+	if err != nil {
+		return err
+	}
+	a.launch = launch.New(a.host, records, a.env.Log)
+	var errs [7]error
+	var functions [6]serve.Function
+	functions[0], errs[0] = submit.OpenWith(ctx, a.env, a.host)
+	functions[1], errs[1] = status.Open(ctx, a.env)
+	functions[2], errs[2] = logs.Open(ctx, a.env)
+	functions[3], errs[3] = artifacts.Open(ctx, a.env)
+	functions[4], errs[4] = outputs.Open(ctx, a.env)
+	functions[5], errs[5] = cancel.OpenWith(ctx, a.env, a.host)
+	a.reap, errs[6] = reap.Open(ctx, a.env)
+	if err := errors.Join(errs[:]...); err != nil {
+		return err
+	}
+	for _, f := range functions {
+		f.Mount(a.router)
+	}
+	openapi.Mount(a.router)
+	return nil
+}
+
+// start takes up what an earlier process left, then receives events and reaps.
+func (a *app) start(ctx context.Context) error {
+	records, err := a.env.Ledger()
+	if err != nil {
+		return err
+	}
+	// No other process stores uploads here, so whatever is unfinished was cut off.
+	if _, err := records.SweepUploads(ctx, 0); err != nil {
+		return fmt.Errorf("sweep uploads: %w", err)
+	}
+	if err := a.host.Recover(ctx); err != nil {
+		return err
+	}
+	receiving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	a.env.OnDrain(stop)
+	go func() {
+		if err := a.bus.Receive(receiving, a.launch.Handle); err != nil {
+			a.env.Log.Error("event bus stopped; the reaper launches jobs", "error", err)
+		}
+	}()
+	go a.reap.Every(ctx)
+	return nil
+}
+
+// greeting says on one line what there is and what to try.
+func (a *app) greeting(addr net.Addr) string {
+	where := "http://localhost:" + fmt.Sprint(addr.(*net.TCPAddr).Port) //nolint:forcetypeassert // Listen opens TCP
+	storage := a.common.StorageDir
+	if full, err := filepath.Abs(storage); err == nil {
+		storage = full
+	}
+	return fmt.Sprintf("Listening on %s, storing in %s, runtimes: %s, sandbox: %s, %d jobs at a time. "+
+		`Try: echo 'print("hello")' | curl -F runtime=python -F entrypoint=hello.py -F 'files=@-;filename=hello.py' %s/api/v1/jobs`,
+		where, storage, a.host.Machine, a.host.Sandbox.Describe(), a.host.Slots, where)
+}
+
+// Main is the command. It returns the exit code.
+func Main() int {
+	return serve.Run(func(ctx context.Context, env *platform.Env) error { return Run(ctx, env, os.Stdout) })
+}

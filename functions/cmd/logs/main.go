@@ -1,0 +1,11 @@
+// Command logs serves the function of that name.
+package main
+
+import (
+	"os"
+
+	"go-job-orchestrator/functions/logs"
+	"go-job-orchestrator/shared/serve"
+)
+
+func main() { os.Exit(serve.Main(logs.Open)) }

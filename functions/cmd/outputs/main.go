@@ -1,0 +1,11 @@
+// Command outputs serves the function of that name.
+package main
+
+import (
+	"os"
+
+	"go-job-orchestrator/functions/outputs"
+	"go-job-orchestrator/shared/serve"
+)
+
+func main() { os.Exit(serve.Main(outputs.Open)) }

@@ -1,0 +1,11 @@
+// Command submit serves the function of that name.
+package main
+
+import (
+	"os"
+
+	"go-job-orchestrator/functions/submit"
+	"go-job-orchestrator/shared/serve"
+)
+
+func main() { os.Exit(serve.Main(submit.Open)) }

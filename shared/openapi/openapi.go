@@ -1,0 +1,26 @@
+// Package openapi holds the description of the API, the one that is served and that tests hold the functions to.
+package openapi
+
+import (
+	_ "embed" // for the description
+	"net/http"
+
+	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/api"
+)
+
+//go:embed openapi.yaml
+var document []byte
+
+// Document returns the description, in YAML, OpenAPI 3.1.
+func Document() []byte { return append([]byte(nil), document...) }
+
+// Mount routes GET /openapi.yaml.
+func Mount(r *api.Router) {
+	r.Handle(http.MethodGet, "/openapi.yaml", func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
+		w.Header().Set("Content-Type", "application/yaml") // RFC 9512
+		_, _ = w.Write(document)                           // nothing can be done for a client that has gone
+		return nil
+	})
+}

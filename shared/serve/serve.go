@@ -1,0 +1,81 @@
+// Package serve turns a function into a process: settings from the environment, a log, a port, and an orderly
+// end on SIGTERM.
+package serve
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/platform"
+)
+
+// Function is what is served.
+type Function interface {
+	Mount(r *api.Router)
+}
+
+// shutdownWait is how long requests may take to end once the process is to stop.
+const shutdownWait = 20 * time.Second
+
+// Main opens a function with the environment of this process, serves it on PORT until SIGTERM, and returns the exit
+// code.
+func Main[F Function](open func(ctx context.Context, env *platform.Env) (F, error)) int {
+	return Run(func(ctx context.Context, env *platform.Env) error {
+		f, err := open(ctx, env)
+		if err != nil {
+			return err
+		}
+		router := api.NewRouter(env.Log)
+		f.Mount(router)
+		common, err := env.Common()
+		if err != nil {
+			return err
+		}
+		ln, err := Listen(ctx, "", common.Port)
+		if err != nil {
+			return err
+		}
+		env.Log.Info("listening", "address", ln.Addr().String())
+		return api.Serve(ctx, ln, router, env.Log, shutdownWait, env.Drain)
+	})
+}
+
+// Listen opens the port on a host, or on all interfaces when host is empty.
+func Listen(ctx context.Context, host string, port uint16) (net.Listener, error) {
+	var config net.ListenConfig
+	ln, err := config.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
+	if err != nil {
+		return nil, fmt.Errorf("PORT: %w", err)
+	}
+	return ln, nil
+}
+
+// Run calls f with a context that ends with SIGTERM or SIGINT, and returns the exit code. A second signal
+// ends the process at once.
+func Run(f func(ctx context.Context, env *platform.Env) error) int {
+	log := NewLog()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	if err := f(ctx, platform.New(platform.OSVars(), log)); err != nil {
+		log.Error("stopped", "error", err)
+		return 1
+	}
+	return 0
+}
+
+// NewLog returns the log of a process: JSON in a cluster, for people elsewhere.
+func NewLog() *slog.Logger {
+	if os.Getenv("KUBERNETES_SERVICE_HOST") != "" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, nil))
+}
