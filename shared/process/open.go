@@ -173,7 +173,7 @@ func (r *runner) recover(ctx context.Context, id job.ID) error {
 	if w.Exists() {
 		result = r.task(ctx, index, last.Number).Collect(ctx)
 	}
-	r.log.Info("job was cut off", "job", id, "attempt", last.Number, "reason", reasonOf(result.Exit))
+	r.log.Info("job was cut off", "job", id, "attempt", last.Number, "reason", result.Exit.Why())
 	return r.endAttempt(ctx, index, last, result)
 }
 

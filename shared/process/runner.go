@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"go-job-orchestrator/shared/executor"
@@ -80,11 +78,11 @@ func (r *runner) advance(ctx context.Context, index *job.Index) (again bool, err
 	if err != nil {
 		return false, err
 	}
-	v := judge(index, attempts, cancelled, r.now())
+	v := executor.Judge(index, attempts, cancelled, r.now())
 	switch {
-	case v.over:
+	case v.Over:
 		return false, r.finish(keep, index, attempts, v)
-	case v.running:
+	case v.Running:
 		return false, nil // somebody else's; Recover takes up those of a dead process
 	case ctx.Err() != nil:
 		return false, nil // stopping; the next start goes on from here
@@ -119,7 +117,7 @@ func (r *runner) attempt(ctx context.Context, index *job.Index, before []job.Att
 	}
 	if index.TimeoutSeconds > 0 {
 		var stop context.CancelFunc
-		ctx, stop = context.WithDeadlineCause(ctx, deadline(index, append(before, a)), executor.ErrDeadline)
+		ctx, stop = context.WithDeadlineCause(ctx, executor.Deadline(index, append(before, a)), executor.ErrDeadline)
 		defer stop()
 	}
 	result := task.Run(ctx)
@@ -128,30 +126,13 @@ func (r *runner) attempt(ctx context.Context, index *job.Index, before []job.Att
 
 // endAttempt records an attempt and, when no other follows, what it left.
 func (r *runner) endAttempt(ctx context.Context, index *job.Index, a job.Attempt, result executor.Result) error {
-	end := r.now().UTC()
-	a.FinishedAt, a.Reason, a.Message, a.Signal = &end, result.Exit.Reason, result.Exit.Message, result.Exit.Signal
-	if result.Ran {
-		code := result.Exit.Code
-		a.ExitCode = &code
-	}
-	if a.Reason == "" {
-		a.Reason, a.Message = explain(result.Exit)
-	}
-	// The sum of the outputs is not lost with this process: it follows from the attempt's record.
-	a.Outputs = result.Outputs
+	a = result.Record(a, r.now())
 	return r.persist(ctx, func() error { return r.ledger.EndAttempt(ctx, index.JobID, a) })
 }
 
 // finish records the end of the job, then clears up after it.
-func (r *runner) finish(ctx context.Context, index *job.Index, attempts []job.Attempt, v verdict) error {
-	t := job.Terminal{Phase: v.phase, Reason: v.reason, Message: v.message, FinishedAt: r.now().UTC(), Attempts: attempts}
-	if n := len(attempts); n > 0 {
-		last := attempts[n-1]
-		t.StartedAt, t.ExitCode, t.Outputs = &attempts[0].StartedAt, last.ExitCode, last.Outputs
-		if last.FinishedAt != nil && last.Reason == v.reason {
-			t.FinishedAt = *last.FinishedAt
-		}
-	}
+func (r *runner) finish(ctx context.Context, index *job.Index, attempts []job.Attempt, v executor.Verdict) error {
+	t := v.Terminal(attempts, r.now())
 	w := r.workspace(index.JobID)
 	if t.Outputs == nil && w.Exists() { // ended between two attempts: the last one's outputs are the job's
 		t.Outputs = r.lastTask(index, len(attempts)).Collect(ctx).Outputs
@@ -216,7 +197,7 @@ func (r *runner) task(ctx context.Context, index *job.Index, number int) *execut
 			return r.shipper(ctx, b, stdout, stderr)
 		},
 		Last: func(e executor.Exit) bool {
-			return !mayRetry(index, number, reasonOf(e))
+			return !executor.MayRetry(index, number, e.Why())
 		},
 		Grace: r.settings.Grace, StoreRetry: r.settings.RetryBackoff, Log: r.log,
 		Limits: executor.OutputLimits{Files: int(r.settings.MaxOutputFiles), Bytes: int64(r.settings.MaxOutput)},
@@ -242,20 +223,8 @@ func (r *runner) command(index *job.Index) (executor.Command, error) {
 	cpu, memory := amounts(&index.Spec)
 	return executor.Command{
 		Path: path, Args: args, CPUMillis: cpu, MemoryBytes: memory,
-		Env: environment(index, files, temp, r.machine.SearchPath()),
+		Env: executor.Environment(index, files, temp, r.machine.SearchPath()),
 	}, nil
-}
-
-// environment is all the program gets; nothing of the server's own is in it.
-func environment(index *job.Index, files, temp, searchPath string) []string {
-	env := []string{
-		"PATH=" + searchPath, "HOME=" + files, "LANG=C.UTF-8", "TMPDIR=" + temp,
-		"JOB_ID=" + string(index.JobID), "OUTPUT_DIR=" + files + "/" + job.ResultsDir,
-	}
-	for _, name := range slices.Sorted(maps.Keys(index.Env)) {
-		env = append(env, name+"="+index.Env[name])
-	}
-	return env
 }
 
 // lastTask is an attempt that no other follows, whatever its exit.
