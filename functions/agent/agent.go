@@ -96,7 +96,7 @@ func (a *Agent) task(index *job.Index) (*executor.Task, error) {
 		Index: index, Number: int(a.settings.Attempt), Workspace: w, From: a.client, To: a.client,
 		Starter: starter{dir: w.Files()}, Grace: a.settings.Grace, StoreRetry: time.Second, Log: a.log,
 		Ship: func(stdout, stderr *os.File) executor.Shipper {
-			return joblog.NewShipper(stdout, stderr, a.client.PutLog)
+			return joblog.NewShipper(stdout, stderr, joblog.State{}, a.client.PutLog)
 		},
 		Last:   func(executor.Exit) bool { return true },
 		Limits: executor.OutputLimits{Files: maxOutputFiles, Bytes: maxOutputBytes},

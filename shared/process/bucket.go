@@ -7,8 +7,8 @@ import (
 
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/store"
 )
 
@@ -29,7 +29,7 @@ func (b *bucket) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 }
 
 func (b *bucket) PutLog(ctx context.Context, segment string, data []byte) error {
-	return joblog.Accept(ctx, b.store, b.id, segment, bytes.NewReader(data))
+	return logstore.Accept(ctx, b.store, b.id, segment, bytes.NewReader(data))
 }
 
 func (b *bucket) PutResult(ctx context.Context, name string, r io.Reader) (job.File, error) {
@@ -38,7 +38,7 @@ func (b *bucket) PutResult(ctx context.Context, name string, r io.Reader) (job.F
 }
 
 func (b *bucket) PutManifest(ctx context.Context, m executor.Manifest) error {
-	if err := joblog.PutOrder(ctx, b.store, b.id, m.Order); err != nil {
+	if err := logstore.PutOrder(ctx, b.store, b.id, m.Order); err != nil {
 		return err
 	}
 	return b.ledger.PutOutputs(ctx, b.id, m.Files)

@@ -12,6 +12,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/store"
 )
@@ -154,7 +155,7 @@ func (r *runner) clear(ctx context.Context, id job.ID) error {
 	if err := r.workspace(id).Remove(); err != nil {
 		r.log.Warn("workspace not removed", "job", id, "error", err)
 	}
-	if err := joblog.Remove(ctx, r.store, id); err != nil {
+	if err := logstore.Retire(ctx, r.store, id); err != nil {
 		return err
 	}
 	asked, err := r.ledger.RemovalRequested(ctx, id)
@@ -236,7 +237,11 @@ func (r *runner) lastTask(index *job.Index, number int) *executor.Task {
 
 // shipper goes on where the log of an earlier attempt stopped.
 func (r *runner) shipper(ctx context.Context, b *bucket, stdout, stderr *os.File) executor.Shipper {
-	return joblog.NewShipper(stdout, stderr, b.PutLog)
+	state, err := logstore.State(ctx, r.store, b.id)
+	if err != nil {
+		r.log.Warn("live log begins anew", "job", b.id, "error", err)
+	}
+	return joblog.NewShipper(stdout, stderr, state, b.PutLog)
 }
 
 func pause(ctx context.Context, d time.Duration) bool {

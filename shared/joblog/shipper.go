@@ -1,0 +1,182 @@
+package joblog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// The sizes of segments. A merged one is held in memory while it is made.
+const (
+	maxPiece  = 1 << 20
+	maxMerged = 8 << 20
+	// MaxSegment is the most bytes a segment can have, header included.
+	MaxSegment = maxMerged + maxHeader
+	fanIn      = 32 // how many segments are merged into one
+)
+
+// Interval is the time between two looks at the files: a line is to be readable within a second, and each look that finds
+// something costs a write.
+const Interval = 250 * time.Millisecond
+
+// Put stores a segment. It may be called again with the same name and data.
+type Put func(ctx context.Context, name string, data []byte) error
+
+// State is where shipping a log has got to. The zero State is the beginning.
+type State struct {
+	Next uint64 // number of the next piece
+	Position
+	Order Order
+}
+
+// Shipper stores two growing files as segments. Its methods must not be called concurrently.
+type Shipper struct {
+	files  map[Stream]*os.File
+	put    Put
+	state  State
+	levels [][]segment // of each size, what is not merged yet
+	failed *segment    // could not be stored; is to be stored again, with the same bytes
+}
+
+// segment is what was stored under a name.
+type segment struct {
+	Range
+	Header
+	data []byte // while it is being stored
+}
+
+// NewShipper returns a Shipper that goes on from a state.
+func NewShipper(stdout, stderr *os.File, from State, put Put) *Shipper {
+	from.Order = from.Order.clone()
+	return &Shipper{files: map[Stream]*os.File{Stdout: stdout, Stderr: stderr}, put: put, state: from}
+}
+
+// Run ships what is new at each interval until ctx ends. What cannot be stored is tried again.
+func (s *Shipper) Run(ctx context.Context) {
+	tick := time.NewTicker(Interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			_ = s.Flush(ctx) // tried again at the next interval, and at the end by who waits for it
+		}
+	}
+}
+
+// Flush ships all that is new.
+func (s *Shipper) Flush(ctx context.Context) error {
+	for {
+		piece, err := s.cut()
+		if piece == nil || err != nil {
+			return err
+		}
+		if err := s.ship(ctx, piece); err != nil {
+			return err
+		}
+	}
+}
+
+// Order says in which order what was shipped came.
+func (s *Shipper) Order() Order { return s.state.Order.clone() }
+
+// cut returns the next piece, or nil when there is nothing new.
+func (s *Shipper) cut() (*segment, error) {
+	if s.failed != nil {
+		return s.failed, nil
+	}
+	piece := &segment{Range: Range{s.state.Next, s.state.Next}, Header: Header{Position: s.state.Position}}
+	room := int64(maxPiece)
+	for _, stream := range []Stream{Stdout, Stderr} {
+		info, err := s.files[stream].Stat()
+		if err != nil {
+			return nil, fmt.Errorf("ship log: %w", err)
+		}
+		// A program may have cut its file off; then there is nothing new until it is longer again.
+		if n := min(info.Size()-*s.state.Of(stream), room); n > 0 {
+			piece.Runs = append(piece.Runs, Run{stream, n})
+			room -= n
+		}
+	}
+	if len(piece.Runs) == 0 {
+		return nil, nil //nolint:nilnil // nothing new is no error
+	}
+	return piece, s.fill(piece)
+}
+
+var errShrunk = errors.New("the log became shorter")
+
+// fill reads a segment's bytes from the files.
+func (s *Shipper) fill(seg *segment) error {
+	buffer, err := seg.encode()
+	if err != nil {
+		return err
+	}
+	at := seg.Position
+	for _, r := range seg.Runs {
+		offset := at.Of(r.Stream)
+		n, err := buffer.ReadFrom(io.NewSectionReader(s.files[r.Stream], *offset, r.Bytes))
+		if err != nil {
+			return fmt.Errorf("ship log: %w", err)
+		}
+		if n < r.Bytes {
+			return errShrunk
+		}
+		*offset += n
+	}
+	seg.data = buffer.Bytes()
+	return nil
+}
+
+func (s *Shipper) ship(ctx context.Context, piece *segment) error {
+	if err := s.put(ctx, piece.Name(), piece.data); err != nil {
+		s.failed = piece
+		return fmt.Errorf("ship log: %w", err)
+	}
+	s.failed = nil
+	piece.data = nil
+	s.state.Next++
+	s.state.Position = piece.End()
+	s.state.Order.Add(piece.Runs...)
+	s.add(ctx, 0, *piece)
+	return nil
+}
+
+// add notes a stored segment, and merges those of its level when there are enough of them. A merge that fails is
+// made good by none: its parts stay as they are.
+func (s *Shipper) add(ctx context.Context, level int, seg segment) {
+	if level == len(s.levels) {
+		s.levels = append(s.levels, nil)
+	}
+	s.levels[level] = append(s.levels[level], seg)
+	if len(s.levels[level]) < fanIn {
+		return
+	}
+	parts := s.levels[level]
+	s.levels[level] = nil
+	merged, ok := s.merge(parts)
+	if !ok || s.put(ctx, merged.Name(), merged.data) != nil {
+		return
+	}
+	merged.data = nil
+	s.add(ctx, level+1, merged)
+}
+
+// merge returns one segment with the bytes of all parts, unless it would be too large or the files have not got
+// them any more.
+func (s *Shipper) merge(parts []segment) (segment, bool) {
+	merged := segment{Range: Range{parts[0].First, parts[len(parts)-1].Last}, Header: Header{Position: parts[0].Position}}
+	var order Order
+	for _, p := range parts {
+		order.Add(p.Runs...)
+	}
+	merged.Runs = order.Runs
+	if merged.Body() > maxMerged {
+		return segment{}, false
+	}
+	return merged, s.fill(&merged) == nil
+}

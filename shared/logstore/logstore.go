@@ -1,0 +1,157 @@
+// Package logstore keeps the logs of jobs in the bucket, as pieces while a program runs and as whole files
+// afterwards, and reads both as one.
+package logstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/store"
+)
+
+// maxSegments bounds how many segments one log is expected to have; merging keeps it at some dozens and one
+// for each few MiB.
+const maxSegments = 1 << 20
+
+// Accept stores a segment of a job's log, and removes those that it holds the bytes of.
+func Accept(ctx context.Context, s *store.Store, id job.ID, name string, data io.Reader) error {
+	r, err := joblog.ParseName(name)
+	if err != nil {
+		return err
+	}
+	tooLarge := job.Refuse(job.ErrTooLarge, "", fmt.Sprintf("a log segment has at most %d bytes", joblog.MaxSegment))
+	if _, err := s.Put(ctx, ledger.LogPrefix(id)+name, &capped{data, joblog.MaxSegment, tooLarge}); err != nil {
+		return err
+	}
+	if r.First == r.Last {
+		return nil
+	}
+	others, err := list(ctx, s, id)
+	if err != nil {
+		return err
+	}
+	for _, o := range others {
+		if r.Covers(o) && o != r {
+			if err := s.Remove(ctx, ledger.LogPrefix(id)+o.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// capped fails once more than left bytes were read.
+type capped struct {
+	r    io.Reader
+	left int64
+	err  error
+}
+
+func (c *capped) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if c.left -= int64(n); c.left < 0 {
+		return 0, c.err
+	}
+	return n, err
+}
+
+// list returns the segments there are, in order. Some may cover others.
+func list(ctx context.Context, s *store.Store, id job.ID) ([]joblog.Range, error) {
+	prefix := ledger.LogPrefix(id)
+	keys, err := s.List(ctx, prefix, "", maxSegments)
+	if err != nil {
+		return nil, err
+	}
+	ranges := make([]joblog.Range, 0, len(keys))
+	for _, key := range keys {
+		if r, err := joblog.ParseName(key[len(prefix):]); err == nil {
+			ranges = append(ranges, r)
+		}
+	}
+	return ranges, nil
+}
+
+// uncovered returns the fewest segments that hold everything, in order.
+func uncovered(ranges []joblog.Range) []joblog.Range {
+	slices.SortFunc(ranges, func(a, b joblog.Range) int {
+		if a.First != b.First {
+			return compare(a.First, b.First)
+		}
+		return compare(b.Last, a.Last) // the longer one first
+	})
+	var out []joblog.Range
+	for _, r := range ranges {
+		if n := len(out); n == 0 || !out[n-1].Covers(r) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func compare(a, b uint64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// State returns where shipping the log of a job has got to, so that another attempt can go on from there.
+func State(ctx context.Context, s *store.Store, id job.ID) (joblog.State, error) {
+	var state joblog.State
+	ranges, err := list(ctx, s, id)
+	if err != nil {
+		return state, err
+	}
+	for _, r := range uncovered(ranges) {
+		h, _, err := header(ctx, s, id, r)
+		if err != nil {
+			return state, err
+		}
+		state.Next, state.Position = r.Last+1, h.End()
+		state.Order.Add(h.Runs...)
+	}
+	return state, nil
+}
+
+func header(ctx context.Context, s *store.Store, id job.ID, r joblog.Range) (*joblog.Header, int64, error) {
+	in, err := s.Open(ctx, ledger.LogPrefix(id)+r.Name(), 0, -1)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer in.Close()
+	return joblog.ReadHeader(in)
+}
+
+// PutOrder records the order of a log that is complete. The first record stays.
+func PutOrder(ctx context.Context, s *store.Store, id job.ID, o joblog.Order) error {
+	data, err := json.Marshal(o)
+	if err != nil {
+		return fmt.Errorf("encode order of log: %w", err)
+	}
+	if err := s.Create(ctx, ledger.OrderKey(id), data); err != nil && !errors.Is(err, job.ErrExists) {
+		return err
+	}
+	return nil
+}
+
+// Retire removes the segments of a job that is over, unless its whole log was not stored: then they are all
+// there is.
+func Retire(ctx context.Context, s *store.Store, id job.ID) error {
+	for _, name := range []string{job.StdoutFile, job.StderrFile} {
+		stored, err := s.Exists(ctx, ledger.ResultKey(id, name))
+		if err != nil || !stored {
+			return err
+		}
+	}
+	return s.RemoveAll(ctx, ledger.LogPrefix(id))
+}

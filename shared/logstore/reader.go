@@ -1,0 +1,276 @@
+package logstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/store"
+)
+
+// All is the Tail that is the whole log.
+const All = -1
+
+// Query says which part of a log to read.
+type Query struct {
+	Streams []joblog.Stream
+	Tail    int              // so many last lines, or All
+	From    *joblog.Position // instead of Tail: from there on
+	Follow  bool             // until the job is over
+}
+
+// Records tells whether a job is over.
+type Records interface {
+	Over(ctx context.Context, id job.ID) (bool, error)
+	Live(ctx context.Context, id job.ID) (*job.Index, error)
+}
+
+// Reader reads logs. Poll is how often it looks for more while it follows.
+type Reader struct {
+	Store   *store.Store
+	Records Records
+	Poll    time.Duration
+}
+
+// blockSize is how much is read at a time to find the beginning of a tail.
+const blockSize = 64 << 10
+
+// cursor reads one log forward. All it knows of the place it is at are the bytes of each stream that came before,
+// so it does not matter how the log is cut up or that this changes while it reads.
+type cursor struct {
+	*Reader
+	id      job.ID
+	streams []joblog.Stream
+	at      joblog.Position
+	next    uint64 // pieces with lower numbers were delivered
+}
+
+// Copy writes the log of a job to w, byte by byte as the program wrote it, and returns the position behind the last
+// byte written. It follows until the job is over or gone, or stop is closed.
+func (r *Reader) Copy(ctx context.Context, id job.ID, q Query, stop <-chan struct{}, w io.Writer) (joblog.Position, error) {
+	c := &cursor{Reader: r, id: id, streams: q.Streams}
+	if err := c.start(ctx, q); err != nil {
+		return c.at, err
+	}
+	for {
+		// Asked before reading: what is written before a job is over is all there once it is.
+		over, err := r.Records.Over(ctx, id)
+		if err != nil {
+			return c.at, err
+		}
+		again, err := c.deliver(ctx, over, w)
+		switch {
+		case err != nil:
+			return c.at, err
+		case again && !over:
+		case again:
+			continue // the pieces have just gone; the whole files are there
+		case over || !q.Follow:
+			return c.at, nil
+		}
+		if _, err := r.Records.Live(ctx, id); err != nil {
+			if errors.Is(err, job.ErrNotFound) {
+				err = nil // removed while it was followed
+			}
+			return c.at, err
+		}
+		if !wait(ctx, stop, r.Poll) {
+			return c.at, ctx.Err()
+		}
+	}
+}
+
+func wait(ctx context.Context, stop <-chan struct{}, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-stop:
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// parts returns the log as it can be read now.
+func (c *cursor) parts(ctx context.Context, over bool) ([]part, error) {
+	if over {
+		parts, err := whole(ctx, c.Store, c.id)
+		if !errors.Is(err, job.ErrNotFound) {
+			return parts, err
+		}
+	}
+	return live(ctx, c.Store, c.id)
+}
+
+// deliver writes what lies behind the cursor. again is true when a blob vanished while it was read: merged
+// into another, or the job has ended.
+func (c *cursor) deliver(ctx context.Context, over bool, w io.Writer) (again bool, err error) {
+	parts, err := c.parts(ctx, over)
+	if err != nil {
+		return false, err
+	}
+	for _, p := range parts {
+		if p.Last < c.next && !over {
+			continue
+		}
+		extents, err := p.load(ctx)
+		for _, e := range extents {
+			if err == nil {
+				err = c.extent(ctx, e, w)
+			}
+		}
+		if errors.Is(err, job.ErrNotFound) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if !over {
+			c.next = p.Last + 1
+		}
+	}
+	return false, nil
+}
+
+// extent writes what of an extent lies behind the cursor.
+func (c *cursor) extent(ctx context.Context, e extent, w io.Writer) error {
+	at := c.at.Of(e.stream)
+	skip := max(*at-e.at(), 0)
+	if skip >= e.bytes || !slices.Contains(c.streams, e.stream) {
+		return nil
+	}
+	in, err := c.Store.Open(ctx, e.key, e.offset+skip, e.bytes-skip)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	n, err := io.Copy(w, in)
+	*at = e.at() + skip + n
+	return err
+}
+
+// maxRestarts bounds how often a tail is looked for anew because the log was merged meanwhile.
+const maxRestarts = 20
+
+// start puts the cursor where the query begins.
+func (c *cursor) start(ctx context.Context, q Query) error {
+	if q.From != nil {
+		c.at = *q.From
+		return nil
+	}
+	if q.Tail == All {
+		return nil
+	}
+	for range maxRestarts {
+		over, err := c.Records.Over(ctx, c.id)
+		if err != nil {
+			return err
+		}
+		parts, err := c.parts(ctx, over)
+		if err != nil {
+			return err
+		}
+		err = c.seek(ctx, parts, q.Tail)
+		if !errors.Is(err, job.ErrNotFound) {
+			return err
+		}
+	}
+	return fmt.Errorf("find the end of the log: %w", job.ErrUnavailable)
+}
+
+// seek puts the cursor before the last lines of the log. It reads blocks backwards, and no more of them than hold those
+// lines.
+func (c *cursor) seek(ctx context.Context, parts []part, lines int) error {
+	s := seeker{cursor: c, left: lines}
+	end := true
+	for _, p := range slices.Backward(parts) {
+		extents, err := p.load(ctx)
+		if err != nil {
+			return err
+		}
+		for _, e := range slices.Backward(extents) {
+			if end {
+				c.at, c.next, end = e.end(), p.First, false
+			}
+			if lines == 0 {
+				return nil
+			}
+			if !slices.Contains(c.streams, e.stream) {
+				continue
+			}
+			i, err := s.find(ctx, e)
+			if err != nil {
+				return err
+			}
+			if i >= 0 {
+				c.at, c.next = e.before, p.First
+				*c.at.Of(e.stream) += i
+				return nil
+			}
+		}
+	}
+	c.at, c.next = joblog.Position{}, 0 // the log has no more lines than are wanted
+	return nil
+}
+
+// seeker counts lines backwards.
+type seeker struct {
+	*cursor
+	left  int
+	begun bool
+}
+
+// find returns where in an extent the tail begins, or -1 when it begins further ahead.
+func (s *seeker) find(ctx context.Context, e extent) (int64, error) {
+	for end := e.bytes; end > 0; {
+		begin := max(end-blockSize, 0)
+		block, err := s.read(ctx, e, begin, end)
+		if err != nil {
+			return -1, err
+		}
+		if i := s.scan(block); i >= 0 {
+			return begin + int64(i), nil
+		}
+		end = begin
+	}
+	return -1, nil
+}
+
+func (s *seeker) read(ctx context.Context, e extent, begin, end int64) ([]byte, error) {
+	in, err := s.Store.Open(ctx, e.key, e.offset+begin, end-begin)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	block := make([]byte, end-begin)
+	_, err = io.ReadFull(in, block)
+	return block, err
+}
+
+// scan returns the index behind the newline before the first line of the tail, or -1 when the tail begins further
+// ahead.
+func (s *seeker) scan(block []byte) int {
+	end := len(block)
+	if !s.begun {
+		s.begun = true
+		end-- // the log's last byte, newline or not, belongs to its last line
+	}
+	for {
+		i := bytes.LastIndexByte(block[:end], '\n')
+		if i < 0 {
+			return -1
+		}
+		if s.left--; s.left == 0 {
+			return i + 1
+		}
+		end = i
+	}
+}
