@@ -12,14 +12,16 @@ import (
 // claims of one attempt apart.
 func (l *Ledger) StartAttempt(ctx context.Context, id job.ID, n int, owner string, limits *job.Limits) (job.Attempt, error) {
 	a := job.Attempt{Number: n, StartedAt: l.now().UTC(), Limits: limits}
-	record := struct {
-		job.Attempt
-		Owner string `json:"owner"`
-	}{a, owner}
 	if err := l.store.Mark(ctx, running+string(id)); err != nil {
 		return a, err
 	}
-	return a, l.create(ctx, attemptKey(id, n, "start"), record)
+	return a, l.create(ctx, attemptKey(id, n, "start"), startRecord{a, owner})
+}
+
+// startRecord is an attempt's claim.
+type startRecord struct {
+	job.Attempt
+	Owner string `json:"owner"`
 }
 
 // EndAttempt records how an attempt ended.

@@ -1,0 +1,83 @@
+// Package artifacts is what the agent in a job's pod speaks to: it hands out the uploaded files, and takes the
+// results and the records of the run.
+package artifacts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+
+	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/download"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/token"
+)
+
+// Settings are artifacts' own.
+type Settings struct {
+	MaxOutput platform.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
+}
+
+// Function answers GET, HEAD /artifacts/:id/:filename and PUT /artifacts/:id/upload/*filename.
+type Function struct {
+	store    *store.Store
+	ledger   *ledger.Ledger
+	keys     api.Verifier
+	settings Settings
+	log      *slog.Logger
+}
+
+// New returns the function.
+func New(s *store.Store, l *ledger.Ledger, keys api.Verifier, settings Settings, log *slog.Logger) *Function {
+	return &Function{store: s, ledger: l, keys: keys, settings: settings, log: log}
+}
+
+// Open returns the function with what env has.
+func Open(_ context.Context, env *platform.Env) (*Function, error) {
+	var settings Settings
+	loadErr := env.Load(&settings)
+	s, storeErr := env.Store()
+	l, ledgerErr := env.Ledger()
+	keys, err := env.Keys()
+	if err := errors.Join(loadErr, storeErr, ledgerErr, err); err != nil {
+		return nil, err
+	}
+	return New(s, l, keys, settings, env.Log), nil
+}
+
+// Mount routes the function.
+func (f *Function) Mount(r *api.Router) {
+	r.Handle(http.MethodGet, "/artifacts/:id/:filename", f.get)
+	r.Handle(http.MethodHead, "/artifacts/:id/:filename", f.get)
+	r.Handle(http.MethodPut, "/artifacts/:id/upload/*filename", f.put)
+}
+
+// get answers with an uploaded file, or for index.json with the job's specification.
+func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
+	id, err := api.Authorize(r, p, f.keys, token.User, token.Agent)
+	if err != nil {
+		return err
+	}
+	index, err := f.ledger.Live(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	name := p.ByName("filename")
+	if name == job.IndexFile {
+		api.WriteJSON(w, http.StatusOK, index)
+		return nil
+	}
+	i := slices.IndexFunc(index.Files, func(file job.File) bool { return file.Name == name })
+	if i < 0 {
+		return fmt.Errorf("artifact %q: %w", name, job.ErrNotFound)
+	}
+	return download.Serve(w, r, f.store, ledger.FileKey(id, name), index.Files[i])
+}
