@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/julienschmidt/httprouter"
 
@@ -23,21 +24,24 @@ import (
 
 // Settings are artifacts' own.
 type Settings struct {
+	// MaxOutput bounds a single output.
 	MaxOutput platform.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
 }
 
 // Function answers GET, HEAD /artifacts/:id/:filename and PUT /artifacts/:id/upload/*filename.
 type Function struct {
 	store    *store.Store
+	files    *download.Source
 	ledger   *ledger.Ledger
 	keys     api.Verifier
 	settings Settings
+	now      func() time.Time
 	log      *slog.Logger
 }
 
-// New returns the function.
-func New(s *store.Store, l *ledger.Ledger, keys api.Verifier, settings Settings, log *slog.Logger) *Function {
-	return &Function{store: s, ledger: l, keys: keys, settings: settings, log: log}
+// New returns the function. The clock now is time.Now outside tests.
+func New(s *store.Store, l *ledger.Ledger, keys api.Verifier, settings Settings, now func() time.Time, log *slog.Logger) *Function {
+	return &Function{store: s, files: download.From(s), ledger: l, keys: keys, settings: settings, now: now, log: log}
 }
 
 // Open returns the function with what env has.
@@ -50,7 +54,7 @@ func Open(_ context.Context, env *platform.Env) (*Function, error) {
 	if err := errors.Join(loadErr, storeErr, ledgerErr, err); err != nil {
 		return nil, err
 	}
-	return New(s, l, keys, settings, env.Log), nil
+	return New(s, l, keys, settings, env.Now, env.Log), nil
 }
 
 // Mount routes the function.
@@ -60,13 +64,17 @@ func (f *Function) Mount(r *api.Router) {
 	r.Handle(http.MethodPut, "/artifacts/:id/upload/*filename", f.put)
 }
 
-// get answers with an uploaded file, or for index.json with the job's specification.
+// get answers with an uploaded file, or for index.json with what the user asked for. A job that is being removed may still
+// be ending, and its agent still needs both.
 func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
 	id, err := api.Authorize(r, p, f.keys, token.User, token.Agent)
 	if err != nil {
 		return err
 	}
-	index, err := f.ledger.Live(r.Context(), id)
+	if err := download.CheckQuery(r); err != nil {
+		return err
+	}
+	index, err := f.ledger.Index(r.Context(), id)
 	if err != nil {
 		return err
 	}
@@ -79,5 +87,5 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	if i < 0 {
 		return fmt.Errorf("artifact %q: %w", name, job.ErrNotFound)
 	}
-	return download.Serve(w, r, f.store, ledger.FileKey(id, name), index.Files[i])
+	return f.files.Serve(w, r, ledger.FileKey(id, name), index.Files[i])
 }

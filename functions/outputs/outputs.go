@@ -1,10 +1,12 @@
-// Package outputs serves what jobs left in results/.
+// Package outputs lets users download what their jobs left: the logs and the files under results/, one by one or all in
+// an archive.
 package outputs
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -21,45 +23,86 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// Records are what is known of jobs and their outputs.
+// Records are what is known of jobs.
 type Records interface {
 	Live(ctx context.Context, id job.ID) (*job.Index, error)
 	Terminal(ctx context.Context, id job.ID) (*job.Terminal, error)
 	Outputs(ctx context.Context, id job.ID) ([]job.File, error)
 }
 
-// Function answers GET /outputs/:id and GET, HEAD /outputs/:id/*filename.
+// Function answers GET and HEAD of /outputs/:id and /outputs/:id/*filename.
 type Function struct {
-	source  download.Source
 	records Records
+	bucket  download.Bucket
+	files   *download.Source
 	keys    api.Verifier
 	log     *slog.Logger
 }
 
 // New returns the function.
-func New(s download.Source, r Records, keys api.Verifier, log *slog.Logger) *Function {
-	return &Function{source: s, records: r, keys: keys, log: log}
+func New(b download.Bucket, r Records, keys api.Verifier, log *slog.Logger) *Function {
+	return &Function{records: r, bucket: b, files: download.From(b), keys: keys, log: log}
 }
 
 // Open returns the function with what env has.
 func Open(_ context.Context, env *platform.Env) (*Function, error) {
-	s, storeErr := env.Store()
-	l, ledgerErr := env.Ledger()
+	bucket, storeErr := env.Store()
+	records, ledgerErr := env.Ledger()
 	keys, err := env.Keys()
 	if err := errors.Join(storeErr, ledgerErr, err); err != nil {
 		return nil, err
 	}
-	return New(s, l, keys, env.Log), nil
+	return New(bucket, records, keys, env.Log), nil
 }
 
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) {
-	r.Handle(http.MethodGet, "/outputs/:id", f.list)
-	r.Handle(http.MethodGet, "/outputs/:id/*filename", f.get)
-	r.Handle(http.MethodHead, "/outputs/:id/*filename", f.get)
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		r.Handle(method, "/outputs/:id", f.all)
+		r.Handle(method, "/outputs/:id/*filename", f.one)
+	}
 }
 
-// outputs returns the job that the request may see, and what is stored of its outputs.
+// one answers with the output that filename names. Only names in the job's list of outputs are looked for in the bucket.
+func (f *Function) one(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
+	name := download.Name(p.ByName("filename"))
+	if name == "" {
+		return f.all(w, r, p)
+	}
+	index, files, err := f.outputs(r, p)
+	if err != nil {
+		return err
+	}
+	if err := download.CheckQuery(r); err != nil {
+		return err
+	}
+	i, found := slices.BinarySearchFunc(files, name, func(file job.File, name string) int { return strings.Compare(file.Name, name) })
+	if !found {
+		return fmt.Errorf("output %q: %w", name, job.ErrNotFound)
+	}
+	return f.files.Serve(w, r, ledger.ResultKey(index.JobID, name), files[i])
+}
+
+// all answers with the list of outputs, which is empty until they are stored, or with an archive of them.
+func (f *Function) all(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
+	index, files, err := f.outputs(r, p)
+	if err != nil {
+		return err
+	}
+	format, err := parseFormat(r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	if format != nil {
+		return f.archive(w, r, *format, index, files)
+	}
+	api.WriteJSON(w, http.StatusOK, struct {
+		Items []job.File `json:"items"`
+	}{files})
+	return nil
+}
+
+// outputs returns the job that the request may see, and its outputs sorted by name.
 func (f *Function) outputs(r *http.Request, p httprouter.Params) (*job.Index, []job.File, error) {
 	id, err := api.Authorize(r, p, f.keys, token.User)
 	if err != nil {
@@ -70,82 +113,76 @@ func (f *Function) outputs(r *http.Request, p httprouter.Params) (*job.Index, []
 		return nil, nil, err
 	}
 	files, err := f.records.Outputs(r.Context(), id)
-	return index, files, err
+	if err != nil {
+		return nil, nil, err
+	}
+	if files == nil { // recorded as none at all; items is a list all the same
+		files = []job.File{}
+	}
+	for i := range files {
+		files[i].ContentType = download.ContentType(files[i])
+	}
+	slices.SortFunc(files, func(a, b job.File) int { return strings.Compare(a.Name, b.Name) })
+	return index, files, nil
 }
 
-// list answers with the names of all outputs, none before the job is over, or with an archive of them.
-func (f *Function) list(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-	index, files, err := f.outputs(r, p)
-	if err != nil {
-		return err
-	}
-	format, err := parseFormat(r.URL.RawQuery)
-	if err != nil {
-		return err
-	}
-	if format != nil {
-		return f.archive(w, r, index, files, *format)
-	}
-	api.WriteJSON(w, http.StatusOK, struct {
-		Items []job.File `json:"items"`
-	}{files})
-	return nil
-}
-
+// parseFormat reads the query, whose only parameter is format: one that is misspelt must not pass for a plain request. Without
+// it the result is nil.
 func parseFormat(raw string) (*download.Format, error) {
 	values, err := url.ParseQuery(raw)
 	if err != nil {
 		return nil, api.BadRequest("query", "is not a valid query string")
 	}
-	for name, list := range values {
+	for name := range values {
 		if name != "format" {
 			return nil, api.BadRequest(name, "is not a parameter of this call; there is: format")
 		}
-		format, ok := download.Formats()[list[0]]
-		if !ok || len(list) > 1 {
-			return nil, api.BadRequest("format", "must be zip or tar.gz, once")
-		}
-		return &format, nil
 	}
-	return nil, nil //nolint:nilnil // no format is a list
+	list, found := values["format"]
+	if !found {
+		return nil, nil //nolint:nilnil // no format is a list
+	}
+	format, known := download.Formats()[list[0]]
+	if !known || len(list) > 1 {
+		return nil, api.BadRequest("format", "must be zip or tar.gz, once")
+	}
+	return &format, nil
 }
 
-func (f *Function) archive(w http.ResponseWriter, r *http.Request, index *job.Index, files []job.File, format download.Format) error {
+// archive streams all outputs of a job that is over; before, some could be missing.
+func (f *Function) archive(w http.ResponseWriter, r *http.Request, format download.Format, index *job.Index, files []job.File) error {
 	t, err := f.records.Terminal(r.Context(), index.JobID)
 	if errors.Is(err, job.ErrNotFound) {
-		return job.Refuse(job.ErrConflict, "", "the job is not over; its outputs are stored when it is")
+		return api.Fail(http.StatusConflict, "The job is not over; its outputs can be had together once it is. GET /api/v1/jobs/<id> tells how it fares.")
 	}
 	if err != nil {
 		return err
 	}
-	h := w.Header()
-	h.Set("Content-Type", format.ContentType)
-	h.Set("Content-Disposition", download.Attachment(index.JobName+format.Extension))
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
-	key := func(name string) string { return ledger.ResultKey(index.JobID, name) }
-	if err := format.Write(r.Context(), w, f.source, key, files, t.FinishedAt); err != nil {
-		if r.Context().Err() == nil {
-			f.log.ErrorContext(r.Context(), "archive cut off", "job", index.JobID, "error", err)
-		}
-		panic(http.ErrAbortHandler) // a part must not look like the whole
+	download.SetHeaders(w.Header(), job.File{Name: index.JobName + format.Extension, ContentType: format.ContentType})
+	w.Header().Set("Accept-Ranges", "none") // made anew for every request
+	if r.Method == http.MethodHead {
+		return nil
 	}
-	return nil
+	out := &counter{w: w}
+	key := func(name string) string { return ledger.ResultKey(index.JobID, name) }
+	err = format.Write(r.Context(), out, f.bucket, key, files, t.FinishedAt)
+	if err == nil || out.n == 0 {
+		return err
+	}
+	if r.Context().Err() == nil {
+		f.log.ErrorContext(r.Context(), "archive cut off", "job", index.JobID, "error", err)
+	}
+	panic(http.ErrAbortHandler) // an orderly end would pass for that of the archive
 }
 
-// get answers with one output. Only what the records name is served, whatever else lies there.
-func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-	name := download.Name(p.ByName("filename"))
-	if name == "" && r.Method == http.MethodGet {
-		return f.list(w, r, p)
-	}
-	index, files, err := f.outputs(r, p)
-	if err != nil {
-		return err
-	}
-	i, found := slices.BinarySearchFunc(files, name, func(file job.File, name string) int { return strings.Compare(file.Name, name) })
-	if !found {
-		return fmt.Errorf("output %q: %w", name, job.ErrNotFound)
-	}
-	return download.Serve(w, r, f.source, ledger.ResultKey(index.JobID, name), files[i])
+// counter tells whether anything was written.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
 }

@@ -8,11 +8,15 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/store"
 )
@@ -44,12 +48,34 @@ func (s *Source) Serve(w http.ResponseWriter, r *http.Request, key string, f job
 	}
 	defer c.Close()
 	if c.size != f.Size {
-		return fmt.Errorf("serve %s: %d bytes are stored where the records say %d", key, c.size, f.Size)
+		return fmt.Errorf("serve %s: %w", key, &changedError{stored: c.size, recorded: f.Size})
 	}
-	setHeaders(w.Header(), f)
+	SetHeaders(w.Header(), f)
 	a := &answer{ResponseWriter: w}
 	http.ServeContent(a, withoutManyRanges(r), "", c.modTime, c.ReadSeeker)
 	return a.refuse(r, f.Size)
+}
+
+// changedError tells of a blob that is not the one in the records.
+type changedError struct{ stored, recorded int64 }
+
+func (e *changedError) Error() string {
+	return fmt.Sprintf("%d bytes are stored where the records say %d", e.stored, e.recorded)
+}
+
+// Name returns the file that a path parameter of httprouter's catch-all kind names.
+func Name(parameter string) string { return strings.TrimPrefix(parameter, "/") }
+
+// CheckQuery refuses parameters, of which a single file has none: it must not be taken for what they ask for.
+func CheckQuery(r *http.Request) error {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return api.BadRequest("query", "is not a valid query string")
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		return api.BadRequest(name, "is not a parameter of this call, which has none")
+	}
+	return nil
 }
 
 // content is an open blob.
@@ -94,7 +120,8 @@ func isPlain(r *http.Request) bool {
 	return true
 }
 
-func setHeaders(h http.Header, f job.File) {
+// SetHeaders describes the file that an answer brings.
+func SetHeaders(h http.Header, f job.File) {
 	h.Set("Content-Type", ContentType(f))
 	h.Set("Content-Disposition", Attachment(f.Name))
 	h.Set("X-Content-Type-Options", "nosniff")

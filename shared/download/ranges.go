@@ -9,20 +9,26 @@ import (
 	"go-job-orchestrator/shared/store"
 )
 
-// ranges is a blob of a bucket that has no files. Seeking costs nothing; a reader is opened at the first read behind it.
+// ranges is a blob of a bucket that has no files. Seeking costs nothing: a reader is opened at the first read elsewhere.
 type ranges struct {
 	ctx    context.Context //nolint:containedctx // lives as long as one request
 	bucket Bucket
 	key    string
 	size   int64
 
-	mu     sync.Mutex // http.ServeContent may still read in a goroutine when it has returned
-	at     int64
-	reader *store.Reader // stands at at, or is nil
-	closed bool
+	mu       sync.Mutex // http.ServeContent may still read in a goroutine when it has returned
+	at       int64
+	reader   *store.Reader
+	readerAt int64
+	closed   bool
 }
 
-var errClosed = errors.New("read of a closed blob")
+var _ io.ReadSeekCloser = (*ranges)(nil)
+
+var (
+	errClosed  = errors.New("read of a closed blob")
+	errSeeking = errors.New("seek before the beginning")
+)
 
 // newRanges returns the blob as content. A reader, if there is one, stands at its beginning.
 func newRanges(ctx context.Context, b Bucket, key string, info store.Info, reader *store.Reader) *content {
@@ -30,29 +36,40 @@ func newRanges(ctx context.Context, b Bucket, key string, info store.Info, reade
 	return &content{ReadSeeker: s, Closer: s, size: info.Size, modTime: info.ModTime}
 }
 
-// Read implements io.Reader.
 func (s *ranges) Read(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.closed:
+	if s.closed {
 		return 0, errClosed
-	case s.at >= s.size:
+	}
+	if s.at >= s.size {
 		return 0, io.EOF
 	}
-	if s.reader == nil {
-		reader, err := s.bucket.Open(s.ctx, s.key, s.at, -1)
-		if err != nil {
-			return 0, err
-		}
-		s.reader = reader
+	if err := s.open(); err != nil {
+		return 0, err
 	}
 	n, err := s.reader.Read(p)
 	s.at += int64(n)
+	s.readerAt = s.at
 	return n, err
 }
 
-// Seek implements io.Seeker.
+// open makes reader stand at at.
+func (s *ranges) open() error {
+	if s.reader != nil && s.readerAt == s.at {
+		return nil
+	}
+	if err := s.drop(); err != nil {
+		return err
+	}
+	reader, err := s.bucket.Open(s.ctx, s.key, s.at, -1)
+	if err != nil {
+		return err
+	}
+	s.reader, s.readerAt = reader, s.at
+	return nil
+}
+
 func (s *ranges) Seek(offset int64, whence int) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,15 +80,10 @@ func (s *ranges) Seek(offset int64, whence int) (int64, error) {
 		offset += s.size
 	}
 	if offset < 0 {
-		return 0, errors.New("seek before the beginning")
-	}
-	if offset == s.at {
-		return offset, nil
+		return 0, errSeeking
 	}
 	s.at = offset
-	// ServeContent looks for the end and comes back: a reader at the beginning is worth keeping until something is
-	// read elsewhere.
-	return offset, s.drop()
+	return offset, nil
 }
 
 // Close implements io.Closer.

@@ -99,14 +99,18 @@ func (w Workspace) openLogs() (logs, error) {
 }
 
 func (w Workspace) openLog(name string) (*os.File, error) {
-	path := w.logPath(name)
+	path, link := w.logPath(name), filepath.Join(w.Results(), name)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644) //nolint:gosec // the program may read its own log
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	err = os.Link(path, filepath.Join(w.Results(), name))
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		f.Close()
+	if os.Link(path, link) != nil {
+		return f, nil // a program that is no more had removed results, or put something else there
+	}
+	f.Close()
+	// By this name the program can open it again, as /dev/stdout: the folder is its own.
+	f, err = os.OpenFile(link, os.O_RDWR|os.O_APPEND, 0)
+	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
 	return f, nil

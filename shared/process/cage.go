@@ -15,7 +15,6 @@ import (
 type cage struct {
 	sandbox  *sandbox.Sandbox
 	settings *Settings
-	read     []string // folders of the interpreters
 }
 
 // Limits says in words what will hold the job to its cpu and memory; nil when it has asked for neither.
@@ -69,7 +68,6 @@ func (s starter) Start(command executor.Command) (executor.Process, error) {
 		CPUMillis: command.CPUMillis, MemoryBytes: command.MemoryBytes,
 		WorkspaceBytes: int64(s.settings.MaxWorkspace), WorkspaceFiles: int64(s.settings.MaxWorkspaceFiles),
 		FileBytes: int64(s.settings.MaxWorkspace), Processes: int(s.settings.MaxProcesses),
-		ReadPaths: s.read,
 	})
 	if err != nil {
 		return nil, err
@@ -84,14 +82,7 @@ func (c child) Wait() (executor.Exit, error) {
 	if err != nil {
 		return executor.Exit{}, err
 	}
-	return executor.Exit{Code: e.Code, Signal: sandbox.SignalName(e.Signal), Reason: reason(e.Reason), Message: e.Message}, nil
-}
-
-func reason(s string) job.Reason {
-	if s == "CannotRun" {
-		return job.ReasonCannotRun
-	}
-	return job.Reason(s)
+	return executor.Exit{Code: e.Code, Signal: sandbox.SignalName(e.Signal), Reason: job.Reason(e.Reason), Message: e.Message}, nil
 }
 
 // lockHold opens and locks the file that tells whether anything of the program may still live. The lock belongs to the open

@@ -1,0 +1,151 @@
+package artifacts
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/executor"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/logstore"
+)
+
+// manifest closes the results: it records which outputs there are, all of which must be stored.
+func (f *Function) manifest(ctx context.Context, u upload) (any, error) {
+	m := executor.Manifest{}
+	if err := decode(u.body, &m); err != nil {
+		return nil, err
+	}
+	if m.Files == nil {
+		m.Files = []job.File{}
+	}
+	if err := checkFiles(m.Files); err != nil {
+		return nil, err
+	}
+	if err := checkOrder(m); err != nil {
+		return nil, err
+	}
+	id := u.index.JobID
+	if err := f.checkStored(ctx, id, m.Files); err != nil {
+		return nil, err
+	}
+	// The order comes first: who sees the outputs finds the whole log.
+	if err := logstore.PutOrder(ctx, f.store, id, m.Order); err != nil {
+		return nil, err
+	}
+	if err := f.ledger.PutOutputs(ctx, id, m.Files); err != nil {
+		return nil, err
+	}
+	return f.standing(ctx, id, m)
+}
+
+// standing tells whether the recorded outputs are those of m; the first record stands.
+func (f *Function) standing(ctx context.Context, id job.ID, m executor.Manifest) (any, error) {
+	files, err := f.ledger.Outputs(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Equal(files, m.Files) {
+		return nil, api.Fail(http.StatusConflict, "Another list of the job's outputs is stored already.")
+	}
+	return m, nil
+}
+
+// maxType bounds a content type; RFC 6838 allows 127 bytes for each of its two parts.
+const maxType = 255
+
+func checkFiles(files []job.File) error {
+	for i, file := range files {
+		if message := checkFile(file); message != "" {
+			return job.Invalid(fmt.Sprintf("files[%d]", i), message)
+		}
+		if i > 0 && files[i-1].Name >= file.Name {
+			return job.Invalid(fmt.Sprintf("files[%d]", i), "is out of order: names must ascend, each once")
+		}
+	}
+	// As it will be stored, where some characters take more bytes than they came with.
+	data, err := json.Marshal(files)
+	if err != nil {
+		return fmt.Errorf("encode outputs: %w", err)
+	}
+	if len(data) > maxManifest {
+		return job.Refuse(job.ErrTooLarge, "files", fmt.Sprintf("takes more than %d bytes", maxManifest))
+	}
+	return nil
+}
+
+func checkFile(f job.File) string {
+	if message := job.CheckOutputName(f.Name); message != "" {
+		return "name: " + message
+	}
+	if f.Size < 0 {
+		return "size: is negative"
+	}
+	if sum, err := hex.DecodeString(f.SHA256); err != nil || len(sum) != 32 || f.SHA256 != strings.ToLower(f.SHA256) {
+		return "sha256: must be 64 lowercase hexadecimal digits"
+	}
+	if f.ContentType != "" {
+		if _, _, err := mime.ParseMediaType(f.ContentType); err != nil || len(f.ContentType) > maxType {
+			return "contentType: is not one"
+		}
+	}
+	return ""
+}
+
+// checkOrder refuses runs that no log has.
+func checkOrder(m executor.Manifest) error {
+	for i, run := range m.Order.Runs {
+		if run.Bytes < 0 || run.Stream != joblog.Stdout && run.Stream != joblog.Stderr {
+			return job.Invalid(fmt.Sprintf("order.runs[%d]", i), "must have a stream, stdout or stderr, and not a negative length")
+		}
+	}
+	return nil
+}
+
+// statAtOnce is how many files are looked at at a time: a remote bucket takes a while to answer, and there may be
+// ten thousand.
+const statAtOnce = 16
+
+// checkStored refuses files that are not stored with the size they are said to have.
+func (f *Function) checkStored(ctx context.Context, id job.ID, files []job.File) error {
+	errs := make([]error, len(files))
+	places := make(chan struct{}, statAtOnce)
+	var all sync.WaitGroup
+	for i, file := range files {
+		places <- struct{}{}
+		all.Go(func() {
+			defer func() { <-places }()
+			if err := f.checkSize(ctx, id, file); err != nil {
+				errs[i] = fmt.Errorf("files[%d]: %w", i, err)
+			}
+		})
+	}
+	all.Wait()
+	for i, err := range errs {
+		if errors.Is(err, job.ErrInvalid) {
+			return job.Invalid(fmt.Sprintf("files[%d]", i), "is not stored with this size; send the file first")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *Function) checkSize(ctx context.Context, id job.ID, file job.File) error {
+	info, err := f.store.Stat(ctx, ledger.ResultKey(id, file.Name))
+	if errors.Is(err, job.ErrNotFound) || isClash(err) || err == nil && info.Size != file.Size {
+		return job.ErrInvalid
+	}
+	return err
+}

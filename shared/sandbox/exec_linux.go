@@ -1,0 +1,130 @@
+package sandbox
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// report is why the second stage did not become the program, as JSON. Nothing is written when it did.
+type report struct{ Reason, Message, Fault string }
+
+// The exit codes of the second stage, those of a shell.
+const (
+	codeCannotRun = 126
+	codeNotFound  = 127
+)
+
+// execMain is the second stage: it takes rights from itself and becomes the program. All of it happens on one thread, the one that
+// calls exec and is all that is left then.
+func execMain() {
+	runtime.LockOSThread()
+	keepPrivate(orderFD)
+	answer := os.NewFile(reportFD, "report")
+	var o order
+	if err := readLine(bufio.NewReader(os.NewFile(orderFD, "order")), &o); err != nil {
+		fail(answer, report{Fault: "read order: " + err.Error()})
+	}
+	workspace := o.Workspace
+	if o.Level == Namespaces {
+		workspace = workspacePath
+	}
+	if err := os.Chdir(workspace); err != nil {
+		fail(answer, report{Fault: "enter the workspace: " + err.Error()})
+	}
+	if err := o.restrict(workspace); err != nil {
+		fail(answer, report{Fault: err.Error()})
+	}
+	if len(o.Args) == 1 && string(o.Args[0]) == "--probe" && o.Path == "/proc/self/exe" {
+		os.Exit(probeRights(&o, answer))
+	}
+	argv := append([]string{o.Path}, toStrings(o.Args)...)
+	err := syscall.Exec(o.Path, argv, toStrings(o.Env))
+	code := codeCannotRun
+	if err == syscall.ENOENT { //nolint:errorlint // Exec returns it bare
+		code = codeNotFound
+	}
+	_ = writeLine(answer, report{Reason: CannotRun, Message: explain(o.Path, err)})
+	os.Exit(code)
+}
+
+func fail(answer *os.File, r report) {
+	_ = writeLine(answer, r) // nobody else could be told
+	os.Exit(codeCannotRun)
+}
+
+// probeRights makes sure that what was taken is really gone.
+func probeRights(o *order, answer *os.File) int {
+	if o.Level == None {
+		return 0
+	}
+	for _, path := range append(o.HidePaths, "/etc/shadow") {
+		if d, err := os.Open(path); err == nil {
+			names, _ := d.Readdirnames(1)
+			d.Close()
+			if len(names) > 0 || path == "/etc/shadow" {
+				_ = writeLine(answer, report{Fault: path + " can be read"})
+				return 1
+			}
+		}
+	}
+	return 0
+}
+
+// restrict takes rights from this process. The order counts: what is taken first must not be needed later.
+func (o *order) restrict(workspace string) error {
+	unix.Umask(0o022)
+	if err := o.setLimits(); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("give up new privileges: %w", err)
+	}
+	dropBounding()
+	dropCapabilities(false)
+	if o.Level == None {
+		return nil
+	}
+	if err := o.applyLandlock(workspace); err != nil {
+		return err
+	}
+	return applySeccomp(len(o.CPUs) > 0)
+}
+
+// setLimits sets the limits of each process, and the CPUs.
+func (o *order) setLimits() error {
+	limits := map[int]uint64{unix.RLIMIT_CORE: 0}
+	if o.FileBytes > 0 {
+		limits[unix.RLIMIT_FSIZE] = uint64(o.FileBytes)
+	}
+	if o.Processes > 0 && o.Level == Namespaces { // else others of the same user count as well
+		limits[unix.RLIMIT_NPROC] = uint64(o.Processes)
+	}
+	for which, value := range limits {
+		if err := unix.Setrlimit(which, &unix.Rlimit{Cur: value, Max: value}); err != nil {
+			return fmt.Errorf("set limit %d: %w", which, err)
+		}
+	}
+	if len(o.CPUs) == 0 {
+		return nil
+	}
+	var set unix.CPUSet
+	for _, cpu := range o.CPUs {
+		set.Set(cpu)
+	}
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return fmt.Errorf("pin to CPUs: %w", err)
+	}
+	return nil
+}
+
+func dropBounding() {
+	const last = 63
+	for c := range uintptr(last) {
+		_ = unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0) // fails for those there are not, and without the right to
+	}
+}

@@ -1,0 +1,270 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where a program sees its folders in its own view of files.
+const (
+	workspacePath = "/workspace"
+	tmpPath       = "/tmp"
+)
+
+// sharedMemory is the size of /dev/shm, that of Docker's.
+const sharedMemory = "size=64m"
+
+// systemFolders are those that every program may read.
+func systemFolders() []string {
+	return []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/nix/store", "/gnu/store"}
+}
+
+// systemFiles are what programs need of /etc: names, certificates, the dynamic linker's and the runtimes'
+// configuration. Nothing in it is secret.
+func systemFiles() []string {
+	list := []string{
+		"passwd", "group", "hosts", "resolv.conf", "nsswitch.conf", "host.conf", "gai.conf", "services", "protocols",
+		"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl/certs", "ssl/openssl.cnf", "ca-certificates", "pki", "crypto-policies",
+		"alternatives", "mime.types", "localtime", "timezone", "fonts", "terminfo", "mailcap", "magic", "os-release",
+	}
+	for i, name := range list {
+		list[i] = filepath.Join("/etc", name)
+	}
+	for _, pattern := range []string{"/etc/java*", "/etc/python3*"} {
+		found, _ := filepath.Glob(pattern) // the patterns are well-formed
+		list = append(list, found...)
+	}
+	return list
+}
+
+func devices() []string {
+	return []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"}
+}
+
+// setUpFiles gives this process, and so the program, a view of files that holds what programs may read and write
+// and nothing else.
+func (o *order) setUpFiles() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("part with the host's mounts: %w", err)
+	}
+	// Any folder will do to mount the new root on; this one exists everywhere, and nothing to be shown is in it.
+	const root = "/proc"
+	v := view{root: root}
+	steps := []func() error{
+		func() error { return v.bindSystem(o.ReadPaths) },
+		func() error { return v.bindOwn(o.Workspace, o.Tmp) },
+		func() error { return v.hide(o.HidePaths) },
+		v.makeDevices,
+	}
+	if err := v.mountRoot(); err != nil {
+		return err
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return v.enter()
+}
+
+// view is a root in the making.
+type view struct{ root string }
+
+func (v *view) path(name string) string { return filepath.Join(v.root, name) }
+
+func (v *view) mountRoot() error {
+	if err := unix.Mount("tmpfs", v.root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=1m"); err != nil {
+		return fmt.Errorf("mount a new root: %w", err)
+	}
+	return nil
+}
+
+// bindSystem shows the system's folders and files, and others that programs may read, under their own names.
+func (v *view) bindSystem(more []string) error {
+	for _, path := range append(append(systemFolders(), systemFiles()...), more...) {
+		if err := v.show(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// show binds a path, read-only. One that is not there is left out, one that is a link stays one, and its target is shown too.
+func (v *view) show(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("show %s: %w", path, err)
+	}
+	if info.Mode()&fs.ModeSymlink != 0 {
+		return v.showLink(path)
+	}
+	if _, err := os.Lstat(v.path(path)); err == nil {
+		return nil // in a folder that is shown
+	}
+	return v.bind(path, path, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV)
+}
+
+func (v *view) showLink(path string) error {
+	target, err := os.Readlink(path)
+	if err != nil {
+		return fmt.Errorf("show %s: %w", path, err)
+	}
+	if _, err := os.Lstat(v.path(path)); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(v.path(path)), 0o755); err != nil {
+		return fmt.Errorf("show %s: %w", path, err)
+	}
+	if err := os.Symlink(target, v.path(path)); err != nil {
+		return fmt.Errorf("show %s: %w", path, err)
+	}
+	if !filepath.IsAbs(target) {
+		target = filepath.Join(filepath.Dir(path), target)
+	}
+	return v.show(filepath.Clean(target))
+}
+
+// bind mounts the source at a place in the new root, with flags in force for what is mounted below it too.
+func (v *view) bind(source, name string, flags uintptr) error {
+	target := v.path(name)
+	if err := makeTarget(source, target); err != nil {
+		return fmt.Errorf("show %s: %w", name, err)
+	}
+	if err := unix.Mount(source, target, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("show %s: %w", name, err)
+	}
+	if err := restrict(target, flags); err != nil {
+		return fmt.Errorf("show %s: %w", name, err)
+	}
+	return nil
+}
+
+func makeTarget(source, target string) error {
+	info, err := os.Stat(source)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return os.MkdirAll(target, 0o755)
+	}
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(target, os.O_CREATE|os.O_RDONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// restrict takes rights from a mount and all below it. In a user namespace rights that are taken already stay so.
+func restrict(target string, flags uintptr) error {
+	attr := unix.MountAttr{}
+	for flag, bit := range map[uintptr]uint64{
+		unix.MS_RDONLY: unix.MOUNT_ATTR_RDONLY, unix.MS_NOSUID: unix.MOUNT_ATTR_NOSUID, unix.MS_NODEV: unix.MOUNT_ATTR_NODEV,
+	} {
+		if flags&flag != 0 {
+			attr.Attr_set |= bit
+		}
+	}
+	return unix.MountSetattr(-1, target, unix.AT_RECURSIVE, &attr)
+}
+
+// bindOwn shows the program's own folders, the only ones it may write to.
+func (v *view) bindOwn(workspace, tmp string) error {
+	const flags = unix.MS_NOSUID | unix.MS_NODEV
+	if err := v.bind(workspace, workspacePath, flags); err != nil {
+		return err
+	}
+	return v.bind(tmp, tmpPath, flags)
+}
+
+// hide covers what lies in a folder that is shown and must not be seen.
+func (v *view) hide(paths []string) error {
+	for _, path := range paths {
+		target := v.path(realPath(path))
+		info, err := os.Stat(target)
+		if err != nil {
+			continue // not shown
+		}
+		if !info.IsDir() {
+			err = unix.Mount("/dev/null", target, "", unix.MS_BIND, "")
+		} else {
+			err = unix.Mount("tmpfs", target, "tmpfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=4k")
+		}
+		if err != nil {
+			return fmt.Errorf("hide %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+func (v *view) makeDevices() error {
+	for _, device := range devices() {
+		if err := v.bind(device, device, unix.MS_NOSUID); err != nil {
+			return err
+		}
+	}
+	for name, target := range map[string]string{
+		"/dev/fd": "/proc/self/fd", "/dev/stdin": "/proc/self/fd/0", "/dev/stdout": "/proc/self/fd/1", "/dev/stderr": "/proc/self/fd/2",
+	} {
+		if err := os.Symlink(target, v.path(name)); err != nil {
+			return fmt.Errorf("make %s: %w", name, err)
+		}
+	}
+	shm := v.path("/dev/shm")
+	if err := os.Mkdir(shm, 0o755); err != nil {
+		return fmt.Errorf("make /dev/shm: %w", err)
+	}
+	if err := unix.Mount("tmpfs", shm, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777,"+sharedMemory); err != nil {
+		return fmt.Errorf("make /dev/shm: %w", err)
+	}
+	return nil
+}
+
+// enter makes the view the root, and lets go of the old one.
+func (v *view) enter() error {
+	proc := v.path("/proc")
+	if err := os.Mkdir(proc, 0o755); err != nil {
+		return fmt.Errorf("make /proc: %w", err)
+	}
+	if err := unix.Mount("proc", proc, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
+	}
+	if err := os.Chdir(v.root); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(".", "."); err != nil { // pivot_root(2): the old root is now on top of the new one
+		return fmt.Errorf("change root: %w", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("leave the old root: %w", err)
+	}
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
+		return fmt.Errorf("close the root: %w", err)
+	}
+	return nil
+}
+
+// readable lists what Landlock lets a program read where it sees the host's files.
+func (o *order) readable() []string {
+	list := append(append(systemFolders(), systemFiles()...), o.ReadPaths...)
+	for _, path := range list {
+		if real := realPath(path); real != path && !strings.HasPrefix(real, "/proc") {
+			list = append(list, real)
+		}
+	}
+	return append(list, "/proc")
+}

@@ -1,0 +1,221 @@
+package sandbox
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// initMain is the first stage: it never returns.
+func initMain() {
+	runtime.LockOSThread() // capabilities and the parent of orphans belong to a thread
+	control := os.NewFile(controlFD, "control")
+	keepPrivate(controlFD)
+	out := runInit(control)
+	// The server may be gone; then nobody is left to tell.
+	_ = writeLine(control, out)
+	os.Exit(0)
+}
+
+// keepPrivate makes sure that no file from fd on is handed to what this process starts: besides those that the server gave it
+// there are those that the server was itself given by whoever started it.
+func keepPrivate(fd uint) {
+	if unix.CloseRange(fd, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	const most = 1 << 16 // a kernel before 5.11 has no such call
+	for ; fd < most; fd++ {
+		unix.CloseOnExec(int(fd)) //nolint:gosec // small
+	}
+}
+
+func runInit(control *os.File) outcome {
+	in := bufio.NewReader(control)
+	var o order
+	if err := readLine(in, &o); err != nil {
+		return outcome{Fault: "read order: " + err.Error()}
+	}
+	if !o.HasHold {
+		unix.Close(holdFD)
+	}
+	i := &initStage{order: &o, alone: o.Level == Namespaces}
+	if err := i.prepare(); err != nil {
+		return outcome{Fault: err.Error()}
+	}
+	if err := i.spawn(); err != nil {
+		return outcome{Fault: err.Error()}
+	}
+	go i.obey(in)
+	stop := i.watchMemory()
+	out := i.reap()
+	stop()
+	return out
+}
+
+// initStage is the parent of the program and of all its orphans.
+type initStage struct {
+	order  *order
+	alone  bool // in a pid namespace that it is the first of
+	child  int
+	report *os.File
+
+	mu      sync.Mutex
+	killing bool
+	oom     bool
+}
+
+// prepare makes this process what no program can do anything to, and sets up the surroundings.
+func (i *initStage) prepare() error {
+	// A handler that does nothing: what is ignored instead would be ignored by the program as well.
+	signal.Notify(make(chan os.Signal, 1))
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("become the parent of orphans: %w", err)
+	}
+	if i.alone {
+		if err := i.order.setUpFiles(); err != nil {
+			return err
+		}
+		if err := unix.Sethostname([]byte("job")); err != nil {
+			return fmt.Errorf("set host name: %w", err)
+		}
+	}
+	// The program may have this process's user: it must not trace it or read its memory.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("hide memory: %w", err)
+	}
+	return nil
+}
+
+// spawn starts the second stage.
+func (i *initStage) spawn() error {
+	orderRead, orderWrite, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer orderRead.Close()
+	reportRead, reportWrite, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer reportWrite.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	attributes := &syscall.SysProcAttr{Setsid: true}
+	if i.order.UID >= 0 {
+		attributes.Credential = &syscall.Credential{Uid: uint32(i.order.UID), Gid: uint32(i.order.GID)} //nolint:gosec // IDs
+	}
+	// Rights that this process was given over its exec must not go on to the program.
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("drop ambient capabilities: %w", err)
+	}
+	i.child, err = syscall.ForkExec("/proc/self/exe", []string{execName}, &syscall.ProcAttr{
+		Dir: "/", Env: []string{}, Sys: attributes,
+		Files: []uintptr{null.Fd(), stdoutFD, stderrFD, orderRead.Fd(), reportWrite.Fd()},
+	})
+	if err != nil {
+		return fmt.Errorf("start the second stage: %w", err)
+	}
+	i.report = reportRead
+	dropCapabilities(i.alone && i.order.UID >= 0)
+	defer orderWrite.Close()
+	if err := writeLine(orderWrite, i.order); err != nil && !errors.Is(err, syscall.EPIPE) {
+		return fmt.Errorf("instruct the second stage: %w", err)
+	}
+	return nil
+}
+
+// dropCapabilities keeps at most the one that is needed to end processes of another user.
+func dropCapabilities(kill bool) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if kill {
+		data[0].Effective, data[0].Permitted = 1<<unix.CAP_KILL, 1<<unix.CAP_KILL
+	}
+	_ = unix.Capset(&header, &data[0]) // fails only where there is nothing to drop
+}
+
+// obey does what the server says until it is gone, which is taken for an order to end.
+func (i *initStage) obey(in *bufio.Reader) {
+	for {
+		c, err := in.ReadByte()
+		switch {
+		case err != nil:
+			i.killAll()
+			return
+		case c == commandTerminate:
+			_ = unix.Kill(-i.child, unix.SIGTERM) // its group; fails when it has just ended
+		case c == commandKill:
+			i.killAll()
+		}
+	}
+}
+
+// reap waits for the program, ends what it leaves behind, and returns once nothing of it lives.
+func (i *initStage) reap() outcome {
+	var out outcome
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case errors.Is(err, syscall.ECHILD):
+			i.explain(&out)
+			return out
+		case err != nil:
+			return outcome{Fault: "wait: " + err.Error()}
+		}
+		if pid == i.child {
+			out.Status = status
+			i.killAll()
+		} else if i.isKilling() {
+			i.killAll() // what was started while others were being ended
+		}
+	}
+}
+
+// explain adds what only this side knows.
+func (i *initStage) explain(out *outcome) {
+	var r report
+	if data, err := io.ReadAll(i.report); err == nil && len(data) > 0 && json.Unmarshal(data, &r) == nil {
+		out.Reason, out.Message, out.Fault = r.Reason, r.Message, r.Fault
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.oom {
+		out.Reason, out.Message = OOMKilled, memoryMessage
+	}
+}
+
+func (i *initStage) isKilling() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.killing
+}
+
+// killAll ends everything the program has started. Those that are born meanwhile are found when the others are
+// reaped.
+func (i *initStage) killAll() {
+	i.mu.Lock()
+	i.killing = true
+	i.mu.Unlock()
+	if i.alone {
+		_ = unix.Kill(-1, unix.SIGKILL) // all in the namespace but this; fails when there are none
+		return
+	}
+	for _, pid := range descendants(os.Getpid()) {
+		_ = unix.Kill(pid, unix.SIGKILL) // fails when it has just ended
+	}
+}

@@ -1,0 +1,52 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/landlock-lsm/go-landlock/landlock"
+)
+
+// applyLandlock lets this process read what programs may read, write its own folders, and signal or reach none but
+// those that it starts. In a view of files of its own this is a second wall; a kernel without it has the first.
+func (o *order) applyLandlock(workspace string) error {
+	config := landlock.V11.BestEffort()
+	var readable []string
+	own := []string{workspace, o.Tmp}
+	if o.Level == Namespaces {
+		readable = []string{"/"}
+		own = []string{workspacePath, tmpPath, "/dev/shm"}
+	} else {
+		readable = o.readable()
+	}
+	folders, files := sortOut(readable)
+	err := config.RestrictPaths(
+		landlock.RODirs(folders...), landlock.ROFiles(files...),
+		landlock.RWDirs(own...).WithRefer().WithResolveUnix(),
+		landlock.RWFiles(devices()...),
+	)
+	if err != nil {
+		return fmt.Errorf("restrict files: %w", err)
+	}
+	if err := config.RestrictScoped(); err != nil {
+		return fmt.Errorf("restrict signals: %w", err)
+	}
+	return nil
+}
+
+// sortOut parts folders from files, and leaves out what is not there.
+func sortOut(paths []string) (folders, files []string) {
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || err != nil:
+		case info.IsDir():
+			folders = append(folders, path)
+		default:
+			files = append(files, path)
+		}
+	}
+	return folders, files
+}

@@ -1,0 +1,297 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	landlock "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
+)
+
+// nobody is the user and group that programs run as when the server is root. It exists everywhere, in containers with
+// few users as well, and owns nothing.
+const nobody = 65534
+
+// signalScopeABI is the first version of Landlock that keeps a program from signalling others.
+const signalScopeABI = 6
+
+// Sandbox starts programs at the level that Open reached.
+type Sandbox struct {
+	config  Config
+	log     *slog.Logger
+	level   Level
+	user    bool // a user namespace is used: the server is not root
+	weaker  string
+	abi     int
+	cgroup  *cgroup
+	cpus    []int
+	nextCPU atomic.Uint64
+}
+
+// Open finds out by trying which level can be reached.
+func Open(ctx context.Context, c Config) (*Sandbox, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.ReadPaths = slices.Compact(slices.Sorted(slices.Values(c.ReadPaths))) // folders before what is in them
+	s := &Sandbox{config: c, log: c.Logger, cgroup: findCgroup(c.Logger), cpus: allowedCPUs()}
+	if abi, err := landlock.LandlockGetABIVersion(); err == nil {
+		s.abi = abi
+	}
+	var failures []string
+	for _, try := range s.candidates() {
+		s.level, s.user = try.level, try.user
+		err := s.probe(ctx)
+		if err == nil {
+			s.weaker = strings.Join(failures, "; ")
+			if s.weaker != "" {
+				s.log.Warn("sandbox below the best level", "level", s.level, "because", s.weaker)
+			}
+			return s, nil
+		}
+		failures = append(failures, fmt.Sprintf("%s: %v", try.level, err))
+	}
+	return nil, fmt.Errorf("no isolation that keeps programs from the storage and the server (%s); allow user namespaces, "+
+		"or use a kernel with Landlock ABI %d, or accept less with SANDBOX=auto", strings.Join(failures, "; "), signalScopeABI)
+}
+
+type candidate struct {
+	level Level
+	user  bool
+}
+
+func (s *Sandbox) candidates() []candidate {
+	levels := s.config.levels
+	if levels == nil {
+		levels = map[Mode][]Level{
+			Off: {None}, Required: {Namespaces, Landlock},
+		}[s.config.Mode]
+	}
+	if levels == nil {
+		levels = []Level{Namespaces, Landlock, None}
+	}
+	var list []candidate
+	for _, level := range levels {
+		if level == Namespaces && os.Geteuid() == 0 {
+			list = append(list, candidate{level, false})
+		}
+		list = append(list, candidate{level, level == Namespaces})
+	}
+	return list
+}
+
+// probeTimeout bounds how long the smallest program may take to be started.
+const probeTimeout = 20 * time.Second
+
+// probe starts a program that does nothing at the level that is set.
+func (s *Sandbox) probe(ctx context.Context) error {
+	if s.level == Landlock {
+		if s.abi < signalScopeABI {
+			return fmt.Errorf("the kernel's Landlock has ABI %d; %d is needed to keep programs from signalling others", s.abi, signalScopeABI)
+		}
+		if err := s.checkHidden(); err != nil {
+			return err
+		}
+	}
+	dir, err := os.MkdirTemp("", "sandbox-probe-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := s.Prepare(dir); err != nil {
+		return err
+	}
+	p, err := s.start(Program{Workspace: dir, Tmp: dir, Path: "/proc/self/exe"}, true)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = p.Kill() })
+	defer stop()
+	timer := time.AfterFunc(probeTimeout, func() { _ = p.Kill() })
+	defer timer.Stop()
+	exit, err := p.Wait()
+	if err != nil {
+		return err
+	}
+	if exit.Code != 0 {
+		return fmt.Errorf("a trial program ended with code %d %s", exit.Code, exit.Message)
+	}
+	return nil
+}
+
+// checkHidden makes sure that what must be hidden is in no folder that programs may read: Landlock can add rights
+// below a folder and take none away.
+func (s *Sandbox) checkHidden() error {
+	for _, hidden := range s.config.HidePaths {
+		for _, folder := range append(systemFolders(), s.config.ReadPaths...) {
+			if within(hidden, folder) {
+				return fmt.Errorf("%s lies in %s, which programs can read", hidden, folder)
+			}
+		}
+	}
+	return nil
+}
+
+func within(path, folder string) bool {
+	rel, err := filepath.Rel(realPath(folder), realPath(path))
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}
+
+func realPath(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return filepath.Clean(path)
+}
+
+// Level returns the level that was reached.
+func (s *Sandbox) Level() Level { return s.level }
+
+// Describe says in a few words what isolation there is and how limits are enforced.
+func (s *Sandbox) Describe() string {
+	parts := string(s.level)
+	switch s.level {
+	case Namespaces:
+		if s.user {
+			parts = "user " + parts
+		}
+		if s.abi > 0 {
+			parts += fmt.Sprintf("+landlock(%d)", s.abi)
+		}
+		parts += "+seccomp"
+	case Landlock:
+		parts = fmt.Sprintf("landlock(%d)+seccomp", s.abi)
+	case None:
+		parts = "NONE: programs can do what this server can"
+	}
+	if s.cgroup != nil {
+		return parts + ", limits by cgroup"
+	}
+	return parts + ", limits: memory watched, cpu pinned"
+}
+
+// Paths returns where a program sees its folders.
+func (s *Sandbox) Paths(workspace, tmp string) (inWorkspace, inTmp string) {
+	if s.level == Namespaces {
+		return workspacePath, tmpPath
+	}
+	return workspace, tmp
+}
+
+// Limits says what will hold a program to its limits; 0 is no limit.
+func (s *Sandbox) Limits(cpuMillis, memoryBytes int64) Limits {
+	l := Limits{CPU: "no limit", Memory: "no limit"}
+	switch {
+	case cpuMillis > 0 && s.cgroup != nil:
+		l.CPU = fmt.Sprintf("cgroup: %dm of CPU time", cpuMillis)
+	case cpuMillis > 0:
+		l.CPU = fmt.Sprintf("runs on %d of %d CPUs", s.cpuCount(cpuMillis), len(s.cpus))
+	}
+	switch {
+	case memoryBytes > 0 && s.cgroup != nil:
+		l.Memory = fmt.Sprintf("cgroup: %d bytes", memoryBytes)
+	case memoryBytes > 0:
+		l.Memory = fmt.Sprintf("watched: ended above %d bytes", memoryBytes)
+	}
+	return l
+}
+
+// cpuCount is how many whole CPUs hold so many thousandths, at most all there are.
+func (s *Sandbox) cpuCount(millis int64) int {
+	return int(min((millis+999)/1000, int64(len(s.cpus))))
+}
+
+// pick returns CPUs for a program in turn, so that pinned programs do not crowd on the first ones.
+func (s *Sandbox) pick(millis int64) []int {
+	n := s.cpuCount(millis)
+	if millis == 0 || n == len(s.cpus) {
+		return nil
+	}
+	first := int(s.nextCPU.Add(uint64(n)) % uint64(len(s.cpus))) //nolint:gosec // a handful of CPUs
+	picked := make([]int, n)
+	for i := range picked {
+		picked[i] = s.cpus[(first+i)%len(s.cpus)]
+	}
+	return picked
+}
+
+func allowedCPUs() []int {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		set.Zero()
+		for i := range runtime.NumCPU() {
+			set.Set(i)
+		}
+	}
+	var cpus []int
+	for i := 0; len(cpus) < set.Count(); i++ {
+		if set.IsSet(i) {
+			cpus = append(cpus, i)
+		}
+	}
+	return cpus
+}
+
+// programUser returns the user and group that programs run as, or -1 for the server's own.
+func (s *Sandbox) programUser() (uid, gid int) {
+	if os.Geteuid() == 0 && s.level == Namespaces && !s.user {
+		return nobody, nobody
+	}
+	return -1, -1
+}
+
+// Prepare gives a folder and all that is in it to the user that programs run as. It follows no links.
+func (s *Sandbox) Prepare(dir string) error {
+	uid, gid := s.programUser()
+	if uid < 0 {
+		return nil
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("prepare workspace: %w", err)
+	}
+	defer root.Close()
+	if err := chownTree(root, ".", uid, gid); err != nil {
+		return fmt.Errorf("prepare workspace: %w", err)
+	}
+	return nil
+}
+
+func chownTree(root *os.Root, name string, uid, gid int) error {
+	if err := root.Lchown(name, uid, gid); err != nil {
+		return err
+	}
+	info, err := root.Lstat(name)
+	if err != nil || !info.IsDir() {
+		return err
+	}
+	dir, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for {
+		entries, err := dir.ReadDir(1000)
+		for _, e := range entries {
+			if err := chownTree(root, filepath.Join(name, e.Name()), uid, gid); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,204 @@
+package sandbox
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process is a started program.
+type Process struct {
+	cmd     *exec.Cmd
+	control *os.File
+	limited *group // its cgroup, or nil
+	watch   *watcher
+
+	mu      sync.Mutex
+	ended   bool
+	evicted string
+}
+
+// Start starts a program. That it cannot be executed is found out later, and is how it ends.
+func (s *Sandbox) Start(p Program) (*Process, error) { return s.start(p, false) }
+
+func (s *Sandbox) start(p Program, probing bool) (*Process, error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return nil, fmt.Errorf("start sandbox: %w", err)
+	}
+	defer theirs.Close()
+	limited, err := s.cgroup.make(p)
+	if err != nil {
+		ours.Close()
+		return nil, err
+	}
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe", Args: []string{initName}, Env: []string{}, Dir: "/",
+		Stderr:      os.Stderr,
+		ExtraFiles:  []*os.File{theirs, or(p.Stdout, null), or(p.Stderr, null), or(p.Hold, null)},
+		SysProcAttr: s.attributes(limited),
+	}
+	o := s.order(p, limited != nil)
+	if probing {
+		o.Args = [][]byte{[]byte("--probe")}
+	}
+	if err := s.launch(cmd, ours, o); err != nil {
+		ours.Close()
+		limited.remove()
+		return nil, fmt.Errorf("start sandbox: %w", err)
+	}
+	process := &Process{cmd: cmd, control: ours, limited: limited}
+	process.watch = startWatcher(p, process.evict)
+	return process, nil
+}
+
+func or(f, other *os.File) *os.File {
+	if f == nil {
+		return other
+	}
+	return f
+}
+
+func (s *Sandbox) launch(cmd *exec.Cmd, control *os.File, o *order) error {
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	if err := writeLine(control, o); err != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		return err
+	}
+	return nil
+}
+
+func socketPair() (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(fds[0]), "sandbox-control"), os.NewFile(uintptr(fds[1]), "sandbox-control"), nil
+}
+
+// attributes says in which namespaces init is started.
+func (s *Sandbox) attributes(limited *group) *syscall.SysProcAttr {
+	a := &syscall.SysProcAttr{Setsid: true}
+	if limited != nil {
+		a.UseCgroupFD, a.CgroupFD = true, limited.fd()
+	}
+	if s.level != Namespaces {
+		return a
+	}
+	a.Cloneflags = unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+	if s.user {
+		inside := os.Getuid()
+		if inside == 0 {
+			inside = nobody // root of a user namespace would get its rights back with each exec
+		}
+		a.Cloneflags |= unix.CLONE_NEWUSER
+		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: inside, HostID: os.Getuid(), Size: 1}}
+		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: inside, HostID: os.Getgid(), Size: 1}}
+		a.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP}
+		if inside != os.Getuid() {
+			a.Credential = &syscall.Credential{Uid: uint32(inside), Gid: uint32(inside), NoSetGroups: true} //nolint:gosec // an ID
+		}
+	}
+	return a
+}
+
+func (s *Sandbox) order(p Program, limited bool) *order {
+	uid, gid := s.programUser()
+	o := &order{
+		Level: s.level, Path: p.Path, Args: toBytes(p.Args), Env: toBytes(p.Env), Workspace: p.Workspace, Tmp: p.Tmp,
+		ReadPaths: s.config.ReadPaths, HidePaths: s.config.HidePaths, HasHold: p.Hold != nil, UID: uid, GID: gid,
+		FileBytes: p.FileBytes, Processes: p.Processes,
+	}
+	if !limited {
+		o.CPUs, o.MemoryBytes = s.pick(p.CPUMillis), p.MemoryBytes
+	}
+	return o
+}
+
+// Terminate sends SIGTERM to the program and its group.
+func (p *Process) Terminate() error { return p.command(commandTerminate) }
+
+// Kill ends the program and everything it has started.
+func (p *Process) Kill() error { return p.command(commandKill) }
+
+func (p *Process) command(c byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return nil
+	}
+	_, err := p.control.Write([]byte{c})
+	if errors.Is(err, syscall.EPIPE) {
+		return nil // it has just ended
+	}
+	return err
+}
+
+// evict ends the program because its workspace is too large.
+func (p *Process) evict(message string) {
+	p.mu.Lock()
+	p.evicted = message
+	p.mu.Unlock()
+	_ = p.Kill() // fails only when it has ended
+}
+
+// Wait returns once the program and everything it has started are gone. It must be called once.
+func (p *Process) Wait() (Exit, error) {
+	var out outcome
+	readErr := readLine(bufio.NewReader(p.control), &out)
+	waitErr := p.cmd.Wait()
+	p.watch.stop()
+	p.mu.Lock()
+	p.ended = true
+	evicted := p.evicted
+	p.mu.Unlock()
+	p.control.Close()
+	oom := p.limited.oomKilled()
+	p.limited.remove()
+	switch {
+	case readErr != nil && oom: // the kernel ends the whole group, init as well
+		return Exit{Code: 128 + int(syscall.SIGKILL), Signal: syscall.SIGKILL, Reason: OOMKilled, Message: memoryMessage}, nil
+	case readErr != nil && errors.Is(readErr, io.EOF):
+		return Exit{}, fmt.Errorf("the sandbox ended without an answer: %w", errors.Join(waitErr, readErr))
+	case readErr != nil:
+		return Exit{}, fmt.Errorf("the sandbox's answer: %w", readErr)
+	case out.Fault != "":
+		return Exit{}, errors.New("the sandbox could not be set up: " + out.Fault)
+	}
+	exit := out.exit()
+	switch {
+	case evicted != "":
+		exit.Reason, exit.Message = Evicted, evicted
+	case oom:
+		exit.Reason, exit.Message = OOMKilled, memoryMessage
+	}
+	return exit, nil
+}
+
+const memoryMessage = "the program used more memory than its limit"
+
+func (o *outcome) exit() Exit {
+	e := Exit{Reason: o.Reason, Message: o.Message}
+	if o.Status.Signaled() {
+		e.Signal = o.Status.Signal()
+		e.Code = 128 + int(e.Signal)
+	} else {
+		e.Code = o.Status.ExitStatus()
+	}
+	return e
+}
