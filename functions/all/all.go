@@ -126,6 +126,13 @@ func (a *app) start(ctx context.Context) error {
 	if _, err := records.SweepUploads(ctx, 0); err != nil {
 		return fmt.Errorf("sweep uploads: %w", err)
 	}
+	s, err := a.env.Store()
+	if err != nil {
+		return err
+	}
+	if err := s.Sweep(0); err != nil {
+		return err
+	}
 	if err := a.host.Recover(ctx); err != nil {
 		return err
 	}

@@ -42,7 +42,10 @@ func (f *Function) put(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	if err != nil {
 		return err
 	}
-	index, err := f.open(r.Context(), id, to.late)
+	// A client that has sent everything and closed its side still waits for the answer, which net/http does not know. One that
+	// has gone ends the body.
+	ctx := context.WithoutCancel(r.Context())
+	index, err := f.open(ctx, id, to.late)
 	if err != nil {
 		return err
 	}
@@ -50,7 +53,7 @@ func (f *Function) put(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	if err != nil {
 		return err
 	}
-	stored, err := to.store(r.Context(), upload{index, body})
+	stored, err := to.store(ctx, upload{index, body})
 	if err != nil {
 		return err
 	}
@@ -113,7 +116,7 @@ func (f *Function) output(ctx context.Context, u upload, name string) (any, erro
 	// The job may have been removed meanwhile. What came after that nobody would ever remove.
 	if _, err := f.ledger.Index(ctx, id); err != nil {
 		if errors.Is(err, job.ErrNotFound) {
-			err = errors.Join(err, f.store.Remove(context.WithoutCancel(ctx), key))
+			err = errors.Join(err, f.store.Remove(ctx, key))
 		}
 		return nil, err
 	}

@@ -166,10 +166,11 @@ func (f *Function) archive(w http.ResponseWriter, r *http.Request, format downlo
 	out := &counter{w: w}
 	key := func(name string) string { return ledger.ResultKey(index.JobID, name) }
 	err = format.Write(r.Context(), out, f.bucket, key, files, t.FinishedAt)
-	if err == nil || out.n == 0 {
+	gone := r.Context().Err() != nil
+	if err == nil || out.n == 0 && !gone {
 		return err
 	}
-	if r.Context().Err() == nil {
+	if !gone {
 		f.log.ErrorContext(r.Context(), "archive cut off", "job", index.JobID, "error", err)
 	}
 	panic(http.ErrAbortHandler) // an orderly end would pass for that of the archive

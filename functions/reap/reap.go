@@ -12,6 +12,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
+	"go-job-orchestrator/shared/store"
 )
 
 // Settings are reap's own.
@@ -29,6 +30,7 @@ const batch = 500
 // Function reaps.
 type Function struct {
 	ledger   *ledger.Ledger
+	store    *store.Store
 	sink     event.Sink
 	source   string
 	settings Settings
@@ -39,12 +41,13 @@ type Function struct {
 // Open returns the function with what env has.
 func Open(ctx context.Context, env *platform.Env) (*Function, error) {
 	f := &Function{now: env.Now, log: env.Log}
-	var errs [4]error
+	var errs [5]error
 	errs[0] = env.Load(&f.settings)
 	f.ledger, errs[1] = env.Ledger()
 	f.sink, errs[2] = env.Sink(ctx)
 	common, err := env.Common()
 	errs[3] = err
+	f.store, errs[4] = env.Store()
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
@@ -63,11 +66,12 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 	// An upload ends by UPLOAD_TIMEOUT; twice that is long enough for any that still runs.
 	r.Swept, uploadErr = f.ledger.SweepUploads(ctx, 2*f.settings.UploadAge)
 	_, keyErr = f.ledger.SweepKeys(ctx)
+	tempErr := f.store.Sweep(2 * f.settings.UploadAge)
 	r.Nudged, activeErr = f.active(ctx)
 	if r != (Result{}) {
 		f.log.Info("reaped", "removed", r.Removed, "swept", r.Swept, "nudged", r.Nudged)
 	}
-	return r, errors.Join(removeErr, uploadErr, keyErr, activeErr)
+	return r, errors.Join(removeErr, uploadErr, keyErr, tempErr, activeErr)
 }
 
 // Every makes a round at each interval until ctx ends.

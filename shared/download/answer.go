@@ -17,6 +17,9 @@ type answer struct {
 
 // WriteHeader implements http.ResponseWriter.
 func (a *answer) WriteHeader(status int) {
+	if status == http.StatusPartialContent && a.Header().Get("Content-Length") == "0" {
+		status = http.StatusRequestedRangeNotSatisfiable // ServeContent finds the last 0 bytes; RFC 9110, section 14.1.2, does not
+	}
 	if status >= http.StatusBadRequest {
 		a.refused = status
 		return
@@ -34,7 +37,12 @@ func (a *answer) Write(p []byte) (int, error) {
 
 // ReadFrom implements io.ReaderFrom: without it a file would be copied through this process instead of sent by the
 // kernel.
-func (a *answer) ReadFrom(r io.Reader) (int64, error) { return io.Copy(a.ResponseWriter, r) }
+func (a *answer) ReadFrom(r io.Reader) (int64, error) {
+	if a.refused != 0 {
+		return 0, nil
+	}
+	return io.Copy(a.ResponseWriter, r)
+}
 
 // refuse answers with the error there was, or returns it.
 func (a *answer) refuse(r *http.Request, size int64) error {

@@ -85,10 +85,15 @@ func (t *Task) Run(ctx context.Context) Result {
 	return result
 }
 
+// Interrupted is the result of an attempt of which nothing is known but that its server died.
+func Interrupted() Result {
+	return Result{Exit: Exit{Reason: job.ReasonInterrupted, Message: "the server went away while the program ran"}}
+}
+
 // Collect stores what an attempt left whose server died before it could: the exit as it was saved, or one with
 // reason Interrupted.
 func (t *Task) Collect(ctx context.Context) Result {
-	result := Result{Exit: Exit{Reason: job.ReasonInterrupted, Message: "the server went away while the program ran"}}
+	result := Interrupted()
 	if exit, err := t.Workspace.loadExit(t.Number); err == nil {
 		result = Result{Exit: *exit, Ran: true}
 	}

@@ -54,10 +54,17 @@ func (w Workspace) Reset() error {
 	if err := os.Remove(w.exitPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("empty the workspace: %w", err)
 	}
-	for _, dir := range []string{w.Results(), w.Temp(), filepath.Join(w.root, "log")} {
+	return w.makeFolders()
+}
+
+func (w Workspace) makeFolders() error {
+	for _, dir := range []string{w.Files(), w.Temp(), filepath.Join(w.root, "log")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("make the workspace: %w", err)
 		}
+	}
+	if err := os.Mkdir(w.Results(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) { // whatever a program put there
+		return fmt.Errorf("make the workspace: %w", err)
 	}
 	return nil
 }
@@ -86,6 +93,9 @@ func (l logs) Close() error { return errors.Join(l.stdout.Close(), l.stderr.Clos
 
 // openLogs opens the logs for appending and links them into results/.
 func (w Workspace) openLogs() (logs, error) {
+	if err := w.makeFolders(); err != nil { // cut off while it was made
+		return logs{}, err
+	}
 	stdout, err := w.openLog(job.StdoutFile)
 	if err != nil {
 		return logs{}, err

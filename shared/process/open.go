@@ -11,6 +11,7 @@ import (
 
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/sandbox"
@@ -136,7 +137,8 @@ func (h *Host) Recover(ctx context.Context) error {
 		for _, id := range ids {
 			after = id
 			if err := h.runner.recover(ctx, id); err != nil {
-				return fmt.Errorf("recover job %s: %w", id, err)
+				h.runner.log.Error("job not recovered; the next start tries again", "job", id, "error", err)
+				continue // one job must not keep all others from running
 			}
 			if err := h.Launch(ctx, id); err != nil {
 				return err
@@ -169,12 +171,28 @@ func (r *runner) recover(ctx context.Context, id job.ID) error {
 	if w.Exists() && !awaitHold(w.HoldPath(), 2*r.settings.Grace+time.Minute) {
 		return fmt.Errorf("its program is still running: %w", job.ErrUnavailable)
 	}
-	result := executor.Result{Exit: executor.Exit{Reason: job.ReasonInterrupted, Message: "the server went away while the program ran"}}
-	if w.Exists() {
-		result = r.task(ctx, index, last.Number).Collect(ctx)
+	result, err := r.salvage(ctx, index, last.Number)
+	if err != nil {
+		return err
 	}
 	r.log.Info("job was cut off", "job", id, "attempt", last.Number, "reason", result.Exit.Why())
 	return r.endAttempt(ctx, index, last, result)
+}
+
+// salvage stores what an attempt left whose server died. When its workspace is gone, with the machine's temporary
+// files perhaps, the pieces of its log that were shipped are what there is.
+func (r *runner) salvage(ctx context.Context, index *job.Index, number int) (executor.Result, error) {
+	w := r.workspace(index.JobID)
+	if !w.Exists() {
+		state, err := logstore.State(ctx, r.store, index.JobID)
+		if err != nil {
+			return executor.Result{}, err
+		}
+		if state.Next > 0 {
+			return executor.Interrupted(), nil
+		}
+	}
+	return r.task(ctx, index, number).Collect(ctx), nil
 }
 
 // sweepWorkspaces removes the folders of jobs that are over or gone.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
@@ -63,6 +64,8 @@ func (c *cloud) removeAll(ctx context.Context, prefix string) error {
 }
 
 func (c *cloud) free() (int64, bool) { return 0, false }
+
+func (c *cloud) sweep(time.Duration) error { return nil } // a bucket shows whole blobs only
 
 func (c *cloud) writing(*blob.WriterOptions) func() error { return func() error { return nil } }
 

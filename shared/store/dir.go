@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/fileblob"
@@ -45,6 +46,10 @@ var _ rules = (*directory)(nil)
 
 const tempSuffix = ".tmp" // that of fileblob as well
 
+// tempDir is the folder for records in the making. fileblob's own temporary files lie next to what they become, in
+// folders that go with their jobs.
+const tempDir = ".tmp"
+
 // create links a finished temporary file to its name. link(2) is the atomic step: fileblob's own conditional write is a
 // stat and a rename, of which several can win.
 func (d *directory) create(_ context.Context, key string, data []byte) error {
@@ -73,7 +78,7 @@ func (d *directory) createIn(path string, data []byte) error {
 		}
 		return f.Close()
 	}
-	temp, err := os.CreateTemp(filepath.Dir(path), "record-*"+tempSuffix)
+	temp, err := d.temporary()
 	if err != nil {
 		return err
 	}
@@ -92,6 +97,40 @@ func (d *directory) createIn(path string, data []byte) error {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+func (d *directory) temporary() (*os.File, error) {
+	dir := filepath.Join(d.root, tempDir)
+	temp, err := os.CreateTemp(dir, "record-*"+tempSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(dir, dirMode); err != nil {
+			return nil, err
+		}
+		return os.CreateTemp(dir, "record-*"+tempSuffix)
+	}
+	return temp, err
+}
+
+// sweep removes the temporary files of writers that died.
+func (d *directory) sweep(age time.Duration) error {
+	dir := filepath.Join(d.root, tempDir)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("sweep temporary files: %w", err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || time.Since(info.ModTime()) < age {
+			continue // it has just become a record
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("sweep temporary files: %w", err)
+		}
+	}
+	return nil
 }
 
 func syncDir(dir string) error {

@@ -44,6 +44,8 @@ type rules interface {
 	removeAll(ctx context.Context, prefix string) error
 	// free returns the bytes left, and false where no such number exists.
 	free() (int64, bool)
+	// sweep removes what writers left that died longer than age ago, where the backend keeps such things.
+	sweep(age time.Duration) error
 	// writing prepares a stream into the bucket; the function it returns is called once all bytes are
 	// written and before they become visible.
 	writing(opts *blob.WriterOptions) (flush func() error)
@@ -205,6 +207,9 @@ func (s *Store) RemoveAll(ctx context.Context, prefix string) error {
 
 // Free returns how many bytes can still be stored, and false where the backend knows no such number.
 func (s *Store) Free() (int64, bool) { return s.rules.free() }
+
+// Sweep removes what writers left that died longer than age ago. It is never visible, but takes room.
+func (s *Store) Sweep(age time.Duration) error { return s.rules.sweep(age) }
 
 // encode keeps keys out of fileblob's way, which refuses those that end with ".attrs".
 func encode(key string) string {

@@ -1,0 +1,331 @@
+package artifacts_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"go-job-orchestrator/shared/executor"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/ledger"
+)
+
+func unmarshal[T any](t testing.TB, data []byte) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal(data, &v); err != nil {
+		t.Fatalf("%s: %v", data, err)
+	}
+	return v
+}
+
+func TestStartAttempt(t *testing.T) {
+	stores(t, func(t *testing.T, w *world) {
+		limits := `"limits":{"cpu":"1","memory":"1Gi"}`
+		got := unmarshal[job.Attempt](t, w.record("attempts/1/start", `{"owner":"pod-1",`+limits+`}`, 201))
+		if got.Number != 1 || got.StartedAt.IsZero() || got.Limits == nil || got.Limits.Memory != "1Gi" {
+			t.Errorf("got %+v", got)
+		}
+		again := unmarshal[job.Attempt](t, w.record("attempts/1/start", `{"owner":"pod-1"}`, 201))
+		if diff := cmp.Diff(got, again); diff != "" {
+			t.Errorf("the same owner again (-first +second):\n%s", diff)
+		}
+		w.record("attempts/1/start", `{"owner":"pod-2"}`, 409)
+		w.record("attempts/3/start", `{"owner":"pod-1"}`, 409)
+		for _, body := range []string{`{}`, `{"owner":""}`, `{"owner":"a\u0000"}`, `{"owner":1}`, `[]`, `null`, ``, `{"owner":"x"} x`, `{"owner":"x","more":1}`, `{"owner":"` + strings.Repeat("x", 257) + `"}`, "{\"owner\":\"\xff\""} {
+			w.record("attempts/2/start", body, 422)
+		}
+		// One that has ended was run; it is not given out again.
+		w.record("attempts/1/end", end(1), 201)
+		w.record("attempts/1/start", `{"owner":"pod-1"}`, 409)
+		w.record("attempts/2/start", `{"owner":"pod-2"}`, 201)
+		w.record("attempts/1/start", `{"owner":"pod-1"}`, 409)
+	})
+}
+
+// Of several pods that claim one attempt, one gets it.
+func TestStartAttemptOnce(t *testing.T) {
+	stores(t, func(t *testing.T, w *world) {
+		var all sync.WaitGroup
+		statuses := make([]int, 16)
+		for i := range statuses {
+			all.Go(func() {
+				resp, _ := w.put(".job/attempts/1/start", fmt.Sprintf(`{"owner":"pod-%d"}`, i))
+				statuses[i] = resp.StatusCode
+			})
+		}
+		all.Wait()
+		count := map[int]int{}
+		for _, s := range statuses {
+			count[s]++
+		}
+		if diff := cmp.Diff(map[int]int{201: 1, 409: 15}, count); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A job that is to be cancelled is not run, and the attempt that nobody runs has its end.
+func TestStartCancelled(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	if err := w.ledger.RequestCancel(t.Context(), w.id); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		w.record("attempts/1/start", `{"owner":"pod-1"}`, 409)
+	}
+	attempts, err := w.ledger.Attempts(t.Context(), w.id)
+	if err != nil || len(attempts) != 1 || attempts[0].FinishedAt == nil || attempts[0].Reason != job.ReasonCancelled {
+		t.Errorf("got %+v, %v", attempts, err)
+	}
+}
+
+// One that runs already is told as well, but has its end to record itself.
+func TestStartCancelledMeanwhile(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	w.record("attempts/1/start", `{"owner":"pod-1"}`, 201)
+	if err := w.ledger.RequestCancel(t.Context(), w.id); err != nil {
+		t.Fatal(err)
+	}
+	if body := w.record("attempts/1/start", `{"owner":"pod-1"}`, 409); !strings.Contains(string(body), "cancelled") {
+		t.Errorf("got %s", body)
+	}
+	attempts, err := w.ledger.Attempts(t.Context(), w.id)
+	if err != nil || len(attempts) != 1 || attempts[0].FinishedAt != nil {
+		t.Errorf("got %+v, %v", attempts, err)
+	}
+	w.record("attempts/1/end", end(1), 201)
+}
+
+func end(n int) job.Attempt {
+	now, code := time.Now().UTC(), 3
+	return job.Attempt{Number: n, StartedAt: now, FinishedAt: &now, ExitCode: &code, Reason: job.ReasonError, Message: "the program exited with code 3"}
+}
+
+func TestEndAttempt(t *testing.T) {
+	stores(t, func(t *testing.T, w *world) {
+		w.record("attempts/1/end", end(1), 409)
+		begun := unmarshal[job.Attempt](t, w.record("attempts/1/start", `{"owner":"pod-1","limits":{"cpu":"1","memory":"2"}}`, 201))
+		change := func(f func(a *job.Attempt)) job.Attempt {
+			a := end(1)
+			f(&a)
+			return a
+		}
+		early, late, code := time.Now().Add(-48*time.Hour), time.Now().Add(48*time.Hour), 256
+		for name, a := range map[string]any{
+			"other number": end(2), "no end": change(func(a *job.Attempt) { a.FinishedAt = nil }), "no reason": change(func(a *job.Attempt) { a.Reason = "" }),
+			"words": change(func(a *job.Attempt) { a.Reason = "two words" }), "past": change(func(a *job.Attempt) { a.FinishedAt = &early }),
+			"future": change(func(a *job.Attempt) { a.FinishedAt = &late }), "code": change(func(a *job.Attempt) { a.ExitCode = &code }),
+			"no JSON": "{", "no object": "3", "no time": `{"number":1,"finishedAt":"yesterday"}`,
+		} {
+			if body := w.record("attempts/1/end", a, 422); !strings.Contains(string(body), `"field"`) {
+				t.Errorf("%s: %s", name, body)
+			}
+		}
+		sent := end(1)
+		sent.StartedAt = time.Time{}
+		want := sent
+		want.StartedAt, want.Limits = begun.StartedAt, begun.Limits
+		got := unmarshal[job.Attempt](t, w.record("attempts/1/end", sent, 201))
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		// The first record stands.
+		other := end(1)
+		other.Reason = job.ReasonOOMKilled
+		got = unmarshal[job.Attempt](t, w.record("attempts/1/end", other, 201))
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("sent again (-want +got):\n%s", diff)
+		}
+		attempts, err := w.ledger.Attempts(t.Context(), w.id)
+		if diff := cmp.Diff([]job.Attempt{want}, attempts); diff != "" || err != nil {
+			t.Errorf("recorded (-want +got):\n%s %v", diff, err)
+		}
+	})
+}
+
+func file(name, content string) job.File {
+	return job.File{Name: name, Size: int64(len(content)), SHA256: sha(content), ContentType: "text/plain; charset=utf-8"}
+}
+
+func TestManifest(t *testing.T) {
+	stores(t, func(t *testing.T, w *world) {
+		for _, name := range []string{"B", "a/b", "a.txt", "stderr.log", "stdout.log"} {
+			w.put(name, name)
+		}
+		refused := map[string]string{
+			"no JSON": `{`, "list": `[]`, "more": `{"files":[],"orders":{}}`, "after it": `{"files":[]}{}`,
+			"not stored": `{"files":[{"name":"x","size":1,"sha256":"` + sha("x") + `"}]}`,
+			"name":       `{"files":[{"name":"../x","size":1,"sha256":"` + sha("x") + `"}]}`,
+			"reserved":   `{"files":[{"name":".job/x","size":1,"sha256":"` + sha("x") + `"}]}`,
+			"size":       `{"files":[{"name":"B","size":2,"sha256":"` + sha("B") + `"}]}`,
+			"negative":   `{"files":[{"name":"B","size":-1,"sha256":"` + sha("B") + `"}]}`,
+			"no sum":     `{"files":[{"name":"B","size":1}]}`,
+			"capitals":   `{"files":[{"name":"B","size":1,"sha256":"` + strings.ToUpper(sha("B")) + `"}]}`,
+			"type":       `{"files":[{"name":"B","size":1,"sha256":"` + sha("B") + `","contentType":"a b\r\nX: y"}]}`,
+			"stream":     `{"files":[],"order":{"runs":[{"stream":"x","bytes":1}]}}`,
+			"run":        `{"files":[],"order":{"runs":[{"stream":"stdout","bytes":-1}]}}`,
+		}
+		for name, body := range refused {
+			if got := w.record("outputs.json", body, 422); !strings.Contains(string(got), `"field"`) {
+				t.Errorf("%s: %s", name, got)
+			}
+		}
+		w.record("outputs.json", executor.Manifest{Files: []job.File{file("a.txt", "a.txt"), file("B", "B")}}, 422)
+		w.record("outputs.json", executor.Manifest{Files: []job.File{file("B", "B"), file("B", "B")}}, 422)
+		if files, err := w.ledger.Outputs(t.Context(), w.id); err != nil || len(files) != 0 {
+			t.Fatalf("recorded %v, %v", files, err)
+		}
+
+		m := executor.Manifest{Files: []job.File{file("B", "B"), file("a.txt", "a.txt"), file("a/b", "a/b"), file("stdout.log", "stdout.log")}}
+		m.Order.Add(joblog.Run{Stream: joblog.Stdout, Bytes: 10})
+		for range 2 { // again is harmless
+			got := unmarshal[executor.Manifest](t, w.record("outputs.json", m, 201))
+			if diff := cmp.Diff(m, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		}
+		files, err := w.ledger.Outputs(t.Context(), w.id)
+		if diff := cmp.Diff(m.Files, files); diff != "" || err != nil {
+			t.Errorf("recorded (-want +got):\n%s %v", diff, err)
+		}
+		if data, err := w.store.Read(t.Context(), ledger.OrderKey(w.id)); err != nil || !strings.Contains(string(data), "stdout") {
+			t.Errorf("order %s: %v", data, err)
+		}
+		// What is listed stays as it is, and so does the list.
+		w.record("outputs.json", executor.Manifest{Files: m.Files[:1], Order: m.Order}, 409)
+		resp, body := w.put("B", "changed")
+		wantProblem(t, resp, body, http.StatusConflict)
+		if got, _ := w.stored("B"); got != "B" {
+			t.Errorf("stored %q", got)
+		}
+	})
+}
+
+func TestManifestOfNothing(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	for range 2 {
+		if got := string(w.record("outputs.json", `{"files":null,"order":{"runs":null}}`, 201)); !strings.Contains(got, `"files":[]`) {
+			t.Errorf("got %s", got)
+		}
+	}
+}
+
+func TestManifestOfMany(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	m := executor.Manifest{Files: []job.File{}}
+	for i := range 2000 {
+		name := fmt.Sprintf("%04d", i)
+		if _, err := w.store.Put(t.Context(), ledger.ResultKey(w.id, name), strings.NewReader(name)); err != nil {
+			t.Fatal(err)
+		}
+		m.Files = append(m.Files, file(name, name))
+	}
+	w.record("outputs.json", m, 201)
+}
+
+func TestRecordSizes(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	for name, limit := range map[string]int{
+		"status.json": 1 << 20, "attempts/1/start": 1 << 20, "attempts/1/end": 1 << 20, "outputs.json": 16 << 20, "log/000000000000-000000000000": joblog.MaxSegment,
+	} {
+		w.record(name, strings.Repeat(" ", limit+1), http.StatusRequestEntityTooLarge)
+		resp, body := w.send(http.MethodPut, w.upload(".job/"+name), unsized{strings.NewReader(strings.Repeat(" ", limit+1))})
+		wantProblem(t, resp, body, http.StatusRequestEntityTooLarge)
+	}
+}
+
+// A manifest that comes in small enough can take more bytes as it is stored, and could then not be read again.
+func TestManifestThatGrows(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	m := executor.Manifest{}
+	name := strings.Repeat(strings.Repeat("<", 199)+"/", 4)
+	for i := range 4000 {
+		m.Files = append(m.Files, file(fmt.Sprintf("%s%04d", name, i), "x"))
+	}
+	var body strings.Builder
+	e := json.NewEncoder(&body)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(m); err != nil {
+		t.Fatal(err)
+	}
+	w.record("outputs.json", body.String(), http.StatusRequestEntityTooLarge)
+}
+
+func TestFinish(t *testing.T) {
+	stores(t, func(t *testing.T, w *world) {
+		code := 0
+		good := job.Terminal{Phase: job.Succeeded, Reason: job.ReasonCompleted, ExitCode: &code, FinishedAt: time.Now().UTC(), Outputs: &job.Outputs{Count: 1}}
+		change := func(f func(t *job.Terminal)) job.Terminal {
+			t := good
+			f(&t)
+			return t
+		}
+		refused := map[string]any{
+			"running": change(func(t *job.Terminal) { t.Phase = job.Running }), "no phase": change(func(t *job.Terminal) { t.Phase = "" }),
+			"unknown phase": change(func(t *job.Terminal) { t.Phase = "Done" }), "no reason": change(func(t *job.Terminal) { t.Reason = "" }),
+			"reason": change(func(t *job.Terminal) { t.Reason = "näh" }), "no time": change(func(t *job.Terminal) { t.FinishedAt = time.Time{} }),
+			"last year of all": change(func(t *job.Terminal) { t.FinishedAt = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC) }),
+			"another job":      change(func(t *job.Terminal) { t.JobID = "0123" }), "no JSON": "x", "empty": "",
+		}
+		for name, record := range refused {
+			if body := w.record("status.json", record, 422); !strings.Contains(string(body), `"field"`) {
+				t.Errorf("%s: %s", name, body)
+			}
+		}
+		if over, err := w.ledger.Over(t.Context(), w.id); err != nil || over {
+			t.Fatalf("over: %v, %v", over, err)
+		}
+		want := good
+		want.JobID, want.ExpiresAt = w.id, good.FinishedAt.Add(time.Minute)
+		for _, record := range []job.Terminal{good, good, change(func(t *job.Terminal) { t.Phase, t.Reason = job.Failed, job.ReasonError })} {
+			got := unmarshal[job.Terminal](t, w.record("status.json", record, 201))
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		}
+	})
+}
+
+// The pieces of a log are taken while the job runs, and go when the whole logs are stored.
+func TestLog(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	const segment = "000000000000-000000000000"
+	for range 2 {
+		w.record("log/"+segment, `{"stdout":0,"stderr":0,"runs":[{"stream":"stdout","bytes":2}]}`+"\nhi", http.StatusNoContent)
+	}
+	w.record("log/nonsense", "x", http.StatusUnprocessableEntity)
+	pieces := func() int {
+		keys, err := w.store.List(t.Context(), ledger.LogPrefix(w.id), "", 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(keys)
+	}
+	if got := pieces(); got != 1 {
+		t.Errorf("%d pieces", got)
+	}
+	w.put("stdout.log", "hi")
+	w.put("stderr.log", "")
+	w.record("status.json", job.Terminal{Phase: job.Succeeded, Reason: job.ReasonCompleted, FinishedAt: time.Now()}, 201)
+	if got := pieces(); got != 0 {
+		t.Errorf("%d pieces are left", got)
+	}
+}
+
+// What a digest says of a record counts as well.
+func TestRecordDigest(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	resp, body := w.put(".job/attempts/1/start", `{"owner":"x"}`, "Content-Digest", digestOf("y"))
+	wantProblem(t, resp, body, http.StatusUnprocessableEntity)
+	if attempts, err := w.ledger.Attempts(t.Context(), w.id); err != nil || len(attempts) != 0 {
+		t.Errorf("got %v, %v", attempts, err)
+	}
+}

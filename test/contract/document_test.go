@@ -1,0 +1,367 @@
+package contract
+
+import (
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"maps"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	yaml "github.com/pb33f/go-yaml"
+	"github.com/pb33f/libopenapi/datamodel/high/base"
+	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
+	"github.com/pb33f/libopenapi/orderedmap"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// TestContract makes every call there is and holds the answers to the description.
+func TestContract(t *testing.T) {
+	c := load(t)
+	t.Run("all", func(t *testing.T) { testAll(t, c) })
+	t.Run("functions", func(t *testing.T) { testFunctions(t, c) })
+	if pattern := flag.Lookup("test.run").Value.String(); strings.Contains(pattern, "/") {
+		return // only a part of the calls was made
+	}
+	for _, m := range c.missing(exceptions()) {
+		t.Error(m)
+	}
+}
+
+// exceptions lists the answers that are described and that no test can have, and why.
+func exceptions() map[answer]string { return map[answer]string{} }
+
+func TestDocument(t *testing.T) {
+	c := load(t)
+	if ok, errs := c.validator.ValidateDocument(); !ok {
+		t.Error(joined(errs))
+	}
+}
+
+// TestExamples holds every example in the description to its schema.
+func TestExamples(t *testing.T) {
+	e := &examples{T: t, contract: load(t)}
+	for path, item := range e.document.Paths.PathItems.FromOldest() {
+		e.parameters(path, item.Parameters)
+		for _, o := range item.GetOperations().FromOldest() {
+			e.parameters(o.OperationId, o.Parameters)
+			if o.RequestBody != nil {
+				e.content(o.OperationId, o.RequestBody.Content)
+			}
+			for status, response := range o.Responses.Codes.FromOldest() {
+				e.headers(o.OperationId+" "+status, response.Headers)
+				e.content(o.OperationId+" "+status, response.Content)
+			}
+		}
+	}
+	for name, schema := range e.document.Components.Schemas.FromOldest() {
+		e.schema(name, schema)
+	}
+	if e.count < 100 {
+		t.Errorf("only %d examples found", e.count)
+	}
+}
+
+type examples struct {
+	*testing.T
+	*contract
+	count int
+}
+
+func (e *examples) check(where string, schema *base.SchemaProxy, nodes ...*yaml.Node) {
+	e.Helper()
+	for _, node := range nodes {
+		if node == nil {
+			continue
+		}
+		e.count++
+		var value any
+		if err := node.Decode(&value); err != nil {
+			e.Errorf("%s: %v", where, err)
+		} else if ok, errs := e.schemas.ValidateSchemaObject(schema.Schema(), value); !ok {
+			e.Errorf("%s: %v", where, joined(errs))
+		}
+	}
+}
+
+func (e *examples) named(where string, schema *base.SchemaProxy, list *orderedmap.Map[string, *base.Example]) {
+	e.Helper()
+	for name, example := range list.FromOldest() {
+		e.check(where+" "+name, schema, example.Value)
+	}
+}
+
+func (e *examples) parameters(where string, list []*v3.Parameter) {
+	e.Helper()
+	for _, p := range list {
+		e.check(where+" "+p.Name, p.Schema, p.Example)
+		e.named(where+" "+p.Name, p.Schema, p.Examples)
+	}
+}
+
+func (e *examples) headers(where string, list *orderedmap.Map[string, *v3.Header]) {
+	e.Helper()
+	for name, h := range list.FromOldest() {
+		e.check(where+" "+name, h.Schema, h.Example)
+	}
+}
+
+func (e *examples) content(where string, list *orderedmap.Map[string, *v3.MediaType]) {
+	e.Helper()
+	for name, m := range list.FromOldest() {
+		e.check(where+" "+name, m.Schema, m.Example)
+		e.named(where+" "+name, m.Schema, m.Examples)
+	}
+}
+
+// schema checks the examples of a schema and of what is in it.
+func (e *examples) schema(where string, proxy *base.SchemaProxy) {
+	e.Helper()
+	s := proxy.Schema()
+	e.check(where, proxy, s.Examples...)
+	for name, property := range s.Properties.FromOldest() {
+		if !property.IsReference() {
+			e.schema(where+"."+name, property)
+		}
+	}
+}
+
+// TestReasons demands that the description explains every phase and reason that jobs can have.
+func TestReasons(t *testing.T) {
+	schemas := load(t).document.Components.Schemas
+	for _, phase := range job.Phases() {
+		contains(t, schemas.GetOrZero("Phase").Schema().Description, fmt.Sprintf("| `%s` |", phase))
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), "../../shared/job/phase.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok || fmt.Sprint(spec.Type) != "Reason" {
+			return true
+		}
+		for _, value := range spec.Values {
+			found++
+			contains(t, schemas.GetOrZero("Reason").Schema().Description, fmt.Sprintf("| `%s` |", literal(t, value)))
+		}
+		return true
+	})
+	if found == 0 {
+		t.Error("no reasons in shared/job/phase.go")
+	}
+}
+
+func literal(t *testing.T, e ast.Expr) string {
+	t.Helper()
+	l, ok := e.(*ast.BasicLit)
+	if !ok {
+		t.Fatalf("%T is not a literal", e)
+	}
+	s, err := strconv.Unquote(l.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// internal lists the routes that are no part of the API, and why.
+func internal() map[string]string {
+	return map[string]string{"/": "events for the launcher come from the Broker, in the cluster"}
+}
+
+// testRoutes demands that the description has exactly the paths in the source, and for each exactly the methods that the
+// server has.
+func testRoutes(t *testing.T, c *contract, to *client) {
+	described := map[string]bool{}
+	for path := range c.document.Paths.PathItems.KeysFromOldest() {
+		described[path] = false
+	}
+	for _, route := range routes(t) {
+		if _, ok := internal()[route]; ok {
+			continue
+		}
+		pattern := regexp.MustCompile("^" + regexp.MustCompile(`[:*]\w+`).ReplaceAllStringFunc(route, func(name string) string {
+			return map[byte]string{':': "[^/]+", '*': ".+"}[name[0]]
+		}) + "$")
+		methods := map[string]bool{}
+		for path, item := range c.document.Paths.PathItems.FromOldest() {
+			if !pattern.MatchString(path) {
+				continue
+			}
+			described[path] = true
+			for method := range item.GetOperations().KeysFromOldest() {
+				methods[strings.ToUpper(method)] = true
+			}
+		}
+		want := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
+		if got := allowed(t, to, route); got != want {
+			t.Errorf("%s: the server has %q, described is %q", route, got, want)
+		}
+	}
+	for path, found := range described {
+		if !found {
+			t.Errorf("%s is described and not routed", path)
+		}
+	}
+}
+
+// routes finds the paths that are routed anywhere in the source.
+func routes(t *testing.T) []string {
+	t.Helper()
+	paths := map[string]bool{}
+	visit := func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) != 3 {
+				return true
+			}
+			// The router's own method passes on what it was given.
+			if f, ok := call.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "Handle" && filepath.Base(path) != "router.go" {
+				paths[literal(t, call.Args[1])] = true
+			}
+			return true
+		})
+		return nil
+	}
+	for _, dir := range []string{"../../functions", "../../shared"} {
+		if err := filepath.WalkDir(dir, visit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	paths["/healthz"] = true // in router.go
+	return slices.Sorted(maps.Keys(paths))
+}
+
+// allowed asks the server itself which methods a route has.
+func allowed(t *testing.T, to *client, route string) string {
+	t.Helper()
+	path := strings.NewReplacer(":id", strings.Repeat("0", 32), ":filename", "a", "*filename", "a").Replace(route)
+	methods := strings.Split(to.call(t, http.StatusMethodNotAllowed, "PROBE", path).Header.Get("Allow"), ", ")
+	slices.Sort(methods)
+	return strings.Join(methods, ", ")
+}
+
+// TestFields demands that the description has exactly the fields of the form, which the code names when it meets another.
+func TestFields(t *testing.T) {
+	c := load(t)
+	to := c.client("http://functions", startFunctions(t, nil))
+	got := to.call(t, http.StatusUnprocessableEntity, http.MethodPost, "/api/v1/jobs", form(t, field{name: "other"}))
+	_, list, _ := strings.Cut(problem(t, got), "there are: ")
+	fields := strings.Split(list, ", ")
+	slices.Sort(fields)
+	described := slices.Sorted(c.document.Components.Schemas.GetOrZero("JobForm").Schema().Properties.KeysFromOldest())
+	if !slices.Equal(fields, described) {
+		t.Errorf("the form has %q, described is %q", fields, described)
+	}
+}
+
+// fixed answers every request the same.
+type fixed struct{ *http.Response }
+
+func (f fixed) RoundTrip(*http.Request) (*http.Response, error) { return f.Response, nil }
+
+// TestBroken is the test of the test: answers that are not as described must not pass.
+func TestBroken(t *testing.T) {
+	const (
+		id   = "fe661b7ab1f7d0c1a1f35b2f8c9e4d60"
+		good = `{"items":[{"jobID":"` + id + `","jobName":"run-` + id + `","namespace":"default","runtime":"python",` +
+			`"phase":"Pending","createdAt":"2026-11-23T13:30:18Z"}]}`
+		fault = `{"type":"about:blank","title":"Bad Request","status":400,"detail":"limit","errors":[{"field":"limit","message":"no"}]}`
+	)
+	type answered struct {
+		path, contentType string
+		status            int
+		body              string
+		header            http.Header
+	}
+	usual := http.Header{"Cache-Control": {"no-store"}, "X-Content-Type-Options": {"nosniff"}}
+	with := func(name, value string) http.Header {
+		h := usual.Clone()
+		h.Set(name, value)
+		return h
+	}
+	const list, health, js, bad = "/api/v1/jobs", "/healthz", "application/json", "application/problem+json"
+	for name, test := range map[string]struct {
+		answered
+		want string // in the error; empty for none
+	}{
+		"good":                   {answered{list, js, 200, good, usual}, ""},
+		"good problem":           {answered{list, bad, 400, fault, usual}, ""},
+		"good path not there":    {answered{"/none", bad, 404, strings.ReplaceAll(fault, "400", "404"), usual}, ""},
+		"missing field":          {answered{list, js, 200, strings.Replace(good, `"namespace":"default",`, "", 1), usual}, "namespace"},
+		"another field":          {answered{list, js, 200, strings.Replace(good, `"phase"`, `"token":"a","phase"`, 1), usual}, "token"},
+		"wrong type":             {answered{list, js, 200, strings.Replace(good, `"default"`, "1", 1), usual}, "namespace"},
+		"not in the enumeration": {answered{list, js, 200, strings.Replace(good, "Pending", "Waiting", 1), usual}, "phase"},
+		"pattern":                {answered{list, js, 200, strings.Replace(good, `":"fe66`, `":"FE66`, 1), usual}, "jobID"},
+		"format":                 {answered{list, js, 200, strings.Replace(good, "2026-11-23T", "yesterday ", 1), usual}, "createdAt"},
+		"no JSON":                {answered{list, js, 200, "<html>", usual}, "decoded"},
+		"missing header":         {answered{list, js, 200, good, with("Cache-Control", "")}, "Cache-Control"},
+		"another header":         {answered{list, js, 200, good, with("X-Token", "secret")}, "X-Token"},
+		"wrong header":           {answered{list, js, 200, good, with("Cache-Control", "public")}, "no-store"},
+		"another status":         {answered{list, js, 418, good, usual}, "418"},
+		"another content type":   {answered{list, "text/html", 200, good, usual}, "text/html"},
+		"constant":               {answered{health, "text/plain", 200, "OK", nil}, "ok"},
+		"problem in plain text":  {answered{list, "text/plain", 400, "bad", usual}, "text/plain"},
+		"another problem field":  {answered{list, bad, 400, strings.Replace(fault, `"title"`, `"code":1,"title"`, 1), usual}, "code"},
+		"path not described":     {answered{"/none", js, 200, good, usual}, "not described"},
+		"path without a problem": {answered{"/none", "text/plain", 404, "404 page not found", usual}, "text/plain"},
+		"unasked refusal":        {answered{list + "?limit=0", js, 200, good, usual}, "limit"},
+		"unknown parameter":      {answered{list + "?limits=1", js, 200, good, usual}, "limits"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := test.header.Clone()
+			if h == nil {
+				h = http.Header{}
+			}
+			if h.Get("Cache-Control") == "" {
+				h.Del("Cache-Control")
+			}
+			h.Set("Content-Type", test.contentType)
+			next := fixed{&http.Response{StatusCode: test.status, Header: h, Body: io.NopCloser(strings.NewReader(test.body))}}
+			_, err := load(t).client("http://broken", next).try(t.Context(), http.MethodGet, test.path)
+			switch {
+			case test.want == "" && err != nil:
+				t.Errorf("got error %v", err)
+			case test.want != "" && err == nil:
+				t.Errorf("passed")
+			case test.want != "":
+				contains(t, err.Error(), test.want)
+			}
+		})
+	}
+}
+
+// TestMissing is the test of the test: what nobody has got must be named.
+func TestMissing(t *testing.T) {
+	c := load(t)
+	all := c.missing(nil)
+	if len(all) != len(c.described()) || len(all) < 150 {
+		t.Errorf("missing: %d of %d", len(all), len(c.described()))
+	}
+	to := c.client("http://functions", startFunctions(t, nil))
+	to.call(t, http.StatusOK, http.MethodGet, "/healthz")
+	health := answer{"getHealth", "200", "text/plain"}
+	if slices.Contains(c.missing(nil), "never answered: "+health.String()) {
+		t.Error("an answer that was got is missing")
+	}
+	contains(t, strings.Join(c.missing(map[answer]string{health: "cannot be"}), "\n"), "needless exception: "+health.String())
+}

@@ -1,0 +1,340 @@
+package contract
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"gocloud.dev/gcerrors"
+
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/token"
+)
+
+// testFunctions makes the agent's calls, and those of users whose jobs no launcher takes further than the test wants.
+func testFunctions(t *testing.T, c *contract) {
+	f := startFunctions(t, map[string]string{"MAX_OUTPUT_BYTES": "1Mi"})
+	to := c.client("http://functions", f)
+	t.Run("agent", func(t *testing.T) { testAgent(t, f, to) })
+	t.Run("refused uploads", func(t *testing.T) { testRefusedUploads(t, f, to) })
+	t.Run("credentials", func(t *testing.T) { testCredentials(t, f, to) })
+	t.Run("storage", func(t *testing.T) { testStorage(t, f, to) })
+	t.Run("slow ends", func(t *testing.T) { testSlowEnds(t, f, to) })
+	t.Run("lost ID", func(t *testing.T) { testLostID(t, c) })
+	t.Run("examples", func(t *testing.T) { testFormExamples(t, c, to) })
+}
+
+// upload is the path that the agent sends a file or a record to.
+func (s submitted) upload(name string) string { return s.artifact("upload/" + name) }
+
+// attempt is the record of an attempt that ended well.
+func attempt(number int) job.Attempt {
+	now, code := time.Now().UTC(), 0
+	return job.Attempt{Number: number, StartedAt: now, FinishedAt: &now, ExitCode: &code, Reason: job.ReasonCompleted}
+}
+
+// end is the record of a job that ended well.
+func end() job.Terminal {
+	a := attempt(1)
+	return job.Terminal{
+		Phase: job.Succeeded, Reason: job.ReasonCompleted, ExitCode: a.ExitCode, Attempts: []job.Attempt{a},
+		StartedAt: &a.StartedAt, FinishedAt: *a.FinishedAt, Outputs: &job.Outputs{Count: 1, Bytes: 5},
+	}
+}
+
+type manifest struct {
+	Files []job.File `json:"files"`
+	Order struct {
+		Runs []struct{} `json:"runs"`
+	} `json:"order"`
+}
+
+func stored(name, content string) job.File {
+	sum := sha256.Sum256([]byte(content))
+	return job.File{Name: name, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:])}
+}
+
+const segment = ".job/log/000000000000-000000000000"
+
+func testAgent(t *testing.T, f *functions, to *client) {
+	s := to.submit(t, script(t, "true"))
+	agent := f.agent(s.JobID)
+	put := func(want int, name string, options ...option) *reply {
+		t.Helper()
+		return to.call(t, want, http.MethodPut, s.upload(name), append(options, agent)...)
+	}
+	to.call(t, http.StatusOK, http.MethodGet, s.artifact("index.json"), agent)
+	to.call(t, http.StatusOK, http.MethodGet, s.artifact("run"), agent)
+	to.call(t, http.StatusForbidden, http.MethodPut, s.upload("a"), octets("a"), s.bearer())
+
+	mine := map[string]any{"owner": "pod-1", "limits": job.Limits{CPU: "none", Memory: "256Mi"}}
+	put(http.StatusConflict, ".job/attempts/1/end", record(t, attempt(1)))
+	put(http.StatusCreated, ".job/attempts/1/start", record(t, mine))
+	put(http.StatusCreated, ".job/attempts/1/start", record(t, mine))
+	put(http.StatusConflict, ".job/attempts/1/start", record(t, map[string]string{"owner": "pod-2"}))
+	if got := to.status(t, s); got.Phase != job.Running || got.Attempts[0].Limits == nil {
+		t.Errorf("claimed job: got %+v", got)
+	}
+
+	put(http.StatusNoContent, segment, octets(`{"stdout":0,"stderr":0,"runs":[{"stream":"stdout","bytes":6}]}`+"\nhello\n"))
+	log := to.call(t, http.StatusOK, http.MethodGet, s.path()+"/logs", s.bearer())
+	if string(log.body) != "hello\n" || log.Trailer.Get("Log-Position") != "6,0" {
+		t.Errorf("log: got %q up to %s", log.body, log.Trailer.Get("Log-Position"))
+	}
+
+	output := stored("report/table.csv", "a,b\n1")
+	sum, _ := hex.DecodeString(output.SHA256)
+	digest := "sha-256=:" + base64.StdEncoding.EncodeToString(sum) + ":"
+	got := as[job.File](t, put(http.StatusCreated, "report%2Ftable.csv", octets("a,b\n1"), header("Content-Digest", digest)))
+	if got != output {
+		t.Errorf("upload: got %+v, want %+v", got, output)
+	}
+	put(http.StatusUnprocessableEntity, "report%2Ftable.csv", octets("a,b\n2"), header("Repr-Digest", digest))
+	put(http.StatusBadRequest, "report%2Ftable.csv", octets("a,b\n1"), header("Content-Digest", "sha-256=:AAAA:"))
+
+	list := manifest{Files: []job.File{output}}
+	put(http.StatusCreated, ".job/outputs.json", record(t, list))
+	put(http.StatusCreated, ".job/outputs.json", record(t, list))
+	put(http.StatusConflict, ".job/outputs.json", record(t, manifest{Files: []job.File{}}))
+	put(http.StatusConflict, "late.txt", octets(""))
+	put(http.StatusCreated, ".job/attempts/1/end", record(t, attempt(1)))
+	put(http.StatusConflict, ".job/attempts/3/start", record(t, mine))
+	put(http.StatusCreated, ".job/status.json", record(t, end()))
+	put(http.StatusCreated, ".job/status.json", record(t, job.Terminal{Phase: job.Failed, Reason: job.ReasonError, FinishedAt: time.Now()}))
+	if got := to.status(t, s); got.Phase != job.Succeeded {
+		t.Errorf("phase: got %s, want that of the first record", got.Phase)
+	}
+	for name, body := range map[string]option{
+		"late.txt": octets(""), segment: octets("{}\n"), ".job/outputs.json": record(t, list),
+		".job/attempts/2/start": record(t, mine), ".job/attempts/1/end": record(t, attempt(1)),
+	} {
+		contains(t, problem(t, put(http.StatusConflict, name, body)), "is over")
+	}
+	testDownload(t, to, s.output("report/table.csv"), s.bearer(), "a,b\n1")
+	testDownload(t, to, s.artifact("run"), agent, "#!/bin/sh\ntrue\n")
+	to.call(t, http.StatusNotFound, http.MethodGet, s.output("none"), s.bearer())
+	to.call(t, http.StatusNotFound, http.MethodGet, s.artifact("none"), s.bearer())
+	to.call(t, http.StatusBadRequest, http.MethodGet, s.output("report/table.csv")+"?format=zip", s.bearer())
+}
+
+func testRefusedUploads(t *testing.T, f *functions, to *client) {
+	s := to.submit(t, script(t, "true"))
+	agent := f.agent(s.JobID)
+	to.call(t, http.StatusCreated, http.MethodPut, s.upload(".job/attempts/1/start"), record(t, map[string]string{"owner": "pod-1"}), agent)
+	for name, test := range map[string]struct {
+		limit   int
+		invalid map[string]option // by name
+	}{
+		"a": {1 << 20, map[string]option{"a%2F..%2Fb": octets(""), ".job": octets(""), strings.Repeat("a", 300): octets("")}},
+		segment: {12 << 20, map[string]option{
+			".job/log/1": octets("{}\n"), ".job/log/000000000001-000000000000": octets("{}\n"),
+		}},
+		".job/attempts/1/start": {1 << 20, map[string]option{
+			".job/attempts/1/start": record(t, map[string]string{"owner": ""}), ".job/attempts/2/start": record(t, map[string]string{"name": "pod-1"}),
+		}},
+		".job/attempts/1/end": {1 << 20, map[string]option{
+			".job/attempts/1/end": record(t, attempt(2)), ".job/attempts/2/end": record(t, job.Attempt{Number: 2}),
+		}},
+		".job/outputs.json": {16 << 20, map[string]option{
+			".job/outputs.json": record(t, manifest{Files: []job.File{stored("not there", "")}}),
+		}},
+		".job/status.json": {1 << 20, map[string]option{
+			".job/status.json": record(t, job.Terminal{Phase: job.Running, Reason: job.ReasonError, FinishedAt: time.Now()}),
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			large := content("application/octet-stream", bytes.Repeat([]byte(" "), test.limit+1))
+			contains(t, problem(t, to.call(t, http.StatusRequestEntityTooLarge, http.MethodPut, s.upload(name), large, agent)), fmt.Sprint(test.limit))
+			to.call(t, http.StatusUnsupportedMediaType, http.MethodPut, s.upload(name), octets("x"), header("Content-Encoding", "gzip"), agent)
+			to.call(t, http.StatusBadRequest, http.MethodPut, s.upload(name), octets("x"), header("Content-Range", "bytes 0-0/2"), agent)
+			for name, body := range test.invalid {
+				to.call(t, http.StatusUnprocessableEntity, http.MethodPut, s.upload(name), body, agent)
+			}
+		})
+	}
+	to.call(t, http.StatusNotFound, http.MethodPut, s.upload(".job/attempts/0/start"), record(t, map[string]string{"owner": "a"}), agent)
+}
+
+// operation is a call that needs a token.
+type operation struct {
+	method string
+	path   func(s submitted) string
+	body   option
+	agent  bool // whether the token is the agent's
+	begun  bool // whether it needs an attempt that has begun
+	writes bool
+}
+
+func authorized(t *testing.T) []operation {
+	t.Helper()
+	var list []operation
+	at := func(method string, path func(s submitted) string) {
+		list = append(list, operation{method: method, path: path, writes: method == http.MethodPost || method == http.MethodDelete})
+	}
+	put := func(name string, body option, begun bool) {
+		list = append(list, operation{
+			method: http.MethodPut, path: func(s submitted) string { return s.upload(name) }, body: body, agent: true, begun: begun, writes: true,
+		})
+	}
+	at(http.MethodGet, submitted.path)
+	at(http.MethodDelete, submitted.path)
+	at(http.MethodPost, func(s submitted) string { return s.path() + "/cancel" })
+	at(http.MethodGet, func(s submitted) string { return s.path() + "/logs" })
+	at(http.MethodGet, submitted.outputs)
+	at(http.MethodHead, submitted.outputs)
+	at(http.MethodGet, func(s submitted) string { return s.output("stdout.log") })
+	at(http.MethodHead, func(s submitted) string { return s.output("stdout.log") })
+	at(http.MethodGet, func(s submitted) string { return s.artifact("run") })
+	at(http.MethodHead, func(s submitted) string { return s.artifact("run") })
+	at(http.MethodGet, func(s submitted) string { return s.artifact("index.json") })
+	put("a", octets("a"), false)
+	put(segment, octets("{}\n"), false)
+	put(".job/attempts/1/start", record(t, map[string]string{"owner": "pod-1"}), false)
+	put(".job/attempts/1/end", record(t, attempt(1)), true)
+	put(".job/outputs.json", record(t, manifest{Files: []job.File{}}), true)
+	put(".job/status.json", record(t, end()), true)
+	return list
+}
+
+// call makes the operation's call for a job.
+func (o operation) call(t *testing.T, to *client, want int, s submitted, credentials ...option) {
+	t.Helper()
+	if o.body != nil {
+		credentials = append(credentials, o.body)
+	}
+	to.call(t, want, o.method, o.path(s), credentials...)
+}
+
+func (o operation) token(f *functions, id job.ID) option {
+	if o.agent {
+		return f.agent(id)
+	}
+	return bearer(f.keys.Derive(token.User, id))
+}
+
+func testCredentials(t *testing.T, f *functions, to *client) {
+	mine, other := to.submit(t, script(t, "true")), to.submit(t, script(t, "true"))
+	unknown := submitted{JobID: "00000000000000000000000000000000"}
+	for _, o := range authorized(t) {
+		t.Run(o.method+" "+o.path(submitted{JobID: "id"}), func(t *testing.T) {
+			o.call(t, to, http.StatusUnauthorized, mine)
+			o.call(t, to, http.StatusUnauthorized, mine, header("Authorization", "Basic dTpw"))
+			o.call(t, to, http.StatusForbidden, mine, other.bearer())
+			o.call(t, to, http.StatusForbidden, unknown, mine.bearer())
+			o.call(t, to, http.StatusBadRequest, mine, o.token(f, mine.JobID), o.token(f, mine.JobID))
+			o.call(t, to, http.StatusNotFound, unknown, o.token(f, unknown.JobID))
+		})
+	}
+}
+
+func testStorage(t *testing.T, f *functions, to *client) {
+	broken := func(string, string) gcerrors.ErrorCode { return gcerrors.Unknown }
+	full := func(verb, _ string) gcerrors.ErrorCode {
+		if verb == "write" {
+			return gcerrors.ResourceExhausted
+		}
+		return gcerrors.OK
+	}
+	for _, o := range authorized(t) {
+		t.Run(o.method+" "+o.path(submitted{JobID: "id"}), func(t *testing.T) {
+			s := to.submit(t, script(t, "true"))
+			if o.begun {
+				claim := record(t, map[string]string{"owner": "pod-1"})
+				to.call(t, http.StatusCreated, http.MethodPut, s.upload(".job/attempts/1/start"), claim, f.agent(s.JobID))
+			}
+			f.bucket.failing(broken, func() { o.call(t, to, http.StatusInternalServerError, s, o.token(f, s.JobID)) })
+			if o.writes {
+				f.bucket.failing(full, func() { o.call(t, to, http.StatusInsufficientStorage, s, o.token(f, s.JobID)) })
+			}
+		})
+	}
+	f.bucket.failing(broken, func() {
+		to.call(t, http.StatusInternalServerError, http.MethodGet, "/api/v1/jobs")
+		to.call(t, http.StatusInternalServerError, http.MethodPost, "/api/v1/jobs", script(t, "true"))
+	})
+	f.bucket.failing(full, func() { to.call(t, http.StatusInsufficientStorage, http.MethodPost, "/api/v1/jobs", script(t, "true")) })
+
+	t.Run("log that moves away", func(t *testing.T) {
+		s := to.submit(t, script(t, "true"))
+		to.call(t, http.StatusNoContent, http.MethodPut, s.upload(segment), octets(`{"stdout":0,"stderr":0,"runs":[]}`+"\n"), f.agent(s.JobID))
+		merged := func(verb, key string) gcerrors.ErrorCode {
+			if verb == "read" && strings.HasPrefix(key, ledger.LogPrefix(s.JobID)) {
+				return gcerrors.NotFound
+			}
+			return gcerrors.OK
+		}
+		f.bucket.failing(merged, func() { to.call(t, http.StatusServiceUnavailable, http.MethodGet, s.path()+"/logs", s.bearer()) })
+	})
+}
+
+// testSlowEnds stops jobs whose program takes its time, while this process does not.
+func testSlowEnds(t *testing.T, f *functions, to *client) {
+	f.bubble = t
+	defer func() { f.bubble = nil }()
+	s := to.submit(t, script(t, "true"))
+	to.call(t, http.StatusCreated, http.MethodPut, s.upload(".job/attempts/1/start"), record(t, map[string]string{"owner": "pod-1"}), f.agent(s.JobID))
+	to.call(t, http.StatusAccepted, http.MethodPost, s.path()+"/cancel", s.bearer())
+	to.call(t, http.StatusAccepted, http.MethodDelete, s.path(), s.bearer())
+	to.call(t, http.StatusNotFound, http.MethodGet, s.path(), s.bearer())
+}
+
+// testLostID sends a request so slow that the ID of its job was given up for another with the same key.
+func testLostID(t *testing.T, c *contract) {
+	now := time.Now()
+	random := func() *zeros { return &zeros{} }
+	f := startFunctions(t, nil, func(env *platform.Env) {
+		env.Now = func() time.Time { return now }
+		env.Random = random()
+	})
+	id, err := job.NewID(now, random())
+	if err != nil {
+		t.Fatal(err)
+	}
+	void := fmt.Appendf(nil, `{"jobID":%q,"void":true}`, id)
+	if err := f.bucket.Store().Create(t.Context(), ledger.FileKey(id, job.IndexFile), void); err != nil {
+		t.Fatal(err)
+	}
+	c.client("http://functions", f).call(t, http.StatusConflict, http.MethodPost, "/api/v1/jobs", script(t, "true"), header("Idempotency-Key", "slow"))
+}
+
+type zeros struct{}
+
+func (*zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// testFormExamples submits what the description has as examples, so that whoever copies them gets a job.
+func testFormExamples(t *testing.T, c *contract, to *client) {
+	post := c.document.Paths.PathItems.GetOrZero("/api/v1/jobs").Post
+	examples := post.RequestBody.Content.GetOrZero("multipart/form-data").Examples
+	for name, example := range examples.FromOldest() {
+		var values map[string]any
+		if err := example.Value.Decode(&values); err != nil {
+			t.Fatal(err)
+		}
+		var fields []field
+		for key, value := range values {
+			list, several := value.([]any)
+			if !several {
+				list = []any{value}
+			}
+			for i, one := range list {
+				f := field{name: key, value: fmt.Sprint(one)}
+				if key == "files" {
+					f.filename = []string{fmt.Sprint(values["entrypoint"]), "data.csv"}[i]
+				}
+				fields = append(fields, f)
+			}
+		}
+		t.Run(name, func(t *testing.T) { to.submit(t, form(t, fields...)) })
+	}
+}

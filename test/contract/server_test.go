@@ -1,0 +1,159 @@
+package contract
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	ce "github.com/cloudevents/sdk-go/v2/event"
+
+	"go-job-orchestrator/functions/all"
+	"go-job-orchestrator/functions/artifacts"
+	"go-job-orchestrator/functions/cancel"
+	"go-job-orchestrator/functions/logs"
+	"go-job-orchestrator/functions/outputs"
+	"go-job-orchestrator/functions/status"
+	"go-job-orchestrator/functions/submit"
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/openapi"
+	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/sandbox"
+	"go-job-orchestrator/shared/serve"
+	"go-job-orchestrator/shared/token"
+)
+
+func TestMain(m *testing.M) {
+	sandbox.Main() // the programs of jobs are started through this binary
+	os.Exit(m.Run())
+}
+
+// startWait is how long a server may take to start or to stop on a busy machine.
+const startWait = time.Minute
+
+// startAll starts the real thing, every function in one process on one port, and returns its URL.
+func startAll(t *testing.T, vars map[string]string) string {
+	t.Helper()
+	env := platform.New(map[string]string{
+		"PORT": "0", "STORAGE_DIR": t.TempDir(), "PATH": os.Getenv("PATH"), "HOME": t.TempDir(), "KILL_GRACE": "1s", "DRAIN_TIMEOUT": "1s",
+	}, slog.New(slog.DiscardHandler))
+	for name, value := range vars {
+		env.Vars[name] = value
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	greeting, out := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := all.Run(ctx, env, out)
+		out.CloseWithError(io.EOF)
+		ended <- err
+	}()
+	t.Cleanup(func() {
+		stop()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("server ended: %v", err)
+			}
+		case <-time.After(startWait):
+			t.Error("server does not end")
+		}
+	})
+	return "http://127.0.0.1:" + port(t, greeting)
+}
+
+// port reads the port from what a server says when it answers.
+func port(t *testing.T, greeting *io.PipeReader) string {
+	t.Helper()
+	defer time.AfterFunc(startWait, func() { greeting.CloseWithError(context.DeadlineExceeded) }).Stop()
+	line := make([]byte, 4096)
+	n, err := greeting.Read(line)
+	if err != nil {
+		t.Fatalf("server does not start: %v", err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, greeting) }()
+	found := regexp.MustCompile(`http://localhost:(\d+)`).FindSubmatch(line[:n])
+	if found == nil {
+		t.Fatalf("no port in %q", line[:n])
+	}
+	return string(found[1])
+}
+
+// functions is every function as it runs on Knative: none that launches jobs is there, so they wait for the agent that the
+// test is.
+type functions struct {
+	router http.Handler
+	bucket *bucket
+	keys   token.Keys
+	bubble *testing.T // if set, requests are served where waiting takes no time
+}
+
+var _ http.RoundTripper = (*functions)(nil)
+
+func startFunctions(t *testing.T, vars map[string]string, set ...func(*platform.Env)) *functions {
+	t.Helper()
+	f := &functions{bucket: newBucket()}
+	env := platform.New(vars, slog.New(slog.DiscardHandler))
+	var err error
+	if f.keys, err = token.New(make([]byte, token.MinKeyBytes)); err != nil {
+		t.Fatal(err)
+	}
+	env.SetStore(f.bucket.Store())
+	env.SetKeys(f.keys)
+	env.SetSink(nowhere{})
+	for _, s := range set {
+		s(env)
+	}
+	router := api.NewRouter(env.Log)
+	for _, open := range []func() (serve.Function, error){
+		func() (serve.Function, error) { return submit.Open(t.Context(), env) },
+		func() (serve.Function, error) { return status.Open(t.Context(), env) },
+		func() (serve.Function, error) { return logs.Open(t.Context(), env) },
+		func() (serve.Function, error) { return artifacts.Open(t.Context(), env) },
+		func() (serve.Function, error) { return outputs.Open(t.Context(), env) },
+		func() (serve.Function, error) { return cancel.Open(t.Context(), env) },
+	} {
+		function, err := open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		function.Mount(router)
+	}
+	openapi.Mount(router)
+	f.router = router
+	return f
+}
+
+// nowhere is a sink that loses events.
+type nowhere struct{}
+
+var _ event.Sink = nowhere{}
+
+// Send implements event.Sink.
+func (nowhere) Send(context.Context, ce.Event) error { return nil }
+
+// agent is the token in the pod of a job.
+func (f *functions) agent(id job.ID) option { return bearer(f.keys.Derive(token.Agent, id)) }
+
+// RoundTrip implements http.RoundTripper.
+func (f *functions) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	if f.bubble == nil {
+		f.router.ServeHTTP(w, r)
+	} else {
+		synctest.Test(f.bubble, func(t *testing.T) { f.router.ServeHTTP(w, r.WithContext(t.Context())) })
+	}
+	got := w.Result() //nolint:bodyclose // whoever called does
+	if r.Method == http.MethodHead {
+		got.Body = http.NoBody
+	}
+	return got, nil
+}
