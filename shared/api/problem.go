@@ -103,7 +103,8 @@ func WriteError(w http.ResponseWriter, r *http.Request, log *slog.Logger, err er
 	p, expected := problemOf(err)
 	switch {
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
-		return // the client has gone
+		// The client has gone, or only its half of the connection: without an answer net/http would send 200.
+		panic(http.ErrAbortHandler)
 	case !expected:
 		log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	case p.Status >= http.StatusInternalServerError:

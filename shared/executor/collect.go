@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"mime"
 	"os"
-	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -146,7 +143,6 @@ func (c *collector) store(ctx context.Context, name string, size int64, f *os.Fi
 		c.lost = errors.Join(c.lost, fmt.Errorf("store %s: %w", name, err))
 		return
 	}
-	stored.ContentType = contentType(name)
 	c.files = append(c.files, stored)
 	c.summary.Count++
 	c.summary.Bytes += stored.Size
@@ -169,17 +165,6 @@ func typeName(t fs.FileMode) string {
 		return "socket"
 	}
 	return "device"
-}
-
-// contentType goes by the name. The content is the user's and never sniffed.
-func contentType(name string) string {
-	if path.Ext(name) == ".log" {
-		return "text/plain; charset=utf-8"
-	}
-	if t := mime.TypeByExtension(filepath.Ext(name)); t != "" {
-		return t
-	}
-	return "application/octet-stream"
 }
 
 // sleep reports whether the time passed before ctx ended.

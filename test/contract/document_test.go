@@ -136,6 +136,29 @@ func (e *examples) schema(where string, proxy *base.SchemaProxy) {
 	}
 }
 
+// TestClosed demands that every object says what else may be in it: an answer with a field that nobody described must not
+// pass.
+func TestClosed(t *testing.T) {
+	var check func(where string, proxy *base.SchemaProxy)
+	check = func(where string, proxy *base.SchemaProxy) {
+		s := proxy.Schema()
+		if slices.Contains(s.Type, "object") && s.AdditionalProperties == nil {
+			t.Errorf("%s has no additionalProperties", where)
+		}
+		for name, property := range s.Properties.FromOldest() {
+			if !property.IsReference() {
+				check(where+"."+name, property)
+			}
+		}
+		if s.Items != nil && s.Items.IsA() && !s.Items.A.IsReference() {
+			check(where+"[]", s.Items.A)
+		}
+	}
+	for name, schema := range load(t).document.Components.Schemas.FromOldest() {
+		check(name, schema)
+	}
+}
+
 // TestReasons demands that the description explains every phase and reason that jobs can have.
 func TestReasons(t *testing.T) {
 	schemas := load(t).document.Components.Schemas
@@ -256,6 +279,7 @@ func allowed(t *testing.T, to *client, route string) string {
 	t.Helper()
 	path := strings.NewReplacer(":id", strings.Repeat("0", 32), ":filename", "a", "*filename", "a").Replace(route)
 	methods := strings.Split(to.call(t, http.StatusMethodNotAllowed, "PROBE", path).Header.Get("Allow"), ", ")
+	methods = slices.DeleteFunc(methods, func(m string) bool { return m == http.MethodOptions }) // what it says of that is no part of the API
 	slices.Sort(methods)
 	return strings.Join(methods, ", ")
 }

@@ -160,7 +160,7 @@ func testRefusedUploads(t *testing.T, f *functions, to *client) {
 			}
 		})
 	}
-	to.call(t, http.StatusNotFound, http.MethodPut, s.upload(".job/attempts/0/start"), record(t, map[string]string{"owner": "a"}), agent)
+	to.call(t, http.StatusNotFound, http.MethodPut, s.upload(".job/none"), octets(""), agent)
 }
 
 // operation is a call that needs a token.
