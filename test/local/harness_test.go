@@ -325,7 +325,7 @@ func (j *sent) wait() job.Status {
 		if time.Now().After(end) {
 			j.s.t.Fatalf("job %s is not over: %+v", j.ID, last)
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond) // a faster look would keep the jobs from running
 		last = j.status()
 	}
 	return last

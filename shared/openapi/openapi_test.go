@@ -1,0 +1,38 @@
+package openapi_test
+
+import (
+	"bytes"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/openapi"
+)
+
+func TestMount(t *testing.T) {
+	router := api.NewRouter(slog.New(slog.DiscardHandler))
+	openapi.Mount(router)
+	w := httptest.NewRecorder()
+	router.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/openapi.yaml", nil))
+	if w.Code != http.StatusOK {
+		t.Fatalf("status: got %d, want 200", w.Code)
+	}
+	if got := w.Header().Get("Content-Type"); got != "application/yaml" {
+		t.Errorf("content type: got %q, want application/yaml", got)
+	}
+	if !bytes.Equal(w.Body.Bytes(), openapi.Document()) {
+		t.Error("what is served is not the description")
+	}
+}
+
+func TestDocument(t *testing.T) {
+	if !bytes.HasPrefix(openapi.Document(), []byte("openapi: 3.1.")) {
+		t.Errorf("got %.40q, want a description in OpenAPI 3.1", openapi.Document())
+	}
+	clear(openapi.Document())
+	if openapi.Document()[0] == 0 {
+		t.Error("whoever changes the bytes changes the description")
+	}
+}
