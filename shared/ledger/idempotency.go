@@ -34,6 +34,11 @@ func claimKey(keyHash string, n int) string {
 	return fmt.Sprintf("%s%06d.json", claimPrefix(keyHash), n)
 }
 
+// releasedKey is the mark of a claim whose owner gave it up.
+func releasedKey(keyHash string, n int) string {
+	return fmt.Sprintf("%s%s/released-%06d", keys, keyHash, n)
+}
+
 func goneKey(keyHash string, id job.ID) string { return keys + keyHash + "/gone-" + string(id) }
 
 func dueKey(at time.Time, keyHash string) string {
@@ -50,29 +55,34 @@ func (l *Ledger) ClaimKey(ctx context.Context, keyHash, fingerprint string, id j
 		return "", err
 	}
 	n, last, err := l.lastClaim(ctx, keyHash)
-	for ; err == nil; n++ {
+	if err != nil {
+		return "", fmt.Errorf("claim idempotency key: %w", err)
+	}
+	for ; ; n++ {
 		if last == nil {
-			last = &claim{}
-			err = l.create(ctx, claimKey(keyHash, n), claim{JobID: id, Fingerprint: fingerprint, CreatedAt: now})
+			err := l.create(ctx, claimKey(keyHash, n), claim{JobID: id, Fingerprint: fingerprint, CreatedAt: now})
 			if err == nil {
 				return id, nil
 			}
 			if !errors.Is(err, job.ErrExists) {
 				return "", err
 			}
-			if err = l.read(ctx, claimKey(keyHash, n), last); err != nil {
-				break
+			last = &claim{}
+			if err := l.read(ctx, claimKey(keyHash, n), last); err != nil {
+				return "", fmt.Errorf("claim idempotency key: %w", err)
 			}
 		}
 		if now.Sub(last.CreatedAt) < KeyLifetime {
-			dead, err := l.earlier(ctx, keyHash, fingerprint, last)
-			if !dead {
-				return last.JobID, err
+			free, err := l.earlier(ctx, keyHash, fingerprint, n, last)
+			if err != nil {
+				return "", err
+			}
+			if !free {
+				return last.JobID, nil
 			}
 		}
 		last = nil
 	}
-	return "", fmt.Errorf("claim idempotency key: %w", err)
 }
 
 // lastClaim returns the newest claim of a key and its number, or no claim and the number of the first.
@@ -90,9 +100,12 @@ func (l *Ledger) lastClaim(ctx context.Context, keyHash string) (int, *claim, er
 	return n, &c, l.read(ctx, newest, &c)
 }
 
-// earlier says what became of the request that holds a key. dead is true when it came to nothing, so that the
+// earlier says what became of the request that holds a key. free is true when it came to nothing, so that the
 // key is free for another.
-func (l *Ledger) earlier(ctx context.Context, keyHash, fingerprint string, c *claim) (dead bool, err error) {
+func (l *Ledger) earlier(ctx context.Context, keyHash, fingerprint string, n int, c *claim) (free bool, err error) {
+	if free, err := l.store.Exists(ctx, releasedKey(keyHash, n)); free || err != nil {
+		return free, err
+	}
 	if c.Fingerprint != fingerprint {
 		return false, job.Refuse(job.ErrInvalid, "Idempotency-Key",
 			"was used for another request within the last 24 hours; use a new key for a new job")
@@ -113,51 +126,64 @@ func (l *Ledger) earlier(ctx context.Context, keyHash, fingerprint string, c *cl
 		return false, job.Refuse(job.ErrUnavailable, "Idempotency-Key",
 			"belongs to a request that is still being accepted; try again in a few seconds")
 	}
-	// The owner is dead, or so slow that it must be stopped: with the index of its job taken, it cannot be
-	// accepted any more.
-	err = l.create(ctx, indexKey(c.JobID), job.Index{JobID: c.JobID, Void: true})
-	if errors.Is(err, job.ErrExists) {
-		_, err = l.Index(ctx, c.JobID)
-		if errors.Is(err, job.ErrNotFound) {
-			return true, nil // void already
-		}
-		return false, err
-	}
-	return true, err
+	return l.fence(ctx, c.JobID)
 }
 
-// ReleaseKey gives up the claim of a request that was not accepted after all.
+// fence stops the owner of a claim, who is dead or so slow that it must be: with the index of its job taken, that
+// cannot be accepted any more. It returns false when the job was accepted after all.
+func (l *Ledger) fence(ctx context.Context, id job.ID) (bool, error) {
+	// The owner may have cleared up behind itself, so this mark has the sweeper find the void index.
+	if err := l.store.Mark(ctx, uploads+string(id)); err != nil {
+		return false, err
+	}
+	err := l.create(ctx, indexKey(id), job.Index{JobID: id, Void: true})
+	if !errors.Is(err, job.ErrExists) {
+		return err == nil, err
+	}
+	_, err = l.Index(ctx, id)
+	if errors.Is(err, job.ErrNotFound) {
+		return true, nil // void already
+	}
+	return false, err
+}
+
+// ReleaseKey gives up the claim of a request that was not accepted after all. The claim stays and is marked: were it
+// deleted, one who counts on from it and one who finds nothing could both get the key.
 func (l *Ledger) ReleaseKey(ctx context.Context, keyHash string, id job.ID) error {
 	n, c, err := l.lastClaim(ctx, keyHash)
 	if err != nil || c == nil || c.JobID != id {
 		return err
 	}
-	return l.store.Remove(ctx, claimKey(keyHash, n))
+	return l.store.Mark(ctx, releasedKey(keyHash, n))
+}
+
+// keepKey makes a job's idempotency key outlive the job, or a retry would run it again. A key that has had its time
+// leaves nothing: nobody would sweep it.
+func (l *Ledger) keepKey(ctx context.Context, id job.ID, keyHash string) error {
+	if keyHash == "" {
+		return nil
+	}
+	_, c, err := l.lastClaim(ctx, keyHash)
+	if errors.Is(err, job.ErrNotFound) || err == nil && (c == nil || l.now().Sub(c.CreatedAt) >= KeyLifetime) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return l.store.Mark(ctx, goneKey(keyHash, id))
 }
 
 // SweepKeys forgets the idempotency keys that are older than KeyLifetime, and returns how many.
 func (l *Ledger) SweepKeys(ctx context.Context) (int, error) {
 	limit := fmt.Sprintf("%08x", l.now().Unix()/3600)
-	swept := 0
-	for {
-		list, err := l.store.List(ctx, keysDue, "", sweepBatch)
-		if err != nil {
-			return swept, err
+	return l.sweep(ctx, keysDue, func(key string) (bool, bool, error) {
+		hour, keyHash, _ := strings.Cut(strings.TrimPrefix(key, keysDue), "/")
+		if hour >= limit {
+			return false, false, nil
 		}
-		for _, key := range list {
-			hour, keyHash, _ := strings.Cut(strings.TrimPrefix(key, keysDue), "/")
-			if hour >= limit {
-				return swept, nil
-			}
-			if err := l.sweepKey(ctx, key, keyHash); err != nil {
-				return swept, err
-			}
-			swept++
-		}
-		if len(list) < sweepBatch {
-			return swept, nil
-		}
-	}
+		err := l.sweepKey(ctx, key, keyHash)
+		return err == nil, true, err
+	})
 }
 
 // sweepKey forgets one key unless it was claimed anew since the mark was made.

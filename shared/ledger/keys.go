@@ -52,6 +52,7 @@ func runPrefix(id job.ID) string   { return runs + string(id) + "/" }
 func cancelKey(id job.ID) string   { return runPrefix(id) + "cancel.json" }
 func removeKey(id job.ID) string   { return asked + string(id) }
 func outputsKey(id job.ID) string  { return runPrefix(id) + "outputs.json" }
+func labelsKey(id job.ID) string   { return runPrefix(id) + "labels.json" }
 func removingKey(id job.ID) string { return removing + string(id) }
 
 func attemptKey(id job.ID, n int, what string) string {

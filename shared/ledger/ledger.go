@@ -33,18 +33,38 @@ func (l *Ledger) BeginUpload(ctx context.Context, id job.ID) error {
 
 // AbortUpload removes everything of a job that was not accepted.
 func (l *Ledger) AbortUpload(ctx context.Context, id job.ID) error {
-	if err := l.store.RemoveAll(ctx, jobPrefix(id)); err != nil {
+	given := job.Index{JobID: id}
+	if err := l.read(ctx, labelsKey(id), &given.Labels); err != nil && !errors.Is(err, job.ErrNotFound) {
 		return err
 	}
+	// An index can be there after all, when only its acknowledgement was lost. It goes first: with its files gone, it must
+	// not be taken for a job.
+	for _, key := range append([]string{indexKey(id), active + string(id)}, listKeys(&given)...) {
+		if err := l.store.Remove(ctx, key); err != nil {
+			return err
+		}
+	}
+	for _, folder := range []string{jobPrefix(id), runPrefix(id)} {
+		if err := l.store.RemoveAll(ctx, folder); err != nil {
+			return err
+		}
+	}
+	// The mark goes last: as long as it stands, the sweeper calls this again.
 	return l.store.Remove(ctx, uploads+string(id))
 }
 
 // Accept records the job: when it returns nil the job exists and is owed to the user, whatever happens to
-// this process. An ID that was given up meanwhile gives an error of kind job.ErrExists.
+// this process. An ID that was given up meanwhile gives an error of kind job.ErrExists. After any error AbortUpload removes
+// what is left.
 func (l *Ledger) Accept(ctx context.Context, index *job.Index) error {
 	data, err := json.Marshal(index)
 	if err != nil {
 		return fmt.Errorf("encode index: %w", err)
+	}
+	if len(index.Labels) > 0 { // whoever sweeps the marks of a job that never got its index could not tell its labels
+		if err := l.create(ctx, labelsKey(index.JobID), index.Labels); err != nil && !errors.Is(err, job.ErrExists) {
+			return err
+		}
 	}
 	// The marks come first, so that no accepted job is ever missing from a list; a mark without its job
 	// is passed over by readers and swept.
@@ -137,7 +157,8 @@ func (l *Ledger) Finish(ctx context.Context, index *job.Index, t job.Terminal) (
 // settle moves a job that is over from the lists of active jobs to those of ended ones. The active mark
 // goes last: as long as it stands, the reaper calls settle again.
 func (l *Ledger) settle(ctx context.Context, t *job.Terminal) error {
-	for _, key := range []string{phasePrefix(t.Phase) + shard(t.JobID), expiryKey(t.ExpiresAt, t.JobID)} {
+	expires := expiryKey(t.ExpiresAt, t.JobID)
+	for _, key := range []string{phasePrefix(t.Phase) + shard(t.JobID), expires} {
 		if err := l.store.Mark(ctx, key); err != nil {
 			return err
 		}
@@ -147,7 +168,13 @@ func (l *Ledger) settle(ctx context.Context, t *job.Terminal) error {
 			return err
 		}
 	}
-	return nil
+	// Somebody else may have ended and removed the job meanwhile. Removal takes the index before it takes marks, so what
+	// it did not see of ours has no index now.
+	exists, err := l.store.Exists(ctx, indexKey(t.JobID))
+	if err != nil || exists {
+		return err
+	}
+	return l.purge(ctx, t.JobID, expires)
 }
 
 // PutOutputs records the list of stored outputs.

@@ -90,14 +90,21 @@ func (l *Ledger) source(folder string, name func(job.ID) string) source {
 		if after != "" {
 			start = folder + name(after)
 		}
-		keys, err := l.store.List(ctx, folder, start, limit)
-		if err != nil {
-			return nil, err
-		}
-		ids := make([]job.ID, 0, len(keys))
-		for _, key := range keys {
-			if id, ok := unshard(key); ok {
-				ids = append(ids, id)
+		ids := []job.ID{}
+		for len(ids) < limit {
+			want := limit - len(ids)
+			keys, err := l.store.List(ctx, folder, start, want)
+			if err != nil {
+				return nil, err
+			}
+			for _, key := range keys {
+				start = key
+				if id, ok := unshard(key); ok { // what others put there must not end the list
+					ids = append(ids, id)
+				}
+			}
+			if len(keys) < want {
+				break
 			}
 		}
 		return ids, nil

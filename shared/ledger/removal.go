@@ -77,17 +77,22 @@ func (l *Ledger) beginRemoval(ctx context.Context, id job.ID) (*removal, error) 
 }
 
 func (l *Ledger) remove(ctx context.Context, id job.ID, r *removal) error {
-	if r.Index.IdempotencyKey != "" { // the key outlives the job, or a retry would run it again
-		if err := l.store.Mark(ctx, goneKey(r.Index.IdempotencyKey, id)); err != nil {
-			return err
-		}
+	if err := l.keepKey(ctx, id, r.Index.IdempotencyKey); err != nil {
+		return err
 	}
 	// The index goes first: without it the job does not exist, whatever else is still there.
 	if err := l.store.Remove(ctx, indexKey(id)); err != nil {
 		return err
 	}
-	marks := append(listKeys(r.Index), active+string(id), running+string(id), uploads+string(id),
-		expiryKey(r.Terminal.ExpiresAt, id))
+	if err := l.purge(ctx, id, append(listKeys(r.Index), expiryKey(r.Terminal.ExpiresAt, id))...); err != nil {
+		return err
+	}
+	return l.store.Remove(ctx, removingKey(id))
+}
+
+// purge deletes what there is of a job without an index: the given marks, and all that its ID alone names.
+func (l *Ledger) purge(ctx context.Context, id job.ID, marks ...string) error {
+	marks = append(marks, all+shard(id), active+string(id), running+string(id), uploads+string(id))
 	for _, p := range endedPhases() {
 		marks = append(marks, phasePrefix(p)+shard(id))
 	}
@@ -101,133 +106,109 @@ func (l *Ledger) remove(ctx context.Context, id job.ID, r *removal) error {
 			return err
 		}
 	}
-	if err := l.store.Remove(ctx, removeKey(id)); err != nil {
-		return err
-	}
-	return l.store.Remove(ctx, removingKey(id))
+	return l.store.Remove(ctx, removeKey(id))
 }
 
 // sweepBatch is how many entries of an index one step of sweeping takes into memory.
 const sweepBatch = 500
 
-// RemoveExpired removes the jobs whose time has come, those that users want removed and that are over by now, and
-// those whose removal was cut off, and returns how many. Its cost grows with what is due, not with what is stored.
-func (l *Ledger) RemoveExpired(ctx context.Context) (int, error) {
-	removed, err := l.resumeRemovals(ctx)
-	if err != nil {
-		return removed, err
-	}
-	n, err := l.removeAsked(ctx)
-	removed += n
-	if err != nil {
-		return removed, err
-	}
-	now := l.now()
+// sweep calls do for every key with the prefix, in order, until it returns false, and returns how often it returned
+// true for done. A key that fails does not keep the others from their turn.
+func (l *Ledger) sweep(ctx context.Context, prefix string, do func(key string) (done, more bool, err error)) (int, error) {
+	count := 0
+	var failed []error
 	for after := ""; ; {
-		keys, err := l.store.List(ctx, expiry, after, sweepBatch)
+		keys, err := l.store.List(ctx, prefix, after, sweepBatch)
 		if err != nil {
-			return removed, err
+			return count, errors.Join(append(failed, err)...)
 		}
 		for _, key := range keys {
 			after = key
-			at, id, ok := parseExpiry(key)
-			if !ok {
-				continue
-			}
-			if at.After(now) {
-				return removed, nil
-			}
-			err := l.Remove(ctx, id)
-			if errors.Is(err, job.ErrNotFound) { // removed already; only this mark is left
-				err = l.store.Remove(ctx, key)
-			}
+			done, more, err := do(key)
 			if err != nil {
-				return removed, err
+				failed = append(failed, fmt.Errorf("sweep %s: %w", key, err))
 			}
-			removed++
+			if done {
+				count++
+			}
+			if !more || len(failed) >= maxFailures || ctx.Err() != nil {
+				return count, errors.Join(failed...)
+			}
 		}
 		if len(keys) < sweepBatch {
-			return removed, nil
+			return count, errors.Join(failed...)
 		}
 	}
 }
 
-func (l *Ledger) removeAsked(ctx context.Context) (int, error) {
-	keys, err := l.store.List(ctx, asked, "", sweepBatch)
-	if err != nil {
-		return 0, err
-	}
-	removed := 0
-	for _, key := range keys {
+// maxFailures ends a sweep in which everything fails.
+const maxFailures = 50
+
+// RemoveExpired removes the jobs whose time has come, those that users want removed and that are over by now, and
+// those whose removal was cut off, and returns how many. Its cost grows with what is due, not with what is stored.
+func (l *Ledger) RemoveExpired(ctx context.Context) (int, error) {
+	resumed, resumeErr := l.sweep(ctx, removing, func(key string) (bool, bool, error) {
+		done, err := l.resumeRemoval(ctx, key)
+		return done, true, err
+	})
+	asked, askedErr := l.sweep(ctx, asked, func(key string) (bool, bool, error) {
 		id, ok := unshard(key)
 		if !ok {
-			continue
+			return false, true, nil
 		}
-		err := l.Remove(ctx, id)
-		switch {
-		case errors.Is(err, job.ErrConflict):
-			continue // still to be stopped
-		case errors.Is(err, job.ErrNotFound): // removed already; only this mark is left
-			err = l.store.Remove(ctx, key)
+		done, err := l.removeDue(ctx, id, key)
+		if errors.Is(err, job.ErrConflict) {
+			return false, true, nil // still to be stopped
 		}
-		if err != nil {
-			return removed, err
+		return done, true, err
+	})
+	now := l.now()
+	expired, expiredErr := l.sweep(ctx, expiry, func(key string) (bool, bool, error) {
+		at, id, ok := parseExpiry(key)
+		if !ok || at.After(now) {
+			return false, !ok, nil
 		}
-		removed++
-	}
-	return removed, nil
+		done, err := l.removeDue(ctx, id, key)
+		return done, true, err
+	})
+	return resumed + asked + expired, errors.Join(resumeErr, askedErr, expiredErr)
 }
 
-func (l *Ledger) resumeRemovals(ctx context.Context) (int, error) {
-	keys, err := l.store.List(ctx, removing, "", sweepBatch)
-	if err != nil {
-		return 0, err
+// removeDue removes a job, and the mark that says that it is due.
+func (l *Ledger) removeDue(ctx context.Context, id job.ID, mark string) (bool, error) {
+	err := l.Remove(ctx, id)
+	if errors.Is(err, job.ErrNotFound) { // removed already; this mark is left, and what else came too late
+		return false, l.purge(ctx, id, mark)
 	}
-	removed := 0
-	for _, key := range keys {
-		id, ok := unshard(key)
-		if !ok {
-			continue
-		}
-		var r removal
-		err := l.read(ctx, key, &r)
-		if errors.Is(err, job.ErrNotFound) {
-			continue // another reaper was faster
-		}
-		if err == nil {
-			err = l.remove(ctx, id, &r)
-		}
-		if err != nil {
-			return removed, err
-		}
-		removed++
+	return err == nil, err
+}
+
+func (l *Ledger) resumeRemoval(ctx context.Context, key string) (bool, error) {
+	id, ok := unshard(key)
+	if !ok {
+		return false, nil
 	}
-	return removed, nil
+	var r removal
+	err := l.read(ctx, key, &r)
+	if errors.Is(err, job.ErrNotFound) {
+		return false, nil // another reaper was faster
+	}
+	if err == nil {
+		err = l.remove(ctx, id, &r)
+	}
+	return err == nil, err
 }
 
 // SweepUploads removes what requests left that were cut off longer than age ago, and returns how many.
 func (l *Ledger) SweepUploads(ctx context.Context, age time.Duration) (int, error) {
-	swept := 0
-	for after := ""; ; {
-		keys, err := l.store.List(ctx, uploads, after, sweepBatch)
-		if err != nil {
-			return swept, err
+	return l.sweep(ctx, uploads, func(key string) (bool, bool, error) {
+		id, ok := unshard(key)
+		if !ok || l.now().Sub(id.Created()) < age {
+			return false, true, nil
 		}
-		for _, key := range keys {
-			after = key
-			id, ok := unshard(key)
-			if !ok || l.now().Sub(id.Created()) < age {
-				continue
-			}
-			if err := l.sweepUpload(ctx, id); err != nil {
-				return swept, err
-			}
-			swept++
-		}
-		if len(keys) < sweepBatch {
-			return swept, nil
-		}
-	}
+		err := l.sweepUpload(ctx, id)
+		return err == nil, true, err
+	})
 }
 
 func (l *Ledger) sweepUpload(ctx context.Context, id job.ID) error {
@@ -237,11 +218,6 @@ func (l *Ledger) sweepUpload(ctx context.Context, id job.ID) error {
 	}
 	if !errors.Is(err, job.ErrNotFound) {
 		return err
-	}
-	for _, key := range []string{active + string(id), all + shard(id)} {
-		if err := l.store.Remove(ctx, key); err != nil {
-			return err
-		}
 	}
 	return l.AbortUpload(ctx, id)
 }

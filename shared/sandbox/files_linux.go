@@ -57,8 +57,8 @@ func (o *order) setUpFiles() error {
 	const root = "/proc"
 	v := view{root: root}
 	steps := []func() error{
+		func() error { return v.bindOwn(o.Workspace, o.Tmp) }, // first: what is to be read may lie in /tmp
 		func() error { return v.bindSystem(o.ReadPaths) },
-		func() error { return v.bindOwn(o.Workspace, o.Tmp) },
 		func() error { return v.hide(o.HidePaths) },
 		v.makeDevices,
 	}

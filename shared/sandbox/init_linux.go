@@ -121,7 +121,7 @@ func (i *initStage) spawn() error {
 		return fmt.Errorf("drop ambient capabilities: %w", err)
 	}
 	i.child, err = syscall.ForkExec("/proc/self/exe", []string{execName}, &syscall.ProcAttr{
-		Dir: "/", Env: []string{}, Sys: attributes,
+		Dir: "/", Env: stageEnv(), Sys: attributes,
 		Files: []uintptr{null.Fd(), stdoutFD, stderrFD, orderRead.Fd(), reportWrite.Fd()},
 	})
 	if err != nil {

@@ -45,7 +45,7 @@ func (s *Sandbox) start(p Program, probing bool) (*Process, error) {
 		return nil, err
 	}
 	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{initName}, Env: []string{}, Dir: "/",
+		Path: "/proc/self/exe", Args: []string{initName}, Env: stageEnv(), Dir: "/",
 		Stderr:      os.Stderr,
 		ExtraFiles:  []*os.File{theirs, or(p.Stdout, null), or(p.Stderr, null), or(p.Hold, null)},
 		SysProcAttr: s.attributes(limited),
@@ -63,6 +63,10 @@ func (s *Sandbox) start(p Program, probing bool) (*Process, error) {
 	process.watch = startWatcher(p, process.evict)
 	return process, nil
 }
+
+// stageEnv is the environment of the stages: the server's own has nothing to do there. Built with the race detector they
+// would sleep for a second before they end.
+func stageEnv() []string { return []string{"GORACE=atexit_sleep_ms=0"} }
 
 func or(f, other *os.File) *os.File {
 	if f == nil {

@@ -17,7 +17,7 @@ type cloud struct{ bucket *blob.Bucket }
 var _ rules = (*cloud)(nil)
 
 func (c *cloud) create(ctx context.Context, key string, data []byte) error {
-	return kindOrNil(c.bucket.WriteAll(ctx, encode(key), data, &blob.WriterOptions{
+	return kindOrNil(c.bucket.WriteAll(ctx, key, data, &blob.WriterOptions{
 		ContentType: "application/json", DisableContentTypeDetection: true, IfNotExist: true,
 	}), "create", key)
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -44,7 +45,10 @@ type directory struct{ root string }
 
 var _ rules = (*directory)(nil)
 
-const tempSuffix = ".tmp" // that of fileblob as well
+const tempSuffix = ".tmp"
+
+// unfinished is what fileblob calls a blob in the making: after the blob, the time and its suffix.
+var unfinished = regexp.MustCompile(`\.[0-9a-f]{16}\.tmp$`)
 
 // tempDir is the folder for records in the making. fileblob's own temporary files lie next to what they become, in
 // folders that go with their jobs.
@@ -56,11 +60,11 @@ func (d *directory) create(_ context.Context, key string, data []byte) error {
 	path := d.path(key)
 	// A folder can be pruned between its making and its use.
 	var err error
-	for range 100 {
-		if err = os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
-			break
+	for range attempts {
+		if err = os.MkdirAll(filepath.Dir(path), dirMode); err == nil {
+			err = d.createIn(path, data)
 		}
-		if err = d.createIn(path, data); !errors.Is(err, fs.ErrNotExist) {
+		if !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 	}
@@ -96,7 +100,11 @@ func (d *directory) createIn(path string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	// The folder may be gone by now, but only with the record: it existed, and must not come back.
+	if err := syncDir(filepath.Dir(path)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func (d *directory) temporary() (*os.File, error) {
@@ -164,7 +172,7 @@ func (l *lister) walk(folder string) error {
 		return err
 	}
 	entries, err := os.ReadDir(filepath.Join(l.root, filepath.FromSlash(folder)))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || isInTheWay(err) {
 		return nil // never written, or pruned meanwhile
 	}
 	if err != nil {
@@ -176,12 +184,12 @@ func (l *lister) walk(folder string) error {
 		}
 		key := folder + name
 		if strings.HasSuffix(name, "/") {
-			if l.mayHold(key) {
+			if l.mayHold(key) && key != tempDir+"/" {
 				if err := l.walk(key); err != nil {
 					return err
 				}
 			}
-		} else if strings.HasPrefix(key, l.prefix) && key > l.after && !strings.HasSuffix(name, tempSuffix) {
+		} else if strings.HasPrefix(key, l.prefix) && key > l.after && !unfinished.MatchString(name) {
 			l.keys = append(l.keys, key)
 		}
 	}
@@ -211,8 +219,8 @@ func keyOrder(entries []fs.DirEntry) []string {
 
 func (d *directory) remove(_ context.Context, key string) error {
 	path := d.path(key)
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return kind(err, "remove", key)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) && !isInTheWay(err) {
+		return kind(err, "remove", key) // a folder, which "exists", is no blob
 	}
 	d.prune(filepath.Dir(path))
 	return nil

@@ -15,6 +15,11 @@ func isFull(err error) bool {
 // isBadName reports whether the file system cannot hold the name.
 func isBadName(err error) bool { return errors.Is(err, syscall.ENAMETOOLONG) }
 
+// isInTheWay reports whether a file is where a folder is needed, or the other way round.
+func isInTheWay(err error) bool {
+	return errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) || errors.Is(err, syscall.EEXIST)
+}
+
 func freeBytes(dir string) (int64, bool) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
@@ -22,6 +23,9 @@ import (
 // maxRecord bounds what Read takes into memory.
 const maxRecord = 16 << 20
 
+// attempts bounds how often a writer makes a folder anew that was pruned before the writer used it.
+const attempts = 100
+
 // copyBuffer is the memory that one stream into the bucket takes.
 const copyBuffer = 256 << 10
 
@@ -29,6 +33,7 @@ const copyBuffer = 256 << 10
 type Store struct {
 	bucket *blob.Bucket
 	rules  rules
+	hook   Hook
 }
 
 // rules is what a backend does in its own way, since gocloud's portable API either cannot say it or, on
@@ -75,11 +80,13 @@ func (s *Store) Close() error { return s.bucket.Close() }
 // older blob is untouched.
 func (s *Store) Put(ctx context.Context, key string, r io.Reader) (Digest, error) {
 	// Cancelling the writer's context is the one portable way to give up a blob: Close would commit it.
+	name, err := s.change(ctx, "put", key)
+	if err != nil {
+		return Digest{}, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	opts := &blob.WriterOptions{ContentType: "application/octet-stream", DisableContentTypeDetection: true}
-	flush := s.rules.writing(opts)
-	w, err := s.bucket.NewWriter(ctx, encode(key), opts)
+	w, flush, err := s.writer(ctx, name)
 	if err != nil {
 		return Digest{}, kind(err, "write", key)
 	}
@@ -100,10 +107,26 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader) (Digest, error
 	return Digest{Size: n, SHA256: hex.EncodeToString(hash.Sum(nil))}, nil
 }
 
+// writer begins a blob. On a directory the blob's folder can be pruned between its making and its use.
+func (s *Store) writer(ctx context.Context, name string) (w *blob.Writer, flush func() error, err error) {
+	for range attempts {
+		opts := &blob.WriterOptions{ContentType: "application/octet-stream", DisableContentTypeDetection: true}
+		flush = s.rules.writing(opts)
+		if w, err = s.bucket.NewWriter(ctx, name, opts); gcerrors.Code(err) != gcerrors.NotFound {
+			break
+		}
+	}
+	return w, flush, err
+}
+
 // Create writes a record if there is none at key; when there is one the error is of kind job.ErrExists.
 // Two writers of one key never both succeed, and a nil error means that data is stored, durably.
 func (s *Store) Create(ctx context.Context, key string, data []byte) error {
-	err := s.rules.create(ctx, key, data)
+	name, err := s.change(ctx, "create", key)
+	if err != nil {
+		return err
+	}
+	err = s.rules.create(ctx, name, data)
 	if err == nil || errors.Is(err, job.ErrExists) {
 		return err
 	}
@@ -120,7 +143,11 @@ func (s *Store) Create(ctx context.Context, key string, data []byte) error {
 
 // Mark makes sure that an empty record exists at key.
 func (s *Store) Mark(ctx context.Context, key string) error {
-	if err := s.rules.create(ctx, key, nil); err != nil && !errors.Is(err, job.ErrExists) {
+	name, err := s.change(ctx, "mark", key)
+	if err != nil {
+		return err
+	}
+	if err := s.rules.create(ctx, name, nil); err != nil && !errors.Is(err, job.ErrExists) {
 		return err
 	}
 	return nil
@@ -156,7 +183,11 @@ func (r *Reader) File() *os.File { return r.file }
 
 // Open reads length bytes of the blob from offset on; a negative length is all the rest.
 func (s *Store) Open(ctx context.Context, key string, offset, length int64) (*Reader, error) {
-	r, err := s.bucket.NewRangeReader(ctx, encode(key), offset, length, nil)
+	name, err := encode(key)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.bucket.NewRangeReader(ctx, name, offset, length, nil)
 	if err != nil {
 		return nil, kind(err, "read", key)
 	}
@@ -170,7 +201,11 @@ func (s *Store) Open(ctx context.Context, key string, offset, length int64) (*Re
 
 // Stat describes the blob at key.
 func (s *Store) Stat(ctx context.Context, key string) (Info, error) {
-	attrs, err := s.bucket.Attributes(ctx, encode(key))
+	name, err := encode(key)
+	if err != nil {
+		return Info{}, err
+	}
+	attrs, err := s.bucket.Attributes(ctx, name)
 	if err != nil {
 		return Info{}, kind(err, "stat", key)
 	}
@@ -187,14 +222,19 @@ func (s *Store) Exists(ctx context.Context, key string) (bool, error) {
 }
 
 // List returns at most limit keys that begin with prefix and come after the key after, in ascending order.
-// On a directory it costs what it returns where keys are spread over folders.
+// On a directory it costs what it returns where keys are spread over folders. It is for records, whose keys hold nothing
+// that the backend stores under another name.
 func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
 	return s.rules.list(ctx, prefix, after, limit)
 }
 
 // Remove deletes the blob at key; a missing one is no error.
 func (s *Store) Remove(ctx context.Context, key string) error {
-	return s.rules.remove(ctx, encode(key))
+	name, err := s.change(ctx, "remove", key)
+	if err != nil {
+		return err
+	}
+	return s.rules.remove(ctx, name)
 }
 
 // RemoveAll deletes every blob under the folder prefix, which must end with a slash.
@@ -202,7 +242,11 @@ func (s *Store) RemoveAll(ctx context.Context, prefix string) error {
 	if !strings.HasSuffix(prefix, "/") || prefix == "/" {
 		return fmt.Errorf("remove all of %q: %w: not a folder", prefix, job.ErrInvalid)
 	}
-	return s.rules.removeAll(ctx, prefix)
+	name, err := s.change(ctx, "removeAll", strings.TrimSuffix(prefix, "/"))
+	if err != nil {
+		return err
+	}
+	return s.rules.removeAll(ctx, name+"/")
 }
 
 // Free returns how many bytes can still be stored, and false where the backend knows no such number.
@@ -211,12 +255,39 @@ func (s *Store) Free() (int64, bool) { return s.rules.free() }
 // Sweep removes what writers left that died longer than age ago. It is never visible, but takes room.
 func (s *Store) Sweep(age time.Duration) error { return s.rules.sweep(age) }
 
-// encode keeps keys out of fileblob's way, which refuses those that end with ".attrs".
-func encode(key string) string {
-	if strings.HasSuffix(strings.TrimRight(key, "~"), ".attrs") {
-		return key + "~"
+// change is what every change begins with. It returns the name that the backend knows the key by.
+func (s *Store) change(ctx context.Context, op, key string) (string, error) {
+	name, err := encode(key)
+	if err != nil {
+		return "", err
 	}
-	return key
+	if err := ctx.Err(); err != nil {
+		return "", fmt.Errorf("%s %s: %w", op, key, err)
+	}
+	if s.hook != nil {
+		if err := s.hook(op, key); err != nil {
+			return "", fmt.Errorf("%s %s: %w", op, key, err)
+		}
+	}
+	return name, nil
+}
+
+// encode keeps keys out of fileblob's way, which takes a file that ends with ".attrs" for its own, and joins a segment
+// that ends with ".." to the next. A key that names different files for fileblob and for our rules is refused.
+func encode(key string) (string, error) {
+	if !utf8.ValidString(key) || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' }) {
+		return "", fmt.Errorf("key %q: %w: control characters or no UTF-8", key, job.ErrInvalid)
+	}
+	segments := strings.Split(key, "/")
+	for i, s := range segments {
+		if s == "" || s == "." {
+			return "", fmt.Errorf("key %q: %w: an empty segment", key, job.ErrInvalid)
+		}
+		if base := strings.TrimRight(s, "~"); strings.HasSuffix(base, ".attrs") || strings.HasSuffix(base, "..") {
+			segments[i] = s + "~"
+		}
+	}
+	return strings.Join(segments, "/"), nil
 }
 
 // kind wraps an error of the bucket in the kind that callers act on.
@@ -226,7 +297,9 @@ func kind(err error, verb, key string) error {
 		return fmt.Errorf("%s %s: %w", verb, key, err)
 	case isFull(err):
 		return fmt.Errorf("%s %s: %w: %w", verb, key, job.ErrExhausted, err)
-	case isBadName(err):
+	case isInTheWay(err) && (verb == "read" || verb == "stat"):
+		return fmt.Errorf("%s %s: %w", verb, key, job.ErrNotFound)
+	case isBadName(err), isInTheWay(err):
 		return fmt.Errorf("%s %s: %w: %w", verb, key, job.ErrInvalid, err)
 	}
 	switch gcerrors.Code(err) {

@@ -5,6 +5,7 @@ package contract
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -25,6 +26,22 @@ import (
 
 	"go-job-orchestrator/shared/openapi"
 )
+
+// TestContract makes every call there is and holds the answers to the description.
+func TestContract(t *testing.T) {
+	c := load(t)
+	t.Run("all", func(t *testing.T) { testAll(t, c) })
+	t.Run("functions", func(t *testing.T) { testFunctions(t, c) })
+	if pattern := flag.Lookup("test.run").Value.String(); strings.Contains(pattern, "/") {
+		return // only a part of the calls was made
+	}
+	for _, m := range c.missing(exceptions()) {
+		t.Error(m)
+	}
+}
+
+// exceptions lists the answers that are described and that no test can have, and why. There are none.
+func exceptions() map[answer]string { return nil }
 
 // contract is the description, and what has been answered of it.
 type contract struct {

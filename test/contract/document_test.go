@@ -1,7 +1,6 @@
 package contract
 
 import (
-	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -25,22 +24,7 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// TestContract makes every call there is and holds the answers to the description.
-func TestContract(t *testing.T) {
-	c := load(t)
-	t.Run("all", func(t *testing.T) { testAll(t, c) })
-	t.Run("functions", func(t *testing.T) { testFunctions(t, c) })
-	if pattern := flag.Lookup("test.run").Value.String(); strings.Contains(pattern, "/") {
-		return // only a part of the calls was made
-	}
-	for _, m := range c.missing(exceptions()) {
-		t.Error(m)
-	}
-}
-
-// exceptions lists the answers that are described and that no test can have, and why.
-func exceptions() map[answer]string { return map[answer]string{} }
-
+// TestDocument holds the description to OpenAPI 3.1.
 func TestDocument(t *testing.T) {
 	c := load(t)
 	if ok, errs := c.validator.ValidateDocument(); !ok {
@@ -323,6 +307,7 @@ func TestBroken(t *testing.T) {
 		h.Set(name, value)
 		return h
 	}
+	c := load(t)
 	const list, health, js, bad = "/api/v1/jobs", "/healthz", "application/json", "application/problem+json"
 	for name, test := range map[string]struct {
 		answered
@@ -361,7 +346,7 @@ func TestBroken(t *testing.T) {
 			}
 			h.Set("Content-Type", test.contentType)
 			next := fixed{&http.Response{StatusCode: test.status, Header: h, Body: io.NopCloser(strings.NewReader(test.body))}}
-			_, err := load(t).client("http://broken", next).try(t.Context(), http.MethodGet, test.path)
+			_, err := c.client("http://broken", next).try(t.Context(), http.MethodGet, test.path)
 			switch {
 			case test.want == "" && err != nil:
 				t.Errorf("got error %v", err)

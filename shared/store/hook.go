@@ -1,0 +1,9 @@
+package store
+
+// Hook is asked before anything in the bucket changes: op is "put", "create", "mark", "remove" or "removeAll". Its error
+// becomes that of the operation, which then has changed nothing.
+type Hook func(op, key string) error
+
+// WithHook returns a Store over the same bucket with a Hook. It is how tests have a process die, or a disk fail,
+// between any two changes.
+func (s *Store) WithHook(h Hook) *Store { return &Store{bucket: s.bucket, rules: s.rules, hook: h} }
