@@ -4,6 +4,7 @@ package launch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 
@@ -69,15 +70,24 @@ func (f *Function) Mount(r *api.Router) {
 	r.Handle(http.MethodPost, "/", f.receive)
 }
 
+// maxEvent bounds the body of an event.
+const maxEvent = 1 << 20
+
 // receive answers as a Broker needs it: an empty 204 for what is done, 503 for what is to be sent again, and 400
 // only for what is no event at all.
 func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
+	r.Body = http.MaxBytesReader(w, r.Body, maxEvent) // it is taken into memory
 	e, err := cebinding.ToEvent(r.Context(), cehttp.NewMessageFromHttpRequest(r))
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		return job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("is larger than %d bytes; events of this service are small", maxEvent))
+	}
 	if err != nil {
 		return api.BadRequest("body", "is not a CloudEvent in binary or structured mode")
 	}
 	if err := f.Handle(r.Context(), *e); err != nil {
-		return errors.Join(job.ErrUnavailable, err)
+		// Its kind is hidden: a Broker would drop an event whose launch was "invalid" or "forbidden".
+		return fmt.Errorf("%w: %v", job.ErrUnavailable, err) //nolint:errorlint // see above
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

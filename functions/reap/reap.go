@@ -4,6 +4,7 @@ package reap
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -41,8 +42,10 @@ type Function struct {
 // Open returns the function with what env has.
 func Open(ctx context.Context, env *platform.Env) (*Function, error) {
 	f := &Function{now: env.Now, log: env.Log}
-	var errs [5]error
-	errs[0] = env.Load(&f.settings)
+	var errs [6]error
+	if errs[0] = env.Load(&f.settings); errs[0] == nil {
+		errs[5] = f.settings.check()
+	}
 	f.ledger, errs[1] = env.Ledger()
 	f.sink, errs[2] = env.Sink(ctx)
 	common, err := env.Common()
@@ -53,6 +56,16 @@ func Open(ctx context.Context, env *platform.Env) (*Function, error) {
 	}
 	f.source = common.BaseURL
 	return f, nil
+}
+
+func (s *Settings) check() error {
+	var errs []error
+	for name, d := range map[string]time.Duration{"REAP_INTERVAL": s.Interval, "UPLOAD_TIMEOUT": s.UploadAge} {
+		if d <= 0 {
+			errs = append(errs, fmt.Errorf("%s: %s is not a time span to wait; set at least 1s", name, d))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Result counts what one round did.
@@ -90,42 +103,48 @@ func (f *Function) Every(ctx context.Context) {
 	}
 }
 
-// active looks at the jobs that are not over.
+// active looks at the jobs that are not over. One whose records cannot be read must not keep the others from being
+// looked at; a sink that takes nothing would not take the next event either.
 func (f *Function) active(ctx context.Context) (nudged int, err error) {
+	var failed error // the first of them
 	for after := job.ID(""); ; {
 		ids, err := f.ledger.Active(ctx, after, batch)
 		if err != nil {
-			return nudged, err
+			return nudged, errors.Join(failed, err)
 		}
 		for _, id := range ids {
 			after = id
-			sent, err := f.tend(ctx, id)
-			if err != nil {
-				return nudged, err
+			lost, err := f.tend(ctx, id)
+			switch {
+			case ctx.Err() != nil:
+				return nudged, errors.Join(failed, ctx.Err())
+			case err != nil:
+				f.log.Error("job not looked after; the next round tries again", "job", id, "error", err)
+				if failed == nil {
+					failed = err
+				}
+			case lost:
+				if err := f.sink.Send(ctx, event.New(event.Submitted, f.source, id, f.now())); err != nil {
+					return nudged, errors.Join(failed, err)
+				}
+				nudged++
 			}
-			nudged += sent
 		}
 		if len(ids) < batch {
-			return nudged, nil
+			return nudged, failed
 		}
 	}
 }
 
-// tend completes the records of a job that is over, and sends the event again of one that was never
-// launched.
-func (f *Function) tend(ctx context.Context, id job.ID) (nudged int, err error) {
+// tend completes the records of a job that is over, and reports whether it is one that was never launched, so that its
+// event is to be sent again.
+func (f *Function) tend(ctx context.Context, id job.ID) (lost bool, err error) {
 	over, err := f.ledger.Settle(ctx, id, 2*f.settings.UploadAge)
 	if err != nil || over || f.now().Sub(id.Created()) < nudgeAfter {
-		return 0, err
+		return false, err
 	}
 	attempts, err := f.ledger.Attempts(ctx, id)
-	if err != nil || len(attempts) > 0 {
-		return 0, err
-	}
-	if err := f.sink.Send(ctx, event.New(event.Submitted, f.source, id, f.now())); err != nil {
-		return 0, err
-	}
-	return 1, nil
+	return len(attempts) == 0, err
 }
 
 // Main is the command: one round. It returns the exit code.

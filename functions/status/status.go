@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -87,6 +88,7 @@ func (f *Function) list(w http.ResponseWriter, r *http.Request, _ httprouter.Par
 const (
 	defaultLimit = 50
 	maxLimit     = 500
+	maxLabels    = 32 // no job has more; each costs reads
 )
 
 // parseQuery reads limit, pageToken, phase and label (key=value, repeatable). It knows no others: a filter
@@ -97,7 +99,8 @@ func parseQuery(raw string) (ledger.Query, error) {
 	if err != nil {
 		return q, api.BadRequest("query", "is not a valid query string")
 	}
-	for name, list := range values {
+	for _, name := range slices.Sorted(maps.Keys(values)) { // the same query always gets the same answer
+		list := values[name]
 		if name != "label" && len(list) > 1 {
 			return q, api.BadRequest(name, "was sent more than once")
 		}
@@ -144,6 +147,9 @@ func parseLabel(q *ledger.Query, value string) error {
 	}
 	if message := job.CheckLabel(key, v); message != "" {
 		return api.BadRequest("label", message)
+	}
+	if len(q.Labels) == maxLabels {
+		return api.BadRequest("label", fmt.Sprintf("can be sent %d times at most", maxLabels))
 	}
 	if old, twice := q.Labels[key]; twice && old != v {
 		return api.BadRequest("label", fmt.Sprintf("%s cannot have two values", key))

@@ -12,6 +12,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/julienschmidt/httprouter"
@@ -82,8 +84,10 @@ func Open(ctx context.Context, env *platform.Env) (*Function, error) {
 // OpenWith is Open for a known place to run jobs at.
 func OpenWith(ctx context.Context, env *platform.Env, p Platform) (*Function, error) {
 	d := Deps{Platform: p, Now: env.Now, Random: env.Random, Log: env.Log}
-	var errs [6]error
-	errs[0] = env.Load(&d.Settings)
+	var errs [7]error
+	if errs[0] = env.Load(&d.Settings); errs[0] == nil {
+		errs[6] = d.Settings.check()
+	}
 	d.Common, errs[1] = env.Common()
 	d.Store, errs[2] = env.Store()
 	d.Ledger, errs[3] = env.Ledger()
@@ -93,6 +97,24 @@ func OpenWith(ctx context.Context, env *platform.Env, p Platform) (*Function, er
 		return nil, err
 	}
 	return New(d), nil
+}
+
+// check finds settings with which no job could be submitted.
+func (s *Settings) check() error {
+	var errs []error
+	if s.DefaultTTL < 0 || s.DefaultTTL > job.MaxSeconds {
+		errs = append(errs, fmt.Errorf("DEFAULT_TTL_SECONDS: %d is out of range: from 0 to %d", s.DefaultTTL, job.MaxSeconds))
+	}
+	if s.UploadTimeout <= 0 {
+		errs = append(errs, fmt.Errorf("UPLOAD_TIMEOUT: %s is no time to upload in; set at least 1s", s.UploadTimeout))
+	}
+	if s.MaxFiles == 0 {
+		errs = append(errs, errors.New("MAX_FILES: 0 lets nobody send a program; set at least 1"))
+	}
+	if s.MaxName == 0 {
+		errs = append(errs, errors.New("MAX_NAME_BYTES: 0 lets nobody name a file; set at least 1"))
+	}
+	return errors.Join(errs...)
 }
 
 // anywhere is a place of which submit knows nothing.
@@ -119,12 +141,13 @@ type accepted struct {
 }
 
 func (f *Function) submit(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
+	body := &watched{ReadCloser: r.Body}
+	r.Body = body
 	index, err := f.accept(w, r)
 	if err != nil {
-		refuse(w, r, f.Log, err)
+		refuse(w, r, body, f.Log, err)
 		return nil
 	}
-	f.nudge(r.Context(), index)
 	w.Header().Set("Location", "/api/v1/jobs/"+string(index.JobID))
 	api.WriteJSON(w, http.StatusCreated, accepted{
 		JobID: index.JobID, JobName: index.JobName, Namespace: index.Namespace,
@@ -133,7 +156,7 @@ func (f *Function) submit(w http.ResponseWriter, r *http.Request, _ httprouter.P
 	return nil
 }
 
-// accept reads the request and records its job. After an error nothing of it is left.
+// accept reads the request, records its job and tells the launcher of it. After an error nothing of it is left.
 func (f *Function) accept(w http.ResponseWriter, r *http.Request) (*job.Index, error) {
 	keyHash, err := idempotencyKey(r)
 	if err != nil {
@@ -144,63 +167,103 @@ func (f *Function) accept(w http.ResponseWriter, r *http.Request) (*job.Index, e
 		return nil, err
 	}
 	defer release()
-	if err := f.checkFree(max(r.ContentLength, 0)); err != nil {
-		return nil, err
+	if r.ContentLength <= int64(f.Settings.MaxUpload) { // else no storage is large enough
+		if err := f.checkFree(max(r.ContentLength, 0)); err != nil {
+			return nil, err
+		}
 	}
-	// A client that stalls must not hold its files and its place for ever.
-	_ = http.NewResponseController(w).SetReadDeadline(f.Now().Add(f.Settings.UploadTimeout))
+	// A client that stalls must not hold its files and its place for ever. The deadline is the kernel's: not f.Now.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.Settings.UploadTimeout))
 	id, err := job.NewID(f.Now(), f.Random)
 	if err != nil {
 		return nil, err
 	}
+	kept := false
+	defer func() { // also after a panic
+		if !kept {
+			f.abort(r.Context(), id)
+		}
+	}()
 	index, err := f.store(r, id, keyHash)
-	if err != nil || index.JobID != id {
-		f.abort(r.Context(), id)
+	if err != nil {
+		return nil, err
 	}
-	return index, err
+	kept = index.JobID == id
+	f.nudge(r.Context(), index) // before the place in the queue is given back
+	return index, nil
 }
 
 // store stores the files of a new job and records it. The index it returns is that of an earlier job when the
 // idempotency key says so.
 func (f *Function) store(r *http.Request, id job.ID, keyHash string) (*job.Index, error) {
-	ctx := r.Context()
-	if err := f.Ledger.BeginUpload(ctx, id); err != nil {
+	if err := f.Ledger.BeginUpload(r.Context(), id); err != nil {
 		return nil, err
 	}
 	sent, err := f.forms.Read(r, job.Spec{TTLSecondsAfterFinished: f.Settings.DefaultTTL}, func(ctx context.Context, name string, content io.Reader) (job.File, error) {
-		if err := f.checkFree(0); err != nil {
-			return job.File{}, err
-		}
-		d, err := f.Store.Put(ctx, ledger.FileKey(id, name), content)
+		d, err := f.Store.Put(ctx, ledger.FileKey(id, name), &metered{r: content, check: func() error { return f.checkFree(0) }})
 		return job.File{Name: name, Size: d.Size, SHA256: d.SHA256}, err
 	})
-	if err != nil {
+	if sent == nil {
 		return nil, err
 	}
-	if err := f.check(sent); err != nil {
+	if err := f.check(sent, err); err != nil {
 		return nil, err
 	}
 	index := &job.Index{
 		JobID: id, JobName: id.Name(), Namespace: f.Common.Namespace, CreatedAt: id.Created(),
 		Spec: sent.Spec, Files: sent.Files, Token: token.Hash(f.Keys.Derive(token.User, id)), IdempotencyKey: keyHash,
 	}
-	return f.record(ctx, index)
+	// The request is whole. A client that goes away now, or has closed its half of the connection, must not leave half
+	// of the records.
+	return f.record(context.WithoutCancel(r.Context()), index)
 }
 
-// check finds the faults that only the whole form shows.
-func (f *Function) check(sent *form.Job) error {
-	if err := f.Platform.Check(&sent.Spec); err != nil {
+// check adds the faults that only the whole form shows to those that were found in it.
+func (f *Function) check(sent *form.Job, err error) error {
+	faults := &job.Faults{Kind: job.ErrInvalid}
+	if err != nil && !errors.As(err, &faults) {
 		return err
+	}
+	wrong := func(field string) bool {
+		return slices.ContainsFunc(faults.List, func(f job.Fault) bool { return f.Field == field })
+	}
+	if !wrong("runtime") {
+		if err := add(faults, f.Platform.Check(&sent.Spec)); err != nil {
+			return err
+		}
 	}
 	runtime, err := runtimes.Find(sent.Spec.Runtime)
-	if err != nil {
+	if err != nil && !wrong("runtime") { // whatever the platform thinks of it
+		if err := add(faults, err); err != nil {
+			return err
+		}
+	}
+	if err == nil && !wrong("entrypoint") && !wrong("files") {
+		names := make([]string, len(sent.Files))
+		for i, file := range sent.Files {
+			names[i] = file.Name
+		}
+		if err := add(faults, runtime.CheckEntrypoint(sent.Spec.Entrypoint, names)); err != nil {
+			return err
+		}
+	}
+	if len(faults.List) == 0 {
+		return nil
+	}
+	return faults
+}
+
+// add puts the faults that err has before those there are, and returns any other error.
+func add(faults *job.Faults, err error) error {
+	var more *job.Faults
+	if err == nil {
+		return nil
+	}
+	if !errors.As(err, &more) || !errors.Is(err, job.ErrInvalid) {
 		return err
 	}
-	names := make([]string, len(sent.Files))
-	for i, file := range sent.Files {
-		names[i] = file.Name
-	}
-	return runtime.CheckEntrypoint(sent.Spec.Entrypoint, names)
+	faults.List = append(slices.Clone(more.List), faults.List...)
+	return nil
 }
 
 // record accepts the job, unless its idempotency key belongs to one that was accepted before.
@@ -212,29 +275,58 @@ func (f *Function) record(ctx context.Context, index *job.Index) (*job.Index, er
 	if err != nil {
 		return nil, err
 	}
-	owner, err := f.Ledger.ClaimKey(ctx, index.IdempotencyKey, print, index.JobID)
-	if err != nil {
-		return nil, err
-	}
-	if owner != index.JobID {
-		return f.Ledger.Index(ctx, owner)
+	earlier, err := f.claim(ctx, index, print)
+	if earlier != nil || err != nil {
+		return earlier, err
 	}
 	if err := f.Ledger.Accept(ctx, index); err != nil {
-		if releaseErr := f.Ledger.ReleaseKey(context.WithoutCancel(ctx), index.IdempotencyKey, index.JobID); releaseErr != nil {
+		if releaseErr := f.Ledger.ReleaseKey(ctx, index.IdempotencyKey, index.JobID); releaseErr != nil {
 			f.Log.Warn("idempotency key not released", "job", index.JobID, "error", releaseErr)
+		}
+		if errors.Is(err, job.ErrExists) {
+			return nil, job.Refuse(job.ErrExists, "Idempotency-Key",
+				"belongs to another request by now, since this one took so long; send it again to get that one's job")
 		}
 		return nil, err
 	}
 	return index, nil
 }
 
+// How often, and for how long, a request looks what becomes of another with the same key that is just being
+// accepted: that takes a few writes.
+const (
+	claimPause = 20 * time.Millisecond
+	claimTries = 150
+)
+
+// claim claims the job's idempotency key, or returns the job that has it.
+func (f *Function) claim(ctx context.Context, index *job.Index, print string) (earlier *job.Index, err error) {
+	for range claimTries {
+		var owner job.ID
+		owner, err = f.Ledger.ClaimKey(ctx, index.IdempotencyKey, print, index.JobID)
+		if err == nil && owner == index.JobID {
+			return nil, nil //nolint:nilnil // no earlier job
+		}
+		if err == nil {
+			earlier, err = f.Ledger.Index(ctx, owner)
+		}
+		// Not found: the other was given up, or its job removed, between two reads.
+		if !errors.Is(err, job.ErrUnavailable) && !errors.Is(err, job.ErrNotFound) {
+			return earlier, err
+		}
+		time.Sleep(claimPause)
+	}
+	return nil, errors.Join(job.ErrUnavailable, err)
+}
+
 // fingerprint tells whether two requests ask for the same. It does not see how the form was encoded, whose
-// boundary differs each time.
+// boundary differs each time, nor the order of its parts.
 func fingerprint(index *job.Index) (string, error) {
+	files := slices.SortedFunc(slices.Values(index.Files), func(a, b job.File) int { return strings.Compare(a.Name, b.Name) })
 	data, err := json.Marshal(struct { // maps are encoded in the order of their keys
 		Spec  job.Spec   `json:"spec"`
 		Files []job.File `json:"files"`
-	}{index.Spec, index.Files})
+	}{index.Spec, files})
 	if err != nil {
 		return "", fmt.Errorf("fingerprint: %w", err)
 	}
@@ -267,6 +359,29 @@ func (f *Function) checkFree(size int64) error {
 	return nil
 }
 
+// checkEvery is after how many bytes of a file the storage is looked at again: a request does not have to say how long it is,
+// and others write meanwhile.
+const checkEvery = 64 << 20
+
+// metered has check called before the first byte is read, and from time to time.
+type metered struct {
+	r     io.Reader
+	left  int64
+	check func() error
+}
+
+func (m *metered) Read(p []byte) (int, error) {
+	if m.left <= 0 {
+		if err := m.check(); err != nil {
+			return 0, err
+		}
+		m.left = checkEvery
+	}
+	n, err := m.r.Read(p)
+	m.left -= int64(n)
+	return n, err
+}
+
 // abortTimeout bounds clearing up after a request whose client may be gone.
 const abortTimeout = 30 * time.Second
 
@@ -286,20 +401,54 @@ func (f *Function) nudge(ctx context.Context, index *job.Index) {
 	}
 }
 
-// The bounds of what is read of a request that was refused, so that its client gets to read why: a closed
-// connection would fail its write first.
+// watched knows whether anything of a body was asked for.
+type watched struct {
+	io.ReadCloser
+	begun bool
+}
+
+func (b *watched) Read(p []byte) (int, error) {
+	b.begun = true
+	return b.ReadCloser.Read(p)
+}
+
+// The bounds of what is read of a request that was refused, so that its client gets to read why: a closed connection would
+// fail its write first. One that sends nothing for a while has noticed.
 const (
 	maxDiscard     = 256 << 20
 	discardTimeout = 10 * time.Second
+	discardPause   = time.Second
 )
 
-func refuse(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
+func refuse(w http.ResponseWriter, r *http.Request, body *watched, log *slog.Logger, err error) {
 	control := http.NewResponseController(w)
 	_ = control.EnableFullDuplex() // HTTP/2 always is
 	w.Header().Set("Connection", "close")
 	api.WriteError(w, r, log, err)
-	if control.Flush() != nil || control.SetReadDeadline(time.Now().Add(discardTimeout)) != nil {
+	if control.Flush() != nil {
 		return
 	}
-	_, _ = io.CopyN(io.Discard, r.Body, maxDiscard) // ends early more often than not
+	if !body.begun && r.Header.Get("Expect") != "" { // it waits to be told to send, and has been told not to
+		return
+	}
+	discard(control, body)
+}
+
+func discard(control *http.ResponseController, body io.Reader) {
+	buffer := make([]byte, 64<<10)
+	end := time.Now().Add(discardTimeout)
+	for left := maxDiscard; left > 0; {
+		deadline := time.Now().Add(discardPause)
+		if deadline.After(end) {
+			deadline = end
+		}
+		if control.SetReadDeadline(deadline) != nil {
+			return
+		}
+		n, err := body.Read(buffer)
+		if err != nil { // more often than not the client has hung up
+			return
+		}
+		left -= n
+	}
 }

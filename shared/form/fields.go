@@ -9,6 +9,9 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf16"
 
 	"go-job-orchestrator/shared/job"
 )
@@ -47,26 +50,34 @@ func fieldNames() []string {
 	return append([]string{"files", "arg"}, slices.Sorted(maps.Keys(single()))...)
 }
 
-// decode turns fields into a specification. All that is wrong is in the error, not only the first.
-func decode(fields map[string][]string, defaults job.Spec) (*job.Spec, error) {
+// decode turns fields into a specification, and says all that is wrong with them.
+func decode(fields map[string][]string, defaults job.Spec) (*job.Spec, []job.Fault) {
 	spec := defaults
-	faults := &job.Faults{Kind: job.ErrInvalid}
+	var faults []job.Fault
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		if set, ok := single()[name]; ok {
 			if message := set(&spec, fields[name][0]); message != "" {
-				faults.List = append(faults.List, job.Fault{Field: name, Message: message})
+				faults = append(faults, job.Fault{Field: name, Message: message})
 			}
 		}
 	}
-	spec.Args = append(spec.Args, fields["arg"]...)
+	spec.Args = slices.Concat([]string{}, spec.Args, fields["arg"]) // never nil: no arguments are an empty list
 	var more *job.Faults
 	if errors.As(spec.Validate(), &more) {
-		faults.List = append(faults.List, more.List...)
+		for _, f := range more.List { // labels["x"] can be as long as its name
+			faults = append(faults, job.Fault{Field: clip(f.Field), Message: f.Message})
+		}
 	}
-	if len(faults.List) > 0 {
-		return nil, faults
+	return &spec, faults
+}
+
+const maxFieldName = 100
+
+func clip(field string) string {
+	if len(field) <= maxFieldName {
+		return field
 	}
-	return &spec, nil
+	return strings.ToValidUTF8(field[:maxFieldName], "") + "…"
 }
 
 func required(text string) string {
@@ -80,7 +91,7 @@ func required(text string) string {
 const maxDigits = 10
 
 func whole(text string, low int64) (int64, string) {
-	message := fmt.Sprintf("%q is not a whole number from %d on, such as 60", printable(text), low)
+	message := fmt.Sprintf("%.60q is not a whole number from %d on, such as 60", text, low)
 	if text == "" || len(text) > maxDigits {
 		return low, message
 	}
@@ -112,7 +123,7 @@ func stringList(text string) ([]string, string) {
 		}
 		out[i] = *s
 	}
-	return out, ""
+	return out, paired(text)
 }
 
 // stringMap reads an object by its tokens: into a map, encoding/json would take the last of two equal
@@ -136,17 +147,55 @@ func stringMap(text string) (map[string]string, string) {
 		key, _ := name.(string) // names in objects are strings
 		s, ok := value.(string)
 		if !ok {
-			return nil, fmt.Sprintf("%s; the value of %q is not a string", want, printable(key))
+			return nil, fmt.Sprintf("%s; the value of %.60q is not a string", want, key)
 		}
 		if _, twice := out[key]; twice {
-			return nil, fmt.Sprintf("has %q more than once", printable(key))
+			return nil, fmt.Sprintf("has %.60q more than once", key)
 		}
 		out[key] = s
 	}
 	if _, err := d.Token(); err != nil {
 		return nil, want
 	}
-	return out, trailing(d, want)
+	if message := trailing(d, want); message != "" {
+		return nil, message
+	}
+	return out, paired(text)
+}
+
+// paired refuses JSON strings that hold half a character, such as "\ud83d": encoding/json would put another one in its
+// place, and a program would get what nobody sent.
+func paired(text string) string {
+	const message = `holds half of a surrogate pair (\ud800 to \udfff), which is no character; send both halves or the character itself`
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' {
+			continue
+		}
+		if i++; !strings.HasPrefix(text[i:], "u") {
+			continue
+		}
+		switch r := unit(text[i-1:]); {
+		case !utf16.IsSurrogate(r):
+		case utf16.DecodeRune(r, unit(text[i+5:])) == unicode.ReplacementChar:
+			return message
+		default:
+			i += 6
+		}
+	}
+	return ""
+}
+
+// unit is the code unit that the escape at the beginning of text names, or -1.
+func unit(text string) rune {
+	digits, found := strings.CutPrefix(text, `\u`)
+	if !found || len(digits) < 4 {
+		return -1
+	}
+	n, err := strconv.ParseUint(digits[:4], 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(n)
 }
 
 func decodeJSON(text string, into any, want string) string {

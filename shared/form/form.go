@@ -11,6 +11,8 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -32,13 +34,20 @@ const fieldsFactor = 4
 // maxFields bounds the number of parts that are not files; "arg" repeats.
 const maxFields = 10_000
 
+// What is still read of a form once something is wrong with it, to find out what else is: enough for forms that users
+// write by hand, and little of a large upload.
+const (
+	maxFaults = 20
+	tolerance = 256 << 10
+)
+
 // readBuffer is what multipart reading is buffered with: with the 4 KiB of its own it costs a quarter more CPU.
 const readBuffer = 256 << 10
 
 // Saver stores one file and returns what it stored. It must store nothing when r fails.
 type Saver func(ctx context.Context, name string, r io.Reader) (job.File, error)
 
-// Job is what a form holds.
+// Job is what a form holds. Of a form with faults, Files have their names only.
 type Job struct {
 	Spec  job.Spec
 	Files []job.File
@@ -55,11 +64,12 @@ func NewReader(l Limits) *Reader {
 	return &Reader{limits: l, buffer: sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}}
 }
 
-// Read reads the form in the request's body; save is called for each file as it comes. Fields that are not sent keep the
-// values that defaults has. A fault of the form is an error of kind job.ErrInvalid or job.ErrTooLarge, or one
-// of package api for a body that is no form.
+// Read reads the form in the request's body; save is called for each file as it comes, until a fault is found. Fields
+// that are not sent keep the values that defaults has. A fault of the form is an error of kind job.ErrInvalid or
+// job.ErrTooLarge, or one of package api for a body that is no form. When the form was read to its end all the same, what
+// could be understood of it comes with the error, so that the caller can look for more that is wrong.
 func (f *Reader) Read(r *http.Request, defaults job.Spec, save Saver) (*Job, error) {
-	boundary, err := boundaryOf(r.Header.Get("Content-Type"))
+	boundary, err := boundaryOf(r.Header)
 	if err != nil {
 		return nil, err
 	}
@@ -68,27 +78,28 @@ func (f *Reader) Read(r *http.Request, defaults job.Spec, save Saver) (*Job, err
 	}
 	body, _ := f.buffer.Get().(*bufio.Reader)
 	defer func() { body.Reset(nil); f.buffer.Put(body) }()
-	body.Reset(&capped{r: r.Body, left: f.limits.TotalBytes, err: f.tooLarge()})
-	p := &parser{limits: f.limits, save: save, fields: map[string][]string{}, names: map[string]bool{}}
-	if err := p.parts(r.Context(), multipart.NewReader(body, boundary)); err != nil {
-		return nil, err
+	source := &capped{r: r.Body, left: f.limits.TotalBytes, err: f.tooLarge()}
+	body.Reset(source)
+	p := &parser{limits: f.limits, save: save, body: source, fields: map[string][]string{}, names: map[string]bool{}}
+	err = p.parts(r.Context(), multipart.NewReader(body, boundary))
+	if err != nil && len(p.faults) > 0 { // what was wrong first is the reason
+		return nil, &job.Faults{Kind: job.ErrInvalid, List: p.faults}
 	}
-	spec, err := decode(p.fields, defaults)
 	if err != nil {
 		return nil, err
 	}
-	if len(p.files) == 0 {
-		return nil, job.Invalid("files", "at least one file is required, such as -F files=@script.py")
-	}
-	return &Job{Spec: *spec, Files: p.files}, nil
+	return p.job(defaults)
 }
 
 func (f *Reader) tooLarge() error {
 	return job.Refuse(job.ErrTooLarge, "files", fmt.Sprintf("the request has more than %d bytes (MAX_UPLOAD_BYTES)", f.limits.TotalBytes))
 }
 
-func boundaryOf(contentType string) (string, error) {
-	kind, params, err := mime.ParseMediaType(contentType)
+func boundaryOf(h http.Header) (string, error) {
+	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return "", api.Fail(http.StatusUnsupportedMediaType, "Content-Encoding: send the form as it is, not compressed.")
+	}
+	kind, params, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil || kind != "multipart/form-data" {
 		return "", api.Fail(http.StatusUnsupportedMediaType, "Content-Type: a job is sent as multipart/form-data, which curl makes with -F.")
 	}
@@ -98,31 +109,56 @@ func boundaryOf(contentType string) (string, error) {
 	return params["boundary"], nil
 }
 
-// capped fails once more than left bytes were read. io.LimitReader would end the form without a word.
+// capped fails once more than left bytes were read; io.LimitReader would end the form without a word. It never ends well:
+// after a last line break, which clients may leave out, it fails too. A form is over with its last boundary, but
+// multipart.Reader also takes for its end what was cut off before or after another boundary.
 type capped struct {
-	r    io.Reader
-	left int64
-	err  error
+	r     io.Reader
+	left  int64
+	err   error
+	ended bool
 }
 
 func (c *capped) Read(p []byte) (int, error) {
+	if c.ended {
+		return 0, io.ErrUnexpectedEOF
+	}
 	n, err := c.r.Read(p)
 	c.left -= int64(n)
 	if c.left < 0 {
 		return 0, c.err
 	}
+	if errors.Is(err, io.EOF) && len(p)-n >= len("\r\n") {
+		c.ended = true
+		return n + copy(p[n:], "\r\n"), nil
+	}
+	if errors.Is(err, io.EOF) && n > 0 {
+		err = nil // comes again
+	}
 	return n, err
 }
 
-// parser collects the parts of one form.
+// errEnough ends the reading of a form that is refused anyway.
+var errEnough = errors.New("enough of this form")
+
+// shorten lets no more than left bytes be read from now on.
+func (c *capped) shorten(left int64) {
+	if c.left > left {
+		c.left, c.err = left, errEnough
+	}
+}
+
+// parser collects the parts of one form, and what is wrong with them.
 type parser struct {
 	limits Limits
 	save   Saver
+	body   *capped
 	fields map[string][]string
 	count  int
 	text   int64 // bytes of all fields so far
 	names  map[string]bool
 	files  []job.File
+	faults []job.Fault
 }
 
 func (p *parser) parts(ctx context.Context, form *multipart.Reader) error {
@@ -135,18 +171,51 @@ func (p *parser) parts(ctx context.Context, form *multipart.Reader) error {
 		if err != nil {
 			return broken(err)
 		}
-		if err := p.part(ctx, part); err != nil {
+		if err := p.note(p.part(ctx, part)); err != nil {
 			return err
 		}
 	}
 }
 
+// note keeps a fault, so that the next ones are found as well, and returns any other error.
+func (p *parser) note(err error) error {
+	var found *job.Faults
+	if !errors.As(err, &found) || !errors.Is(err, job.ErrInvalid) {
+		return err
+	}
+	p.faults = append(p.faults, found.List...)
+	if len(p.faults) >= maxFaults {
+		return errEnough
+	}
+	if len(p.faults) == len(found.List) {
+		p.body.shorten(tolerance)
+	}
+	return nil
+}
+
+// job puts together what was read to the end.
+func (p *parser) job(defaults job.Spec) (*Job, error) {
+	spec, faults := decode(p.fields, defaults)
+	if len(p.files) == 0 && !slices.ContainsFunc(p.faults, func(f job.Fault) bool { return f.Field == "files" }) {
+		faults = append(faults, job.Fault{Field: "files", Message: "at least one file is required, such as -F files=@script.py"})
+	}
+	faults = append(faults, p.faults...)
+	read := &Job{Spec: *spec, Files: p.files}
+	if len(faults) > 0 {
+		return read, &job.Faults{Kind: job.ErrInvalid, List: faults[:min(len(faults), maxFaults)]}
+	}
+	return read, nil
+}
+
 // broken says that the body ended early or is no form, unless err has a kind already.
 func broken(err error) error {
-	for _, kind := range []error{job.ErrInvalid, job.ErrTooLarge, job.ErrExhausted, context.Canceled} {
+	for _, kind := range []error{job.ErrInvalid, job.ErrTooLarge, job.ErrExhausted, context.Canceled, errEnough} {
 		if errors.Is(err, kind) {
 			return err
 		}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return api.BadRequest("body", "took too long to arrive (UPLOAD_TIMEOUT); send it again")
 	}
 	return api.BadRequest("body", "is not a whole multipart form; it ends early or a part's header is malformed")
 }
@@ -159,12 +228,14 @@ func (p *parser) part(ctx context.Context, part *multipart.Part) error {
 	// Part.FileName would cut folders off the name, and so make another name of it.
 	filename, isFile := params["filename"]
 	switch name := params["name"]; {
+	case name == "":
+		return api.BadRequest("body", "a part has no name; each needs one, such as name=\"files\"")
 	case name == "files" && isFile:
 		return p.file(ctx, filename, part)
 	case name == "files":
 		return job.Invalid("files", "was sent as text; send a file, such as -F files=@script.py")
 	case isFile:
-		return job.Invalid(name, "was sent as a file; files belong to the field files, and a field takes a file's content with -F '"+printable(name)+"=<file'")
+		return job.Invalid(printable(name), "was sent as a file; files belong to the field files, and a field takes a file's content with -F '"+printable(name)+"=<file'")
 	default:
 		return p.field(name, part)
 	}
@@ -181,10 +252,18 @@ func (p *parser) file(ctx context.Context, name string, content io.Reader) error
 		return job.Invalid("files", fmt.Sprintf("more than %d files (MAX_FILES); send an archive instead", p.limits.Files))
 	}
 	p.names[name] = true
+	if len(p.faults) > 0 { // nothing of the form will be kept
+		p.files = append(p.files, job.File{Name: name})
+		return nil
+	}
 	read := &noting{r: content}
 	f, err := p.save(ctx, name, read)
 	if read.err != nil {
 		return broken(read.err)
+	}
+	var known *job.Faults
+	if errors.Is(err, job.ErrInvalid) && !errors.As(err, &known) {
+		return job.Invalid("files", fmt.Sprintf("the storage cannot hold a file of the name %q; choose a shorter and simpler one", name))
 	}
 	if err != nil {
 		return err
@@ -209,7 +288,7 @@ func (n *noting) Read(p []byte) (int, error) {
 
 func (p *parser) field(name string, content io.Reader) error {
 	if _, known := single()[name]; !known && name != "arg" {
-		return job.Invalid(name, "is not a field of a job; there are: "+strings.Join(fieldNames(), ", "))
+		return job.Invalid(printable(name), "is not a field of a job; there are: "+strings.Join(fieldNames(), ", "))
 	}
 	if p.count++; p.count > maxFields {
 		return job.Invalid(name, fmt.Sprintf("more than %d fields", maxFields))

@@ -54,6 +54,14 @@ func (l *Ledger) ClaimKey(ctx context.Context, keyHash, fingerprint string, id j
 	if err := l.store.Mark(ctx, dueKey(now.Add(KeyLifetime), keyHash)); err != nil {
 		return "", err
 	}
+	owner, err := l.claimKey(ctx, keyHash, fingerprint, id, now)
+	if errors.Is(err, job.ErrNotFound) { // a claim that was there is not any more
+		return "", job.Refuse(job.ErrUnavailable, "Idempotency-Key", "is just being forgotten; try again in a few seconds")
+	}
+	return owner, err
+}
+
+func (l *Ledger) claimKey(ctx context.Context, keyHash, fingerprint string, id job.ID, now time.Time) (job.ID, error) {
 	n, last, err := l.lastClaim(ctx, keyHash)
 	if err != nil {
 		return "", fmt.Errorf("claim idempotency key: %w", err)
@@ -132,13 +140,17 @@ func (l *Ledger) earlier(ctx context.Context, keyHash, fingerprint string, n int
 // fence stops the owner of a claim, who is dead or so slow that it must be: with the index of its job taken, that
 // cannot be accepted any more. It returns false when the job was accepted after all.
 func (l *Ledger) fence(ctx context.Context, id job.ID) (bool, error) {
-	// The owner may have cleared up behind itself, so this mark has the sweeper find the void index.
+	// The sweeper finds the void index by this mark. An owner that clears up behind itself takes the mark away, at any time:
+	// so it is set again once the index is there.
 	if err := l.store.Mark(ctx, uploads+string(id)); err != nil {
 		return false, err
 	}
 	err := l.create(ctx, indexKey(id), job.Index{JobID: id, Void: true})
+	if err == nil {
+		return true, l.store.Mark(ctx, uploads+string(id))
+	}
 	if !errors.Is(err, job.ErrExists) {
-		return err == nil, err
+		return false, err
 	}
 	_, err = l.Index(ctx, id)
 	if errors.Is(err, job.ErrNotFound) {

@@ -151,7 +151,7 @@ func (l *Ledger) RemoveExpired(ctx context.Context) (int, error) {
 		done, err := l.resumeRemoval(ctx, key)
 		return done, true, err
 	})
-	asked, askedErr := l.sweep(ctx, asked, func(key string) (bool, bool, error) {
+	wanted, wantedErr := l.sweep(ctx, asked, func(key string) (bool, bool, error) {
 		id, ok := unshard(key)
 		if !ok {
 			return false, true, nil
@@ -171,7 +171,7 @@ func (l *Ledger) RemoveExpired(ctx context.Context) (int, error) {
 		done, err := l.removeDue(ctx, id, key)
 		return done, true, err
 	})
-	return resumed + asked + expired, errors.Join(resumeErr, askedErr, expiredErr)
+	return resumed + wanted + expired, errors.Join(resumeErr, wantedErr, expiredErr)
 }
 
 // removeDue removes a job, and the mark that says that it is due.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -68,9 +69,21 @@ func (e *Env) Load(into any) error {
 	}
 	messages := make([]string, len(all.Errors))
 	for i, one := range all.Errors {
-		messages[i] = strings.TrimPrefix(one.Error(), "env: ")
+		messages[i] = describe(one, into)
 	}
 	return fmt.Errorf("settings: %s", strings.Join(messages, "; "))
+}
+
+// describe says what is wrong with a setting by the name its user knows, which is not that of the field.
+func describe(err error, into any) string {
+	var parse env.ParseError
+	if errors.As(err, &parse) {
+		if f, ok := reflect.TypeOf(into).Elem().FieldByName(parse.Name); ok {
+			name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
+			return name + ": " + parse.Err.Error()
+		}
+	}
+	return strings.TrimPrefix(err.Error(), "env: ")
 }
 
 // Common returns the shared settings.

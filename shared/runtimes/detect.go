@@ -34,21 +34,21 @@ type Machine struct {
 // version managers' shims answer for the real one.
 func Detect(ctx context.Context, searchPath, home string) *Machine {
 	m := &Machine{installed: map[string]Installed{}, missing: map[string]string{}}
-	type answer struct {
+	type result struct {
 		name  string
 		found Installed
 		err   error
 	}
-	answers := make(chan answer)
+	results := make(chan result)
 	all := All()
 	for _, r := range all {
 		go func() {
 			found, err := r.detect(ctx, searchPath, home)
-			answers <- answer{r.Name, found, err}
+			results <- result{r.Name, found, err}
 		}()
 	}
 	for range all {
-		a := <-answers
+		a := <-results
 		if a.err != nil {
 			m.missing[a.name] = a.err.Error()
 		} else {
@@ -70,13 +70,31 @@ func (r Runtime) detect(ctx context.Context, searchPath, home string) (Installed
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, r.inquiry...) //nolint:gosec // the operator's PATH
 	cmd.Env = []string{"PATH=" + searchPath, "HOME=" + home, "LANG=C.UTF-8"}
-	var output bytes.Buffer
+	// What it leaves behind may hold on to its output for ever.
+	cmd.WaitDelay = time.Second
+	var output answer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			err = errors.New("it did not say in time what it is")
+		}
 		return Installed{}, fmt.Errorf("%s does not run: %w: %s", path, err, firstLine(output.String()))
 	}
 	return r.parse(output.String())
 }
+
+// maxAnswer is how much of an interpreter's answer is kept.
+const maxAnswer = 64 << 10
+
+// answer keeps the beginning of what is written to it.
+type answer struct{ kept bytes.Buffer } // not embedded: io.Copy would find its ReadFrom
+
+func (a *answer) Write(p []byte) (int, error) {
+	a.kept.Write(p[:min(len(p), maxAnswer-a.kept.Len())])
+	return len(p), nil
+}
+
+func (a *answer) String() string { return a.kept.String() }
 
 // lookPath is exec.LookPath with the path given instead of read from the environment.
 func lookPath(name, searchPath string) string {
@@ -93,7 +111,7 @@ func lookPath(name, searchPath string) string {
 
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
-	return line
+	return line[:min(len(line), 200)]
 }
 
 func fourLines(output string) (Installed, error) {
@@ -121,8 +139,14 @@ func javaProperties(output string) (Installed, error) {
 
 // newInstalled resolves what was found, since every folder on the way of a link must be readable too.
 func newInstalled(path, version string, near []string) (Installed, error) {
+	if _, err := exec.LookPath(path); err != nil || !filepath.IsAbs(path) {
+		return Installed{}, fmt.Errorf("unexpected answer: %.200q is not the path of a program", path)
+	}
 	found := Installed{Path: path, Version: version}
 	for _, p := range append(near, path) {
+		if !filepath.IsAbs(p) || filepath.Clean(p) == "/" { // a sandbox would open all of the disk
+			return Installed{}, fmt.Errorf("unexpected answer: %.200q is not the folder of an interpreter", p)
+		}
 		real, err := filepath.EvalSymlinks(p)
 		if err != nil {
 			return Installed{}, fmt.Errorf("find the interpreter's folders: %w", err)

@@ -63,17 +63,32 @@ func binary() Runtime {
 	}
 }
 
+// maxNamed is how many files a message lists.
+const maxNamed = 10
+
 func uploaded(entrypoint string, files []string) string {
 	if slices.Contains(files, entrypoint) {
 		return ""
 	}
-	return fmt.Sprintf("no uploaded file is named %q; uploaded: %s", entrypoint, strings.Join(files, ", "))
+	some := files[:min(len(files), maxNamed)]
+	list := strings.Join(some, ", ")
+	if more := len(files) - len(some); more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	return fmt.Sprintf("no uploaded file is named %q; uploaded: %s", entrypoint, list)
 }
 
 // javaEntrypoint also takes the name of a class that uploaded jars or class files may hold.
 func javaEntrypoint(entrypoint string, files []string) string {
 	message := uploaded(entrypoint, files)
-	if message == "" || strings.HasSuffix(entrypoint, ".java") || strings.HasSuffix(entrypoint, ".jar") || strings.HasSuffix(entrypoint, ".class") {
+	if strings.HasSuffix(entrypoint, ".java") || strings.HasSuffix(entrypoint, ".jar") {
+		return message
+	}
+	// java takes what begins so for an option or a file of options, and has no way to say otherwise.
+	if strings.HasPrefix(entrypoint, "-") || strings.HasPrefix(entrypoint, "@") {
+		return fmt.Sprintf("%q is not the name of a Java class: it begins with %q", entrypoint, entrypoint[:1])
+	}
+	if message == "" || strings.HasSuffix(entrypoint, ".class") {
 		return message
 	}
 	for _, name := range files {
@@ -103,7 +118,7 @@ func Find(name string) (Runtime, error) {
 		}
 		names = append(names, r.Name)
 	}
-	return Runtime{}, job.Invalid("runtime", fmt.Sprintf("%q is not a runtime; there are: %s", name, strings.Join(names, ", ")))
+	return Runtime{}, job.Invalid("runtime", fmt.Sprintf("%.60q is not a runtime; there are: %s", name, strings.Join(names, ", ")))
 }
 
 // CheckEntrypoint returns a fault of the field entrypoint when the runtime cannot run it.

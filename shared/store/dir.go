@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"gocloud.dev/blob"
@@ -61,7 +62,10 @@ func (d *directory) create(_ context.Context, key string, data []byte) error {
 	// A folder can be pruned between its making and its use.
 	var err error
 	for range attempts {
-		if err = os.MkdirAll(filepath.Dir(path), dirMode); err == nil {
+		if err = os.MkdirAll(filepath.Dir(path), dirMode); isPruned(err) {
+			continue
+		}
+		if err == nil {
 			err = d.createIn(path, data)
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -73,6 +77,10 @@ func (d *directory) create(_ context.Context, key string, data []byte) error {
 	}
 	return kindOrNil(err, "create", key)
 }
+
+// isPruned reports whether making a folder failed because one was removed meanwhile. MkdirAll says that a folder exists
+// when that is gone again by the time it looks; a file in its place would be another error.
+func isPruned(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) }
 
 func (d *directory) createIn(path string, data []byte) error {
 	if len(data) == 0 { // has no content that could be seen half written
@@ -236,9 +244,9 @@ func (d *directory) removeAll(_ context.Context, prefix string) error {
 }
 
 // prune removes folders that have become empty, up to the root: gocloud leaves them, and they would
-// pile up with every job. rmdir(2) refuses those that are in use.
+// pile up with every job. rmdir(2) refuses those that are in use, and files, which os.Remove does not.
 func (d *directory) prune(path string) {
-	for strings.HasPrefix(path, d.root+string(filepath.Separator)) && os.Remove(path) == nil {
+	for strings.HasPrefix(path, d.root+string(filepath.Separator)) && syscall.Rmdir(path) == nil {
 		path = filepath.Dir(path)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -112,7 +113,7 @@ func (s *Store) writer(ctx context.Context, name string) (w *blob.Writer, flush 
 	for range attempts {
 		opts := &blob.WriterOptions{ContentType: "application/octet-stream", DisableContentTypeDetection: true}
 		flush = s.rules.writing(opts)
-		if w, err = s.bucket.NewWriter(ctx, name, opts); gcerrors.Code(err) != gcerrors.NotFound {
+		if w, err = s.bucket.NewWriter(ctx, name, opts); !isPruned(err) {
 			break
 		}
 	}
@@ -225,6 +226,9 @@ func (s *Store) Exists(ctx context.Context, key string) (bool, error) {
 // On a directory it costs what it returns where keys are spread over folders. It is for records, whose keys hold nothing
 // that the backend stores under another name.
 func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("list %s: %w", prefix, err)
+	}
 	return s.rules.list(ctx, prefix, after, limit)
 }
 
@@ -272,13 +276,17 @@ func (s *Store) change(ctx context.Context, op, key string) (string, error) {
 	return name, nil
 }
 
-// encode keeps keys out of fileblob's way, which takes a file that ends with ".attrs" for its own, and joins a segment
-// that ends with ".." to the next. A key that names different files for fileblob and for our rules is refused.
+// escaped is what fileblob's own escapes look like, with or without the mark that encode adds.
+var escaped = regexp.MustCompile(`__(~*0x)`)
+
+// encode keeps keys out of fileblob's way, which takes a file that ends with ".attrs" for its own, joins a segment
+// that ends with ".." to the next, and escapes what looks like an escape of its own: each of them gets one more "~". A key
+// that fileblob escapes otherwise is refused, since our rules for directories would look for it elsewhere.
 func encode(key string) (string, error) {
 	if !utf8.ValidString(key) || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' }) {
 		return "", fmt.Errorf("key %q: %w: control characters or no UTF-8", key, job.ErrInvalid)
 	}
-	segments := strings.Split(key, "/")
+	segments := strings.Split(escaped.ReplaceAllString(key, "__~$1"), "/")
 	for i, s := range segments {
 		if s == "" || s == "." {
 			return "", fmt.Errorf("key %q: %w: an empty segment", key, job.ErrInvalid)

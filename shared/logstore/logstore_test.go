@@ -1,0 +1,382 @@
+package logstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/store"
+)
+
+var both = []joblog.Stream{joblog.Stdout, joblog.Stderr}
+
+// world is a job whose log is written, shipped and read.
+type world struct {
+	t      testing.TB
+	dir    string
+	store  *store.Store
+	ledger *ledger.Ledger
+	index  *job.Index
+	files  map[joblog.Stream]*os.File
+	want   map[joblog.Stream]*bytes.Buffer
+	reader *Reader
+	fail   func() bool // whether the next put is to fail
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir(), files: map[joblog.Stream]*os.File{}, want: map[joblog.Stream]*bytes.Buffer{}, fail: func() bool { return false }}
+	var err error
+	if w.store, err = store.OpenDir(w.dir); err != nil {
+		t.Fatal(err)
+	}
+	w.ledger = ledger.New(w.store, time.Now)
+	id, err := job.NewID(time.Now(), rand.NewChaCha8([32]byte{byte(rand.Int())}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.index = &job.Index{JobID: id, CreatedAt: time.Now()}
+	if err := w.ledger.Accept(context.Background(), w.index); err != nil {
+		t.Fatal(err)
+	}
+	logs := t.TempDir()
+	for _, s := range both {
+		f, err := os.OpenFile(filepath.Join(logs, string(s)), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		w.files[s], w.want[s] = f, &bytes.Buffer{}
+	}
+	w.reader = &Reader{Store: w.store, Records: w.ledger, Poll: 5 * time.Millisecond}
+	return w
+}
+
+var errPut = errors.New("storage is away")
+
+func (w *world) put(ctx context.Context, name string, data []byte) error {
+	if w.fail() {
+		if rand.IntN(2) == 0 { // stored, and only the answer lost
+			_ = Accept(ctx, w.store, w.index.JobID, name, bytes.NewReader(data))
+		}
+		return errPut
+	}
+	return Accept(ctx, w.store, w.index.JobID, name, bytes.NewReader(data))
+}
+
+func (w *world) shipper(from joblog.State) *joblog.Shipper {
+	return joblog.NewShipper(w.files[joblog.Stdout], w.files[joblog.Stderr], from, w.put)
+}
+
+func (w *world) write(s joblog.Stream, text string) {
+	w.t.Helper()
+	if _, err := w.files[s].WriteString(text); err != nil {
+		w.t.Fatal(err)
+	}
+	w.want[s].WriteString(text)
+}
+
+// end does what is done when a program has ended.
+func (w *world) end(s *joblog.Shipper) {
+	w.t.Helper()
+	ctx := context.Background()
+	for s.Flush(ctx) != nil {
+	}
+	for stream, name := range map[joblog.Stream]string{joblog.Stdout: job.StdoutFile, joblog.Stderr: job.StderrFile} {
+		if _, err := w.store.Put(ctx, ledger.ResultKey(w.index.JobID, name), bytes.NewReader(w.want[stream].Bytes())); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if err := PutOrder(ctx, w.store, w.index.JobID, s.Order()); err != nil {
+		w.t.Fatal(err)
+	}
+	if _, _, err := w.ledger.Finish(ctx, w.index, job.Terminal{Phase: job.Succeeded, FinishedAt: time.Now()}); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := Retire(ctx, w.store, w.index.JobID); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) read(q Query) (string, joblog.Position) {
+	w.t.Helper()
+	var out bytes.Buffer
+	at, err := w.reader.Copy(context.Background(), w.index.JobID, q, nil, &out)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out.String(), at
+}
+
+// lastLines is what tail(1) prints.
+func lastLines(text string, n int) string {
+	lines := strings.SplitAfter(text, "\n")
+	if lines[len(lines)-1] == "" {
+		lines = lines[:len(lines)-1]
+	}
+	return strings.Join(lines[max(len(lines)-n, 0):], "")
+}
+
+// TestRandom writes, ships, merges, fails and reads in any order. Followers must get every byte of each stream once and in
+// order, tails must be those of tail(1), and reading must go on from any place.
+func TestRandom(t *testing.T) {
+	t.Parallel()
+	for round := range 4 {
+		t.Run(fmt.Sprint(round), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.fail = func() bool { return rand.IntN(5) == 0 }
+			queries := [][]joblog.Stream{both, {joblog.Stdout}, {joblog.Stderr}}
+			got := make([]bytes.Buffer, len(queries))
+			var followers sync.WaitGroup
+			for i, streams := range queries {
+				followers.Go(func() {
+					if _, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: streams, Tail: All, Follow: true}, nil, &got[i]); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			s := w.shipper(joblog.State{})
+			for range 150 {
+				stream := both[rand.IntN(2)]
+				switch rand.IntN(8) {
+				case 0:
+					w.write(stream, strings.Repeat("x", rand.IntN(200_000))+"\n")
+				case 1, 2, 3:
+					w.write(stream, fmt.Sprintf("%s %d\n", stream, rand.IntN(1000)))
+				case 4:
+					w.write(stream, "no newline")
+				case 5, 6:
+					_ = s.Flush(t.Context()) // may fail
+				case 7:
+					if rand.IntN(10) == 0 && s.Flush(t.Context()) == nil { // another attempt goes on
+						from, err := State(t.Context(), w.store, w.index.JobID)
+						if err != nil {
+							t.Fatal(err)
+						}
+						s = w.shipper(from)
+					}
+					if rand.IntN(4) == 0 {
+						w.checkTails()
+					}
+				}
+			}
+			w.end(s)
+			followers.Wait()
+			for i, streams := range queries {
+				if len(streams) == 1 {
+					if got[i].String() != w.want[streams[0]].String() {
+						t.Errorf("a follower of %v got %d bytes that differ from the %d written", streams, got[i].Len(), w.want[streams[0]].Len())
+					}
+				} else if n := w.want[joblog.Stdout].Len() + w.want[joblog.Stderr].Len(); got[i].Len() != n {
+					t.Errorf("a follower of both got %d bytes, want %d", got[i].Len(), n)
+				}
+			}
+			w.checkTails()
+			all, _ := w.read(Query{Streams: both, Tail: All})
+			if all != got[0].String() {
+				t.Error("what was followed and what is kept are in another order")
+			}
+			left, err := w.store.List(t.Context(), ledger.LogPrefix(w.index.JobID), "", 1000)
+			if err != nil || len(left) > 0 {
+				t.Errorf("pieces are left: %v %v", left, err)
+			}
+		})
+	}
+}
+
+// checkTails compares tails of what can be read now, and readings that go on from a place.
+func (w *world) checkTails() {
+	w.t.Helper()
+	for _, streams := range [][]joblog.Stream{both, {joblog.Stdout}, {joblog.Stderr}} {
+		all, end := w.read(Query{Streams: streams, Tail: All})
+		for _, n := range []int{0, 1, 2, 7, 1 << 20} {
+			if got, _ := w.read(Query{Streams: streams, Tail: n}); got != lastLines(all, n) {
+				w.t.Errorf("the last %d lines of %v have %d bytes, want %d of %d", n, streams, len(got), len(lastLines(all, n)), len(all))
+			}
+		}
+		if got, _ := w.read(Query{Streams: streams, From: &end}); got != "" {
+			w.t.Errorf("%d bytes come after the end", len(got))
+		}
+		if len(streams) == 1 && len(all) > 0 {
+			k := rand.IntN(len(all))
+			var from joblog.Position
+			*from.Of(streams[0]) = int64(k)
+			if got, _ := w.read(Query{Streams: streams, From: &from}); got != all[k:] {
+				w.t.Errorf("from byte %d of %v come %d bytes, want %d", k, streams, len(got), len(all)-k)
+			}
+		}
+	}
+}
+
+// TestPieces bounds how many pieces a long log has.
+func TestPieces(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.shipper(joblog.State{})
+	for i := range 2000 {
+		w.write(both[i%2], "line\n")
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keys, err := w.store.List(t.Context(), ledger.LogPrefix(w.index.JobID), "", 10_000)
+	if err != nil || len(keys) > 3*32 {
+		t.Errorf("%d pieces for 2000 writes (%v)", len(keys), err)
+	}
+	if got, _ := w.read(Query{Streams: []joblog.Stream{joblog.Stderr}, Tail: All}); got != w.want[joblog.Stderr].String() {
+		t.Error("the pieces do not hold what was written")
+	}
+}
+
+// TestShrunk cuts the log off, as a program can.
+func TestShrunk(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.shipper(joblog.State{})
+	w.write(joblog.Stdout, "0123456789")
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.files[joblog.Stdout].Truncate(3); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := s.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	w.want[joblog.Stdout].Truncate(3)
+	w.end(s)
+	if got, _ := w.read(Query{Streams: both, Tail: All}); got != "012" {
+		t.Errorf("got %q, want what the file has", got)
+	}
+}
+
+// TestNoWhole keeps the pieces when the whole log could not be stored.
+func TestNoWhole(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.shipper(joblog.State{})
+	w.write(joblog.Stdout, "kept\n")
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.ledger.Finish(t.Context(), w.index, job.Terminal{Phase: job.Failed, FinishedAt: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := Retire(t.Context(), w.store, w.index.JobID); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := w.read(Query{Streams: both, Tail: 10, Follow: true}); got != "kept\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestFollowEnds ends followers in each way there is.
+func TestFollowEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stop := make(chan struct{})
+	close(stop)
+	if _, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: both, Follow: true}, stop, &bytes.Buffer{}); err != nil {
+		t.Errorf("server stops: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := w.reader.Copy(ctx, w.index.JobID, Query{Streams: both, Follow: true}, nil, &bytes.Buffer{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("client goes: %v", err)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: both, Follow: true}, nil, &bytes.Buffer{})
+		done <- err
+	}()
+	if _, _, err := w.ledger.Finish(t.Context(), w.index, job.Terminal{Phase: job.Failed, FinishedAt: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.ledger.Remove(t.Context(), w.index.JobID); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("job is removed: %v", err)
+	}
+}
+
+// TestAccept refuses what is no segment.
+func TestAccept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, name := range []string{"", "x", "../x", "000000000000", "000000000001-000000000000", "00000000000G-00000000000G", "+00000000001-000000000001", strings.Repeat("0", 25)} {
+		if err := Accept(t.Context(), w.store, w.index.JobID, name, strings.NewReader("{}\n")); !errors.Is(err, job.ErrInvalid) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	name := joblog.Range{First: 1, Last: 1}.Name()
+	if err := Accept(t.Context(), w.store, w.index.JobID, name, endless{}); !errors.Is(err, job.ErrTooLarge) {
+		t.Errorf("endless: %v", err)
+	}
+	if ok, err := w.store.Exists(t.Context(), ledger.LogPrefix(w.index.JobID)+name); ok || err != nil {
+		t.Errorf("something was stored: %v %v", ok, err)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+// FuzzHeader gives any bytes to the reader of headers.
+func FuzzHeader(f *testing.F) {
+	f.Add([]byte(`{"stdout":0,"stderr":5,"runs":[{"stream":"stdout","bytes":3}]}` + "\nabc"))
+	f.Add([]byte("{}\n"))
+	f.Add([]byte(`{"stdout":-1}` + "\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		h, n, err := joblog.ReadHeader(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		if n > int64(len(data)) || h.Stdout < 0 || h.Stderr < 0 {
+			t.Errorf("header %+v of %d bytes", h, n)
+		}
+		segmentExtents("key", h, n)
+	})
+}
+
+// FuzzName gives any text to the parser of names.
+func FuzzName(f *testing.F) {
+	f.Add("000000000001-00000000000f")
+	f.Add("x")
+	f.Fuzz(func(t *testing.T, name string) {
+		if r, err := joblog.ParseName(name); err == nil && r.Name() != name {
+			t.Errorf("%q is %+v, whose name is %q", name, r, r.Name())
+		}
+	})
+}
+
+// BenchmarkTail reads the last 100 lines of logs of two sizes.
+func BenchmarkTail(b *testing.B) {
+	for _, size := range []int{1 << 20, 256 << 20} {
+		b.Run(fmt.Sprintf("%dMiB", size>>20), func(b *testing.B) {
+			w := newWorld(b)
+			line := strings.Repeat("x", 99) + "\n"
+			w.want[joblog.Stdout].WriteString(strings.Repeat(line, size/len(line)))
+			w.end(w.shipper(joblog.State{}))
+			for b.Loop() {
+				if _, err := w.reader.Copy(b.Context(), w.index.JobID, Query{Streams: both, Tail: 100}, nil, &bytes.Buffer{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,599 @@
+// Package storetest is what every backend of package store must do alike.
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/store"
+)
+
+// Options says how much of what costs time is done.
+type Options struct {
+	Rounds int // of writers who compete for one key
+}
+
+const parts = 4
+
+// Run runs the suite. Open returns an empty Store.
+func Run(t *testing.T, open func(t *testing.T) *store.Store, o Options) {
+	for name, test := range map[string]func(*testing.T, *store.Store){
+		"records":           testRecords,
+		"blobs":             testBlobs,
+		"failing reader":    testFailingReader,
+		"cancelled":         testCancelled,
+		"odd keys":          testOddKeys,
+		"refused keys":      testRefusedKeys,
+		"neighbours":        testNeighbours,
+		"ranges":            testRanges,
+		"list":              testList,
+		"list by pages":     testListPages,
+		"list of odd names": testListOddNames,
+		"remove":            testRemove,
+		"remove all":        testRemoveAll,
+		"kinds of errors":   testKinds,
+		"hook":              testHook,
+		"many at once":      testManyAtOnce,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
+	// In parallel, since most of it is waiting for a disk.
+	for part := range parts {
+		t.Run(fmt.Sprintf("one winner %d", part), func(t *testing.T) {
+			t.Parallel()
+			testOneWinner(t, open(t), (o.Rounds+parts-1)/parts)
+		})
+	}
+}
+
+func put(t *testing.T, s *store.Store, key, content string) {
+	t.Helper()
+	if _, err := s.Put(t.Context(), key, strings.NewReader(content)); err != nil {
+		t.Fatalf("Put(%q): %v", key, err)
+	}
+}
+
+func create(t *testing.T, s *store.Store, key, content string) {
+	t.Helper()
+	if err := s.Create(t.Context(), key, []byte(content)); err != nil {
+		t.Fatalf("Create(%q): %v", key, err)
+	}
+}
+
+// want checks what is at a key by every way of asking.
+func want(t *testing.T, s *store.Store, key, content string) {
+	t.Helper()
+	got, err := s.Read(t.Context(), key)
+	if err != nil || string(got) != content {
+		t.Errorf("Read(%q) = %.40q, %v; want %.40q", key, got, err, content)
+	}
+	info, err := s.Stat(t.Context(), key)
+	if err != nil || info.Size != int64(len(content)) || info.ModTime.IsZero() {
+		t.Errorf("Stat(%q) = %+v, %v; want %d bytes", key, info, err, len(content))
+	}
+	if exists, err := s.Exists(t.Context(), key); err != nil || !exists {
+		t.Errorf("Exists(%q) = %v, %v; want true", key, exists, err)
+	}
+}
+
+func wantMissing(t *testing.T, s *store.Store, key string) {
+	t.Helper()
+	if _, err := s.Read(t.Context(), key); !errors.Is(err, job.ErrNotFound) {
+		t.Errorf("Read(%q): %v; want ErrNotFound", key, err)
+	}
+	if _, err := s.Stat(t.Context(), key); !errors.Is(err, job.ErrNotFound) {
+		t.Errorf("Stat(%q): %v; want ErrNotFound", key, err)
+	}
+	if exists, err := s.Exists(t.Context(), key); err != nil || exists {
+		t.Errorf("Exists(%q) = %v, %v; want false", key, exists, err)
+	}
+}
+
+func wantList(t *testing.T, s *store.Store, prefix, after string, limit int, keys ...string) {
+	t.Helper()
+	got, err := s.List(t.Context(), prefix, after, limit)
+	if err != nil {
+		t.Errorf("List(%q, %q, %d): %v", prefix, after, limit, err)
+		return
+	}
+	if keys == nil {
+		keys = []string{}
+	}
+	if diff := cmp.Diff(keys, got); diff != "" {
+		t.Errorf("List(%q, %q, %d) (-want +got):\n%s", prefix, after, limit, diff)
+	}
+}
+
+func testRecords(t *testing.T, s *store.Store) {
+	ctx := t.Context()
+	wantMissing(t, s, "a/b/record.json")
+	create(t, s, "a/b/record.json", "first")
+	if err := s.Create(ctx, "a/b/record.json", []byte("second")); !errors.Is(err, job.ErrExists) {
+		t.Errorf("second Create: %v; want ErrExists", err)
+	}
+	if err := s.Create(ctx, "a/b/record.json", []byte("first")); !errors.Is(err, job.ErrExists) {
+		t.Errorf("Create of the same bytes: %v; want ErrExists", err)
+	}
+	want(t, s, "a/b/record.json", "first")
+	for range 2 { // the second makes no difference
+		if err := s.Mark(ctx, "a/mark"); err != nil {
+			t.Errorf("Mark: %v", err)
+		}
+	}
+	want(t, s, "a/mark", "")
+	if err := s.Mark(ctx, "a/b/record.json"); err != nil {
+		t.Errorf("Mark of a record: %v", err)
+	}
+	want(t, s, "a/b/record.json", "first")
+	if err := s.Create(ctx, "a/mark", []byte("x")); !errors.Is(err, job.ErrExists) {
+		t.Errorf("Create over a mark: %v; want ErrExists", err)
+	}
+	create(t, s, "a/empty", "")
+	want(t, s, "a/empty", "")
+	large := strings.Repeat("0123456789abcdef", 64<<10)
+	create(t, s, "a/large", large)
+	want(t, s, "a/large", large)
+}
+
+func testBlobs(t *testing.T, s *store.Store) {
+	for _, content := range []string{"", "x", strings.Repeat("streamed", 100_000)} {
+		sum := sha256.Sum256([]byte(content))
+		expected := store.Digest{Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:])}
+		// Readers that offer WriteTo, and those that return little at a time.
+		for _, r := range []io.Reader{strings.NewReader(content), iotest.DataErrReader(iotest.HalfReader(strings.NewReader(content)))} {
+			got, err := s.Put(t.Context(), "job/blob", r)
+			if err != nil || got != expected {
+				t.Errorf("Put of %d bytes = %+v, %v; want %+v", len(content), got, err, expected)
+			}
+			want(t, s, "job/blob", content)
+		}
+	}
+	create(t, s, "job/record", "r")
+	put(t, s, "job/record", "overwritten")
+	want(t, s, "job/record", "overwritten")
+}
+
+var errReader = errors.New("the client went away")
+
+func testFailingReader(t *testing.T, s *store.Store) {
+	for _, n := range []int{0, 1, 100, 600_000} {
+		body := func(err error) io.Reader {
+			return io.MultiReader(strings.NewReader(strings.Repeat("x", n)), iotest.ErrReader(err))
+		}
+		key := fmt.Sprintf("new/%d", n)
+		if _, err := s.Put(t.Context(), key, body(errReader)); !errors.Is(err, errReader) {
+			t.Errorf("Put of a failing reader: %v; want the reader's error", err)
+		}
+		wantMissing(t, s, key)
+		put(t, s, "old/blob", "the old one")
+		if _, err := s.Put(t.Context(), "old/blob", body(errReader)); !errors.Is(err, errReader) {
+			t.Errorf("Put of a failing reader: %v; want the reader's error", err)
+		}
+		want(t, s, "old/blob", "the old one")
+		for _, kind := range []error{job.ErrTooLarge, job.ErrInvalid, io.ErrUnexpectedEOF} {
+			if _, err := s.Put(t.Context(), key, body(fmt.Errorf("part: %w", kind))); !errors.Is(err, kind) {
+				t.Errorf("Put of a reader that fails with %v: %v", kind, err)
+			}
+		}
+	}
+	wantList(t, s, "", "", 10, "old/blob")
+}
+
+func testCancelled(t *testing.T, s *store.Store) {
+	put(t, s, "old", "the old one")
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	midway, cancelMidway := context.WithCancel(t.Context())
+	body := io.MultiReader(strings.NewReader(strings.Repeat("x", 300_000)), readerFunc(func([]byte) (int, error) {
+		cancelMidway()
+		return 0, io.EOF
+	}))
+	for name, err := range map[string]error{
+		"Put":              second(s.Put(cancelled, "new/put", strings.NewReader("x"))),
+		"Put over another": second(s.Put(cancelled, "old", strings.NewReader("x"))),
+		"Put midway":       second(s.Put(midway, "new/midway", body)),
+		"Create":           s.Create(cancelled, "new/create", []byte("x")),
+		"Mark":             s.Mark(cancelled, "new/mark"),
+		"List":             second(s.List(cancelled, "", "", 10)),
+	} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s with a cancelled context: %v; want context.Canceled", name, err)
+		}
+	}
+	want(t, s, "old", "the old one")
+	wantList(t, s, "", "", 10, "old")
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+func second[T any](_ T, err error) error { return err }
+
+// oddNames are names that users may give files.
+func oddNames() []string {
+	return []string{
+		"with space", " leading", "trailing ", "ünïcödé", "日本語.txt", "😀", strings.Repeat("n", job.MaxNameBytes),
+		strings.Repeat("é", job.MaxNameBytes/2), "x.attrs", "x.attrs~", "x.attrs~~", ".attrs", "attrs", "x.ATTRS",
+		strings.Repeat("a", job.MaxNameBytes-6) + ".attrs", "a__0x2f__b", "__0x2e____0x2e__", "100%", "%2e%2e%2f", "%00",
+		".hidden", "-rf", "--", "~", "...", "x..", "x..~", "a:b", `quo"te'`, "star*", "q?", "<>|", "$(x)", "#", "&=+",
+		"x.tmp", "x.17a5b1c2d3e4f506.tmp", "new", "NUL", "con",
+	}
+}
+
+func testOddKeys(t *testing.T, s *store.Store) {
+	var all []string
+	for i, name := range oddNames() {
+		if i%2 == 0 {
+			put(t, s, "job/"+name, "put "+name)
+			create(t, s, "job2/"+name, "put "+name)
+		} else {
+			create(t, s, "job/"+name, "put "+name)
+			put(t, s, "job2/"+name, "put "+name)
+		}
+		all = append(all, "job/"+name, "job2/"+name)
+	}
+	// Only now, so that no two names may be one to the backend.
+	for _, key := range all {
+		want(t, s, key, "put "+key[strings.IndexByte(key, '/')+1:])
+		if err := s.Create(t.Context(), key, nil); !errors.Is(err, job.ErrExists) {
+			t.Errorf("Create(%q) over itself: %v; want ErrExists", key, err)
+		}
+	}
+	for i, key := range all {
+		if err := s.Remove(t.Context(), key); err != nil {
+			t.Errorf("Remove(%q): %v", key, err)
+		}
+		wantMissing(t, s, key)
+		if i+1 < len(all) {
+			want(t, s, all[i+1], "put "+all[i+1][strings.IndexByte(all[i+1], '/')+1:])
+		}
+	}
+}
+
+func testRefusedKeys(t *testing.T, s *store.Store) {
+	ctx := t.Context()
+	for _, key := range []string{"", "/", "/a", "a/", "a//b", ".", "./a", "a/./b", "a/.", "a\x00b", "a\nb", "a\x1fb", "\xff", "a/\xc3"} {
+		for op, err := range map[string]error{
+			"Put": second(s.Put(ctx, key, strings.NewReader("x"))), "Create": s.Create(ctx, key, []byte("x")), "Mark": s.Mark(ctx, key),
+			"Open": second(s.Open(ctx, key, 0, -1)), "Stat": second(s.Stat(ctx, key)), "Remove": s.Remove(ctx, key),
+		} {
+			if !errors.Is(err, job.ErrInvalid) {
+				t.Errorf("%s(%q): %v; want ErrInvalid", op, key, err)
+			}
+		}
+	}
+	for _, prefix := range []string{"", "/", "a", "//", "./", "a//"} {
+		if err := s.RemoveAll(ctx, prefix); !errors.Is(err, job.ErrInvalid) {
+			t.Errorf("RemoveAll(%q): %v; want ErrInvalid", prefix, err)
+		}
+	}
+	wantList(t, s, "", "", 10)
+}
+
+// testNeighbours has names that get in each other's way on a directory.
+func testNeighbours(t *testing.T, s *store.Store) {
+	// Names that a program may give its outputs in one folder.
+	keys := []string{
+		"r/x", "r/x.attrs/y", "r/x.attrs~/y", "r/a../b", "r/a..__0x2f__b", "r/a..~/b", "r/../up", "r/..~/up", "r/.../up",
+		"r/" + strings.Repeat("d", job.MaxNameBytes-2) + "../" + strings.Repeat("f", job.MaxNameBytes),
+	}
+	for i, key := range keys {
+		if i%2 == 0 {
+			put(t, s, key, key)
+		} else {
+			create(t, s, key, key)
+		}
+	}
+	for _, key := range keys {
+		want(t, s, key, key)
+	}
+	wantMissing(t, s, "up") // ".." leads nowhere
+	if err := s.RemoveAll(t.Context(), "r/x.attrs/"); err != nil {
+		t.Error(err)
+	}
+	wantMissing(t, s, "r/x.attrs/y")
+	for _, key := range slices.Delete(keys, 1, 2) {
+		want(t, s, key, key)
+	}
+	if err := s.RemoveAll(t.Context(), "r/"); err != nil {
+		t.Error(err)
+	}
+	wantList(t, s, "", "", 10)
+}
+
+func testRanges(t *testing.T, s *store.Store) {
+	const content = "0123456789"
+	put(t, s, "blob", content)
+	for _, test := range []struct {
+		offset, length int64
+		want           string
+	}{
+		{0, -1, content}, {0, 10, content}, {0, 100, content}, {0, 0, ""}, {0, 1, "0"}, {3, 4, "3456"}, {3, -1, "3456789"}, {9, 1, "9"},
+		{9, 5, "9"}, {10, -1, ""}, {10, 1, ""}, {11, -1, ""}, {1000, 1, ""}, {1000, -1, ""}, {5, 0, ""},
+	} {
+		r, err := s.Open(t.Context(), "blob", test.offset, test.length)
+		if err != nil {
+			t.Errorf("Open(%d, %d): %v", test.offset, test.length, err)
+			continue
+		}
+		got, err := io.ReadAll(r)
+		if err != nil || string(got) != test.want {
+			t.Errorf("Open(%d, %d) reads %q, %v; want %q", test.offset, test.length, got, err, test.want)
+		}
+		if r.Size != int64(len(content)) || r.ModTime.IsZero() {
+			t.Errorf("Open(%d, %d) says %+v; want the size of the whole", test.offset, test.length, r.Info)
+		}
+		if f := r.File(); f != nil {
+			if test.offset != 0 || test.length >= 0 {
+				t.Errorf("Open(%d, %d) gives the file of a part", test.offset, test.length)
+			}
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := s.Open(t.Context(), "blob", -1, -1); err == nil {
+		t.Error("Open at a negative offset succeeded")
+	}
+	// Whoever reads keeps what it began to read.
+	r, err := s.Open(t.Context(), "blob", 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	put(t, s, "blob", "abcdefghij")
+	if got, err := io.ReadAll(r); err != nil || string(got) != content {
+		t.Errorf("read %q, %v while it was replaced; want %q", got, err, content)
+	}
+}
+
+func testList(t *testing.T, s *store.Store) {
+	wantList(t, s, "", "", 10)
+	wantList(t, s, "none/", "", 10)
+	// In the order of keys, in which a-b comes before a/b, though the folder a comes before the file a-b.
+	keys := []string{"a-b", "a.b", "a/b", "a/b-c", "a/b.d/e", "a/b/c/d", "a/c", "a0", "b/", "b/x/1", "b/x/2", "b0/x"}
+	keys = slices.DeleteFunc(keys, func(k string) bool { return strings.HasSuffix(k, "/") || k == "a/b" })
+	for _, key := range slices.Backward(keys) {
+		if err := s.Mark(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prefixes := []string{"", "a", "a/", "a/b", "a/b/", "a/b/c/", "a-", "b", "b/", "b/x/", "b/x/1", "b/x/11", "b0", "c", "c/", "a-b/", "a/c/x/", "a0/"}
+	afters := append([]string{"", "a", "a/", "a/b", "a/b/", "a/b/c", "a/b/c/e", "a/bb", "b/x", "b/x/", "b/x/10", "zzz", "A", "a/b/c/d/e"}, keys...)
+	for _, prefix := range prefixes {
+		for _, after := range afters {
+			for _, limit := range []int{-1, 0, 1, 2, 3, len(keys), 1000} {
+				var expected []string
+				for _, key := range keys {
+					if strings.HasPrefix(key, prefix) && key > after && len(expected) < limit {
+						expected = append(expected, key)
+					}
+				}
+				wantList(t, s, prefix, after, limit, expected...)
+			}
+		}
+	}
+}
+
+func testListPages(t *testing.T, s *store.Store) {
+	var keys []string
+	for i := range 250 {
+		key := fmt.Sprintf("p/%x/%x/%04d", i%3, i%7, i)
+		keys = append(keys, key)
+		if err := s.Mark(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slices.Sort(keys)
+	for _, limit := range []int{1, 7, 250, 251} {
+		var got []string
+		for after := ""; ; {
+			page, err := s.List(t.Context(), "p/", after, limit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, page...)
+			if len(page) < limit {
+				break
+			}
+			after = page[len(page)-1]
+		}
+		if diff := cmp.Diff(keys, got); diff != "" {
+			t.Errorf("pages of %d (-want +got):\n%s", limit, diff)
+		}
+	}
+}
+
+// testListOddNames has names that the backend might take for its own.
+func testListOddNames(t *testing.T, s *store.Store) {
+	put(t, s, "f/result.tmp", "a user's")
+	put(t, s, "f/result.txt", "a user's")
+	put(t, s, "f/tmp", "a user's")
+	put(t, s, "g/.tmp", "a user's")
+	wantList(t, s, "", "", 10, "f/result.tmp", "f/result.txt", "f/tmp", "g/.tmp")
+}
+
+func testRemove(t *testing.T, s *store.Store) {
+	ctx := t.Context()
+	put(t, s, "a/b/c", "1")
+	put(t, s, "a/b/d", "2")
+	for _, key := range []string{"a/b/missing", "no/such/folder", "a/b/c", "a/b/c", "a/b", "a", "a/b/d/e"} { // twice, and folders
+		if err := s.Remove(ctx, key); err != nil {
+			t.Errorf("Remove(%q): %v", key, err)
+		}
+	}
+	wantMissing(t, s, "a/b/c")
+	want(t, s, "a/b/d", "2")
+	create(t, s, "a/b/c", "again")
+	want(t, s, "a/b/c", "again")
+}
+
+func testRemoveAll(t *testing.T, s *store.Store) {
+	for _, key := range []string{"job/1", "job/results/x", "job/results/deep/er/y", "job2/1", "jo", "other/job/1"} {
+		put(t, s, key, key)
+	}
+	for range 2 {
+		if err := s.RemoveAll(t.Context(), "job/"); err != nil {
+			t.Error(err)
+		}
+	}
+	wantList(t, s, "", "", 10, "jo", "job2/1", "other/job/1")
+	if err := s.RemoveAll(t.Context(), "never/was/"); err != nil {
+		t.Error(err)
+	}
+}
+
+func testKinds(t *testing.T, s *store.Store) {
+	put(t, s, "file", "x")
+	wantMissing(t, s, "none")
+	wantMissing(t, s, "none/at/all")
+	wantMissing(t, s, "file/below") // not a folder
+	put(t, s, "folder/file", "x")
+	wantMissing(t, s, "folder")
+	if _, err := s.Read(t.Context(), "none"); err == nil || !strings.Contains(err.Error(), "none") {
+		t.Errorf("the error %v does not name the key", err)
+	}
+	var buf bytes.Buffer
+	if _, err := io.Copy(&buf, io.LimitReader(zeros{}, 16<<20+1)); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, "huge", buf.String())
+	if _, err := s.Read(t.Context(), "huge"); err == nil {
+		t.Error("a record beyond all bounds was read into memory")
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+func testHook(t *testing.T, s *store.Store) {
+	put(t, s, "f/old", "old")
+	var ops []string
+	fail := errors.New("unplugged")
+	hooked := s.WithHook(func(op, key string) error {
+		ops = append(ops, op+" "+key)
+		return fail
+	})
+	for op, err := range map[string]error{
+		"put": second(hooked.Put(t.Context(), "f/1", strings.NewReader("x"))), "create": hooked.Create(t.Context(), "f/2", []byte("x")),
+		"mark": hooked.Mark(t.Context(), "f/3"), "remove": hooked.Remove(t.Context(), "f/old"), "removeAll": hooked.RemoveAll(t.Context(), "f/"),
+	} {
+		if !errors.Is(err, fail) {
+			t.Errorf("%s: %v; want the hook's error", op, err)
+		}
+	}
+	slices.Sort(ops)
+	if diff := cmp.Diff([]string{"create f/2", "mark f/3", "put f/1", "remove f/old", "removeAll f"}, ops); diff != "" {
+		t.Errorf("operations (-want +got):\n%s", diff)
+	}
+	wantList(t, hooked, "", "", 10, "f/old")
+}
+
+// testOneWinner has 16 writers compete for each key.
+func testOneWinner(t *testing.T, s *store.Store, rounds int) {
+	const writers = 16
+	for round := range rounds {
+		key := fmt.Sprintf("claims/%d/claim", round%5) // the folder may be new, empty or pruned
+		var start, done sync.WaitGroup
+		start.Add(1)
+		results := make([]error, writers)
+		reads := make([]string, writers)
+		for w := range writers {
+			done.Go(func() {
+				start.Wait()
+				results[w] = s.Create(t.Context(), key, fmt.Appendf(nil, "writer %d", w))
+				data, err := s.Read(t.Context(), key)
+				if err != nil {
+					t.Errorf("read after Create: %v", err)
+				}
+				reads[w] = string(data)
+			})
+		}
+		start.Done()
+		done.Wait()
+		winner := -1
+		for w, err := range results {
+			switch {
+			case err == nil && winner >= 0:
+				t.Fatalf("round %d: writers %d and %d both won", round, winner, w)
+			case err == nil:
+				winner = w
+			case !errors.Is(err, job.ErrExists):
+				t.Fatalf("round %d: writer %d: %v; want ErrExists", round, w, err)
+			}
+		}
+		if winner < 0 {
+			t.Fatalf("round %d: nobody won", round)
+		}
+		for w, got := range reads {
+			if got != fmt.Sprintf("writer %d", winner) {
+				t.Fatalf("round %d: writer %d reads %q, but %d won", round, w, got, winner)
+			}
+		}
+		if err := s.Remove(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// testManyAtOnce has writers and removers in the same folders. On a directory, removing a folder's last key removes the
+// folder: nobody else may notice.
+func testManyAtOnce(t *testing.T, s *store.Store) {
+	const writers, removers, rounds = 16, 8, 150
+	written := make(chan string, writers)
+	var done, removing sync.WaitGroup
+	for w := range writers {
+		done.Go(func() {
+			for i := range rounds {
+				key := fmt.Sprintf("s/%d/%d/%d/%d-%d", i%2, i%3, i%2, w, i)
+				var err error
+				switch i % 3 {
+				case 0:
+					err = s.Mark(t.Context(), key)
+				case 1:
+					err = s.Create(t.Context(), key, []byte(key))
+				default:
+					_, err = s.Put(t.Context(), key, strings.NewReader(key))
+				}
+				if err != nil {
+					t.Errorf("write %d of %q: %v", i%3, key, err)
+				}
+				if exists, err := s.Exists(t.Context(), key); err != nil || !exists {
+					t.Errorf("%q is missing after it was written: %v", key, err)
+				}
+				written <- key
+			}
+		})
+	}
+	for range removers {
+		removing.Go(func() {
+			for key := range written {
+				if err := s.Remove(t.Context(), key); err != nil {
+					t.Errorf("remove: %v", err)
+				}
+				if _, err := s.List(t.Context(), "s/", "", 3); err != nil {
+					t.Errorf("list: %v", err)
+				}
+			}
+		})
+	}
+	done.Wait()
+	close(written)
+	removing.Wait()
+	wantList(t, s, "", "", 10)
+}
