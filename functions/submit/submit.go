@@ -184,7 +184,9 @@ func (f *Function) accept(w http.ResponseWriter, r *http.Request) (*job.Index, e
 			f.abort(r.Context(), id)
 		}
 	}()
-	index, err := f.store(r, id, keyHash)
+	// A client that goes away while it sends is noticed by reading. Once the request is whole, one that goes away, or
+	// closes its half of the connection, must not leave half of the records.
+	index, err := f.store(r.WithContext(context.WithoutCancel(r.Context())), id, keyHash)
 	if err != nil {
 		return nil, err
 	}
@@ -213,9 +215,7 @@ func (f *Function) store(r *http.Request, id job.ID, keyHash string) (*job.Index
 		JobID: id, JobName: id.Name(), Namespace: f.Common.Namespace, CreatedAt: id.Created(),
 		Spec: sent.Spec, Files: sent.Files, Token: token.Hash(f.Keys.Derive(token.User, id)), IdempotencyKey: keyHash,
 	}
-	// The request is whole. A client that goes away now, or has closed its half of the connection, must not leave half
-	// of the records.
-	return f.record(context.WithoutCancel(r.Context()), index)
+	return f.record(r.Context(), index)
 }
 
 // check adds the faults that only the whole form shows to those that were found in it.

@@ -41,7 +41,7 @@ func answers() []answer {
 		{job.ErrConflict, http.StatusConflict, "The job is not in a state that allows this."},
 		{job.ErrExists, http.StatusConflict, "It exists already."},
 		{job.ErrGone, http.StatusGone, "It has been removed."},
-		{job.ErrExhausted, http.StatusInsufficientStorage, "There is not enough storage left. Nothing of the request was kept; try again when jobs have been removed."},
+		{job.ErrExhausted, http.StatusInsufficientStorage, "There is not enough storage left; try again when jobs have been removed."},
 		{job.ErrUnavailable, http.StatusServiceUnavailable, "Not possible right now; try again in a few seconds."},
 	}
 }
@@ -84,7 +84,12 @@ func problemOf(err error) (Problem, bool) {
 		p := newProblem(a.status, a.detail)
 		var faults *job.Faults
 		if errors.As(err, &faults) {
-			p.Detail, p.Errors = faults.Error(), faults.List
+			p.Detail = faults.Error()
+			for _, one := range faults.List {
+				if one.Field != "" {
+					p.Errors = append(p.Errors, one)
+				}
+			}
 		}
 		return p, true
 	}

@@ -4,7 +4,6 @@ package event
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"github.com/cloudevents/sdk-go/v2/client"
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/protocol"
-	"github.com/cloudevents/sdk-go/v2/protocol/gochan"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 
 	"go-job-orchestrator/shared/job"
@@ -71,29 +69,6 @@ func NewHTTPSink(url string) (Sink, error) {
 func (s *ceSink) Send(ctx context.Context, e event.Event) error {
 	if result := s.client.Send(ctx, e); !protocol.IsACK(result) {
 		return fmt.Errorf("send event: %w", result)
-	}
-	return nil
-}
-
-// Bus is a Sink whose events are received in this process.
-type Bus struct {
-	ceSink
-}
-
-// NewBus returns a Bus over the CloudEvents SDK's channel transport.
-func NewBus() (*Bus, error) {
-	// One receiving goroutine keeps events in order; handlers only queue what they are told.
-	c, err := client.New(gochan.New(), client.WithPollGoroutines(1), client.WithBlockingCallback())
-	if err != nil {
-		return nil, fmt.Errorf("event bus: %w", err)
-	}
-	return &Bus{ceSink{client: c}}, nil
-}
-
-// Receive gives each event to handle, one after the other, until ctx ends.
-func (b *Bus) Receive(ctx context.Context, handle func(context.Context, event.Event) error) error {
-	if err := b.client.StartReceiver(ctx, handle); err != nil && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("event bus: %w", err)
 	}
 	return nil
 }

@@ -70,5 +70,4 @@ var (
 	ErrCancelled   = errors.New("the user cancelled the job")
 	ErrInterrupted = errors.New("the server is stopping")
 	ErrDeadline    = errors.New("the job's time is up")
-	ErrRemoved     = errors.New("the user deleted the job") // no grace: nothing of it will be kept
 )

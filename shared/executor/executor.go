@@ -44,7 +44,9 @@ type Task struct {
 	// Last reports whether no further attempt follows one that ended so, and results are to be stored.
 	Last func(Exit) bool
 	// Grace is the time between asking the program to end and ending it.
-	Grace  time.Duration
+	Grace time.Duration
+	// Now, when it is closed, cuts the grace short. It may be nil.
+	Now    <-chan struct{}
 	Limits OutputLimits
 	// StoreRetry is the pause before storing an output is tried again.
 	StoreRetry time.Duration
@@ -137,7 +139,7 @@ func (t *Task) attempt(ctx context.Context, l logs) Result {
 	if err != nil {
 		return t.failed(job.ReasonStartFailed, "the program could not be started; the server's log says why", err)
 	}
-	exit, err := wait(ctx, p, t.Grace)
+	exit, err := wait(ctx, p, t.Grace, t.Now)
 	if err != nil {
 		return t.failed(job.ReasonStartFailed, "how the program ended is not known; the server's log says why", err)
 	}
@@ -161,7 +163,7 @@ type exited struct {
 }
 
 // wait waits for the program, and ends it when ctx does.
-func wait(ctx context.Context, p Process, grace time.Duration) (Exit, error) {
+func wait(ctx context.Context, p Process, grace time.Duration, now <-chan struct{}) (Exit, error) {
 	done := make(chan exited, 1)
 	go func() {
 		exit, err := p.Wait()
@@ -173,10 +175,7 @@ func wait(ctx context.Context, p Process, grace time.Duration) (Exit, error) {
 	case <-ctx.Done():
 	}
 	cause := context.Cause(ctx)
-	if errors.Is(cause, ErrRemoved) {
-		grace = 0
-	}
-	e, err := end(p, grace, done)
+	e, err := end(p, grace, now, done)
 	if err != nil {
 		return Exit{}, err
 	}
@@ -184,16 +183,15 @@ func wait(ctx context.Context, p Process, grace time.Duration) (Exit, error) {
 }
 
 // end asks the program to end, and after the grace ends it with all it has started.
-func end(p Process, grace time.Duration, done <-chan exited) (exited, error) {
-	if grace > 0 {
-		_ = p.Terminate() // one that cannot be asked is killed below
-		timer := time.NewTimer(grace)
-		defer timer.Stop()
-		select {
-		case e := <-done:
-			return e, nil
-		case <-timer.C:
-		}
+func end(p Process, grace time.Duration, now <-chan struct{}, done <-chan exited) (exited, error) {
+	_ = p.Terminate() // one that cannot be asked is killed below
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case e := <-done:
+		return e, nil
+	case <-timer.C:
+	case <-now:
 	}
 	if err := p.Kill(); err != nil {
 		return exited{}, fmt.Errorf("kill: %w", err)
@@ -204,7 +202,7 @@ func end(p Process, grace time.Duration, done <-chan exited) (exited, error) {
 // stopped gives an exit the reason for which we ended the program.
 func stopped(e Exit, cause error) Exit {
 	switch {
-	case errors.Is(cause, ErrCancelled), errors.Is(cause, ErrRemoved):
+	case errors.Is(cause, ErrCancelled):
 		e.Reason, e.Message = job.ReasonCancelled, "cancelled by its user"
 	case errors.Is(cause, ErrDeadline):
 		e.Reason, e.Message = job.ReasonDeadlineExceeded, "the job ran longer than its timeoutSeconds"

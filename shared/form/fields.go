@@ -61,7 +61,7 @@ func decode(fields map[string][]string, defaults job.Spec) (*job.Spec, []job.Fau
 			}
 		}
 	}
-	spec.Args = slices.Concat([]string{}, spec.Args, fields["arg"]) // never nil: no arguments are an empty list
+	spec.Args = append(append([]string{}, spec.Args...), fields["arg"]...) // never nil: no arguments are an empty list
 	var more *job.Faults
 	if errors.As(spec.Validate(), &more) {
 		for _, f := range more.List { // labels["x"] can be as long as its name

@@ -183,12 +183,16 @@ func (p *parser) note(err error) error {
 	if !errors.As(err, &found) || !errors.Is(err, job.ErrInvalid) {
 		return err
 	}
-	p.faults = append(p.faults, found.List...)
+	if len(p.faults) == 0 {
+		p.body.shorten(tolerance)
+	}
+	for _, fault := range found.List {
+		if !slices.Contains(p.faults, fault) {
+			p.faults = append(p.faults, fault)
+		}
+	}
 	if len(p.faults) >= maxFaults {
 		return errEnough
-	}
-	if len(p.faults) == len(found.List) {
-		p.body.shorten(tolerance)
 	}
 	return nil
 }

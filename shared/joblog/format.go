@@ -4,7 +4,6 @@ package joblog
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -68,22 +67,23 @@ func (h *Header) Body() int64 {
 	return n
 }
 
-// encode returns the header's line with room for a body behind it.
-func (h *Header) encode() (*bytes.Buffer, error) {
+// encode returns the header's line.
+func (h *Header) encode() ([]byte, error) {
 	line, err := json.Marshal(h)
 	if err != nil {
 		return nil, fmt.Errorf("encode log segment: %w", err)
 	}
-	buffer := bytes.NewBuffer(make([]byte, 0, int64(len(line))+1+h.Body()))
-	buffer.Write(line)
-	buffer.WriteByte('\n')
-	return buffer, nil
+	return append(line, '\n'), nil
 }
 
-// maxHeader bounds a header: a segment of the largest size has at most as many runs as it was merged from.
+// maxHeader bounds a header: a segment of the largest size has at most as many runs as an Order.
 const maxHeader = 4 << 20
 
-// ReadHeader reads a header and returns it with the number of bytes it took.
+// maxPosition bounds how far into a log a segment can lie, so that no sum of such numbers overflows.
+const maxPosition = 1 << 60
+
+// ReadHeader reads a header and returns it with the number of bytes it took. What it returns can be reckoned with: no number is
+// negative, and the bytes of the runs are no more than a segment can have.
 func ReadHeader(r io.Reader) (*Header, int64, error) {
 	line, err := bufio.NewReader(io.LimitReader(r, maxHeader)).ReadBytes('\n')
 	if err != nil {
@@ -93,15 +93,26 @@ func ReadHeader(r io.Reader) (*Header, int64, error) {
 	if err := json.Unmarshal(line, &h); err != nil {
 		return nil, 0, fmt.Errorf("read log segment: %w", err)
 	}
-	if h.Stdout < 0 || h.Stderr < 0 {
-		return nil, 0, errors.New("read log segment: negative position")
-	}
-	for _, run := range h.Runs {
-		if run.Bytes < 0 || (run.Stream != Stdout && run.Stream != Stderr) {
-			return nil, 0, errors.New("read log segment: malformed run")
-		}
+	if err := h.check(); err != nil {
+		return nil, 0, fmt.Errorf("read log segment: %w", err)
 	}
 	return &h, int64(len(line)), nil
+}
+
+func (h *Header) check() error {
+	for _, at := range []int64{h.Stdout, h.Stderr} {
+		if at < 0 || at > maxPosition {
+			return errors.New("malformed position")
+		}
+	}
+	left := int64(maxMerged)
+	for _, run := range h.Runs {
+		if run.Stream != Stdout && run.Stream != Stderr || run.Bytes < 0 || run.Bytes > left {
+			return errors.New("malformed run")
+		}
+		left -= run.Bytes
+	}
+	return nil
 }
 
 // Range is the numbers of the first and the last piece that a segment holds.

@@ -71,6 +71,9 @@ func (s *Shipper) Run(ctx context.Context) {
 // Flush ships all that is new.
 func (s *Shipper) Flush(ctx context.Context) error {
 	for {
+		if err := ctx.Err(); err != nil { // a program may write faster than we ship
+			return fmt.Errorf("ship log: %w", err)
+		}
 		piece, err := s.cut()
 		if piece == nil || err != nil {
 			return err
@@ -90,16 +93,20 @@ func (s *Shipper) cut() (*segment, error) {
 		return s.failed, nil
 	}
 	piece := &segment{Range: Range{s.state.Next, s.state.Next}, Header: Header{Position: s.state.Position}}
-	room := int64(maxPiece)
-	for _, stream := range []Stream{Stdout, Stderr} {
-		info, err := s.files[stream].Stat()
-		if err != nil {
-			return nil, fmt.Errorf("ship log: %w", err)
-		}
-		// A program may have cut its file off; then there is nothing new until it is longer again.
-		if n := min(info.Size()-*s.state.Of(stream), room); n > 0 {
-			piece.Runs = append(piece.Runs, Run{stream, n})
-			room -= n
+	stdout, err := s.fresh(Stdout)
+	if err != nil {
+		return nil, err
+	}
+	stderr, err := s.fresh(Stderr)
+	if err != nil {
+		return nil, err
+	}
+	// Each stream is sure of half the room: one that is flooded must not keep the other from being seen.
+	stdout = min(stdout, max(maxPiece/2, maxPiece-stderr))
+	stderr = min(stderr, maxPiece-stdout)
+	for _, r := range []Run{{Stdout, stdout}, {Stderr, stderr}} {
+		if r.Bytes > 0 {
+			piece.Runs = append(piece.Runs, r)
 		}
 	}
 	if len(piece.Runs) == 0 {
@@ -108,27 +115,39 @@ func (s *Shipper) cut() (*segment, error) {
 	return piece, s.fill(piece)
 }
 
+// fresh returns how many bytes of a stream are not shipped yet. A program may have cut its file off; then there are none
+// until it is longer again.
+func (s *Shipper) fresh(stream Stream) (int64, error) {
+	info, err := s.files[stream].Stat()
+	if err != nil {
+		return 0, fmt.Errorf("ship log: %w", err)
+	}
+	return max(info.Size()-*s.state.Of(stream), 0), nil
+}
+
 var errShrunk = errors.New("the log became shorter")
 
 // fill reads a segment's bytes from the files.
 func (s *Shipper) fill(seg *segment) error {
-	buffer, err := seg.encode()
+	line, err := seg.encode()
 	if err != nil {
 		return err
 	}
-	at := seg.Position
+	data := make([]byte, int64(len(line))+seg.Body())
+	body, at := data[copy(data, line):], seg.Position
 	for _, r := range seg.Runs {
 		offset := at.Of(r.Stream)
-		n, err := buffer.ReadFrom(io.NewSectionReader(s.files[r.Stream], *offset, r.Bytes))
+		_, err := s.files[r.Stream].ReadAt(body[:r.Bytes], *offset)
+		if errors.Is(err, io.EOF) {
+			return errShrunk
+		}
 		if err != nil {
 			return fmt.Errorf("ship log: %w", err)
 		}
-		if n < r.Bytes {
-			return errShrunk
-		}
-		*offset += n
+		*offset += r.Bytes
+		body = body[r.Bytes:]
 	}
-	seg.data = buffer.Bytes()
+	seg.data = data
 	return nil
 }
 
@@ -146,8 +165,8 @@ func (s *Shipper) ship(ctx context.Context, piece *segment) error {
 	return nil
 }
 
-// add notes a stored segment, and merges those of its level when there are enough of them. A merge that fails is
-// made good by none: its parts stay as they are.
+// add notes a stored segment, and merges those of its level when there are enough of them. A merge that is not possible, or
+// fails, is made good by none: its parts stay as they are.
 func (s *Shipper) add(ctx context.Context, level int, seg segment) {
 	if level == len(s.levels) {
 		s.levels = append(s.levels, nil)
@@ -160,6 +179,9 @@ func (s *Shipper) add(ctx context.Context, level int, seg segment) {
 	s.levels[level] = nil
 	merged, ok := s.merge(parts)
 	if !ok || s.put(ctx, merged.Name(), merged.data) != nil {
+		// What lies before these parts and what will come after them must not be merged over them: their numbers would be
+		// covered, and so they would be removed, but their bytes would be in no other segment.
+		clear(s.levels[level+1:])
 		return
 	}
 	merged.data = nil

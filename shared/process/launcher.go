@@ -4,7 +4,6 @@ package process
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -17,22 +16,28 @@ import (
 // Launcher queues jobs and runs them. Its queue can be lost at any time: which jobs are owed is in the ledger,
 // and Recover reads it from there.
 type Launcher struct {
-	run   func(ctx context.Context, id job.ID)
+	run   func(ctx context.Context, id job.ID, now <-chan struct{})
 	log   *slog.Logger
 	slots int
 	limit int
 
 	mu       sync.Mutex
 	waiting  queue
-	running  map[job.ID]context.CancelCauseFunc
+	running  map[job.ID]stopping
 	admitted int // submits that were let in and are not queued yet
 	stopping bool
 	idle     *sync.Cond // signalled when a run ends
 }
 
+// stopping is how a run is ended: soon, or now.
+type stopping struct {
+	cancel context.CancelCauseFunc
+	now    func()
+}
+
 // newLauncher returns a Launcher that has slots jobs run at a time, and lets limit jobs wait.
-func newLauncher(slots, limit int, log *slog.Logger, run func(context.Context, job.ID)) *Launcher {
-	l := &Launcher{run: run, log: log, slots: slots, limit: limit, running: map[job.ID]context.CancelCauseFunc{}}
+func newLauncher(slots, limit int, log *slog.Logger, run func(context.Context, job.ID, <-chan struct{})) *Launcher {
+	l := &Launcher{run: run, log: log, slots: slots, limit: limit, running: map[job.ID]stopping{}}
 	l.idle = sync.NewCond(&l.mu)
 	return l
 }
@@ -57,10 +62,11 @@ func (l *Launcher) dispatch(ctx context.Context) {
 	for !l.stopping && len(l.running) < l.slots && l.waiting.Len() > 0 {
 		id := l.waiting.next()
 		runCtx, cancel := context.WithCancelCause(ctx)
-		l.running[id] = cancel
+		now := make(chan struct{})
+		l.running[id] = stopping{cancel, sync.OnceFunc(func() { close(now) })}
 		go func() {
 			defer l.ended(ctx, id, cancel)
-			l.run(runCtx, id)
+			l.run(runCtx, id, now)
 		}()
 	}
 }
@@ -77,15 +83,14 @@ func (l *Launcher) ended(ctx context.Context, id job.ID, cancel context.CancelCa
 // Stop ends a running job and takes a waiting one from the queue. It does not wait for the end. When remove is
 // set nothing of the job will be kept, and it gets no time to end by itself.
 func (l *Launcher) Stop(_ context.Context, id job.ID, remove bool) error {
-	cause := executor.ErrCancelled
-	if remove {
-		cause = executor.ErrRemoved
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.waiting.drop(id)
-	if cancel, runs := l.running[id]; runs {
-		cancel(cause)
+	if run, runs := l.running[id]; runs {
+		run.cancel(executor.ErrCancelled)
+		if remove {
+			run.now()
+		}
 	}
 	return nil
 }
@@ -129,19 +134,7 @@ func (l *Launcher) Drain(wait time.Duration) {
 func (l *Launcher) interrupt() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, cancel := range l.running {
-		cancel(executor.ErrInterrupted)
+	for _, run := range l.running {
+		run.cancel(executor.ErrInterrupted)
 	}
-}
-
-// Stopping reports whether Drain has begun.
-func (l *Launcher) isStopping() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.stopping
-}
-
-// wasStopped reports whether a run was ended by us, and not by its program.
-func wasStopped(ctx context.Context) bool {
-	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), executor.ErrDeadline)
 }

@@ -34,8 +34,8 @@ type runner struct {
 const cancelPoll = time.Second
 
 // run makes attempts until the job is over or ctx ends. What the ledger says is all it goes by, so it can be cut off
-// and called again at any point.
-func (r *runner) run(ctx context.Context, id job.ID) {
+// and called again at any point. When now is closed the program gets no more time to end by itself.
+func (r *runner) run(ctx context.Context, id job.ID, now <-chan struct{}) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	keep := context.WithoutCancel(ctx)
@@ -48,7 +48,7 @@ func (r *runner) run(ctx context.Context, id job.ID) {
 	}
 	go r.watchCancel(ctx, id, cancel)
 	for again := true; again; {
-		again, err = r.advance(ctx, index)
+		again, err = r.advance(ctx, index, now)
 		if err != nil {
 			r.log.Error("job not advanced; will be taken up again", "job", id, "error", err)
 			again = pause(ctx, r.settings.RetryBackoff)
@@ -65,7 +65,7 @@ func (r *runner) watchCancel(ctx context.Context, id job.ID, cancel context.Canc
 }
 
 // advance does the next thing that is due for the job, and reports whether there may be another.
-func (r *runner) advance(ctx context.Context, index *job.Index) (again bool, err error) {
+func (r *runner) advance(ctx context.Context, index *job.Index, now <-chan struct{}) (again bool, err error) {
 	keep := context.WithoutCancel(ctx)
 	over, err := r.ledger.Settle(keep, index.JobID, 0)
 	if err != nil || over {
@@ -90,11 +90,11 @@ func (r *runner) advance(ctx context.Context, index *job.Index) (again bool, err
 	case len(attempts) > 0 && !pause(ctx, backoff(r.settings.RetryBackoff, len(attempts))):
 		return true, nil // cancelled meanwhile
 	}
-	return r.attempt(ctx, index, attempts)
+	return r.attempt(ctx, index, attempts, now)
 }
 
 // attempt makes the next attempt and records it.
-func (r *runner) attempt(ctx context.Context, index *job.Index, before []job.Attempt) (again bool, err error) {
+func (r *runner) attempt(ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{}) (again bool, err error) {
 	keep := context.WithoutCancel(ctx)
 	limits := r.cage.Limits(index)
 	a, err := r.ledger.StartAttempt(keep, index.JobID, len(before)+1, r.owner, limits)
@@ -111,6 +111,7 @@ func (r *runner) attempt(ctx context.Context, index *job.Index, before []job.Att
 		}))
 	}
 	task := r.task(keep, index, a.Number)
+	task.Now = now
 	if task.Command, err = r.command(index); err != nil {
 		return true, r.endAttempt(keep, index, a, executor.Result{
 			Exit: executor.Exit{Reason: job.ReasonStartFailed, Message: err.Error()},

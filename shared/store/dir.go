@@ -63,6 +63,7 @@ func (d *directory) create(_ context.Context, key string, data []byte) error {
 	var err error
 	for range attempts {
 		if err = os.MkdirAll(filepath.Dir(path), dirMode); isPruned(err) {
+			err = fmt.Errorf("make its folder: %v", err) //nolint:errorlint // it is the folder that exists, not the record
 			continue
 		}
 		if err == nil {

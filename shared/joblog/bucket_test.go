@@ -1,0 +1,169 @@
+package joblog_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"go-job-orchestrator/shared/joblog"
+)
+
+var errAway = errors.New("storage is away")
+
+// bucket takes segments as the server does: one that holds the bytes of others replaces them. It checks what every
+// put must keep to.
+type bucket struct {
+	t        testing.TB
+	segments map[string][]byte
+	fails    func(joblog.Range) (stored, failed bool)
+	refused  map[string][]byte // what was put under a name whose put failed
+	puts     int
+}
+
+func newBucket(t testing.TB) *bucket {
+	return &bucket{
+		t: t, segments: map[string][]byte{}, refused: map[string][]byte{},
+		fails: func(joblog.Range) (bool, bool) { return true, false },
+	}
+}
+
+func (b *bucket) put(_ context.Context, name string, data []byte) error {
+	b.puts++
+	r, err := joblog.ParseName(name)
+	if err != nil {
+		b.t.Error(err)
+		return err
+	}
+	if len(data) > joblog.MaxSegment {
+		b.t.Errorf("segment %s has %d bytes", name, len(data))
+	}
+	if before, again := b.refused[name]; again && !bytes.Equal(before, data) {
+		b.t.Errorf("segment %s was sent again with other bytes", name)
+	}
+	stored, failed := b.fails(r)
+	if stored {
+		b.store(r, data)
+	}
+	if failed {
+		b.refused[name] = bytes.Clone(data)
+		return errAway
+	}
+	return nil
+}
+
+func (b *bucket) store(r joblog.Range, data []byte) {
+	maps.DeleteFunc(b.segments, func(name string, _ []byte) bool {
+		o, err := joblog.ParseName(name)
+		return err == nil && r.Covers(o)
+	})
+	b.segments[r.Name()] = bytes.Clone(data)
+}
+
+// contents is what a reader finds, with the largest segments taken where several hold the same bytes.
+type contents struct {
+	stdout, stderr bytes.Buffer
+	order          joblog.Order
+	state          joblog.State
+}
+
+func (c *contents) of(s joblog.Stream) *bytes.Buffer {
+	if s == joblog.Stderr {
+		return &c.stderr
+	}
+	return &c.stdout
+}
+
+// read puts the segments together, and fails the test when they do not fit.
+func (b *bucket) read() *contents {
+	b.t.Helper()
+	c := &contents{}
+	for _, name := range slices.Sorted(maps.Keys(b.segments)) {
+		r, err := joblog.ParseName(name)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if r.Last < c.state.Next {
+			continue // a late put of a piece that was merged meanwhile
+		}
+		if r.First != c.state.Next {
+			b.t.Fatalf("segment %s follows number %d: pieces are missing or double", name, c.state.Next)
+		}
+		c.add(b.t, r, b.segments[name])
+	}
+	return c
+}
+
+func (c *contents) add(t testing.TB, r joblog.Range, data []byte) {
+	t.Helper()
+	h, n, err := joblog.ReadHeader(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.Position != c.state.Position {
+		t.Fatalf("segment %s begins at %+v, the one before it ends at %+v", r.Name(), h.Position, c.state.Position)
+	}
+	body := data[n:]
+	if int64(len(body)) != h.Body() {
+		t.Fatalf("segment %s has %d bytes, its header says %d", r.Name(), len(body), h.Body())
+	}
+	for _, run := range h.Runs {
+		c.of(run.Stream).Write(body[:run.Bytes])
+		body = body[run.Bytes:]
+	}
+	c.order.Add(h.Runs...)
+	c.state.Next, c.state.Position = r.Last+1, h.End()
+	c.state.Order.Add(h.Runs...)
+}
+
+// program is two growing logs, and what was written to them.
+type program struct {
+	t     testing.TB
+	files map[joblog.Stream]*os.File
+	want  map[joblog.Stream]*bytes.Buffer
+}
+
+func streams() []joblog.Stream { return []joblog.Stream{joblog.Stdout, joblog.Stderr} }
+
+func newProgram(t testing.TB) *program {
+	t.Helper()
+	p := &program{t: t, files: map[joblog.Stream]*os.File{}, want: map[joblog.Stream]*bytes.Buffer{}}
+	dir := t.TempDir()
+	for _, s := range streams() {
+		f, err := os.OpenFile(filepath.Join(dir, string(s)), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		p.files[s], p.want[s] = f, &bytes.Buffer{}
+	}
+	return p
+}
+
+func (p *program) write(s joblog.Stream, data []byte) {
+	p.t.Helper()
+	if _, err := p.files[s].Write(data); err != nil {
+		p.t.Fatal(err)
+	}
+	p.want[s].Write(data)
+}
+
+func (p *program) shipper(from joblog.State, b *bucket) *joblog.Shipper {
+	return joblog.NewShipper(p.files[joblog.Stdout], p.files[joblog.Stderr], from, b.put)
+}
+
+// check compares what is stored with what was written.
+func (p *program) check(b *bucket) *contents {
+	p.t.Helper()
+	c := b.read()
+	for _, s := range streams() {
+		if !bytes.Equal(c.of(s).Bytes(), p.want[s].Bytes()) {
+			p.t.Fatalf("%d bytes of %s are stored; they are not the %d that were written", c.of(s).Len(), s, p.want[s].Len())
+		}
+	}
+	return c
+}
