@@ -3,6 +3,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -132,11 +133,7 @@ func writeProblem(w http.ResponseWriter, p Problem) {
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
-	data, err := json.Marshal(p)
-	if err != nil { // no value of the type does that
-		data = []byte("{}")
-	}
-	data = append(data, '\n')
+	data := encode(p)
 	// The length tells the client that this is all, even when it is still sending.
 	h.Set("Content-Length", strconv.Itoa(len(data)))
 	w.WriteHeader(p.Status)
@@ -149,5 +146,16 @@ func WriteJSON(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(value) // nothing can be done for a client that has gone
+	_, _ = w.Write(encode(value)) // nothing can be done for a client that has gone
+}
+
+// encode returns a value as a line of JSON. Nothing of it ends up in a page, so "<" can stay one.
+func encode(value any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(value); err != nil { // no type that is answered with does that
+		return []byte("{}\n")
+	}
+	return b.Bytes()
 }

@@ -2,7 +2,17 @@ package joblog_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"runtime"
+	"strconv"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"go-job-orchestrator/shared/joblog"
 )
@@ -53,5 +63,304 @@ func TestMergeOverGap(t *testing.T) {
 				t.Errorf("%d segments are left", n)
 			}
 		})
+	}
+}
+
+// TestRandom writes, ships, fails, goes on from what is stored and merges, in any order. At every moment what is stored must be
+// a beginning of what was written, and at the end all of it.
+func TestRandom(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(8) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+			t.Parallel()
+			random := rand.New(rand.NewPCG(seed, 1))
+			p, b := newProgram(t), newBucket(t)
+			b.fails = func(joblog.Range) (stored, failed bool) {
+				if random.IntN(20) > 0 {
+					return true, false
+				}
+				return random.IntN(2) == 0, true // perhaps only the answer was lost
+			}
+			s := p.shipper(joblog.State{}, b)
+			for range 6000 {
+				switch random.IntN(12) {
+				case 0, 1, 2:
+					p.write(streams()[random.IntN(2)], noise(random, random.IntN(100)))
+				case 3:
+					if random.IntN(100) == 0 {
+						p.write(streams()[random.IntN(2)], noise(random, random.IntN(3<<20)))
+					}
+				case 4:
+					if random.IntN(200) == 0 { // the process dies, the next one goes on
+						s = p.shipper(b.read().state, b)
+						clear(b.refused) // it looks at the files anew, which have grown
+					}
+				default:
+					_ = s.Flush(t.Context()) // may fail
+				}
+				if random.IntN(200) == 0 {
+					p.checkBeginning(b)
+				}
+			}
+			for s.Flush(t.Context()) != nil {
+			}
+			if diff := cmp.Diff(p.check(b).state.Order, s.Order()); diff != "" {
+				t.Errorf("order of what is stored and what was shipped (-stored +shipped):\n%s", diff)
+			}
+		})
+	}
+}
+
+func noise(random *rand.Rand, n int) []byte {
+	data := make([]byte, n)
+	for i := range data {
+		data[i] = byte(random.Uint32())
+	}
+	return data
+}
+
+func (p *program) checkBeginning(b *bucket) {
+	p.t.Helper()
+	c := b.read()
+	for _, s := range streams() {
+		if !bytes.HasPrefix(p.want[s].Bytes(), c.of(s).Bytes()) {
+			p.t.Fatalf("the %d bytes of %s that are stored are not how the log begins", c.of(s).Len(), s)
+		}
+	}
+}
+
+// TestTruncated has a program cut its logs off and write on. What was shipped stays, and nothing is shipped until the
+// log is longer than that.
+func TestTruncated(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2))
+	p, b := newProgram(t), newBucket(t)
+	s := p.shipper(joblog.State{}, b)
+	sent := map[joblog.Stream]int64{}
+	for range 5000 {
+		stream := streams()[random.IntN(2)]
+		f := p.files[stream]
+		info, err := f.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch size := info.Size(); random.IntN(6) {
+		case 0:
+			if err := f.Truncate(random.Int64N(size + 1)); err != nil {
+				t.Fatal(err)
+			}
+		case 1:
+			if err := f.Truncate(size + random.Int64N(1000)); err != nil { // with a hole
+				t.Fatal(err)
+			}
+		default:
+			if _, err := f.Write(noise(random, random.IntN(300))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		puts := b.puts
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, stream := range streams() {
+			if info, err = p.files[stream].Stat(); err != nil {
+				t.Fatal(err)
+			}
+			if info.Size() <= sent[stream] {
+				continue
+			}
+			sent[stream] = info.Size()
+			if b.puts == puts {
+				t.Fatal("new bytes were not shipped")
+			}
+		}
+		got := b.read().state.Position
+		if want := (joblog.Position{Stdout: sent[joblog.Stdout], Stderr: sent[joblog.Stderr]}); got != want {
+			t.Fatalf("shipped up to %+v, want %+v", got, want)
+		}
+	}
+}
+
+// TestShrinksUnderRead has a log become shorter between the look at its size and the reading.
+func TestShrinksUnderRead(t *testing.T) {
+	t.Parallel()
+	p, b := newProgram(t), newBucket(t)
+	s := p.shipper(joblog.State{}, b)
+	stop := make(chan struct{})
+	var cutting sync.WaitGroup
+	cutting.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = p.files[joblog.Stdout].Truncate(0)
+			}
+		}
+	})
+	for i := range 2000 {
+		if _, err := p.files[joblog.Stdout].Write(bytes.Repeat([]byte("x"), 100+i)); err != nil {
+			t.Fatal(err)
+		}
+		_ = s.Flush(t.Context()) // an error is fine, and is made good by a later call
+	}
+	close(stop)
+	cutting.Wait()
+	p.write(joblog.Stdout, bytes.Repeat([]byte("y"), 5000))
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.read().stdout.Len(); got < 5000 {
+		t.Errorf("%d bytes are shipped, want all that there are at the end", got)
+	}
+}
+
+// TestFlood has one stream get more than is shipped at a time. The other must not wait for it.
+func TestFlood(t *testing.T) {
+	t.Parallel()
+	for _, flooded := range streams() {
+		p, b := newProgram(t), newBucket(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		s := joblog.NewShipper(p.files[joblog.Stdout], p.files[joblog.Stderr], joblog.State{}, func(ctx context.Context, name string, data []byte) error {
+			cancel() // after the first piece
+			return b.put(ctx, name, data)
+		})
+		quiet := joblog.Stderr
+		if flooded == joblog.Stderr {
+			quiet = joblog.Stdout
+		}
+		p.write(flooded, make([]byte, 5<<20))
+		p.write(quiet, []byte("help\n"))
+		if err := s.Flush(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("Flush = %v, want that it was cancelled", err)
+		}
+		c := b.read()
+		if got := c.of(quiet).String(); got != "help\n" {
+			t.Errorf("%q of %s came with the first piece, want all", got, quiet)
+		}
+		if got := c.of(flooded).Len(); got != 1<<20-len("help\n") {
+			t.Errorf("%d bytes of %s came with the first piece, want as many as there is room for", got, flooded)
+		}
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p.check(b)
+	}
+}
+
+// TestRun ships at each interval, also after failures, and ends with its context.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	synctest.Test(t, func(t *testing.T) {
+		b := newBucket(t)
+		away := false
+		b.fails = func(joblog.Range) (bool, bool) { return !away, away }
+		ctx, cancel := context.WithCancel(t.Context())
+		s := p.shipper(joblog.State{}, b)
+		done := make(chan struct{})
+		go func() { defer close(done); s.Run(ctx) }()
+		interval := func() {
+			time.Sleep(joblog.Interval) // of the bubble's clock
+			synctest.Wait()
+		}
+		p.write(joblog.Stdout, []byte("one\n"))
+		interval()
+		p.check(b)
+		away = true
+		p.write(joblog.Stderr, []byte("two\n"))
+		interval()
+		p.write(joblog.Stdout, []byte("three\n"))
+		interval()
+		if got := b.read().stderr.Len(); got != 0 {
+			t.Errorf("%d bytes got into a storage that was away", got)
+		}
+		away = false
+		interval()
+		p.check(b)
+		puts := b.puts
+		interval()
+		if b.puts != puts {
+			t.Error("a log that has not grown was written to the storage")
+		}
+		cancel()
+		<-done
+	})
+}
+
+// TestSegments bounds how many segments a long log has, and how often each byte is sent.
+func TestSegments(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ pieces, size, most int }{
+		"lines":  {pieces: 5000, size: 80, most: 3 * 32},
+		"blocks": {pieces: 400, size: 100 << 10, most: 400/32 + 32},
+		"floods": {pieces: 40, size: 3 << 20, most: 40 * 3},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, b := newProgram(t), newBucket(t)
+			s := p.shipper(joblog.State{}, b)
+			data := bytes.Repeat([]byte("x"), tt.size)
+			for i := range tt.pieces {
+				p.write(streams()[i%2], data)
+				if err := s.Flush(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p.check(b)
+			if n := len(b.segments); n > tt.most {
+				t.Errorf("%d segments, want at most %d", n, tt.most)
+			}
+		})
+	}
+}
+
+// TestMemory ships one line of 64 MiB. The memory for that must be that of a few segments.
+func TestMemory(t *testing.T) { // not parallel: it measures the whole process
+	p := newProgram(t)
+	block := bytes.Repeat([]byte("x"), 1<<20)
+	f := p.files[joblog.Stdout]
+	var peak, shipped uint64
+	s := joblog.NewShipper(f, p.files[joblog.Stderr], joblog.State{}, func(_ context.Context, _ string, data []byte) error {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		peak, shipped = max(peak, m.HeapAlloc), shipped+uint64(len(data))
+		return nil
+	})
+	var before runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for range 64 {
+		if _, err := f.Write(block); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if shipped < 64<<20 {
+		t.Errorf("%d bytes were shipped", shipped)
+	}
+	if used := int64(peak) - int64(before.HeapAlloc); used > 12<<20 {
+		t.Errorf("shipping 64 MiB took %d bytes of memory", used)
+	}
+}
+
+// BenchmarkFlush ships a log that grows by 64 KiB between two looks.
+func BenchmarkFlush(b *testing.B) {
+	p := newProgram(b)
+	data := bytes.Repeat([]byte("x"), 64<<10)
+	s := joblog.NewShipper(p.files[joblog.Stdout], p.files[joblog.Stderr], joblog.State{}, func(context.Context, string, []byte) error { return nil })
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := p.files[joblog.Stdout].Write(data); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Flush(b.Context()); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
