@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"go-job-orchestrator/shared/joblog"
@@ -18,9 +19,11 @@ var errAway = errors.New("storage is away")
 // bucket takes segments as the server does: one that holds the bytes of others replaces them. It checks what every
 // put must keep to.
 type bucket struct {
-	t        testing.TB
+	t     testing.TB
+	fails func(joblog.Range) (stored, failed bool)
+
+	mu       sync.Mutex
 	segments map[string][]byte
-	fails    func(joblog.Range) (stored, failed bool)
 	refused  map[string][]byte // what was put under a name whose put failed
 	puts     int
 }
@@ -33,6 +36,8 @@ func newBucket(t testing.TB) *bucket {
 }
 
 func (b *bucket) put(_ context.Context, name string, data []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.puts++
 	r, err := joblog.ParseName(name)
 	if err != nil {
@@ -54,6 +59,25 @@ func (b *bucket) put(_ context.Context, name string, data []byte) error {
 		return errAway
 	}
 	return nil
+}
+
+func (b *bucket) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.puts
+}
+
+func (b *bucket) len() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.segments)
+}
+
+// forget lets names be sent with other bytes than before.
+func (b *bucket) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.refused)
 }
 
 func (b *bucket) store(r joblog.Range, data []byte) {
@@ -81,6 +105,8 @@ func (c *contents) of(s joblog.Stream) *bytes.Buffer {
 // read puts the segments together, and fails the test when they do not fit.
 func (b *bucket) read() *contents {
 	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	c := &contents{}
 	for _, name := range slices.Sorted(maps.Keys(b.segments)) {
 		r, err := joblog.ParseName(name)
