@@ -429,6 +429,7 @@ func refuse(w http.ResponseWriter, r *http.Request, body *watched, log *slog.Log
 		return
 	}
 	if !body.begun && r.Header.Get("Expect") != "" { // it waits to be told to send, and has been told not to
+		_ = control.SetReadDeadline(time.Now()) // net/http would wait for a body all the same
 		return
 	}
 	discard(control, body)
