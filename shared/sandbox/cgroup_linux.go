@@ -43,7 +43,14 @@ func findCgroup(log *slog.Logger) *cgroup {
 		log.Debug("cgroup not delegated", "dir", dir, "error", err)
 		return nil
 	}
-	return &cgroup{dir: dir}
+	c := &cgroup{dir: dir}
+	trial, err := c.make(Program{CPUMillis: 1000, MemoryBytes: 1 << 30, Processes: 1})
+	if err != nil {
+		log.Debug("cgroup not usable", "dir", dir, "error", err)
+		return nil
+	}
+	trial.remove()
+	return c
 }
 
 // ownCgroup returns the folder of this process's cgroup of version 2.

@@ -1,0 +1,143 @@
+package platform_test
+
+import (
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/platform"
+)
+
+const key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+
+func newEnv(vars map[string]string) *platform.Env {
+	return platform.New(vars, slog.New(slog.DiscardHandler))
+}
+
+func TestDefaults(t *testing.T) {
+	for name, vars := range map[string]map[string]string{
+		"nothing set": {},
+		"set empty":   {"PORT": "", "NAMESPACE": "", "ORCH_BASE_URL": "", "STORAGE_DIR": ""}, // as an optional ConfigMap key is
+	} {
+		got, err := newEnv(vars).Common()
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		want := &platform.Common{Port: 8080, Namespace: "default", BaseURL: "http://job-orchestrator:8080", StorageDir: "/data"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestSettings(t *testing.T) {
+	t.Setenv("PORT", "1") // which nobody asked for
+	got, err := newEnv(map[string]string{"PORT": "9000", "NAMESPACE": "jobs", "ORCH_BASE_URL": "https://x", "STORAGE_DIR": "/d", "TOKEN_KEYS": "k", "K_SINK": "http://s"}).Common()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &platform.Common{Port: 9000, Namespace: "jobs", BaseURL: "https://x", StorageDir: "/d", TokenKeys: "k", Sink: "http://s"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("settings (-want +got):\n%s", diff)
+	}
+}
+
+func TestAllFaultsAreNamedAtOnce(t *testing.T) {
+	var settings struct {
+		Interval time.Duration `env:"REAP_INTERVAL" envDefault:"10s"`
+		Max      platform.Size `env:"MAX_UPLOAD_BYTES" envDefault:"1Gi"`
+		Count    int           `env:"MAX_FILES" envDefault:"100"`
+		Needed   string        `env:"A_SECRET,required"`
+		Fine     platform.Size `env:"MIN_FREE" envDefault:"64Mi"`
+	}
+	err := newEnv(map[string]string{"REAP_INTERVAL": "soon", "MAX_UPLOAD_BYTES": "lots", "MAX_FILES": "-x"}).Load(&settings)
+	if err == nil {
+		t.Fatal("no fault was found")
+	}
+	for _, name := range []string{"REAP_INTERVAL", "MAX_UPLOAD_BYTES", "MAX_FILES", "A_SECRET"} {
+		if !strings.Contains(err.Error(), name) {
+			t.Errorf("%s is not named in %q", name, err)
+		}
+	}
+	if strings.Contains(err.Error(), "MIN_FREE") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("error %q", err)
+	}
+	if settings.Fine != 64<<20 {
+		t.Errorf("64Mi is %d bytes", settings.Fine)
+	}
+	for _, port := range []string{"http", "-1", "65536", "80.5"} {
+		if _, err := newEnv(map[string]string{"PORT": port}).Common(); err == nil || !strings.Contains(err.Error(), "PORT") {
+			t.Errorf("PORT=%s: %v; want an error that names it", port, err)
+		}
+	}
+}
+
+func TestParts(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	e := newEnv(map[string]string{"STORAGE_DIR": dir, "TOKEN_KEYS": key, "K_SINK": "http://127.0.0.1:1"})
+	s, err := e.Store()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := e.Store(); err != nil || again != s {
+		t.Error("the bucket was opened twice")
+	}
+	if _, err := e.Ledger(); err != nil {
+		t.Error(err)
+	}
+	if _, err := e.Keys(); err != nil {
+		t.Error(err)
+	}
+	sink, err := e.Sink(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := e.Sink(t.Context()); err != nil || again != sink {
+		t.Error("the sink was opened twice")
+	}
+	bus, err := event.NewBus()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.SetSink(bus)
+	if got, err := e.Sink(t.Context()); err != nil || got != bus {
+		t.Errorf("Sink = %v, %v; want the one that was set", got, err)
+	}
+}
+
+func TestMissingAndWrongSecrets(t *testing.T) {
+	_, err := newEnv(nil).Keys()
+	if err == nil || !strings.Contains(err.Error(), "TOKEN_KEYS") {
+		t.Errorf("Keys: %v; want an error that names TOKEN_KEYS", err)
+	}
+	_, err = newEnv(map[string]string{"TOKEN_KEYS": "my passphrase"}).Keys()
+	if err == nil || !strings.Contains(err.Error(), "TOKEN_KEYS") || strings.Contains(err.Error(), "my passphrase") {
+		t.Errorf("Keys: %v; want an error that names TOKEN_KEYS and not its value", err)
+	}
+	_, err = newEnv(nil).Sink(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "K_SINK") {
+		t.Errorf("Sink: %v; want an error that names K_SINK", err)
+	}
+	_, err = newEnv(map[string]string{"STORAGE_DIR": "/dev/null/x"}).Store()
+	if err == nil || !strings.Contains(err.Error(), "STORAGE_DIR") {
+		t.Errorf("Store: %v; want an error that names STORAGE_DIR", err)
+	}
+}
+
+func TestDrainIsTheReverse(t *testing.T) {
+	e := newEnv(nil)
+	var order []int
+	for i := range 3 {
+		e.OnDrain(func() { order = append(order, i) })
+	}
+	e.Drain()
+	if diff := cmp.Diff([]int{2, 1, 0}, order); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+}
