@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -25,14 +26,17 @@ import (
 // second.
 const poll = 200 * time.Millisecond
 
-// The trailers of an answer. A follower whose answer ended with another phase than a terminal one was cut off by the
-// server, and goes on with ?from=<Log-Position>.
+// The trailers of an answer. Log-Position is how many bytes of stdout and stderr lie before its end, as "<stdout>,<stderr>";
+// ?from=<Log-Position> goes on from there. Job-Phase is terminal when there is nothing behind its end: a follower that
+// sees another one was cut off by the server, and goes on. It is absent when the job has just been removed.
 const (
 	phaseTrailer    = "Job-Phase"
 	positionTrailer = "Log-Position"
 )
 
-// Function answers GET /api/v1/jobs/:id/logs.
+// Function answers GET /api/v1/jobs/:id/logs with the bytes that the program wrote. Its parameters: tail, the number of
+// last lines (200) or "all"; stream, stdout or stderr (both); follow=true, go on until the job is over;
+// from=<stdout bytes>,<stderr bytes>, begin there instead of at tail.
 type Function struct {
 	reader *logstore.Reader
 	ledger *ledger.Ledger
@@ -69,14 +73,20 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 		return err
 	}
 	ctx := r.Context()
-	if _, err := f.ledger.Live(ctx, id); err != nil {
+	// Read before the log is: all of it is there once a job is over, so a phase that is terminal by now holds for the end of
+	// the answer as well.
+	s, err := f.ledger.Status(ctx, id)
+	if err != nil {
 		return err
 	}
 	out := &writer{ResponseWriter: w, control: http.NewResponseController(w), flush: q.Follow}
+	end := ending{phase: s.Phase}
 	if q.Follow {
 		out.begin() // the client is to see that it is connected before the first line comes
+		end, err = f.follow(ctx, id, q, out)
+	} else {
+		end.at, err = f.read(ctx, id, q, out)
 	}
-	at, err := f.reader.Copy(ctx, id, q, api.Stopping(ctx), out)
 	if err != nil && !out.begun {
 		return err
 	}
@@ -87,14 +97,51 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 		panic(http.ErrAbortHandler) // a part must not look like the whole
 	}
 	out.begin()
-	f.trailers(ctx, w, id, at)
+	end.write(w.Header())
 	return nil
 }
 
-func (f *Function) trailers(ctx context.Context, w http.ResponseWriter, id job.ID, at joblog.Position) {
-	w.Header().Set(positionTrailer, fmt.Sprintf("%d,%d", at.Stdout, at.Stderr))
-	if s, err := f.ledger.Status(ctx, id); err == nil { // else it has just been removed
-		w.Header().Set(phaseTrailer, string(s.Phase))
+// read writes the log as it is now.
+func (f *Function) read(ctx context.Context, id job.ID, q logstore.Query, out io.Writer) (joblog.Position, error) {
+	at, err := f.reader.Copy(ctx, id, q, nil, out)
+	if err != nil {
+		return at, err
+	}
+	// While a job is being removed its log becomes shorter.
+	_, err = f.ledger.Live(ctx, id)
+	return at, err
+}
+
+// follow writes the log until the job is over or gone, or the server stops.
+func (f *Function) follow(ctx context.Context, id job.ID, q logstore.Query, out io.Writer) (ending, error) {
+	at, err := f.reader.Copy(ctx, id, q, api.Stopping(ctx), out)
+	if err != nil {
+		return ending{at: at}, err
+	}
+	s, err := f.ledger.Status(ctx, id)
+	if err == nil && s.Phase.Terminal() {
+		// It may have ended since the reader last looked, because the server stops: then there is more.
+		at, err = f.read(ctx, id, logstore.Query{Streams: q.Streams, From: &at}, out)
+	}
+	if errors.Is(err, job.ErrNotFound) {
+		return ending{at: at}, nil // removed while it was followed
+	}
+	if err != nil {
+		return ending{at: at}, err
+	}
+	return ending{phase: s.Phase, at: at}, nil
+}
+
+// ending is what the trailers say.
+type ending struct {
+	phase job.Phase
+	at    joblog.Position
+}
+
+func (e ending) write(h http.Header) {
+	h.Set(positionTrailer, fmt.Sprintf("%d,%d", e.at.Stdout, e.at.Stderr))
+	if e.phase != "" {
+		h.Set(phaseTrailer, string(e.phase))
 	}
 }
 

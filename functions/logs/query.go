@@ -1,7 +1,9 @@
 package logs
 
 import (
+	"maps"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,11 +22,11 @@ func parseQuery(raw string) (logstore.Query, error) {
 	if err != nil {
 		return q, api.BadRequest("query", "is not a valid query string")
 	}
-	for name, list := range values {
-		if len(list) > 1 {
+	for _, name := range slices.Sorted(maps.Keys(values)) { // of several faults always the same is named
+		if len(values[name]) > 1 {
 			return q, api.BadRequest(name, "was sent more than once")
 		}
-		if err := parseParameter(&q, name, list[0]); err != nil {
+		if err := parseParameter(&q, name, values[name][0]); err != nil {
 			return q, err
 		}
 	}
@@ -40,7 +42,7 @@ func parseParameter(q *logstore.Query, name, value string) error {
 		}
 		n, err := strconv.ParseUint(value, 10, 31)
 		if err != nil {
-			return api.BadRequest("tail", "must be a number of lines from 0 on, or all")
+			return api.BadRequest("tail", "must be a number of lines from 0 to 2147483647, or all")
 		}
 		q.Tail = int(n)
 	case "stream":

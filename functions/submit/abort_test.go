@@ -320,7 +320,7 @@ func TestDiskFillsUp(t *testing.T) {
 	if !known {
 		t.Skip("this system does not tell what is free")
 	}
-	const room = 256 << 20
+	const room = 128 << 20
 	w = newWorld(t, func(d *submit.Deps) { d.Settings.MinFree = platform.Size(free - room) })
 	r := w.request(struct{ io.Reader }{io.LimitReader(endless(file("a", "")), 8*room)}, nil)
 	got := w.do(r)

@@ -1,0 +1,298 @@
+package logs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/logstore"
+	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/token"
+)
+
+// world is a server and one job whose log is written, shipped and read.
+type world struct {
+	t        testing.TB
+	store    *store.Store
+	ledger   *ledger.Ledger
+	keys     token.Keys
+	index    *job.Index
+	function *Function
+	url      string
+	stop     func() // stops the server, and waits for it
+	handlers atomic.Int64
+	files    map[joblog.Stream]*os.File
+
+	mu   sync.Mutex
+	want map[joblog.Stream]*bytes.Buffer
+}
+
+func streams() []joblog.Stream { return []joblog.Stream{joblog.Stdout, joblog.Stderr} }
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{t: t, files: map[joblog.Stream]*os.File{}, want: map[joblog.Stream]*bytes.Buffer{}}
+	var err error
+	if w.store, err = store.OpenDir(t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	if w.keys, err = token.New([]byte(strings.Repeat("k", token.MinKeyBytes))); err != nil {
+		t.Fatal(err)
+	}
+	w.ledger = ledger.New(w.store, time.Now)
+	w.accept()
+	w.function = New(w.store, w.ledger, w.keys, slog.New(slog.DiscardHandler))
+	w.serve()
+	return w
+}
+
+// accept makes a new job the one that is written and read.
+func (w *world) accept() {
+	w.t.Helper()
+	id, err := job.NewID(time.Now(), rand.NewChaCha8([32]byte{byte(rand.Int()), byte(rand.Int()), byte(rand.Int())}))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.index = &job.Index{JobID: id, CreatedAt: time.Now()}
+	w.index.TTLSecondsAfterFinished = 3600
+	if err := w.ledger.Accept(context.Background(), w.index); err != nil {
+		w.t.Fatal(err)
+	}
+	dir := w.t.TempDir()
+	for _, s := range streams() {
+		f, err := os.OpenFile(filepath.Join(dir, string(s)), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.t.Cleanup(func() { f.Close() })
+		w.files[s], w.want[s] = f, &bytes.Buffer{}
+	}
+}
+
+// serve starts a server over the bucket, as after a restart.
+func (w *world) serve() {
+	w.t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	router := api.NewRouter(log)
+	w.function.Mount(router)
+	counted := http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		w.handlers.Add(1)
+		defer w.handlers.Add(-1)
+		router.ServeHTTP(out, r)
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := api.Serve(ctx, ln, counted, log, time.Minute, func() {}); err != nil {
+			w.t.Error(err)
+		}
+	}()
+	w.stop = func() { cancel(); <-done }
+	w.t.Cleanup(w.stop)
+	w.url = "http://" + ln.Addr().String()
+}
+
+func (w *world) path() string { return "/api/v1/jobs/" + string(w.index.JobID) + "/logs" }
+
+// answer is a response that has been read to its end, if err is nil.
+type answer struct {
+	*http.Response
+	body string
+	err  error
+}
+
+// phase is what the trailer says.
+func (a *answer) phase() job.Phase { return job.Phase(a.Trailer.Get("Job-Phase")) }
+
+func (w *world) open(ctx context.Context, query string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+w.path()+"?"+query, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+w.keys.Derive(token.User, w.index.JobID))
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // a kept connection may be one of a server that has stopped
+	return client.Do(req)
+}
+
+func (w *world) get(query string) *answer {
+	resp, err := w.open(w.t.Context(), query)
+	if err != nil {
+		return &answer{Response: &http.Response{}, err: err}
+	}
+	return finish(resp)
+}
+
+func finish(resp *http.Response) *answer {
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return &answer{resp, string(body), err}
+}
+
+// read is get for what must succeed.
+func (w *world) read(query string) *answer {
+	w.t.Helper()
+	a := w.get(query)
+	if a.err != nil || a.StatusCode != http.StatusOK {
+		w.t.Fatalf("%s: %s %v", query, a.Status, a.err)
+	}
+	return a
+}
+
+var errAway = errors.New("storage is away")
+
+func (w *world) shipper() *joblog.Shipper { return w.failingShipper(func() bool { return false }) }
+
+func (w *world) failingShipper(fails func() bool) *joblog.Shipper {
+	w.t.Helper()
+	id := w.index.JobID
+	state, err := logstore.State(context.Background(), w.store, id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return joblog.NewShipper(w.files[joblog.Stdout], w.files[joblog.Stderr], state, func(ctx context.Context, name string, data []byte) error {
+		failed := fails()
+		if failed && len(data)%2 == 0 {
+			return errAway
+		}
+		err := logstore.Accept(ctx, w.store, id, name, bytes.NewReader(data))
+		if failed { // stored, and only the answer is lost
+			return errAway
+		}
+		return err
+	})
+}
+
+func (w *world) write(s joblog.Stream, text string) {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, err := w.files[s].WriteString(text); err != nil {
+		w.t.Error(err)
+	}
+	w.want[s].WriteString(text)
+}
+
+func (w *world) wanted(s joblog.Stream) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.want[s].String()
+}
+
+func (w *world) ship(s *joblog.Shipper) {
+	w.t.Helper()
+	for n := 0; ; n++ {
+		err := s.Flush(context.Background())
+		if err == nil {
+			return
+		}
+		if n == 1000 {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// keep stores the whole logs, as at the end of a job.
+func (w *world) keep(o joblog.Order) {
+	w.t.Helper()
+	ctx := context.Background()
+	for stream, name := range map[joblog.Stream]string{joblog.Stdout: job.StdoutFile, joblog.Stderr: job.StderrFile} {
+		if _, err := w.store.Put(ctx, ledger.ResultKey(w.index.JobID, name), strings.NewReader(w.wanted(stream))); err != nil {
+			w.t.Error(err)
+		}
+	}
+	if err := logstore.PutOrder(ctx, w.store, w.index.JobID, o); err != nil {
+		w.t.Error(err)
+	}
+}
+
+func (w *world) conclude() {
+	w.t.Helper()
+	if _, _, err := w.ledger.Finish(context.Background(), w.index, job.Terminal{Phase: job.Succeeded, FinishedAt: time.Now()}); err != nil {
+		w.t.Error(err)
+	}
+	if err := logstore.Retire(context.Background(), w.store, w.index.JobID); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// end does all that is done when a program has ended.
+func (w *world) end(s *joblog.Shipper) {
+	w.t.Helper()
+	w.ship(s)
+	w.keep(s.Order())
+	w.conclude()
+}
+
+// until waits for a condition.
+func (w *world) until(what string, condition func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("in vain waited until %s", what)
+		}
+	}
+}
+
+// records has a test do something at the moment when the reader asks for a record.
+type records struct {
+	*ledger.Ledger
+	over, live func(call int)
+	calls      struct{ over, live atomic.Int64 }
+}
+
+func (w *world) intercept() *records {
+	nothing := func(int) {}
+	r := &records{Ledger: w.ledger, over: nothing, live: nothing}
+	w.function.reader.Records = r
+	return r
+}
+
+// Over calls the hook behind the look at the record.
+func (r *records) Over(ctx context.Context, id job.ID) (bool, error) {
+	over, err := r.Ledger.Over(ctx, id)
+	r.over(int(r.calls.over.Add(1)))
+	return over, err
+}
+
+func (r *records) Live(ctx context.Context, id job.ID) (*job.Index, error) {
+	index, err := r.Ledger.Live(ctx, id)
+	r.live(int(r.calls.live.Add(1)))
+	return index, err
+}
+
+// lastLines is what tail(1) prints.
+func lastLines(text string, n int) string {
+	lines := strings.SplitAfter(text, "\n")
+	if lines[len(lines)-1] == "" {
+		lines = lines[:len(lines)-1]
+	}
+	return strings.Join(lines[max(len(lines)-n, 0):], "")
+}
+
+// position is Log-Position as a number of bytes of each stream.
+func (a *answer) position() (p joblog.Position) {
+	_, _ = fmt.Sscanf(a.Trailer.Get("Log-Position"), "%d,%d", &p.Stdout, &p.Stderr)
+	return p
+}
