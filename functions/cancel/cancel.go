@@ -148,13 +148,17 @@ func (f *Function) stop(ctx context.Context, index *job.Index, remove bool) (ove
 		return false, err
 	}
 	if len(attempts) == 0 { // whoever starts one from now on sees the cancel and gives it up
+		if gone, err := f.gone(ctx, index.JobID); gone || err != nil { // an end recorded now would outlive the job
+			return gone, err
+		}
 		t := job.Terminal{
 			Phase: job.Cancelled, Reason: job.ReasonCancelled, Message: "cancelled before it was started", FinishedAt: f.now().UTC(),
 		}
-		if _, _, err := f.ledger.Finish(ctx, index, t); err != nil {
-			return false, err
+		_, _, err := f.ledger.Finish(ctx, index, t)
+		if errors.Is(err, job.ErrNotFound) { // over already, and then removed
+			err = nil
 		}
-		return true, nil
+		return err == nil, err
 	}
 	return f.await(ctx, index.JobID)
 }

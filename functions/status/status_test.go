@@ -254,7 +254,9 @@ func TestList(t *testing.T) {
 				}
 				token = "&pageToken=" + *p.NextPageToken
 			}
-			if !slices.Equal(got, want) || pages != max(1, (len(want)+limit-1)/limit) {
+			full := max(1, (len(want)+limit-1)/limit)
+			// After pending jobs a last page may be empty: their list has the running ones as well.
+			if !slices.Equal(got, want) || pages < full || pages > full+strings.Count(filter, "Pending") {
 				t.Errorf("%s in pages of %d: got %d jobs on %d pages, want %d jobs", filter, limit, len(got), pages, len(want))
 			}
 		}

@@ -4,16 +4,12 @@ package submit
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/julienschmidt/httprouter"
@@ -292,64 +288,6 @@ func (f *Function) record(ctx context.Context, index *job.Index) (*job.Index, er
 	return index, nil
 }
 
-// How often, and for how long, a request looks what becomes of another with the same key that is just being
-// accepted: that takes a few writes.
-const (
-	claimPause = 20 * time.Millisecond
-	claimTries = 150
-)
-
-// claim claims the job's idempotency key, or returns the job that has it.
-func (f *Function) claim(ctx context.Context, index *job.Index, print string) (earlier *job.Index, err error) {
-	for range claimTries {
-		var owner job.ID
-		owner, err = f.Ledger.ClaimKey(ctx, index.IdempotencyKey, print, index.JobID)
-		if err == nil && owner == index.JobID {
-			return nil, nil //nolint:nilnil // no earlier job
-		}
-		if err == nil {
-			earlier, err = f.Ledger.Index(ctx, owner)
-		}
-		// Not found: the other was given up, or its job removed, between two reads.
-		if !errors.Is(err, job.ErrUnavailable) && !errors.Is(err, job.ErrNotFound) {
-			return earlier, err
-		}
-		time.Sleep(claimPause)
-	}
-	return nil, errors.Join(job.ErrUnavailable, err)
-}
-
-// fingerprint tells whether two requests ask for the same. It does not see how the form was encoded, whose
-// boundary differs each time, nor the order of its parts.
-func fingerprint(index *job.Index) (string, error) {
-	files := slices.SortedFunc(slices.Values(index.Files), func(a, b job.File) int { return strings.Compare(a.Name, b.Name) })
-	data, err := json.Marshal(struct { // maps are encoded in the order of their keys
-		Spec  job.Spec   `json:"spec"`
-		Files []job.File `json:"files"`
-	}{index.Spec, files})
-	if err != nil {
-		return "", fmt.Errorf("fingerprint: %w", err)
-	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:]), nil
-}
-
-const maxKeyBytes = 255
-
-// idempotencyKey returns the hash of the request's Idempotency-Key, or "".
-func idempotencyKey(r *http.Request) (string, error) {
-	values := r.Header.Values("Idempotency-Key")
-	switch {
-	case len(values) == 0:
-		return "", nil
-	case len(values) > 1:
-		return "", api.BadRequest("Idempotency-Key", "was sent more than once")
-	case values[0] == "" || len(values[0]) > maxKeyBytes:
-		return "", api.BadRequest("Idempotency-Key", fmt.Sprintf("must have 1 to %d characters, such as a UUID", maxKeyBytes))
-	}
-	return ledger.HashKey(values[0]), nil
-}
-
 // checkFree refuses a job of so many bytes when the storage would get too full to end the jobs there are.
 func (f *Function) checkFree(size int64) error {
 	free, known := f.Store.Free()
@@ -398,58 +336,5 @@ func (f *Function) nudge(ctx context.Context, index *job.Index) {
 	e := event.New(event.Submitted, f.Common.BaseURL, index.JobID, f.Now())
 	if err := f.Sink.Send(context.WithoutCancel(ctx), e); err != nil {
 		f.Log.Warn("event not sent; the reaper will", "job", index.JobID, "error", err)
-	}
-}
-
-// watched knows whether anything of a body was asked for.
-type watched struct {
-	io.ReadCloser
-	begun bool
-}
-
-func (b *watched) Read(p []byte) (int, error) {
-	b.begun = true
-	return b.ReadCloser.Read(p)
-}
-
-// The bounds of what is read of a request that was refused, so that its client gets to read why: a closed connection would
-// fail its write first. One that sends nothing for a while has noticed.
-const (
-	maxDiscard     = 256 << 20
-	discardTimeout = 10 * time.Second
-	discardPause   = time.Second
-)
-
-func refuse(w http.ResponseWriter, r *http.Request, body *watched, log *slog.Logger, err error) {
-	control := http.NewResponseController(w)
-	_ = control.EnableFullDuplex() // HTTP/2 always is
-	w.Header().Set("Connection", "close")
-	api.WriteError(w, r, log, err)
-	if control.Flush() != nil {
-		return
-	}
-	if !body.begun && r.Header.Get("Expect") != "" { // it waits to be told to send, and has been told not to
-		_ = control.SetReadDeadline(time.Now()) // net/http would wait for a body all the same
-		return
-	}
-	discard(control, body)
-}
-
-func discard(control *http.ResponseController, body io.Reader) {
-	buffer := make([]byte, 64<<10)
-	end := time.Now().Add(discardTimeout)
-	for left := maxDiscard; left > 0; {
-		deadline := time.Now().Add(discardPause)
-		if deadline.After(end) {
-			deadline = end
-		}
-		if control.SetReadDeadline(deadline) != nil {
-			return
-		}
-		n, err := body.Read(buffer)
-		if err != nil { // more often than not the client has hung up
-			return
-		}
-		left -= n
 	}
 }

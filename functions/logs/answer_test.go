@@ -1,0 +1,80 @@
+package logs
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/platform"
+)
+
+// TestBadQueries names the parameter at fault.
+func TestBadQueries(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for query, field := range map[string]string{
+		"tail=": "tail", "tail=-1": "tail", "tail=+1": "tail", "tail=0x1": "tail", "tail=1e3": "tail", "tail=All": "tail", "tail=99999999999": "tail", "tail=1&tail=1": "tail",
+		"stream=both": "stream", "stream=": "stream", "stream=STDOUT": "stream", "stream=stdout,stderr": "stream", "stream=stdout&stream=stderr": "stream",
+		"follow=1": "follow", "follow": "follow", "follow=True": "follow", "follow=true&follow=false": "follow",
+		"from=0": "from", "from=,": "from", "from=0,": "from", "from=-1,0": "from", "from=0,0,0": "from", "from=0,%200": "from", "from=1,1&from=1,1": "from", "from=9223372036854775807,0": "from",
+		"folow=true": "folow", "tail=5&Follow=true": "Follow", "=": "", "%zz": "query", "tail=5;stream=stdout": "query",
+	} {
+		a := w.get(query)
+		var p api.Problem
+		if err := json.Unmarshal([]byte(a.body), &p); err != nil {
+			t.Fatalf("%q: %s %q: %v", query, a.Status, a.body, err)
+		}
+		if a.StatusCode != http.StatusBadRequest || a.Header.Get("Content-Type") != "application/problem+json" || len(p.Errors) != 1 || p.Errors[0].Field != field || p.Errors[0].Message == "" {
+			t.Errorf("%q: %s %+v, want 400 for %q", query, a.Status, p, field)
+		}
+	}
+}
+
+// TestTrailers looks at the headers and trailers of answers, which are the same with and without content.
+func TestTrailers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.shipper()
+	check := func(query, body, phase, position string) {
+		t.Helper()
+		a := w.read(query)
+		if a.body != body || a.Trailer.Get("Job-Phase") != phase || a.Trailer.Get("Log-Position") != position {
+			t.Errorf("%q: %q and %v, want %q, %s and %s", query, a.body, a.Trailer, body, phase, position)
+		}
+		if got := a.Header.Get("Content-Type"); got != "text/plain; charset=utf-8" {
+			t.Errorf("%q: Content-Type is %q", query, got)
+		}
+	}
+	check("", "", "Pending", "0,0")
+	w.write(joblog.Stdout, "out\n")
+	w.write(joblog.Stderr, "err")
+	w.ship(s)
+	if _, err := w.ledger.StartAttempt(t.Context(), w.index.JobID, 1, "test", nil); err != nil {
+		t.Fatal(err)
+	}
+	check("", "out\nerr", "Running", "4,3")
+	check("tail=0", "", "Running", "4,3")
+	check("from=2,3", "t\n", "Running", "4,3")
+	check("from=900,900", "", "Running", "900,900") // a log may yet become so long
+	w.end(s)
+	check("tail=1", "err", "Succeeded", "4,3")
+	check("follow=true&tail=all", "out\nerr", "Succeeded", "4,3")
+	check("follow=true&from=4,0", "err", "Succeeded", "4,3")
+}
+
+// TestOpen makes the function from settings.
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	vars := map[string]string{"STORAGE_DIR": t.TempDir(), "TOKEN_KEYS": strings.Repeat("A", 43) + "="}
+	if _, err := Open(t.Context(), platform.New(vars, slog.New(slog.DiscardHandler))); err != nil {
+		t.Error(err)
+	}
+	delete(vars, "TOKEN_KEYS")
+	if _, err := Open(t.Context(), platform.New(vars, slog.New(slog.DiscardHandler))); err == nil || !strings.Contains(err.Error(), "TOKEN_KEYS") {
+		t.Errorf("without keys: %v", err)
+	}
+}

@@ -1,0 +1,239 @@
+package logs
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/logstore"
+	"go-job-orchestrator/shared/token"
+)
+
+// counter is a client that keeps nothing, and looks at the memory in use each time it has taken a few MiB.
+type counter struct {
+	header      http.Header
+	status      int
+	bytes, next int64
+	peak        uint64
+}
+
+func (c *counter) Header() http.Header    { return c.header }
+func (c *counter) WriteHeader(status int) { c.status = status }
+func (c *counter) Flush()                 {}
+
+func (c *counter) Write(p []byte) (int, error) {
+	if c.bytes += int64(len(p)); c.bytes >= c.next {
+		c.next = c.bytes + 8<<20
+		c.peak = max(c.peak, heap())
+	}
+	return len(p), nil
+}
+
+// heap returns how many bytes are in use.
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// count calls the function without a network in between.
+func (w *world) count(handler http.Handler, query string, next int64) *counter {
+	w.t.Helper()
+	c := &counter{header: http.Header{}, next: next}
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, w.path()+"?"+query, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+w.keys.Derive(token.User, w.index.JobID))
+	handler.ServeHTTP(c, req)
+	if c.status != http.StatusOK {
+		w.t.Fatalf("%s: %d", query, c.status)
+	}
+	return c
+}
+
+func (w *world) router() http.Handler {
+	router := api.NewRouter(slog.New(slog.DiscardHandler))
+	w.function.Mount(router)
+	return router
+}
+
+// fill writes so many bytes to the logs' files, without keeping them in memory.
+func (w *world) fill(block string, size int) {
+	w.t.Helper()
+	for range size / len(block) {
+		if _, err := w.files[joblog.Stdout].WriteString(block); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// finishFromFiles ends the job with the logs as they are on disk.
+func (w *world) finishFromFiles() {
+	w.t.Helper()
+	for stream, name := range map[joblog.Stream]string{joblog.Stdout: job.StdoutFile, joblog.Stderr: job.StderrFile} {
+		f, err := os.Open(w.files[stream].Name())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := w.store.Put(context.Background(), ledger.ResultKey(w.index.JobID, name), f); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.conclude()
+}
+
+// bytesRead returns what this process has read so far, from files and all else.
+func bytesRead(t testing.TB) int64 {
+	t.Helper()
+	data, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		t.Skip("only Linux counts what a process reads: ", err)
+	}
+	var n int64
+	if _, err := fmt.Sscanf(string(data), "rchar: %d", &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestTailReadsLittle reads a few lines of a large log, live and kept. No more is to be read than holds them.
+func TestTailReadsLittle(t *testing.T) { // not parallel: it counts what the whole process reads
+	w := newWorld(t)
+	handler := w.router()
+	w.fill(strings.Repeat(strings.Repeat("x", 99)+"\n", 10_000), 64<<20)
+	w.ship(w.shipper())
+	check := func(what string) {
+		t.Helper()
+		for _, query := range []string{"tail=10", "tail=10&stream=stdout", "tail=0", ""} {
+			before := bytesRead(t)
+			c := w.count(handler, query, math.MaxInt64)
+			if n := bytesRead(t) - before; n > 512<<10 {
+				t.Errorf("%s, %q: %d bytes were read for %d", what, query, n, c.bytes)
+			}
+		}
+	}
+	check("live")
+	w.finishFromFiles()
+	check("kept")
+}
+
+// TestMemory reads a single line of 64 MiB in every way, live and kept. The memory for that must not grow with it.
+func TestMemory(t *testing.T) { // not parallel: it measures the whole process
+	const size, most = 64 << 20, 8 << 20
+	w := newWorld(t)
+	handler := w.router()
+	w.fill(strings.Repeat("x", 1<<20), size)
+	w.ship(w.shipper())
+	check := func(what string, follow string) {
+		t.Helper()
+		before := heap()
+		for _, query := range []string{"tail=all", "tail=1", "", "from=0,0", "stream=stdout"} {
+			c := w.count(handler, query+follow, 0)
+			if c.bytes != size {
+				t.Errorf("%s, %q: %d bytes", what, query, c.bytes)
+			}
+			if used := int64(c.peak) - int64(before); used > most {
+				t.Errorf("%s, %q: took %d bytes of memory", what, query, used)
+			}
+		}
+	}
+	check("live", "")
+	w.finishFromFiles()
+	check("kept", "")
+	check("kept", "&follow=true")
+}
+
+// TestWithoutOrder reads logs whose order is lost, or was made for others. All bytes must come, and none twice.
+func TestWithoutOrder(t *testing.T) {
+	t.Parallel()
+	out, err := joblog.Stdout, joblog.Stderr
+	run := func(s joblog.Stream, bytes int64) joblog.Run { return joblog.Run{Stream: s, Bytes: bytes} }
+	tests := map[string]struct {
+		order *joblog.Order
+		want  string
+	}{
+		"none":             {nil, "out1\nout2\nerr1\nerr2\n"},
+		"empty":            {&joblog.Order{}, "out1\nout2\nerr1\nerr2\n"},
+		"right":            {&joblog.Order{Runs: []joblog.Run{run(out, 5), run(err, 5), run(out, 5), run(err, 5)}}, "out1\nerr1\nout2\nerr2\n"},
+		"too little":       {&joblog.Order{Runs: []joblog.Run{run(err, 5), run(out, 5)}}, "err1\nout1\nout2\nerr2\n"},
+		"too much":         {&joblog.Order{Runs: []joblog.Run{run(err, 5), run(out, 1000), run(err, 1000), run(out, 5)}}, "err1\nout1\nout2\nerr2\n"},
+		"one stream":       {&joblog.Order{Runs: []joblog.Run{run(err, 10)}}, "err1\nerr2\nout1\nout2\n"},
+		"nothing but huge": {&joblog.Order{Runs: []joblog.Run{run(out, math.MaxInt64), run(out, math.MaxInt64), run(err, math.MaxInt64)}}, "out1\nout2\nerr1\nerr2\n"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.write(out, "out1\nout2\n")
+			w.write(err, "err1\nerr2\n")
+			if tt.order != nil {
+				if err := logstore.PutOrder(t.Context(), w.store, w.index.JobID, *tt.order); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.finishFromFiles()
+			for n := range 6 {
+				if a := w.read(fmt.Sprintf("tail=%d", n)); a.body != lastLines(tt.want, n) {
+					t.Errorf("tail=%d is %q, want %q", n, a.body, lastLines(tt.want, n))
+				}
+			}
+			if a := w.read("stream=stderr"); a.body != "err1\nerr2\n" {
+				t.Errorf("stderr is %q", a.body)
+			}
+		})
+	}
+}
+
+// TestLines looks at what counts as a line.
+func TestLines(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"", "\n", "\n\n\n", "a", "a\n", "a\nb", "a\nb\n", "\na", "\r\n\r\n", "\x00\n\xff\xfe\n\x80", strings.Repeat("x", 65535) + "\n", strings.Repeat("x", 65536) + "\n" + strings.Repeat("y", 65536), strings.Repeat("\n", 70000)} {
+		for _, kept := range []bool{false, true} {
+			w := newWorld(t)
+			w.write(joblog.Stderr, text)
+			w.ship(w.shipper())
+			if kept {
+				w.end(w.shipper())
+			}
+			for _, n := range []int{0, 1, 2, 3, 65536, 1 << 30} {
+				if a := w.read(fmt.Sprintf("tail=%d", n)); a.body != lastLines(text, n) {
+					t.Errorf("kept: %t, tail=%d of %.20q (%d bytes) has %d bytes, want %d", kept, n, text, len(text), len(a.body), len(lastLines(text, n)))
+				}
+			}
+		}
+	}
+}
+
+// BenchmarkTail reads the last 100 lines of logs of two sizes, live and kept. They should cost the same.
+func BenchmarkTail(b *testing.B) {
+	block := string(bytes.Repeat(append(bytes.Repeat([]byte("x"), 99), '\n'), 5_000))
+	for _, size := range []int{1 << 20, 256 << 20} {
+		w := newWorld(b)
+		handler := w.router()
+		w.fill(block, size)
+		w.ship(w.shipper())
+		tail := func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				w.count(handler, "tail=100", math.MaxInt64)
+			}
+		}
+		b.Run(fmt.Sprintf("live-%dMiB", size>>20), tail)
+		w.finishFromFiles()
+		b.Run(fmt.Sprintf("kept-%dMiB", size>>20), tail)
+	}
+}
