@@ -70,7 +70,10 @@ type app struct {
 func open(ctx context.Context, env *platform.Env) (*app, error) {
 	a := &app{env: env, router: api.NewRouter(env.Log)}
 	common, err := env.Common()
-	if err := errors.Join(env.Load(&a.settings), err); err != nil {
+	// All of them now, so that whoever starts this learns of all faults at once.
+	err = errors.Join(err, env.Load(&a.settings), env.Load(&process.Settings{}), env.Load(&submit.Settings{}),
+		env.Load(&artifacts.Settings{}), env.Load(&reap.Settings{}))
+	if err != nil {
 		return nil, err
 	}
 	a.common = common

@@ -131,11 +131,20 @@ func (f *Function) remove(w http.ResponseWriter, r *http.Request, p httprouter.P
 		w.WriteHeader(http.StatusAccepted)
 		return nil
 	}
-	if err := f.ledger.Remove(ctx, id); err != nil && !errors.Is(err, job.ErrNotFound) {
-		return err
+	switch err := f.ledger.Remove(ctx, id); {
+	case err == nil, errors.Is(err, job.ErrNotFound):
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	default:
+		gone, goneErr := f.gone(ctx, id)
+		if !gone {
+			return errors.Join(err, goneErr)
+		}
+		// It has begun, here or, with another request, elsewhere; the reaper completes what is left.
+		f.log.Warn("job not removed to the end; the reaper goes on", "job", id, "error", err)
+		w.WriteHeader(http.StatusAccepted)
+		return nil
 	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
 }
 
 // stop ends the job and waits for that, and reports whether it is over.
@@ -155,10 +164,14 @@ func (f *Function) stop(ctx context.Context, index *job.Index, remove bool) (ove
 			Phase: job.Cancelled, Reason: job.ReasonCancelled, Message: "cancelled before it was started", FinishedAt: f.now().UTC(),
 		}
 		_, _, err := f.ledger.Finish(ctx, index, t)
-		if errors.Is(err, job.ErrNotFound) { // over already, and then removed
-			err = nil
+		if err != nil { // perhaps because somebody else is removing the job
+			gone, goneErr := f.gone(ctx, index.JobID)
+			if gone {
+				return true, nil
+			}
+			return false, errors.Join(err, goneErr)
 		}
-		return err == nil, err
+		return true, nil
 	}
 	return f.await(ctx, index.JobID)
 }

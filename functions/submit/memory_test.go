@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 
 func serve(dir string) error {
 	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
 	env := platform.New(map[string]string{
 		"STORAGE_DIR": dir, "TOKEN_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=", "K_SINK": "http://127.0.0.1:1",
 	}, slog.New(slog.DiscardHandler))

@@ -257,10 +257,12 @@ func TestCrashBeforeEveryChange(t *testing.T) {
 	for n := 1; n <= total+1; n++ {
 		for name, open := range map[string]func(testing.TB) *world{"directory": newWorld, "bucket": newMemoryWorld} {
 			t.Run(fmt.Sprintf("%s/%d", name, n), func(t *testing.T) {
+				t.Parallel()
 				w := open(t)
 				w.recover(w.process((&dying{n: n}).hook).live(labelled(w)))
 			})
 			t.Run(fmt.Sprintf("%s/fails only/%d", name, n), func(t *testing.T) {
+				t.Parallel()
 				w := open(t)
 				w.recover(w.process((&failing{n: n}).hook).live(labelled(w)))
 			})

@@ -39,7 +39,7 @@ func TestFaultySettings(t *testing.T) {
 	if code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
-	for _, want := range []string{"MaxConcurrent", "Sandbox", "MaxWorkspace"} {
+	for _, want := range []string{"MAX_CONCURRENT_JOBS", "SANDBOX", "MAX_WORKSPACE_BYTES", "MAX_FILES", "REAP_INTERVAL"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the fault of %s is not named in:\n%s", want, out)
 		}

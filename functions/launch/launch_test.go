@@ -1,0 +1,291 @@
+package launch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	cloudevent "github.com/cloudevents/sdk-go/v2/event"
+
+	"go-job-orchestrator/functions/launch"
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/store"
+)
+
+// launcher notes what it is told.
+type launcher struct {
+	launched []job.ID
+	err      error
+}
+
+func (l *launcher) Launch(_ context.Context, id job.ID) error {
+	l.launched = append(l.launched, id)
+	return l.err
+}
+
+type world struct {
+	t        testing.TB
+	ledger   *ledger.Ledger
+	store    *store.Store
+	launcher *launcher
+	function *launch.Function
+	server   *httptest.Server
+	n        int
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	s, err := store.OpenDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	w := &world{t: t, store: s, ledger: ledger.New(s, time.Now), launcher: &launcher{}}
+	log := slog.New(slog.DiscardHandler)
+	w.function = launch.New(w.launcher, w.ledger, log)
+	router := api.NewRouter(log)
+	w.function.Mount(router)
+	w.server = httptest.NewServer(router)
+	t.Cleanup(w.server.Close)
+	return w
+}
+
+func (w *world) id() job.ID {
+	w.t.Helper()
+	w.n++
+	id, err := job.NewID(time.Now(), strings.NewReader(fmt.Sprintf("%010d", w.n)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return id
+}
+
+func (w *world) job() *job.Index {
+	w.t.Helper()
+	index := &job.Index{JobID: w.id(), Spec: job.Spec{Runtime: "python"}}
+	if err := w.ledger.Accept(w.t.Context(), index); err != nil {
+		w.t.Fatal(err)
+	}
+	return index
+}
+
+func submitted(id job.ID) cloudevent.Event {
+	return event.New(event.Submitted, "http://jobs.example", id, time.Now())
+}
+
+func TestHandle(t *testing.T) {
+	for name, test := range map[string]struct {
+		event  func(w *world) cloudevent.Event
+		launch bool
+	}{
+		"a job":          {func(w *world) cloudevent.Event { return submitted(w.job().JobID) }, true},
+		"an unknown job": {func(w *world) cloudevent.Event { return submitted(w.id()) }, false},
+		"a job that is over": {func(w *world) cloudevent.Event {
+			index := w.job()
+			if _, _, err := w.ledger.Finish(t.Context(), index, job.Terminal{Phase: job.Cancelled, FinishedAt: time.Now()}); err != nil {
+				t.Fatal(err)
+			}
+			return submitted(index.JobID)
+		}, false},
+		"a job that runs": {func(w *world) cloudevent.Event {
+			index := w.job()
+			if _, err := w.ledger.StartAttempt(t.Context(), index.JobID, 1, "x", nil); err != nil {
+				t.Fatal(err)
+			}
+			return submitted(index.JobID)
+		}, true}, // launching twice changes nothing
+		"an ID that was given up": {func(w *world) cloudevent.Event {
+			id := w.id()
+			if err := w.store.Create(t.Context(), ledger.FileKey(id, job.IndexFile), []byte(`{"void":true}`)); err != nil {
+				t.Fatal(err)
+			}
+			return submitted(id)
+		}, false},
+		"foreign type": {func(w *world) cloudevent.Event {
+			e := submitted(w.job().JobID)
+			e.SetType("com.example.other.v1")
+			return e
+		}, false},
+		"no subject": {func(w *world) cloudevent.Event {
+			e := submitted(w.job().JobID)
+			e.SetSubject("")
+			return e
+		}, false},
+		"subject that is no ID": {func(*world) cloudevent.Event { return submitted("../../etc/passwd") }, false},
+		"subject in capitals":   {func(w *world) cloudevent.Event { return submitted(job.ID(strings.ToUpper(string(w.job().JobID)))) }, false},
+		"with data": {func(w *world) cloudevent.Event {
+			e := submitted(w.job().JobID)
+			if err := e.SetData("application/json", map[string]string{"jobID": "other"}); err != nil {
+				t.Fatal(err)
+			}
+			return e
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			e := test.event(w)
+			for range 2 {
+				if err := w.function.Handle(t.Context(), e); err != nil {
+					t.Errorf("got %v", err)
+				}
+			}
+			want := []job.ID{}
+			if test.launch {
+				want = []job.ID{job.ID(e.Subject()), job.ID(e.Subject())}
+			}
+			if !slices.Equal(w.launcher.launched, want) {
+				t.Errorf("launched %s, want %s", w.launcher.launched, want)
+			}
+		})
+	}
+}
+
+func (w *world) post(header map[string]string, body io.Reader) (*http.Response, []byte) {
+	w.t.Helper()
+	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.server.URL+"/", body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for name, value := range header {
+		r.Header.Set(name, value)
+	}
+	got, err := http.DefaultClient.Do(r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer got.Body.Close()
+	answer, err := io.ReadAll(got.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return got, answer
+}
+
+func binary(id job.ID) map[string]string {
+	return map[string]string{
+		"Ce-Specversion": "1.0", "Ce-Id": "x", "Ce-Source": "http://jobs.example", "Ce-Type": event.Submitted, "Ce-Subject": string(id),
+	}
+}
+
+func structured(id job.ID) string {
+	return fmt.Sprintf(`{"specversion":"1.0","id":"x","source":"http://jobs.example","type":%q,"subject":%q}`, event.Submitted, id)
+}
+
+const structuredType = "application/cloudevents+json"
+
+func TestHTTP(t *testing.T) {
+	w := newWorld(t)
+	id := w.job().JobID
+	with := func(h map[string]string, name, value string) map[string]string { h[name] = value; return h }
+	for name, test := range map[string]struct {
+		header   map[string]string
+		body     string
+		want     int
+		launches int
+	}{
+		"binary":                     {binary(id), "", 204, 1},
+		"binary with data":           {with(binary(id), "Content-Type", "application/json"), `{"a":"b"}`, 204, 1},
+		"structured":                 {map[string]string{"Content-Type": structuredType}, structured(id), 204, 1},
+		"structured with charset":    {map[string]string{"Content-Type": structuredType + "; charset=utf-8"}, structured(id), 204, 1},
+		"foreign type":               {with(binary(id), "Ce-Type", "other"), "", 204, 0},
+		"unknown job":                {binary(w.id()), "", 204, 0},
+		"bad subject":                {binary("x"), "", 204, 0},
+		"no event":                   {nil, "", 400, 0},
+		"JSON that is no event":      {map[string]string{"Content-Type": "application/json"}, "{}", 400, 0},
+		"structured, not JSON":       {map[string]string{"Content-Type": structuredType}, "x", 400, 0},
+		"structured, empty":          {map[string]string{"Content-Type": structuredType}, "", 400, 0},
+		"structured, cut":            {map[string]string{"Content-Type": structuredType}, structured(id)[:50], 400, 0},
+		"structured, an array":       {map[string]string{"Content-Type": structuredType}, "[" + structured(id) + "]", 400, 0},
+		"batch":                      {map[string]string{"Content-Type": "application/cloudevents-batch+json"}, "[" + structured(id) + "]", 400, 0},
+		"structured of version 9":    {map[string]string{"Content-Type": structuredType}, strings.Replace(structured(id), "1.0", "9.0", 1), 400, 0},
+		"binary of version 9":        {with(binary(id), "Ce-Specversion", "9.0"), "", 400, 0},
+		"too large binary":           {binary(id), strings.Repeat("x", 2<<20), 413, 0},
+		"too large structured":       {map[string]string{"Content-Type": structuredType}, `{"a":"` + strings.Repeat("x", 2<<20) + `"}`, 413, 0},
+		"endless spaces, structured": {map[string]string{"Content-Type": structuredType}, strings.Repeat(" ", 2<<20), 413, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.t = t
+			w.launcher.launched = nil
+			got, body := w.post(test.header, strings.NewReader(test.body))
+			if got.StatusCode != test.want {
+				t.Fatalf("got %s, want %d: %s", got.Status, test.want, body)
+			}
+			if test.want == 204 && len(body) > 0 {
+				t.Errorf("204 with the body %q", body)
+			}
+			if ct := got.Header.Get("Content-Type"); test.want >= 400 && ct != "application/problem+json" {
+				t.Errorf("Content-Type: got %q", ct)
+			}
+			if len(w.launcher.launched) != test.launches {
+				t.Errorf("launched %s", w.launcher.launched)
+			}
+		})
+	}
+}
+
+// TestLaunchFails demands that a Broker sends the event again, whatever kind the error is of: it drops those that get
+// another 4xx than 404, 408, 409 or 429.
+func TestLaunchFails(t *testing.T) {
+	for _, kind := range []error{
+		errors.New("broken"), job.ErrUnavailable, job.ErrExhausted, job.ErrInvalid, job.ErrForbidden, job.ErrUnauthorized, job.ErrNotFound, job.ErrConflict,
+		job.ErrTooLarge, job.ErrGone, job.Invalid("image", "no such image"), api.BadRequest("x", "y"), api.Fail(418, "teapot"), context.Canceled, context.DeadlineExceeded,
+	} {
+		t.Run(kind.Error(), func(t *testing.T) {
+			w := newWorld(t)
+			w.launcher.err = fmt.Errorf("launch: %w", kind)
+			id := w.job().JobID
+			if err := w.function.Handle(t.Context(), submitted(id)); !errors.Is(err, kind) {
+				t.Errorf("Handle: got %v", err)
+			}
+			got, body := w.post(binary(id), nil)
+			if got.StatusCode != http.StatusServiceUnavailable || got.Header.Get("Retry-After") == "" {
+				t.Errorf("got %s: %s", got.Status, body)
+			}
+			if strings.Contains(string(body), "no such image") {
+				t.Errorf("the answer tells what only the log should: %s", body)
+			}
+		})
+	}
+}
+
+// TestRecordsFail is a storage that cannot be read: the event is not lost.
+func TestRecordsFail(t *testing.T) {
+	w := newWorld(t)
+	id := w.id()
+	if err := w.store.Create(t.Context(), ledger.FileKey(id, job.IndexFile), []byte("{")); err != nil {
+		t.Fatal(err)
+	}
+	if got, body := w.post(binary(id), nil); got.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("got %s: %s", got.Status, body)
+	}
+	if len(w.launcher.launched) > 0 {
+		t.Error("launched")
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	w := newWorld(t)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.Body.Close()
+	if got.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("GET /: got %s", got.Status)
+	}
+}
