@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -20,7 +21,7 @@ type Verifier interface {
 // in one of the scopes. Without a token the error is of kind job.ErrUnauthorized; otherwise it is of kind job.ErrForbidden,
 // the same for a job that does not exist as for somebody else's. Nothing is read to find out.
 func Authorize(r *http.Request, p httprouter.Params, keys Verifier, scopes ...token.Scope) (job.ID, error) {
-	bearer, err := bearerToken(r)
+	bearer, err := Bearer(r)
 	if err != nil {
 		return "", err
 	}
@@ -31,9 +32,9 @@ func Authorize(r *http.Request, p httprouter.Params, keys Verifier, scopes ...to
 	return id, nil
 }
 
-// bearerToken reads the credentials of RFC 6750, section 2.1. Several Authorization headers are refused,
+// Bearer reads the credentials of RFC 6750, section 2.1. Several Authorization headers are refused,
 // since proxies and servers disagree on which one counts.
-func bearerToken(r *http.Request) (string, error) {
+func Bearer(r *http.Request) (string, error) {
 	values := r.Header.Values("Authorization")
 	if len(values) > 1 {
 		return "", BadRequest("Authorization", "was sent more than once; send one token")
@@ -47,4 +48,31 @@ func bearerToken(r *http.Request) (string, error) {
 		return "", fmt.Errorf("other credentials than a bearer token: %w", job.ErrUnauthorized)
 	}
 	return bearer, nil
+}
+
+// OwnerVerifier tells whose token an owner's is; token.Keys is one.
+type OwnerVerifier interface {
+	VerifyOwner(token string) (job.ID, bool)
+}
+
+// AuthorizeOwner returns whose token the request carries. Without a token the error is of kind job.ErrUnauthorized; with
+// anything but an owner's it is of kind job.ErrForbidden. Nothing is read to find out.
+func AuthorizeOwner(r *http.Request, keys OwnerVerifier) (job.ID, error) {
+	bearer, err := Bearer(r)
+	if errors.Is(err, job.ErrUnauthorized) {
+		return "", job.Refuse(job.ErrUnauthorized, "", "send the token that the answer to PUT of a template has: Authorization: Bearer <token>")
+	}
+	if err != nil {
+		return "", err
+	}
+	owner, ok := keys.VerifyOwner(bearer)
+	if !ok {
+		return "", NotOwner()
+	}
+	return owner, nil
+}
+
+// NotOwner is the error for a token that does not open what is asked for.
+func NotOwner() error {
+	return job.Refuse(job.ErrForbidden, "", "this token does not open this; send the token of the template's owner")
 }

@@ -16,8 +16,14 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
+// The types of our events are typePrefix, what became of the job, and typeVersion.
+const (
+	typePrefix  = "io.github.go-job-orchestrator.job."
+	typeVersion = ".v1"
+)
+
 // Submitted says that a job was accepted and is to be launched.
-const Submitted = "io.github.go-job-orchestrator.job.submitted.v1"
+const Submitted = typePrefix + "submitted" + typeVersion
 
 // Sink takes events.
 type Sink interface {

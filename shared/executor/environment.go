@@ -14,8 +14,10 @@ func Environment(index *job.Index, files, temp, searchPath string) []string {
 		"PATH=" + searchPath, "HOME=" + files, "LANG=C.UTF-8", "TMPDIR=" + temp,
 		"JOB_ID=" + string(index.JobID), "OUTPUT_DIR=" + files + "/" + job.ResultsDir,
 	}
-	for _, name := range slices.Sorted(maps.Keys(index.Env)) {
-		env = append(env, name+"="+index.Env[name])
+	more := index.Trace.Variables()
+	maps.Copy(more, index.Env) // who names a trace of their own means it
+	for _, name := range slices.Sorted(maps.Keys(more)) {
+		env = append(env, name+"="+more[name])
 	}
 	return env
 }

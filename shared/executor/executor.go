@@ -2,7 +2,6 @@ package executor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -58,6 +57,7 @@ type Result struct {
 	Exit    Exit
 	Ran     bool // whether the program was started, so that Exit.Code is its own
 	Outputs *job.Outputs
+	At      time.Time // when it ended; zero: just now
 }
 
 // Run makes the attempt. It ends the program when ctx ends, for the reason that is ctx's cause. What goes wrong is
@@ -76,9 +76,7 @@ func (t *Task) Run(ctx context.Context) Result {
 	shipper := t.startShipper(storing, l)
 	result := t.attempt(ctx, l)
 	if result.Ran {
-		if err := t.Workspace.saveExit(t.Number, result.Exit); err != nil {
-			t.Log.Warn("exit not saved; a crash from here on would show as Interrupted", "job", t.Index.JobID, "error", err)
-		}
+		t.saveExit(result)
 	}
 	order := shipper.finish(storing)
 	if t.Last(result.Exit) {
@@ -92,24 +90,51 @@ func Interrupted() Result {
 	return Result{Exit: Exit{Reason: job.ReasonInterrupted, Message: "the server went away while the program ran"}}
 }
 
-// Collect stores what an attempt left whose server died before it could: the exit as it was saved, or one with
-// reason Interrupted.
-func (t *Task) Collect(ctx context.Context) Result {
-	result := Interrupted()
-	if exit, err := t.Workspace.loadExit(t.Number); err == nil {
-		result = Result{Exit: *exit, Ran: true}
-	}
-	if !t.Last(result.Exit) {
-		return result
-	}
+// Collect ships the logs of an attempt that somebody else executes until ended is closed, and then stores what it left. The result
+// is that which Execute saved, or Interrupted when it could not.
+func (t *Task) Collect(ctx context.Context, ended <-chan struct{}) Result {
 	l, err := t.Workspace.openLogs()
 	if err != nil {
-		return t.failed(job.ReasonInterrupted, result.Exit.Message+"; its logs could not be opened", err)
+		<-ended
+		return t.failed(job.ReasonInterrupted, "the program's logs could not be opened", err)
 	}
 	defer l.Close()
-	order := t.startShipper(ctx, l).finish(ctx)
-	t.collect(ctx, l, order, &result)
+	shipper := t.startShipper(ctx, l)
+	<-ended
+	order := shipper.finish(ctx)
+	result := Interrupted()
+	if saved, err := t.Workspace.loadExit(t.Number); err == nil {
+		result = saved
+	}
+	if t.Last(result.Exit) {
+		t.collect(ctx, l, order, &result)
+	}
 	return result
+}
+
+// Salvage is Collect for an attempt whose server died before it could.
+func (t *Task) Salvage(ctx context.Context) Result {
+	ended := make(chan struct{})
+	close(ended)
+	return t.Collect(ctx, ended)
+}
+
+// Execute runs the program in a workspace that Fetch has filled, and saves how it ended for Collect.
+func (t *Task) Execute(ctx context.Context) Result {
+	l, err := t.Workspace.openLogs()
+	if err != nil {
+		return t.failed(job.ReasonStartFailed, "the logs could not be opened", err)
+	}
+	defer l.Close()
+	result := t.execute(ctx, l)
+	t.saveExit(result)
+	return result
+}
+
+func (t *Task) saveExit(r Result) {
+	if err := t.Workspace.saveExit(t.Number, r); err != nil {
+		t.Log.Warn("exit not saved; a crash from here on would show as Interrupted", "job", t.Index.JobID, "error", err)
+	}
 }
 
 func (t *Task) failed(reason job.Reason, message string, err error) Result {
@@ -119,7 +144,7 @@ func (t *Task) failed(reason job.Reason, message string, err error) Result {
 
 // attempt fetches and executes.
 func (t *Task) attempt(ctx context.Context, l logs) Result {
-	if err := t.fetch(ctx); err != nil {
+	if err := t.Fetch(ctx); err != nil {
 		if ctx.Err() != nil {
 			return Result{Exit: stopped(Exit{}, context.Cause(ctx))}
 		}
@@ -133,6 +158,10 @@ func (t *Task) attempt(ctx context.Context, l logs) Result {
 			return t.failed(job.ReasonStartFailed, "the workspace could not be given to the program", err)
 		}
 	}
+	return t.execute(ctx, l)
+}
+
+func (t *Task) execute(ctx context.Context, l logs) Result {
 	command := t.Command
 	command.Stdout, command.Stderr = l.stdout, l.stderr
 	p, err := t.Starter.Start(command)
@@ -146,7 +175,8 @@ func (t *Task) attempt(ctx context.Context, l logs) Result {
 	return Result{Exit: exit, Ran: exit.Reason != job.ReasonCannotRun}
 }
 
-func (t *Task) fetch(ctx context.Context) error {
+// Fetch brings the uploaded files into the workspace and verifies them.
+func (t *Task) Fetch(ctx context.Context) error {
 	dir := t.Workspace.Files()
 	if err := fetch(ctx, t.From, t.Index.Files, dir); err != nil {
 		return err
@@ -273,35 +303,25 @@ func (s *shipping) finish(ctx context.Context) joblog.Order {
 }
 
 type savedExit struct {
-	Attempt int  `json:"attempt"`
-	Exit    Exit `json:"exit"`
+	Attempt int       `json:"attempt"`
+	Exit    Exit      `json:"exit"`
+	Ran     bool      `json:"ran"`
+	At      time.Time `json:"at"`
 }
 
 // saveExit notes how the program ended before anything is stored, so that a crash meanwhile does not turn a
 // program that has ended into one that was interrupted.
-func (w Workspace) saveExit(attempt int, e Exit) error {
-	data, err := json.Marshal(savedExit{attempt, e})
-	if err != nil {
-		return err
-	}
-	temp := w.exitPath() + ".tmp"
-	if err := os.WriteFile(temp, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temp, w.exitPath())
+func (w Workspace) saveExit(attempt int, r Result) error {
+	return WriteRecord(w.ExitPath(), savedExit{attempt, r.Exit, r.Ran, time.Now().UTC()})
 }
 
-func (w Workspace) loadExit(attempt int) (*Exit, error) {
-	data, err := os.ReadFile(w.exitPath())
-	if err != nil {
-		return nil, err
-	}
+func (w Workspace) loadExit(attempt int) (Result, error) {
 	var saved savedExit
-	if err := json.Unmarshal(data, &saved); err != nil {
-		return nil, fmt.Errorf("decode saved exit: %w", err)
+	if err := ReadRecord(w.ExitPath(), &saved); err != nil {
+		return Result{}, err
 	}
 	if saved.Attempt != attempt {
-		return nil, fmt.Errorf("saved exit of attempt %d: %w", saved.Attempt, fs.ErrNotExist)
+		return Result{}, fmt.Errorf("saved exit of attempt %d: %w", saved.Attempt, fs.ErrNotExist)
 	}
-	return &saved.Exit, nil
+	return Result{Exit: saved.Exit, Ran: saved.Ran, At: saved.At}, nil
 }

@@ -88,8 +88,11 @@ func explain(e Exit) (job.Reason, string) {
 	return job.ReasonCompleted, ""
 }
 
-// Record returns the record of an attempt that ended so at the time end.
+// Record returns the record of an attempt that ended so, at the time end unless it is known better.
 func (r Result) Record(a job.Attempt, end time.Time) job.Attempt {
+	if !r.At.IsZero() {
+		end = r.At
+	}
 	end = end.UTC()
 	a.FinishedAt, a.Signal, a.Reason, a.Message = &end, r.Exit.Signal, r.Exit.Reason, r.Exit.Message
 	if a.Reason == "" {

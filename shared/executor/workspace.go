@@ -34,8 +34,11 @@ func (w Workspace) Results() string { return filepath.Join(w.Files(), job.Result
 // HoldPath is a file that is locked as long as the program or anything it started may live.
 func (w Workspace) HoldPath() string { return filepath.Join(w.root, "hold") }
 
-func (w Workspace) logPath(name string) string { return filepath.Join(w.root, "log", name) }
-func (w Workspace) exitPath() string           { return filepath.Join(w.root, "exit.json") }
+// ExitPath is where Execute saves how the program ended.
+func (w Workspace) ExitPath() string { return filepath.Join(w.root, "exit.json") }
+
+// LogPath is where a stream's log grows, which has the name of a file in results/.
+func (w Workspace) LogPath(name string) string { return filepath.Join(w.root, "log", name) }
 
 // Exists reports whether there is anything of the workspace.
 func (w Workspace) Exists() bool {
@@ -51,7 +54,7 @@ func (w Workspace) Reset() error {
 			return fmt.Errorf("empty the workspace: %w", err)
 		}
 	}
-	if err := os.Remove(w.exitPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(w.ExitPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("empty the workspace: %w", err)
 	}
 	return w.makeFolders()
@@ -109,7 +112,7 @@ func (w Workspace) openLogs() (logs, error) {
 }
 
 func (w Workspace) openLog(name string) (*os.File, error) {
-	path, link := w.logPath(name), filepath.Join(w.Results(), name)
+	path, link := w.LogPath(name), filepath.Join(w.Results(), name)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644) //nolint:gosec // the program may read its own log
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
@@ -129,7 +132,7 @@ func (w Workspace) openLog(name string) (*os.File, error) {
 // fetch brings the uploaded files into the workspace and verifies that they are what was accepted.
 func fetch(ctx context.Context, from Artifacts, files []job.File, dir string) error {
 	for _, f := range files {
-		if err := fetchFile(ctx, from, f, filepath.Join(dir, f.Name)); err != nil {
+		if err := fetchFile(ctx, from, f, filepath.Join(dir, filepath.FromSlash(f.Name))); err != nil {
 			return fmt.Errorf("fetch %s: %w", f.Name, err)
 		}
 	}
@@ -142,6 +145,10 @@ func fetchFile(ctx context.Context, from Artifacts, want job.File, path string) 
 		return err
 	}
 	defer in.Close()
+	// What another job has left comes with its folders.
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // the program runs as another user
+		return err
+	}
 	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // the program runs as another user
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ func single() map[string]setter {
 		"runtime":    func(s *job.Spec, text string) string { s.Runtime = text; return "" },
 		"entrypoint": func(s *job.Spec, text string) string { s.Entrypoint = text; return "" },
 		"image":      func(s *job.Spec, text string) string { s.Image = text; return "" },
+		"queue":      func(s *job.Spec, text string) string { s.Queue = text; return "" },
 		"cpu":        func(s *job.Spec, text string) string { s.CPU = text; return required(text) },
 		"memory":     func(s *job.Spec, text string) string { s.Memory = text; return required(text) },
 		"args":       func(s *job.Spec, text string) (m string) { s.Args, m = stringList(text); return m },

@@ -159,6 +159,7 @@ type parser struct {
 	names  map[string]bool
 	files  []job.File
 	faults []job.Fault
+	only   []string // the fields there are, if not all those of a job
 }
 
 func (p *parser) parts(ctx context.Context, form *multipart.Reader) error {
@@ -232,6 +233,8 @@ func (p *parser) part(ctx context.Context, part *multipart.Part) error {
 	// Part.FileName would cut folders off the name, and so make another name of it.
 	filename, isFile := params["filename"]
 	switch name := params["name"]; {
+	case p.only != nil && name != "" && !slices.Contains(p.only, name):
+		return job.Invalid(printable(name), "cannot be sent here; there are: "+strings.Join(p.only, ", "))
 	case name == "":
 		return api.BadRequest("body", "a part has no name; each needs one, such as name=\"files\"")
 	case name == "files" && isFile:

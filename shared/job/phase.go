@@ -23,7 +23,7 @@ func (p Phase) Terminal() bool { return p == Succeeded || p == Failed || p == Ca
 // Reason is one CamelCase word that says why a job is in its phase: Kubernetes' own where it has one.
 type Reason string
 
-// The reasons. Error is the program's failure; the others from DeadlineExceeded on are the platform's.
+// The reasons. Error is the program's failure; the others that end a job are the platform's, or the user's wish.
 const (
 	ReasonCompleted        Reason = "Completed"
 	ReasonError            Reason = "Error"            // the program ended with another code than 0
@@ -32,12 +32,23 @@ const (
 	ReasonCancelled        Reason = "Cancelled"        // the user cancelled it
 	ReasonDeadlineExceeded Reason = "DeadlineExceeded" // timeoutSeconds passed
 	ReasonOOMKilled        Reason = "OOMKilled"        // used more than memory
-	ReasonEvicted          Reason = "Evicted"          // used more disk than its workspace may have
+	ReasonEvicted          Reason = "Evicted"          // used more disk than its workspace may have, or its node had none left
 	ReasonCannotRun        Reason = "ContainerCannotRun"
 	ReasonFetchFailed      Reason = "FetchFailed" // an uploaded file could not be brought to the program
 	ReasonOutputsLost      Reason = "OutputsLost" // outputs could not be stored
-	ReasonInterrupted      Reason = "Interrupted" // the server or node went away while it ran
+	ReasonInterrupted      Reason = "Interrupted" // the server, pod or node went away while it ran
 	ReasonStartFailed      Reason = "StartFailed" // the platform could not start it
+)
+
+// The reasons that only Kubernetes has; others are passed on as its kubelet and controllers name them.
+const (
+	ReasonStarting      Reason = "ContainerCreating" // the image is being pulled, the files fetched
+	ReasonPullBackOff   Reason = "ImagePullBackOff"  // the image cannot be pulled
+	ReasonUnschedulable Reason = "Unschedulable"     // no node can take it
+	ReasonSuspended     Reason = "Suspended"         // its queue has not admitted it
+	ReasonQuotaExceeded Reason = "QuotaExceeded"     // the namespace's ResourceQuota leaves no room
+	ReasonFailedCreate  Reason = "FailedCreate"      // its pod was refused
+	ReasonNodeLost      Reason = "NodeLost"          // its node does not answer
 )
 
 // File is one file of a job. SHA256 is in lowercase hexadecimal digits, Size in bytes.
@@ -97,8 +108,22 @@ type Index struct {
 	Token string `json:"token"`
 	// IdempotencyKey is the hash of the user's Idempotency-Key, if one was sent.
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
+	// Template is what the job was started from, if from a template.
+	Template *Origin `json:"template,omitempty"`
+	// Owner names the owner whose token opens the job's own, if it has one.
+	Owner ID `json:"owner,omitempty"`
+	// Trace is the request's.
+	Trace Trace `json:"trace,omitzero"`
+	// Hops is how many jobs come before this one that each started the next by an event.
+	Hops int `json:"hops,omitempty"`
 	// Void marks an ID that was given up before its job was accepted; there is no such job.
 	Void bool `json:"void,omitempty"`
+}
+
+// Origin is the template that a job was started from.
+type Origin struct {
+	Name    string `json:"name"`
+	Version int    `json:"version"`
 }
 
 // Terminal is <jobID>/status.json: how the job ended. It is written once.
@@ -137,12 +162,29 @@ type Status struct {
 	Summary
 	Entrypoint     string    `json:"entrypoint"`
 	Args           []string  `json:"args"`
+	Image          string    `json:"image,omitempty"`
+	Queue          string    `json:"queue,omitempty"`
 	CPU            string    `json:"cpu,omitempty"`
 	Memory         string    `json:"memory,omitempty"`
 	TimeoutSeconds int64     `json:"timeoutSeconds,omitempty"`
 	Retries        int       `json:"retries,omitempty"`
+	Template       *Origin   `json:"template,omitempty"`
 	Files          []File    `json:"files"`
 	Message        string    `json:"message,omitempty"`
 	Attempts       []Attempt `json:"attempts"`
 	Outputs        *Outputs  `json:"outputs,omitempty"`
+}
+
+// Observation is how a job fares that was not over when it was looked at, as the place where it runs sees it.
+type Observation struct {
+	// Over tells that it is over by now; its terminal record says how.
+	Over bool
+	// Reason and Message are empty when there is nothing to add to the records.
+	Reason  Reason
+	Message string
+	// Lost tells that nothing there will ever run it unless it is launched again.
+	Lost bool
+	// Stuck tells that it cannot start for Reason, and since when.
+	Stuck bool
+	Since time.Time
 }

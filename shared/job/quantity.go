@@ -31,16 +31,22 @@ func MilliCPU(s string) (milli int64, message string) {
 // Bytes returns the bytes that a Kubernetes quantity such as "512Mi" or "1G" names, rounded up. The message
 // says what is wrong, and is empty when nothing is.
 func Bytes(s string) (bytes int64, message string) {
+	bytes, message = Size(s)
+	if message == "" && bytes < 1<<20 {
+		return 0, fmt.Sprintf("%q is less than 1Mi, in which no program runs; quantities are in bytes, such as 512Mi or 1Gi", s)
+	}
+	return bytes, message
+}
+
+// Size is Bytes for what need not hold a program.
+func Size(s string) (bytes int64, message string) {
 	v, message := quantity(s)
 	if message != "" {
 		return 0, message
 	}
 	bytes, ok := roundUp(v)
-	switch {
-	case !ok || bytes > 1<<50:
+	if !ok || bytes > 1<<50 {
 		return 0, fmt.Sprintf("%q is out of range: at most 1Pi", s)
-	case bytes < 1<<20:
-		return 0, fmt.Sprintf("%q is less than 1Mi, in which no program runs; quantities are in bytes, such as 512Mi or 1Gi", s)
 	}
 	return bytes, ""
 }

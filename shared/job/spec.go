@@ -17,6 +17,8 @@ type Spec struct {
 	Env        map[string]string `json:"env,omitempty"`
 	Labels     map[string]string `json:"labels,omitempty"`
 	Image      string            `json:"image,omitempty"`
+	// Queue is the Kueue LocalQueue that admits the job.
+	Queue string `json:"queue,omitempty"`
 	// CPU and Memory are Kubernetes quantities, empty for no limit.
 	CPU    string `json:"cpu,omitempty"`
 	Memory string `json:"memory,omitempty"`
@@ -65,6 +67,9 @@ func (s *Spec) Validate() error {
 		faults.add("memory", message)
 	}
 	faults.add("image", checkImage(s.Image))
+	if s.Queue != "" && (len(s.Queue) > 63 || !queueSyntax.MatchString(s.Queue)) {
+		faults.add("queue", "is not the name of a Kueue LocalQueue: at most 63 lowercase letters, digits and '-'")
+	}
 	faults.add("timeoutSeconds", between(s.TimeoutSeconds, 0, MaxSeconds))
 	faults.add("ttlSecondsAfterFinished", between(s.TTLSecondsAfterFinished, 0, MaxSeconds))
 	faults.add("retries", between(int64(s.Retries), 0, MaxRetries))
@@ -148,12 +153,12 @@ var (
 	labelPrefix = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 )
 
-// maxLabels bounds what listing by label costs: every label is an entry in an index.
-const maxLabels = 32
+// MaxLabels bounds what listing by label costs: every label is an entry in an index.
+const MaxLabels = 32
 
 func checkLabels(faults *Faults, labels map[string]string) {
-	if len(labels) > maxLabels {
-		faults.add("labels", fmt.Sprintf("has %d labels; at most %d are allowed", len(labels), maxLabels))
+	if len(labels) > MaxLabels {
+		faults.add("labels", fmt.Sprintf("has %d labels; at most %d are allowed", len(labels), MaxLabels))
 	}
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
 		faults.add(fmt.Sprintf("labels[%q]", key), CheckLabel(key, labels[key]))
@@ -179,6 +184,9 @@ func CheckLabel(key, value string) string {
 }
 
 var imageSyntax = regexp.MustCompile(`^[a-zA-Z0-9][-a-zA-Z0-9._:/@]*$`)
+
+// queueSyntax is that of a DNS label (RFC 1123), as LocalQueues are named.
+var queueSyntax = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 
 func checkImage(s string) string {
 	if s == "" {

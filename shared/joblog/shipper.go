@@ -27,9 +27,9 @@ type Put func(ctx context.Context, name string, data []byte) error
 
 // State is where shipping a log has got to. The zero State is the beginning.
 type State struct {
-	Next uint64 // number of the next piece
-	Position
-	Order Order
+	Next     uint64 `json:"next"` // number of the next piece
+	Position        // of its first byte
+	Order    Order  `json:"order"`
 }
 
 // Shipper stores two growing files as segments. Its methods must not be called concurrently.

@@ -15,7 +15,13 @@ func (l *Ledger) StartAttempt(ctx context.Context, id job.ID, n int, owner strin
 	if err := l.store.Mark(ctx, running+string(id)); err != nil {
 		return a, err
 	}
-	return a, l.create(ctx, attemptKey(id, n, "start"), startRecord{a, owner})
+	if err := l.create(ctx, attemptKey(id, n, "start"), startRecord{a, owner}); err != nil {
+		return a, err
+	}
+	if n == 1 {
+		l.announceStart(ctx, id, a)
+	}
+	return a, nil
 }
 
 // startRecord is an attempt's claim.

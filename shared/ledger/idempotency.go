@@ -93,6 +93,30 @@ func (l *Ledger) claimKey(ctx context.Context, keyHash, fingerprint string, id j
 	}
 }
 
+// Earlier returns the job that has the key already, without claiming it, and nil when there is none or none yet. The error is
+// of kind job.ErrGone when that job has been removed.
+func (l *Ledger) Earlier(ctx context.Context, keyHash string) (*job.Index, error) {
+	n, c, err := l.lastClaim(ctx, keyHash)
+	if errors.Is(err, job.ErrNotFound) || err == nil && (c == nil || l.now().Sub(c.CreatedAt) >= KeyLifetime) {
+		return nil, nil //nolint:nilnil // no earlier job
+	}
+	if err != nil {
+		return nil, err
+	}
+	if free, err := l.store.Exists(ctx, releasedKey(keyHash, n)); free || err != nil {
+		return nil, err
+	}
+	index, err := l.Index(ctx, c.JobID)
+	if err == nil || !errors.Is(err, job.ErrNotFound) {
+		return index, err
+	}
+	gone, err := l.store.Exists(ctx, goneKey(keyHash, c.JobID))
+	if err != nil || !gone {
+		return nil, err
+	}
+	return nil, fmt.Errorf("job %s: %w", c.JobID, job.ErrGone)
+}
+
 // lastClaim returns the newest claim of a key and its number, or no claim and the number of the first.
 func (l *Ledger) lastClaim(ctx context.Context, keyHash string) (int, *claim, error) {
 	list, err := l.store.List(ctx, claimPrefix(keyHash), "", sweepBatch)

@@ -11,7 +11,10 @@ import (
 )
 
 // Everything but the jobs' own folders lies under one prefix, which no job ID can begin with.
-const prefix = ".orchestrator/"
+const prefix = Reserved
+
+// Reserved is the prefix of all keys that belong to no job's own folder.
+const Reserved = ".orchestrator/"
 
 // Folders under the prefix. Marks are empty records whose existence is what they say.
 const (
@@ -26,6 +29,8 @@ const (
 	logs     = prefix + "log/"      // pieces of the log of a job that is not over
 	asked    = prefix + "asked/"    // mark: a job whose user wants it removed
 	removing = prefix + "removing/" // a copy of the index of a job whose removal has begun
+	owed     = prefix + "owed/"     // mark: a job that is over and whose end may not have been announced
+	farewell = prefix + "farewell/" // what is to be announced of a job that is no more
 	keys     = prefix + "idempotency/"
 	keysDue  = prefix + "idempotency-due/"
 )

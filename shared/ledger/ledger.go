@@ -16,8 +16,9 @@ import (
 // Ledger is the records of all jobs in one bucket. Its methods may be called concurrently and by several
 // processes.
 type Ledger struct {
-	store *store.Store
-	now   func() time.Time
+	store     *store.Store
+	now       func() time.Time
+	announcer Announcer // nil: nobody is told of anything
 }
 
 // New returns the Ledger in s. The clock now is time.Now outside tests.
@@ -141,6 +142,9 @@ func (l *Ledger) Finish(ctx context.Context, index *job.Index, t job.Terminal) (
 	if err != nil {
 		return nil, false, fmt.Errorf("encode terminal record: %w", err)
 	}
+	if err := l.owe(ctx, index.JobID); err != nil {
+		return nil, false, err
+	}
 	first := true
 	recorded := &t
 	err = l.store.Create(ctx, statusKey(index.JobID), data)
@@ -151,7 +155,11 @@ func (l *Ledger) Finish(ctx context.Context, index *job.Index, t job.Terminal) (
 	if err != nil {
 		return nil, false, err
 	}
-	return recorded, first, l.settle(ctx, recorded)
+	err = l.settle(ctx, recorded)
+	if err == nil && first {
+		l.announce(ctx, endNotice(index, recorded))
+	}
+	return recorded, first, err
 }
 
 // settle moves a job that is over from the lists of active jobs to those of ended ones. The active mark
@@ -187,6 +195,11 @@ func (l *Ledger) PutOutputs(ctx context.Context, id job.ID, files []job.File) er
 		return err
 	}
 	return nil
+}
+
+// OutputsRecorded reports whether the list of outputs is recorded.
+func (l *Ledger) OutputsRecorded(ctx context.Context, id job.ID) (bool, error) {
+	return l.store.Exists(ctx, outputsKey(id))
 }
 
 // Outputs returns the stored outputs in the order of their names. A job that is not over has none yet.

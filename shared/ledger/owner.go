@@ -2,10 +2,46 @@ package ledger
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 
 	"go-job-orchestrator/shared/job"
 )
+
+// Owner returns who claimed the attempt.
+func (l *Ledger) Owner(ctx context.Context, id job.ID, n int) (string, error) {
+	var record startRecord
+	err := l.read(ctx, attemptKey(id, n, "start"), &record)
+	return record.Owner, err
+}
+
+// Report is what an agent saw of the end of an attempt for which somebody else knows the reason: that its container was stopped from
+// outside, or its program killed.
+type Report struct {
+	Attempt job.Attempt `json:"attempt"`
+	// Files are the outputs it stored, Order is that of its log, as in executor.Manifest.
+	Files []job.File      `json:"files"`
+	Order json.RawMessage `json:"order,omitempty"`
+}
+
+// PutReport keeps a report until the attempt is ended. The first one stands.
+func (l *Ledger) PutReport(ctx context.Context, id job.ID, r Report) error {
+	err := l.create(ctx, attemptKey(id, r.Attempt.Number, "report"), r)
+	if errors.Is(err, job.ErrExists) {
+		return nil
+	}
+	return err
+}
+
+// Report returns the report on an attempt, or an error of kind job.ErrNotFound.
+func (l *Ledger) Report(ctx context.Context, id job.ID, n int) (*Report, error) {
+	var r Report
+	if err := l.read(ctx, attemptKey(id, n, "report"), &r); err != nil {
+		return nil, err
+	}
+	return &r, nil
+}
 
 // StartedBy returns the attempt if owner is who claimed it; otherwise the error is of kind job.ErrExists.
 func (l *Ledger) StartedBy(ctx context.Context, id job.ID, n int, owner string) (job.Attempt, error) {

@@ -44,6 +44,8 @@ func (l *Ledger) RemovalRequested(ctx context.Context, id job.ID) (bool, error) 
 type removal struct {
 	Index    *job.Index    `json:"index"`
 	Terminal *job.Terminal `json:"terminal,omitempty"`
+	// Missing is what has not been announced of the job.
+	Missing []job.Notice `json:"missing,omitempty"`
 }
 
 // Remove deletes everything of a job that is over; one that is not gives an error of kind job.ErrConflict. It
@@ -64,12 +66,20 @@ func (l *Ledger) beginRemoval(ctx context.Context, id job.ID) (*removal, error) 
 	}
 	t, err := l.Terminal(ctx, id)
 	if errors.Is(err, job.ErrNotFound) {
+		if _, err := l.Index(ctx, id); err != nil { // removed by another between the two reads
+			return nil, err
+		}
 		return nil, fmt.Errorf("remove job %s: %w: it is not over", id, job.ErrConflict)
 	}
 	if err != nil {
 		return nil, err
 	}
 	r := &removal{Index: index, Terminal: t}
+	if l.announcer != nil {
+		if r.Missing, err = l.missing(ctx, index, t.Attempts, t); err != nil {
+			return nil, err
+		}
+	}
 	if err := l.create(ctx, removingKey(id), r); err != nil && !errors.Is(err, job.ErrExists) {
 		return nil, err
 	}
@@ -87,12 +97,22 @@ func (l *Ledger) remove(ctx context.Context, id job.ID, r *removal) error {
 	if err := l.purge(ctx, id, append(listKeys(r.Index), expiryKey(r.Terminal.ExpiresAt, id))...); err != nil {
 		return err
 	}
-	return l.store.Remove(ctx, removingKey(id))
+	told, err := l.writeFarewell(ctx, r)
+	if err != nil {
+		return err
+	}
+	if err := l.store.Remove(ctx, removingKey(id)); err != nil {
+		return err
+	}
+	if told != nil {
+		l.announce(ctx, *told)
+	}
+	return nil
 }
 
 // purge deletes what there is of a job without an index: the given marks, and all that its ID alone names.
 func (l *Ledger) purge(ctx context.Context, id job.ID, marks ...string) error {
-	marks = append(marks, all+shard(id), active+string(id), running+string(id), uploads+string(id))
+	marks = append(marks, all+shard(id), active+string(id), running+string(id), uploads+string(id), owed+string(id))
 	for _, p := range endedPhases() {
 		marks = append(marks, phasePrefix(p)+shard(id))
 	}

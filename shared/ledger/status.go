@@ -13,26 +13,50 @@ func (l *Ledger) Status(ctx context.Context, id job.ID) (*job.Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	t, err := l.Terminal(ctx, id)
+	if err == nil {
+		return ended(index, t), nil
+	}
+	if !errors.Is(err, job.ErrNotFound) {
+		return nil, err
+	}
+	attempts, err := l.Attempts(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return begun(index, attempts), nil
+}
+
+// ended is a job that is over.
+func ended(index *job.Index, t *job.Terminal) *job.Status {
+	s := newStatus(index)
+	s.Message, s.Outputs = t.Message, t.Outputs
+	if t.Attempts != nil {
+		s.Attempts = t.Attempts
+	}
+	conclude(&s.Summary, t)
+	return s
+}
+
+// begun is a job that is not over.
+func begun(index *job.Index, attempts []job.Attempt) *job.Status {
+	s := newStatus(index)
+	s.Attempts = append(s.Attempts, attempts...)
+	progress(&s.Summary, attempts)
+	s.Message = message(s.Reason)
+	return s
+}
+
+func newStatus(index *job.Index) *job.Status {
 	s := &job.Status{
-		Summary: newSummary(index), Entrypoint: index.Entrypoint, Args: index.Args, CPU: index.CPU, Memory: index.Memory,
-		TimeoutSeconds: index.TimeoutSeconds, Retries: index.Retries, Files: index.Files,
+		Summary: newSummary(index), Entrypoint: index.Entrypoint, Args: index.Args, Image: index.Image, Queue: index.Queue,
+		CPU: index.CPU, Memory: index.Memory, TimeoutSeconds: index.TimeoutSeconds, Retries: index.Retries,
+		Template: index.Template, Files: index.Files, Attempts: []job.Attempt{},
 	}
 	if s.Args == nil {
 		s.Args = []string{}
 	}
-	t, err := l.Terminal(ctx, id)
-	if err == nil {
-		s.Attempts, s.Message, s.Outputs = t.Attempts, t.Message, t.Outputs
-		conclude(&s.Summary, t)
-	} else if errors.Is(err, job.ErrNotFound) {
-		s.Attempts, err = l.Attempts(ctx, id)
-		progress(&s.Summary, s.Attempts)
-		s.Message = message(s.Reason)
-	}
-	if s.Attempts == nil {
-		s.Attempts = []job.Attempt{}
-	}
-	return s, err
+	return s
 }
 
 // summary returns what lists show of a job, with one read less than Status.

@@ -106,7 +106,18 @@ func compare(a, b uint64) int {
 }
 
 // State returns where shipping the log of a job has got to, so that another attempt can go on from there.
+// Whoever makes an earlier attempt may still merge its log meanwhile.
 func State(ctx context.Context, s *store.Store, id job.ID) (joblog.State, error) {
+	for range maxRestarts {
+		state, err := stateNow(ctx, s, id)
+		if !errors.Is(err, job.ErrNotFound) {
+			return state, err
+		}
+	}
+	return joblog.State{}, fmt.Errorf("find the end of the log: %w", job.ErrUnavailable)
+}
+
+func stateNow(ctx context.Context, s *store.Store, id job.ID) (joblog.State, error) {
 	var state joblog.State
 	ranges, err := list(ctx, s, id)
 	if err != nil {

@@ -196,6 +196,42 @@ func TestRandom(t *testing.T) {
 	}
 }
 
+// TestStateWhileMerged asks for the end of a log whose pieces are merged at the same time, as another pod's may be.
+func TestStateWhileMerged(t *testing.T) {
+	w := newWorld(t)
+	shipped := make(chan struct{})
+	defer func() { <-shipped }()
+	go func() {
+		defer close(shipped)
+		s := w.shipper(joblog.State{})
+		for i := range 700 {
+			w.write(both[i%2], "line\n")
+			if err := s.Flush(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	var last joblog.State
+	for open := true; open; {
+		select {
+		case <-shipped:
+			open = false // one more time, for all of it
+		default:
+		}
+		state, err := State(t.Context(), w.store, w.index.JobID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if state.Next < last.Next || state.Stdout < last.Stdout || state.Stderr < last.Stderr {
+			t.Fatalf("the log shrank from %+v to %+v", last.Position, state.Position)
+		}
+		last = state
+	}
+	if want := (joblog.Position{Stdout: 350 * 5, Stderr: 350 * 5}); last.Position != want {
+		t.Errorf("got %+v, want %+v", last.Position, want)
+	}
+}
+
 // checkTails compares tails of what can be read now, and readings that go on from a place.
 func (w *world) checkTails() {
 	w.t.Helper()

@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +40,7 @@ type Env struct {
 	store  *store.Store
 	keys   *token.Keys
 	sink   event.Sink
+	out    event.Sink // to K_SINK
 	drains []func()
 }
 
@@ -59,19 +62,48 @@ func New(vars map[string]string, log *slog.Logger) *Env {
 // OSVars returns the environment of this process.
 func OSVars() map[string]string { return env.ToMap(os.Environ()) }
 
+// Checker is settings of which not every value makes sense. Load has them checked.
+type Checker interface {
+	// Check names every setting at fault.
+	Check() error
+}
+
 // Load reads settings into a struct with tags of github.com/caarlos0/env. The error names every setting at
 // fault.
 func (e *Env) Load(into any) error {
 	err := env.ParseWithOptions(into, env.Options{Environment: e.Vars})
 	var all env.AggregateError
-	if !errors.As(err, &all) {
+	if err != nil && !errors.As(err, &all) {
 		return err
 	}
 	messages := make([]string, len(all.Errors))
 	for i, one := range all.Errors {
 		messages[i] = describe(one, into)
 	}
+	messages = append(messages, check(into, messages)...)
+	if len(messages) == 0 {
+		return nil
+	}
 	return fmt.Errorf("settings: %s", strings.Join(messages, "; "))
+}
+
+// check returns what the settings' own check finds, but for settings that have no value because it could not be read.
+func check(settings any, unread []string) []string {
+	c, ok := settings.(Checker)
+	if !ok {
+		return nil
+	}
+	err := c.Check()
+	if err == nil {
+		return nil
+	}
+	return slices.DeleteFunc(strings.Split(err.Error(), "\n"), func(line string) bool {
+		names, _, _ := strings.Cut(line, ":")
+		return slices.ContainsFunc(unread, func(message string) bool {
+			name, _, _ := strings.Cut(message, ":")
+			return strings.Contains(names, name)
+		})
+	})
 }
 
 // describe says what is wrong with a setting by the name its user knows, which is not that of the field.
@@ -80,10 +112,33 @@ func describe(err error, into any) string {
 	if errors.As(err, &parse) {
 		if f, ok := reflect.TypeOf(into).Elem().FieldByName(parse.Name); ok {
 			name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
-			return name + ": " + parse.Err.Error()
+			return name + ": " + plain(parse.Err)
 		}
 	}
 	return strings.TrimPrefix(err.Error(), "env: ")
+}
+
+// plain says what is wrong with a number in words of its user, not of package strconv.
+func plain(err error) string {
+	var number *strconv.NumError
+	switch {
+	case errors.As(err, &number) && errors.Is(err, strconv.ErrRange):
+		return fmt.Sprintf("%q is out of range", number.Num)
+	case errors.As(err, &number):
+		return fmt.Sprintf("%q is not a whole number from 0 on", number.Num)
+	}
+	return err.Error()
+}
+
+// NotNegative names those durations that are.
+func NotNegative(durations map[string]time.Duration) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(durations)) {
+		if d := durations[name]; d < 0 {
+			errs = append(errs, fmt.Errorf("%s: %s is a negative time", name, d))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Common returns the shared settings.
@@ -138,13 +193,25 @@ func (e *Env) Store() (*store.Store, error) {
 // SetStore makes all functions use s.
 func (e *Env) SetStore(s *store.Store) { e.store = s }
 
-// Ledger returns the records in the bucket.
+// Ledger returns the records in the bucket. Where there is a K_SINK, all that is recorded of jobs is announced.
 func (e *Env) Ledger() (*ledger.Ledger, error) {
 	s, err := e.Store()
 	if err != nil {
 		return nil, err
 	}
-	return ledger.New(s, e.Now), nil
+	l := ledger.New(s, e.Now)
+	c, err := e.Common()
+	if err != nil {
+		return nil, err
+	}
+	if c.Sink == "" {
+		return l, nil
+	}
+	sink, err := e.Sink(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	return l.Announcing(&event.Teller{Sink: sink, Source: c.BaseURL, Log: e.Log}), nil
 }
 
 // Keys returns the keys of tokens.
@@ -173,27 +240,43 @@ func (e *Env) Keys() (token.Keys, error) {
 func (e *Env) SetKeys(k token.Keys) { e.keys = &k }
 
 // Sink returns where events are sent.
-func (e *Env) Sink(ctx context.Context) (event.Sink, error) {
+func (e *Env) Sink(_ context.Context) (event.Sink, error) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.sink != nil {
-		return e.sink, nil
+	set := e.sink
+	e.mu.Unlock()
+	if set != nil {
+		return set, nil
 	}
-	c, err := e.loadCommon()
+	sink, err := e.Outside()
+	if err == nil && sink == nil {
+		return nil, errors.New("K_SINK is required: the URL that events are sent to")
+	}
+	return sink, err
+}
+
+// Outside returns the sink that K_SINK names, or nil. What it has taken is recorded as announced.
+func (e *Env) Outside() (event.Sink, error) {
+	c, err := e.Common()
+	if err != nil || c.Sink == "" {
+		return nil, err
+	}
+	s, err := e.Store()
 	if err != nil {
 		return nil, err
 	}
-	if c.Sink == "" {
-		return nil, errors.New("K_SINK is required: the URL that events are sent to")
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.out != nil {
+		return e.out, nil
 	}
 	sink, err := event.NewHTTPSink(c.Sink)
 	if err != nil {
 		return nil, fmt.Errorf("K_SINK: %w", err)
 	}
-	background := event.NewBackground(sink, e.Log)
+	background := event.NewBackground(&event.Recorded{Sink: sink, Records: ledger.New(s, e.Now)}, e.Log)
 	e.drains = append(e.drains, background.Drain)
-	e.sink = background
-	return e.sink, nil
+	e.out = background
+	return background, nil
 }
 
 // SetSink makes all functions use s.
@@ -214,9 +297,12 @@ type Size int64
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (s *Size) UnmarshalText(text []byte) error {
-	n, message := job.Bytes(string(text))
+	n, message := job.Size(string(text))
 	if message != "" {
 		return errors.New(message)
+	}
+	if n < 0 {
+		return fmt.Errorf("%q is negative", text)
 	}
 	*s = Size(n)
 	return nil

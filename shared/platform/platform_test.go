@@ -78,6 +78,35 @@ func TestAllFaultsAreNamedAtOnce(t *testing.T) {
 	}
 }
 
+// checked is settings that are checked.
+type checked struct {
+	Wait  time.Duration `env:"WAIT" envDefault:"1s"`
+	Grace time.Duration `env:"KILL_GRACE" envDefault:"1s"`
+	Size  platform.Size `env:"MAX_SIZE" envDefault:"0"`
+}
+
+func (c *checked) Check() error {
+	return platform.NotNegative(map[string]time.Duration{"WAIT": c.Wait, "KILL_GRACE": c.Grace})
+}
+
+func TestCheck(t *testing.T) {
+	for name, test := range map[string]struct {
+		vars map[string]string
+		want string
+	}{
+		"fine":               {map[string]string{"MAX_SIZE": "1Ki"}, ""},
+		"two values":         {map[string]string{"WAIT": "-1s", "KILL_GRACE": "-2s"}, "settings: KILL_GRACE: -2s is a negative time; WAIT: -1s is a negative time"},
+		"one of each kind":   {map[string]string{"WAIT": "-1s", "MAX_SIZE": "-1"}, `settings: MAX_SIZE: "-1" is negative; WAIT: -1s is a negative time`},
+		"unread and checked": {map[string]string{"WAIT": "soon", "KILL_GRACE": "-1s"}, `KILL_GRACE: -1s is a negative time`},
+		"too large":          {map[string]string{"MAX_SIZE": "2Pi"}, "at most 1Pi"},
+	} {
+		err := newEnv(test.vars).Load(&checked{})
+		if (err == nil) != (test.want == "") || err != nil && (!strings.Contains(err.Error(), test.want) || strings.Count(err.Error(), "WAIT") > 1) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+}
+
 func TestParts(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	e := newEnv(map[string]string{"STORAGE_DIR": dir, "TOKEN_KEYS": key, "K_SINK": "http://127.0.0.1:1"})

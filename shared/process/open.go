@@ -116,6 +116,9 @@ func (h *Host) Check(spec *job.Spec) error {
 	if spec.Image != "" {
 		return job.Invalid("image", "images need Kubernetes; this server runs jobs as processes with what is installed on it. Leave the field out")
 	}
+	if spec.Queue != "" {
+		return job.Invalid("queue", "queues need Kubernetes with Kueue; this server has one queue for all jobs. Leave the field out")
+	}
 	return nil
 }
 
@@ -192,7 +195,7 @@ func (r *runner) salvage(ctx context.Context, index *job.Index, number int) (exe
 			return executor.Interrupted(), nil
 		}
 	}
-	return r.task(ctx, index, number).Collect(ctx), nil
+	return r.task(ctx, index, number).Salvage(ctx), nil
 }
 
 // sweepWorkspaces removes the folders of jobs that are over or gone.

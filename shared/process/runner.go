@@ -137,7 +137,7 @@ func (r *runner) finish(ctx context.Context, index *job.Index, attempts []job.At
 	t := v.Terminal(attempts, r.now())
 	w := r.workspace(index.JobID)
 	if t.Outputs == nil && w.Exists() { // ended between two attempts: the last one's outputs are the job's
-		t.Outputs = r.lastTask(index, len(attempts)).Collect(ctx).Outputs
+		t.Outputs = r.lastTask(index, len(attempts)).Salvage(ctx).Outputs
 	}
 	var recorded *job.Terminal
 	err := r.persist(ctx, func() (err error) {

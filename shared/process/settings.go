@@ -23,3 +23,10 @@ type Settings struct {
 	MaxOutputFiles    uint32        `env:"MAX_OUTPUT_FILES" envDefault:"10000"`
 	MaxProcesses      uint16        `env:"MAX_PROCESSES" envDefault:"512"`
 }
+
+// Check finds times that lie in the past.
+func (s *Settings) Check() error {
+	return platform.NotNegative(map[string]time.Duration{
+		"KILL_GRACE": s.Grace, "DRAIN_TIMEOUT": s.DrainTimeout, "RETRY_BACKOFF": s.RetryBackoff,
+	})
+}

@@ -21,8 +21,9 @@ type Installed struct {
 	Version string
 }
 
-// inquiryTimeout bounds how long an interpreter may take to say where it is.
-const inquiryTimeout = 20 * time.Second
+// inquiryTimeout bounds how long an interpreter may take to say where it is. It is long: one that is not heard is missing
+// until the next start, and a version manager's shim on a busy machine was seen to take half a minute.
+const inquiryTimeout = time.Minute
 
 // Machine is the runtimes that this machine can run.
 type Machine struct {

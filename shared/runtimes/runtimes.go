@@ -15,6 +15,8 @@ type Runtime struct {
 	Name string
 	// Interpreter is the command that must be installed; empty when the program runs by itself.
 	Interpreter string
+	// Image is the one that programs run in on Kubernetes, unless a setting or the job names another.
+	Image string
 	// inquiry makes the interpreter print four lines: its real path, two folders it lives in, its version.
 	inquiry []string
 	parse   func(output string) (Installed, error)
@@ -31,7 +33,7 @@ func All() []Runtime {
 
 func python() Runtime {
 	return Runtime{
-		Name: "python", Interpreter: "python3",
+		Name: "python", Interpreter: "python3", Image: "python:3.13-slim",
 		inquiry: []string{"-c", "import sys; print(sys.executable, sys.base_prefix, sys.prefix, sys.version.split()[0], sep='\\n')"},
 		parse:   fourLines, entrypoint: uploaded,
 		// -u: to a file Python writes in blocks, and nobody would see a line while it runs.
@@ -41,7 +43,7 @@ func python() Runtime {
 
 func node() Runtime {
 	return Runtime{
-		Name: "node", Interpreter: "node",
+		Name: "node", Interpreter: "node", Image: "node:22-slim",
 		inquiry: []string{"-p", "[process.execPath, process.execPath, process.execPath, process.versions.node].join('\\n')"},
 		parse:   fourLines, entrypoint: uploaded,
 		args: func(dir, entrypoint string) []string { return []string{dir + "/" + entrypoint} },
@@ -50,7 +52,7 @@ func node() Runtime {
 
 func java() Runtime {
 	return Runtime{
-		Name: "java", Interpreter: "java",
+		Name: "java", Interpreter: "java", Image: "eclipse-temurin:21-jdk", // a JRE has no compiler for single source files
 		inquiry: []string{"-XshowSettings:properties", "-version"},
 		parse:   javaProperties, entrypoint: javaEntrypoint, args: javaArgs,
 	}
@@ -58,7 +60,7 @@ func java() Runtime {
 
 func binary() Runtime {
 	return Runtime{
-		Name: "binary", entrypoint: uploaded,
+		Name: "binary", Image: "debian:stable-slim", entrypoint: uploaded,
 		args: func(string, string) []string { return nil },
 	}
 }

@@ -112,10 +112,7 @@ func (i *initStage) spawn() error {
 		return err
 	}
 	defer null.Close()
-	attributes := &syscall.SysProcAttr{Setsid: true}
-	if i.order.UID >= 0 {
-		attributes.Credential = &syscall.Credential{Uid: uint32(i.order.UID), Gid: uint32(i.order.GID)} //nolint:gosec // IDs
-	}
+	attributes := i.order.programAttributes()
 	// Rights that this process was given over its exec must not go on to the program.
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return fmt.Errorf("drop ambient capabilities: %w", err)
@@ -134,6 +131,25 @@ func (i *initStage) spawn() error {
 		return fmt.Errorf("instruct the second stage: %w", err)
 	}
 	return nil
+}
+
+// programAttributes says as which user the second stage is started. The kernel counts processes by user and user namespace
+// (setrlimit(2), RLIMIT_NPROC): in one namespace all programs would share one count, and one of them could keep the others
+// from starting anything.
+func (o *order) programAttributes() *syscall.SysProcAttr {
+	a := &syscall.SysProcAttr{Setsid: true}
+	if o.UID < 0 {
+		return a
+	}
+	a.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.GID)} //nolint:gosec // IDs
+	if o.OwnCount {
+		a.Cloneflags = unix.CLONE_NEWUSER
+		// Root is there so that its files are seen to be its own. Nothing becomes root: the program has no capability.
+		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: o.UID, HostID: o.UID, Size: 1}}
+		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: o.GID, HostID: o.GID, Size: 1}}
+		a.GidMappingsEnableSetgroups = true // to drop the server's
+	}
+	return a
 }
 
 // dropCapabilities keeps at most the one that is needed to end processes of another user.

@@ -31,6 +31,7 @@ type Sandbox struct {
 	log     *slog.Logger
 	level   Level
 	user    bool // a user namespace is used: the server is not root
+	apart   bool // a user namespace is used by root as well, so that each program's processes are counted apart
 	weaker  string
 	abi     int
 	cgroup  *cgroup
@@ -50,7 +51,7 @@ func Open(ctx context.Context, c Config) (*Sandbox, error) {
 	}
 	var failures []string
 	for _, try := range s.candidates() {
-		s.level, s.user = try.level, try.user
+		s.level, s.user, s.apart = try.level, try.user, try.apart
 		err := s.probe(ctx)
 		if err == nil {
 			s.weaker = strings.Join(failures, "; ")
@@ -66,8 +67,8 @@ func Open(ctx context.Context, c Config) (*Sandbox, error) {
 }
 
 type candidate struct {
-	level Level
-	user  bool
+	level       Level
+	user, apart bool
 }
 
 func (s *Sandbox) candidates() []candidate {
@@ -83,9 +84,9 @@ func (s *Sandbox) candidates() []candidate {
 	var list []candidate
 	for _, level := range levels {
 		if level == Namespaces && os.Geteuid() == 0 {
-			list = append(list, candidate{level, false})
+			list = append(list, candidate{level: level, apart: true}, candidate{level: level})
 		}
-		list = append(list, candidate{level, level == Namespaces})
+		list = append(list, candidate{level: level, user: level == Namespaces})
 	}
 	return list
 }

@@ -39,7 +39,8 @@ type order struct {
 	ReadPaths []string
 	HidePaths []string
 	HasHold   bool
-	UID, GID  int // of the program; -1: stays as it is
+	UID, GID  int  // of the program; -1: stays as it is
+	OwnCount  bool // in a user namespace of its own, where its processes are counted apart from other programs'
 
 	CPUs        []int // empty: all
 	MemoryBytes int64 // watched; 0: no limit or enforced otherwise

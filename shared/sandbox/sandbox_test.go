@@ -339,6 +339,40 @@ func TestForkBomb(t *testing.T) {
 	}
 }
 
+// TestProcesses lets two programs at once start as many processes as each may.
+func TestProcesses(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), Config{levels: []Level{Namespaces}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &box{s, t}
+	// dash gives up when it cannot fork; its own, sleep's and begun's processes are the rest of the limit.
+	p := b.program("for i in $(seq 40); do sleep 1000 & done; echo > begun; while [ ! -e go ]; do sleep 0.05; done; exit 3")
+	p.Processes = 60
+	first, err := b.Start(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, filepath.Join(p.Workspace, "begun"))
+	second := b.program("for i in $(seq 40); do sleep 1000 & done; exit 4")
+	second.Processes = 60
+	if exit, out := b.run(second); exit.Code != 4 {
+		t.Errorf("beside another program: %+v: %s", exit, out)
+	}
+	third := b.program("for i in $(seq 100); do sleep 1000 & done; exit 5")
+	third.Processes = 60
+	if exit, out := b.run(third); exit.Code == 5 {
+		t.Errorf("a program started 100 processes where 60 are allowed: %s", out)
+	}
+	if err := os.WriteFile(filepath.Join(p.Workspace, "go"), nil, 0o644); err != nil { //nolint:gosec // for the program
+		t.Fatal(err)
+	}
+	if exit, err := first.Wait(); err != nil || exit.Code != 3 {
+		t.Errorf("the first program: %+v, %v", exit, err)
+	}
+}
+
 // TestServerKilled kills the process that started a program.
 func TestServerKilled(t *testing.T) {
 	t.Parallel()
@@ -390,6 +424,25 @@ func TestLimits(t *testing.T) {
 		p.WorkspaceBytes = 8 << 20
 		if exit, _ := b.run(p); exit.Reason != Evicted || !strings.Contains(exit.Message, "MAX_WORKSPACE_BYTES") {
 			t.Errorf("disk: %+v", exit)
+		}
+		for name, command := range map[string]string{
+			"deep down":          "d=.; for i in $(seq 300); do d=$d/d; done; mkdir -p $d; exec sleep 1000",
+			"in a closed folder": "mkdir d; for i in 1 2 3 4 5 6 7 8; do head -c 2000000 /dev/zero > d/$i; done; chmod 0 d; exec sleep 1000",
+			"in a removed file":  "exec 7> gone; rm gone; head -c 16000000 /dev/zero >&7; exec sleep 1000",
+			"in the log":         "head -c 16000000 /dev/zero; exec sleep 1000",
+		} {
+			p = b.program(command)
+			p.WorkspaceBytes = 8 << 20
+			if exit, _ := b.run(p); exit.Reason != Evicted {
+				t.Errorf("%s: %+v", name, exit)
+			}
+			_ = os.Chmod(filepath.Join(p.Workspace, "d"), 0o700) //nolint:gosec // else an ordinary user could not clear up; in most cases it is not there
+		}
+		// Many names are one file, and room that others share is not used twice.
+		p = b.program("head -c 3000000 /dev/zero > 1; for i in $(seq 2 30); do ln 1 $i; done; sleep 1.5")
+		p.WorkspaceBytes = 8 << 20
+		if exit, out := b.run(p); exit.Code != 0 || exit.Reason != "" {
+			t.Errorf("one file of many names: %+v: %s", exit, out)
 		}
 		p = b.program("for i in $(seq 500); do mkdir -p d/$i; done; exec sleep 1000")
 		p.WorkspaceFiles = 100

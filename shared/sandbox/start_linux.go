@@ -60,7 +60,7 @@ func (s *Sandbox) start(p Program, probing bool) (*Process, error) {
 		return nil, fmt.Errorf("start sandbox: %w", err)
 	}
 	process := &Process{cmd: cmd, control: ours, limited: limited}
-	process.watch = startWatcher(p, process.evict)
+	process.watch = startWatcher(p, cmd.Process.Pid, process.evict)
 	return process, nil
 }
 
@@ -126,7 +126,7 @@ func (s *Sandbox) order(p Program, limited bool) *order {
 	o := &order{
 		Level: s.level, Path: p.Path, Args: toBytes(p.Args), Env: toBytes(p.Env), Workspace: p.Workspace, Tmp: p.Tmp,
 		ReadPaths: s.config.ReadPaths, HidePaths: s.config.HidePaths, HasHold: p.Hold != nil, UID: uid, GID: gid,
-		FileBytes: p.FileBytes, Processes: p.Processes,
+		OwnCount: s.apart, FileBytes: p.FileBytes, Processes: p.Processes,
 	}
 	if !limited {
 		o.CPUs, o.MemoryBytes = s.pick(p.CPUMillis), p.MemoryBytes

@@ -9,7 +9,9 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -53,7 +55,7 @@ func Listen(ctx context.Context, host string, port uint16) (net.Listener, error)
 	var config net.ListenConfig
 	ln, err := config.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
 	if err != nil {
-		return nil, fmt.Errorf("PORT: %w", err)
+		return nil, fmt.Errorf("HOST, PORT: %w", err)
 	}
 	return ln, nil
 }
@@ -66,10 +68,21 @@ func Run(f func(ctx context.Context, env *platform.Env) error) int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	if err := f(ctx, platform.New(platform.OSVars(), log)); err != nil {
-		log.Error("stopped", "error", err)
+		log.Error("stopped", "error", distinct(err))
 		return 1
 	}
 	return 0
+}
+
+// distinct tells a fault once that several functions came across.
+func distinct(err error) string {
+	var lines []string
+	for _, line := range strings.Split(err.Error(), "\n") {
+		if !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // NewLog returns the log of a process: JSON in a cluster, for people elsewhere.

@@ -19,10 +19,11 @@ import (
 type Scope string
 
 // The scopes: User opens everything of one job. Agent, which the job's pod has, may read the job's artifacts
-// and write its results.
+// and write its results. Owner opens templates, and the tokens of the jobs that they start.
 const (
 	User  Scope = "user"
 	Agent Scope = "agent"
+	Owner Scope = "owner"
 )
 
 // MinKeyBytes is the least length of a key: that of the hash, as RFC 2104 recommends.
@@ -75,6 +76,17 @@ func (k Keys) Verify(token string, id job.ID, scopes ...Scope) bool {
 		}
 	}
 	return found
+}
+
+// Owner returns the token of an owner. It names its owner, so that one token opens all templates of theirs, and so that a
+// wrong one costs no read.
+func (k Keys) Owner(id job.ID) string { return string(id) + "." + k.Derive(Owner, id) }
+
+// VerifyOwner returns whose token this is, and false when it is no owner's.
+func (k Keys) VerifyOwner(token string) (job.ID, bool) {
+	name, rest, _ := strings.Cut(token, ".")
+	id, err := job.ParseID(name)
+	return id, err == nil && k.Verify(rest, id, Owner)
 }
 
 func encode(mac []byte) string { return base64.RawURLEncoding.EncodeToString(mac) }

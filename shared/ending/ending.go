@@ -1,0 +1,93 @@
+// Package ending brings a job to its end once its records say that it is over. It is the same for everybody who learns of
+// that: who receives an agent's report, and who has looked at Kubernetes.
+package ending
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go-job-orchestrator/shared/executor"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/logstore"
+	"go-job-orchestrator/shared/store"
+)
+
+// Ender ends jobs. Its methods may be called by several at once, and again after a crash.
+type Ender struct {
+	Ledger *ledger.Ledger
+	Store  *store.Store
+	Now    func() time.Time
+}
+
+// Attempt records how an attempt ended, and the end of the job if none follows. It reports whether the job is over.
+func (e *Ender) Attempt(ctx context.Context, index *job.Index, a job.Attempt) (over bool, err error) {
+	if err := e.Ledger.EndAttempt(ctx, index.JobID, a); err != nil {
+		return false, err
+	}
+	return e.Job(ctx, index, nil)
+}
+
+// Job records the end of a job whose attempts say that it is over. Where they do not, last, if it is not nil, tells that none follows
+// all the same, and why. It reports whether the job is over.
+func (e *Ender) Job(ctx context.Context, index *job.Index, last *executor.Verdict) (over bool, err error) {
+	attempts, err := e.Ledger.Attempts(ctx, index.JobID)
+	if err != nil {
+		return false, err
+	}
+	cancelled, err := e.Ledger.CancelRequested(ctx, index.JobID)
+	if err != nil {
+		return false, err
+	}
+	v := executor.Judge(index, attempts, cancelled, e.Now())
+	switch {
+	case v.Over:
+	case last == nil || v.Running:
+		return false, nil
+	default:
+		v = *last
+	}
+	t := v.Terminal(attempts, e.Now())
+	if t.Outputs, err = e.outputs(ctx, index.JobID, len(attempts), t.Outputs); err != nil {
+		return false, err
+	}
+	if _, _, err := e.Ledger.Finish(ctx, index, t); err != nil {
+		return false, err
+	}
+	return true, logstore.Retire(ctx, e.Store, index.JobID)
+}
+
+// outputs makes the outputs of the last attempt the job's, if an agent reported any, and returns their summary.
+func (e *Ender) outputs(ctx context.Context, id job.ID, attempt int, summary *job.Outputs) (*job.Outputs, error) {
+	recorded, err := e.Ledger.OutputsRecorded(ctx, id)
+	if err != nil || recorded {
+		return summary, err
+	}
+	r, err := e.Ledger.Report(ctx, id, attempt)
+	if errors.Is(err, job.ErrNotFound) {
+		// What an earlier attempt stored is not how the log ends; the pieces go on from there.
+		for _, name := range []string{job.StdoutFile, job.StderrFile} {
+			if err := e.Store.Remove(ctx, ledger.ResultKey(id, name)); err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil //nolint:nilnil // there are none
+	}
+	if err != nil {
+		return nil, err
+	}
+	var order joblog.Order
+	if len(r.Order) > 0 {
+		if err := json.Unmarshal(r.Order, &order); err != nil {
+			return nil, fmt.Errorf("decode order of log: %w", err)
+		}
+	}
+	if err := logstore.PutOrder(ctx, e.Store, id, order); err != nil {
+		return nil, err
+	}
+	return r.Attempt.Outputs, e.Ledger.PutOutputs(ctx, id, r.Files)
+}

@@ -1,0 +1,123 @@
+package event
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// Extensions of our events: those of the distributed tracing extension, what template a job was started from, and how many
+// jobs come before it that each started the next by an event.
+const (
+	TraceParent = "traceparent"
+	TraceState  = "tracestate"
+	Template    = "template"
+	Hops        = "jobhops"
+)
+
+// maxData bounds an event: brokers have limits, and arguments can have a megabyte.
+const maxData = 256 << 10
+
+// Of returns the event that announces a step. Its data is the job as its owner sees it, without its arguments and the list of
+// its files where those are too long for an event.
+func Of(source string, n job.Notice) event.Event {
+	e := New(Type(n.Step), source, n.Status.JobID, n.At)
+	data, err := json.Marshal(n.Status)
+	if err == nil && len(data) > maxData {
+		short := *n.Status
+		short.Args, short.Files = []string{}, []job.File{}
+		data, err = json.Marshal(&short)
+	}
+	if err == nil {
+		err = e.SetData(event.ApplicationJSON, json.RawMessage(data))
+	}
+	if err != nil { // no status does that; the event still says what has become of which job
+		e.DataEncoded = nil
+	}
+	for name, value := range map[string]string{TraceParent: n.Trace.Parent, TraceState: n.Trace.State} {
+		if value != "" {
+			e.SetExtension(name, value)
+		}
+	}
+	if n.Status.Template != nil {
+		e.SetExtension(Template, n.Status.Template.Name)
+	}
+	if n.Hops > 0 {
+		e.SetExtension(Hops, n.Hops)
+	}
+	return e
+}
+
+// Type is the type of the events that announce a step.
+func Type(s job.Step) string { return typePrefix + string(s) + typeVersion }
+
+// StepOf returns what an event of ours announces of which job, and false for any other event.
+func StepOf(e event.Event) (job.ID, job.Step, bool) {
+	verb, ours := strings.CutPrefix(e.Type(), typePrefix)
+	step, current := strings.CutSuffix(verb, typeVersion)
+	id, err := job.ParseID(e.Subject())
+	return id, job.Step(step), ours && current && err == nil
+}
+
+// Teller announces the steps of jobs to a sink.
+type Teller struct {
+	Sink   Sink
+	Source string
+	Log    *slog.Logger
+}
+
+// Announce sends the step's event. Should it be lost, the reaper sends it again.
+func (t *Teller) Announce(ctx context.Context, n job.Notice) {
+	if err := t.Sink.Send(ctx, Of(t.Source, n)); err != nil {
+		t.Log.Warn("event not sent; the reaper will", "job", n.Status.JobID, "step", n.Step, "error", err)
+	}
+}
+
+// Records is where it is kept what others know.
+type Records interface {
+	Announced(ctx context.Context, id job.ID, step job.Step) error
+}
+
+// Recorded is a Sink that records what it has taken.
+type Recorded struct {
+	Sink
+	Records Records
+}
+
+var _ Sink = (*Recorded)(nil)
+
+// Send returns nil once the event is taken and that is recorded.
+func (r *Recorded) Send(ctx context.Context, e event.Event) error {
+	if err := r.Sink.Send(ctx, e); err != nil {
+		return err
+	}
+	id, step, ours := StepOf(e)
+	if !ours {
+		return nil
+	}
+	return r.Records.Announced(ctx, id, step)
+}
+
+// Fork is a Sink before two others: the launcher in the same process gets what it is to launch, and Outside, unless it is
+// nil, everything.
+type Fork struct{ Launcher, Outside Sink }
+
+var _ Sink = Fork{}
+
+// Send returns what went wrong with either.
+func (f Fork) Send(ctx context.Context, e event.Event) error {
+	var errs [2]error
+	if e.Type() == Submitted {
+		errs[0] = f.Launcher.Send(ctx, e)
+	}
+	if f.Outside != nil {
+		errs[1] = f.Outside.Send(ctx, e)
+	}
+	return errors.Join(errs[:]...)
+}

@@ -1,0 +1,425 @@
+package executor
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// artifacts is what was uploaded, by name.
+type artifacts map[string]string
+
+func (a artifacts) Open(_ context.Context, name string) (io.ReadCloser, error) {
+	text, ok := a[name]
+	if !ok {
+		return nil, job.ErrNotFound
+	}
+	return io.NopCloser(strings.NewReader(text)), nil
+}
+
+func (a artifacts) files() []job.File {
+	var list []job.File
+	for name, text := range a {
+		sum := sha256.Sum256([]byte(text))
+		list = append(list, job.File{Name: name, Size: int64(len(text)), SHA256: hex.EncodeToString(sum[:])})
+	}
+	return list
+}
+
+// results keeps what is stored. fail, if set, is asked before each file.
+type results struct {
+	mu       sync.Mutex
+	stored   map[string]string
+	calls    int
+	manifest *Manifest
+	fail     func(name string, call int) error
+}
+
+func (r *results) PutLog(context.Context, string, []byte) error { return nil }
+
+func (r *results) PutResult(_ context.Context, name string, in io.Reader) (job.File, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.calls++
+	if r.fail != nil {
+		if err := r.fail(name, r.calls); err != nil {
+			_, _ = io.CopyN(io.Discard, in, 3) // some of it was read
+			return job.File{}, err
+		}
+	}
+	data, err := io.ReadAll(in)
+	if err != nil {
+		return job.File{}, err
+	}
+	r.stored[name] = string(data)
+	return job.File{Name: name, Size: int64(len(data))}, nil
+}
+
+func (r *results) PutManifest(_ context.Context, m Manifest) error {
+	r.manifest = &m
+	return nil
+}
+
+// program is a program played by a function, which gets its folder and its two channels to be ended by.
+type program func(dir string, c Command, term, kill <-chan struct{}) Exit
+
+type process struct {
+	term, kill chan struct{}
+	exit       chan Exit
+	killErr    error
+}
+
+func (p *process) Terminate() error { close(p.term); return nil }
+
+func (p *process) Kill() error {
+	if p.killErr == nil {
+		close(p.kill)
+	}
+	return p.killErr
+}
+
+func (p *process) Wait() (Exit, error) { return <-p.exit, nil }
+
+type starter struct {
+	dir string
+	run program
+	err error
+}
+
+func (s starter) Start(c Command) (Process, error) {
+	if s.err != nil {
+		return nil, s.err
+	}
+	p := &process{term: make(chan struct{}), kill: make(chan struct{}), exit: make(chan Exit, 1)}
+	go func() { p.exit <- s.run(s.dir, c, p.term, p.kill) }()
+	return p, nil
+}
+
+func newTask(t *testing.T, run program) (*Task, *results) {
+	t.Helper()
+	uploaded := artifacts{"a.py": "print(1)"}
+	to := &results{stored: map[string]string{}}
+	w := NewWorkspace(filepath.Join(t.TempDir(), "job"))
+	return &Task{
+		Index: &job.Index{JobID: "fe6aa1b2c3d4000102030405060708ff", Files: uploaded.files()}, Number: 1, Workspace: w, From: uploaded, To: to,
+		Starter: starter{dir: w.Files(), run: run}, Last: func(Exit) bool { return true }, Grace: time.Hour,
+		Limits: OutputLimits{Files: 10, Bytes: 1000}, StoreRetry: time.Microsecond, Log: slog.New(slog.DiscardHandler),
+	}, to
+}
+
+func says(text string) program {
+	return func(_ string, c Command, _, _ <-chan struct{}) Exit {
+		_, _ = io.WriteString(c.Stdout, text)
+		return Exit{}
+	}
+}
+
+// write makes a program of a list of files under results/.
+func write(files map[string]string, exit Exit) program {
+	return func(dir string, _ Command, _, _ <-chan struct{}) Exit {
+		for name, text := range files {
+			path := filepath.Join(dir, "results", name)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o600)); err != nil { //nolint:gosec // a program's
+				return Exit{Code: 1, Message: err.Error()}
+			}
+		}
+		return exit
+	}
+}
+
+func TestRun(t *testing.T) {
+	task, to := newTask(t, write(map[string]string{"a": "1", "b/c": "22"}, Exit{Code: 7}))
+	task.Executable = "a.py"
+	got := task.Run(t.Context())
+	want := Result{Exit: Exit{Code: 7}, Ran: true, Outputs: &job.Outputs{Count: 4, Bytes: 3}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("result (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"a": "1", "b/c": "22", "stdout.log": "", "stderr.log": ""}, to.stored); diff != "" {
+		t.Errorf("stored (-want +got):\n%s", diff)
+	}
+	if to.manifest == nil || len(to.manifest.Files) != 4 || to.manifest.Files[1].Name != "b/c" {
+		t.Errorf("manifest %+v; want four files in the order of their names", to.manifest)
+	}
+	if info, err := os.Stat(filepath.Join(task.Workspace.Files(), "a.py")); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("the program is %v (%v); want it executable", info, err)
+	}
+}
+
+// TestFetchFails gives the program other files than those that were accepted, or none.
+func TestFetchFails(t *testing.T) {
+	for name, from := range map[string]artifacts{
+		"gone": {}, "shorter": {"a.py": "print("}, "longer": {"a.py": "print(1)\n"}, "another of its size": {"a.py": "print(2)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			task, to := newTask(t, says("never"))
+			task.From = from
+			got := task.Run(t.Context())
+			if got.Ran || got.Exit.Reason != job.ReasonFetchFailed || to.stored["stdout.log"] != "" {
+				t.Errorf("got %+v and the log %q", got, to.stored["stdout.log"])
+			}
+			if to.manifest == nil {
+				t.Error("its logs are not stored")
+			}
+		})
+	}
+}
+
+func TestStartFails(t *testing.T) {
+	task, _ := newTask(t, nil)
+	task.Starter = starter{err: errors.New("no such thing as /secret/path")}
+	if got := task.Run(t.Context()); got.Ran || got.Exit.Reason != job.ReasonStartFailed || strings.Contains(got.Exit.Message, "secret") {
+		t.Errorf("got %+v", got)
+	}
+	task, _ = newTask(t, says("never"))
+	task.Prepare = func(string) error { return syscall.EPERM }
+	if got := task.Run(t.Context()); got.Ran || got.Exit.Reason != job.ReasonStartFailed {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestStops ends programs that go along and programs that do not.
+func TestStops(t *testing.T) {
+	polite := func(_ string, _ Command, term, kill <-chan struct{}) Exit { <-term; return Exit{Code: 143} }
+	stubborn := func(_ string, _ Command, _, kill <-chan struct{}) Exit {
+		<-kill
+		return Exit{Code: 137, Signal: "SIGKILL"}
+	}
+	now := make(chan struct{})
+	close(now)
+	for name, test := range map[string]struct {
+		run   program
+		cause error
+		grace time.Duration
+		now   <-chan struct{}
+		want  Exit
+	}{
+		"cancelled":                 {polite, ErrCancelled, time.Hour, nil, Exit{Code: 143, Reason: job.ReasonCancelled}},
+		"interrupted":               {polite, ErrInterrupted, time.Hour, nil, Exit{Code: 143, Reason: job.ReasonInterrupted}},
+		"any other reason":          {polite, io.EOF, time.Hour, nil, Exit{Code: 143, Reason: job.ReasonInterrupted}},
+		"after the grace":           {stubborn, ErrDeadline, time.Millisecond, nil, Exit{Code: 137, Signal: "SIGKILL", Reason: job.ReasonDeadlineExceeded}},
+		"without the rest of grace": {stubborn, ErrCancelled, time.Hour, now, Exit{Code: 137, Signal: "SIGKILL", Reason: job.ReasonCancelled}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			task, to := newTask(t, func(dir string, c Command, term, kill <-chan struct{}) Exit {
+				_, _ = io.WriteString(c.Stdout, "begun")
+				cancel(test.cause)
+				return test.run(dir, c, term, kill)
+			})
+			task.Grace, task.Now = test.grace, test.now
+			got := task.Run(ctx)
+			if got.Exit.Message == "" {
+				t.Error("no message says why")
+			}
+			got.Exit.Message = ""
+			if diff := cmp.Diff(test.want, got.Exit); diff != "" || !got.Ran {
+				t.Errorf("exit (-want +got):\n%s", diff)
+			}
+			if to.stored["stdout.log"] != "begun" {
+				t.Errorf("the log is %q: what a job had written is kept when it is stopped", to.stored["stdout.log"])
+			}
+		})
+	}
+	t.Run("before it was started", func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		task, _ := newTask(t, says("never"))
+		task.From = failing{func() error { cancel(ErrCancelled); return io.ErrUnexpectedEOF }}
+		if got := task.Run(ctx); got.Ran || got.Exit.Reason != job.ReasonCancelled {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+type failing struct{ err func() error }
+
+func (f failing) Open(context.Context, string) (io.ReadCloser, error) { return nil, f.err() }
+
+// TestStoreFails stores outputs in a storage that fails.
+func TestStoreFails(t *testing.T) {
+	files := map[string]string{"a": "1", "b": "22"}
+	for name, test := range map[string]struct {
+		exit  Exit
+		fail  func(name string, call int) error
+		want  Exit
+		count int
+		calls int
+	}{
+		"twice, then not": {Exit{}, func(name string, call int) error {
+			if name == "a" && call < 5 { // two logs, then two tries
+				return job.ErrUnavailable
+			}
+			return nil
+		}, Exit{}, 4, 6},
+		"for good": {Exit{}, func(name string, _ int) error {
+			if name == "a" {
+				return job.ErrUnavailable
+			}
+			return nil
+		}, Exit{Reason: job.ReasonOutputsLost, Message: "some of its outputs could not be stored"}, 3, 6},
+		"full": {Exit{}, func(name string, _ int) error {
+			if name == "a" {
+				return fmt.Errorf("put: %w", job.ErrExhausted)
+			}
+			return nil
+		}, Exit{Reason: job.ReasonOutputsLost, Message: "some of its outputs could not be stored"}, 3, 4},
+		"the program's own failure stays": {Exit{Code: 3}, func(string, int) error { return job.ErrInvalid },
+			Exit{Code: 3, Message: "some of its outputs could not be stored"}, 0, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			task, to := newTask(t, write(files, test.exit))
+			to.fail = test.fail
+			got := task.Run(t.Context())
+			if diff := cmp.Diff(test.want, got.Exit); diff != "" {
+				t.Errorf("exit (-want +got):\n%s", diff)
+			}
+			if got.Outputs.Count != test.count || got.Outputs.OmittedCount != 4-test.count || to.calls != test.calls {
+				t.Errorf("%+v after %d calls; want %d stored after %d", got.Outputs, to.calls, test.count, test.calls)
+			}
+			for name, text := range to.stored {
+				if want := files[name]; text != want {
+					t.Errorf("%s is stored as %q, want %q", name, text, want)
+				}
+			}
+		})
+	}
+}
+
+// TestResultsReplaced puts other things in the place of results/ and of the logs.
+func TestResultsReplaced(t *testing.T) {
+	outside := t.TempDir()
+	if err := os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, replace := range map[string]func(results string) error{
+		"nothing": func(string) error { return nil },
+		"a link":  func(r string) error { return os.Symlink(outside, r) },
+		"a file":  func(r string) error { return os.WriteFile(r, []byte("x"), 0o600) },
+		"a FIFO":  func(r string) error { return syscall.Mkfifo(r, 0o600) },
+		"another log": func(r string) error {
+			return errors.Join(os.Mkdir(r, 0o700), os.WriteFile(filepath.Join(r, "stdout.log"), []byte("forged"), 0o600))
+		},
+		"a log's FIFO": func(r string) error {
+			return errors.Join(os.Mkdir(r, 0o700), syscall.Mkfifo(filepath.Join(r, "stdout.log"), 0o600))
+		},
+		"a log's link": func(r string) error {
+			return errors.Join(os.Mkdir(r, 0o700), os.Symlink(filepath.Join(outside, "secret"), filepath.Join(r, "stderr.log")))
+		},
+		"a log's folder": func(r string) error { return os.MkdirAll(filepath.Join(r, "stdout.log"), 0o700) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			task, to := newTask(t, func(dir string, c Command, _, _ <-chan struct{}) Exit {
+				_, _ = io.WriteString(c.Stdout, "said")
+				path := filepath.Join(dir, "results")
+				if err := errors.Join(os.RemoveAll(path), replace(path)); err != nil {
+					return Exit{Code: 1, Message: err.Error()}
+				}
+				return Exit{}
+			})
+			if got := task.Run(t.Context()); got.Exit != (Exit{}) {
+				t.Fatalf("got %+v", got.Exit)
+			}
+			if diff := cmp.Diff(map[string]string{"stdout.log": "said", "stderr.log": ""}, to.stored); diff != "" {
+				t.Errorf("stored (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestAttempts makes one attempt after another: the log goes on, the workspace is fresh, and outputs are stored once.
+func TestAttempts(t *testing.T) {
+	task, to := newTask(t, func(dir string, c Command, _, _ <-chan struct{}) Exit {
+		_, err := os.Stat(filepath.Join(dir, "left"))
+		fmt.Fprintln(c.Stdout, "fresh", errors.Is(err, os.ErrNotExist))
+		_ = os.WriteFile(filepath.Join(dir, "left"), nil, 0o600)
+		_ = os.Mkdir(filepath.Join(dir, "closed"), 0)
+		return Exit{Code: 1}
+	})
+	task.Last = func(Exit) bool { return task.Number == 2 }
+	if got := task.Run(t.Context()); got.Outputs != nil || to.calls > 0 {
+		t.Errorf("another attempt follows, and %d outputs were stored: %+v", to.calls, got)
+	}
+	task.Number = 2
+	if got := task.Run(t.Context()); got.Outputs == nil {
+		t.Errorf("the last attempt has no outputs: %+v", got)
+	}
+	if got, want := to.stored["stdout.log"], "fresh true\nfresh true\n"; got != want {
+		t.Errorf("log %q, want %q", got, want)
+	}
+	if err := task.Workspace.Remove(); err != nil || task.Workspace.Exists() {
+		t.Errorf("the workspace is still there: %v", err)
+	}
+}
+
+// TestCollect takes up what a dead server left, with and without a note of how the program had ended.
+func TestCollect(t *testing.T) {
+	task, to := newTask(t, write(map[string]string{"a": "1"}, Exit{Code: 4}))
+	task.Last = func(Exit) bool { return false } // the server dies before anything is stored
+	task.Run(t.Context())
+	task.Last = func(Exit) bool { return true }
+	got := task.Salvage(t.Context())
+	if got.At.IsZero() {
+		t.Error("when it ended is not known")
+	}
+	got.At = time.Time{}
+	if diff := cmp.Diff(Result{Exit: Exit{Code: 4}, Ran: true, Outputs: &job.Outputs{Count: 3, Bytes: 1}}, got); diff != "" {
+		t.Errorf("an attempt that had ended (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"a": "1", "stdout.log": "", "stderr.log": ""}, to.stored); diff != "" {
+		t.Errorf("stored (-want +got):\n%s", diff)
+	}
+	task.Number = 2 // of which the note says nothing
+	if got := task.Salvage(t.Context()); got.Ran || got.Exit.Reason != job.ReasonInterrupted || got.Outputs == nil {
+		t.Errorf("an attempt that was cut off: %+v", got)
+	}
+	if err := os.WriteFile(task.Workspace.ExitPath(), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := task.Salvage(t.Context()); got.Exit.Reason != job.ReasonInterrupted {
+		t.Errorf("with half a note: %+v", got)
+	}
+	if err := task.Workspace.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	if got := task.Salvage(t.Context()); got.Exit.Reason != job.ReasonInterrupted || got.Outputs == nil || got.Outputs.Count != 2 {
+		t.Errorf("without a workspace: %+v", got)
+	}
+}
+
+// TestLimits leaves more than is stored.
+func TestLimits(t *testing.T) {
+	files := map[string]string{"big": strings.Repeat("x", 1001), "fits": strings.Repeat("y", 999), "over": "22"}
+	for i := range 12 {
+		files[fmt.Sprintf("z%02d", i)] = ""
+	}
+	task, to := newTask(t, write(files, Exit{}))
+	got := task.Run(t.Context())
+	if got.Outputs.Count != 12 || got.Outputs.OmittedCount != 5 || to.stored["fits"] == "" || got.Exit.Reason != "" {
+		t.Errorf("got %+v; want ten files and the logs, without those that are too large or too many", got.Outputs)
+	}
+	var reasons bytes.Buffer
+	for _, o := range got.Outputs.Omitted {
+		fmt.Fprintln(&reasons, o.Name, o.Reason)
+	}
+	for _, want := range []string{"big with its 1001 bytes", "over with its 2 bytes", "MAX_OUTPUT_BYTES", "z11 more than 10 files (MAX_OUTPUT_FILES)"} {
+		if !strings.Contains(reasons.String(), want) {
+			t.Errorf("the reasons do not say %q:\n%s", want, &reasons)
+		}
+	}
+}

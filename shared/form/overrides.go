@@ -1,0 +1,73 @@
+package form
+
+import (
+	"bufio"
+	"errors"
+	"maps"
+	"mime/multipart"
+	"net/http"
+	"slices"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// Overrides is what a job has otherwise than the template it is started from.
+type Overrides struct {
+	// Args replace the template's, if they are not nil; Add come after them.
+	Args []string `json:"args"`
+	Add  []string `json:"arg,omitempty"`
+	// Env is added to the template's; a name that is there already gets the new value.
+	Env map[string]string `json:"env,omitempty"`
+}
+
+// Apply returns the specification with the overrides. It is not validated.
+func (o *Overrides) Apply(spec job.Spec) job.Spec {
+	if o.Args != nil {
+		spec.Args = o.Args
+	}
+	spec.Args = append(append([]string{}, spec.Args...), o.Add...)
+	if len(o.Env) > 0 {
+		env := maps.Clone(spec.Env)
+		if env == nil {
+			env = map[string]string{}
+		}
+		maps.Copy(env, o.Env)
+		spec.Env = env
+	}
+	return spec
+}
+
+// ReadOverrides reads a form that may have the fields args, arg and env, or no body at all.
+func (f *Reader) ReadOverrides(r *http.Request) (*Overrides, error) {
+	if r.ContentLength == 0 && r.Header.Get("Content-Type") == "" {
+		return &Overrides{}, nil
+	}
+	boundary, err := boundaryOf(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	limits := f.limits
+	limits.TotalBytes = min(limits.TotalBytes, 2*fieldsFactor*limits.FieldBytes)
+	body, _ := f.buffer.Get().(*bufio.Reader)
+	defer func() { body.Reset(nil); f.buffer.Put(body) }()
+	source := &capped{r: r.Body, left: limits.TotalBytes, err: job.Refuse(job.ErrTooLarge, "body", "has more than these fields can")}
+	body.Reset(source)
+	p := &parser{limits: limits, body: source, fields: map[string][]string{}, names: map[string]bool{}, only: []string{"args", "arg", "env"}}
+	err = p.parts(r.Context(), multipart.NewReader(body, boundary))
+	if err != nil && (len(p.faults) == 0 || !errors.Is(err, errEnough)) {
+		return nil, err
+	}
+	var spec job.Spec
+	faults := p.faults
+	for _, name := range slices.Sorted(maps.Keys(p.fields)) {
+		if set, ok := single()[name]; ok {
+			if message := set(&spec, p.fields[name][0]); message != "" {
+				faults = append(faults, job.Fault{Field: name, Message: message})
+			}
+		}
+	}
+	if len(faults) > 0 {
+		return nil, &job.Faults{Kind: job.ErrInvalid, List: faults}
+	}
+	return &Overrides{Args: spec.Args, Add: p.fields["arg"], Env: spec.Env}, nil
+}

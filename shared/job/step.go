@@ -1,0 +1,92 @@
+package job
+
+import (
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Step is one step in a job's life that is announced to others.
+type Step string
+
+// The steps, in the order of a job's life. One of Succeeded, Failed and Cancelled is its end.
+const (
+	StepSubmitted Step = "submitted"
+	StepStarted   Step = "started"
+	StepSucceeded Step = "succeeded"
+	StepFailed    Step = "failed"
+	StepCancelled Step = "cancelled"
+	StepReaped    Step = "reaped"
+)
+
+// EndOf returns the step by which a job enters a terminal phase.
+func EndOf(p Phase) Step { return Step(strings.ToLower(string(p))) }
+
+// Ends reports whether the job is over with this step.
+func (s Step) Ends() bool { return s == StepSucceeded || s == StepFailed || s == StepCancelled }
+
+// Notice is what others are told of a step: the job as its owner sees it, as it was then.
+type Notice struct {
+	Step   Step      `json:"step"`
+	At     time.Time `json:"at"`
+	Status *Status   `json:"status"`
+	Trace  Trace     `json:"trace,omitzero"`
+	// Hops is how many jobs come before this one that each started the next by an event.
+	Hops int `json:"hops,omitempty"`
+}
+
+// At returns the job as it was when it entered a phase that lies behind it; s is how it is now.
+func (s *Status) At(p Phase) *Status {
+	then := *s
+	if p == s.Phase {
+		return &then
+	}
+	then.Phase, then.Reason, then.Message = p, "", ""
+	then.ExitCode, then.FinishedAt, then.ExpiresAt, then.Outputs = nil, nil, nil, nil
+	then.Attempts = []Attempt{}
+	switch {
+	case p == Pending:
+		then.Reason, then.StartedAt = ReasonQueued, nil
+	case len(s.Attempts) > 0:
+		first := s.Attempts[0]
+		then.Attempts = []Attempt{{Number: first.Number, StartedAt: first.StartedAt, Limits: first.Limits}}
+	}
+	return &then
+}
+
+// Trace is where a job belongs in a distributed trace, by W3C Trace Context. It is carried from the request through the
+// job's record to its program and its events.
+type Trace struct {
+	Parent string `json:"traceparent,omitempty"`
+	State  string `json:"tracestate,omitempty"`
+}
+
+const maxTraceState = 512 // what the recommendation has everybody carry
+
+var traceParent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,256})?$`)
+
+// NewTrace returns the trace that two header fields name. What is not as the recommendation has it is ignored, as it
+// demands.
+func NewTrace(parent, state string) Trace {
+	switch {
+	case !traceParent.MatchString(parent), strings.HasPrefix(parent, "ff"),
+		strings.HasPrefix(parent, "00") && len(parent) != len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+		parent[3:35] == strings.Repeat("0", 32), parent[36:52] == strings.Repeat("0", 16):
+		return Trace{}
+	case len(state) > maxTraceState || strings.ContainsFunc(state, func(r rune) bool { return r < ' ' || r > '~' }):
+		return Trace{Parent: parent}
+	}
+	return Trace{Parent: parent, State: state}
+}
+
+// Variables are those of the environment by which a program goes on with the trace.
+func (t Trace) Variables() map[string]string {
+	env := map[string]string{}
+	if t.Parent != "" {
+		env["TRACEPARENT"] = t.Parent
+	}
+	if t.State != "" {
+		env["TRACESTATE"] = t.State
+	}
+	return env
+}

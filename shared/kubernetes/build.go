@@ -1,0 +1,223 @@
+package kubernetes
+
+import (
+	"maps"
+	"path"
+	"strconv"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"go-job-orchestrator/shared/executor"
+	"go-job-orchestrator/shared/job"
+)
+
+// Labels and annotations of ours begin so; it is the domain of our events' types, turned around.
+const domain = "go-job-orchestrator.github.io/"
+
+// Names in the pod. People see them in kubectl.
+const (
+	fetchContainer   = "fetch"
+	collectContainer = "collect"
+	programContainer = "program"
+
+	workspaceVolume = "workspace"
+	agentVolume     = "agent"
+	tempVolume      = "tmp"
+	tokenVolume     = "token"
+	dataVolume      = "data"
+)
+
+// queueLabel is how Kueue is told which LocalQueue a Job waits in.
+const queueLabel = "kueue.x-k8s.io/queue-name"
+
+// build returns the Job of a job. Arguments and variables of the user's are not in it: Kubernetes would expand $(NAME) in them, and show them
+// to whoever may see pods. The agent reads them from the job's index.
+func (s *Settings) build(index *job.Index) *batchv1.Job {
+	retries := int32(index.Retries) //nolint:gosec // 100 at most
+	one, failed := int32(1), batchv1.Failed
+	keep := int32(s.KeepFinished.Seconds())
+	j := &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: index.JobName, Labels: jobLabels(index),
+			Annotations: map[string]string{domain + "entrypoint": index.Entrypoint, domain + "created-at": index.CreatedAt.Format("2006-01-02T15:04:05.000Z07:00")},
+		},
+		Spec: batchv1.JobSpec{
+			BackoffLimit: &retries, Completions: &one, Parallelism: &one, TTLSecondsAfterFinished: &keep,
+			// An attempt begins when the one before has ended for sure.
+			PodReplacementPolicy: &failed,
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{
+					Labels: ownLabels(index),
+					Annotations: map[string]string{
+						"kubectl.kubernetes.io/default-container":        programContainer,
+						"cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+					},
+				},
+				Spec: s.pod(index),
+			},
+		},
+	}
+	if index.TimeoutSeconds > 0 {
+		j.Spec.ActiveDeadlineSeconds = &index.TimeoutSeconds
+	}
+	return j
+}
+
+// ownLabels are those of Job and pod. The user's are not on the pod, where Services and policies of others could select by them.
+func ownLabels(index *job.Index) map[string]string {
+	return map[string]string{
+		"app.kubernetes.io/name": "go-job-orchestrator", "app.kubernetes.io/component": "job", "app.kubernetes.io/managed-by": "go-job-orchestrator",
+		domain + "job-id": string(index.JobID), domain + "runtime": index.Runtime,
+	}
+}
+
+func jobLabels(index *job.Index) map[string]string {
+	all := map[string]string{}
+	maps.Copy(all, index.Labels)
+	maps.Copy(all, ownLabels(index))
+	delete(all, queueLabel) // the field queue says which
+	if index.Queue != "" {
+		all[queueLabel] = index.Queue
+	}
+	return all
+}
+
+func (s *Settings) pod(index *job.Index) corev1.PodSpec {
+	yes, no := true, false
+	grace := int64(s.CollectTimeout.Seconds())
+	spec := corev1.PodSpec{
+		RestartPolicy: corev1.RestartPolicyNever, ServiceAccountName: s.ServiceAccount,
+		AutomountServiceAccountToken: &no, EnableServiceLinks: &no, TerminationGracePeriodSeconds: &grace,
+		SecurityContext: &corev1.PodSecurityContext{
+			RunAsNonRoot: &yes, RunAsUser: &s.User, RunAsGroup: &s.User, FSGroup: &s.User,
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+		InitContainers: []corev1.Container{s.fetch(index), s.collect(index)},
+		Containers:     []corev1.Container{s.program(index)},
+		Volumes:        s.volumes(index),
+	}
+	if s.RuntimeClass != "" {
+		spec.RuntimeClassName = &s.RuntimeClass
+	}
+	return spec
+}
+
+// fetch brings the files. It is the first container, and the only one that may write the agent's binary.
+func (s *Settings) fetch(index *job.Index) corev1.Container {
+	return corev1.Container{
+		Name: fetchContainer, Image: s.AgentImage, Args: []string{fetchContainer}, Env: s.environment(index),
+		SecurityContext: hardened(), Resources: agentResources(),
+		TerminationMessagePolicy: corev1.TerminationMessageReadFile,
+		VolumeMounts: []corev1.VolumeMount{
+			{Name: workspaceVolume, MountPath: executor.PodWorkDir},
+			{Name: agentVolume, MountPath: executor.PodAgentDir},
+			{Name: tokenVolume, MountPath: path.Dir(executor.PodTokenFile), ReadOnly: true},
+		},
+	}
+}
+
+// collect is a native sidecar: it lives beside the program and outlives it.
+func (s *Settings) collect(index *job.Index) corev1.Container {
+	always := corev1.ContainerRestartPolicyAlways
+	return corev1.Container{
+		Name: collectContainer, Image: s.AgentImage, Args: []string{collectContainer}, RestartPolicy: &always,
+		Env:             append(s.environment(index), corev1.EnvVar{Name: "PATIENCE", Value: s.CollectTimeout.String()}),
+		SecurityContext: hardened(), Resources: agentResources(),
+		VolumeMounts: []corev1.VolumeMount{
+			{Name: workspaceVolume, MountPath: executor.PodWorkDir},
+			{Name: tokenVolume, MountPath: path.Dir(executor.PodTokenFile), ReadOnly: true},
+		},
+	}
+}
+
+// program runs the user's code, under the agent and in the runtime's image.
+func (s *Settings) program(index *job.Index) corev1.Container {
+	c := corev1.Container{
+		Name: programContainer, Image: s.image(&index.Spec), Command: []string{executor.PodAgentDir + "/" + executor.PodAgentName, "exec"},
+		SecurityContext: hardened(), Resources: resources(&index.Spec),
+		VolumeMounts: []corev1.VolumeMount{
+			{Name: workspaceVolume, MountPath: executor.PodWorkDir},
+			{Name: agentVolume, MountPath: executor.PodAgentDir, ReadOnly: true},
+			{Name: tempVolume, MountPath: "/tmp"},
+		},
+	}
+	if s.DataHostPath != "" {
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: dataVolume, MountPath: "/data"})
+	}
+	return c
+}
+
+func (s *Settings) environment(index *job.Index) []corev1.EnvVar {
+	return []corev1.EnvVar{
+		{Name: "JOB_ID", Value: string(index.JobID)},
+		{Name: "ORCH_BASE_URL", Value: s.ArtifactsURL},
+		{Name: "POD_UID", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.uid"}}},
+		{Name: "KILL_GRACE", Value: s.Grace.String()},
+		{Name: "MAX_OUTPUT_BYTES", Value: strconv.FormatInt(int64(s.MaxOutput), 10)},
+		{Name: "MAX_OUTPUT_FILES", Value: strconv.FormatUint(uint64(s.MaxOutputFiles), 10)},
+	}
+}
+
+func (s *Settings) volumes(index *job.Index) []corev1.Volume {
+	readable := int32(0o440)
+	list := []corev1.Volume{
+		{Name: workspaceVolume, VolumeSource: emptyDir(int64(s.Workspace))},
+		{Name: agentVolume, VolumeSource: emptyDir(64 << 20)},
+		{Name: tempVolume, VolumeSource: emptyDir(int64(s.Workspace))},
+		{Name: tokenVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: index.JobName, DefaultMode: &readable}}},
+	}
+	if s.DataHostPath != "" {
+		list = append(list, corev1.Volume{Name: dataVolume, VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: s.DataHostPath}}})
+	}
+	return list
+}
+
+func emptyDir(bytes int64) corev1.VolumeSource {
+	return corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: resource.NewQuantity(bytes, resource.BinarySI)}}
+}
+
+// hardened is what the restricted Pod Security Standard asks of a container, and a root that cannot be written.
+func hardened() *corev1.SecurityContext {
+	yes, no := true, false
+	return &corev1.SecurityContext{
+		AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes, RunAsNonRoot: &yes,
+		Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}
+}
+
+// resources are the user's quantities, as requests and as limits.
+func resources(spec *job.Spec) corev1.ResourceRequirements {
+	list := corev1.ResourceList{}
+	if milli, message := job.MilliCPU(spec.CPU); spec.CPU != "" && message == "" {
+		list[corev1.ResourceCPU] = *resource.NewMilliQuantity(milli, resource.DecimalSI)
+	}
+	if bytes, message := job.Bytes(spec.Memory); spec.Memory != "" && message == "" {
+		list[corev1.ResourceMemory] = *resource.NewQuantity(bytes, resource.BinarySI)
+	}
+	return corev1.ResourceRequirements{Requests: list, Limits: list.DeepCopy()}
+}
+
+// agentResources are what the agent needs beside any program. It streams, so no job needs more.
+func agentResources() corev1.ResourceRequirements {
+	return corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")},
+		Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("128Mi")},
+	}
+}
+
+// secret holds the token of a Job's pods. It goes with the Job.
+func secret(owner *batchv1.Job, token string) *corev1.Secret {
+	yes := true
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: owner.Name, Labels: owner.Spec.Template.Labels,
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: batchv1.SchemeGroupVersion.String(), Kind: "Job", Name: owner.Name, UID: owner.UID,
+			}},
+		},
+		Immutable: &yes, Type: corev1.SecretTypeOpaque, StringData: map[string]string{path.Base(executor.PodTokenFile): token},
+	}
+}

@@ -1,0 +1,124 @@
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"go-job-orchestrator/shared/ending"
+	"go-job-orchestrator/shared/executor"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/token"
+)
+
+// Launcher makes a Kubernetes Job of a job.
+type Launcher struct {
+	client   *Client
+	ender    *ending.Ender
+	keys     token.Keys
+	settings *Settings
+	log      *slog.Logger
+}
+
+// OpenLauncher returns the launcher for the cluster that this process runs in.
+func OpenLauncher(_ context.Context, env *platform.Env) (*Launcher, error) {
+	settings, settingsErr := load(env)
+	keys, keysErr := env.Keys()
+	e, enderErr := openEnder(env)
+	client, err := openClient(env)
+	if err := errors.Join(settingsErr, keysErr, enderErr, err); err != nil {
+		return nil, err
+	}
+	return NewLauncher(client, e, keys, settings, env.Log), nil
+}
+
+// NewLauncher returns a Launcher.
+func NewLauncher(c *Client, e *ending.Ender, keys token.Keys, s *Settings, log *slog.Logger) *Launcher {
+	return &Launcher{client: c, ender: e, keys: keys, settings: s, log: log}
+}
+
+func openClient(env *platform.Env) (*Client, error) {
+	common, err := env.Common()
+	if err != nil {
+		return nil, err
+	}
+	return InCluster(common.Namespace)
+}
+
+func openEnder(env *platform.Env) (*ending.Ender, error) {
+	s, storeErr := env.Store()
+	l, err := env.Ledger()
+	if err := errors.Join(storeErr, err); err != nil {
+		return nil, err
+	}
+	return &ending.Ender{Ledger: l, Store: s, Now: env.Now}, nil
+}
+
+// Launch makes sure that the job's Job and the Secret of its token exist. Both have names that follow from the job's ID, so that doing it twice,
+// or after a launcher that died in between, makes nothing twice. The Job comes first, since the Secret is to go with it; a pod that is
+// faster waits for its Secret.
+func (l *Launcher) Launch(ctx context.Context, id job.ID) error {
+	index, err := l.ender.Ledger.Index(ctx, id)
+	if errors.Is(err, job.ErrNotFound) {
+		return nil // removed meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	if over, err := l.ender.Job(ctx, index, nil); over || err != nil { // cancelled before it began
+		return err
+	}
+	made, err := l.client.createJob(ctx, l.settings.build(index))
+	switch {
+	case errors.Is(err, job.ErrExists):
+		if made, err = l.client.getJob(ctx, index.JobName); errors.Is(err, job.ErrNotFound) {
+			return nil // ended and gone between the two
+		}
+	case errors.Is(err, job.ErrInvalid):
+		return l.refused(ctx, index, err)
+	}
+	if err != nil {
+		return err
+	}
+	err = l.client.createSecret(ctx, secret(made, l.keys.Derive(token.Agent, id)))
+	if errors.Is(err, job.ErrExists) {
+		return nil
+	}
+	return err
+}
+
+// refused ends a job that Kubernetes will never take, whatever the number of tries.
+func (l *Launcher) refused(ctx context.Context, index *job.Index, cause error) error {
+	l.log.Error("Kubernetes refuses the job", "job", index.JobID, "error", cause)
+	_, err := l.ender.Job(ctx, index, &executor.Verdict{
+		Over: true, Phase: job.Failed, Reason: job.ReasonStartFailed, Message: "Kubernetes refuses the Job: " + cause.Error(),
+	})
+	return err
+}
+
+// Stopper deletes the Jobs of jobs.
+type Stopper struct{ client *Client }
+
+// NewStopper returns a Stopper.
+func NewStopper(c *Client) *Stopper { return &Stopper{client: c} }
+
+// removeGrace is how many seconds a program has to end of which nothing will be kept.
+const removeGrace = 1
+
+// Stop deletes the job's Job. Its pods get SIGTERM and, unless nothing is to be kept, time to store what there is.
+func (s *Stopper) Stop(ctx context.Context, id job.ID, remove bool) error {
+	if err := s.client.deleteJob(ctx, id.Name()); err != nil || !remove {
+		return err
+	}
+	pods, err := s.client.pods(ctx, id.Name())
+	if err != nil {
+		return err
+	}
+	for _, p := range pods {
+		if err := s.client.deletePod(ctx, p.Name, removeGrace); err != nil {
+			return err
+		}
+	}
+	return nil
+}

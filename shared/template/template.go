@@ -1,0 +1,349 @@
+// Package template keeps what jobs are started from: a job's specification and files under a name, every version of
+// which is written once.
+package template
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"time"
+
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/store"
+)
+
+// Template is one version of a template.
+type Template struct {
+	Name      string    `json:"name"`
+	Version   int       `json:"version"` // from 1
+	Owner     job.ID    `json:"owner"`   // whose token opens it; not secret
+	CreatedAt time.Time `json:"createdAt"`
+	job.Spec
+	Files []job.File `json:"files"`
+}
+
+// record is a version as it is stored.
+type record struct {
+	Template
+	// Folder names where the files of this version lie.
+	Folder job.ID `json:"folder"`
+	// IdempotencyKey and Fingerprint are of the request that made it, so that it can be sent again.
+	IdempotencyKey string `json:"idempotencyKey,omitempty"`
+	Fingerprint    string `json:"fingerprint,omitempty"`
+}
+
+// Version is a stored version.
+type Version struct{ record }
+
+// The folders. A mark in uploads says that the files in a folder may belong to no version that counts.
+const (
+	records = ledger.Reserved + "template/"
+	files   = ledger.Reserved + "template-files/"
+	uploads = ledger.Reserved + "template-upload/"
+)
+
+func recordKey(name string, version int) string {
+	return fmt.Sprintf("%s%s/%08d.json", records, name, version)
+}
+func folder(name string, id job.ID) string    { return files + name + "/" + string(id) + "/" }
+func uploadKey(name string, id job.ID) string { return uploads + string(id) + "/" + name }
+
+var syntax = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
+// CheckName says what is wrong with a template's name, or nothing.
+func CheckName(name string) string {
+	if !syntax.MatchString(name) {
+		return "a template's name has 1 to 63 lowercase letters, digits or '-', and begins and ends with a letter or digit"
+	}
+	return ""
+}
+
+// Shelf is the templates in a bucket. Its methods may be called concurrently and by several processes.
+type Shelf struct {
+	store *store.Store
+	now   func() time.Time
+}
+
+// NewShelf returns the templates in s. The clock now is time.Now outside tests.
+func NewShelf(s *store.Store, now func() time.Time) *Shelf { return &Shelf{store: s, now: now} }
+
+// tries bounds how often a reader or writer looks again when others change the same template at the same time.
+const tries = 100
+
+// maxVersions is more than there ever are of one template: older ones are swept.
+const maxVersions = 100_000
+
+// Current returns the newest version, or an error of kind job.ErrNotFound.
+func (s *Shelf) Current(ctx context.Context, name string) (*Version, error) {
+	for range tries {
+		keys, err := s.versions(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if len(keys) == 0 {
+			break
+		}
+		v, err := s.read(ctx, keys[len(keys)-1])
+		if !errors.Is(err, job.ErrNotFound) { // else replaced or deleted between the two reads
+			return v, err
+		}
+	}
+	return nil, job.Refuse(job.ErrNotFound, "template", fmt.Sprintf("there is no template %q", name))
+}
+
+func (s *Shelf) versions(ctx context.Context, name string) ([]string, error) {
+	return s.store.List(ctx, records+name+"/", "", maxVersions)
+}
+
+func (s *Shelf) read(ctx context.Context, key string) (*Version, error) {
+	data, err := s.store.Read(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	var v Version
+	if err := json.Unmarshal(data, &v.record); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", key, err)
+	}
+	return &v, nil
+}
+
+// Begin notes that files of a version to come are about to be stored in a folder of their own.
+func (s *Shelf) Begin(ctx context.Context, name string, id job.ID) error {
+	return s.store.Mark(ctx, uploadKey(name, id))
+}
+
+// FileKey is where a file of the version to come lies.
+func FileKey(name string, id job.ID, file string) string { return folder(name, id) + file }
+
+// Abort removes what was stored of a version that did not come about.
+func (s *Shelf) Abort(ctx context.Context, name string, id job.ID) error {
+	if err := s.store.RemoveAll(ctx, folder(name, id)); err != nil {
+		return err
+	}
+	return s.store.Remove(ctx, uploadKey(name, id))
+}
+
+// Draft is a version to come: its files lie in Folder, and its Version is not known yet.
+type Draft struct {
+	Template
+	Folder                      job.ID
+	IdempotencyKey, Fingerprint string
+}
+
+// Save makes the draft the current version of its template. When that belongs to another owner by now, the error is of kind
+// job.ErrExists.
+func (s *Shelf) Save(ctx context.Context, d Draft) (*Version, error) {
+	v := &Version{record(d)}
+	for range tries {
+		older, err := s.versions(ctx, d.Name)
+		if err != nil {
+			return nil, err
+		}
+		v.Version = 1
+		var replaced job.ID
+		if len(older) > 0 {
+			last, err := s.read(ctx, older[len(older)-1])
+			if errors.Is(err, job.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			if last.Owner != d.Owner {
+				return nil, fmt.Errorf("template %s: %w: it belongs to another owner", d.Name, job.ErrExists)
+			}
+			v.Version, replaced = last.Version+1, last.Folder
+			// Noted before it is outdated, so that a crash leaves no files behind.
+			if err := s.store.Mark(ctx, uploadKey(d.Name, last.Folder)); err != nil {
+				return nil, err
+			}
+		}
+		data, err := json.Marshal(v.record)
+		if err != nil {
+			return nil, fmt.Errorf("encode template: %w", err)
+		}
+		err = s.store.Create(ctx, recordKey(d.Name, v.Version), data)
+		if errors.Is(err, job.ErrExists) { // another version was faster
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		// The mark of this version is left to the sweeper: by now it may be that of one who has replaced it.
+		// The version before stays for a while: who is slow and has not seen it yet must not find its number free. A sweeper may have taken
+		// the mark for one of the current version.
+		if v.Version > 1 {
+			_ = s.store.Mark(ctx, uploadKey(d.Name, replaced))
+		}
+		return v, nil
+	}
+	return nil, fmt.Errorf("save template %s: %w: others replace it all the time", d.Name, job.ErrUnavailable)
+}
+
+// drop removes one version. Its record goes last but for the mark: it names the folder.
+func (s *Shelf) drop(ctx context.Context, name, key string) error {
+	v, err := s.read(ctx, key)
+	if errors.Is(err, job.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.store.RemoveAll(ctx, folder(name, v.Folder)); err != nil {
+		return err
+	}
+	if err := s.store.Remove(ctx, key); err != nil {
+		return err
+	}
+	return s.store.Remove(ctx, uploadKey(name, v.Folder))
+}
+
+// Delete removes a template up to the given version. The records go first: without them there is no such template.
+func (s *Shelf) Delete(ctx context.Context, v *Version) error {
+	keys, err := s.versions(ctx, v.Name)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys { // the oldest first, so that none of them becomes current again
+		if key > recordKey(v.Name, v.Version) {
+			continue
+		}
+		old, err := s.read(ctx, key)
+		if errors.Is(err, job.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.store.Mark(ctx, uploadKey(v.Name, old.Folder)); err != nil {
+			return err
+		}
+		if err := s.store.Remove(ctx, key); err != nil {
+			return err
+		}
+		if err := s.Abort(ctx, v.Name, old.Folder); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// List returns up to limit templates in the order of their names, from the one after the given name on, and whether there may
+// be more.
+func (s *Shelf) List(ctx context.Context, after string, limit int) (list []*Version, more bool, err error) {
+	start := ""
+	if after != "" {
+		start = records + after + "/~"
+	}
+	for {
+		keys, err := s.store.List(ctx, records, start, limit+1)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, key := range keys {
+			name, _, _ := strings.Cut(strings.TrimPrefix(key, records), "/")
+			if name == after {
+				continue // another version of it
+			}
+			if len(list) == limit {
+				return list, true, nil
+			}
+			after, start = name, records+name+"/~"
+			v, err := s.Current(ctx, name)
+			if errors.Is(err, job.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, false, err
+			}
+			list = append(list, v)
+		}
+		if len(keys) <= limit {
+			return list, false, nil
+		}
+	}
+}
+
+// Each opens the files of a version, one after the other. The error is of kind job.ErrNotFound when the version has been
+// replaced or deleted meanwhile.
+func (s *Shelf) Each(ctx context.Context, v *Version, take func(f job.File, r io.Reader) error) error {
+	for _, f := range v.Files {
+		r, err := s.store.Open(ctx, FileKey(v.Name, v.Folder, f.Name), 0, -1)
+		if err != nil {
+			return fmt.Errorf("template %s, version %d: %w", v.Name, v.Version, err)
+		}
+		err = take(f, r)
+		r.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepBatch is how many marks are taken into memory at a time.
+const sweepBatch = 500
+
+// Sweep removes the files of versions that were cut off, longer than age ago, or replaced, and returns how many.
+func (s *Shelf) Sweep(ctx context.Context, age time.Duration) (int, error) {
+	count := 0
+	for after := ""; ; {
+		keys, err := s.store.List(ctx, uploads, after, sweepBatch)
+		if err != nil {
+			return count, err
+		}
+		for _, key := range keys {
+			after = key
+			text, name, _ := strings.Cut(strings.TrimPrefix(key, uploads), "/")
+			id, err := job.ParseID(text)
+			if err != nil || CheckName(name) != "" || s.now().Sub(id.Created()) < age {
+				continue
+			}
+			if err := s.sweep(ctx, name, id); err != nil {
+				return count, err
+			}
+			count++
+		}
+		if len(keys) < sweepBatch {
+			return count, nil
+		}
+	}
+}
+
+func (s *Shelf) sweep(ctx context.Context, name string, id job.ID) error {
+	keys, err := s.versions(ctx, name)
+	if err != nil {
+		return err
+	}
+	for i, key := range keys {
+		v, err := s.read(ctx, key)
+		if err != nil && !errors.Is(err, job.ErrNotFound) {
+			return err
+		}
+		switch {
+		case err != nil || v.Folder != id:
+		case i == len(keys)-1: // the current one
+			return s.unmark(ctx, name, id, key)
+		default:
+			return s.drop(ctx, name, key)
+		}
+	}
+	return s.Abort(ctx, name, id)
+}
+
+// unmark takes away the mark of the current version, unless that is replaced just then and needs it.
+func (s *Shelf) unmark(ctx context.Context, name string, id job.ID, key string) error {
+	if err := s.store.Remove(ctx, uploadKey(name, id)); err != nil {
+		return err
+	}
+	keys, err := s.versions(ctx, name)
+	if err != nil || len(keys) > 0 && keys[len(keys)-1] == key {
+		return err
+	}
+	return s.store.Mark(ctx, uploadKey(name, id))
+}

@@ -1,0 +1,273 @@
+package template_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gocloud.dev/blob/memblob"
+
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/template"
+)
+
+type world struct {
+	t     *testing.T
+	store *store.Store
+	*template.Shelf
+	mu  sync.Mutex
+	now time.Time
+	n   int
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil)), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	w.Shelf = template.NewShelf(w.store, w.clock)
+	return w
+}
+
+func (w *world) clock() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = w.now.Add(time.Millisecond)
+	return w.now
+}
+
+func (w *world) id() job.ID {
+	w.t.Helper()
+	now := w.clock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.n++
+	id, err := job.NewID(now, strings.NewReader(fmt.Sprintf("%010d", w.n)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return id
+}
+
+// put does what the function does, on any shelf and store, and stops at the first error.
+func put(t *testing.T, shelf *template.Shelf, s *store.Store, name string, owner, id job.ID, content string) (*template.Version, error) {
+	ctx := t.Context()
+	if err := shelf.Begin(ctx, name, id); err != nil {
+		return nil, err
+	}
+	d, err := s.Put(ctx, template.FileKey(name, id, "main.py"), strings.NewReader(content))
+	if err != nil {
+		return nil, err
+	}
+	return shelf.Save(ctx, template.Draft{Folder: id, Template: template.Template{
+		Name: name, Owner: owner, Spec: job.Spec{Runtime: "python", Args: []string{content}}, Files: []job.File{{Name: "main.py", Size: d.Size, SHA256: d.SHA256}},
+	}})
+}
+
+func (w *world) put(name string, owner job.ID, content string) *template.Version {
+	w.t.Helper()
+	v, err := put(w.t, w.Shelf, w.store, name, owner, w.id(), content)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return v
+}
+
+func (w *world) content(v *template.Version) (string, error) {
+	var b bytes.Buffer
+	err := w.Each(w.t.Context(), v, func(_ job.File, r io.Reader) error {
+		_, err := io.Copy(&b, r)
+		return err
+	})
+	return b.String(), err
+}
+
+func (w *world) left() []string {
+	w.t.Helper()
+	keys, err := w.store.List(w.t.Context(), "", "", 1000)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return keys
+}
+
+func TestVersions(t *testing.T) {
+	w := newWorld(t)
+	owner := w.id()
+	if _, err := w.Current(t.Context(), "a"); !errors.Is(err, job.ErrNotFound) {
+		t.Errorf("Current of none: %v", err)
+	}
+	first := w.put("a", owner, "one")
+	w.put("a-b", owner, "other")
+	w.put("b", owner, "other")
+	second := w.put("a", owner, "two")
+	if first.Version != 1 || second.Version != 2 {
+		t.Errorf("versions: got %d, %d", first.Version, second.Version)
+	}
+	current, err := w.Current(t.Context(), "a")
+	if err != nil || current.Version != 2 {
+		t.Fatalf("Current: %+v, %v", current, err)
+	}
+	if got, err := w.content(current); got != "two" || err != nil {
+		t.Errorf("content: %q, %v", got, err)
+	}
+	if got, err := w.content(first); got != "one" || err != nil {
+		t.Errorf("content of a version that was just replaced: %q, %v", got, err)
+	}
+	w.now = w.now.Add(3 * time.Hour)
+	if _, err := w.Sweep(t.Context(), 2*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.content(first); !errors.Is(err, job.ErrNotFound) {
+		t.Errorf("content of a version that was replaced: %q, %v", got, err)
+	}
+	if keys := w.left(); len(keys) != 6 {
+		t.Errorf("of three templates there is %q", keys)
+	}
+	if _, err := put(t, w.Shelf, w.store, "a", w.id(), w.id(), "stolen"); !errors.Is(err, job.ErrExists) {
+		t.Errorf("by another owner: %v", err)
+	}
+	if err := w.Delete(t.Context(), current); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Current(t.Context(), "a"); !errors.Is(err, job.ErrNotFound) {
+		t.Errorf("Current of what was deleted: %v", err)
+	}
+	if again := w.put("a", w.id(), "new"); again.Version != 1 {
+		t.Errorf("version after a deletion: got %d", again.Version)
+	}
+}
+
+func TestList(t *testing.T) {
+	w := newWorld(t)
+	want := []string{"a", "a-1", "a1", "b", "z9"}
+	for _, name := range want {
+		for range 3 {
+			w.put(name, w.t0(), "x")
+		}
+	}
+	var got []string
+	for after, more := "", true; more; {
+		var page []*template.Version
+		var err error
+		if page, more, err = w.List(t.Context(), after, 2); err != nil || len(page) > 2 || len(page) == 0 {
+			t.Fatalf("List: %d, %v", len(page), err)
+		}
+		for _, v := range page {
+			got = append(got, v.Name)
+			after = v.Name
+		}
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("List: got %q, want %q", got, want)
+	}
+}
+
+// t0 is one owner for all.
+func (w *world) t0() job.ID { return "fe6aa1b2c3d4000102030405060708ff" }
+
+func TestConcurrentWriters(t *testing.T) {
+	w := newWorld(t)
+	var wait sync.WaitGroup
+	versions := make([]int, 16)
+	for i := range versions {
+		wait.Go(func() {
+			v, err := put(t, w.Shelf, w.store, "a", w.t0(), w.id(), fmt.Sprint(i))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			versions[i] = v.Version
+		})
+	}
+	wait.Wait()
+	slices.Sort(versions)
+	for i, v := range versions {
+		if v != i+1 {
+			t.Fatalf("versions: got %v", versions)
+		}
+	}
+	v, err := w.Current(t.Context(), "a")
+	if err != nil || v.Version != 16 {
+		t.Fatalf("Current: %+v, %v", v, err)
+	}
+	if _, err := w.content(v); err != nil {
+		t.Error(err)
+	}
+	w.sweep()
+	if keys := w.left(); len(keys) != 2 {
+		t.Errorf("left: %q", keys)
+	}
+}
+
+func (w *world) sweep() {
+	w.t.Helper()
+	w.mu.Lock()
+	w.now = w.now.Add(3 * time.Hour)
+	w.mu.Unlock()
+	if _, err := w.Sweep(w.t.Context(), 2*time.Hour); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+var errDied = errors.New("the process died")
+
+// TestCrashes has a process die before each change that replacing and deleting a template makes.
+func TestCrashes(t *testing.T) {
+	for n, more := 1, true; more; n++ {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			w := newWorld(t)
+			w.put("a", w.t0(), "old")
+			changes := 0
+			dying := w.store.WithHook(func(string, string) error {
+				if changes++; changes >= n {
+					return errDied
+				}
+				return nil
+			})
+			shelf := template.NewShelf(dying, w.clock)
+			v, err := put(t, shelf, dying, "a", w.t0(), w.id(), "new")
+			deleted := err == nil && shelf.Delete(t.Context(), v) == nil
+			more = changes >= n
+			w.sweep()
+			w.sweep()
+			current, findErr := w.Current(t.Context(), "a")
+			switch {
+			case deleted && findErr == nil:
+				t.Errorf("deleted and still there: %+v", current)
+			case errors.Is(findErr, job.ErrNotFound) && err == nil:
+			case findErr != nil:
+				t.Errorf("Current: %v after %v", findErr, err)
+			default:
+				got, contentErr := w.content(current)
+				if contentErr != nil || got != current.Args[0] || err == nil && got != "new" {
+					t.Errorf("content: %q, %v, of version %d", got, contentErr, current.Version)
+				}
+			}
+			want := 2
+			if findErr != nil {
+				want = 0
+			}
+			if keys := w.left(); len(keys) != want {
+				t.Errorf("left: %q", keys)
+			}
+		})
+	}
+}
+
+func TestCheckName(t *testing.T) {
+	for name, good := range map[string]bool{
+		"a": true, "a-b": true, "0": true, strings.Repeat("a", 63): true,
+		"": false, "-a": false, "a-": false, "A": false, "a.b": false, "a/b": false, "..": false, "a\n": false, strings.Repeat("a", 64): false, "é": false,
+	} {
+		if (template.CheckName(name) == "") != good {
+			t.Errorf("CheckName(%q) = %q", name, template.CheckName(name))
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package trigger
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/cloudevents/sdk-go/v2/binding"
+	"github.com/cloudevents/sdk-go/v2/event"
+	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/job"
+)
+
+// maxBatch bounds how many jobs one request may start.
+const maxBatch = 100
+
+// Read reads the events in a request of at most limit bytes: one in binary or structured mode, or a batch.
+func Read(w http.ResponseWriter, r *http.Request, limit int64) ([]event.Event, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		return nil, job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("has more than %d bytes (MAX_EVENT_BYTES); have the event name where its data lies", limit))
+	}
+	if err != nil {
+		return nil, api.BadRequest("body", "ends early")
+	}
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if kind == event.ApplicationCloudEventsBatchJSON {
+		return readBatch(body)
+	}
+	message := cehttp.NewMessage(r.Header, io.NopCloser(bytes.NewReader(body)))
+	if message.ReadEncoding() == binding.EncodingUnknown {
+		return nil, api.BadRequest("body", "is no CloudEvent of version 1.0: it has neither ce-specversion among its headers nor a Content-Type "+
+			event.ApplicationCloudEventsJSON+" or "+event.ApplicationCloudEventsBatchJSON)
+	}
+	e, err := binding.ToEvent(r.Context(), message)
+	if err != nil {
+		return nil, api.BadRequest("body", "is not a CloudEvent that can be read: "+printable(err.Error()))
+	}
+	return []event.Event{*e}, check(*e)
+}
+
+func readBatch(body []byte) ([]event.Event, error) {
+	var batch []event.Event
+	if err := json.Unmarshal(body, &batch); err != nil {
+		return nil, api.BadRequest("body", "is not a batch of CloudEvents: "+printable(err.Error()))
+	}
+	if len(batch) > maxBatch {
+		return nil, job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("has %d events; at most %d are taken at a time", len(batch), maxBatch))
+	}
+	for i, e := range batch {
+		if err := check(e); err != nil {
+			return nil, fmt.Errorf("event %d of the batch: %w", i+1, err)
+		}
+	}
+	return batch, nil
+}
+
+// check says what is wrong with an event that could be read.
+func check(e event.Event) error {
+	if e.Context == nil {
+		return api.BadRequest("body", "is not a CloudEvent of version 1.0")
+	}
+	if err := e.Validate(); err != nil {
+		return api.BadRequest("body", "is not a valid CloudEvent: "+printable(err.Error()))
+	}
+	if isJSON(e.DataMediaType()) && len(e.Data()) > 0 && !json.Valid(e.Data()) {
+		return api.BadRequest("data", "is not the JSON that datacontenttype says it is")
+	}
+	return nil
+}
+
+func isJSON(mediaType string) bool {
+	kind, _, err := mime.ParseMediaType(mediaType)
+	return err == nil && (kind == "application/json" || kind == "text/json" || strings.HasSuffix(kind, "+json"))
+}
+
+const maxMessage = 300
+
+// printable makes one line of what a library says about somebody's event.
+func printable(message string) string {
+	text := strings.Join(strings.Fields(message), " ")
+	return strings.ToValidUTF8(text[:min(len(text), maxMessage)], "")
+}

@@ -1,0 +1,109 @@
+package trigger
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// Requested is the type of the event whose data is a whole job.
+const Requested = "io.github.go-job-orchestrator.job.requested.v1"
+
+const requestedFamily = "io.github.go-job-orchestrator.job.requested."
+
+// Request is a whole job in an event.
+type Request struct {
+	job.Spec
+	// Owner names the owner whose token opens the job's own. It is no secret.
+	Owner job.ID       `json:"owner"`
+	Files []InlineFile `json:"files"`
+}
+
+// InlineFile is a file in an event.
+type InlineFile struct {
+	Name    string `json:"name"`
+	Content string `json:"content"` // base64
+}
+
+// Limits bounds a request.
+type Limits struct{ Files, NameBytes int }
+
+// ParseRequest returns the job that an event asks for, with its files by name. Of a request with faults it returns what
+// could be read, with a *job.Faults, so that the caller can look for more.
+func ParseRequest(e event.Event, defaults job.Spec, limits Limits) (*Request, map[string][]byte, error) {
+	if e.Type() != Requested {
+		if strings.HasPrefix(e.Type(), requestedFamily) {
+			return nil, nil, job.Invalid("type", fmt.Sprintf("%q is a version that is not known here; send %s", e.Type(), Requested))
+		}
+		return nil, nil, job.Invalid("template", fmt.Sprintf("is required: add ?template=NAME to say what an event of type %.100q starts; only %s brings its job along", e.Type(), Requested))
+	}
+	request := Request{Spec: defaults}
+	d := json.NewDecoder(bytes.NewReader(e.Data()))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&request); err != nil {
+		return nil, nil, job.Invalid("data", "is not the JSON of a job: "+printable(strings.TrimPrefix(err.Error(), "json: ")))
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, nil, job.Invalid("data", "has something after its JSON value")
+	}
+	if request.Args == nil {
+		request.Args = []string{}
+	}
+	faults := &job.Faults{Kind: job.ErrInvalid}
+	var more *job.Faults
+	if errors.As(request.Validate(), &more) {
+		faults.List = more.List
+	}
+	if request.Owner != "" {
+		if _, err := job.ParseID(string(request.Owner)); err != nil {
+			faults.List = append(faults.List, job.Fault{Field: "owner", Message: "is not an owner's ID, which the answer to PUT of a template names"})
+		}
+	}
+	files := decodeFiles(request.Files, limits, faults)
+	if len(faults.List) > 0 {
+		return &request, files, faults
+	}
+	return &request, files, nil
+}
+
+func decodeFiles(list []InlineFile, limits Limits, faults *job.Faults) map[string][]byte {
+	files := map[string][]byte{}
+	wrong := func(i int, message string) {
+		faults.List = append(faults.List, job.Fault{Field: fmt.Sprintf("files[%d]", i), Message: message})
+	}
+	if len(list) == 0 {
+		faults.List = append(faults.List, job.Fault{Field: "files", Message: "at least one file is required"})
+	}
+	if len(list) > limits.Files {
+		faults.List = append(faults.List, job.Fault{Field: "files", Message: fmt.Sprintf("more than %d files (MAX_FILES)", limits.Files)})
+		return files
+	}
+	for i, f := range list {
+		if message := job.CheckFileName(f.Name, limits.NameBytes); message != "" {
+			wrong(i, message)
+			continue
+		}
+		if message := CheckFileName(f.Name); message != "" {
+			wrong(i, message)
+			continue
+		}
+		if _, twice := files[f.Name]; twice {
+			wrong(i, fmt.Sprintf("two files are named %q", f.Name))
+			continue
+		}
+		content, err := base64.StdEncoding.DecodeString(f.Content)
+		if err != nil {
+			wrong(i, "its content is not base64")
+		}
+		files[f.Name] = content
+	}
+	return files
+}
