@@ -1,14 +1,14 @@
-// Package agent runs one job's program where the program is to run, and speaks to the rest over HTTP: it fetches
-// the artifacts, executes the program and collects its logs and outputs.
+// Package agent is what runs in the pod of a job, in three containers of which only the first and the last have the job's token:
+// fetch brings the uploaded files, exec runs the program, collect ships its logs and stores what it left. They tell each other how far they
+// are by small files in the workspace.
 package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -16,108 +16,103 @@ import (
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
-	"go-job-orchestrator/shared/runtimes"
 )
 
-// Settings are the agent's own.
+// terminationLog is where Kubernetes reads a container's last words from.
+const terminationLog = "/dev/termination-log"
+
+// Settings are those of fetch and collect.
 type Settings struct {
-	BaseURL string        `env:"ORCH_BASE_URL" envDefault:"http://job-orchestrator:8080"`
-	JobID   string        `env:"JOB_ID,required"`
-	Token   string        `env:"JOB_TOKEN,required,unset"`
-	WorkDir string        `env:"WORK_DIR" envDefault:"/workspace"`
-	Attempt uint16        `env:"ATTEMPT" envDefault:"1"`
-	Owner   string        `env:"POD_UID"` // tells two agents of one job apart; empty: made up
-	Grace   time.Duration `env:"KILL_GRACE" envDefault:"10s"`
+	BaseURL   string        `env:"ORCH_BASE_URL" envDefault:"http://job-orchestrator:8080"`
+	JobID     string        `env:"JOB_ID,required"`
+	Owner     string        `env:"POD_UID,required"` // tells two pods of one job apart
+	TokenFile string        `env:"TOKEN_FILE"`
+	Grace     time.Duration `env:"KILL_GRACE" envDefault:"10s"`
+	// Patience is how long a call to the orchestrator is tried again: functions start from zero, and are replaced.
+	Patience time.Duration `env:"PATIENCE" envDefault:"5m"`
+	Limits   executor.OutputLimits
+	MaxFiles int   `env:"MAX_OUTPUT_FILES" envDefault:"10000"`
+	MaxBytes int64 `env:"MAX_OUTPUT_BYTES" envDefault:"4294967296"`
 }
 
-// The bounds of what is collected; the artifacts function has its own.
-const (
-	maxOutputFiles = 10_000
-	maxOutputBytes = 4 << 30
-)
+// place is the folders that the parts of the agent share.
+type place struct {
+	work   string
+	binary string
+}
 
-// Agent runs one attempt of one job.
-type Agent struct {
-	client   *client
+func (p place) workspace() executor.Workspace { return executor.NewWorkspace(p.work) }
+
+// The files by which the parts speak: fetch writes the task, exec that it could begin, collect that
+// it may or must not, and that all is stored.
+func (p place) task() string  { return filepath.Join(p.work, "task.json") }
+func (p place) ready() string { return filepath.Join(p.work, "ready.json") }
+func (p place) turn() string  { return filepath.Join(p.work, "turn.json") }
+func (p place) done() string  { return filepath.Join(p.work, "done.json") }
+
+// task is what fetch leaves for the others. Index is nil when there is nothing to do any more.
+type task struct {
+	Index *job.Index    `json:"index,omitempty"`
+	Log   joblog.State  `json:"log"` // where the log of earlier attempts ends
+	Grace time.Duration `json:"grace"`
+}
+
+// turn is what collect answers exec: the attempt to make, or, when Number is 0, that there is none.
+type turn struct {
+	Number int    `json:"number"`
+	Why    string `json:"why,omitempty"`
+	Failed bool   `json:"failed,omitempty"` // the pod is to fail, so that another is tried
+}
+
+// poll is how often a part looks for what another writes.
+const poll = 25 * time.Millisecond
+
+// await reads a record as soon as it is there.
+func await(ctx context.Context, path string, into any) error {
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for {
+		err := executor.ReadRecord(path, into)
+		if err == nil || !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w", filepath.Base(path), context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+}
+
+// remote is a part that speaks to the orchestrator.
+type remote struct {
+	place
 	settings Settings
+	client   *client
 	log      *slog.Logger
 }
 
-// New returns the agent of the job that the settings name.
-func New(s Settings, log *slog.Logger) (*Agent, error) {
+func newRemote(p place, s Settings, log *slog.Logger) (*remote, error) {
 	id, err := job.ParseID(s.JobID)
 	if err != nil {
 		return nil, fmt.Errorf("JOB_ID: %w", err)
 	}
-	if s.Owner == "" {
-		s.Owner = fmt.Sprintf("%d/%d", os.Getpid(), time.Now().UnixNano())
+	path := s.TokenFile
+	if path == "" {
+		path = executor.PodTokenFile
 	}
-	return &Agent{settings: s, log: log, client: &client{
-		base: strings.TrimSuffix(s.BaseURL, "/"), id: id, token: s.Token, http: &http.Client{}, wait: 500 * time.Millisecond,
-	}}, nil
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("TOKEN_FILE: %w", err)
+	}
+	s.Limits = executor.OutputLimits{Files: s.MaxFiles, Bytes: s.MaxBytes}
+	return &remote{
+		place: p, settings: s, log: log.With("job", id),
+		client: newClient(strings.TrimSuffix(s.BaseURL, "/"), id, strings.TrimSpace(string(text)), s.Patience),
+	}, nil
 }
 
-// Run makes the attempt and returns the program's exit code. The job's records say how it went.
-func (a *Agent) Run(ctx context.Context) (code int, err error) {
-	index, err := a.client.index(ctx)
-	if err != nil {
-		return 0, err
-	}
-	attempt, err := a.client.startAttempt(ctx, int(a.settings.Attempt), a.settings.Owner)
-	if err != nil {
-		return 0, fmt.Errorf("claim the attempt: %w", err)
-	}
-	task, err := a.task(index)
-	if err != nil {
-		return 0, err
-	}
-	if index.TimeoutSeconds > 0 {
-		var stop context.CancelFunc
-		ctx, stop = context.WithDeadlineCause(ctx, attempt.StartedAt.Add(time.Duration(index.TimeoutSeconds)*time.Second), executor.ErrDeadline)
-		defer stop()
-	}
-	result := task.Run(ctx)
-	return result.Exit.Code, a.report(context.WithoutCancel(ctx), index, attempt, result)
-}
-
-func (a *Agent) task(index *job.Index) (*executor.Task, error) {
-	kind, err := runtimes.Find(index.Runtime)
-	if err != nil {
-		return nil, err
-	}
-	interpreter := ""
-	if kind.Interpreter != "" {
-		if interpreter, err = exec.LookPath(kind.Interpreter); err != nil {
-			return nil, fmt.Errorf("runtime %s: %w", index.Runtime, err)
-		}
-	}
-	w := executor.NewWorkspace(filepath.Join(a.settings.WorkDir, string(index.JobID)))
-	task := &executor.Task{
-		Index: index, Number: int(a.settings.Attempt), Workspace: w, From: a.client, To: a.client,
-		Starter: starter{dir: w.Files()}, Grace: a.settings.Grace, StoreRetry: time.Second, Log: a.log,
-		Ship: func(stdout, stderr *os.File) executor.Shipper {
-			return joblog.NewShipper(stdout, stderr, joblog.State{}, a.client.PutLog)
-		},
-		Last:   func(executor.Exit) bool { return true },
-		Limits: executor.OutputLimits{Files: maxOutputFiles, Bytes: maxOutputBytes},
-	}
-	task.Command.Path, task.Command.Args = kind.Command(interpreter, w.Files(), &index.Spec)
-	task.Command.Env = executor.Environment(index, w.Files(), w.Temp(), os.Getenv("PATH"))
-	if kind.Interpreter == "" {
-		task.Executable = index.Entrypoint
-	}
-	return task, nil
-}
-
-// report records the attempt and the end of the job.
-func (a *Agent) report(ctx context.Context, index *job.Index, attempt job.Attempt, result executor.Result) error {
-	attempt = result.Record(attempt, time.Now())
-	if err := a.client.endAttempt(ctx, attempt); err != nil {
-		return err
-	}
-	once := *index
-	once.Retries = 0 // another attempt would be another agent's
-	attempts := []job.Attempt{attempt}
-	v := executor.Judge(&once, attempts, false, time.Now())
-	return a.client.finish(ctx, v.Terminal(attempts, time.Now()))
+// isMoot reports whether an answer says that there is nothing to do for the job any more: it is over, cancelled or gone.
+func isMoot(err error) bool {
+	return errors.Is(err, job.ErrConflict) || errors.Is(err, job.ErrNotFound)
 }

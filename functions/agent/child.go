@@ -2,7 +2,10 @@ package agent
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -22,30 +25,70 @@ func (s starter) Start(c executor.Command) (executor.Process, error) {
 		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: s.dir, Stdout: c.Stdout, Stderr: c.Stderr,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true}, // its group is what signals go to
 	}
+	kills, known := oomKills()
 	if err := cmd.Start(); err != nil {
 		return failed{err}, nil
 	}
-	return &child{cmd}, nil
+	// When memory runs out the program is to be killed, and this process left to tell of it. Where that is not allowed, Kubernetes tells.
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", cmd.Process.Pid), []byte(strconv.Itoa(1000)), 0)
+	return &child{pid: cmd.Process.Pid, kills: kills, known: known}, nil
 }
 
-type child struct{ cmd *exec.Cmd }
+// child is a program that runs. Its pid is not given to another process before Wait has returned.
+type child struct {
+	pid   int
+	kills int64 // how many processes had been killed for their memory before
+	known bool
+}
 
-func (c *child) Terminate() error { return syscall.Kill(-c.cmd.Process.Pid, syscall.SIGTERM) }
+func (c *child) Terminate() error { return syscall.Kill(-c.pid, syscall.SIGTERM) }
 
-func (c *child) Kill() error { return syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL) }
+func (c *child) Kill() error { return syscall.Kill(-c.pid, syscall.SIGKILL) }
 
+// Wait also reaps what the program has left to the first process of its container, which this is, and ends all of that when the program has
+// ended.
 func (c *child) Wait() (executor.Exit, error) {
-	err := c.cmd.Wait()
-	_ = c.Kill() // what the program left behind in its group
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return executor.Exit{}, err
+	var status unix.WaitStatus
+	for {
+		pid, err := unix.Wait4(-1, &status, 0, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return executor.Exit{}, fmt.Errorf("wait for the program: %w", err)
+		}
+		if pid == c.pid && (status.Exited() || status.Signaled()) {
+			break
+		}
 	}
-	status, _ := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	c.killRest()
+	return c.exit(status), nil
+}
+
+// killRest ends whatever else lives, so that nothing writes any more when the outputs are collected.
+func (c *child) killRest() {
+	everything := -c.pid
+	if os.Getpid() == 1 {
+		everything = -1
+	}
+	_ = unix.Kill(everything, unix.SIGKILL)
+	for {
+		if _, err := unix.Wait4(-1, nil, 0, nil); err != nil && !errors.Is(err, unix.EINTR) {
+			return // no children are left
+		}
+	}
+}
+
+func (c *child) exit(status unix.WaitStatus) executor.Exit {
+	e := executor.Exit{Code: status.ExitStatus()}
 	if status.Signaled() {
-		return executor.Exit{Code: 128 + int(status.Signal()), Signal: unix.SignalName(status.Signal())}, nil
+		e = executor.Exit{Code: 128 + int(status.Signal()), Signal: unix.SignalName(status.Signal())}
 	}
-	return executor.Exit{Code: status.ExitStatus()}, nil
+	kills, known := oomKills()
+	if known && c.known && kills > c.kills && e.Code != 0 {
+		e.Reason, e.Message = job.ReasonOOMKilled, "the program used more than its memory and was killed by the kernel"
+	}
+	return e
 }
 
 // failed is a program that could not be run at all.

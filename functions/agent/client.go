@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog"
 )
 
 // client speaks to the artifacts function for one job.
@@ -22,16 +24,28 @@ type client struct {
 	token string
 	http  *http.Client
 	wait  time.Duration // before the second try of a call
+	// patience is how long a call is tried again whose answer says that it may succeed.
+	patience time.Duration
 }
+
+func newClient(base string, id job.ID, token string, patience time.Duration) *client {
+	transport, _ := http.DefaultTransport.(*http.Transport)
+	transport = transport.Clone()
+	transport.ResponseHeaderTimeout = answerTimeout
+	return &client{base: base, id: id, token: token, http: &http.Client{Transport: transport}, wait: firstWait, patience: patience}
+}
+
+// The waits of the client: for an answer, and between the tries of a call.
+const (
+	answerTimeout = 2 * time.Minute
+	firstWait     = 250 * time.Millisecond
+	maxWait       = 5 * time.Second
+)
 
 var (
 	_ executor.Artifacts = (*client)(nil)
 	_ executor.Results   = (*client)(nil)
 )
-
-// tries is how often a call is made whose answer says that another may succeed. With doubling pauses from
-// half a second on they span about a minute: enough for a function to start from zero, or to be replaced.
-const tries = 8
 
 func (c *client) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	resp, err := c.do(ctx, http.MethodGet, "/artifacts/"+string(c.id)+"/"+url.PathEscape(name), nil)
@@ -68,11 +82,15 @@ func (c *client) PutManifest(ctx context.Context, m executor.Manifest) error {
 	return c.putRecord(ctx, "outputs.json", m, nil)
 }
 
-// startAttempt claims the attempt. An error of kind job.ErrConflict means that it is somebody else's, or that the job is not to
-// be run any more.
-func (c *client) startAttempt(ctx context.Context, n int, owner string) (job.Attempt, error) {
+// startNext claims the attempt that is due. An error of kind job.ErrConflict means that the job is not to be run any more, one of kind
+// job.ErrUnavailable that another's attempt has not ended.
+func (c *client) startNext(ctx context.Context, owner string, l *job.Limits) (job.Attempt, error) {
 	var a job.Attempt
-	err := c.putRecord(ctx, fmt.Sprintf("attempts/%d/start", n), map[string]string{"owner": owner}, &a)
+	claim := struct {
+		Owner  string      `json:"owner"`
+		Limits *job.Limits `json:"limits"`
+	}{owner, l}
+	err := c.putRecord(ctx, "attempts/next/start", claim, &a)
 	return a, err
 }
 
@@ -80,8 +98,40 @@ func (c *client) endAttempt(ctx context.Context, a job.Attempt) error {
 	return c.putRecord(ctx, fmt.Sprintf("attempts/%d/end", a.Number), a, nil)
 }
 
-func (c *client) finish(ctx context.Context, t job.Terminal) error {
-	return c.putRecord(ctx, job.StatusFile, t, nil)
+// reportAttempt says what was seen of the end of an attempt whose reason is to be found out.
+func (c *client) reportAttempt(ctx context.Context, a job.Attempt, m executor.Manifest) error {
+	report := struct {
+		Attempt  job.Attempt       `json:"attempt"`
+		Manifest executor.Manifest `json:"manifest"`
+	}{a, m}
+	return c.putRecord(ctx, fmt.Sprintf("attempts/%d/report", a.Number), report, nil)
+}
+
+// logState returns where the log of earlier attempts ends.
+func (c *client) logState(ctx context.Context) (joblog.State, error) {
+	var state joblog.State
+	body, err := c.Open(ctx, job.StatusFile)
+	if err != nil {
+		return state, err
+	}
+	defer body.Close()
+	if err := json.NewDecoder(body).Decode(&state); err != nil {
+		return state, fmt.Errorf("decode the state of the log: %w", err)
+	}
+	return state, nil
+}
+
+// copyLog copies the first size bytes of what was shipped of a stream.
+func (c *client) copyLog(ctx context.Context, s joblog.Stream, size int64, to io.Writer) error {
+	resp, err := c.do(ctx, http.MethodGet, "/artifacts/"+string(c.id)+"/"+job.ResultsDir+"?stream="+string(s), nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.CopyN(to, resp.Body, size); err != nil {
+		return fmt.Errorf("fetch the log of earlier attempts: %w", err)
+	}
+	return nil
 }
 
 func (c *client) putRecord(ctx context.Context, name string, record, into any) error {
@@ -115,36 +165,48 @@ func (c *client) put(ctx context.Context, name string, body io.Reader, into any)
 // do makes a call, again while its answer says that it may succeed later. A body that cannot be rewound is sent
 // once.
 func (c *client) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
-	for n, wait := 1, c.wait; ; n, wait = n+1, 2*wait {
+	end := time.Now().Add(c.patience)
+	for wait := c.wait; ; wait = min(2*wait, maxWait) {
 		resp, err := c.once(ctx, method, path, body)
 		if err == nil && resp.StatusCode < 300 {
 			return resp, nil
 		}
-		temporary := err != nil || resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests
 		if err == nil {
 			err = answer(resp)
+		} else {
+			err = fmt.Errorf("%w: %w", job.ErrUnavailable, err)
 		}
-		if !temporary || n == tries || !rewind(body) {
+		again := errors.Is(err, job.ErrUnavailable) || errors.Is(err, job.ErrExhausted)
+		if !again || time.Now().After(end) || !rewind(body) {
 			return nil, fmt.Errorf("%s %s: %w", method, path, err)
 		}
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(wait):
+			timer.Stop()
+			return nil, fmt.Errorf("%s %s: %w", method, path, errors.Join(context.Cause(ctx), err))
+		case <-timer.C:
 		}
 	}
 }
 
 func (c *client) once(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
-	if body != nil {
+	length := int64(-1)
+	if s, ok := body.(interface{ Size() int64 }); ok { // so that what is too large is refused before it is sent
+		length = s.Size()
+	}
+	switch {
+	case length == 0:
+		body = http.NoBody // with another one a length of 0 stands for an unknown one
+	case body != nil:
 		body = io.NopCloser(body) // the client would close it, and so end its rewinding
 	}
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
 		return nil, err
 	}
-	if s, ok := body.(interface{ Size() int64 }); ok {
-		req.ContentLength = s.Size()
+	if body != nil {
+		req.ContentLength = length
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	return c.http.Do(req)
@@ -175,9 +237,14 @@ func answer(resp *http.Response) error {
 		http.StatusUnauthorized: job.ErrUnauthorized, http.StatusForbidden: job.ErrForbidden, http.StatusNotFound: job.ErrNotFound,
 		http.StatusConflict: job.ErrConflict, http.StatusUnprocessableEntity: job.ErrInvalid,
 		http.StatusRequestEntityTooLarge: job.ErrTooLarge, http.StatusInsufficientStorage: job.ErrExhausted,
+		http.StatusTooManyRequests: job.ErrUnavailable,
 	}
-	if kind, ok := kinds[resp.StatusCode]; ok {
-		return fmt.Errorf("%w: %w", kind, err)
+	kind, known := kinds[resp.StatusCode]
+	if !known && resp.StatusCode >= http.StatusInternalServerError {
+		kind, known = job.ErrUnavailable, true
 	}
-	return err
+	if !known {
+		return err
+	}
+	return fmt.Errorf("%w: %w", kind, err)
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -16,27 +17,45 @@ import (
 // own codes are passed on.
 const exitPlatform = 70
 
-// Main is the command: it makes one attempt of the job that the environment names, and returns the exit code.
+// Main is the command: it is the part of the agent that its one argument names, and returns the exit code.
 func Main() int {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	var s Settings
-	if err := env.Parse(&s); err != nil {
-		log.Error("settings", "error", err)
-		return exitPlatform
-	}
-	a, err := New(s, log)
+	code, err := run(log, os.Args, os.Environ(), place{work: executor.PodWorkDir, binary: executor.PodAgentDir}, os.Stdout, os.Stderr)
 	if err != nil {
-		log.Error("settings", "error", err)
-		return exitPlatform
+		log.Error("stopped", "error", err)
+		lastWords(terminationLog, err)
+		if code == 0 {
+			code = exitPlatform
+		}
+	}
+	return code
+}
+
+func run(log *slog.Logger, args, environ []string, p place, stdout, stderr io.Writer) (code int, err error) {
+	part, err := usage(args)
+	if err != nil {
+		return 0, err
 	}
 	signalled, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	context.AfterFunc(signalled, func() { cancel(executor.ErrInterrupted) })
-	code, err := a.Run(ctx)
-	if err != nil {
-		log.Error("job not run to its end", "error", err)
-		return exitPlatform
+	if part == "exec" {
+		r := &runner{place: p, environ: environ, temp: os.TempDir(), stdout: stdout, stderr: stderr, log: log}
+		return r.exec(ctx)
 	}
-	return code
+	var s Settings
+	if err := env.ParseWithOptions(&s, env.Options{Environment: env.ToMap(environ)}); err != nil {
+		return 0, err
+	}
+	r, err := newRemote(p, s, log)
+	if err != nil {
+		return 0, err
+	}
+	if part == "collect" {
+		return 0, r.collect(ctx)
+	}
+	ctx, end := context.WithTimeout(ctx, fetchTimeout)
+	defer end()
+	return 0, r.fetch(ctx)
 }

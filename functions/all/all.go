@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"go-job-orchestrator/functions/artifacts"
@@ -52,7 +53,7 @@ func Run(ctx context.Context, env *platform.Env, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(out, a.greeting(ln.Addr()))
-	return api.Serve(ctx, ln, a.router, env.Log, shutdownWait, env.Drain)
+	return api.Serve(ctx, ln, sameOrigin(a.router, env.Log), env.Log, shutdownWait, env.Drain)
 }
 
 // app is the opened process.
@@ -72,20 +73,25 @@ func open(ctx context.Context, env *platform.Env) (*app, error) {
 	common, err := env.Common()
 	// All of them now, so that whoever starts this learns of all faults at once.
 	err = errors.Join(err, env.Load(&a.settings), env.Load(&process.Settings{}), env.Load(&submit.Settings{}),
-		env.Load(&artifacts.Settings{}), env.Load(&reap.Settings{}))
+		env.Load(&artifacts.Settings{}), env.Load(&logs.Settings{}), env.Load(&reap.Settings{}))
+	if common != nil {
+		_, storeErr := env.Store()
+		err = errors.Join(err, storeErr, openKeys(env, common))
+	}
 	if err != nil {
 		return nil, err
 	}
 	a.common = common
-	if err := openKeys(env, common); err != nil {
-		return nil, err
-	}
 	if a.bus, err = event.NewBus(); err != nil {
 		return nil, err
 	}
 	background := event.NewBackground(a.bus, env.Log)
 	env.OnDrain(background.Drain)
-	env.SetSink(background)
+	outside, err := env.Outside()
+	if err != nil {
+		return nil, err
+	}
+	env.SetSink(event.Fork{Launcher: background, Outside: outside})
 	if a.host, err = process.Open(ctx, env); err != nil {
 		return nil, err
 	}
@@ -152,7 +158,7 @@ func (a *app) start(ctx context.Context) error {
 
 // greeting says on one line what there is and what to try.
 func (a *app) greeting(addr net.Addr) string {
-	where := "http://localhost:" + fmt.Sprint(addr.(*net.TCPAddr).Port) //nolint:forcetypeassert // Listen opens TCP
+	where := address(addr.(*net.TCPAddr)) //nolint:forcetypeassert // Listen opens TCP
 	storage := a.common.StorageDir
 	if full, err := filepath.Abs(storage); err == nil {
 		storage = full
@@ -160,6 +166,15 @@ func (a *app) greeting(addr net.Addr) string {
 	return fmt.Sprintf("Listening on %s, storing in %s, runtimes: %s, sandbox: %s, %d jobs at a time. "+
 		`Try: echo 'print("hello")' | curl -F runtime=python -F entrypoint=hello.py -F 'files=@-;filename=hello.py' %s/api/v1/jobs`,
 		where, storage, a.host.Machine, a.host.Sandbox.Describe(), a.host.Slots, where)
+}
+
+// address is a URL at which the listener answers on this machine.
+func address(a *net.TCPAddr) string {
+	host := a.IP.String()
+	if a.IP.IsUnspecified() || a.IP.IsLoopback() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(a.Port))
 }
 
 // Main is the command. It returns the exit code.

@@ -19,7 +19,8 @@ import (
 // STORAGE_DIR, so that tokens stay good for as long as their jobs.
 func openKeys(env *platform.Env, c *platform.Common) error {
 	if c.TokenKeys != "" {
-		return nil // env.Keys reads them
+		_, err := env.Keys()
+		return err
 	}
 	path := filepath.Join(c.StorageDir, process.Local, "token.key")
 	text, err := os.ReadFile(path)

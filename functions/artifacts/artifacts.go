@@ -15,6 +15,7 @@ import (
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/download"
+	"go-job-orchestrator/shared/ending"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
@@ -28,11 +29,12 @@ type Settings struct {
 	MaxOutput platform.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
 }
 
-// Function answers GET, HEAD /artifacts/:id/:filename and PUT /artifacts/:id/upload/*filename.
+// Function answers GET, HEAD /artifacts/:id/*filename and PUT /artifacts/:id/upload/*filename.
 type Function struct {
 	store    *store.Store
 	files    *download.Source
 	ledger   *ledger.Ledger
+	ender    *ending.Ender
 	keys     api.Verifier
 	settings Settings
 	now      func() time.Time
@@ -41,7 +43,10 @@ type Function struct {
 
 // New returns the function. The clock now is time.Now outside tests.
 func New(s *store.Store, l *ledger.Ledger, keys api.Verifier, settings Settings, now func() time.Time, log *slog.Logger) *Function {
-	return &Function{store: s, files: download.From(s), ledger: l, keys: keys, settings: settings, now: now, log: log}
+	return &Function{
+		store: s, files: download.From(s), ledger: l, ender: &ending.Ender{Ledger: l, Store: s, Now: now},
+		keys: keys, settings: settings, now: now, log: log,
+	}
 }
 
 // Open returns the function with what env has.
@@ -59,22 +64,27 @@ func Open(_ context.Context, env *platform.Env) (*Function, error) {
 
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) {
-	r.Handle(http.MethodGet, "/artifacts/:id/:filename", f.get)
-	r.Handle(http.MethodHead, "/artifacts/:id/:filename", f.get)
+	r.Handle(http.MethodGet, "/artifacts/:id/*filename", f.get)
+	r.Handle(http.MethodHead, "/artifacts/:id/*filename", f.get)
 	r.Handle(http.MethodPut, "/artifacts/:id/upload/*filename", f.put)
 }
 
-// get answers with an uploaded file, or for index.json with what the user asked for. A job that is being removed is gone
-// for its user, but may still be ending, and its agent then needs both.
+// get answers with an uploaded file, or for index.json with what the user asked for. Its agent also gets the log of earlier attempts, which the
+// next one continues: where it ended as status.json, and its bytes as results?stream=stdout and results?stream=stderr. A job that is being
+// removed is gone for its user, but may still be ending, and its agent then needs all of this.
 func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-	find := f.ledger.Live
+	find, agent := f.ledger.Live, false
 	id, err := api.Authorize(r, p, f.keys, token.User)
 	if errors.Is(err, job.ErrForbidden) {
-		find = f.ledger.Index
+		find, agent = f.ledger.Index, true
 		id, err = api.Authorize(r, p, f.keys, token.Agent)
 	}
 	if err != nil {
 		return err
+	}
+	name := download.Name(p.ByName("filename"))
+	if agent && name == job.ResultsDir {
+		return f.logSoFar(w, r, id)
 	}
 	if err := download.CheckQuery(r); err != nil {
 		return err
@@ -83,7 +93,9 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	if err != nil {
 		return err
 	}
-	name := p.ByName("filename")
+	if agent && name == job.StatusFile {
+		return f.logState(w, r, id)
+	}
 	if name == job.IndexFile {
 		api.WriteJSON(w, http.StatusOK, index)
 		return nil

@@ -90,7 +90,7 @@ func (w *world) newJob(files map[string]string) *job.Index {
 	}
 	index := &job.Index{
 		JobID: id, JobName: id.Name(), CreatedAt: time.Now().UTC(), Token: "sha256:x",
-		Spec: job.Spec{Runtime: "python", Entrypoint: "main.py", Args: []string{"a"}, Env: map[string]string{"SECRET": "s"}, TTLSecondsAfterFinished: 60},
+		Spec: job.Spec{Runtime: "python", Entrypoint: "main.py", Args: []string{"a"}, Env: map[string]string{"SECRET": "s"}, TTLSecondsAfterFinished: 60, Retries: 1},
 	}
 	for name, content := range files {
 		d, err := w.store.Put(w.t.Context(), ledger.FileKey(id, name), strings.NewReader(content))
@@ -310,7 +310,7 @@ func TestGetOnlyUploads(t *testing.T) {
 		w.put("result.txt", "x")
 		w.end()
 		tests := map[string]int{
-			"status.json": 404, "results": 404, "result.txt": 404, "results%2Fresult.txt": 404, "..": 404, "%2e%2e": 404, "%2e%2e%2f": 404, "%2e%2e%2findex.json": 404,
+			"result.txt": 404, "results%2Fresult.txt": 404, "..": 404, "%2e%2e": 404, "%2e%2e%2f": 404, "%2e%2e%2findex.json": 404,
 			"main.py%00": 404, "MAIN.PY": 404, "main.py/": 404, "./main.py": 404, "": 404, "upload": 404, "main.py.attrs": 404, "results/result.txt": 404,
 			"%ff": 404, "index.json%00": 404, "Index.json": 404,
 		}
@@ -357,8 +357,8 @@ func TestTokens(t *testing.T) {
 	}
 	calls := []struct{ method, target, body string }{
 		{http.MethodGet, w.file("main.py"), ""}, {http.MethodHead, w.file("main.py"), ""}, {http.MethodGet, w.file("index.json"), ""},
-		{http.MethodPut, w.upload("out"), "x"}, {http.MethodPut, w.upload(".job/attempts/1/start"), `{"owner":"me"}`},
-		{http.MethodPut, w.upload(".job/outputs.json"), `{`}, {http.MethodPut, w.upload(".job/status.json"), `{`}, {http.MethodPut, w.upload(".job/log/x"), ``},
+		{http.MethodPut, w.upload("out"), "x"}, {http.MethodPut, w.upload(".job/attempts/next/start"), `{"owner":"me"}`},
+		{http.MethodPut, w.upload(".job/outputs.json"), `{`}, {http.MethodPut, w.upload(".job/attempts/1/end"), `{`}, {http.MethodPut, w.upload(".job/log/x"), ``},
 		{http.MethodPut, w.upload(".job/attempts/1/end"), `{`}, {http.MethodPut, w.upload(".job/unknown"), `{`},
 	}
 	for _, test := range tests {

@@ -26,17 +26,8 @@ func (f *Function) manifest(ctx context.Context, u upload) (any, error) {
 	if err := decode(u.body, &m); err != nil {
 		return nil, err
 	}
-	if m.Files == nil {
-		m.Files = []job.File{}
-	}
-	if err := checkFiles(m.Files); err != nil {
-		return nil, err
-	}
-	if err := checkOrder(m); err != nil {
-		return nil, err
-	}
 	id := u.index.JobID
-	if err := f.checkStored(ctx, id, m.Files); err != nil {
+	if err := f.checkManifest(ctx, id, &m); err != nil {
 		return nil, err
 	}
 	// The order comes first: who sees the outputs finds the whole log.
@@ -47,6 +38,20 @@ func (f *Function) manifest(ctx context.Context, u upload) (any, error) {
 		return nil, err
 	}
 	return f.standing(ctx, id, m)
+}
+
+// checkManifest says what is wrong with a manifest, also against what is stored.
+func (f *Function) checkManifest(ctx context.Context, id job.ID, m *executor.Manifest) error {
+	if m.Files == nil {
+		m.Files = []job.File{}
+	}
+	if err := checkFiles(m.Files); err != nil {
+		return err
+	}
+	if err := checkOrder(*m); err != nil {
+		return err
+	}
+	return f.checkStored(ctx, id, m.Files)
 }
 
 // standing tells whether the recorded outputs are those of m; the first record stands.

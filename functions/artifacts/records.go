@@ -15,8 +15,10 @@ import (
 	"unicode/utf8"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
 )
 
@@ -31,19 +33,19 @@ const (
 func (f *Function) recordReceiver(name string) (*receiver, error) {
 	parts := strings.Split(name, "/")
 	switch {
-	case name == job.StatusFile:
-		return &receiver{limit: maxRecord, late: true, store: f.finish}, nil
 	case name == "outputs.json":
 		return &receiver{limit: maxManifest, store: f.manifest}, nil
 	case len(parts) == 2 && parts[0] == "log":
 		return &receiver{limit: joblog.MaxSegment, store: f.segment(parts[1])}, nil
+	case name == "attempts/next/start":
+		return &receiver{limit: maxRecord, store: f.startNext}, nil
 	case len(parts) == 3 && parts[0] == "attempts":
 		n, valid := attemptNumber(parts[1])
-		if valid && parts[2] == "start" {
-			return &receiver{limit: maxRecord, store: f.start(n)}, nil
-		}
 		if valid && parts[2] == "end" {
 			return &receiver{limit: maxRecord, store: f.end(n)}, nil
+		}
+		if valid && parts[2] == "report" {
+			return &receiver{limit: maxManifest, store: f.report(n)}, nil
 		}
 	}
 	return nil, fmt.Errorf("record %q: %w", name, job.ErrNotFound)
@@ -70,36 +72,44 @@ type claim struct {
 
 const maxOwner = 256
 
-// start claims attempt number n before any of the user's code runs.
-func (f *Function) start(n int) func(context.Context, upload) (any, error) {
-	return func(ctx context.Context, u upload) (any, error) {
-		var c claim
-		if err := decode(u.body, &c); err != nil {
-			return nil, err
-		}
-		if c.Owner == "" || len(c.Owner) > maxOwner || !utf8.ValidString(c.Owner) || strings.ContainsFunc(c.Owner, unicode.IsControl) {
-			return nil, job.Invalid("owner", fmt.Sprintf("must have from 1 to %d bytes, none of them a control character", maxOwner))
-		}
-		if err := f.checkTurn(ctx, u.index, n); err != nil {
-			return nil, err
-		}
-		return f.claim(ctx, u.index.JobID, n, c)
+func decodeClaim(r io.Reader) (claim, error) {
+	var c claim
+	if err := decode(r, &c); err != nil {
+		return c, err
 	}
+	if c.Owner == "" || len(c.Owner) > maxOwner || !utf8.ValidString(c.Owner) || strings.ContainsFunc(c.Owner, unicode.IsControl) {
+		return c, job.Invalid("owner", fmt.Sprintf("must have from 1 to %d bytes, none of them a control character", maxOwner))
+	}
+	return c, nil
 }
 
-// checkTurn refuses an attempt that would leave a gap, in which the records end for those who read them, and one that is over:
-// its owner was given it already, and has run it.
-func (f *Function) checkTurn(ctx context.Context, index *job.Index, n int) error {
-	attempts, err := f.ledger.Attempts(ctx, index.JobID)
-	switch {
-	case err != nil:
-		return err
-	case n > len(attempts)+1:
-		return api.Fail(http.StatusConflict, fmt.Sprintf("Attempt %d cannot begin: attempt %d has not.", n, len(attempts)+1))
-	case n < len(attempts), n == len(attempts) && attempts[n-1].FinishedAt != nil:
-		return api.Fail(http.StatusConflict, fmt.Sprintf("Attempt %d has ended; it cannot begin again.", n))
+// startNext claims the attempt that is due, whatever its number: a pod does not know which one it is. While another's has not ended
+// the answer is 503, since that may have died and somebody will find out.
+func (f *Function) startNext(ctx context.Context, u upload) (any, error) {
+	c, err := decodeClaim(u.body)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	id := u.index.JobID
+	attempts, err := f.ledger.Attempts(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	n := len(attempts)
+	if n == 0 || attempts[n-1].FinishedAt != nil {
+		if over, err := f.ender.Job(ctx, u.index, nil); err != nil || over { // whoever ended the attempt did not get to this
+			return nil, errors.Join(err, errOver())
+		}
+		return f.claim(ctx, id, n+1, c)
+	}
+	owner, err := f.ledger.Owner(ctx, id, n)
+	if err != nil {
+		return nil, err
+	}
+	if owner != c.Owner {
+		return nil, errTaken(n)
+	}
+	return f.claim(ctx, id, n, c)
 }
 
 func (f *Function) claim(ctx context.Context, id job.ID, n int, c claim) (any, error) {
@@ -109,7 +119,7 @@ func (f *Function) claim(ctx context.Context, id job.ID, n int, c claim) (any, e
 		a, err = f.ledger.StartedBy(ctx, id, n, c.Owner)
 	}
 	if errors.Is(err, job.ErrExists) {
-		return nil, api.Fail(http.StatusConflict, fmt.Sprintf("Attempt %d is somebody else's; do not run it.", n))
+		return nil, errTaken(n)
 	}
 	if err != nil {
 		return nil, err
@@ -128,6 +138,10 @@ func (f *Function) claim(ctx context.Context, id job.ID, n int, c claim) (any, e
 		}
 	}
 	return nil, api.Fail(http.StatusConflict, "The job is to be cancelled; do not run it.")
+}
+
+func errTaken(n int) error {
+	return job.Refuse(job.ErrUnavailable, "", fmt.Sprintf("attempt %d is somebody else's and has not ended; do not run anything, and ask again until it has", n))
 }
 
 func (f *Function) endUnstarted(ctx context.Context, id job.ID, a job.Attempt) error {
@@ -152,12 +166,52 @@ func (f *Function) end(n int) func(context.Context, upload) (any, error) {
 		if err := f.checkEnd(u.index, *a.FinishedAt, a.Reason, a.ExitCode); err != nil {
 			return nil, err
 		}
-		return f.recordEnd(ctx, u.index.JobID, a)
+		return f.recordEnd(ctx, u.index, a)
 	}
 }
 
-func (f *Function) recordEnd(ctx context.Context, id job.ID, a job.Attempt) (any, error) {
-	attempts, err := f.ledger.Attempts(ctx, id)
+// report takes what an agent saw of the end of attempt n when it cannot know the reason: somebody stopped its container. Unless that was
+// the job's user, who looks at Kubernetes next will find out.
+func (f *Function) report(n int) func(context.Context, upload) (any, error) {
+	return func(ctx context.Context, u upload) (any, error) {
+		var r struct {
+			Attempt  job.Attempt       `json:"attempt"`
+			Manifest executor.Manifest `json:"manifest"`
+		}
+		if err := decode(u.body, &r); err != nil {
+			return nil, err
+		}
+		if r.Attempt.Number != n {
+			return nil, job.Invalid("attempt.number", fmt.Sprintf("must be %d, as in the path", n))
+		}
+		if r.Attempt.FinishedAt == nil {
+			return nil, job.Invalid("attempt.finishedAt", "is required")
+		}
+		if err := f.checkEnd(u.index, *r.Attempt.FinishedAt, r.Attempt.Reason, r.Attempt.ExitCode); err != nil {
+			return nil, err
+		}
+		if err := f.checkManifest(ctx, u.index.JobID, &r.Manifest); err != nil {
+			return nil, err
+		}
+		order, err := json.Marshal(r.Manifest.Order)
+		if err != nil {
+			return nil, fmt.Errorf("encode order of log: %w", err)
+		}
+		if err := f.ledger.PutReport(ctx, u.index.JobID, ledger.Report{Attempt: r.Attempt, Files: r.Manifest.Files, Order: order}); err != nil {
+			return nil, err
+		}
+		cancelled, err := f.ledger.CancelRequested(ctx, u.index.JobID)
+		if err != nil || !cancelled {
+			return nil, err
+		}
+		r.Attempt.Reason, r.Attempt.Message = job.ReasonCancelled, "cancelled by its user"
+		return f.recordEnd(ctx, u.index, r.Attempt)
+	}
+}
+
+// recordEnd records the end of an attempt, and that of the job if no other follows.
+func (f *Function) recordEnd(ctx context.Context, index *job.Index, a job.Attempt) (any, error) {
+	attempts, err := f.ledger.Attempts(ctx, index.JobID)
 	if err != nil {
 		return nil, err
 	}
@@ -165,40 +219,15 @@ func (f *Function) recordEnd(ctx context.Context, id job.ID, a job.Attempt) (any
 		return nil, api.Fail(http.StatusConflict, fmt.Sprintf("Attempt %d has not begun.", a.Number))
 	}
 	begun := attempts[a.Number-1]
-	if begun.FinishedAt != nil {
-		return begun, nil
+	if begun.FinishedAt == nil {
+		a.StartedAt = begun.StartedAt // as our clock had it
+		if a.Limits == nil {
+			a.Limits = begun.Limits
+		}
+		begun = a
 	}
-	a.StartedAt = begun.StartedAt // as our clock had it
-	if a.Limits == nil {
-		a.Limits = begun.Limits
-	}
-	return a, f.ledger.EndAttempt(ctx, id, a)
-}
-
-// finish records how the job ended, and answers with the record that stands.
-func (f *Function) finish(ctx context.Context, u upload) (any, error) {
-	var t job.Terminal
-	if err := decode(u.body, &t); err != nil {
-		return nil, err
-	}
-	if !t.Phase.Terminal() {
-		return nil, job.Invalid("phase", fmt.Sprintf("must be %s, %s or %s", job.Succeeded, job.Failed, job.Cancelled))
-	}
-	if t.JobID != "" && t.JobID != u.index.JobID {
-		return nil, job.Invalid("jobID", "is another job's")
-	}
-	if err := f.checkEnd(u.index, t.FinishedAt, t.Reason, t.ExitCode); err != nil {
-		return nil, err
-	}
-	recorded, _, err := f.ledger.Finish(ctx, u.index, t)
-	if err != nil {
-		return nil, err
-	}
-	// The job is over whether or not this succeeds; the rest goes when the job is removed.
-	if err := logstore.Retire(ctx, f.store, u.index.JobID); err != nil {
-		f.log.WarnContext(ctx, "pieces of the log not removed", "job", u.index.JobID, "error", err)
-	}
-	return recorded, nil
+	_, err = f.ender.Attempt(ctx, index, begun)
+	return begun, err
 }
 
 // maxSkew is how far the agent's clock may be off. When a job is removed is counted from the time the agent says.

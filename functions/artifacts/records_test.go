@@ -15,6 +15,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/token"
 )
 
 func unmarshal[T any](t testing.TB, data []byte) T {
@@ -29,25 +30,44 @@ func unmarshal[T any](t testing.TB, data []byte) T {
 func TestStartAttempt(t *testing.T) {
 	stores(t, func(t *testing.T, w *world) {
 		limits := `"limits":{"cpu":"1","memory":"1Gi"}`
-		got := unmarshal[job.Attempt](t, w.record("attempts/1/start", `{"owner":"pod-1",`+limits+`}`, 201))
+		got := unmarshal[job.Attempt](t, w.record("attempts/next/start", `{"owner":"pod-1",`+limits+`}`, 201))
 		if got.Number != 1 || got.StartedAt.IsZero() || got.Limits == nil || got.Limits.Memory != "1Gi" {
 			t.Errorf("got %+v", got)
 		}
-		again := unmarshal[job.Attempt](t, w.record("attempts/1/start", `{"owner":"pod-1"}`, 201))
+		again := unmarshal[job.Attempt](t, w.record("attempts/next/start", `{"owner":"pod-1"}`, 201))
 		if diff := cmp.Diff(got, again); diff != "" {
 			t.Errorf("the same owner again (-first +second):\n%s", diff)
 		}
-		w.record("attempts/1/start", `{"owner":"pod-2"}`, 409)
-		w.record("attempts/3/start", `{"owner":"pod-1"}`, 409)
+		w.record("attempts/next/start", `{"owner":"pod-2"}`, 503)
 		for _, body := range []string{`{}`, `{"owner":""}`, `{"owner":"a\u0000"}`, `{"owner":1}`, `[]`, `null`, ``, `{"owner":"x"} x`, `{"owner":"x","more":1}`, `{"owner":"` + strings.Repeat("x", 257) + `"}`, "{\"owner\":\"\xff\""} {
-			w.record("attempts/2/start", body, 422)
+			w.record("attempts/next/start", body, 422)
 		}
 		// One that has ended was run; it is not given out again.
 		w.record("attempts/1/end", end(1), 201)
-		w.record("attempts/1/start", `{"owner":"pod-1"}`, 409)
-		w.record("attempts/2/start", `{"owner":"pod-2"}`, 201)
-		w.record("attempts/1/start", `{"owner":"pod-1"}`, 409)
+		got = unmarshal[job.Attempt](t, w.record("attempts/next/start", `{"owner":"pod-2"}`, 201))
+		if got.Number != 2 {
+			t.Errorf("got %+v", got)
+		}
+		w.record("attempts/next/start", `{"owner":"pod-1"}`, 503)
+		// With the last attempt the job is over, and gives out no more.
+		w.record("attempts/2/end", end(2), 201)
+		w.record("attempts/next/start", `{"owner":"pod-3"}`, 409)
 	})
+}
+
+// An end that was recorded by one who did not come to record that of the job still leaves no attempt to be made.
+func TestStartOfAJobThatIsOver(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	w.record("attempts/next/start", `{"owner":"pod-1"}`, 201)
+	a := end(1)
+	a.Reason = job.ReasonCompleted
+	if err := w.ledger.EndAttempt(t.Context(), w.id, a); err != nil {
+		t.Fatal(err)
+	}
+	w.record("attempts/next/start", `{"owner":"pod-2"}`, 409)
+	if terminal, err := w.ledger.Terminal(t.Context(), w.id); err != nil || terminal.Phase != job.Succeeded {
+		t.Errorf("got %+v, %v", terminal, err)
+	}
 }
 
 // Of several pods that claim one attempt, one gets it.
@@ -57,7 +77,7 @@ func TestStartAttemptOnce(t *testing.T) {
 		statuses := make([]int, 16)
 		for i := range statuses {
 			all.Go(func() {
-				resp, _ := w.put(".job/attempts/1/start", fmt.Sprintf(`{"owner":"pod-%d"}`, i))
+				resp, _ := w.put(".job/attempts/next/start", fmt.Sprintf(`{"owner":"pod-%d"}`, i))
 				statuses[i] = resp.StatusCode
 			})
 		}
@@ -66,7 +86,7 @@ func TestStartAttemptOnce(t *testing.T) {
 		for _, s := range statuses {
 			count[s]++
 		}
-		if diff := cmp.Diff(map[int]int{201: 1, 409: 15}, count); diff != "" {
+		if diff := cmp.Diff(map[int]int{201: 1, 503: 15}, count); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
@@ -79,22 +99,22 @@ func TestStartCancelled(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		w.record("attempts/1/start", `{"owner":"pod-1"}`, 409)
+		w.record("attempts/next/start", `{"owner":"pod-1"}`, 409)
 	}
-	attempts, err := w.ledger.Attempts(t.Context(), w.id)
-	if err != nil || len(attempts) != 1 || attempts[0].FinishedAt == nil || attempts[0].Reason != job.ReasonCancelled {
-		t.Errorf("got %+v, %v", attempts, err)
+	terminal, err := w.ledger.Terminal(t.Context(), w.id)
+	if err != nil || terminal.Phase != job.Cancelled || len(terminal.Attempts) != 0 {
+		t.Errorf("got %+v, %v", terminal, err)
 	}
 }
 
 // One that runs already is told as well, but has its end to record itself.
 func TestStartCancelledMeanwhile(t *testing.T) {
 	w := newWorld(t, t.TempDir())
-	w.record("attempts/1/start", `{"owner":"pod-1"}`, 201)
+	w.record("attempts/next/start", `{"owner":"pod-1"}`, 201)
 	if err := w.ledger.RequestCancel(t.Context(), w.id); err != nil {
 		t.Fatal(err)
 	}
-	if body := w.record("attempts/1/start", `{"owner":"pod-1"}`, 409); !strings.Contains(string(body), "cancelled") {
+	if body := w.record("attempts/next/start", `{"owner":"pod-1"}`, 409); !strings.Contains(string(body), "cancelled") {
 		t.Errorf("got %s", body)
 	}
 	attempts, err := w.ledger.Attempts(t.Context(), w.id)
@@ -112,7 +132,7 @@ func end(n int) job.Attempt {
 func TestEndAttempt(t *testing.T) {
 	stores(t, func(t *testing.T, w *world) {
 		w.record("attempts/1/end", end(1), 409)
-		begun := unmarshal[job.Attempt](t, w.record("attempts/1/start", `{"owner":"pod-1","limits":{"cpu":"1","memory":"2"}}`, 201))
+		begun := unmarshal[job.Attempt](t, w.record("attempts/next/start", `{"owner":"pod-1","limits":{"cpu":"1","memory":"2"}}`, 201))
 		change := func(f func(a *job.Attempt)) job.Attempt {
 			a := end(1)
 			f(&a)
@@ -234,7 +254,7 @@ func TestManifestOfMany(t *testing.T) {
 func TestRecordSizes(t *testing.T) {
 	w := newWorld(t, t.TempDir())
 	for name, limit := range map[string]int{
-		"status.json": 1 << 20, "attempts/1/start": 1 << 20, "attempts/1/end": 1 << 20, "outputs.json": 16 << 20, "log/000000000000-000000000000": joblog.MaxSegment,
+		"attempts/next/start": 1 << 20, "attempts/1/end": 1 << 20, "attempts/1/report": 16 << 20, "outputs.json": 16 << 20, "log/000000000000-000000000000": joblog.MaxSegment,
 	} {
 		w.record(name, strings.Repeat(" ", limit+1), http.StatusRequestEntityTooLarge)
 		resp, body := w.send(http.MethodPut, w.upload(".job/"+name), unsized{strings.NewReader(strings.Repeat(" ", limit+1))})
@@ -259,39 +279,93 @@ func TestManifestThatGrows(t *testing.T) {
 	w.record("outputs.json", body.String(), http.StatusRequestEntityTooLarge)
 }
 
-func TestFinish(t *testing.T) {
+// The end of the last attempt is that of the job.
+func TestEndOfTheJob(t *testing.T) {
 	stores(t, func(t *testing.T, w *world) {
-		code := 0
-		good := job.Terminal{Phase: job.Succeeded, Reason: job.ReasonCompleted, ExitCode: &code, FinishedAt: time.Now().UTC(), Outputs: &job.Outputs{Count: 1}}
-		change := func(f func(t *job.Terminal)) job.Terminal {
-			t := good
-			f(&t)
-			return t
+		w.record("attempts/next/start", `{"owner":"pod-1"}`, 201)
+		w.record("attempts/1/end", end(1), 201)
+		if over, err := w.ledger.Over(t.Context(), w.id); err != nil || over {
+			t.Fatalf("over before the retry: %v, %v", over, err)
 		}
-		refused := map[string]any{
-			"running": change(func(t *job.Terminal) { t.Phase = job.Running }), "no phase": change(func(t *job.Terminal) { t.Phase = "" }),
-			"unknown phase": change(func(t *job.Terminal) { t.Phase = "Done" }), "no reason": change(func(t *job.Terminal) { t.Reason = "" }),
-			"reason": change(func(t *job.Terminal) { t.Reason = "näh" }), "no time": change(func(t *job.Terminal) { t.FinishedAt = time.Time{} }),
-			"last year of all": change(func(t *job.Terminal) { t.FinishedAt = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC) }),
-			"another job":      change(func(t *job.Terminal) { t.JobID = "0123" }), "no JSON": "x", "empty": "",
+		w.record("attempts/next/start", `{"owner":"pod-2"}`, 201)
+		w.put("stdout.log", "out")
+		w.put("stderr.log", "")
+		m := executor.Manifest{Files: []job.File{file("stderr.log", ""), file("stdout.log", "out")}}
+		w.record("outputs.json", m, 201)
+		last := end(2)
+		last.Outputs = &job.Outputs{Count: 2, Bytes: 3}
+		w.record("attempts/2/end", last, 201)
+		got, err := w.ledger.Terminal(t.Context(), w.id)
+		if err != nil || got.Phase != job.Failed || got.Reason != job.ReasonError || *got.ExitCode != 3 || len(got.Attempts) != 2 || got.Outputs.Bytes != 3 {
+			t.Errorf("got %+v, %v", got, err)
 		}
-		for name, record := range refused {
-			if body := w.record("status.json", record, 422); !strings.Contains(string(body), `"field"`) {
+	})
+}
+
+// Why its program was stopped an agent may not know. What it reports is kept for who finds out, unless it was the job's user.
+func TestReport(t *testing.T) {
+	stores(t, func(t *testing.T, w *world) {
+		w.record("attempts/next/start", `{"owner":"pod-1"}`, 201)
+		w.put("x", "x")
+		type report struct {
+			Attempt  job.Attempt       `json:"attempt"`
+			Manifest executor.Manifest `json:"manifest"`
+		}
+		good := report{Attempt: end(1), Manifest: executor.Manifest{Files: []job.File{file("x", "x")}}}
+		good.Attempt.Reason, good.Attempt.Outputs = job.ReasonInterrupted, &job.Outputs{Count: 1, Bytes: 1}
+		for name, bad := range map[string]any{
+			"no JSON": "{", "unknown field": `{"x":1}`, "number": report{Attempt: end(2)}, "no end": report{Attempt: job.Attempt{Number: 1}},
+			"not stored": report{Attempt: end(1), Manifest: executor.Manifest{Files: []job.File{file("y", "y")}}},
+		} {
+			if body := w.record("attempts/1/report", bad, 422); !strings.Contains(string(body), `"field"`) {
 				t.Errorf("%s: %s", name, body)
 			}
 		}
-		if over, err := w.ledger.Over(t.Context(), w.id); err != nil || over {
-			t.Fatalf("over: %v, %v", over, err)
+		w.record("attempts/1/report", good, 204)
+		w.record("attempts/1/report", good, 204)
+		attempts, err := w.ledger.Attempts(t.Context(), w.id)
+		if err != nil || attempts[0].FinishedAt != nil {
+			t.Fatalf("ended by a report: %+v, %v", attempts, err)
 		}
-		want := good
-		want.JobID, want.ExpiresAt = w.id, good.FinishedAt.Add(time.Minute)
-		for _, record := range []job.Terminal{good, good, change(func(t *job.Terminal) { t.Phase, t.Reason = job.Failed, job.ReasonError })} {
-			got := unmarshal[job.Terminal](t, w.record("status.json", record, 201))
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
+		if r, err := w.ledger.Report(t.Context(), w.id, 1); err != nil || len(r.Files) != 1 || r.Attempt.Outputs.Count != 1 {
+			t.Errorf("kept %+v, %v", r, err)
+		}
+		if err := w.ledger.RequestCancel(t.Context(), w.id); err != nil {
+			t.Fatal(err)
+		}
+		w.record("attempts/1/report", good, 201)
+		got, err := w.ledger.Terminal(t.Context(), w.id)
+		if err != nil || got.Phase != job.Cancelled || got.Outputs.Count != 1 {
+			t.Errorf("got %+v, %v", got, err)
+		}
+		if files, err := w.ledger.Outputs(t.Context(), w.id); err != nil || len(files) != 1 {
+			t.Errorf("outputs %v, %v", files, err)
 		}
 	})
+}
+
+// The next attempt's agent goes on with the log of the one before; nobody else gets it here.
+func TestLogSoFar(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	w.record("log/000000000000-000000000000", `{"stdout":0,"stderr":0,"runs":[{"stream":"stdout","bytes":2},{"stream":"stderr","bytes":3}]}`+"\nhierr", 204)
+	_, body := w.send(http.MethodGet, w.file("status.json"), nil)
+	state := unmarshal[joblog.State](t, body)
+	if state.Next != 1 || state.Stdout != 2 || state.Stderr != 3 || len(state.Order.Runs) != 2 {
+		t.Errorf("state %+v", state)
+	}
+	for stream, want := range map[string]string{"stdout": "hi", "stderr": "err"} {
+		if _, body := w.send(http.MethodGet, w.file("results")+"?stream="+stream, nil); string(body) != want {
+			t.Errorf("%s: %q", stream, body)
+		}
+	}
+	for _, query := range []string{"", "?stream=", "?stream=stdin", "?stream=stdout&stream=stderr", "?stream=stdout&tail=1", "?%zz"} {
+		resp, body := w.send(http.MethodGet, w.file("results")+query, nil)
+		wantProblem(t, resp, body, http.StatusBadRequest)
+	}
+	for _, target := range []string{w.file("status.json"), w.file("results")} {
+		resp, body := w.send(http.MethodGet, target, nil, "Authorization", w.bearer(token.User, w.id))
+		wantProblem(t, resp, body, http.StatusNotFound)
+	}
 }
 
 // The pieces of a log are taken while the job runs, and go when the whole logs are stored.
@@ -314,7 +388,11 @@ func TestLog(t *testing.T) {
 	}
 	w.put("stdout.log", "hi")
 	w.put("stderr.log", "")
-	w.record("status.json", job.Terminal{Phase: job.Succeeded, Reason: job.ReasonCompleted, FinishedAt: time.Now()}, 201)
+	w.record("outputs.json", executor.Manifest{Files: []job.File{file("stderr.log", ""), file("stdout.log", "hi")}}, 201)
+	w.record("attempts/next/start", `{"owner":"pod-1"}`, 201)
+	a := end(1)
+	a.Reason = job.ReasonCompleted
+	w.record("attempts/1/end", a, 201)
 	if got := pieces(); got != 0 {
 		t.Errorf("%d pieces are left", got)
 	}
@@ -323,7 +401,7 @@ func TestLog(t *testing.T) {
 // What a digest says of a record counts as well.
 func TestRecordDigest(t *testing.T) {
 	w := newWorld(t, t.TempDir())
-	resp, body := w.put(".job/attempts/1/start", `{"owner":"x"}`, "Content-Digest", digestOf("y"))
+	resp, body := w.put(".job/attempts/next/start", `{"owner":"x"}`, "Content-Digest", digestOf("y"))
 	wantProblem(t, resp, body, http.StatusUnprocessableEntity)
 	if attempts, err := w.ledger.Attempts(t.Context(), w.id); err != nil || len(attempts) != 0 {
 		t.Errorf("got %v, %v", attempts, err)

@@ -27,7 +27,6 @@ type upload struct {
 // receiver takes uploads of one kind.
 type receiver struct {
 	limit int64 // of the body
-	late  bool  // whether the job may be over
 	// store returns what to answer with, or nil.
 	store func(ctx context.Context, u upload) (any, error)
 }
@@ -45,7 +44,7 @@ func (f *Function) put(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	// A client that has sent everything and closed its side still waits for the answer, which net/http does not know. One that
 	// has gone ends the body.
 	ctx := context.WithoutCancel(r.Context())
-	index, err := f.open(ctx, id, to.late)
+	index, err := f.open(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -79,19 +78,23 @@ func (f *Function) receiver(name string) (*receiver, error) {
 }
 
 // open returns the job if it still takes uploads.
-func (f *Function) open(ctx context.Context, id job.ID, late bool) (*job.Index, error) {
+func (f *Function) open(ctx context.Context, id job.ID) (*job.Index, error) {
 	index, err := f.ledger.Index(ctx, id)
-	if err != nil || late {
-		return index, err
+	if err != nil {
+		return nil, err
 	}
 	over, err := f.ledger.Over(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	if over {
-		return nil, api.Fail(http.StatusConflict, "The job is over; nothing more is taken for it.")
+		return nil, errOver()
 	}
 	return index, nil
+}
+
+func errOver() error {
+	return api.Fail(http.StatusConflict, "The job is over; nothing more is taken for it.")
 }
 
 // output stores a file. The same file may come again, until the list of outputs is stored: what that describes stays as

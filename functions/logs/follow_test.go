@@ -68,6 +68,25 @@ func TestLive(t *testing.T) {
 }
 
 // TestProcess follows a real process, binary bytes and all, of which a child goes on writing.
+// Where every answer is cut off after a time, followers are sent off before, and told where to go on.
+func TestFollowTimeout(t *testing.T) {
+	w := newWorld(t)
+	w.function.FollowTimeout = 300 * time.Millisecond
+	s := w.shipper()
+	w.write(joblog.Stdout, "one\n")
+	w.ship(s)
+	first := w.read("follow=true")
+	if first.body != "one\n" || first.phase() == "" || first.phase().Terminal() {
+		t.Fatalf("got %q and %q", first.body, first.phase())
+	}
+	w.write(joblog.Stdout, "two\n")
+	w.end(s)
+	next := w.read("follow=true&from=" + first.Trailer.Get("Log-Position"))
+	if next.body != "two\n" || !next.phase().Terminal() {
+		t.Errorf("got %q and %q", next.body, next.phase())
+	}
+}
+
 func TestProcess(t *testing.T) {
 	t.Parallel()
 	sh, err := exec.LookPath("sh")

@@ -34,6 +34,21 @@ const (
 	positionTrailer = "Log-Position"
 )
 
+// Settings are logs' own.
+type Settings struct {
+	// FollowTimeout is after how long a follower is sent off with where to go on; 0: never. Knative cuts every answer off after a time, and does
+	// not say where.
+	FollowTimeout time.Duration `env:"FOLLOW_TIMEOUT" envDefault:"0s"`
+}
+
+// Check finds settings with which no log could be followed.
+func (s *Settings) Check() error {
+	if s.FollowTimeout < 0 {
+		return fmt.Errorf("FOLLOW_TIMEOUT: %s is negative; set 0s for no limit", s.FollowTimeout)
+	}
+	return nil
+}
+
 // Function answers GET /api/v1/jobs/:id/logs with the bytes that the program wrote. Its parameters: tail, the number of
 // last lines (200) or "all"; stream, stdout or stderr (both); follow=true, go on until the job is over;
 // from=<stdout bytes>,<stderr bytes>, begin there instead of at tail.
@@ -42,6 +57,7 @@ type Function struct {
 	ledger *ledger.Ledger
 	keys   api.Verifier
 	log    *slog.Logger
+	Settings
 }
 
 // New returns the function.
@@ -54,10 +70,13 @@ func Open(_ context.Context, env *platform.Env) (*Function, error) {
 	s, storeErr := env.Store()
 	l, ledgerErr := env.Ledger()
 	keys, err := env.Keys()
-	if err := errors.Join(storeErr, ledgerErr, err); err != nil {
+	var settings Settings
+	if err := errors.Join(storeErr, ledgerErr, err, env.Load(&settings)); err != nil {
 		return nil, err
 	}
-	return New(s, l, keys, env.Log), nil
+	f := New(s, l, keys, env.Log)
+	f.Settings = settings
+	return f, nil
 }
 
 // Mount routes the function.
@@ -114,7 +133,9 @@ func (f *Function) read(ctx context.Context, id job.ID, q logstore.Query, out io
 
 // follow writes the log until the job is over or gone, or the server stops.
 func (f *Function) follow(ctx context.Context, id job.ID, q logstore.Query, out io.Writer) (ending, error) {
-	at, err := f.reader.Copy(ctx, id, q, api.Stopping(ctx), out)
+	stop, release := f.stop(ctx)
+	defer release()
+	at, err := f.reader.Copy(ctx, id, q, stop, out)
 	if err != nil {
 		return ending{at: at}, err
 	}
@@ -130,6 +151,22 @@ func (f *Function) follow(ctx context.Context, id job.ID, q logstore.Query, out 
 		return ending{at: at}, err
 	}
 	return ending{phase: s.Phase, at: at}, nil
+}
+
+// stop returns a channel that is closed when a follower is to be sent off, and what to call once it has gone.
+func (f *Function) stop(ctx context.Context) (stop <-chan struct{}, release func()) {
+	if f.FollowTimeout == 0 {
+		return api.Stopping(ctx), func() {}
+	}
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.FollowTimeout)
+	go func() {
+		select {
+		case <-api.Stopping(ctx):
+			cancel()
+		case <-limit.Done():
+		}
+	}()
+	return limit.Done(), cancel
 }
 
 // ending is what the trailers say.

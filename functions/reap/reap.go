@@ -14,22 +14,40 @@ import (
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
 	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/template"
 )
 
 // Settings are reap's own.
 type Settings struct {
 	Interval  time.Duration `env:"REAP_INTERVAL" envDefault:"10s"`
 	UploadAge time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"1h"`
+	// StartTimeout is how long a job may wait for something that keeps it from starting, such as an image that cannot be pulled.
+	StartTimeout time.Duration `env:"START_TIMEOUT" envDefault:"15m"`
 }
 
 // nudgeAfter is how long a job may wait for its event to arrive before it is sent again.
 const nudgeAfter = 30 * time.Second
 
+// relaunchAfter is how long a job's pod may be starting before its launch is repeated, which changes nothing unless the launcher died between
+// the Job and the Secret that its pod waits for.
+const relaunchAfter = time.Minute
+
 // batch is how many active jobs are taken into memory at a time.
 const batch = 500
 
+// Place is where jobs run, if that is not this process: it does not by itself tell of jobs that nobody reports the end of.
+type Place interface {
+	// Observe finds out how a job fares, and records its end if it is over.
+	Observe(ctx context.Context, id job.ID) (job.Observation, error)
+	// Stop ends what runs of a job.
+	Stop(ctx context.Context, id job.ID, remove bool) error
+	// GiveUp ends a job that cannot start.
+	GiveUp(ctx context.Context, id job.ID, why job.Observation) error
+}
+
 // Function reaps.
 type Function struct {
+	place    Place // nil: the records are all there is
 	ledger   *ledger.Ledger
 	store    *store.Store
 	sink     event.Sink
@@ -40,12 +58,13 @@ type Function struct {
 }
 
 // Open returns the function with what env has.
-func Open(ctx context.Context, env *platform.Env) (*Function, error) {
-	f := &Function{now: env.Now, log: env.Log}
-	var errs [6]error
-	if errs[0] = env.Load(&f.settings); errs[0] == nil {
-		errs[5] = f.settings.check()
-	}
+func Open(ctx context.Context, env *platform.Env) (*Function, error) { return OpenWith(ctx, env, nil) }
+
+// OpenWith is Open for jobs that run elsewhere.
+func OpenWith(ctx context.Context, env *platform.Env, p Place) (*Function, error) {
+	f := &Function{place: p, now: env.Now, log: env.Log}
+	var errs [5]error
+	errs[0] = env.Load(&f.settings)
 	f.ledger, errs[1] = env.Ledger()
 	f.sink, errs[2] = env.Sink(ctx)
 	common, err := env.Common()
@@ -58,9 +77,10 @@ func Open(ctx context.Context, env *platform.Env) (*Function, error) {
 	return f, nil
 }
 
-func (s *Settings) check() error {
+// Check finds settings with which nothing would be reaped, or too much.
+func (s *Settings) Check() error {
 	var errs []error
-	for name, d := range map[string]time.Duration{"REAP_INTERVAL": s.Interval, "UPLOAD_TIMEOUT": s.UploadAge} {
+	for name, d := range map[string]time.Duration{"REAP_INTERVAL": s.Interval, "UPLOAD_TIMEOUT": s.UploadAge, "START_TIMEOUT": s.StartTimeout} {
 		if d <= 0 {
 			errs = append(errs, fmt.Errorf("%s: %s is not a time span to wait; set at least 1s", name, d))
 		}
@@ -69,22 +89,24 @@ func (s *Settings) check() error {
 }
 
 // Result counts what one round did.
-type Result struct{ Removed, Swept, Nudged int }
+type Result struct{ Removed, Swept, Nudged, Announced int }
 
 // Once makes one round. Several at once do no harm.
 func (f *Function) Once(ctx context.Context) (Result, error) {
 	var r Result
-	var removeErr, uploadErr, keyErr, activeErr error
+	var removeErr, uploadErr, keyErr, activeErr, owedErr error
 	r.Removed, removeErr = f.ledger.RemoveExpired(ctx)
 	// An upload ends by UPLOAD_TIMEOUT; twice that is long enough for any that still runs.
 	r.Swept, uploadErr = f.ledger.SweepUploads(ctx, 2*f.settings.UploadAge)
 	_, keyErr = f.ledger.SweepKeys(ctx)
+	_, templateErr := template.NewShelf(f.store, f.now).Sweep(ctx, 2*f.settings.UploadAge)
 	tempErr := f.store.Sweep(2 * f.settings.UploadAge)
 	r.Nudged, activeErr = f.active(ctx)
+	r.Announced, owedErr = f.ledger.SweepOwed(ctx, nudgeAfter, func(n job.Notice) error { return f.send(ctx, n) })
 	if r != (Result{}) {
-		f.log.Info("reaped", "removed", r.Removed, "swept", r.Swept, "nudged", r.Nudged)
+		f.log.Info("reaped", "removed", r.Removed, "swept", r.Swept, "nudged", r.Nudged, "announced", r.Announced)
 	}
-	return r, errors.Join(removeErr, uploadErr, keyErr, tempErr, activeErr)
+	return r, errors.Join(removeErr, uploadErr, keyErr, templateErr, tempErr, activeErr, owedErr)
 }
 
 // Every makes a round at each interval until ctx ends.
@@ -114,7 +136,7 @@ func (f *Function) active(ctx context.Context) (nudged int, err error) {
 		}
 		for _, id := range ids {
 			after = id
-			lost, err := f.tend(ctx, id)
+			again, err := f.tend(ctx, id)
 			switch {
 			case ctx.Err() != nil:
 				return nudged, errors.Join(failed, ctx.Err())
@@ -123,8 +145,9 @@ func (f *Function) active(ctx context.Context) (nudged int, err error) {
 				if failed == nil {
 					failed = err
 				}
-			case lost:
-				if err := f.sink.Send(ctx, event.New(event.Submitted, f.source, id, f.now())); err != nil {
+			}
+			for _, n := range again {
+				if err := f.send(ctx, n); err != nil {
 					return nudged, errors.Join(failed, err)
 				}
 				nudged++
@@ -136,22 +159,85 @@ func (f *Function) active(ctx context.Context) (nudged int, err error) {
 	}
 }
 
-// tend completes the records of a job that is over, and reports whether it is one that was never launched, so that its
-// event is to be sent again.
-func (f *Function) tend(ctx context.Context, id job.ID) (lost bool, err error) {
+// send announces a step, again perhaps.
+func (f *Function) send(ctx context.Context, n job.Notice) error {
+	return f.sink.Send(ctx, event.Of(f.source, n))
+}
+
+// tend completes the records of a job that is over, and returns what is to be announced again of one that is not: that it was
+// submitted, when it was not launched, and what others have not been told.
+func (f *Function) tend(ctx context.Context, id job.ID) (again []job.Notice, err error) {
 	over, err := f.ledger.Settle(ctx, id, 2*f.settings.UploadAge)
-	if err != nil || over || f.now().Sub(id.Created()) < nudgeAfter {
-		return false, err
+	if err != nil || over {
+		return nil, err
+	}
+	lost, err := f.lost(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if lost {
+		index, err := f.ledger.Index(ctx, id)
+		if errors.Is(err, job.ErrNotFound) { // removed between two reads
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		again = append(again, ledger.SubmitNotice(index))
+	}
+	missing, err := f.ledger.Unannounced(ctx, id)
+	for _, n := range missing {
+		if f.now().Sub(n.At) >= nudgeAfter && !(lost && n.Step == job.StepSubmitted) {
+			again = append(again, n)
+		}
+	}
+	return again, err
+}
+
+// lost reports whether a job was not launched.
+func (f *Function) lost(ctx context.Context, id job.ID) (bool, error) {
+	if f.place != nil {
+		return f.observe(ctx, id)
+	}
+	if f.now().Sub(id.Created()) < nudgeAfter {
+		return false, nil
 	}
 	attempts, err := f.ledger.Attempts(ctx, id)
 	return len(attempts) == 0, err
 }
 
+// observe looks after a job that runs elsewhere, and reports whether it was not launched, or not to the end.
+func (f *Function) observe(ctx context.Context, id job.ID) (lost bool, err error) {
+	cancelled, err := f.ledger.CancelRequested(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	if cancelled { // whoever cancelled it may not have come to this
+		if err := f.place.Stop(ctx, id, false); err != nil {
+			return false, err
+		}
+	}
+	o, err := f.place.Observe(ctx, id)
+	switch {
+	case errors.Is(err, job.ErrNotFound), err == nil && o.Over:
+		return false, nil
+	case err != nil:
+		return false, err
+	case o.Stuck && f.now().Sub(o.Since) > f.settings.StartTimeout:
+		o.Message = fmt.Sprintf("could not start within %s (START_TIMEOUT): %s", f.settings.StartTimeout, o.Message)
+		return false, f.place.GiveUp(ctx, id, o)
+	}
+	if o.Reason == job.ReasonStarting && f.now().Sub(o.Since) > relaunchAfter {
+		return true, nil
+	}
+	return o.Lost && f.now().Sub(id.Created()) >= nudgeAfter, nil
+}
+
 // Main is the command: one round. It returns the exit code.
-func Main() int {
+func Main(open func(ctx context.Context, env *platform.Env) (*Function, error)) int {
 	return serve.Run(func(ctx context.Context, env *platform.Env) error {
 		defer env.Drain()
-		f, err := Open(ctx, env)
+		f, err := open(ctx, env)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/url"
@@ -19,6 +20,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/token"
+	"go-job-orchestrator/shared/watch"
 )
 
 // Records are what is known of jobs.
@@ -27,29 +29,42 @@ type Records interface {
 	List(ctx context.Context, q ledger.Query) (ledger.Page, error)
 }
 
-// Function answers GET /api/v1/jobs and GET /api/v1/jobs/:id.
-type Function struct {
-	records Records
-	keys    api.Verifier
+// Observer looks at a job that is not over where it runs; records alone do not say why one does not start, or that its node is gone.
+type Observer interface {
+	Observe(ctx context.Context, id job.ID) (job.Observation, error)
 }
 
-// New returns the function.
-func New(r Records, keys api.Verifier) *Function { return &Function{records: r, keys: keys} }
+// Function answers GET /api/v1/jobs, GET /api/v1/jobs/:id and GET /api/v1/jobs/:id/events.
+type Function struct {
+	records  Records
+	keys     api.Verifier
+	observer Observer // nil: the records are all there is
+	log      *slog.Logger
+}
+
+// New returns the function. The observer may be nil.
+func New(r Records, keys api.Verifier, o Observer, log *slog.Logger) *Function {
+	return &Function{records: r, keys: keys, observer: o, log: log}
+}
 
 // Open returns the function with what env has.
-func Open(_ context.Context, env *platform.Env) (*Function, error) {
+func Open(ctx context.Context, env *platform.Env) (*Function, error) { return OpenWith(ctx, env, nil) }
+
+// OpenWith is Open with an observer.
+func OpenWith(_ context.Context, env *platform.Env, o Observer) (*Function, error) {
 	records, ledgerErr := env.Ledger()
 	keys, err := env.Keys()
 	if err := errors.Join(ledgerErr, err); err != nil {
 		return nil, err
 	}
-	return New(records, keys), nil
+	return New(records, keys, o, env.Log), nil
 }
 
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) {
 	r.Handle(http.MethodGet, "/api/v1/jobs", f.list)
 	r.Handle(http.MethodGet, "/api/v1/jobs/:id", f.get)
+	r.Handle(http.MethodGet, "/api/v1/jobs/:id/events", f.events)
 }
 
 func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
@@ -57,12 +72,37 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	if err != nil {
 		return err
 	}
-	s, err := f.records.Status(r.Context(), id)
+	wait, asked := watch.Preferred(r.Header)
+	s, err := watch.Until(r.Context(), wait, f.status, id)
 	if err != nil {
 		return err
 	}
+	if asked {
+		w.Header().Set(watch.Applied(wait))
+	}
 	api.WriteJSON(w, http.StatusOK, s)
 	return nil
+}
+
+// status is what the records say, and of a job that is not over what its place says on top. The phase follows from the records alone, so that
+// it never goes back.
+func (f *Function) status(ctx context.Context, id job.ID) (*job.Status, error) {
+	s, err := f.records.Status(ctx, id)
+	if err != nil || s.Phase.Terminal() || f.observer == nil {
+		return s, err
+	}
+	o, err := f.observer.Observe(ctx, id)
+	switch {
+	case errors.Is(err, job.ErrNotFound) || err == nil && o.Over:
+		return f.records.Status(ctx, id)
+	case err != nil:
+		f.log.WarnContext(ctx, "job not observed", "job", id, "error", err)
+		s.Message = "Kubernetes could not be asked; this is what was last recorded"
+	case o.Reason == job.ReasonStarting && s.Phase == job.Running && s.Reason == "": // the records are ahead of it
+	case o.Reason != "" || o.Message != "":
+		s.Reason, s.Message = o.Reason, o.Message
+	}
+	return s, nil
 }
 
 // page is the answer to a list. NextPageToken is absent on the last page.

@@ -48,7 +48,7 @@ func newWorld(t testing.TB) *world {
 	}
 	w.ledger = ledger.New(w.store, func() time.Time { return w.now })
 	router := api.NewRouter(slog.New(slog.DiscardHandler))
-	status.New(w.ledger, w.keys).Mount(router)
+	status.New(w.ledger, w.keys, nil, slog.New(slog.DiscardHandler)).Mount(router)
 	w.server = httptest.NewServer(router)
 	t.Cleanup(w.server.Close)
 	return w

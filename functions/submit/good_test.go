@@ -401,7 +401,7 @@ func TestOpen(t *testing.T) {
 		t.Errorf("defaults (-want +got):\n%s", diff)
 	}
 	for name, value := range map[string]string{
-		"DEFAULT_TTL_SECONDS": "-1", "UPLOAD_TIMEOUT": "0s", "MAX_FILES": "0", "MAX_NAME_BYTES": "0", "MAX_UPLOAD_BYTES": "1", "MAX_FIELD_BYTES": "x", "MIN_FREE_BYTES": "-1Gi",
+		"DEFAULT_TTL_SECONDS": "-1", "UPLOAD_TIMEOUT": "0s", "MAX_FILES": "0", "MAX_NAME_BYTES": "0", "MAX_UPLOAD_BYTES": "many", "MAX_FIELD_BYTES": "x", "MIN_FREE_BYTES": "-1Gi", "MAX_EVENT_BYTES": "0",
 		"TOKEN_KEYS": "", "K_SINK": "", "STORAGE_DIR": "/dev/null/x",
 	} {
 		bad := map[string]string{}

@@ -22,7 +22,9 @@ import (
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/template"
 	"go-job-orchestrator/shared/token"
+	"go-job-orchestrator/shared/watch"
 )
 
 // Settings are submit's own.
@@ -34,6 +36,10 @@ type Settings struct {
 	MinFree       platform.Size `env:"MIN_FREE_BYTES" envDefault:"256Mi"`
 	UploadTimeout time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"1h"`
 	DefaultTTL    int64         `env:"DEFAULT_TTL_SECONDS" envDefault:"86400"`
+	// What events are taken: their types and sources, with * at the end for all that begin so.
+	EventTypes   []string      `env:"EVENT_TYPES" envDefault:"*"`
+	EventSources []string      `env:"EVENT_SOURCES" envDefault:"*"`
+	MaxEvent     platform.Size `env:"MAX_EVENT_BYTES" envDefault:"4Mi"`
 }
 
 // Platform is what the place where jobs will run says of a job before it is accepted.
@@ -58,15 +64,16 @@ type Deps struct {
 	Log      *slog.Logger
 }
 
-// Function answers POST /api/v1/jobs.
+// Function answers POST /api/v1/jobs, the calls of templates, and POST /events.
 type Function struct {
 	Deps
 	forms *form.Reader
+	shelf *template.Shelf
 }
 
 // New returns the function.
 func New(d Deps) *Function {
-	return &Function{Deps: d, forms: form.NewReader(form.Limits{
+	return &Function{Deps: d, shelf: template.NewShelf(d.Store, d.Now), forms: form.NewReader(form.Limits{
 		TotalBytes: int64(d.Settings.MaxUpload), FieldBytes: int64(d.Settings.MaxField),
 		Files: int(d.Settings.MaxFiles), NameBytes: min(int(d.Settings.MaxName), job.MaxNameBytes),
 	})}
@@ -80,10 +87,8 @@ func Open(ctx context.Context, env *platform.Env) (*Function, error) {
 // OpenWith is Open for a known place to run jobs at.
 func OpenWith(ctx context.Context, env *platform.Env, p Platform) (*Function, error) {
 	d := Deps{Platform: p, Now: env.Now, Random: env.Random, Log: env.Log}
-	var errs [7]error
-	if errs[0] = env.Load(&d.Settings); errs[0] == nil {
-		errs[6] = d.Settings.check()
-	}
+	var errs [6]error
+	errs[0] = env.Load(&d.Settings)
 	d.Common, errs[1] = env.Common()
 	d.Store, errs[2] = env.Store()
 	d.Ledger, errs[3] = env.Ledger()
@@ -95,8 +100,8 @@ func OpenWith(ctx context.Context, env *platform.Env, p Platform) (*Function, er
 	return New(d), nil
 }
 
-// check finds settings with which no job could be submitted.
-func (s *Settings) check() error {
+// Check finds settings with which no job could be submitted.
+func (s *Settings) Check() error {
 	var errs []error
 	if s.DefaultTTL < 0 || s.DefaultTTL > job.MaxSeconds {
 		errs = append(errs, fmt.Errorf("DEFAULT_TTL_SECONDS: %d is out of range: from 0 to %d", s.DefaultTTL, job.MaxSeconds))
@@ -109,6 +114,12 @@ func (s *Settings) check() error {
 	}
 	if s.MaxName == 0 {
 		errs = append(errs, errors.New("MAX_NAME_BYTES: 0 lets nobody name a file; set at least 1"))
+	}
+	if s.MaxEvent == 0 {
+		errs = append(errs, errors.New("MAX_EVENT_BYTES: 0 lets no event in; set at least 64Ki"))
+	}
+	if s.MaxUpload == 0 || s.MaxField == 0 {
+		errs = append(errs, errors.New("MAX_UPLOAD_BYTES, MAX_FIELD_BYTES: 0 lets nobody send anything; set at least 64Ki"))
 	}
 	return errors.Join(errs...)
 }
@@ -124,16 +135,26 @@ func (anywhere) Check(spec *job.Spec) error {
 }
 
 // Mount routes the function.
-func (f *Function) Mount(r *api.Router) { r.Handle(http.MethodPost, "/api/v1/jobs", f.submit) }
+func (f *Function) Mount(r *api.Router) {
+	r.Handle(http.MethodPost, "/api/v1/jobs", f.submit)
+	r.Handle(http.MethodGet, "/api/v1/jobs/:id/token", f.jobToken)
+	r.Handle(http.MethodGet, "/api/v1/templates", f.listTemplates)
+	r.Handle(http.MethodGet, "/api/v1/templates/:name", f.showTemplate)
+	r.Handle(http.MethodPut, "/api/v1/templates/:name", f.putTemplate)
+	r.Handle(http.MethodDelete, "/api/v1/templates/:name", f.deleteTemplate)
+	r.Handle(http.MethodPost, "/api/v1/templates/:name/jobs", f.startTemplate)
+	r.Handle(http.MethodPost, "/events", f.receive)
+}
 
-// accepted is the answer to a submit. The token is in no other answer.
+// accepted is the answer to a submit. Job is there when the answer was to wait.
 type accepted struct {
-	JobID     job.ID    `json:"jobID"`
-	JobName   string    `json:"jobName"`
-	Namespace string    `json:"namespace"`
-	Token     string    `json:"token"`
-	Phase     job.Phase `json:"phase"`
-	CreatedAt time.Time `json:"createdAt"`
+	JobID     job.ID      `json:"jobID"`
+	JobName   string      `json:"jobName"`
+	Namespace string      `json:"namespace"`
+	Token     string      `json:"token"`
+	Phase     job.Phase   `json:"phase"`
+	CreatedAt time.Time   `json:"createdAt"`
+	Job       *job.Status `json:"job,omitempty"`
 }
 
 func (f *Function) submit(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
@@ -144,12 +165,25 @@ func (f *Function) submit(w http.ResponseWriter, r *http.Request, _ httprouter.P
 		refuse(w, r, body, f.Log, err)
 		return nil
 	}
-	w.Header().Set("Location", "/api/v1/jobs/"+string(index.JobID))
-	api.WriteJSON(w, http.StatusCreated, accepted{
+	f.answer(w, r, index)
+	return nil
+}
+
+// answer tells of the job that was accepted, with its token; once it is over, when the client would rather wait.
+func (f *Function) answer(w http.ResponseWriter, r *http.Request, index *job.Index) {
+	a := accepted{
 		JobID: index.JobID, JobName: index.JobName, Namespace: index.Namespace,
 		Token: f.Keys.Derive(token.User, index.JobID), Phase: job.Pending, CreatedAt: index.CreatedAt,
-	})
-	return nil
+	}
+	if wait, asked := watch.Preferred(r.Header); asked {
+		w.Header().Set(watch.Applied(wait))
+		// The job is accepted whatever comes now: an answer without its state is better than none.
+		if s, err := watch.Until(r.Context(), wait, f.Ledger.Status, index.JobID); err == nil {
+			a.Job, a.Phase = s, s.Phase
+		}
+	}
+	w.Header().Set("Location", "/api/v1/jobs/"+string(index.JobID))
+	api.WriteJSON(w, http.StatusCreated, a)
 }
 
 // accept reads the request, records its job and tells the launcher of it. After an error nothing of it is left.
@@ -158,18 +192,62 @@ func (f *Function) accept(w http.ResponseWriter, r *http.Request) (*job.Index, e
 	if err != nil {
 		return nil, err
 	}
+	f.limitReading(w)
+	return f.admit(r.Context(), r.ContentLength, func(ctx context.Context, id job.ID) (*draft, error) {
+		sent, err := f.forms.Read(r.WithContext(ctx), f.defaults(), f.saver(id))
+		if sent == nil {
+			return nil, err
+		}
+		if err := f.check(sent, err); err != nil {
+			return nil, err
+		}
+		return &draft{Spec: sent.Spec, Files: sent.Files, KeyHash: keyHash, Trace: traceOf(r)}, nil
+	})
+}
+
+// limitReading keeps a client that stalls from holding its files and its place for ever. The deadline is the kernel's: not
+// f.Now.
+func (f *Function) limitReading(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.Settings.UploadTimeout))
+}
+
+// defaults is what a job has that says nothing else.
+func (f *Function) defaults() job.Spec {
+	return job.Spec{TTLSecondsAfterFinished: f.Settings.DefaultTTL}
+}
+
+func traceOf(r *http.Request) job.Trace {
+	return job.NewTrace(r.Header.Get("traceparent"), r.Header.Get("tracestate"))
+}
+
+// draft is a job to be accepted, its files stored.
+type draft struct {
+	job.Spec
+	Files       []job.File
+	KeyHash     string // of the idempotency key, or empty
+	Fingerprint string // of what was asked for; empty: of the job
+	Template    *job.Origin
+	Owner       job.ID
+	Trace       job.Trace
+	Hops        int
+}
+
+// fill stores the files of the job to come and says what it is.
+type fill func(ctx context.Context, id job.ID) (*draft, error)
+
+// admit makes a job of what fill does, about size bytes of it, unless its idempotency key is that of an earlier one, which is
+// returned then. After an error nothing is left.
+func (f *Function) admit(ctx context.Context, size int64, fill fill) (*job.Index, error) {
 	release, err := f.Platform.Admit()
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	if r.ContentLength <= int64(f.Settings.MaxUpload) { // else no storage is large enough
-		if err := f.checkFree(max(r.ContentLength, 0)); err != nil {
+	if size <= int64(f.Settings.MaxUpload) { // else no storage is large enough
+		if err := f.checkFree(max(size, 0)); err != nil {
 			return nil, err
 		}
 	}
-	// A client that stalls must not hold its files and its place for ever. The deadline is the kernel's: not f.Now.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.Settings.UploadTimeout))
 	id, err := job.NewID(f.Now(), f.Random)
 	if err != nil {
 		return nil, err
@@ -177,41 +255,48 @@ func (f *Function) accept(w http.ResponseWriter, r *http.Request) (*job.Index, e
 	kept := false
 	defer func() { // also after a panic
 		if !kept {
-			f.abort(r.Context(), id)
+			f.abort(ctx, id)
 		}
 	}()
 	// A client that goes away while it sends is noticed by reading. Once the request is whole, one that goes away, or
 	// closes its half of the connection, must not leave half of the records.
-	index, err := f.store(r.WithContext(context.WithoutCancel(r.Context())), id, keyHash)
+	index, err := f.store(context.WithoutCancel(ctx), id, fill)
 	if err != nil {
 		return nil, err
 	}
 	kept = index.JobID == id
-	f.nudge(r.Context(), index) // before the place in the queue is given back
+	f.nudge(ctx, index) // before the place in the queue is given back
 	return index, nil
 }
 
 // store stores the files of a new job and records it. The index it returns is that of an earlier job when the
 // idempotency key says so.
-func (f *Function) store(r *http.Request, id job.ID, keyHash string) (*job.Index, error) {
-	if err := f.Ledger.BeginUpload(r.Context(), id); err != nil {
+func (f *Function) store(ctx context.Context, id job.ID, fill fill) (*job.Index, error) {
+	if err := f.Ledger.BeginUpload(ctx, id); err != nil {
 		return nil, err
 	}
-	sent, err := f.forms.Read(r, job.Spec{TTLSecondsAfterFinished: f.Settings.DefaultTTL}, func(ctx context.Context, name string, content io.Reader) (job.File, error) {
-		d, err := f.Store.Put(ctx, ledger.FileKey(id, name), &metered{r: content, check: func() error { return f.checkFree(0) }})
-		return job.File{Name: name, Size: d.Size, SHA256: d.SHA256}, err
-	})
-	if sent == nil {
-		return nil, err
-	}
-	if err := f.check(sent, err); err != nil {
+	d, err := fill(ctx, id)
+	if err != nil {
 		return nil, err
 	}
 	index := &job.Index{
 		JobID: id, JobName: id.Name(), Namespace: f.Common.Namespace, CreatedAt: id.Created(),
-		Spec: sent.Spec, Files: sent.Files, Token: token.Hash(f.Keys.Derive(token.User, id)), IdempotencyKey: keyHash,
+		Spec: d.Spec, Files: d.Files, Token: token.Hash(f.Keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
+		Template: d.Template, Owner: d.Owner, Trace: d.Trace, Hops: d.Hops,
 	}
-	return f.record(r.Context(), index)
+	return f.record(ctx, index, d.Fingerprint)
+}
+
+// saver stores files of the job.
+func (f *Function) saver(id job.ID) form.Saver {
+	return f.saverTo(func(name string) string { return ledger.FileKey(id, name) })
+}
+
+func (f *Function) saverTo(key func(name string) string) form.Saver {
+	return func(ctx context.Context, name string, content io.Reader) (job.File, error) {
+		d, err := f.Store.Put(ctx, key(name), &metered{r: content, check: func() error { return f.checkFree(0) }})
+		return job.File{Name: name, Size: d.Size, SHA256: d.SHA256}, err
+	}
 }
 
 // check adds the faults that only the whole form shows to those that were found in it.
@@ -263,13 +348,15 @@ func add(faults *job.Faults, err error) error {
 }
 
 // record accepts the job, unless its idempotency key belongs to one that was accepted before.
-func (f *Function) record(ctx context.Context, index *job.Index) (*job.Index, error) {
+func (f *Function) record(ctx context.Context, index *job.Index, print string) (*job.Index, error) {
 	if index.IdempotencyKey == "" {
 		return index, f.Ledger.Accept(ctx, index)
 	}
-	print, err := fingerprint(index)
-	if err != nil {
-		return nil, err
+	if print == "" {
+		var err error
+		if print, err = fingerprint(index); err != nil {
+			return nil, err
+		}
 	}
 	earlier, err := f.claim(ctx, index, print)
 	if earlier != nil || err != nil {
@@ -333,7 +420,7 @@ func (f *Function) abort(ctx context.Context, id job.ID) {
 
 // nudge tells the launcher of the job. The job is recorded: should the event be lost, the reaper sends it again.
 func (f *Function) nudge(ctx context.Context, index *job.Index) {
-	e := event.New(event.Submitted, f.Common.BaseURL, index.JobID, f.Now())
+	e := event.Of(f.Common.BaseURL, ledger.SubmitNotice(index))
 	if err := f.Sink.Send(context.WithoutCancel(ctx), e); err != nil {
 		f.Log.Warn("event not sent; the reaper will", "job", index.JobID, "error", err)
 	}

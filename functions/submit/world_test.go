@@ -47,6 +47,7 @@ func settings() submit.Settings {
 	return submit.Settings{
 		MaxUpload: 4 << 30, MaxField: 1 << 20, MaxFiles: 100, MaxName: 200, MinFree: 1 << 20,
 		UploadTimeout: time.Hour, DefaultTTL: 86400,
+		EventTypes: []string{"*"}, EventSources: []string{"*"}, MaxEvent: 4 << 20,
 	}
 }
 
@@ -73,7 +74,7 @@ func newWorld(t testing.TB, options ...func(*submit.Deps)) *world {
 	d.Ledger = w.ledger
 	router := api.NewRouter(d.Log)
 	submit.New(d).Mount(router)
-	status.New(w.ledger, w.keys).Mount(router)
+	status.New(w.ledger, w.keys, nil, slog.New(slog.DiscardHandler)).Mount(router)
 	w.server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		defer func() { w.finished <- struct{}{} }()
 		router.ServeHTTP(rw, r)

@@ -1,0 +1,542 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"go-job-orchestrator/functions/artifacts"
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/executor"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/logstore"
+	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/token"
+)
+
+// placeVariable makes this test's binary the agent, with its folders below the place that it names.
+const placeVariable = "AGENT_TEST_PLACE"
+
+func TestMain(m *testing.M) {
+	dir := os.Getenv(placeVariable)
+	if dir == "" {
+		os.Exit(m.Run())
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	p := place{work: filepath.Join(dir, "workspace"), binary: filepath.Join(dir, "bin")}
+	code, err := run(log, os.Args, os.Environ(), p, os.Stdout, os.Stderr)
+	if err != nil {
+		lastWords(filepath.Join(dir, "termination-log"), err)
+		if code == 0 {
+			code = exitPlatform
+		}
+	}
+	os.Exit(code)
+}
+
+// world is the orchestrator as a pod sees it, and one job in it.
+type world struct {
+	t      *testing.T
+	store  *store.Store
+	ledger *ledger.Ledger
+	server *httptest.Server
+	keys   token.Keys
+	index  *job.Index
+	// trouble is asked about each request and may answer it itself.
+	trouble atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool]
+}
+
+func newWorld(t *testing.T, script string, change ...func(*job.Index)) *world {
+	t.Helper()
+	s, err := store.OpenDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := token.New(bytes.Repeat([]byte("k"), token.MinKeyBytes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, store: s, ledger: ledger.New(s, time.Now), keys: keys}
+	log := slog.New(slog.DiscardHandler)
+	router := api.NewRouter(log)
+	artifacts.New(s, w.ledger, keys, artifacts.Settings{MaxOutput: 1 << 30}, time.Now, log).Mount(router)
+	w.server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if trouble := w.trouble.Load(); trouble == nil || !(*trouble)(rw, r) {
+			router.ServeHTTP(rw, r)
+		}
+	}))
+	t.Cleanup(w.server.Close)
+	id, err := job.NewID(time.Now(), strings.NewReader(strings.Repeat("x", 10)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.index = &job.Index{JobID: id, JobName: id.Name(), CreatedAt: time.Now().UTC(), Spec: job.Spec{Runtime: "binary", Entrypoint: "main", Args: []string{}, TTLSecondsAfterFinished: 60}}
+	for _, f := range change {
+		f(w.index)
+	}
+	for i, f := range w.index.Files { // more of them, whose content is their name
+		d, err := s.Put(t.Context(), ledger.FileKey(id, f.Name), strings.NewReader(f.Name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.index.Files[i].Size, w.index.Files[i].SHA256 = d.Size, d.SHA256
+	}
+	d, err := s.Put(t.Context(), ledger.FileKey(id, "main"), strings.NewReader("#!/bin/sh\n"+script))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.index.Files = append(w.index.Files, job.File{Name: "main", Size: d.Size, SHA256: d.SHA256})
+	if err := w.ledger.Accept(t.Context(), w.index); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func retries(n int) func(*job.Index) { return func(i *job.Index) { i.Retries = n } }
+
+// pod is the three containers, as processes.
+type pod struct {
+	w    *world
+	name string
+	dir  string
+	out  map[string]*bytes.Buffer
+}
+
+func (w *world) pod(name string) *pod {
+	p := &pod{w: w, name: name, dir: w.t.TempDir(), out: map[string]*bytes.Buffer{}}
+	for _, folder := range []string{"workspace", "bin"} {
+		if err := os.Mkdir(filepath.Join(p.dir, folder), 0o700); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(p.dir, "token"), []byte(w.keys.Derive(token.Agent, w.index.JobID)), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
+func (p *pod) start(part string) *exec.Cmd {
+	p.w.t.Helper()
+	cmd := exec.Command(os.Args[0], part)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), placeVariable + "=" + p.dir, "KUBERNETES_SERVICE_HOST=10.0.0.1", "JAVA_HOME=/opt/java"}
+	if part != "exec" {
+		cmd.Env = append(cmd.Env, "JOB_ID="+string(p.w.index.JobID), "POD_UID="+p.name, "ORCH_BASE_URL="+p.w.server.URL,
+			"TOKEN_FILE="+filepath.Join(p.dir, "token"), "KILL_GRACE=5s", "PATIENCE=1m")
+	}
+	out := &bytes.Buffer{}
+	p.out[part] = out
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		p.w.t.Fatal(err)
+	}
+	p.w.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if p.w.t.Failed() {
+			p.w.t.Logf("%s of %s: %s", part, p.name, out)
+		}
+	})
+	return cmd
+}
+
+func code(cmd *exec.Cmd) int {
+	_ = cmd.Wait()
+	return cmd.ProcessState.ExitCode()
+}
+
+func (p *pod) fetch() {
+	p.w.t.Helper()
+	if got := code(p.start("fetch")); got != 0 {
+		p.w.t.Fatalf("fetch ended with %d: %s", got, p.out["fetch"])
+	}
+}
+
+// run is the whole life of the pod, in which nothing goes wrong. It returns the exit code of the program's container.
+func (p *pod) run() int {
+	p.w.t.Helper()
+	p.fetch()
+	collect, main := p.start("collect"), p.start("exec")
+	exit := code(main)
+	p.stop(collect)
+	return exit
+}
+
+// stop ends collect as Kubernetes does once the program's container has ended.
+func (p *pod) stop(collect *exec.Cmd) {
+	p.w.t.Helper()
+	if err := collect.Process.Signal(syscall.SIGTERM); err != nil {
+		p.w.t.Fatal(err)
+	}
+	_ = collect.Wait()
+	status, _ := collect.ProcessState.Sys().(syscall.WaitStatus)
+	if early := status.Signaled() && status.Signal() == syscall.SIGTERM; !early && status.ExitStatus() != 0 { // early: before it had begun
+		p.w.t.Errorf("collect ended with %d: %s", status.ExitStatus(), p.out["collect"])
+	}
+}
+
+func (w *world) terminal(phase job.Phase, reason job.Reason) *job.Terminal {
+	w.t.Helper()
+	got, err := w.ledger.Terminal(w.t.Context(), w.index.JobID)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if got.Phase != phase || got.Reason != reason {
+		w.t.Errorf("the job is %s (%s: %s), want %s (%s)", got.Phase, got.Reason, got.Message, phase, reason)
+	}
+	return got
+}
+
+func (w *world) notOver() {
+	w.t.Helper()
+	if over, err := w.ledger.Over(w.t.Context(), w.index.JobID); err != nil || over {
+		w.t.Fatalf("over: %v, %v", over, err)
+	}
+}
+
+func (w *world) log() string {
+	w.t.Helper()
+	var b strings.Builder
+	r := logstore.Reader{Store: w.store, Records: w.ledger}
+	q := logstore.Query{Tail: logstore.All, Streams: []joblog.Stream{joblog.Stdout, joblog.Stderr}}
+	if _, err := r.Copy(w.t.Context(), w.index.JobID, q, nil, &b); err != nil {
+		w.t.Fatal(err)
+	}
+	return b.String()
+}
+
+func (w *world) output(name string) string {
+	w.t.Helper()
+	data, err := w.store.Read(w.t.Context(), ledger.ResultKey(w.index.JobID, name))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(data)
+}
+
+func (w *world) until(what string, ok func() bool) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			w.t.Fatalf("waited in vain until %s", what)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func TestPod(t *testing.T) {
+	w := newWorld(t, `echo "$@" "$A"; echo oops >&2; mkdir results/a; env >results/a/env; exit 3`, func(i *job.Index) {
+		i.Args, i.Env = []string{"$(A)", "$$(JOB_ID)", "*", ""}, map[string]string{"A": "$(B)"}
+	})
+	p := w.pod("one")
+	if got := p.run(); got != 3 {
+		t.Errorf("the program's container ended with %d: %s", got, p.out["exec"])
+	}
+	end := w.terminal(job.Failed, job.ReasonError)
+	if end.ExitCode == nil || *end.ExitCode != 3 || end.Outputs == nil || end.Outputs.Count != 3 || len(end.Attempts) != 1 {
+		t.Errorf("recorded %+v", end)
+	}
+	if got, want := w.log(), "$(A) $$(JOB_ID) *  $(B)\noops\n"; got != want {
+		t.Errorf("log %q, want %q", got, want)
+	}
+	for _, want := range []string{"$(A)", "oops"} {
+		if !strings.Contains(p.out["exec"].String(), want) {
+			t.Errorf("kubectl logs would not show %q but %q", want, p.out["exec"])
+		}
+	}
+	env := w.output("a/env")
+	for _, want := range []string{"JAVA_HOME=/opt/java\n", "A=$(B)\n", "JOB_ID=" + string(w.index.JobID) + "\n", "OUTPUT_DIR="} {
+		if !strings.Contains(env, want) {
+			t.Errorf("the program's environment lacks %q: %s", want, env)
+		}
+	}
+	if strings.Contains(env, "KUBERNETES_") || strings.Contains(env, w.keys.Derive(token.Agent, w.index.JobID)) {
+		t.Errorf("the program's environment has what is none of its business: %s", env)
+	}
+}
+
+// What another job has left comes with its folders, whatever is in their names.
+func TestFilesInFolders(t *testing.T) {
+	names := []string{"inputs/a b/ü%2F?#", "inputs/deep/er/status.json", "inputs/deep/results", "inputs/stdout.log"}
+	w := newWorld(t, "find inputs -type f | LC_ALL=C sort | while read -r f; do cat \"$f\"; echo; done\n", func(i *job.Index) {
+		for _, name := range names {
+			i.Files = append(i.Files, job.File{Name: name})
+		}
+	})
+	p := w.pod("pod-1")
+	p.fetch()
+	if c := p.run(); c != 0 {
+		t.Errorf("code %d: %s", c, p.out["exec"])
+	}
+	w.terminal(job.Succeeded, job.ReasonCompleted)
+	if got, want := w.output(job.StdoutFile), strings.Join(names, "\n")+"\n"; got != want {
+		t.Errorf("the program found %q, want %q", got, want)
+	}
+}
+
+// A retry is another pod, whose log goes on where that of the first one ended.
+func TestRetry(t *testing.T) {
+	w := newWorld(t, "echo one more; echo error >&2; exit 1", retries(2))
+	for n := range 3 {
+		w.notOver()
+		if got := w.pod(fmt.Sprint("pod", n)).run(); got != 1 {
+			t.Errorf("attempt %d ended with %d", n+1, got)
+		}
+	}
+	end := w.terminal(job.Failed, job.ReasonError)
+	if len(end.Attempts) != 3 {
+		t.Errorf("%d attempts", len(end.Attempts))
+	}
+	if got := w.log(); strings.Count(got, "one more\n") != 3 || strings.Count(got, "error\n") != 3 {
+		t.Errorf("log %q", got)
+	}
+	if got := w.output("stdout.log"); got != strings.Repeat("one more\n", 3) {
+		t.Errorf("the whole log is %q", got)
+	}
+}
+
+// Kubernetes may start two pods of one Job.
+func TestTwins(t *testing.T) {
+	gate := filepath.Join(t.TempDir(), "go")
+	w := newWorld(t, "echo once; while ! test -e "+gate+"; do sleep 0.1; done")
+	first, second := w.pod("first"), w.pod("second")
+	first.fetch()
+	second.fetch()
+	collect1, main1 := first.start("collect"), first.start("exec")
+	w.until("the first one runs", func() bool { return strings.Contains(w.log(), "once") })
+	collect2, main2 := second.start("collect"), second.start("exec")
+	w.until("the second one asks", func() bool {
+		_, err := os.Stat(filepath.Join(second.dir, "workspace", "ready.json"))
+		return err == nil
+	})
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := code(main1); got != 0 {
+		t.Errorf("the first one ended with %d", got)
+	}
+	first.stop(collect1)
+	if got := code(main2); got != 0 {
+		t.Errorf("the second one ended with %d", got)
+	}
+	second.stop(collect2)
+	if end := w.terminal(job.Succeeded, job.ReasonCompleted); len(end.Attempts) != 1 {
+		t.Errorf("%d attempts", len(end.Attempts))
+	}
+	if got := w.log(); got != "once\n" {
+		t.Errorf("log %q", got)
+	}
+}
+
+func TestNothingToDo(t *testing.T) {
+	tests := map[string]func(w *world) error{
+		"cancelled": func(w *world) error { return w.ledger.RequestCancel(w.t.Context(), w.index.JobID) },
+		"over": func(w *world) error {
+			_, _, err := w.ledger.Finish(w.t.Context(), w.index, job.Terminal{Phase: job.Failed, Reason: job.ReasonPullBackOff, FinishedAt: time.Now()})
+			return err
+		},
+		"removed": func(w *world) error { return w.ledger.AbortUpload(w.t.Context(), w.index.JobID) },
+	}
+	for name, change := range tests {
+		t.Run(name, func(t *testing.T) {
+			marker := filepath.Join(t.TempDir(), "ran")
+			w := newWorld(t, "touch "+marker)
+			if err := change(w); err != nil {
+				t.Fatal(err)
+			}
+			if got := w.pod("one").run(); got != 0 {
+				t.Errorf("the program's container ended with %d", got)
+			}
+			if _, err := os.Stat(marker); err == nil {
+				t.Error("the program ran")
+			}
+		})
+	}
+}
+
+// A pod that is deleted gets SIGTERM: the program may end by itself, and what is there is reported for who finds out why.
+func TestStopped(t *testing.T) {
+	w := newWorld(t, `trap 'echo bye; echo x >results/x; exit 5' TERM; echo begun; while :; do sleep 0.1; done`)
+	p := w.pod("one")
+	p.fetch()
+	collect, main := p.start("collect"), p.start("exec")
+	w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
+	if err := main.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if got := code(main); got != 5 {
+		t.Errorf("the program's container ended with %d", got)
+	}
+	p.stop(collect)
+	w.notOver()
+	r, err := w.ledger.Report(t.Context(), w.index.JobID, 1)
+	if err != nil || r.Attempt.Reason != job.ReasonInterrupted || *r.Attempt.ExitCode != 5 || len(r.Files) != 3 {
+		t.Errorf("reported %+v, %v", r, err)
+	}
+	if got := w.log(); !strings.HasPrefix(got, "begun\nbye\n") { // a shell may add that its sleep was ended
+		t.Errorf("log %q", got)
+	}
+}
+
+// When memory runs out the kernel may kill the whole container, agent included.
+func TestContainerKilled(t *testing.T) {
+	w := newWorld(t, `echo begun; echo x >results/x; exec sleep 1000`)
+	p := w.pod("one")
+	p.fetch()
+	collect, main := p.start("collect"), p.start("exec")
+	w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
+	_ = main.Process.Kill()
+	_ = main.Wait()
+	p.stop(collect)
+	w.notOver()
+	r, err := w.ledger.Report(t.Context(), w.index.JobID, 1)
+	if err != nil || r.Attempt.Reason != job.ReasonInterrupted || r.Attempt.ExitCode != nil || r.Attempt.Outputs.Count != 3 {
+		t.Errorf("reported %+v, %v", r, err)
+	}
+	if got := w.output("x"); got != "x\n" {
+		t.Errorf("output %q", got)
+	}
+}
+
+// Cancelling is the one thing from outside that needs no looking into.
+func TestCancelledWhileRunning(t *testing.T) {
+	w := newWorld(t, `echo begun; exec sleep 1000`, retries(3))
+	p := w.pod("one")
+	p.fetch()
+	collect, main := p.start("collect"), p.start("exec")
+	w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
+	if err := w.ledger.RequestCancel(t.Context(), w.index.JobID); err != nil {
+		t.Fatal(err)
+	}
+	if err := main.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = main.Wait()
+	p.stop(collect)
+	if end := w.terminal(job.Cancelled, job.ReasonCancelled); end.Outputs == nil || *end.ExitCode != 143 {
+		t.Errorf("recorded %+v", end)
+	}
+}
+
+// collect that is started anew goes on where it was.
+func TestCollectRestarted(t *testing.T) {
+	gate := filepath.Join(t.TempDir(), "go")
+	w := newWorld(t, "echo first; while ! test -e "+gate+"; do sleep 0.1; done; echo second")
+	p := w.pod("one")
+	p.fetch()
+	collect, main := p.start("collect"), p.start("exec")
+	w.until("the first line is shipped", func() bool { return w.log() == "first\n" })
+	_ = collect.Process.Kill()
+	_ = collect.Wait()
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	collect = p.start("collect")
+	if got := code(main); got != 0 {
+		t.Errorf("ended with %d", got)
+	}
+	w.until("all is stored", func() bool {
+		_, err := os.Stat(filepath.Join(p.dir, "workspace", "done.json"))
+		return err == nil
+	})
+	p.stop(collect)
+	w.terminal(job.Succeeded, job.ReasonCompleted)
+	if got := w.log(); got != "first\nsecond\n" {
+		t.Errorf("log %q", got)
+	}
+	collect = p.start("collect") // and once more when all is done
+	p.stop(collect)
+	if end := w.terminal(job.Succeeded, job.ReasonCompleted); len(end.Attempts) != 1 {
+		t.Errorf("%d attempts", len(end.Attempts))
+	}
+}
+
+// Functions start from zero and fail for a while: nothing is lost for it.
+func TestTrouble(t *testing.T) {
+	w := newWorld(t, "echo hello; echo x >results/x")
+	var seen sync.Map
+	trouble := func(rw http.ResponseWriter, r *http.Request) bool {
+		n, _ := seen.LoadOrStore(r.Method+r.URL.Path, &atomic.Int32{})
+		switch n.(*atomic.Int32).Add(1) {
+		case 1:
+			rw.WriteHeader(http.StatusInternalServerError)
+			return true
+		case 2: // an answer that breaks off
+			rw.Header().Set("Content-Length", "1000")
+			_, _ = io.WriteString(rw, "{")
+			panic(http.ErrAbortHandler)
+		}
+		return false
+	}
+	w.trouble.Store(&trouble)
+	if got := w.pod("one").run(); got != 0 {
+		t.Errorf("ended with %d", got)
+	}
+	if end := w.terminal(job.Succeeded, job.ReasonCompleted); end.Outputs.Count != 3 {
+		t.Errorf("recorded %+v", end)
+	}
+	if got := w.output("x"); got != "x\n" {
+		t.Errorf("output %q", got)
+	}
+}
+
+// A stored file that is not the one that was accepted is not run.
+func TestChangedFile(t *testing.T) {
+	w := newWorld(t, "echo hello")
+	if _, err := w.store.Put(t.Context(), ledger.FileKey(w.index.JobID, "main"), strings.NewReader("#!/bin/sh\necho hallo")); err != nil {
+		t.Fatal(err)
+	}
+	p := w.pod("one")
+	if got := code(p.start("fetch")); got != exitPlatform {
+		t.Errorf("fetch ended with %d", got)
+	}
+	words, err := os.ReadFile(filepath.Join(p.dir, "termination-log"))
+	if err != nil || !strings.Contains(string(words), "main") || !strings.Contains(string(words), "SHA-256") {
+		t.Errorf("last words %q, %v", words, err)
+	}
+}
+
+func TestCannotRun(t *testing.T) {
+	w := newWorld(t, "", func(i *job.Index) { i.Runtime = "python" })
+	p := w.pod("one")
+	p.fetch()
+	// An image without the interpreter.
+	collect := p.start("collect")
+	cmd := exec.Command(os.Args[0], "exec")
+	cmd.Env = []string{"PATH=/nowhere", placeVariable + "=" + p.dir}
+	_ = cmd.Run()
+	if got := cmd.ProcessState.ExitCode(); got != exitPlatform {
+		t.Errorf("ended with %d", got)
+	}
+	p.stop(collect)
+	if end := w.terminal(job.Failed, job.ReasonCannotRun); !strings.Contains(end.Message, "python3") {
+		t.Errorf("message %q", end.Message)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{{"agent"}, {"agent", "run"}, {"agent", "fetch", "exec"}} {
+		if _, err := usage(args); err == nil {
+			t.Errorf("%q was taken", args)
+		}
+	}
+}
+
+var _ executor.Results = (*client)(nil)

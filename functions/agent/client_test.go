@@ -1,0 +1,151 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go-job-orchestrator/shared/job"
+)
+
+const testJob job.ID = "fe6aa1b2c3d4000102030405060708ff"
+
+func clientOf(t *testing.T, h http.HandlerFunc) *client {
+	t.Helper()
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	return &client{base: server.URL, id: testJob, token: "secret", http: server.Client(), wait: time.Microsecond, patience: time.Minute}
+}
+
+// TestPutIsRepeated sends a file again, whole, until it is taken.
+func TestPutIsRepeated(t *testing.T) {
+	var n atomic.Int32
+	c := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
+		if got, want := r.URL.EscapedPath(), "/artifacts/"+string(testJob)+"/upload/a%20b/%C3%BC%3F%23%25"; got != want {
+			t.Errorf("path %s, want %s", got, want)
+		}
+		if got := r.Header.Get("Authorization"); got != "Bearer secret" {
+			t.Errorf("Authorization: %s", got)
+		}
+		if r.ContentLength != 5 {
+			t.Errorf("the length is said to be %d", r.ContentLength)
+		}
+		switch n.Add(1) {
+		case 1:
+			panic(http.ErrAbortHandler)
+		case 2:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case 3:
+			w.WriteHeader(http.StatusTooManyRequests)
+		default:
+			body, err := io.ReadAll(r.Body)
+			if err != nil || string(body) != "hello" {
+				t.Errorf("body %q, %v", body, err)
+			}
+			w.WriteHeader(http.StatusCreated)
+			_, _ = io.WriteString(w, `{"name":"a b/ü?#%","size":5,"sha256":"x"}`)
+		}
+	})
+	got, err := c.PutResult(t.Context(), "a b/ü?#%", io.NewSectionReader(strings.NewReader("hello"), 0, 5))
+	if want := (job.File{Name: "a b/ü?#%", Size: 5, SHA256: "x"}); err != nil || got != want {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+	if got := n.Load(); got != 4 {
+		t.Errorf("%d calls, want 4", got)
+	}
+}
+
+// TestRefusals makes sure that what will not be taken is not sent again, and that the caller is told why.
+func TestRefusals(t *testing.T) {
+	for status, kind := range map[int]error{
+		401: job.ErrUnauthorized, 403: job.ErrForbidden, 404: job.ErrNotFound, 409: job.ErrConflict, 413: job.ErrTooLarge, 422: job.ErrInvalid,
+	} {
+		var n atomic.Int32
+		c := clientOf(t, func(w http.ResponseWriter, _ *http.Request) {
+			n.Add(1)
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, `{"detail":"because of this"}`)
+		})
+		_, err := c.startNext(t.Context(), "me", nil)
+		if !errors.Is(err, kind) || !strings.Contains(err.Error(), "because of this") || n.Load() != 1 {
+			t.Errorf("%d: %v after %d calls", status, err, n.Load())
+		}
+	}
+}
+
+// TestGivesUp makes sure that a service that stays away is not waited for without end.
+func TestGivesUp(t *testing.T) {
+	var n atomic.Int32
+	c := clientOf(t, func(w http.ResponseWriter, _ *http.Request) {
+		n.Add(1)
+		w.WriteHeader(http.StatusInsufficientStorage)
+	})
+	c.patience = time.Second
+	if err := c.PutLog(t.Context(), "x", []byte("data")); !errors.Is(err, job.ErrExhausted) || n.Load() < 2 {
+		t.Errorf("%v after %d calls", err, n.Load())
+	}
+	c.patience = time.Hour
+	n.Store(0)
+	unseekable := struct{ io.Reader }{strings.NewReader("once")}
+	if err := c.put(t.Context(), "x", unseekable, nil); err == nil || n.Load() != 1 {
+		t.Errorf("a stream was sent %d times: %v", n.Load(), err)
+	}
+	n.Store(0)
+	c.wait = time.Hour
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- c.PutLog(ctx, "x", nil) }()
+	for n.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("after a cancel: %v", err)
+	}
+}
+
+// TestAnswers reads what the service should never send.
+func TestAnswers(t *testing.T) {
+	body := ""
+	c := clientOf(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })
+	for _, body = range []string{"", "{", "[]", `{"jobID":5}`} {
+		if _, err := c.index(t.Context()); err == nil || !strings.Contains(err.Error(), "index") {
+			t.Errorf("an index of %q: %v", body, err)
+		}
+		if _, err := c.PutResult(t.Context(), "x", bytes.NewReader(nil)); body != `{"jobID":5}` && err == nil {
+			t.Errorf("a stored file of %q is taken for one", body)
+		}
+	}
+}
+
+func TestNewRemote(t *testing.T) {
+	path := t.TempDir() + "/token"
+	for _, id := range []string{"", "x", "../" + string(testJob), strings.ToUpper(string(testJob))} {
+		if _, err := newRemote(place{}, Settings{JobID: id, TokenFile: path}, slog.Default()); err == nil || !strings.Contains(err.Error(), "JOB_ID") {
+			t.Errorf("JOB_ID=%q: %v", id, err)
+		}
+	}
+	s := Settings{JobID: string(testJob), TokenFile: path, BaseURL: "http://x/"}
+	if _, err := newRemote(place{}, s, slog.Default()); err == nil || !strings.Contains(err.Error(), "TOKEN_FILE") {
+		t.Errorf("without a token: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := newRemote(place{}, s, slog.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.client.base != "http://x" || r.client.token != "secret" {
+		t.Errorf("base %q, token %q", r.client.base, r.client.token)
+	}
+}

@@ -1,0 +1,170 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"go-job-orchestrator/shared/executor"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog"
+)
+
+// collect claims the attempt once the program could begin, ships the logs while it runs, and stores and reports what it left. ctx ends when
+// the pod's other containers have ended: then nothing more happens there, and what is there is collected. Before that collect does not
+// return, since Kubernetes would start it again.
+func (r *remote) collect(ctx context.Context) error {
+	var t task
+	if err := await(ctx, r.task(), &t); err != nil {
+		return err
+	}
+	var ready struct{}
+	if t.Index == nil || executor.ReadRecord(r.done(), &ready) == nil || await(ctx, r.ready(), &ready) != nil {
+		// Nothing to do, all done before this was started again, or the program's container never began and Kubernetes knows why.
+		<-ctx.Done()
+		return nil
+	}
+	attempt, err := r.take(ctx, &t)
+	if err != nil {
+		return err
+	}
+	if attempt.Number > 0 {
+		if err := r.gather(ctx, &t, attempt); err != nil {
+			return err
+		}
+	}
+	if err := executor.WriteRecord(r.done(), ready); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// take claims the attempt and lets exec begin. An attempt without a number means that there is none to make.
+func (r *remote) take(ctx context.Context, t *task) (job.Attempt, error) {
+	var before turn
+	again := executor.ReadRecord(r.turn(), &before) == nil
+	attempt, err := r.claim(ctx, t.Index)
+	switch {
+	case isMoot(err):
+		return job.Attempt{}, executor.WriteRecord(r.turn(), turn{Why: err.Error()})
+	case err != nil:
+		return job.Attempt{}, errors.Join(err, executor.WriteRecord(r.turn(), turn{Why: err.Error(), Failed: true}))
+	case again: // this was started anew and does not know how much of the log was shipped
+		if t.Log, err = r.client.logState(ctx); err != nil {
+			return job.Attempt{}, err
+		}
+	}
+	return attempt, executor.WriteRecord(r.turn(), turn{Number: attempt.Number})
+}
+
+// claim asks for an attempt, for as long as the pod lives: another's may first have to be found dead.
+func (r *remote) claim(ctx context.Context, index *job.Index) (job.Attempt, error) {
+	for {
+		a, err := r.client.startNext(ctx, r.settings.Owner, limits(&index.Spec))
+		if err == nil || !errors.Is(err, job.ErrUnavailable) || ctx.Err() != nil {
+			return a, err
+		}
+		r.log.Warn("no attempt yet; asking again", "error", err)
+	}
+}
+
+func limits(s *job.Spec) *job.Limits {
+	l := &job.Limits{CPU: "no limit", Memory: "no limit"}
+	if s.CPU != "" {
+		l.CPU = s.CPU + " (cgroup of the container)"
+	}
+	if s.Memory != "" {
+		l.Memory = s.Memory + " (cgroup of the container)"
+	}
+	return l
+}
+
+func (r *remote) gather(ctx context.Context, t *task, attempt job.Attempt) error {
+	// Whatever the reason for which the pod ends, what there is gets stored.
+	storing := context.WithoutCancel(ctx)
+	to := &results{client: r.client}
+	e := &executor.Task{
+		Index: t.Index, Number: attempt.Number, Workspace: r.workspace(), To: to, StoreRetry: time.Second, Log: r.log,
+		Ship: func(stdout, stderr *os.File) executor.Shipper {
+			return joblog.NewShipper(stdout, stderr, t.Log, r.client.PutLog)
+		},
+		Last: func(e executor.Exit) bool {
+			to.unsure = unsure(e)
+			return to.unsure || !executor.MayRetry(t.Index, attempt.Number, e.Why())
+		},
+		Limits: r.settings.Limits,
+	}
+	result := e.Collect(storing, r.ended(ctx))
+	record := result.Record(attempt, time.Now())
+	err := r.report(storing, record, to)
+	if isMoot(err) {
+		r.log.Info("the end was not needed any more", "error", err)
+		return nil
+	}
+	return err
+}
+
+func (r *remote) report(ctx context.Context, a job.Attempt, to *results) error {
+	if to.unsure {
+		return r.client.reportAttempt(ctx, a, to.manifest)
+	}
+	return r.client.endAttempt(ctx, a)
+}
+
+// unsure reports whether the pod's own eyes do not tell why the program ended: it was killed or stopped from outside, or its whole container
+// is gone without a word.
+func unsure(e executor.Exit) bool {
+	return e.Reason == job.ReasonInterrupted || e.Reason == "" && e.Signal == "SIGKILL"
+}
+
+// ended is closed once the program has ended, or its container must have.
+func (r *remote) ended(ctx context.Context) <-chan struct{} {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		var any struct{}
+		_ = await(ctx, r.workspace().ExitPath(), &any) // what is in it, and whether it is one, is for Collect
+	}()
+	return ended
+}
+
+// results is the orchestrator as the place for what a program left. The list of an attempt whose end is unsure goes with its report.
+type results struct {
+	*client
+	unsure   bool
+	manifest executor.Manifest
+}
+
+var _ executor.Results = (*results)(nil)
+
+func (r *results) PutManifest(ctx context.Context, m executor.Manifest) error {
+	if r.unsure {
+		r.manifest = m
+		return nil
+	}
+	return r.client.PutManifest(ctx, m)
+}
+
+// lastWords leaves a message for who looks at the pod.
+func lastWords(path string, err error) {
+	const most = 4096 // Kubernetes cuts it off there
+	text := err.Error()
+	_ = os.WriteFile(path, []byte(text[:min(len(text), most)]), 0o600) // there is nobody left to tell
+}
+
+var errUsage = errors.New("usage: agent fetch | exec | collect")
+
+// usage names the part that arguments ask for.
+func usage(args []string) (string, error) {
+	if len(args) != 2 {
+		return "", errUsage
+	}
+	switch args[1] {
+	case "fetch", "exec", "collect":
+		return args[1], nil
+	}
+	return "", fmt.Errorf("%q: %w", args[1], errUsage)
+}

@@ -1,0 +1,142 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go-job-orchestrator/shared/executor"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/runtimes"
+)
+
+// runner is the part that runs the program, in the program's image and with nothing that the program may not know.
+type runner struct {
+	place
+	environ []string // of the image
+	temp    string   // the folder for temporary files
+	stdout  io.Writer
+	stderr  io.Writer
+	log     *slog.Logger
+}
+
+// exec waits for its turn, runs the program and returns its exit code.
+func (r *runner) exec(ctx context.Context) (code int, err error) {
+	var t task
+	if err := await(ctx, r.task(), &t); err != nil {
+		return 0, err
+	}
+	if t.Index == nil {
+		return 0, nil
+	}
+	if err := executor.WriteRecord(r.ready(), struct{}{}); err != nil {
+		return 0, err
+	}
+	var mine turn
+	if err := await(ctx, r.turn(), &mine); err != nil {
+		return 0, err
+	}
+	if mine.Failed {
+		return 0, fmt.Errorf("no attempt can be made: %s", mine.Why)
+	}
+	if mine.Number == 0 {
+		r.log.Info("nothing to run", "why", mine.Why)
+		return 0, nil
+	}
+	e, err := r.execution(&t, mine.Number)
+	if err != nil {
+		return 0, err
+	}
+	stop := r.tail()
+	defer stop()
+	result := e.Execute(ctx)
+	if !result.Ran {
+		return exitPlatform, fmt.Errorf("%s: %s", result.Exit.Why(), result.Exit.Message)
+	}
+	return result.Exit.Code, nil
+}
+
+// execution is the attempt. A program that this image cannot run is found out by starting it, so that it ends like every other.
+func (r *runner) execution(t *task, number int) (*executor.Task, error) {
+	kind, err := runtimes.Find(t.Index.Runtime)
+	if err != nil {
+		return nil, err
+	}
+	w := r.workspace()
+	interpreter := kind.Interpreter
+	if interpreter != "" {
+		if found, err := exec.LookPath(interpreter); err == nil {
+			interpreter = found
+		}
+	}
+	e := &executor.Task{
+		Index: t.Index, Number: number, Workspace: w, Starter: starter{dir: w.Files()}, Grace: t.Grace, Log: r.log,
+	}
+	e.Command.Path, e.Command.Args = kind.Command(interpreter, w.Files(), &t.Index.Spec)
+	e.Command.Env = environment(r.environ, executor.Environment(t.Index, w.Files(), r.temp, os.Getenv("PATH")))
+	return e, nil
+}
+
+// environment is what the image sets, such as JAVA_HOME, under what the job sets. What tells of the cluster is left out.
+func environment(image, ours []string) []string {
+	all := map[string]string{}
+	for _, variable := range slices.Concat(image, ours) {
+		name, value, found := strings.Cut(variable, "=")
+		if found && !strings.HasPrefix(name, "KUBERNETES_") {
+			all[name] = value
+		}
+	}
+	out := make([]string, 0, len(all))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, name+"="+all[name])
+	}
+	return out
+}
+
+// tail copies both logs to the container's own streams as they grow, for kubectl logs. What it returns copies the rest and ends it.
+func (r *runner) tail() (stop func()) {
+	done := make(chan struct{})
+	var all sync.WaitGroup
+	w := r.workspace()
+	for name, to := range map[string]io.Writer{job.StdoutFile: r.stdout, job.StderrFile: r.stderr} {
+		f, err := os.Open(w.LogPath(name))
+		if err == nil {
+			_, err = f.Seek(0, io.SeekEnd) // what earlier attempts wrote is in their own pods' logs
+		}
+		if err != nil {
+			r.log.Warn("kubectl logs will not show the program's log", "error", err)
+			continue
+		}
+		all.Go(func() {
+			defer f.Close()
+			follow(f, to, done)
+		})
+	}
+	return func() { close(done); all.Wait() }
+}
+
+// followPoll is how often a log is looked at for kubectl logs.
+const followPoll = 100 * time.Millisecond
+
+func follow(f io.Reader, to io.Writer, done <-chan struct{}) {
+	tick := time.NewTicker(followPoll)
+	defer tick.Stop()
+	for last := false; ; {
+		if _, err := io.Copy(to, f); err != nil || last {
+			return
+		}
+		select {
+		case <-done:
+			last = true
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,11 @@
+// Command deadletter serves the function of that name.
+package main
+
+import (
+	"os"
+
+	"go-job-orchestrator/functions/deadletter"
+	"go-job-orchestrator/shared/serve"
+)
+
+func main() { os.Exit(serve.Main(deadletter.Open)) }

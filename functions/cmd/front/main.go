@@ -1,0 +1,11 @@
+// Command front serves the function of that name.
+package main
+
+import (
+	"os"
+
+	"go-job-orchestrator/functions/front"
+	"go-job-orchestrator/shared/serve"
+)
+
+func main() { os.Exit(serve.Main(front.Open)) }

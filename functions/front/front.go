@@ -1,0 +1,204 @@
+// Package front is the one public URL of the functions when each is a service of its own: it passes each request
+// on to the function that answers it, and its answer back, byte by byte as they come.
+package front
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/openapi"
+	"go-job-orchestrator/shared/platform"
+)
+
+// Settings say where the functions are. What is not set is the Service of that name in this namespace.
+type Settings struct {
+	Submit    string `env:"SUBMIT_URL"`
+	Status    string `env:"STATUS_URL"`
+	Logs      string `env:"LOGS_URL"`
+	Artifacts string `env:"ARTIFACTS_URL"`
+	Outputs   string `env:"OUTPUTS_URL"`
+	Cancel    string `env:"CANCEL_URL"`
+}
+
+// Backends are the URLs of the functions behind.
+type Backends struct {
+	Submit, Status, Logs, Artifacts, Outputs, Cancel *url.URL
+}
+
+// Function answers what the functions behind it answer.
+type Function struct {
+	routes    []route
+	transport http.RoundTripper
+	log       *slog.Logger
+}
+
+// New returns the function.
+func New(b Backends, log *slog.Logger) *Function {
+	return &Function{routes: routes(b), transport: newTransport(), log: log}
+}
+
+// Open returns the function with what env has.
+func Open(_ context.Context, env *platform.Env) (*Function, error) {
+	var s Settings
+	err := env.Load(&s)
+	common, commonErr := env.Common()
+	if err := errors.Join(err, commonErr); err != nil {
+		return nil, err
+	}
+	b, err := s.backends(common.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	return New(b, env.Log), nil
+}
+
+func (s *Settings) backends(namespace string) (b Backends, err error) {
+	var errs []error
+	for _, one := range []struct {
+		name, value string
+		to          **url.URL
+	}{
+		{"submit", s.Submit, &b.Submit},
+		{"status", s.Status, &b.Status},
+		{"logs", s.Logs, &b.Logs},
+		{"artifacts", s.Artifacts, &b.Artifacts},
+		{"outputs", s.Outputs, &b.Outputs},
+		{"cancel", s.Cancel, &b.Cancel},
+	} {
+		if one.value == "" {
+			one.value = fmt.Sprintf("http://%s.%s.svc.cluster.local", one.name, namespace)
+		}
+		u, err := parse(one.value)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s_URL: %w", strings.ToUpper(one.name), err))
+		}
+		*one.to = u
+	}
+	return b, errors.Join(errs...)
+}
+
+// parse reads the URL of a function. It has no path: the functions know only their own.
+func parse(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%q is not a URL", raw)
+	}
+	bare := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || bare.String() != u.String() {
+		return nil, fmt.Errorf("%q is not the URL of a service, such as http://submit.jobs.svc.cluster.local", raw)
+	}
+	u.Path = ""
+	return u, nil
+}
+
+// route is what a function behind is asked.
+type route struct {
+	methods string // separated by spaces
+	path    string
+	to      *url.URL
+}
+
+// routes lists all that can be reached from outside. Which function has which call is its Mount's to say; launch, for one,
+// is not among them.
+func routes(b Backends) []route {
+	return []route{
+		{"POST", "/api/v1/jobs", b.Submit},
+		{"GET", "/api/v1/jobs", b.Status},
+		{"GET", "/api/v1/jobs/:id", b.Status},
+		{"GET", "/api/v1/jobs/:id/events", b.Status},
+		{"GET", "/api/v1/jobs/:id/token", b.Submit},
+		{"GET", "/api/v1/jobs/:id/logs", b.Logs},
+		{"POST", "/api/v1/jobs/:id/cancel", b.Cancel},
+		{"DELETE", "/api/v1/jobs/:id", b.Cancel},
+		{"GET HEAD PUT", "/artifacts/*path", b.Artifacts},
+		{"GET HEAD", "/outputs/*path", b.Outputs},
+		{"POST", "/events", b.Submit},
+		{"GET HEAD PUT POST DELETE", "/api/v1/templates", b.Submit},
+		{"GET HEAD PUT POST DELETE", "/api/v1/templates/*path", b.Submit},
+	}
+}
+
+// Mount routes the function.
+func (f *Function) Mount(r *api.Router) {
+	openapi.Mount(r)
+	for _, one := range f.routes {
+		proxy := f.proxy(one.to)
+		for method := range strings.FieldsSeq(one.methods) {
+			r.Handle(method, one.path, func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
+				if err := checkPath(r.URL.Path); err != nil {
+					return err
+				}
+				pass(proxy, w, r)
+				return nil
+			})
+		}
+	}
+}
+
+// checkPath refuses what a server between here and the function might tidy into another path than the one that was
+// looked up. No name of ours needs it.
+func checkPath(path string) error {
+	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	for i, s := range segments {
+		if s == "." || s == ".." || s == "" && i < len(segments)-1 {
+			return api.BadRequest("path", `must not have empty parts, nor the parts "." and ".."`)
+		}
+	}
+	return nil
+}
+
+// proxy passes requests on to one function.
+func (f *Function) proxy(to *url.URL) *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Rewrite:        func(r *httputil.ProxyRequest) { rewrite(r, to) },
+		Transport:      f.transport,
+		FlushInterval:  -1, // at once: a log is followed line by line
+		ModifyResponse: known,
+		ErrorHandler:   func(w http.ResponseWriter, r *http.Request, err error) { api.WriteError(w, r, f.log, explain(r, err)) },
+		ErrorLog:       slog.NewLogLogger(f.log.Handler(), slog.LevelWarn),
+	}
+}
+
+func rewrite(r *httputil.ProxyRequest, to *url.URL) {
+	r.SetURL(to)                           // and with it the Host, by which Knative finds the service
+	r.Out.URL.RawQuery = r.In.URL.RawQuery // also what is no query: the function says what is wrong with it
+	r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
+	r.SetXForwarded()
+	for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if values, found := r.In.Header[name]; found { // what the ingress before us knows
+			r.Out.Header[name] = values
+		}
+	}
+	r.Out.Header.Del("Connection") // nothing behind speaks another protocol
+	r.Out.Header.Del("Upgrade")
+}
+
+// The transport's limits. There is none for an answer to begin: it begins when an upload is over, and a function that
+// was scaled to zero has to start.
+const (
+	dialTimeout     = 10 * time.Second
+	maxIdle         = 64
+	idleTimeout     = 30 * time.Second // shorter than that of what listens, which would close a connection just when it is used
+	continueTimeout = 10 * time.Second // as long as a function may take to start; then the body is sent unasked
+)
+
+func newTransport() *http.Transport {
+	return &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		MaxIdleConnsPerHost:   maxIdle,
+		IdleConnTimeout:       idleTimeout,
+		ExpectContinueTimeout: continueTimeout,
+		DisableCompression:    true, // bytes pass as they are
+	}
+}

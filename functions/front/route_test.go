@@ -1,0 +1,255 @@
+package front_test
+
+import (
+	"log/slog"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/pb33f/libopenapi"
+
+	"go-job-orchestrator/functions/front"
+	"go-job-orchestrator/shared/openapi"
+	"go-job-orchestrator/shared/platform"
+)
+
+const id = "fe5df73070535f3b1d397b4f85a949ff"
+
+func TestRoutes(t *testing.T) {
+	w := newWorld(t)
+	for _, test := range []struct{ method, path, backend string }{
+		{"POST", "/api/v1/jobs", "submit"},
+		{"POST", "/events?template=nightly", "submit"},
+		{"GET", "/api/v1/templates", "submit"},
+		{"PUT", "/api/v1/templates/x", "submit"},
+		{"GET", "/api/v1/templates/x", "submit"},
+		{"DELETE", "/api/v1/templates/x", "submit"},
+		{"POST", "/api/v1/templates/x/jobs", "submit"},
+		{"GET", "/api/v1/jobs", "status"},
+		{"GET", "/api/v1/jobs?limit=2&label=a%3Db&label=c", "status"},
+		{"GET", "/api/v1/jobs?limit=%zz;x", "status"}, // the function says what is wrong with it
+		{"GET", "/api/v1/jobs/" + id, "status"},
+		{"GET", "/api/v1/jobs/" + id + "/events", "status"},
+		{"GET", "/api/v1/jobs/" + id + "/token", "submit"},
+		{"GET", "/api/v1/jobs/" + id + "/logs?follow=true", "logs"},
+		{"POST", "/api/v1/jobs/" + id + "/cancel", "cancel"},
+		{"DELETE", "/api/v1/jobs/" + id, "cancel"},
+		{"GET", "/artifacts/" + id + "/index.json", "artifacts"},
+		{"HEAD", "/artifacts/" + id + "/a%20b", "artifacts"},
+		{"GET", "/artifacts/" + id + "/inputs%2Fdeep/a", "artifacts"},
+		{"PUT", "/artifacts/" + id + "/upload/deep/er%2Fname", "artifacts"},
+		{"GET", "/outputs/" + id, "outputs"},
+		{"GET", "/outputs/" + id + "/", "outputs"},
+		{"HEAD", "/outputs/" + id + "/x", "outputs"},
+		{"GET", "/outputs/" + id + "/%E2%82%AC/..%20/...?format=zip", "outputs"},
+		{"GET", "/outputs/" + id + "/%252e%252e/x", "outputs"}, // a name that looks encoded
+	} {
+		t.Run(test.method+" "+test.path, func(t *testing.T) {
+			got, _ := w.do(w.request(test.method, test.path, nil))
+			if got.StatusCode != http.StatusOK || got.Header.Get("Backend") != test.backend {
+				t.Fatalf("got %s from %q, want %s", got.Status, got.Header.Get("Backend"), test.backend)
+			}
+			if want := test.method + " " + test.path; got.Header.Get("Got") != want {
+				t.Errorf("%s got %q, want %q", test.backend, got.Header.Get("Got"), want)
+			}
+			if want := strings.TrimPrefix(w.servers[test.backend].URL, "http://"); got.Header.Get("Got-Host") != want {
+				t.Errorf("Host: got %q, want that of the function, %q", got.Header.Get("Got-Host"), want)
+			}
+		})
+	}
+}
+
+// TestDocumentedCalls demands that each call of the description reaches a function, and no other method does.
+func TestDocumentedCalls(t *testing.T) {
+	w := newWorld(t)
+	document, err := libopenapi.NewDocument(openapi.Document())
+	if err != nil {
+		t.Fatal(err)
+	}
+	model, err := document.BuildV3Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parameter := regexp.MustCompile(`\{[^}]+\}`)
+	calls := 0
+	for path, item := range model.Model.Paths.PathItems.FromOldest() {
+		path = parameter.ReplaceAllString(path, "x")
+		for method := range item.GetOperations().FromOldest() {
+			calls++
+			got, _ := w.do(w.request(strings.ToUpper(method), path, nil))
+			own := path == "/healthz" || path == "/openapi.yaml"
+			if got.StatusCode != http.StatusOK || own != (got.Header.Get("Backend") == "") {
+				t.Errorf("%s %s: got %s from %q", method, path, got.Status, got.Header.Get("Backend"))
+			}
+		}
+	}
+	if calls < 15 {
+		t.Errorf("only %d calls are described", calls)
+	}
+}
+
+func TestNothingElse(t *testing.T) {
+	w := newWorld(t)
+	for _, test := range []struct {
+		method, path string
+		status       int
+	}{
+		{"POST", "/", 404}, // launch's and deadletter's
+		{"GET", "/", 404},
+		{"GET", "/metrics", 404},
+		{"GET", "/debug/pprof/", 404},
+		{"GET", "/api/v1", 404},
+		{"GET", "/api/v1/jobs/", 404},
+		{"GET", "/api/v1/jobs/" + id + "/", 404},
+		{"GET", "/api/v1/jobs/" + id + "/other", 404},
+		{"GET", "/API/v1/jobs", 404},
+		{"GET", "/artifacts", 404},
+		{"GET", "/outputs", 404},
+		{"POST", "/events/x", 404},
+		{"GET", "/api/v1/templatesx", 404},
+		{"PUT", "/api/v1/jobs", 405},
+		{"HEAD", "/api/v1/jobs", 405},
+		{"POST", "/api/v1/jobs/" + id + "/logs", 405},
+		{"DELETE", "/outputs/" + id + "/x", 405},
+		{"POST", "/artifacts/" + id + "/x", 405},
+		{"DELETE", "/artifacts/" + id + "/x", 405},
+		{"GET", "/events", 405},
+		{"OPTIONS", "/api/v1/jobs", 405},
+		{"TRACE", "/api/v1/jobs", 405},
+	} {
+		t.Run(test.method+" "+test.path, func(t *testing.T) {
+			got, body := w.do(w.request(test.method, test.path, nil))
+			if got.Header.Get("Backend") != "" {
+				t.Fatalf("%s answered", got.Header.Get("Backend"))
+			}
+			if test.method == "HEAD" {
+				if got.StatusCode != test.status {
+					t.Errorf("got %s", got.Status)
+				}
+				return
+			}
+			w.problem(got, body, test.status)
+			if test.status == 405 && got.Header.Get("Allow") == "" {
+				t.Error("Allow does not say what is possible")
+			}
+		})
+	}
+}
+
+// TestTraversal tries to reach one function by another's path, or a path that was not looked up. The request is sent as it is
+// written here: clients tidy theirs.
+func TestTraversal(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{
+		"/outputs/../api/v1/jobs",
+		"/outputs/%2e%2e/api/v1/jobs",
+		"/outputs/.%2E/x",
+		"/outputs/" + id + "/..%2f..%2fapi",
+		"/outputs/" + id + "/../../../",
+		"/outputs/" + id + "/./x",
+		"/outputs/" + id + "//x",
+		"/outputs//" + id,
+		"/outputs/" + id + "/%2Fetc",
+		"/artifacts/" + id + "/..",
+		"/artifacts/..",
+		"/artifacts/%2e%2e%2f",
+		"/api/v1/templates/../jobs",
+		"/api/v1/templates/x/..%2f..",
+		"/api/v1/jobs/..",
+		"/api/v1/jobs/.",
+		"/api/v1/jobs/%2e%2e/logs",
+		"/api/v1/jobs//logs",
+		"//outputs/x",
+		"/outputs/..;/x/../y",
+	} {
+		got := w.raw("GET " + path + " HTTP/1.1\r\nHost: jobs.example\r\nConnection: close\r\n\r\n")
+		if got.Header.Get("Backend") != "" || got.StatusCode != 400 && got.StatusCode != 404 {
+			t.Errorf("GET %s: got %s from %q", path, got.Status, got.Header.Get("Backend"))
+		}
+		if kind := got.Header.Get("Content-Type"); kind != "application/problem+json" {
+			t.Errorf("GET %s: content type %q", path, kind)
+		}
+	}
+	for name, target := range map[string]string{
+		"absolute form":         "http://launch.job-orchestrator.svc.cluster.local/api/v1/jobs",
+		"absolute, other port":  "http://127.0.0.1:1/api/v1/jobs",
+		"encoded slash in path": "/api%2Fv1/jobs",
+	} {
+		got := w.raw("GET " + target + " HTTP/1.1\r\nHost: launch.job-orchestrator.svc.cluster.local\r\nConnection: close\r\n\r\n")
+		want := strings.TrimPrefix(w.servers["status"].URL, "http://")
+		if got.Header.Get("Backend") != "status" || got.Header.Get("Got-Host") != want {
+			t.Errorf("%s: got %s from %q for %q, want status for its own host", name, got.Status, got.Header.Get("Backend"), got.Header.Get("Got-Host"))
+		}
+	}
+}
+
+func TestOwnPaths(t *testing.T) {
+	w := newWorld(t)
+	got, body := w.do(w.request("GET", "/openapi.yaml", nil))
+	if got.StatusCode != http.StatusOK || string(body) != string(openapi.Document()) {
+		t.Errorf("/openapi.yaml: got %s, %.60q", got.Status, body)
+	}
+	for _, server := range w.servers {
+		server.Close()
+	}
+	if got, _ := w.do(w.request("GET", "/healthz", nil)); got.StatusCode != http.StatusOK {
+		t.Errorf("/healthz: got %s; a function that is scaled to zero does not make the front ill", got.Status)
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	w := newWorld(t)
+	r := w.request("GET", "/api/v1/jobs", nil)
+	r.Host = "jobs.example"
+	r.Header.Set("Authorization", "Bearer x")
+	r.Header.Set("Upgrade", "h2c")
+	r.Header.Set("Connection", "Upgrade")
+	got, _ := w.do(r)
+	for name, want := range map[string]string{
+		"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "jobs.example", "X-Forwarded-Proto": "http",
+		"Authorization": "Bearer x", "Upgrade": "",
+	} {
+		if got := got.Header.Get("Got-" + name); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+	r = w.request("GET", "/api/v1/jobs", nil)
+	r.Header.Set("X-Forwarded-For", "192.0.2.1")
+	r.Header.Set("X-Forwarded-Host", "jobs.example")
+	r.Header.Set("X-Forwarded-Proto", "https")
+	r.Header.Set("Accept-Encoding", "identity")
+	got, _ = w.do(r)
+	for name, want := range map[string]string{
+		"X-Forwarded-For": "192.0.2.1, 127.0.0.1", "X-Forwarded-Host": "jobs.example", "X-Forwarded-Proto": "https",
+		"Accept-Encoding": "identity",
+	} {
+		if got := got.Header.Get("Got-" + name); got != want {
+			t.Errorf("behind an ingress, %s: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestSettings(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	if _, err := front.Open(t.Context(), platform.New(map[string]string{"NAMESPACE": "jobs"}, log)); err != nil {
+		t.Errorf("nothing set: %v", err)
+	}
+	_, err := front.Open(t.Context(), platform.New(map[string]string{
+		"SUBMIT_URL": "submit", "STATUS_URL": "ftp://status", "LOGS_URL": "http://", "ARTIFACTS_URL": "http://a/b",
+		"OUTPUTS_URL": "http://user:secret@a", "CANCEL_URL": "http://a?b",
+	}, log))
+	if err == nil {
+		t.Fatal("no fault was found")
+	}
+	for _, name := range []string{"SUBMIT_URL", "STATUS_URL", "LOGS_URL", "ARTIFACTS_URL", "OUTPUTS_URL", "CANCEL_URL"} {
+		if !strings.Contains(err.Error(), name) {
+			t.Errorf("%s is not named in %q", name, err)
+		}
+	}
+	for _, good := range []string{"http://a", "https://a.b:8443/", "http://[::1]:80"} {
+		if _, err := front.Open(t.Context(), platform.New(map[string]string{"SUBMIT_URL": good}, log)); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+}

@@ -1,0 +1,274 @@
+package submit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	cloudevent "github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cloudevents/sdk-go/v2/types"
+	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/form"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/template"
+	"go-job-orchestrator/shared/trigger"
+)
+
+// subscription is what the query of POST /events says: what to start, and what to bring along.
+type subscription struct {
+	template string
+	outputs  bool // those of the job that the event is about
+}
+
+func parseSubscription(r *http.Request) (s subscription, err error) {
+	values, err := parameters(r, "template", "withOutputs")
+	if err != nil {
+		return s, err
+	}
+	s.template = values["template"]
+	if _, sent := values["template"]; sent && template.CheckName(s.template) != "" {
+		return s, job.Invalid("template", template.CheckName(s.template))
+	}
+	switch text, sent := values["withOutputs"]; {
+	case sent && text != "true" && text != "false":
+		return s, api.BadRequest("withOutputs", "must be true or false")
+	case text == "true" && s.template == "":
+		return s, api.BadRequest("withOutputs", "needs a template")
+	default:
+		s.outputs = text == "true"
+	}
+	return s, nil
+}
+
+// receive starts a job for each event in the request. Its answers are made for a Broker: 202 without a body for what is done,
+// now or by an earlier delivery; 404, 409 and 5xx for what may succeed when it is delivered again; other 4xx for what never will.
+func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
+	s, err := parseSubscription(r)
+	if err != nil {
+		return err
+	}
+	f.limitReading(w)
+	events, err := trigger.Read(w, r, int64(f.Settings.MaxEvent))
+	if err != nil {
+		return err
+	}
+	var started []string
+	var failed error
+	for _, e := range events {
+		index, err := f.handle(r.Context(), s, e, r)
+		if err != nil {
+			f.Log.WarnContext(r.Context(), "event starts no job", "event", e.ID(), "source", e.Source(), "type", e.Type(), "error", err)
+		}
+		if index != nil {
+			started = append(started, "/api/v1/jobs/"+string(index.JobID))
+		}
+		// A batch is delivered again as long as that may help one of its events: none starts twice.
+		if failed == nil || err != nil && !final(err) && final(failed) {
+			failed = err
+		}
+	}
+	if failed != nil {
+		return failed
+	}
+	if len(started) == 1 {
+		w.Header().Set("Location", started[0])
+	} else {
+		for _, path := range started {
+			w.Header().Add("Link", "<"+path+`>; rel="item"`)
+		}
+	}
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// final reports whether delivering an event again will not help.
+func final(err error) bool {
+	return errors.Is(err, job.ErrInvalid) || errors.Is(err, job.ErrForbidden) || errors.Is(err, job.ErrTooLarge)
+}
+
+// handle starts the job of one event, and returns the one that an earlier delivery started. Both are nil when that one has been
+// removed.
+func (f *Function) handle(ctx context.Context, s subscription, e cloudevent.Event, r *http.Request) (*job.Index, error) {
+	if err := f.admits(e); err != nil {
+		return nil, err
+	}
+	// One event may start several templates, but each of them once.
+	keyHash := ledger.HashKey(strings.Join([]string{"event", s.template, e.Source(), e.ID()}, "\x00"))
+	index, err := f.Ledger.Earlier(ctx, keyHash)
+	if index == nil && err == nil {
+		index, err = f.startBy(ctx, s, e, draft{KeyHash: keyHash, Fingerprint: "event", Trace: traceIn(e, r), Hops: hops(e)})
+	}
+	if errors.Is(err, job.ErrGone) {
+		return nil, nil //nolint:nilnil // done and removed
+	}
+	return index, err
+}
+
+// admits refuses an event that the settings do not let in, and one at the end of a long chain, which goes round in circles.
+func (f *Function) admits(e cloudevent.Event) error {
+	if !matches(f.Settings.EventTypes, e.Type()) {
+		return job.Refuse(job.ErrForbidden, "type", fmt.Sprintf("%.200q is not a type of event that is taken here (EVENT_TYPES)", e.Type()))
+	}
+	if !matches(f.Settings.EventSources, e.Source()) {
+		return job.Refuse(job.ErrForbidden, "source", fmt.Sprintf("%.200q is not a source that events are taken from here (EVENT_SOURCES)", e.Source()))
+	}
+	if n := hops(e); n > maxHops {
+		return job.Invalid(event.Hops, fmt.Sprintf("%d jobs have started each other by events, and no more are let in: is a Trigger without a filter for template?", n-1))
+	}
+	return nil
+}
+
+func matches(patterns []string, value string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		prefix, open := strings.CutSuffix(strings.TrimSpace(p), "*")
+		return open && strings.HasPrefix(value, prefix) || value == prefix
+	})
+}
+
+// maxHops bounds chains of jobs. Without a bound a job whose end starts it again would never stop.
+const maxHops = 16
+
+// hops is how many jobs come before the one that the event is to start.
+func hops(e cloudevent.Event) int {
+	before := 0
+	if value, found := e.Extensions()[event.Hops]; found {
+		n, err := types.ToInteger(value)
+		if err != nil {
+			return 0
+		}
+		before = int(max(n, 0))
+	}
+	if _, _, ours := event.StepOf(e); ours {
+		return before + 1
+	}
+	return before
+}
+
+// traceIn is the trace that the event belongs to, else the request.
+func traceIn(e cloudevent.Event, r *http.Request) job.Trace {
+	text := func(name string) string { s, _ := e.Extensions()[name].(string); return s }
+	if t := job.NewTrace(text(event.TraceParent), text(event.TraceState)); t.Parent != "" {
+		return t
+	}
+	return traceOf(r)
+}
+
+// startBy starts the job that an event asks for.
+func (f *Function) startBy(ctx context.Context, s subscription, e cloudevent.Event, d draft) (*job.Index, error) {
+	if s.template == "" {
+		return f.startRequested(ctx, e, d)
+	}
+	v, err := f.shelf.Current(ctx, s.template)
+	if err != nil {
+		return nil, err
+	}
+	started, err := trigger.New(e)
+	if err != nil {
+		return nil, err
+	}
+	var inputs []source
+	if s.outputs {
+		if inputs, err = f.outputsOf(ctx, e, v.Owner); err != nil {
+			return nil, err
+		}
+	}
+	return f.startFrom(ctx, v, func(spec *job.Spec) ([]source, error) { return f.equip(spec, started, inputs) }, d)
+}
+
+// equip gives a job what its event has.
+func (f *Function) equip(spec *job.Spec, e *trigger.Event, inputs []source) (files []source, err error) {
+	if spec.Args, err = trigger.Resolve(spec.Args, e); err != nil {
+		return nil, err
+	}
+	env := maps.Clone(spec.Env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	maps.Copy(env, e.Env())
+	spec.Env = env
+	return append(inMemory(e.Files()), inputs...), nil
+}
+
+func inMemory(files map[string][]byte) []source {
+	var list []source
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		list = append(list, source{name, func(context.Context) (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(files[name])), nil
+		}})
+	}
+	return list
+}
+
+// maxInputs bounds how many outputs of one job another can have.
+const maxInputs = 1000
+
+// outputsOf are the outputs of the job that the event is about. Anybody can send an event, so what counts is not that it came
+// but whose the two jobs are.
+func (f *Function) outputsOf(ctx context.Context, e cloudevent.Event, owner job.ID) ([]source, error) {
+	id, step, ours := event.StepOf(e)
+	if !ours || !step.Ends() {
+		return nil, job.Invalid("withOutputs", "is for events that a job has succeeded, failed or was cancelled")
+	}
+	index, err := f.Ledger.Live(ctx, id)
+	if errors.Is(err, job.ErrNotFound) || err == nil && index.Owner != owner {
+		return nil, job.Refuse(job.ErrForbidden, "withOutputs",
+			"the job is gone, or its template has another owner than this one; PUT both with the same token")
+	}
+	if err != nil {
+		return nil, err
+	}
+	files, err := f.Ledger.Outputs(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	total := int64(0)
+	list := make([]source, len(files))
+	for i, file := range files {
+		total += file.Size
+		list[i] = source{trigger.InputsDir + "/" + file.Name, func(ctx context.Context) (io.ReadCloser, error) {
+			r, err := f.Store.Open(ctx, ledger.ResultKey(id, file.Name), 0, -1)
+			if errors.Is(err, job.ErrNotFound) {
+				return nil, job.Refuse(job.ErrForbidden, "withOutputs", "the job has just been removed")
+			}
+			return r, err
+		}}
+	}
+	if len(list) > maxInputs || total > int64(f.Settings.MaxUpload) {
+		return nil, job.Refuse(job.ErrTooLarge, "withOutputs", fmt.Sprintf(
+			"the job has %d outputs with %d bytes; at most %d with %d (MAX_UPLOAD_BYTES) are handed on", len(list), total, maxInputs, f.Settings.MaxUpload))
+	}
+	return list, nil
+}
+
+// startRequested starts the job that an event brings along.
+func (f *Function) startRequested(ctx context.Context, e cloudevent.Event, d draft) (*job.Index, error) {
+	limits := trigger.Limits{Files: int(f.Settings.MaxFiles), NameBytes: min(int(f.Settings.MaxName), job.MaxNameBytes)}
+	request, files, err := trigger.ParseRequest(e, f.defaults(), limits)
+	if request == nil {
+		return nil, err
+	}
+	sent := &form.Job{Spec: request.Spec}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		sent.Files = append(sent.Files, job.File{Name: name})
+	}
+	if err := f.check(sent, err); err != nil {
+		return nil, err
+	}
+	d.Spec, d.Owner = request.Spec, request.Owner
+	return f.admit(ctx, int64(len(e.Data())), func(ctx context.Context, id job.ID) (*draft, error) {
+		stored, err := f.copyMore(ctx, f.saver(id), nil, inMemory(files))
+		filled := d
+		filled.Files = stored
+		return &filled, err
+	})
+}

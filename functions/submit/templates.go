@@ -1,0 +1,439 @@
+package submit
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/form"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/template"
+	"go-job-orchestrator/shared/token"
+	"go-job-orchestrator/shared/trigger"
+)
+
+// templateLabel is the label by which the jobs of a template are listed.
+const templateLabel = "go-job-orchestrator/template"
+
+// saved is the answer to PUT of a template. The token is its owner's.
+type saved struct {
+	Name      string    `json:"name"`
+	Version   int       `json:"version"`
+	Owner     job.ID    `json:"owner"`
+	Token     string    `json:"token"`
+	CreatedAt time.Time `json:"createdAt"`
+}
+
+func (f *Function) putTemplate(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
+	body := &watched{ReadCloser: r.Body}
+	r.Body = body
+	v, created, err := f.saveTemplate(w, r, p.ByName("name"))
+	if err != nil {
+		refuse(w, r, body, f.Log, err)
+		return nil
+	}
+	status := http.StatusOK
+	if created {
+		status = http.StatusCreated
+		w.Header().Set("Location", "/api/v1/templates/"+v.Name)
+	}
+	api.WriteJSON(w, status, saved{
+		Name: v.Name, Version: v.Version, Owner: v.Owner, Token: f.Keys.Owner(v.Owner), CreatedAt: v.CreatedAt,
+	})
+	return nil
+}
+
+// saveTemplate stores a version. After an error nothing of it is left.
+func (f *Function) saveTemplate(w http.ResponseWriter, r *http.Request, name string) (v *template.Version, created bool, err error) {
+	if message := template.CheckName(name); message != "" {
+		return nil, false, job.Invalid("name", message)
+	}
+	keyHash, err := idempotencyKey(r)
+	if err != nil {
+		return nil, false, err
+	}
+	owner, current, err := f.mayReplace(r, name, keyHash)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := f.checkFree(max(r.ContentLength, 0)); err != nil && r.ContentLength <= int64(f.Settings.MaxUpload) {
+		return nil, false, err
+	}
+	f.limitReading(w)
+	id, err := job.NewID(f.Now(), f.Random)
+	if err != nil {
+		return nil, false, err
+	}
+	if owner == "" {
+		owner = id
+	}
+	kept := false
+	defer func() { // also after a panic
+		if !kept {
+			f.abortTemplate(r.Context(), name, id)
+		}
+	}()
+	ctx := context.WithoutCancel(r.Context())
+	draft, err := f.readTemplate(ctx, r, name, id)
+	if err != nil {
+		return nil, false, err
+	}
+	draft.Owner, draft.IdempotencyKey = owner, keyHash
+	if current != nil && keyHash != "" && keyHash == current.IdempotencyKey {
+		if draft.Fingerprint == current.Fingerprint {
+			return current, true, nil // sent again
+		}
+		return nil, false, job.Invalid("Idempotency-Key", "was used for another version of this template; use a new key, and the owner's token")
+	}
+	v, err = f.shelf.Save(ctx, *draft)
+	if errors.Is(err, job.ErrExists) {
+		return nil, false, job.Refuse(job.ErrExists, "name", "is by now that of a template of another owner; choose another")
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	kept = true
+	return v, v.Version == 1, nil
+}
+
+// mayReplace returns the owner of the version to come, empty for a new one, and the current version if there is one. Whoever
+// may submit may make a template; only who has its token may replace it, or who sends the request again that made it.
+func (f *Function) mayReplace(r *http.Request, name, keyHash string) (job.ID, *template.Version, error) {
+	owner, err := api.AuthorizeOwner(r, f.Keys)
+	anonymous := errors.Is(err, job.ErrUnauthorized) && r.Header.Get("Authorization") == ""
+	if err != nil && !anonymous {
+		return "", nil, err
+	}
+	current, findErr := f.shelf.Current(r.Context(), name)
+	switch {
+	case errors.Is(findErr, job.ErrNotFound):
+		return owner, nil, nil
+	case findErr != nil:
+		return "", nil, findErr
+	case anonymous && keyHash != "" && keyHash == current.IdempotencyKey && f.Now().Sub(current.CreatedAt) < ledger.KeyLifetime:
+		return current.Owner, current, nil
+	case anonymous:
+		return "", nil, job.Refuse(job.ErrUnauthorized, "", fmt.Sprintf("there is a template %q; to replace it send its owner's token: Authorization: Bearer <token>", name))
+	case owner != current.Owner:
+		return "", nil, api.NotOwner()
+	}
+	return owner, current, nil
+}
+
+// readTemplate reads a version from its form.
+func (f *Function) readTemplate(ctx context.Context, r *http.Request, name string, id job.ID) (*template.Draft, error) {
+	if err := f.shelf.Begin(ctx, name, id); err != nil {
+		return nil, err
+	}
+	sent, err := f.forms.Read(r.WithContext(ctx), f.defaults(), f.saverTo(func(file string) string { return template.FileKey(name, id, file) }))
+	if sent == nil {
+		return nil, err
+	}
+	err = f.check(sent, err)
+	more := &job.Faults{Kind: job.ErrInvalid, List: trigger.CheckArgs(sent.Spec.Args)}
+	for _, file := range sent.Files {
+		if message := trigger.CheckFileName(file.Name); message != "" {
+			more.List = append(more.List, job.Fault{Field: "files", Message: message})
+		}
+	}
+	if len(sent.Spec.Labels) >= job.MaxLabels {
+		more.List = append(more.List, job.Fault{Field: "labels", Message: fmt.Sprintf(
+			"has %d labels; a template can have %d, since its jobs get one more", len(sent.Spec.Labels), job.MaxLabels-1)})
+	}
+	if len(more.List) > 0 {
+		if failed := add(more, err); failed != nil {
+			return nil, failed
+		}
+		return nil, more
+	}
+	if err != nil {
+		return nil, err
+	}
+	fingerprint, err := fingerprint(&job.Index{Spec: sent.Spec, Files: sent.Files})
+	if err != nil {
+		return nil, err
+	}
+	t := template.Template{Name: name, CreatedAt: f.Now().UTC(), Spec: sent.Spec, Files: sent.Files}
+	return &template.Draft{Template: t, Folder: id, Fingerprint: fingerprint}, nil
+}
+
+func (f *Function) abortTemplate(ctx context.Context, name string, id job.ID) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+	defer cancel()
+	if err := f.shelf.Abort(ctx, name, id); err != nil {
+		f.Log.Warn("files of a refused template not removed; the reaper will", "template", name, "error", err)
+	}
+}
+
+// owned returns a template that the request has the token for.
+func (f *Function) owned(r *http.Request, name string) (*template.Version, error) {
+	owner, err := api.AuthorizeOwner(r, f.Keys)
+	if err != nil {
+		return nil, err
+	}
+	v, err := f.shelf.Current(r.Context(), name)
+	if err == nil && v.Owner != owner {
+		return nil, api.NotOwner()
+	}
+	return v, err
+}
+
+func (f *Function) showTemplate(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
+	v, err := f.owned(r, p.ByName("name"))
+	if err != nil {
+		return err
+	}
+	api.WriteJSON(w, http.StatusOK, v.Template)
+	return nil
+}
+
+func (f *Function) deleteTemplate(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
+	v, err := f.owned(r, p.ByName("name"))
+	if err != nil {
+		return err
+	}
+	if err := f.shelf.Delete(context.WithoutCancel(r.Context()), v); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// The bounds of a page of templates.
+const (
+	defaultTemplates = 50
+	maxTemplates     = 100
+)
+
+// listed is what lists show of a template: no arguments, no files, no variables.
+type listed struct {
+	Name      string    `json:"name"`
+	Version   int       `json:"version"`
+	Runtime   string    `json:"runtime"`
+	CreatedAt time.Time `json:"createdAt"`
+}
+
+func (f *Function) listTemplates(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
+	values, err := parameters(r, "limit", "pageToken")
+	if err != nil {
+		return err
+	}
+	limit := defaultTemplates
+	if text, sent := values["limit"]; sent {
+		n, err := strconv.ParseUint(text, 10, 16)
+		if err != nil || n < 1 || n > maxTemplates {
+			return api.BadRequest("limit", fmt.Sprintf("must be a whole number from 1 to %d", maxTemplates))
+		}
+		limit = int(n)
+	}
+	after, sent := values["pageToken"]
+	if sent && template.CheckName(after) != "" {
+		return api.BadRequest("pageToken", "must be the nextPageToken of an earlier answer")
+	}
+	found, more, err := f.shelf.List(r.Context(), after, limit)
+	if err != nil {
+		return err
+	}
+	page := struct {
+		Items         []listed `json:"items"`
+		NextPageToken string   `json:"nextPageToken,omitempty"`
+	}{Items: make([]listed, len(found))}
+	for i, v := range found {
+		page.Items[i] = listed{Name: v.Name, Version: v.Version, Runtime: v.Runtime, CreatedAt: v.CreatedAt}
+	}
+	if more {
+		page.NextPageToken = found[len(found)-1].Name
+	}
+	api.WriteJSON(w, http.StatusOK, page)
+	return nil
+}
+
+// parameters returns the query's parameters, each sent once, and no others than those.
+func parameters(r *http.Request, names ...string) (map[string]string, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, api.BadRequest("query", "is not a valid query string")
+	}
+	found := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if !slices.Contains(names, name) {
+			return nil, api.BadRequest(name, fmt.Sprintf("is not a parameter of this call; there are: %v", names))
+		}
+		if len(values[name]) > 1 {
+			return nil, api.BadRequest(name, "was sent more than once")
+		}
+		found[name] = values[name][0]
+	}
+	return found, nil
+}
+
+// startTemplate starts a job from a template.
+func (f *Function) startTemplate(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
+	body := &watched{ReadCloser: r.Body}
+	r.Body = body
+	index, err := f.startByHand(w, r, p.ByName("name"))
+	if err != nil {
+		refuse(w, r, body, f.Log, err)
+		return nil
+	}
+	f.answer(w, r, index)
+	return nil
+}
+
+func (f *Function) startByHand(w http.ResponseWriter, r *http.Request, name string) (*job.Index, error) {
+	v, err := f.owned(r, name)
+	if err != nil {
+		return nil, err
+	}
+	keyHash, err := idempotencyKey(r)
+	if err != nil {
+		return nil, err
+	}
+	f.limitReading(w)
+	overrides, err := f.forms.ReadOverrides(r)
+	if err != nil {
+		return nil, err
+	}
+	// Not of the template: sent again after that was replaced, a request still gets the job that it got.
+	print, err := digest(v.Name, v.Owner, overrides)
+	if err != nil {
+		return nil, err
+	}
+	return f.startFrom(r.Context(), v, func(spec *job.Spec) ([]source, error) {
+		*spec = overrides.Apply(*spec)
+		spec.Args, err = trigger.Resolve(spec.Args, nil)
+		return nil, err
+	}, draft{KeyHash: keyHash, Fingerprint: print, Trace: traceOf(r)})
+}
+
+func digest(parts ...any) (string, error) {
+	data, err := json.Marshal(parts)
+	if err != nil {
+		return "", fmt.Errorf("fingerprint: %w", err)
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// source is a file that a job gets besides those of its template.
+type source struct {
+	name string
+	open func(ctx context.Context) (io.ReadCloser, error)
+}
+
+// adapt makes the specification of a template that of a job, and returns what files come on top.
+type adapt func(spec *job.Spec) ([]source, error)
+
+// staleTries is how often a job is begun anew because its template was replaced while the files were copied.
+const staleTries = 5
+
+// startFrom starts a job from a version of a template, or from the one that replaced it meanwhile. The job has copies of the
+// files: what becomes of the template is nothing to it.
+func (f *Function) startFrom(ctx context.Context, v *template.Version, adapt adapt, d draft) (index *job.Index, err error) {
+	for range staleTries {
+		var stale *staleError
+		index, err = f.admit(ctx, 0, func(ctx context.Context, id job.ID) (*draft, error) { return f.copyTemplate(ctx, id, v, adapt, d) })
+		if !errors.As(err, &stale) {
+			return index, err
+		}
+		owner := v.Owner
+		if v, err = f.shelf.Current(ctx, v.Name); err != nil {
+			return nil, err
+		}
+		if v.Owner != owner {
+			return nil, api.NotOwner()
+		}
+	}
+	return nil, fmt.Errorf("template %s is replaced all the time: %w", v.Name, job.ErrUnavailable)
+}
+
+// staleError says that a version's files are there no more.
+type staleError struct{ error }
+
+func (f *Function) copyTemplate(ctx context.Context, id job.ID, v *template.Version, adapt adapt, d draft) (*draft, error) {
+	d.Spec, d.Owner, d.Template = v.Spec, v.Owner, &job.Origin{Name: v.Name, Version: v.Version}
+	more, err := adapt(&d.Spec)
+	if err != nil {
+		return nil, err
+	}
+	d.Labels = maps.Clone(d.Labels)
+	if d.Labels == nil {
+		d.Labels = map[string]string{}
+	}
+	d.Labels[templateLabel] = v.Name
+	if err := f.check(&form.Job{Spec: d.Spec, Files: v.Files}, d.Validate()); err != nil {
+		return nil, err
+	}
+	save := f.saver(id)
+	err = f.shelf.Each(ctx, v, func(want job.File, r io.Reader) error {
+		got, err := save(ctx, want.Name, r)
+		if err == nil && got.SHA256 != want.SHA256 {
+			err = fmt.Errorf("template %s: file %q is not what was stored", v.Name, want.Name)
+		}
+		d.Files = append(d.Files, want)
+		return err
+	})
+	if errors.Is(err, job.ErrNotFound) {
+		return nil, &staleError{err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.Files, err = f.copyMore(ctx, save, d.Files, more)
+	return &d, err
+}
+
+func (f *Function) copyMore(ctx context.Context, save form.Saver, files []job.File, more []source) ([]job.File, error) {
+	for _, s := range more {
+		r, err := s.open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		file, err := save(ctx, s.name, r)
+		r.Close()
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file)
+	}
+	return files, nil
+}
+
+// jobToken gives the owner of a template the token of a job that was started from it, above all by an event, whose answer
+// nobody has seen.
+func (f *Function) jobToken(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
+	owner, err := api.AuthorizeOwner(r, f.Keys)
+	if err != nil {
+		return err
+	}
+	id, err := job.ParseID(p.ByName("id"))
+	if err != nil {
+		return api.NotOwner()
+	}
+	index, err := f.Ledger.Live(r.Context(), id)
+	if errors.Is(err, job.ErrNotFound) || err == nil && index.Owner != owner { // unknown and foreign look the same
+		return api.NotOwner()
+	}
+	if err != nil {
+		return err
+	}
+	api.WriteJSON(w, http.StatusOK, struct {
+		JobID job.ID `json:"jobID"`
+		Token string `json:"token"`
+	}{id, f.Keys.Derive(token.User, id)})
+	return nil
+}
