@@ -23,6 +23,9 @@ func testAll(t *testing.T, c *contract) {
 	t.Run("routes", func(t *testing.T) { testRoutes(t, c, to) })
 	t.Run("refused submits", func(t *testing.T) { testRefusedSubmits(t, to) })
 	t.Run("life of a job", func(t *testing.T) { testLife(t, to) })
+	t.Run("waiting", func(t *testing.T) { testWaiting(t, to) })
+	t.Run("templates", func(t *testing.T) { testTemplates(t, to) })
+	t.Run("events", func(t *testing.T) { testEvents(t, to) })
 	t.Run("full queue", func(t *testing.T) { testQueue(t, to) })
 }
 
@@ -68,9 +71,11 @@ func testRefusedSubmits(t *testing.T, to *client) {
 		"file twice":          {http.StatusUnprocessableEntity, []option{with(ok[2])}, "two files"},
 		"runtime not there":   {http.StatusUnprocessableEntity, []option{form(t, field{name: "runtime", value: "cobol"}, ok[1], ok[2])}, "cobol"},
 		"image without pods":  {http.StatusUnprocessableEntity, []option{with(field{name: "image", value: "alpine"})}, "image"},
+		"queue without pods":  {http.StatusUnprocessableEntity, []option{with(field{name: "queue", value: "team-a"})}, "queue"},
 		"arguments no JSON":   {http.StatusUnprocessableEntity, []option{with(field{name: "args", value: "a b"})}, "args"},
 		"several things":      {http.StatusUnprocessableEntity, []option{with(field{name: "cpu", value: "half"}, field{name: "retries", value: "-1"})}, "retries"},
 		"reserved variable":   {http.StatusUnprocessableEntity, []option{with(field{name: "env", value: `{"PATH":"/"}`})}, `env["PATH"]`},
+		"by another site":     {http.StatusForbidden, []option{with(), header("Origin", "https://elsewhere.example")}, "another site"},
 		"entrypoint not sent": {http.StatusUnprocessableEntity, []option{form(t, ok[0], field{name: "entrypoint", value: "go"}, ok[2])}, "entrypoint"},
 	}
 	for name, test := range tests {
@@ -227,6 +232,10 @@ func testList(t *testing.T, to *client, s submitted) {
 	get := func(query string) page {
 		return as[page](t, to.call(t, http.StatusOK, http.MethodGet, "/api/v1/jobs?"+query))
 	}
+	eventually(t, "the job is among those that succeeded", func() bool { // its mark is made after its record
+		list := get("phase=Succeeded&limit=1").Items
+		return len(list) == 1 && list[0].JobID == other.JobID
+	})
 	first := get("limit=1")
 	if len(first.Items) != 1 || first.Items[0].JobID != other.JobID {
 		t.Fatalf("first page: got %+v, want the newest job", first)
@@ -275,6 +284,9 @@ func testQueue(t *testing.T, to *client) {
 		}
 		return got.StatusCode == http.StatusServiceUnavailable
 	})
+	v := to.put(t, "full", script(t, "true"))
+	to.call(t, http.StatusServiceUnavailable, http.MethodPost, "/api/v1/templates/full/jobs", v.bearer())
+	to.call(t, http.StatusServiceUnavailable, http.MethodPost, "/events?template=full", cloudEvent("full", "com.example.full", nil))
 	for _, s := range waiting {
 		if got := to.status(t, s); got.Phase != job.Pending || got.Reason != job.ReasonQueued {
 			t.Errorf("waiting job: got %s (%s)", got.Phase, got.Reason)

@@ -204,10 +204,12 @@ func testRoutes(t *testing.T, c *contract, to *client) {
 		}) + "$")
 		methods := map[string]bool{}
 		for path, item := range c.document.Paths.PathItems.FromOldest() {
-			if !pattern.MatchString(path) {
+			if pattern.MatchString(path) {
+				described[path] = true
+			}
+			if !covers(path, probe(route)) {
 				continue
 			}
-			described[path] = true
 			for method := range item.GetOperations().KeysFromOldest() {
 				methods[strings.ToUpper(method)] = true
 			}
@@ -224,11 +226,27 @@ func testRoutes(t *testing.T, c *contract, to *client) {
 	}
 }
 
+// covers reports whether a described path is also that of a request. Names of files may have slashes.
+func covers(described, path string) bool {
+	pattern := regexp.QuoteMeta(described)
+	pattern = strings.ReplaceAll(pattern, `\{filename\}`, ".+")
+	pattern = regexp.MustCompile(`\\\{\w+\\\}`).ReplaceAllString(pattern, "[^/]+")
+	return regexp.MustCompile("^" + pattern + "$").MatchString(path)
+}
+
+// probe is a path of a route.
+func probe(route string) string {
+	return strings.NewReplacer(":id", strings.Repeat("0", 32), ":filename", "a", "*filename", "a", ":name", "a").Replace(route)
+}
+
 // routes finds the paths that are routed anywhere in the source.
 func routes(t *testing.T) []string {
 	t.Helper()
 	paths := map[string]bool{}
 	visit := func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && d.Name() == "front" { // passes on what the others answer
+			return filepath.SkipDir
+		}
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return err
 		}
@@ -261,8 +279,7 @@ func routes(t *testing.T) []string {
 // allowed asks the server itself which methods a route has.
 func allowed(t *testing.T, to *client, route string) string {
 	t.Helper()
-	path := strings.NewReplacer(":id", strings.Repeat("0", 32), ":filename", "a", "*filename", "a").Replace(route)
-	methods := strings.Split(to.call(t, http.StatusMethodNotAllowed, "PROBE", path).Header.Get("Allow"), ", ")
+	methods := strings.Split(to.call(t, http.StatusMethodNotAllowed, "PROBE", probe(route)).Header.Get("Allow"), ", ")
 	methods = slices.DeleteFunc(methods, func(m string) bool { return m == http.MethodOptions }) // what it says of that is no part of the API
 	slices.Sort(methods)
 	return strings.Join(methods, ", ")

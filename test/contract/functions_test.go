@@ -24,11 +24,14 @@ func testFunctions(t *testing.T, c *contract) {
 	f := startFunctions(t, map[string]string{"MAX_OUTPUT_BYTES": "1Mi"})
 	to := c.client("http://functions", f)
 	t.Run("agent", func(t *testing.T) { testAgent(t, f, to) })
+	t.Run("retry", func(t *testing.T) { testRetry(t, f, to) })
+	t.Run("placed", func(t *testing.T) { testPlaced(t, to) })
 	t.Run("refused uploads", func(t *testing.T) { testRefusedUploads(t, f, to) })
 	t.Run("credentials", func(t *testing.T) { testCredentials(t, f, to) })
 	t.Run("storage", func(t *testing.T) { testStorage(t, f, to) })
 	t.Run("slow ends", func(t *testing.T) { testSlowEnds(t, f, to) })
 	t.Run("lost ID", func(t *testing.T) { testLostID(t, c) })
+	t.Run("refused templates", func(t *testing.T) { testRefusedTemplates(t, c) })
 	t.Run("examples", func(t *testing.T) { testFormExamples(t, c, to) })
 }
 
@@ -41,13 +44,10 @@ func attempt(number int) job.Attempt {
 	return job.Attempt{Number: number, StartedAt: now, FinishedAt: &now, ExitCode: &code, Reason: job.ReasonCompleted}
 }
 
-// end is the record of a job that ended well.
-func end() job.Terminal {
-	a := attempt(1)
-	return job.Terminal{
-		Phase: job.Succeeded, Reason: job.ReasonCompleted, ExitCode: a.ExitCode, Attempts: []job.Attempt{a},
-		StartedAt: &a.StartedAt, FinishedAt: *a.FinishedAt, Outputs: &job.Outputs{Count: 1, Bytes: 5},
-	}
+// report is what an agent sends of an attempt that was ended from outside.
+type report struct {
+	Attempt  job.Attempt `json:"attempt"`
+	Manifest manifest    `json:"manifest"`
 }
 
 type manifest struct {
@@ -75,11 +75,12 @@ func testAgent(t *testing.T, f *functions, to *client) {
 	to.call(t, http.StatusOK, http.MethodGet, s.artifact("run"), agent)
 	to.call(t, http.StatusForbidden, http.MethodPut, s.upload("a"), octets("a"), s.bearer())
 
+	const start = ".job/attempts/next/start"
 	mine := map[string]any{"owner": "pod-1", "limits": job.Limits{CPU: "none", Memory: "256Mi"}}
 	put(http.StatusConflict, ".job/attempts/1/end", record(t, attempt(1)))
-	put(http.StatusCreated, ".job/attempts/1/start", record(t, mine))
-	put(http.StatusCreated, ".job/attempts/1/start", record(t, mine))
-	put(http.StatusConflict, ".job/attempts/1/start", record(t, map[string]string{"owner": "pod-2"}))
+	put(http.StatusCreated, start, record(t, mine))
+	put(http.StatusCreated, start, record(t, mine))
+	contains(t, problem(t, put(http.StatusServiceUnavailable, start, record(t, map[string]string{"owner": "pod-2"}))), "attempt 1")
 	if got := to.status(t, s); got.Phase != job.Running || got.Attempts[0].Limits == nil {
 		t.Errorf("claimed job: got %+v", got)
 	}
@@ -105,16 +106,14 @@ func testAgent(t *testing.T, f *functions, to *client) {
 	put(http.StatusCreated, ".job/outputs.json", record(t, list))
 	put(http.StatusConflict, ".job/outputs.json", record(t, manifest{Files: []job.File{}}))
 	put(http.StatusConflict, "late.txt", octets(""))
+	put(http.StatusNoContent, ".job/attempts/1/report", record(t, report{attempt(1), list}))
 	put(http.StatusCreated, ".job/attempts/1/end", record(t, attempt(1)))
-	put(http.StatusConflict, ".job/attempts/3/start", record(t, mine))
-	put(http.StatusCreated, ".job/status.json", record(t, end()))
-	put(http.StatusCreated, ".job/status.json", record(t, job.Terminal{Phase: job.Failed, Reason: job.ReasonError, FinishedAt: time.Now()}))
 	if got := to.status(t, s); got.Phase != job.Succeeded {
-		t.Errorf("phase: got %s, want that of the first record", got.Phase)
+		t.Errorf("phase: got %s, want that of the last attempt", got.Phase)
 	}
 	for name, body := range map[string]option{
 		"late.txt": octets(""), segment: octets("{}\n"), ".job/outputs.json": record(t, list),
-		".job/attempts/2/start": record(t, mine), ".job/attempts/1/end": record(t, attempt(1)),
+		start: record(t, mine), ".job/attempts/1/end": record(t, attempt(1)), ".job/attempts/1/report": record(t, report{attempt(1), list}),
 	} {
 		contains(t, problem(t, put(http.StatusConflict, name, body)), "is over")
 	}
@@ -125,10 +124,98 @@ func testAgent(t *testing.T, f *functions, to *client) {
 	to.call(t, http.StatusBadRequest, http.MethodGet, s.output("report/table.csv")+"?format=zip", s.bearer())
 }
 
+// testRetry is a job whose second attempt goes on with the log of the first, and is then stopped by the user.
+func testRetry(t *testing.T, f *functions, to *client) {
+	s := to.submit(t, script(t, "false", field{name: "retries", value: "1"}))
+	agent := f.agent(s.JobID)
+	put := func(want int, name string, body option) *reply {
+		t.Helper()
+		return to.call(t, want, http.MethodPut, s.upload(name), body, agent)
+	}
+	type state struct{ Next, Stdout, Stderr int }
+	get := func() state {
+		return as[state](t, to.call(t, http.StatusOK, http.MethodGet, s.artifact("status.json"), agent))
+	}
+	if got := get(); got != (state{}) {
+		t.Errorf("before the first attempt: got %+v", got)
+	}
+	const start = ".job/attempts/next/start"
+	put(http.StatusCreated, start, record(t, map[string]string{"owner": "pod-1"}))
+	put(http.StatusNoContent, segment, octets(`{"stdout":0,"stderr":0,"runs":[{"stream":"stdout","bytes":6},{"stream":"stderr","bytes":3}]}`+"\nhello\nbad"))
+	failed := attempt(1)
+	failed.Reason = job.ReasonError
+	put(http.StatusCreated, ".job/attempts/1/end", record(t, failed))
+	if got := to.status(t, s); got.Phase != job.Running || got.Reason != job.ReasonRetrying {
+		t.Errorf("after the first attempt: got %s (%s)", got.Phase, got.Reason)
+	}
+
+	if got, want := get(), (state{1, 6, 3}); got != want {
+		t.Errorf("log: got %+v, want %+v", got, want)
+	}
+	for stream, want := range map[string]string{"stdout": "hello\n", "stderr": "bad"} {
+		path := s.artifact("results?stream=" + stream)
+		if got := to.call(t, http.StatusOK, http.MethodGet, path, agent); string(got.body) != want {
+			t.Errorf("%s: got %q, want %q", stream, got.body, want)
+		}
+		to.call(t, http.StatusBadRequest, http.MethodGet, path, s.bearer())
+	}
+	for _, query := range []string{"", "?stream=stdin", "?stream=stdout&stream=stderr", "?stream=stdout&tail=1", "?%zz"} {
+		to.call(t, http.StatusBadRequest, http.MethodGet, s.artifact("results"+query), agent)
+	}
+	to.call(t, http.StatusBadRequest, http.MethodGet, s.artifact("status.json?stream=stdout"), agent)
+	to.call(t, http.StatusNotFound, http.MethodGet, s.artifact("status.json"), s.bearer())
+
+	second := as[job.Attempt](t, put(http.StatusCreated, start, record(t, map[string]string{"owner": "pod-2"})))
+	if second.Number != 2 {
+		t.Errorf("second attempt: got %+v", second)
+	}
+	stopped := report{Attempt: attempt(2), Manifest: manifest{Files: []job.File{}}}
+	stopped.Attempt.Reason, stopped.Attempt.Message = job.ReasonInterrupted, "ended by SIGTERM"
+	put(http.StatusNoContent, ".job/attempts/2/report", record(t, stopped))
+	if got := to.status(t, s); got.Phase != job.Running {
+		t.Errorf("after a report: got %s (%s)", got.Phase, got.Reason)
+	}
+	if err := f.ledger().RequestCancel(t.Context(), s.JobID); err != nil {
+		t.Fatal(err)
+	}
+	ended := as[job.Attempt](t, put(http.StatusCreated, ".job/attempts/2/report", record(t, stopped)))
+	if got := to.status(t, s); got.Phase != job.Cancelled || ended.Reason != job.ReasonCancelled {
+		t.Errorf("a report after a cancellation: got %+v, and %s", ended, got.Phase)
+	}
+	put(http.StatusConflict, start, record(t, map[string]string{"owner": "pod-3"}))
+}
+
+// testPlaced is a job that says where on Kubernetes it is to run.
+func testPlaced(t *testing.T, to *client) {
+	s := to.submit(t, script(t, "true", field{name: "image", value: "alpine:3.22"}, field{name: "queue", value: "team-a"}))
+	if got := to.status(t, s); got.Image != "alpine:3.22" || got.Queue != "team-a" {
+		t.Errorf("got image %q and queue %q", got.Image, got.Queue)
+	}
+	index := as[job.Index](t, to.call(t, http.StatusOK, http.MethodGet, s.artifact("index.json"), s.bearer()))
+	if index.Queue != "team-a" {
+		t.Errorf("index: got queue %q", index.Queue)
+	}
+	v := to.put(t, "placed", script(t, "true", field{name: "image", value: "alpine:3.22"}, field{name: "queue", value: "team-a"}))
+	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, v.path(), v.bearer()).body), `"queue":"team-a"`)
+	whole := map[string]any{
+		"runtime": "binary", "entrypoint": "run", "image": "alpine:3.22", "queue": "team-a", "owner": v.Owner,
+		"files": []map[string]string{{"name": "run", "content": "IyEvYmluL3NoCmVjaG8gaGVsbG8K"}},
+	}
+	got := to.accepted(t, "/events", cloudEvent("placed", "io.github.go-job-orchestrator.job.requested.v1", whole))
+	s = as[submitted](t, to.call(t, http.StatusOK, http.MethodGet, got.Header.Get("Location")+"/token", v.bearer()))
+	if got := to.status(t, s); got.Queue != "team-a" {
+		t.Errorf("requested by an event: got queue %q", got.Queue)
+	}
+	for _, bad := range []string{"Team", "-a", "a.b", strings.Repeat("a", 64)} {
+		got := to.call(t, http.StatusUnprocessableEntity, http.MethodPost, "/api/v1/jobs", script(t, "true", field{name: "queue", value: bad}))
+		contains(t, problem(t, got), "LocalQueue")
+	}
+}
+
 func testRefusedUploads(t *testing.T, f *functions, to *client) {
 	s := to.submit(t, script(t, "true"))
 	agent := f.agent(s.JobID)
-	to.call(t, http.StatusCreated, http.MethodPut, s.upload(".job/attempts/1/start"), record(t, map[string]string{"owner": "pod-1"}), agent)
+	to.call(t, http.StatusCreated, http.MethodPut, s.upload(".job/attempts/next/start"), record(t, map[string]string{"owner": "pod-1"}), agent)
 	for name, test := range map[string]struct {
 		limit   int
 		invalid map[string]option // by name
@@ -137,8 +224,8 @@ func testRefusedUploads(t *testing.T, f *functions, to *client) {
 		segment: {12 << 20, map[string]option{
 			".job/log/1": octets("{}\n"), ".job/log/000000000001-000000000000": octets("{}\n"),
 		}},
-		".job/attempts/1/start": {1 << 20, map[string]option{
-			".job/attempts/1/start": record(t, map[string]string{"owner": ""}), ".job/attempts/2/start": record(t, map[string]string{"name": "pod-1"}),
+		".job/attempts/next/start": {1 << 20, map[string]option{
+			".job/attempts/next/start": record(t, map[string]string{"owner": ""}),
 		}},
 		".job/attempts/1/end": {1 << 20, map[string]option{
 			".job/attempts/1/end": record(t, attempt(2)), ".job/attempts/2/end": record(t, job.Attempt{Number: 2}),
@@ -146,8 +233,9 @@ func testRefusedUploads(t *testing.T, f *functions, to *client) {
 		".job/outputs.json": {16 << 20, map[string]option{
 			".job/outputs.json": record(t, manifest{Files: []job.File{stored("not there", "")}}),
 		}},
-		".job/status.json": {1 << 20, map[string]option{
-			".job/status.json": record(t, job.Terminal{Phase: job.Running, Reason: job.ReasonError, FinishedAt: time.Now()}),
+		".job/attempts/1/report": {16 << 20, map[string]option{
+			".job/attempts/1/report": record(t, report{attempt(1), manifest{Files: []job.File{stored("not there", "")}}}),
+			".job/attempts/2/report": record(t, report{Attempt: attempt(1)}),
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -160,7 +248,9 @@ func testRefusedUploads(t *testing.T, f *functions, to *client) {
 			}
 		})
 	}
-	to.call(t, http.StatusNotFound, http.MethodPut, s.upload(".job/none"), octets(""), agent)
+	for _, name := range []string{".job/none", ".job/status.json", ".job/attempts/1/start"} {
+		to.call(t, http.StatusNotFound, http.MethodPut, s.upload(name), octets(""), agent)
+	}
 }
 
 // operation is a call that needs a token.
@@ -176,6 +266,9 @@ type operation struct {
 func authorized(t *testing.T) []operation {
 	t.Helper()
 	var list []operation
+	read := func(name string) {
+		list = append(list, operation{method: http.MethodGet, path: func(s submitted) string { return s.artifact(name) }, agent: true})
+	}
 	at := func(method string, path func(s submitted) string) {
 		list = append(list, operation{method: method, path: path, writes: method == http.MethodPost || method == http.MethodDelete})
 	}
@@ -188,6 +281,7 @@ func authorized(t *testing.T) []operation {
 	at(http.MethodDelete, submitted.path)
 	at(http.MethodPost, func(s submitted) string { return s.path() + "/cancel" })
 	at(http.MethodGet, func(s submitted) string { return s.path() + "/logs" })
+	at(http.MethodGet, func(s submitted) string { return s.path() + "/events" })
 	at(http.MethodGet, submitted.outputs)
 	at(http.MethodHead, submitted.outputs)
 	at(http.MethodGet, func(s submitted) string { return s.output("stdout.log") })
@@ -195,12 +289,14 @@ func authorized(t *testing.T) []operation {
 	at(http.MethodGet, func(s submitted) string { return s.artifact("run") })
 	at(http.MethodHead, func(s submitted) string { return s.artifact("run") })
 	at(http.MethodGet, func(s submitted) string { return s.artifact("index.json") })
+	read("status.json")
+	read("results?stream=stdout")
 	put("a", octets("a"), false)
 	put(segment, octets("{}\n"), false)
-	put(".job/attempts/1/start", record(t, map[string]string{"owner": "pod-1"}), false)
+	put(".job/attempts/next/start", record(t, map[string]string{"owner": "pod-1"}), false)
 	put(".job/attempts/1/end", record(t, attempt(1)), true)
 	put(".job/outputs.json", record(t, manifest{Files: []job.File{}}), true)
-	put(".job/status.json", record(t, end()), true)
+	put(".job/attempts/1/report", record(t, report{attempt(1), manifest{Files: []job.File{}}}), true)
 	return list
 }
 
@@ -237,18 +333,12 @@ func testCredentials(t *testing.T, f *functions, to *client) {
 
 func testStorage(t *testing.T, f *functions, to *client) {
 	broken := func(string, string) gcerrors.ErrorCode { return gcerrors.Unknown }
-	full := func(verb, _ string) gcerrors.ErrorCode {
-		if verb == "write" {
-			return gcerrors.ResourceExhausted
-		}
-		return gcerrors.OK
-	}
 	for _, o := range authorized(t) {
 		t.Run(o.method+" "+o.path(submitted{JobID: "id"}), func(t *testing.T) {
 			s := to.submit(t, script(t, "true"))
 			if o.begun {
 				claim := record(t, map[string]string{"owner": "pod-1"})
-				to.call(t, http.StatusCreated, http.MethodPut, s.upload(".job/attempts/1/start"), claim, f.agent(s.JobID))
+				to.call(t, http.StatusCreated, http.MethodPut, s.upload(".job/attempts/next/start"), claim, f.agent(s.JobID))
 			}
 			f.bucket.failing(broken, func() { o.call(t, to, http.StatusInternalServerError, s, o.token(f, s.JobID)) })
 			if o.writes {
@@ -271,7 +361,10 @@ func testStorage(t *testing.T, f *functions, to *client) {
 			}
 			return gcerrors.OK
 		}
-		f.bucket.failing(merged, func() { to.call(t, http.StatusServiceUnavailable, http.MethodGet, s.path()+"/logs", s.bearer()) })
+		f.bucket.failing(merged, func() {
+			to.call(t, http.StatusServiceUnavailable, http.MethodGet, s.path()+"/logs", s.bearer())
+			to.call(t, http.StatusServiceUnavailable, http.MethodGet, s.artifact("status.json"), f.agent(s.JobID))
+		})
 	})
 }
 
@@ -280,7 +373,7 @@ func testSlowEnds(t *testing.T, f *functions, to *client) {
 	f.bubble = t
 	defer func() { f.bubble = nil }()
 	s := to.submit(t, script(t, "true"))
-	to.call(t, http.StatusCreated, http.MethodPut, s.upload(".job/attempts/1/start"), record(t, map[string]string{"owner": "pod-1"}), f.agent(s.JobID))
+	to.call(t, http.StatusCreated, http.MethodPut, s.upload(".job/attempts/next/start"), record(t, map[string]string{"owner": "pod-1"}), f.agent(s.JobID))
 	to.call(t, http.StatusAccepted, http.MethodPost, s.path()+"/cancel", s.bearer())
 	to.call(t, http.StatusAccepted, http.MethodDelete, s.path(), s.bearer())
 	to.call(t, http.StatusNotFound, http.MethodGet, s.path(), s.bearer())
@@ -298,11 +391,20 @@ func testLostID(t *testing.T, c *contract) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	void := fmt.Appendf(nil, `{"jobID":%q,"void":true}`, id)
-	if err := f.bucket.Store().Create(t.Context(), ledger.FileKey(id, job.IndexFile), void); err != nil {
-		t.Fatal(err)
+	void := func() {
+		data := fmt.Appendf(nil, `{"jobID":%q,"void":true}`, id)
+		if err := f.bucket.Store().Create(t.Context(), ledger.FileKey(id, job.IndexFile), data); err != nil {
+			t.Fatal(err)
+		}
 	}
-	c.client("http://functions", f).call(t, http.StatusConflict, http.MethodPost, "/api/v1/jobs", script(t, "true"), header("Idempotency-Key", "slow"))
+	to := c.client("http://functions", f)
+	v := to.put(t, "slow", script(t, "true"))
+	void()
+	to.call(t, http.StatusConflict, http.MethodPost, "/api/v1/jobs", script(t, "true"), header("Idempotency-Key", "slow"))
+	void()
+	to.call(t, http.StatusConflict, http.MethodPost, "/api/v1/templates/slow/jobs", v.bearer(), header("Idempotency-Key", "slow start"))
+	void()
+	to.call(t, http.StatusConflict, http.MethodPost, "/events?template=slow", cloudEvent("slow", "com.example.slow", nil))
 }
 
 type zeros struct{}

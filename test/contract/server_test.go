@@ -24,6 +24,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/sandbox"
@@ -139,6 +140,9 @@ var _ event.Sink = nowhere{}
 
 // Send implements event.Sink.
 func (nowhere) Send(context.Context, ce.Event) error { return nil }
+
+// ledger is the records in the bucket, as others than the functions under test see them.
+func (f *functions) ledger() *ledger.Ledger { return ledger.New(f.bucket.Store(), time.Now) }
 
 // agent is the token in the pod of a job.
 func (f *functions) agent(id job.ID) option { return bearer(f.keys.Derive(token.Agent, id)) }

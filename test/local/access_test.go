@@ -339,12 +339,26 @@ func TestTTL(t *testing.T) {
 func TestFull(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir(), "MAX_CONCURRENT_JOBS=1", "MAX_QUEUED_JOBS=2")
-	s.submit(script("echo begun; exec sleep 1000\n")).running("begun")
-	s.submit(script("true\n"))
-	s.submit(script("true\n"))
-	resp, data, err := s.post(script("true\n"))
+	blocker := s.submit(script("echo begun; exec sleep 1000\n"))
+	blocker.running("begun")
+	waiting := []*sent{s.submit(script("true\n")), s.submit(script("true\n"))}
+	var resp *http.Response
+	var data []byte
+	var err error
+	s.until("the queue is full", func() bool { // on a busy machine a job may get into it a moment after its submit was answered
+		resp, data, err = s.post(script("true\n"))
+		if err == nil && resp.StatusCode == 201 && len(waiting) < 5 {
+			waiting = append(waiting, decodeSent(t, s, data))
+			return false
+		}
+		return true
+	})
 	if err != nil || resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || !bytes.Contains(data, []byte("MAX_QUEUED_JOBS")) {
 		t.Errorf("full queue: %v %s %s", err, resp.Status, data)
+	}
+	blocker.call("POST", blocker.path()+"/cancel")
+	for _, j := range waiting { // one that was refused has cost no other its place
+		must(t, j.wait(), job.Succeeded, job.ReasonCompleted)
 	}
 	full := start(t, t.TempDir(), "MIN_FREE_BYTES=1Pi")
 	resp, data, err = full.post(script("true\n"))

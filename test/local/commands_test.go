@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +23,7 @@ var commands = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	dir := filepath.Dir(path)
-	build := exec.Command("go", "build", "-race", "-tags", "grpcnotrace,disable_grpc_modules", "-o", dir, "go-job-orchestrator/functions/cmd/...")
+	build := exec.Command("go", "build", "-race", "-tags", "grpcnotrace,disable_grpc_modules", "-o", dir, "go-job-orchestrator/functions/cmd/...", "go-job-orchestrator/test/local/runner")
 	out, err := build.CombinedOutput()
 	if err != nil {
 		err = &exec.Error{Name: string(out), Err: err}
@@ -43,7 +44,7 @@ func TestSeparate(t *testing.T) {
 	serve := func(name string, vars ...string) {
 		port := freePort(t)
 		cmd := exec.Command(filepath.Join(dir, name))
-		cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "PORT=" + port, "STORAGE_DIR=" + storage, "TOKEN_KEYS=" + key, "K_SINK=" + urls["launch"]}, vars...)
+		cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "PORT=" + port, "STORAGE_DIR=" + storage, "TOKEN_KEYS=" + key, "K_SINK=" + urls["runner"]}, vars...)
 		output := &lines{}
 		cmd.Stdout, cmd.Stderr = output, output
 		if err := cmd.Start(); err != nil {
@@ -65,7 +66,7 @@ func TestSeparate(t *testing.T) {
 			return err == nil
 		})
 	}
-	for _, name := range []string{"launch", "submit", "status", "logs", "outputs", "artifacts", "cancel"} {
+	for _, name := range []string{"runner", "submit", "status", "logs", "outputs", "artifacts", "cancel"} {
 		serve(name)
 	}
 	at := func(name string) *server { return &server{t: t, dir: storage, url: urls[name]} }
@@ -92,7 +93,7 @@ func TestSeparate(t *testing.T) {
 	if resp, data := long.call("POST", long.path()+"/cancel"); resp.StatusCode != 200 {
 		t.Errorf("cancel: %s %s", resp.Status, data)
 	}
-	if out, code := run(t, filepath.Join(dir, "reap"), "STORAGE_DIR="+storage, "K_SINK="+urls["launch"]); code != 0 {
+	if out, code := run(t, filepath.Join(dir, "reap"), "STORAGE_DIR="+storage, "K_SINK="+urls["runner"]); code != 0 {
 		t.Errorf("reap ended with %d: %s", code, out)
 	}
 	j.s = at("status")
@@ -104,64 +105,23 @@ func TestSeparate(t *testing.T) {
 	}
 }
 
-// TestAgent has a job that waits in the queue run by an agent, which speaks HTTP only.
-func TestAgent(t *testing.T) {
-	t.Parallel()
-	dir, err := commands()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := start(t, t.TempDir(), "MAX_CONCURRENT_JOBS=1")
-	s.submit(script("echo begun; exec sleep 1000\n")).running("begun")
-	f := script("cat data; echo error >&2; mkdir results/a; echo x > results/a/b; exit 3\n", `env={"A":"b"}`)
-	f.files["data"] = "content\n"
-	j := s.submit(f)
-	text, err := os.ReadFile(filepath.Join(s.dir, ".local", "token.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := token.Parse(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	agent := func(scope token.Scope) (string, int) {
-		return run(t, filepath.Join(dir, "agent"), "ORCH_BASE_URL="+s.url, "JOB_ID="+j.ID,
-			"JOB_TOKEN="+keys.Derive(scope, job.ID(j.ID)), "WORK_DIR="+t.TempDir())
-	}
-	if out, code := agent(token.User); code != 70 {
-		t.Errorf("with the user's token the agent ended with %d: %s", code, out)
-	}
-	if out, code := agent(token.Agent); code != 3 {
-		t.Errorf("the agent ended with %d, want the program's 3: %s", code, out)
-	}
-	got := j.status()
-	must(t, got, job.Failed, job.ReasonError)
-	if log := j.logs("tail=all"); log != "content\nerror\n" {
-		t.Errorf("log = %q", log)
-	}
-	if out := j.output("a/b"); out != "x\n" {
-		t.Errorf("output = %q", out)
-	}
-	if out, code := agent(token.Agent); code != 70 || !strings.Contains(out, "409") {
-		t.Errorf("a second agent ended with %d: %s", code, out)
-	}
-}
-
 // TestLinks makes sure that no command carries what it has no use for.
 func TestLinks(t *testing.T) {
 	t.Parallel()
-	foreign := []string{"k8s.io/", "github.com/aws/", "github.com/Azure/", "cloud.google.com/", "gocloud.dev/blob/s3blob", "gocloud.dev/blob/gcsblob", "gocloud.dev/blob/azureblob"}
-	more := map[string][]string{"agent": {"gocloud.dev/", "github.com/cloudevents/", "go-job-orchestrator/shared/sandbox"}}
-	for _, name := range []string{"submit", "status", "logs", "outputs", "artifacts", "cancel", "reap"} {
-		more[name] = []string{"go-job-orchestrator/shared/sandbox", "go-job-orchestrator/shared/process"}
-	}
-	for _, name := range []string{"all", "launch", "submit", "status", "logs", "outputs", "artifacts", "cancel", "reap", "agent"} {
+	cloud := []string{"github.com/aws/", "github.com/Azure/", "cloud.google.com/", "gocloud.dev/blob/s3blob", "gocloud.dev/blob/gcsblob", "gocloud.dev/blob/azureblob"}
+	local := []string{"go-job-orchestrator/shared/sandbox", "go-job-orchestrator/shared/process"}
+	cluster := []string{"k8s.io/", "sigs.k8s.io/"}
+	for name, foreign := range map[string][][]string{
+		"all": {cloud, cluster}, "submit": {cloud, cluster, local}, "logs": {cloud, cluster, local}, "outputs": {cloud, cluster, local},
+		"artifacts": {cloud, cluster, local}, "launch": {cloud, local}, "status": {cloud, local}, "cancel": {cloud, local}, "reap": {cloud, local},
+		"agent": {cloud, cluster, local, {"gocloud.dev/", "github.com/cloudevents/"}},
+	} {
 		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "go-job-orchestrator/functions/cmd/"+name).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(out)) {
-			for _, prefix := range append(foreign, more[name]...) {
+			for _, prefix := range slices.Concat(foreign...) {
 				if strings.HasPrefix(line, prefix) {
 					t.Errorf("%s links %s", name, line)
 				}

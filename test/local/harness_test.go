@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/runtimes"
 )
 
 // patience bounds each wait for a condition. It is long: these machines are shared.
@@ -38,6 +39,13 @@ var command = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}
 	return path, os.Chmod(dir, 0o755) //nolint:gosec // another user runs it in one of the tests
+})
+
+// searchPath has the folders of the interpreters themselves before those of a version manager's shims, which take longer to
+// answer than most tests take, and would be asked by every server. TestGreeting asks them all the same.
+var searchPath = sync.OnceValue(func() string {
+	path := os.Getenv("PATH")
+	return runtimes.Detect(context.Background(), path, os.Getenv("HOME")).SearchPath() + string(filepath.ListSeparator) + path
 })
 
 func TestMain(m *testing.M) {
@@ -83,7 +91,7 @@ func (s *server) start() {
 	}
 	port := freePort(s.t)
 	s.cmd = exec.Command(path)
-	s.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "PORT=" + port, "STORAGE_DIR=" + s.dir, "SECRET_OF_SERVER=do-not-read"}
+	s.cmd.Env = []string{"PATH=" + searchPath(), "HOME=" + os.Getenv("HOME"), "PORT=" + port, "STORAGE_DIR=" + s.dir, "SECRET_OF_SERVER=do-not-read"}
 	for name, value := range s.vars {
 		s.cmd.Env = append(s.cmd.Env, name+"="+value)
 	}

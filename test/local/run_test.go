@@ -233,7 +233,6 @@ func TestEndings(t *testing.T) {
 		{"no program", form{runtime: "binary", entrypoint: "x", files: map[string]string{"x": "junk"}}, job.Failed, job.ReasonCannotRun, nil, "", "#!"},
 		{"no interpreter", form{runtime: "binary", entrypoint: "x", files: map[string]string{"x": "#!/no/such\n"}}, job.Failed, job.ReasonCannotRun, nil, "", "interpreter"},
 		{"deadline", script("exec sleep 1000\n", "timeoutSeconds=1"), job.Failed, job.ReasonDeadlineExceeded, code(143), "SIGTERM", "timeoutSeconds"},
-		{"deadline, SIGTERM ignored", script("trap '' TERM\nwhile :; do sleep 0.1; done\n", "timeoutSeconds=1"), job.Failed, job.ReasonDeadlineExceeded, code(137), "SIGKILL", "timeoutSeconds"},
 		{"deadline counts all attempts", script("sleep 0.4; exit 1\n", "timeoutSeconds=1", "retries=50"), job.Failed, job.ReasonDeadlineExceeded, nil, "", "timeoutSeconds"},
 		{"memory", python("x = bytearray(400 << 20)\nwhile True: pass\n", "memory=64Mi"), job.Failed, job.ReasonOOMKilled, code(137), "SIGKILL", "memory"},
 		{"memory of a child", python("import os\nif os.fork() == 0:\n    x = bytearray(400 << 20)\n    while True: pass\nos.wait()\nwhile True: pass\n", "memory=64Mi"), job.Failed, job.ReasonOOMKilled, code(137), "SIGKILL", "memory"},
@@ -264,6 +263,24 @@ func TestEndings(t *testing.T) {
 				t.Errorf("something is missing in %+v", got)
 			}
 		})
+	}
+}
+
+// TestDeadlineIgnored gives a job more time until its program had enough to say that it ignores SIGTERM.
+func TestDeadlineIgnored(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir())
+	for seconds := 1; ; seconds *= 3 {
+		j := s.submit(script("trap '' TERM\necho ignoring\nwhile :; do sleep 0.1; done\n", fmt.Sprintf("timeoutSeconds=%d", seconds)))
+		got := j.wait()
+		must(t, got, job.Failed, job.ReasonDeadlineExceeded)
+		if j.logs("tail=all") == "" && seconds < 60 {
+			continue // its time was up before it had begun
+		}
+		if got.ExitCode == nil || *got.ExitCode != 137 || got.Attempts[0].Signal != "SIGKILL" {
+			t.Errorf("ended by %q with code %v, want SIGKILL and 137", got.Attempts[0].Signal, got.ExitCode)
+		}
+		return
 	}
 }
 

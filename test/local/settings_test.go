@@ -2,11 +2,14 @@ package local
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"go-job-orchestrator/shared/job"
 )
 
 func decodeSent(t *testing.T, s *server, data []byte) *sent {
@@ -46,10 +49,86 @@ func TestFaultySettings(t *testing.T) {
 	}
 }
 
+// TestFaultsOfAllKinds makes sure that faults of values, of secrets and of folders are told together, each once.
+func TestFaultsOfAllKinds(t *testing.T) {
+	t.Parallel()
+	path, err := command()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, code := run(t, path, "STORAGE_DIR="+file, "TOKEN_KEYS=secret", "PORT="+freePort(t), "MAX_FILES=0", "MAX_UPLOAD_BYTES=0",
+		"KILL_GRACE=-1s", "DRAIN_TIMEOUT=-1s", "RETRY_BACKOFF=-1s", "REAP_INTERVAL=-1s", "MAX_OUTPUT_FILES=99999999999")
+	if code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	for _, want := range []string{
+		"STORAGE_DIR:", "TOKEN_KEYS:", "MAX_FILES:", "MAX_UPLOAD_BYTES", "KILL_GRACE:", "DRAIN_TIMEOUT:", "RETRY_BACKOFF:", "REAP_INTERVAL:", "MAX_OUTPUT_FILES:",
+	} {
+		if n := strings.Count(out, want); n != 1 {
+			t.Errorf("the fault of %s is named %d times in:\n%s", want, n, out)
+		}
+	}
+	if strings.Contains(out, "strconv") || strings.Contains(out, "secret") {
+		t.Errorf("the answer tells what is of no use, or what is nobody's business:\n%s", out)
+	}
+	if out, code := run(t, path, "STORAGE_DIR="+t.TempDir(), "PORT=65536"); code != 1 || !strings.Contains(out, `PORT: \"65536\" is out of range`) {
+		t.Errorf("PORT=65536 ended with %d: %s", code, out)
+	}
+}
+
+// TestSmallSizes makes sure that a size may be smaller than any program's memory, and that 0 turns a reserve off.
+func TestSmallSizes(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), "MAX_FIELD_BYTES=1Ki", "MIN_FREE_BYTES=0", "MAX_UPLOAD_BYTES=64Ki")
+	must(t, s.submit(script("true\n")).wait(), job.Succeeded, job.ReasonCompleted)
+	resp, data, err := s.post(script("true\n", "arg="+strings.Repeat("x", 1025)))
+	if err != nil || resp.StatusCode != http.StatusRequestEntityTooLarge || !strings.Contains(string(data), "1024 bytes (MAX_FIELD_BYTES)") {
+		t.Errorf("a field of 1025 bytes: %v %s %s", err, resp.Status, data)
+	}
+}
+
+// TestHost makes sure that the greeting names an address that answers.
+func TestHost(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]string{"": "http://localhost:", "0.0.0.0": "http://localhost:"} {
+		s := start(t, t.TempDir(), "HOST="+host, "SANDBOX=off")
+		if got := s.output.String(); !strings.Contains(got, "Listening on "+want) {
+			t.Errorf("HOST=%s: %s", host, got)
+		}
+		s.kill()
+	}
+}
+
+// TestOtherSite makes sure that no page of another site can have a browser run a program here.
+func TestOtherSite(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir())
+	for name, header := range map[string]map[string]string{
+		"a form of another site":             {"Origin": "https://elsewhere.example", "Sec-Fetch-Site": "cross-site"},
+		"an old browser":                     {"Origin": "https://elsewhere.example"},
+		"a page of another port":             {"Origin": "http://127.0.0.1:1", "Sec-Fetch-Site": "same-site"},
+		"a sandboxed frame, or a local file": {"Origin": "null"},
+	} {
+		f := script("true\n")
+		f.header = header
+		resp, data, err := s.post(f)
+		if err != nil || resp.StatusCode != http.StatusForbidden || resp.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %v %s %s", name, err, resp.Status, data)
+		}
+	}
+	f := script("true\n")
+	f.header = map[string]string{"Origin": s.url, "Sec-Fetch-Site": "same-origin"}
+	must(t, s.submit(f).wait(), job.Succeeded, job.ReasonCompleted)
+}
+
 // TestGreeting makes sure that the first line says what a newcomer needs.
 func TestGreeting(t *testing.T) {
 	t.Parallel()
-	s := start(t, t.TempDir())
+	s := start(t, t.TempDir(), "PATH="+os.Getenv("PATH"))
 	var line string
 	for l := range strings.Lines(s.output.String()) {
 		if strings.HasPrefix(l, "Listening") {

@@ -1,0 +1,174 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+const launchURL = "http://launch." + namespace + ".svc.cluster.local/"
+
+// TestBrokerDown submits while no event can be sent: the reaper sends them later, and every job runs once.
+func TestBrokerDown(t *testing.T) {
+	s := installed(t)
+	back := scale(t, "knative-eventing", "mt-broker-ingress", 0)
+	var jobs []*run
+	for n := range 20 {
+		jobs = append(jobs, s.submit(t, shell(fmt.Sprintf("echo job %d", n))))
+	}
+	if got := jobs[0].status(); got.Phase != "Pending" {
+		t.Errorf("without a Broker a job is %+v", got)
+	}
+	back()
+	for n, j := range jobs {
+		if end := j.ends("Succeeded", "Completed"); len(end.Attempts) != 1 {
+			t.Errorf("job %d: %+v", n, end)
+		}
+		if got := j.logs("tail=all"); got != fmt.Sprintf("job %d\n", n) {
+			t.Errorf("job %d: log %q", n, got)
+		}
+	}
+}
+
+// TestDeliveredOften delivers events again, at once and after the end, to however many launchers there are.
+func TestDeliveredOften(t *testing.T) {
+	s := installed(t)
+	j := s.submit(t, shell("echo once"))
+	send(t, launchURL, 24, j.submittedEvent())
+	if end := j.ends("Succeeded", "Completed"); len(end.Attempts) != 1 {
+		t.Errorf("got %+v", end)
+	}
+	send(t, launchURL, 3, j.submittedEvent())
+	if got := j.logs("tail=all"); got != "once\n" {
+		t.Errorf("log %q", got)
+	}
+	if got := kube(t, "get", "jobs", "-n", namespace, "-l", "go-job-orchestrator.github.io/job-id="+j.ID, "-o", "name"); strings.Count(got, "job.batch/") != 1 {
+		t.Errorf("Jobs: %q", got)
+	}
+	// What is no event of a job starts nothing, and is not delivered again.
+	foreign, err := json.Marshal(map[string]string{"specversion": "1.0", "id": "1", "type": "com.example.other", "source": "/e2e", "subject": strings.Repeat("0", 32)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(t, launchURL, 1, foreign)
+}
+
+// TestLauncherCutOff has the launcher fail between Job and Secret, as if it had been killed there.
+func TestLauncherCutOff(t *testing.T) {
+	s := installed(t)
+	const take, give = `[{"op":"replace","path":"/rules/%d/verbs","value":["get"]}]`, `[{"op":"replace","path":"/rules/%d/verbs","value":["create"]}]`
+	rule := -1
+	var role struct {
+		Rules []struct{ Resources []string } `json:"rules"`
+	}
+	if err := json.Unmarshal([]byte(kube(t, "get", "role", "launch", "-n", namespace, "-o", "json")), &role); err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range role.Rules {
+		if len(r.Resources) == 1 && r.Resources[0] == "secrets" {
+			rule = i
+		}
+	}
+	if rule < 0 {
+		t.Fatal("the Role of launch has no rule of Secrets")
+	}
+	patch := func(text string) { // also in the end, when the test's context is over
+		if out, err := command("kubectl", "patch", "role", "launch", "-n", namespace, "--type=json", "-p", fmt.Sprintf(text, rule)); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	}
+	patch(take)
+	t.Cleanup(func() { patch(give) })
+	j := s.submit(t, shell("echo hello"))
+	until(t, patience, "its pod waits for the Secret", func() bool { return len(j.pods()) == 1 })
+	if got := j.status(); got.Phase != "Pending" {
+		t.Errorf("got %+v", got)
+	}
+	patch(give)
+	if end := j.ends("Succeeded", "Completed"); len(end.Attempts) != 1 {
+		t.Errorf("got %+v", end)
+	}
+}
+
+// TestQuota keeps the namespace from having any more pods.
+func TestQuota(t *testing.T) {
+	s := installed(t)
+	s.submit(t, shell("true")).ends("Succeeded", "Completed")               // so that the functions are there
+	kube(t, "create", "quota", "no-more", "-n", namespace, "--hard=pods=1") // more are there already, and stay
+	remove := func() { _, _ = command("kubectl", "delete", "quota", "no-more", "-n", namespace, "--ignore-not-found") }
+	t.Cleanup(remove)
+	until(t, time.Minute, "the quota is in force", func() bool {
+		out, _ := command("kubectl", "get", "quota", "no-more", "-n", namespace, "-o", "jsonpath={.status.used.pods}")
+		return out != ""
+	})
+	j := s.submit(t, shell("echo hello"))
+	if got := j.shows("QuotaExceeded"); got.Phase != "Pending" || !strings.Contains(got.Message, "exceeded quota") {
+		t.Errorf("got %+v", got)
+	}
+	remove()
+	if resp, body := j.call(http.MethodPost, "/api/v1/jobs/"+j.ID+"/cancel"); resp.StatusCode != http.StatusOK {
+		t.Errorf("cancel: %s %s", resp.Status, body)
+	}
+}
+
+// TestArtifactsAway ends the function that pods speak to, again and again while one fetches and stores.
+func TestArtifactsAway(t *testing.T) {
+	s := installed(t)
+	data, sum := random(50 << 20)
+	f := shell("sleep 5; echo line; cp data results/copy; sleep 5; sha256sum data")
+	f.files["data"] = data
+	j := s.submit(t, f)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 8 {
+			_, _ = command("kubectl", "delete", "pod", "-n", namespace, "-l", "serving.knative.dev/service=artifacts", "--grace-period=1", "--wait=false")
+			time.Sleep(3 * time.Second)
+		}
+	}()
+	end := j.ends("Succeeded", "Completed")
+	<-done
+	if len(end.Attempts) != 1 || end.Outputs == nil || end.Outputs.Count != 3 {
+		t.Errorf("got %+v", end)
+	}
+	if got := j.logs("tail=all"); !strings.HasPrefix(got, "line\n"+sum()) {
+		t.Errorf("log %q", got)
+	}
+	if got := len(j.get("/outputs/" + j.ID + "/copy")); got != 50<<20 {
+		t.Errorf("the output has %d bytes", got)
+	}
+}
+
+// TestExpiry has the CronJob remove a job that is past its time, and leave alone one that runs.
+func TestExpiry(t *testing.T) {
+	s := installed(t)
+	long := s.submit(t, shell("echo begun; exec sleep 1000", "ttlSecondsAfterFinished=0"))
+	short := s.submit(t, shell("true", "ttlSecondsAfterFinished=0"))
+	long.says("begun")
+	until(t, patience, "the job is removed", func() bool {
+		resp, _ := short.call(http.MethodGet, "/api/v1/jobs/"+short.ID)
+		return resp.StatusCode == http.StatusNotFound
+	})
+	if got := long.status(); got.Phase != "Running" {
+		t.Errorf("the running job is %+v", got)
+	}
+}
+
+// TestScaleToZero waits until nothing of ours runs, and then runs a job.
+func TestScaleToZero(t *testing.T) {
+	s := installed(t)
+	ours := func() string {
+		return kube(t, "get", "pods", "-n", namespace, "-l", "serving.knative.dev/service", "-o", "name")
+	}
+	until(t, 6*time.Minute, "nothing runs", func() bool { return ours() == "" })
+	begin := time.Now()
+	j := s.submit(t, shell("echo hello"))
+	t.Logf("a submit to nothing took %s", time.Since(begin).Round(time.Millisecond))
+	j.ends("Succeeded", "Completed")
+	t.Logf("submit to end took %s", time.Since(begin).Round(time.Millisecond))
+}

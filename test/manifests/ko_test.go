@@ -1,0 +1,59 @@
+package manifests
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"text/template"
+
+	"sigs.k8s.io/yaml"
+)
+
+// TestKo reads ko.yaml as ko does, and demands that images are built as make build builds.
+func TestKo(t *testing.T) {
+	text, err := os.ReadFile(root + "/ko.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ko struct {
+		BaseImage string   `json:"defaultBaseImage"`
+		Flags     []string `json:"defaultFlags"`
+		Ldflags   []string `json:"defaultLdflags"`
+	}
+	if err := yaml.UnmarshalStrict(text, &ko); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasSuffix(ko.BaseImage, ":nonroot") || !slices.Equal(ko.Ldflags, []string{"-s", "-w"}) || len(ko.Flags) != 1 {
+		t.Fatalf("got %+v", ko)
+	}
+	makefile, err := os.ReadFile(root + "/Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tags := regexp.MustCompile(`(?m)^TAGS := (\S+)$`).FindSubmatch(makefile)
+	if tags == nil {
+		t.Fatal("the Makefile has no TAGS")
+	}
+	flags, err := template.New("").Option("missingkey=error").Parse(ko.Flags[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for drivers, want := range map[string]string{"": "s3", "gs": "gs", "s3,azblob": "s3,azblob"} {
+		env := map[string]string{"HOME": "/"}
+		if drivers != "" {
+			env["DRIVERS"] = drivers
+		}
+		var got strings.Builder
+		if err := flags.Execute(&got, map[string]any{"Env": env}); err != nil {
+			t.Fatal(err)
+		}
+		if want := "-tags=" + string(tags[1]) + "," + want; got.String() != want {
+			t.Errorf("DRIVERS=%s: got %s, want %s", drivers, got.String(), want)
+		}
+	}
+	if !regexp.MustCompile(`(?m)^export KO_CONFIG_PATH := ko.yaml$`).Match(makefile) {
+		t.Error("the Makefile does not show ko its configuration")
+	}
+}
