@@ -7,7 +7,7 @@ GO ?= go
 TOOL := $(GO) tool -modfile=.ci/tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test fuzz check clean
+.PHONY: help run build test e2e fuzz check clean images features secret deploy undeploy
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ build: ## build every command into bin/
 test: ## run all tests that need no cluster, with the race detector
 	$(GO) test -race -shuffle=on -count=1 -timeout 30m -tags $(TAGS) ./...
 
+e2e: ## install config/ on the cluster that KUBECONFIG names, and test everything there; E2E_PROXY is an HTTP proxy to its URLs
+	@test -n "$(KUBECONFIG)" || { echo "KUBECONFIG names no cluster. make e2e needs one with Knative Serving and Eventing, kubectl, ko and KO_DOCKER_REPO."; exit 1; }
+	$(GO) test -tags e2e,$(TAGS) -count=1 -timeout 60m -v ./test/e2e
+
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME
 	@for pkg in $$($(GO) list ./...); do \
@@ -33,10 +37,34 @@ fuzz: ## run every fuzz target for FUZZTIME
 	done
 
 check: ## formatting, vet, staticcheck, and govulncheck where its database can be had
-	@unformatted=$$(gofmt -l functions shared test); test -z "$$unformatted" || { echo "gofmt would change:" $$unformatted; exit 1; }
+	@unformatted=$$(gofmt -l *.go functions shared test); test -z "$$unformatted" || { echo "gofmt would change:" $$unformatted; exit 1; }
 	$(GO) vet -tags $(TAGS) ./...
 	$(TOOL) staticcheck -tags $(TAGS) ./...
 	@.ci/vulnerabilities $(TOOL) govulncheck -tags $(TAGS) ./...
+
+# On Knative; config/README.md says what is installed. ko comes with: go install github.com/google/ko@v0.19.1
+KO ?= ko
+KO_FLAGS ?=
+KUBECTL ?= kubectl
+NAMESPACE := job-orchestrator
+export KO_CONFIG_PATH := ko.yaml
+
+images: ## build an image of every command with ko and push it to KO_DOCKER_REPO
+	$(KO) build $(KO_FLAGS) $(filter-out ./functions/cmd/all,$(wildcard ./functions/cmd/*))
+
+features: ## allow in Knative Serving what config/ needs: volumes and fsGroup
+	$(KUBECTL) patch configmap config-features -n knative-serving --type merge -p '{"data":{"kubernetes.podspec-persistent-volume-claim":"enabled","kubernetes.podspec-persistent-volume-write":"enabled","kubernetes.podspec-securitycontext":"enabled"}}'
+
+secret: ## make the key of tokens, unless there is one
+	$(KUBECTL) apply -f config/100-namespace.yaml
+	@if test -n "$$($(KUBECTL) get secret token-keys -n $(NAMESPACE) --ignore-not-found -o name)"; then echo "secret/token-keys is there already"; else \
+	  head -c 32 /dev/urandom | base64 | tr -d '\n' | $(KUBECTL) create secret generic token-keys -n $(NAMESPACE) --from-file=TOKEN_KEYS=/dev/stdin; fi
+
+deploy: ## build the images and install or upgrade everything in config/
+	$(KO) apply $(KO_FLAGS) -Rf config/
+
+undeploy: ## remove everything, with all jobs, their files and the key
+	$(KUBECTL) delete namespace $(NAMESPACE) --ignore-not-found
 
 clean: ## remove what was built; jobs stay
 	rm -rf bin
