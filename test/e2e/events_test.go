@@ -141,7 +141,11 @@ func example(t *testing.T, name string, changes ...string) {
 	if err := os.WriteFile(path, []byte(manifest), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _, _ = command("kubectl", "delete", "--wait=false", "--ignore-not-found", "-f", path) })
+	t.Cleanup(func() {
+		if out, err := command("kubectl", "delete", "--wait=false", "--ignore-not-found", "-f", path); err != nil {
+			t.Errorf("%s stays: %v: %s", name, err, out)
+		}
+	})
 	kube(t, "wait", "-n", namespace, "--for=condition=Ready", "--timeout=2m", "trigger", "--all")
 }
 

@@ -165,10 +165,30 @@ func TestScaleToZero(t *testing.T) {
 	ours := func() string {
 		return kube(t, "get", "pods", "-n", namespace, "-l", "serving.knative.dev/service", "-o", "name")
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(whatRuns())
+		}
+	})
 	until(t, 6*time.Minute, "nothing runs", func() bool { return ours() == "" })
 	begin := time.Now()
 	j := s.submit(t, shell("echo hello"))
 	t.Logf("a submit to nothing took %s", time.Since(begin).Round(time.Millisecond))
 	j.ends("Succeeded", "Completed")
 	t.Logf("submit to end took %s", time.Since(begin).Round(time.Millisecond))
+}
+
+// whatRuns says who keeps our functions awake.
+func whatRuns() string {
+	var all strings.Builder
+	for _, args := range [][]string{
+		{"get", "pods,jobs,podautoscalers,pingsources,triggers", "-n", namespace, "-o", "wide"},
+		{"get", "events", "-n", namespace, "--sort-by=.lastTimestamp"},
+		{"logs", "-n", namespace, "-l", "serving.knative.dev/service", "--all-containers", "--prefix", "--tail=30", "--max-log-requests=40"},
+		{"logs", "-n", "knative-serving", "-l", "app=autoscaler", "--tail=60"},
+	} {
+		out, err := command("kubectl", args...)
+		fmt.Fprintf(&all, "kubectl %s: %v\n%s\n", strings.Join(args, " "), err, out)
+	}
+	return all.String()
 }

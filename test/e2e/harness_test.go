@@ -149,8 +149,14 @@ func (s *service) submit(t *testing.T, f form) *run {
 			return
 		}
 		req.Header.Set("Authorization", "Bearer "+r.Token)
-		if resp, err := r.client.Do(req); err == nil {
-			resp.Body.Close()
+		resp, err := r.client.Do(req)
+		if err != nil {
+			t.Errorf("job %s stays: %v", r.ID, err)
+			return
+		}
+		defer resp.Body.Close()
+		if body, _ := io.ReadAll(resp.Body); resp.StatusCode >= 300 && resp.StatusCode != http.StatusNotFound {
+			t.Errorf("job %s stays: %s: %s", r.ID, resp.Status, body)
 		}
 	})
 	return r
