@@ -139,7 +139,7 @@ func (a *app) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Sweep(0); err != nil {
+	if err := s.Sweep(ctx, 0); err != nil {
 		return err
 	}
 	if err := a.host.Recover(ctx); err != nil {

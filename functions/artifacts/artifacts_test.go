@@ -56,7 +56,7 @@ func newWorld(t testing.TB, dir string) *world {
 	w := &world{t: t, dir: dir}
 	var err error
 	if dir == "" {
-		w.store = store.OpenBucket(memblob.OpenBucket(nil))
+		w.store = store.OpenBucket(memblob.OpenBucket(nil), store.Backend{})
 	} else if w.store, err = store.OpenDir(dir); err != nil {
 		t.Fatal(err)
 	}

@@ -100,7 +100,7 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 	r.Swept, uploadErr = f.ledger.SweepUploads(ctx, 2*f.settings.UploadAge)
 	_, keyErr = f.ledger.SweepKeys(ctx)
 	_, templateErr := template.NewShelf(f.store, f.now).Sweep(ctx, 2*f.settings.UploadAge)
-	tempErr := f.store.Sweep(2 * f.settings.UploadAge)
+	tempErr := f.store.Sweep(ctx, 2*f.settings.UploadAge)
 	r.Nudged, activeErr = f.active(ctx)
 	r.Announced, owedErr = f.ledger.SweepOwed(ctx, nudgeAfter, func(n job.Notice) error { return f.send(ctx, n) })
 	if r != (Result{}) {

@@ -2,76 +2,309 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// Backend is what one kind of bucket can do beyond gocloud's portable API. Every part may be left out.
+type Backend struct {
+	// After has a listing begin at the key, or behind it: a blob.ListOptions.BeforeList. Without it a listing begins with the prefix, and costs what
+	// lies before the key.
+	After func(key string) func(as func(any) bool) error
+	// RemoveBatch deletes at most BatchSize blobs with one request; missing ones are no error.
+	RemoveBatch func(ctx context.Context, keys []string) error
+	BatchSize   int
+	// Handover has the driver read what is uploaded, instead of being written to.
+	Handover bool
+	// Writing changes how a blob is uploaded.
+	Writing func(opts *blob.WriterOptions)
+	// Sweep removes what is left of uploads that began longer than age ago and never ended.
+	Sweep func(ctx context.Context, age time.Duration) error
+	// Denied reports whether an error that gocloud takes for that of a missing blob is one of missing rights.
+	Denied func(error) bool
+	// Signing changes what is signed so that the link does what it must: a blob.SignedURLOptions.BeforeSign.
+	Signing func(l Link) func(as func(any) bool) error
+	// SignedHeaders are what a client of a link to write must send. Nil: such links cannot be made.
+	SignedHeaders map[string]string
+	// Signed completes a signed URL.
+	Signed func(url string, l Link) string
+}
+
+// How long a bucket may take before it counts as unavailable.
+const (
+	// answerTime is for one record, or for the beginning of a blob.
+	answerTime = 30 * time.Second
+	// stallTime is without any progress of a blob's bytes.
+	stallTime = 2 * time.Minute
 )
 
 // cloud is the rules of buckets whose conditional writes are sound and whose listing is ordered: all but
 // the directory.
-type cloud struct{ bucket *blob.Bucket }
+type cloud struct {
+	bucket *blob.Bucket
+	Backend
+}
 
 var _ rules = (*cloud)(nil)
 
+// writerKey is the metadata that tells who wrote a record.
+const writerKey = "writer"
+
 func (c *cloud) create(ctx context.Context, key string, data []byte) error {
-	return kindOrNil(c.bucket.WriteAll(ctx, key, data, &blob.WriterOptions{
-		ContentType: "application/json", DisableContentTypeDetection: true, IfNotExist: true,
-	}), "create", key)
+	ctx, cancel := within(ctx, answerTime)
+	defer cancel()
+	writer := rand.Text()
+	err := c.bucket.WriteAll(ctx, key, data, &blob.WriterOptions{
+		ContentType: "application/json", DisableContentTypeDetection: true, IfNotExist: true, Metadata: map[string]string{writerKey: writer},
+	})
+	if err == nil {
+		return nil
+	}
+	// A write whose answer was lost may have been stored all the same; and the clients of clouds send it again by themselves, and then find
+	// their own.
+	attributes, readErr := c.bucket.Attributes(ctx, key)
+	switch {
+	case readErr == nil && attributes.Metadata[writerKey] == writer:
+		return nil
+	case readErr == nil:
+		return fmt.Errorf("create %s: %w", key, job.ErrExists)
+	}
+	return c.kind(causeOf(ctx, err), "create", key)
 }
 
 func (c *cloud) list(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	opts := &blob.ListOptions{Prefix: prefix}
+	if c.After != nil && after > prefix {
+		opts.BeforeList = c.After(after)
+	}
 	keys := []string{}
-	it := c.bucket.List(&blob.ListOptions{Prefix: prefix})
-	for len(keys) < limit {
-		o, err := it.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			break
+	err := c.pages(ctx, opts, min(limit+1, maxPage), func(page []string) (bool, error) {
+		for _, key := range page {
+			if key > after && len(keys) < limit {
+				keys = append(keys, key)
+			}
 		}
-		if err != nil {
-			return nil, kind(err, "list", prefix)
-		}
-		if o.Key > after {
-			keys = append(keys, o.Key)
-		}
+		return len(keys) < limit, nil
+	})
+	if err != nil {
+		return nil, c.kind(err, "list", prefix)
 	}
 	return keys, nil
 }
 
-func (c *cloud) remove(ctx context.Context, key string) error {
-	if err := c.bucket.Delete(ctx, key); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
-		return kind(err, "remove", key)
+// maxPage is how many keys clouds tell at a time.
+const maxPage = 1000
+
+// pages calls f with the keys of each page until it returns false.
+func (c *cloud) pages(ctx context.Context, opts *blob.ListOptions, size int, f func([]string) (bool, error)) error {
+	if size <= 1 { // nothing is asked for
+		return nil
+	}
+	for token := blob.FirstPageToken; len(token) > 0; {
+		page, next, err := c.page(ctx, opts, token, size)
+		if err != nil {
+			return err
+		}
+		if more, err := f(page); err != nil || !more {
+			return err
+		}
+		token = next
 	}
 	return nil
 }
 
+func (c *cloud) page(ctx context.Context, opts *blob.ListOptions, token []byte, size int) (keys []string, next []byte, err error) {
+	ctx, cancel := within(ctx, answerTime)
+	defer cancel()
+	objects, next, err := c.bucket.ListPage(ctx, token, size, opts)
+	if err != nil {
+		return nil, nil, causeOf(ctx, err)
+	}
+	for _, o := range objects {
+		keys = append(keys, o.Key)
+	}
+	return keys, next, nil
+}
+
+func (c *cloud) remove(ctx context.Context, key string) error {
+	ctx, cancel := within(ctx, answerTime)
+	defer cancel()
+	if err := c.bucket.Delete(ctx, key); err != nil && !c.isMissing(err) {
+		return c.kind(causeOf(ctx, err), "remove", key)
+	}
+	return nil
+}
+
+func (c *cloud) isMissing(err error) bool {
+	return gcerrors.Code(err) == gcerrors.NotFound && (c.Denied == nil || !c.Denied(err))
+}
+
 func (c *cloud) removeAll(ctx context.Context, prefix string) error {
-	it := c.bucket.List(&blob.ListOptions{Prefix: prefix})
-	for {
-		o, err := it.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return kind(err, "list", prefix)
-		}
-		if err := c.remove(ctx, o.Key); err != nil {
+	err := c.pages(ctx, &blob.ListOptions{Prefix: prefix}, maxPage, func(keys []string) (bool, error) {
+		return true, c.removeKeys(ctx, keys)
+	})
+	if err != nil {
+		return c.kind(err, "remove", prefix)
+	}
+	return nil
+}
+
+func (c *cloud) removeKeys(ctx context.Context, keys []string) error {
+	if c.RemoveBatch == nil {
+		return each(keys, func(key string) error { return c.remove(ctx, key) })
+	}
+	for len(keys) > 0 {
+		n := min(len(keys), c.BatchSize)
+		if err := c.removeBatch(ctx, keys[:n]); err != nil {
 			return err
 		}
+		keys = keys[n:]
 	}
+	return nil
+}
+
+func (c *cloud) removeBatch(ctx context.Context, keys []string) error {
+	ctx, cancel := within(ctx, answerTime)
+	defer cancel()
+	return causeOf(ctx, c.RemoveBatch(ctx, keys))
 }
 
 func (c *cloud) free() (int64, bool) { return 0, false }
 
-func (c *cloud) sweep(time.Duration) error { return nil } // a bucket shows whole blobs only
+func (c *cloud) sweep(ctx context.Context, age time.Duration) error {
+	if c.Sweep == nil {
+		return nil // a bucket shows whole blobs only
+	}
+	return c.kind(c.Sweep(ctx, age), "sweep", "uploads")
+}
 
-func (c *cloud) writing(*blob.WriterOptions) func() error { return func() error { return nil } }
+func (c *cloud) stat(ctx context.Context, key string) (Info, error) {
+	ctx, cancel := within(ctx, answerTime)
+	defer cancel()
+	attrs, err := c.bucket.Attributes(ctx, key)
+	if err != nil {
+		return Info{}, causeOf(ctx, err)
+	}
+	return Info{Size: attrs.Size, ModTime: attrs.ModTime}, nil
+}
 
-func kindOrNil(err error, verb, key string) error {
+func (c *cloud) open(ctx context.Context, key string, offset, length int64) (*Reader, error) {
+	ctx, watch := newWatch(ctx)
+	watch.start(answerTime)
+	r, err := c.bucket.NewRangeReader(ctx, key, offset, length, nil)
+	watch.stop()
+	if err != nil {
+		watch.end()
+		return nil, causeOf(ctx, err)
+	}
+	return &Reader{ReadCloser: &watchedReader{Reader: r, watch: watch, ctx: ctx}, Info: Info{Size: r.Size(), ModTime: r.ModTime()}}, nil
+}
+
+func (c *cloud) put(ctx context.Context, key string, r io.Reader) error {
+	ctx, watch := newWatch(ctx)
+	defer watch.end()
+	opts := &blob.WriterOptions{ContentType: "application/octet-stream", DisableContentTypeDetection: true}
+	if c.Writing != nil {
+		c.Writing(opts)
+	}
+	in := &watchedSource{Reader: r, watch: watch}
+	var err error
+	if c.Handover {
+		err = c.bucket.Upload(ctx, key, in, opts)
+	} else {
+		err = c.write(ctx, watch, key, in, opts)
+	}
+	switch {
+	case in.err != nil:
+		return in.err // what the bucket's client makes of it says less
+	case err != nil:
+		return causeOf(ctx, err)
+	}
+	return nil
+}
+
+func (c *cloud) write(ctx context.Context, watch *watch, key string, in io.Reader, opts *blob.WriterOptions) error {
+	w, err := c.bucket.NewWriter(ctx, key, opts)
+	if err != nil {
+		return err
+	}
+	if _, err = io.CopyBuffer(struct{ io.Writer }{w}, in, make([]byte, copyBuffer)); err != nil {
+		watch.cancel(err) // the one portable way to give up a blob: Close would commit it
+		_ = w.Close()     // reports the cancellation
+		return err
+	}
+	return w.Close()
+}
+
+func (c *cloud) link(ctx context.Context, key string, l Link) (string, bool, error) {
+	if l.Method != http.MethodGet && c.SignedHeaders == nil {
+		return "", false, nil
+	}
+	opts := &blob.SignedURLOptions{Method: l.Method, Expiry: l.Expiry}
+	if c.Signing != nil {
+		opts.BeforeSign = c.Signing(l)
+	}
+	url, err := c.bucket.SignedURL(ctx, key, opts)
+	if gcerrors.Code(err) == gcerrors.Unimplemented {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, c.kind(err, "sign", key)
+	}
+	if c.Signed != nil {
+		url = c.Signed(url, l)
+	}
+	return url, true, nil
+}
+
+func (c *cloud) kind(err error, verb, key string) error {
 	if err == nil {
 		return nil
 	}
-	return kind(err, verb, key)
+	return kindOf(err, c.kindOf(err), verb, key)
+}
+
+// kindOf takes for temporary what is not known to be anything else: the clients of clouds have no common words for servers that do not answer,
+// or answer that they cannot just now.
+func (c *cloud) kindOf(err error) error {
+	switch gcerrors.Code(err) {
+	case gcerrors.NotFound:
+		if c.isMissing(err) {
+			return job.ErrNotFound
+		}
+		return nil
+	case gcerrors.AlreadyExists, gcerrors.FailedPrecondition:
+		return job.ErrExists
+	case gcerrors.PermissionDenied, gcerrors.InvalidArgument, gcerrors.Unimplemented:
+		return nil
+	}
+	return job.ErrUnavailable
+}
+
+// each does f for every key, several at a time, and returns the first error.
+func each(keys []string, f func(string) error) error {
+	const atOnce = 16
+	places := make(chan struct{}, atOnce)
+	errs := make(chan error, len(keys))
+	for _, key := range keys {
+		places <- struct{}{}
+		go func() {
+			defer func() { <-places }()
+			errs <- f(key)
+		}()
+	}
+	all := make([]error, 0, len(keys))
+	for range keys {
+		all = append(all, <-errs)
+	}
+	return errors.Join(all...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/fileblob"
+	"gocloud.dev/gcerrors"
 
 	"go-job-orchestrator/shared/job"
 )
@@ -37,16 +39,22 @@ func OpenDir(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open storage directory: %w", err)
 	}
-	return &Store{bucket: b, rules: &directory{root: dir}}, nil
+	return &Store{bucket: b, rules: &directory{root: dir, bucket: b}}, nil
 }
 
 // directory is the rules of a bucket that is a directory. Keys of records and folders are made of the
 // characters a-z, 0-9, '.', '_', '-' and '/' only, so that they are their own file names.
-type directory struct{ root string }
+type directory struct {
+	root   string
+	bucket *blob.Bucket
+}
 
 var _ rules = (*directory)(nil)
 
 const tempSuffix = ".tmp"
+
+// attempts bounds how often a writer makes a folder anew that was pruned before the writer used it.
+const attempts = 100
 
 // unfinished is what fileblob calls a blob in the making: after the blob, the time and its suffix.
 var unfinished = regexp.MustCompile(`\.[0-9a-f]{16}\.tmp$`)
@@ -76,7 +84,7 @@ func (d *directory) create(_ context.Context, key string, data []byte) error {
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("create %s: %w", key, job.ErrExists)
 	}
-	return kindOrNil(err, "create", key)
+	return d.kindOrNil(err, "create", key)
 }
 
 // isPruned reports whether making a folder failed because one was removed meanwhile. MkdirAll says that a folder exists
@@ -129,7 +137,7 @@ func (d *directory) temporary() (*os.File, error) {
 }
 
 // sweep removes the temporary files of writers that died.
-func (d *directory) sweep(age time.Duration) error {
+func (d *directory) sweep(_ context.Context, age time.Duration) error {
 	dir := filepath.Join(d.root, tempDir)
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -163,7 +171,7 @@ func (d *directory) list(ctx context.Context, prefix, after string, limit int) (
 	l := lister{ctx: ctx, root: d.root, prefix: prefix, after: after, limit: limit, keys: []string{}}
 	folder := prefix[:strings.LastIndexByte(prefix, '/')+1]
 	if err := l.walk(folder); err != nil {
-		return nil, kind(err, "list", prefix)
+		return nil, d.kindOrNil(err, "list", prefix)
 	}
 	return l.keys, nil
 }
@@ -229,7 +237,7 @@ func keyOrder(entries []fs.DirEntry) []string {
 func (d *directory) remove(_ context.Context, key string) error {
 	path := d.path(key)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) && !isInTheWay(err) {
-		return kind(err, "remove", key) // a folder, which "exists", is no blob
+		return d.kindOrNil(err, "remove", key) // a folder, which "exists", is no blob
 	}
 	d.prune(filepath.Dir(path))
 	return nil
@@ -238,7 +246,7 @@ func (d *directory) remove(_ context.Context, key string) error {
 func (d *directory) removeAll(_ context.Context, prefix string) error {
 	path := d.path(strings.TrimSuffix(prefix, "/"))
 	if err := os.RemoveAll(path); err != nil {
-		return kind(err, "remove", prefix)
+		return d.kindOrNil(err, "remove", prefix)
 	}
 	d.prune(filepath.Dir(path))
 	return nil
@@ -258,17 +266,99 @@ func (d *directory) path(key string) string {
 
 func (d *directory) free() (int64, bool) { return freeBytes(d.root) }
 
-// writing makes the bytes durable before they get their name: fileblob never syncs.
-func (d *directory) writing(opts *blob.WriterOptions) func() error {
-	var file *os.File
-	opts.BeforeWrite = func(as func(any) bool) error {
-		as(&file)
+// put makes the bytes durable before they get their name: fileblob never syncs.
+func (d *directory) put(ctx context.Context, key string, r io.Reader) error {
+	// Cancelling the writer's context is the one portable way to give up a blob: Close would commit it.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w, file, err := d.writer(ctx, key)
+	if err != nil {
+		return err
+	}
+	// The struct around the writer hides ReadFrom, which would take a buffer of its own.
+	_, err = io.CopyBuffer(struct{ io.Writer }{w}, r, make([]byte, copyBuffer))
+	if err == nil {
+		err = file.Sync()
+	}
+	if err != nil {
+		cancel()
+		_ = w.Close() // reports the cancellation
+		return err
+	}
+	return w.Close()
+}
+
+// writer begins a blob, whose folder can be pruned between its making and its use.
+func (d *directory) writer(ctx context.Context, key string) (w *blob.Writer, file *os.File, err error) {
+	opts := &blob.WriterOptions{
+		ContentType: "application/octet-stream", DisableContentTypeDetection: true,
+		BeforeWrite: func(as func(any) bool) error {
+			if !as(&file) {
+				return errors.New("the driver of directories gives no file")
+			}
+			return nil
+		},
+	}
+	for range attempts {
+		if w, err = d.bucket.NewWriter(ctx, key, opts); !isPruned(err) {
+			break
+		}
+	}
+	return w, file, err
+}
+
+func (d *directory) open(ctx context.Context, key string, offset, length int64) (*Reader, error) {
+	r, err := d.bucket.NewRangeReader(ctx, key, offset, length, nil)
+	if err != nil {
+		return nil, missing(err)
+	}
+	out := &Reader{ReadCloser: r, Info: Info{Size: r.Size(), ModTime: r.ModTime()}}
+	var raw io.Reader
+	if offset == 0 && length < 0 && r.As(&raw) {
+		out.file, _ = raw.(*os.File)
+	}
+	return out, nil
+}
+
+func (d *directory) stat(ctx context.Context, key string) (Info, error) {
+	attrs, err := d.bucket.Attributes(ctx, key)
+	if err != nil {
+		return Info{}, missing(err)
+	}
+	return Info{Size: attrs.Size, ModTime: attrs.ModTime}, nil
+}
+
+// missing is the error of reading: where a file is in the way of a folder there is nothing to read.
+func missing(err error) error {
+	if isInTheWay(err) {
+		return job.ErrNotFound
+	}
+	return err
+}
+
+func (d *directory) link(context.Context, string, Link) (string, bool, error) { return "", false, nil }
+
+func (d *directory) kindOf(err error) error {
+	switch {
+	case errors.Is(err, job.ErrNotFound):
+		return job.ErrNotFound
+	case isFull(err):
+		return job.ErrExhausted
+	case isBadName(err), isInTheWay(err):
+		return job.ErrInvalid
+	}
+	switch gcerrors.Code(err) {
+	case gcerrors.NotFound:
+		return job.ErrNotFound
+	case gcerrors.AlreadyExists, gcerrors.FailedPrecondition:
+		return job.ErrExists
+	}
+	return nil
+}
+
+func (d *directory) kindOrNil(err error, verb, key string) error {
+	if err == nil {
 		return nil
 	}
-	return func() error {
-		if file == nil {
-			return nil
-		}
-		return file.Sync()
-	}
+	return kindOf(err, d.kindOf(err), verb, key)
 }

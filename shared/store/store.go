@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"regexp"
@@ -16,16 +17,12 @@ import (
 	"unicode/utf8"
 
 	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
 
 	"go-job-orchestrator/shared/job"
 )
 
 // maxRecord bounds what Read takes into memory.
 const maxRecord = 16 << 20
-
-// attempts bounds how often a writer makes a folder anew that was pruned before the writer used it.
-const attempts = 100
 
 // copyBuffer is the memory that one stream into the bucket takes.
 const copyBuffer = 256 << 10
@@ -38,7 +35,7 @@ type Store struct {
 }
 
 // rules is what a backend does in its own way, since gocloud's portable API either cannot say it or, on
-// a directory, does it unsoundly or slowly.
+// a directory, does it unsoundly or slowly. Errors of create, list, remove, removeAll and sweep have their kinds.
 type rules interface {
 	// create writes key if it does not exist, atomically; else the error is of kind job.ErrExists.
 	create(ctx context.Context, key string, data []byte) error
@@ -48,13 +45,19 @@ type rules interface {
 	remove(ctx context.Context, key string) error
 	// removeAll deletes every key with the prefix, which ends with a slash.
 	removeAll(ctx context.Context, prefix string) error
+	// put stores all of r, or nothing.
+	put(ctx context.Context, key string, r io.Reader) error
+	// open reads a part of a blob.
+	open(ctx context.Context, key string, offset, length int64) (*Reader, error)
+	stat(ctx context.Context, key string) (Info, error)
+	// link returns a signed URL, and false where there are none.
+	link(ctx context.Context, key string, l Link) (string, bool, error)
 	// free returns the bytes left, and false where no such number exists.
 	free() (int64, bool)
 	// sweep removes what writers left that died longer than age ago, where the backend keeps such things.
-	sweep(age time.Duration) error
-	// writing prepares a stream into the bucket; the function it returns is called once all bytes are
-	// written and before they become visible.
-	writing(opts *blob.WriterOptions) (flush func() error)
+	sweep(ctx context.Context, age time.Duration) error
+	// kindOf returns the kind of an error, or nil.
+	kindOf(err error) error
 }
 
 // Info describes one blob.
@@ -70,8 +73,8 @@ type Digest struct {
 }
 
 // OpenBucket returns a Store over any bucket with sound conditional writes.
-func OpenBucket(b *blob.Bucket) *Store {
-	return &Store{bucket: b, rules: &cloud{bucket: b}}
+func OpenBucket(b *blob.Bucket, also Backend) *Store {
+	return &Store{bucket: b, rules: &cloud{bucket: b, Backend: also}}
 }
 
 // Close releases the bucket.
@@ -80,44 +83,29 @@ func (s *Store) Close() error { return s.bucket.Close() }
 // Put streams r into the blob at key and makes it durable. After an error, of r or of the bucket, nothing is stored there and an
 // older blob is untouched.
 func (s *Store) Put(ctx context.Context, key string, r io.Reader) (Digest, error) {
-	// Cancelling the writer's context is the one portable way to give up a blob: Close would commit it.
 	name, err := s.change(ctx, "put", key)
 	if err != nil {
 		return Digest{}, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w, flush, err := s.writer(ctx, name)
-	if err != nil {
-		return Digest{}, kind(err, "write", key)
+	in := &digester{r: r, hash: sha256.New()}
+	if err := s.rules.put(ctx, name, in); err != nil {
+		return Digest{}, s.kind(err, "write", key)
 	}
-	hash := sha256.New()
-	// onlyReader and the struct around the writer hide ReadFrom and WriteTo, which would bypass the hash.
-	n, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(w, hash)}, struct{ io.Reader }{r}, make([]byte, copyBuffer))
-	if err == nil {
-		err = flush()
-	}
-	if err != nil {
-		cancel()
-		_ = w.Close() // reports the cancellation
-		return Digest{}, kind(err, "write", key)
-	}
-	if err := w.Close(); err != nil {
-		return Digest{}, kind(err, "write", key)
-	}
-	return Digest{Size: n, SHA256: hex.EncodeToString(hash.Sum(nil))}, nil
+	return Digest{Size: in.n, SHA256: hex.EncodeToString(in.hash.Sum(nil))}, nil
 }
 
-// writer begins a blob. On a directory the blob's folder can be pruned between its making and its use.
-func (s *Store) writer(ctx context.Context, name string) (w *blob.Writer, flush func() error, err error) {
-	for range attempts {
-		opts := &blob.WriterOptions{ContentType: "application/octet-stream", DisableContentTypeDetection: true}
-		flush = s.rules.writing(opts)
-		if w, err = s.bucket.NewWriter(ctx, name, opts); !isPruned(err) {
-			break
-		}
-	}
-	return w, flush, err
+// digester hashes what is read. It hides the WriteTo of the reader, which would bypass it.
+type digester struct {
+	r    io.Reader
+	hash hash.Hash
+	n    int64
+}
+
+func (d *digester) Read(p []byte) (int, error) {
+	n, err := d.r.Read(p)
+	d.hash.Write(p[:n])
+	d.n += int64(n)
+	return n, err
 }
 
 // Create writes a record if there is none at key; when there is one the error is of kind job.ErrExists.
@@ -127,19 +115,7 @@ func (s *Store) Create(ctx context.Context, key string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	err = s.rules.create(ctx, name, data)
-	if err == nil || errors.Is(err, job.ErrExists) {
-		return err
-	}
-	// The write may have been stored all the same and only its acknowledgement lost. Records carry who
-	// wrote them, so equal bytes are our own.
-	if got, readErr := s.Read(ctx, key); readErr == nil {
-		if string(got) == string(data) {
-			return nil
-		}
-		return fmt.Errorf("create %s: %w", key, job.ErrExists)
-	}
-	return err
+	return s.rules.create(ctx, name, data)
 }
 
 // Mark makes sure that an empty record exists at key.
@@ -163,7 +139,7 @@ func (s *Store) Read(ctx context.Context, key string) ([]byte, error) {
 	defer r.Close()
 	data, err := io.ReadAll(io.LimitReader(r, maxRecord+1))
 	if err != nil {
-		return nil, kind(err, "read", key)
+		return nil, s.kind(err, "read", key)
 	}
 	if len(data) > maxRecord {
 		return nil, fmt.Errorf("read %s: the record is larger than %d bytes", key, maxRecord)
@@ -188,16 +164,27 @@ func (s *Store) Open(ctx context.Context, key string, offset, length int64) (*Re
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.bucket.NewRangeReader(ctx, name, offset, length, nil)
+	r, err := s.rules.open(ctx, name, offset, length)
 	if err != nil {
-		return nil, kind(err, "read", key)
+		return nil, s.kind(err, "read", key)
 	}
-	out := &Reader{ReadCloser: r, Info: Info{Size: r.Size(), ModTime: r.ModTime()}}
-	var raw io.Reader
-	if offset == 0 && length < 0 && r.As(&raw) {
-		out.file, _ = raw.(*os.File)
+	r.ReadCloser = &kindReader{r.ReadCloser, s, key}
+	return r, nil
+}
+
+// kindReader gives the errors of reading their kinds.
+type kindReader struct {
+	io.ReadCloser
+	store *Store
+	key   string
+}
+
+func (r *kindReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = r.store.kind(err, "read", r.key)
 	}
-	return out, nil
+	return n, err
 }
 
 // Stat describes the blob at key.
@@ -206,11 +193,11 @@ func (s *Store) Stat(ctx context.Context, key string) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	attrs, err := s.bucket.Attributes(ctx, name)
+	info, err := s.rules.stat(ctx, name)
 	if err != nil {
-		return Info{}, kind(err, "stat", key)
+		return Info{}, s.kind(err, "stat", key)
 	}
-	return Info{Size: attrs.Size, ModTime: attrs.ModTime}, nil
+	return info, nil
 }
 
 // Exists reports whether there is a blob at key.
@@ -257,7 +244,34 @@ func (s *Store) RemoveAll(ctx context.Context, prefix string) error {
 func (s *Store) Free() (int64, bool) { return s.rules.free() }
 
 // Sweep removes what writers left that died longer than age ago. It is never visible, but takes room.
-func (s *Store) Sweep(age time.Duration) error { return s.rules.sweep(age) }
+func (s *Store) Sweep(ctx context.Context, age time.Duration) error { return s.rules.sweep(ctx, age) }
+
+// Link is what a signed URL is for. It opens one blob, for a time, to whoever has it.
+type Link struct {
+	Method string        // GET or PUT
+	Expiry time.Duration // how long it is valid
+	// ContentType and Disposition are headers of the answer to a GET.
+	ContentType, Disposition string
+	// Size is what a PUT must bring.
+	Size int64
+}
+
+// Link returns a signed URL of the blob at key, and false where the backend has none.
+func (s *Store) Link(ctx context.Context, key string, l Link) (url string, ok bool, err error) {
+	name, err := encode(key)
+	if err != nil {
+		return "", false, err
+	}
+	return s.rules.link(ctx, name, l)
+}
+
+// LinkHeaders are what a client must send with a PUT to a signed URL.
+func (s *Store) LinkHeaders() map[string]string {
+	if c, ok := s.rules.(*cloud); ok {
+		return c.SignedHeaders
+	}
+	return nil
+}
 
 // change is what every change begins with. It returns the name that the backend knows the key by.
 func (s *Store) change(ctx context.Context, op, key string) (string, error) {
@@ -299,26 +313,18 @@ func encode(key string) (string, error) {
 }
 
 // kind wraps an error of the bucket in the kind that callers act on.
-func kind(err error, verb, key string) error {
+func (s *Store) kind(err error, verb, key string) error {
+	return kindOf(err, s.rules.kindOf(err), verb, key)
+}
+
+func kindOf(err, kind error, verb, key string) error {
 	switch {
-	case isKnown(err):
+	case isKnown(err) || kind == nil:
 		return fmt.Errorf("%s %s: %w", verb, key, err)
-	case isFull(err):
-		return fmt.Errorf("%s %s: %w: %w", verb, key, job.ErrExhausted, err)
-	case isInTheWay(err) && (verb == "read" || verb == "stat"):
-		return fmt.Errorf("%s %s: %w", verb, key, job.ErrNotFound)
-	case isBadName(err), isInTheWay(err):
-		return fmt.Errorf("%s %s: %w: %w", verb, key, job.ErrInvalid, err)
+	case errors.Is(kind, job.ErrNotFound), errors.Is(kind, job.ErrExists):
+		return fmt.Errorf("%s %s: %w", verb, key, kind)
 	}
-	switch gcerrors.Code(err) {
-	case gcerrors.NotFound:
-		return fmt.Errorf("%s %s: %w", verb, key, job.ErrNotFound)
-	case gcerrors.AlreadyExists, gcerrors.FailedPrecondition:
-		return fmt.Errorf("%s %s: %w", verb, key, job.ErrExists)
-	case gcerrors.ResourceExhausted:
-		return fmt.Errorf("%s %s: %w: %w", verb, key, job.ErrExhausted, err)
-	}
-	return fmt.Errorf("%s %s: %w", verb, key, err)
+	return fmt.Errorf("%s %s: %w: %w", verb, key, kind, err)
 }
 
 // isKnown reports whether err, such as one of the reader given to Put, has its kind already.

@@ -40,7 +40,7 @@ func TestDirectory(t *testing.T) {
 
 func TestBucket(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) *store.Store {
-		s := store.OpenBucket(memblob.OpenBucket(nil))
+		s := store.OpenBucket(memblob.OpenBucket(nil), store.Backend{})
 		t.Cleanup(func() { _ = s.Close() })
 		return s
 	}, storetest.Options{Rounds: 500})
@@ -175,7 +175,7 @@ func TestFullDisk(t *testing.T) {
 func TestSweep(t *testing.T) {
 	dir := t.TempDir()
 	s := openDir(t, dir)
-	if err := s.Sweep(0); err != nil {
+	if err := s.Sweep(t.Context(), 0); err != nil {
 		t.Errorf("sweep of an unused directory: %v", err)
 	}
 	if err := s.Create(t.Context(), "a/record", []byte("kept")); err != nil {
@@ -190,7 +190,7 @@ func TestSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Sweep(time.Hour); err != nil {
+	if err := s.Sweep(t.Context(), time.Hour); err != nil {
 		t.Error(err)
 	}
 	if diff := cmp.Diff([]string{".tmp/", ".tmp/record-new.tmp", "a/", "a/record"}, tree(t, dir)); diff != "" {

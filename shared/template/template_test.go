@@ -29,7 +29,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil)), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Backend{}), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	w.Shelf = template.NewShelf(w.store, w.clock)
 	return w
 }

@@ -29,7 +29,7 @@ type bucket struct {
 func newBucket() *bucket { return &bucket{blobs: map[string][]byte{}} }
 
 // Store is the bucket as functions see it.
-func (b *bucket) Store() *store.Store { return store.OpenBucket(blob.NewBucket(b)) }
+func (b *bucket) Store() *store.Store { return store.OpenBucket(blob.NewBucket(b), store.Backend{}) }
 
 // failing makes the bucket fail while f runs. The verbs are read, write, list and delete.
 func (b *bucket) failing(fault func(verb, key string) gcerrors.ErrorCode, f func()) {
