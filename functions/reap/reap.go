@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"time"
 
+	cloudevent "github.com/cloudevents/sdk-go/v2/event"
+
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
@@ -125,10 +127,15 @@ func (f *Function) Every(ctx context.Context) {
 	}
 }
 
+// maxRefused is how many events a round tries to send to a sink that takes none. It may be only one consumer behind a Broker that takes none, and the
+// next job's launch not be that one.
+const maxRefused = 5
+
 // active looks at the jobs that are not over. One whose records cannot be read must not keep the others from being
-// looked at; a sink that takes nothing would not take the next event either.
+// looked at.
 func (f *Function) active(ctx context.Context) (nudged int, err error) {
 	var failed error // the first of them
+	refused := 0
 	for after := job.ID(""); ; {
 		ids, err := f.ledger.Active(ctx, after, batch)
 		if err != nil {
@@ -148,7 +155,11 @@ func (f *Function) active(ctx context.Context) (nudged int, err error) {
 			}
 			for _, n := range again {
 				if err := f.send(ctx, n); err != nil {
-					return nudged, errors.Join(failed, err)
+					if refused++; refused >= maxRefused {
+						return nudged, errors.Join(failed, err)
+					}
+					failed = errors.Join(failed, err)
+					break
 				}
 				nudged++
 			}
@@ -159,9 +170,18 @@ func (f *Function) active(ctx context.Context) (nudged int, err error) {
 	}
 }
 
-// send announces a step, again perhaps.
+// patient is a sink that can be waited for.
+type patient interface {
+	SendAndWait(ctx context.Context, e cloudevent.Event) error
+}
+
+// send announces a step, again perhaps. Nobody waits for the reaper, so that it waits for the sink and knows.
 func (f *Function) send(ctx context.Context, n job.Notice) error {
-	return f.sink.Send(ctx, event.Of(f.source, n))
+	e := event.Of(f.source, n)
+	if s, ok := f.sink.(patient); ok {
+		return s.SendAndWait(ctx, e)
+	}
+	return f.sink.Send(ctx, e)
 }
 
 // tend completes the records of a job that is over, and returns what is to be announced again of one that is not: that it was
@@ -185,9 +205,9 @@ func (f *Function) tend(ctx context.Context, id job.ID) (again []job.Notice, err
 		}
 		again = append(again, ledger.SubmitNotice(index))
 	}
-	missing, err := f.ledger.Unannounced(ctx, id)
+	missing, err := f.ledger.Unannounced(ctx, id, nudgeAfter)
 	for _, n := range missing {
-		if f.now().Sub(n.At) >= nudgeAfter && !(lost && n.Step == job.StepSubmitted) {
+		if !(lost && n.Step == job.StepSubmitted) {
 			again = append(again, n)
 		}
 	}

@@ -270,18 +270,20 @@ func TestForgetsKeys(t *testing.T) {
 // TestSinkFails sends again in the next round.
 func TestSinkFails(t *testing.T) {
 	w := newWorld(t)
-	w.job(60)
-	w.job(60)
+	const jobs = 7
+	for range jobs {
+		w.job(60)
+	}
 	w.pass(time.Minute)
 	w.err = errors.New("away")
 	if r, err := w.reap.Once(t.Context()); !errors.Is(err, w.err) || r.Nudged != 0 {
 		t.Errorf("got %+v, %v", r, err)
 	}
-	if got := w.nudged(); len(got) != 1 { // would fail for the next one, too
+	if got := w.nudged(); len(got) < 2 || len(got) >= jobs { // one may be the only one that is not taken, but not all of them
 		t.Errorf("tried %d events", len(got))
 	}
 	w.err = nil
-	w.once(reap.Result{Nudged: 2})
+	w.once(reap.Result{Nudged: jobs})
 }
 
 // TestBrokenRecord must not keep the other jobs from being looked after.

@@ -44,5 +44,10 @@ func (b *Background) Send(ctx context.Context, e event.Event) error {
 	return nil
 }
 
+// SendAndWait returns the sink's answer, however long it takes.
+func (b *Background) SendAndWait(ctx context.Context, e event.Event) error {
+	return b.sink.Send(ctx, e)
+}
+
 // Drain waits for the events that are still being sent.
 func (b *Background) Drain() { b.wait.Wait() }

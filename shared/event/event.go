@@ -52,8 +52,8 @@ func JobID(e event.Event) (job.ID, error) {
 }
 
 // sendTimeout bounds one delivery to a sink over HTTP: the in-memory channel of Knative answers only after delivery, which
-// may include a cold start.
-const sendTimeout = 30 * time.Second
+// may include a cold start, and the Broker's own tries of a consumer that fails.
+const sendTimeout = time.Minute
 
 type ceSink struct{ client client.Client }
 

@@ -105,8 +105,9 @@ func (l *Ledger) Announced(ctx context.Context, id job.ID, step job.Step) error 
 	return errors.Join(l.store.Remove(ctx, announcedKey(id, step)), l.store.Remove(ctx, farewellKey(id, step)))
 }
 
-// Unannounced returns what is recorded of a job that is not over and was not announced.
-func (l *Ledger) Unannounced(ctx context.Context, id job.ID) ([]job.Notice, error) {
+// Unannounced returns what is recorded of a job that is not over, since longer than age, and is to be announced now. Whoever asks is taken to
+// announce it.
+func (l *Ledger) Unannounced(ctx context.Context, id job.ID, age time.Duration) ([]job.Notice, error) {
 	if l.announcer == nil {
 		return nil, nil
 	}
@@ -121,7 +122,27 @@ func (l *Ledger) Unannounced(ctx context.Context, id job.ID) ([]job.Notice, erro
 	if err != nil {
 		return nil, err
 	}
-	return l.missing(ctx, index, attempts, nil)
+	missing, err := l.missing(ctx, index, attempts, nil)
+	if err != nil {
+		return nil, err
+	}
+	var list []job.Notice
+	for _, n := range missing {
+		if l.now().Sub(n.At) < age {
+			continue
+		}
+		due, err := l.isDue(ctx, n)
+		if errors.Is(err, errNotTaken) {
+			return nil, errors.Join(err, l.Announced(ctx, id, n.Step))
+		}
+		if err != nil {
+			return nil, err
+		}
+		if due {
+			list = append(list, n)
+		}
+	}
+	return list, nil
 }
 
 // missing returns the steps that are recorded and not announced. t is nil while the job is not over.
@@ -177,7 +198,8 @@ func (l *Ledger) writeFarewell(ctx context.Context, r *removal) (*job.Notice, er
 var errNotTold = errors.New("not told")
 
 // SweepOwed calls tell for what is to be announced, since longer than age, of jobs that are over or no more, and returns how
-// much of it is known now.
+// much of it is known now. What was told in vain waits longer each time, and does not keep what comes after it waiting: whoever was to hear it may have
+// heard it all the same.
 func (l *Ledger) SweepOwed(ctx context.Context, age time.Duration, tell func(job.Notice) error) (int, error) {
 	told := 0
 	ended, endedErr := l.sweep(ctx, owed, func(key string) (bool, bool, error) {
@@ -189,7 +211,7 @@ func (l *Ledger) SweepOwed(ctx context.Context, age time.Duration, tell func(job
 		done, err := l.tellFarewell(ctx, key, age, tell)
 		return done, !errors.Is(err, errNotTold), err
 	})
-	return told + ended + gone, errors.Join(endedErr, goneErr)
+	return told + ended + gone, errors.Join(endedErr, goneErr, l.sweepTries(ctx))
 }
 
 func (l *Ledger) tellEnd(ctx context.Context, key string, age time.Duration, tell func(job.Notice) error) (int, error) {
@@ -215,16 +237,28 @@ func (l *Ledger) tellEnd(ctx context.Context, key string, age time.Duration, tel
 	if err != nil {
 		return 0, err
 	}
-	for i, n := range missing {
-		if err := l.tell(n, tell); err != nil {
-			return i, err
+	count := 0
+	for _, n := range missing {
+		told, err := l.tell(ctx, n, tell)
+		if errors.Is(err, errNotTaken) {
+			return count, errors.Join(err, l.Announced(ctx, id, n.Step))
+		}
+		if err != nil {
+			return count, err
+		}
+		if !told {
+			continue
 		}
 		known, err := l.known(ctx, id, n.Step)
 		if err != nil || !known {
-			return i, errors.Join(err, errNotTold)
+			return count, errors.Join(err, errNotTold)
 		}
+		if err := l.store.Remove(ctx, triesKey(n)); err != nil {
+			return count, err
+		}
+		count++
 	}
-	return len(missing), nil
+	return count, nil
 }
 
 func (l *Ledger) tellFarewell(ctx context.Context, key string, age time.Duration, tell func(job.Notice) error) (bool, error) {
@@ -239,19 +273,27 @@ func (l *Ledger) tellFarewell(ctx context.Context, key string, age time.Duration
 	if n.Step == job.StepReaped && l.now().Sub(n.At) < age {
 		return false, nil
 	}
-	if err := l.tell(n, tell); err != nil {
+	told, err := l.tell(ctx, n, tell)
+	if errors.Is(err, errNotTaken) {
+		return true, errors.Join(err, l.store.Remove(ctx, key))
+	}
+	if err != nil || !told {
 		return false, err
 	}
 	waits, err := l.store.Exists(ctx, key)
 	if err != nil || waits {
 		return false, errors.Join(err, errNotTold)
 	}
-	return true, nil
+	return true, l.store.Remove(ctx, triesKey(n))
 }
 
-func (l *Ledger) tell(n job.Notice, tell func(job.Notice) error) error {
-	if err := tell(n); err != nil {
-		return fmt.Errorf("%w: %s of job %s: %w", errNotTold, n.Step, n.Status.JobID, err)
+// tell reports whether a notice was told, which it is not before its time.
+func (l *Ledger) tell(ctx context.Context, n job.Notice, tell func(job.Notice) error) (bool, error) {
+	if due, err := l.isDue(ctx, n); err != nil || !due {
+		return false, err
 	}
-	return nil
+	if err := tell(n); err != nil {
+		return false, fmt.Errorf("%w: %s of job %s: %w", errNotTold, n.Step, n.Status.JobID, err)
+	}
+	return true, nil
 }

@@ -134,7 +134,7 @@ func TestUnannounced(t *testing.T) {
 	index := w.accept(w.newIndex(nil))
 	want := func(steps ...string) {
 		t.Helper()
-		list, err := w.Unannounced(t.Context(), index.JobID)
+		list, err := w.Unannounced(t.Context(), index.JobID, 0)
 		w.must(err)
 		(&outside{t: t, heard: list}).want("unannounced", steps...)
 	}
@@ -144,7 +144,7 @@ func TestUnannounced(t *testing.T) {
 	o.down = true
 	w.start(index)
 	want("started Running")
-	if list, err := w.Unannounced(t.Context(), w.newIndex(nil).JobID); err != nil || len(list) > 0 {
+	if list, err := w.Unannounced(t.Context(), w.newIndex(nil).JobID, 0); err != nil || len(list) > 0 {
 		t.Errorf("unknown job: %v, %v", list, err)
 	}
 	w.Ledger = ledger.New(w.store, w.now)
@@ -171,6 +171,7 @@ func TestSinkIsDownForAWhile(t *testing.T) {
 				if n, err := w.sweepOwed(o); n != 0 || err == nil {
 					t.Fatalf("SweepOwed: %d, %v; want an error", n, err)
 				}
+				w.pass(2 * time.Minute)
 			}
 			o.down = false
 			if n, err := w.sweepOwed(o); n != len(want) || err != nil {
@@ -207,6 +208,68 @@ func TestSlowSink(t *testing.T) {
 	if n != 0 || err == nil || begun != 1 {
 		t.Errorf("SweepOwed: %d, %v after %d notices; want an error after one", n, err, begun)
 	}
+}
+
+// TestRefused has one notice that is never taken, as when one consumer behind a Broker is broken: it is told ever less often, and given up in the
+// end, and those of other jobs are told as if it were not there.
+func TestRefused(t *testing.T) {
+	for name, remove := range map[string]bool{"over": false, "removed": true} {
+		t.Run(name, func(t *testing.T) {
+			w, o := announcing(t)
+			o.down = true
+			refused := w.accept(w.newIndex(nil))
+			w.end(refused, job.Succeeded)
+			other := w.accept(w.newIndex(nil))
+			w.end(other, job.Failed)
+			if remove {
+				w.must(w.Remove(t.Context(), refused.JobID))
+				w.must(w.Remove(t.Context(), other.JobID))
+			}
+			o.down = false
+			begin := w.now()
+			var tried []time.Duration
+			for range 8 * 24 * 60 {
+				w.pass(time.Minute)
+				_, _ = w.SweepOwed(t.Context(), time.Minute, func(n job.Notice) error {
+					if n.Status.JobID == refused.JobID && n.Step != job.StepSubmitted {
+						return errors.New("no")
+					}
+					if n.Status.JobID == refused.JobID {
+						tried = append(tried, w.now().Sub(begin).Round(time.Minute))
+						return errors.New("no")
+					}
+					return o.tell(t.Context(), n)
+				})
+			}
+			if hours := 24 * 7; len(tried) < hours || len(tried) > hours+10 {
+				t.Errorf("tried %d times: %v", len(tried), tried[:min(10, len(tried))])
+			}
+			want := []time.Duration{1, 2, 4, 8, 16, 32, 64, 124}
+			for i := range want {
+				want[i] *= time.Minute
+			}
+			if diff := cmp.Diff(want, tried[:len(want)]); diff != "" {
+				t.Errorf("tried after (-want +got):\n%s", diff)
+			}
+			o.want("meanwhile", steps(remove)...)
+			if n, err := w.sweepOwed(o); n != 0 || err != nil || len(o.heard) > 0 {
+				t.Errorf("in the end SweepOwed: %d, %v, heard %q", n, err, o.steps())
+			}
+			if remove {
+				if left := w.tree(); len(left) > 0 {
+					t.Errorf("left: %q", left)
+				}
+			}
+		})
+	}
+}
+
+func steps(removed bool) []string {
+	steps := []string{"submitted Pending", "failed Failed"}
+	if removed {
+		steps = append(steps, "reaped Failed")
+	}
+	return steps
 }
 
 func TestFreshEndsAreLeftToTheirTellers(t *testing.T) {
@@ -291,7 +354,7 @@ func (w *world) recoverAll(o *outside) {
 		if over {
 			continue
 		}
-		missing, err := w.Unannounced(ctx, id)
+		missing, err := w.Unannounced(ctx, id, 0)
 		w.must(err)
 		for _, n := range missing {
 			o.Announce(ctx, n)
@@ -309,7 +372,9 @@ func (w *world) recoverAll(o *outside) {
 	w.pass(24 * time.Hour)
 	_, err = w.RemoveExpired(ctx)
 	w.must(err)
-	w.pass(time.Minute)
-	_, err = w.sweepOwed(o)
-	w.must(err)
+	for range 2 { // the second time what was noted of tries has become old
+		w.pass(3 * time.Hour)
+		_, err = w.sweepOwed(o)
+		w.must(err)
+	}
 }

@@ -31,6 +31,7 @@ const (
 	removing = prefix + "removing/" // a copy of the index of a job whose removal has begun
 	owed     = prefix + "owed/"     // mark: a job that is over and whose end may not have been announced
 	farewell = prefix + "farewell/" // what is to be announced of a job that is no more
+	tried    = prefix + "tried/"    // how often something was announced in vain
 	keys     = prefix + "idempotency/"
 	keysDue  = prefix + "idempotency-due/"
 )

@@ -142,11 +142,34 @@ func example(t *testing.T, name string, changes ...string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		removeTriggers(t, path)
 		if out, err := command("kubectl", "delete", "--wait=false", "--ignore-not-found", "-f", path); err != nil {
 			t.Errorf("%s stays: %v: %s", name, err, out)
 		}
 	})
 	kube(t, "wait", "-n", namespace, "--for=condition=Ready", "--timeout=2m", "trigger", "--all")
+}
+
+// removeTriggers removes the Triggers of a manifest one at a time: of two that go at once, Knative can leave one's subscription in the Broker's
+// channel (knative/eventing issue 6636), which then takes no event any more.
+func removeTriggers(t *testing.T, path string) {
+	out, err := command("kubectl", "get", "--ignore-not-found", "-o", "name", "-f", path)
+	if err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	for _, object := range strings.Fields(out) {
+		name, isTrigger := strings.CutPrefix(object, "trigger.eventing.knative.dev/")
+		if !isTrigger {
+			continue
+		}
+		if out, err := command("kubectl", "delete", object, "-n", namespace, "--timeout=2m"); err != nil {
+			t.Errorf("%s stays: %v: %s", object, err, out)
+		}
+		until(t, time.Minute, "the subscription of "+name+" is gone", func() bool {
+			out, err := command("kubectl", "get", "subscriptions", "-n", namespace, "-o", "name")
+			return err == nil && !strings.Contains(out, "/default-"+name+"-")
+		})
+	}
 }
 
 // TestChain is the example of that name: the second job reads what the first one left.
