@@ -1,12 +1,14 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"gocloud.dev/blob"
@@ -29,14 +31,12 @@ type Backend struct {
 	Writing func(opts *blob.WriterOptions)
 	// Sweep removes what is left of uploads that began longer than age ago and never ended.
 	Sweep func(ctx context.Context, age time.Duration) error
-	// Denied reports whether an error that gocloud takes for that of a missing blob is one of missing rights.
+	// Denied reports whether an error is one of missing rights, where gocloud takes it for another.
 	Denied func(error) bool
 	// Signing changes what is signed so that the link does what it must: a blob.SignedURLOptions.BeforeSign.
 	Signing func(l Link) func(as func(any) bool) error
 	// SignedHeaders are what a client of a link to write must send. Nil: such links cannot be made.
 	SignedHeaders map[string]string
-	// Signed completes a signed URL.
-	Signed func(url string, l Link) string
 }
 
 // How long a bucket may take before it counts as unavailable.
@@ -47,11 +47,16 @@ const (
 	stallTime = 2 * time.Minute
 )
 
+func newCloud(b *blob.Bucket, also Backend) *cloud {
+	return &cloud{bucket: b, Backend: also, answerTime: answerTime, stallTime: stallTime}
+}
+
 // cloud is the rules of buckets whose conditional writes are sound and whose listing is ordered: all but
 // the directory.
 type cloud struct {
 	bucket *blob.Bucket
 	Backend
+	answerTime, stallTime time.Duration
 }
 
 var _ rules = (*cloud)(nil)
@@ -60,17 +65,15 @@ var _ rules = (*cloud)(nil)
 const writerKey = "writer"
 
 func (c *cloud) create(ctx context.Context, key string, data []byte) error {
-	ctx, cancel := within(ctx, answerTime)
-	defer cancel()
 	writer := rand.Text()
-	err := c.bucket.WriteAll(ctx, key, data, &blob.WriterOptions{
-		ContentType: "application/json", DisableContentTypeDetection: true, IfNotExist: true, Metadata: map[string]string{writerKey: writer},
-	})
+	err := c.createAs(ctx, writer, key, data)
 	if err == nil {
 		return nil
 	}
 	// A write whose answer was lost may have been stored all the same; and the clients of clouds send it again by themselves, and then find
 	// their own.
+	ctx, cancel := within(ctx, c.answerTime)
+	defer cancel()
 	attributes, readErr := c.bucket.Attributes(ctx, key)
 	switch {
 	case readErr == nil && attributes.Metadata[writerKey] == writer:
@@ -78,7 +81,19 @@ func (c *cloud) create(ctx context.Context, key string, data []byte) error {
 	case readErr == nil:
 		return fmt.Errorf("create %s: %w", key, job.ErrExists)
 	}
-	return c.kind(causeOf(ctx, err), "create", key)
+	return c.kind(err, "create", key)
+}
+
+func (c *cloud) createAs(ctx context.Context, writer, key string, data []byte) error {
+	ctx, cancel := within(ctx, c.answerTime)
+	defer cancel()
+	opts := &blob.WriterOptions{
+		ContentType: "application/json", DisableContentTypeDetection: true, IfNotExist: true, Metadata: map[string]string{writerKey: writer},
+	}
+	if c.Handover {
+		return causeOf(ctx, c.bucket.Upload(ctx, key, bytes.NewReader(data), opts))
+	}
+	return causeOf(ctx, c.bucket.WriteAll(ctx, key, data, opts))
 }
 
 func (c *cloud) list(ctx context.Context, prefix, after string, limit int) ([]string, error) {
@@ -123,7 +138,7 @@ func (c *cloud) pages(ctx context.Context, opts *blob.ListOptions, size int, f f
 }
 
 func (c *cloud) page(ctx context.Context, opts *blob.ListOptions, token []byte, size int) (keys []string, next []byte, err error) {
-	ctx, cancel := within(ctx, answerTime)
+	ctx, cancel := within(ctx, c.answerTime)
 	defer cancel()
 	objects, next, err := c.bucket.ListPage(ctx, token, size, opts)
 	if err != nil {
@@ -136,7 +151,7 @@ func (c *cloud) page(ctx context.Context, opts *blob.ListOptions, token []byte, 
 }
 
 func (c *cloud) remove(ctx context.Context, key string) error {
-	ctx, cancel := within(ctx, answerTime)
+	ctx, cancel := within(ctx, c.answerTime)
 	defer cancel()
 	if err := c.bucket.Delete(ctx, key); err != nil && !c.isMissing(err) {
 		return c.kind(causeOf(ctx, err), "remove", key)
@@ -173,7 +188,7 @@ func (c *cloud) removeKeys(ctx context.Context, keys []string) error {
 }
 
 func (c *cloud) removeBatch(ctx context.Context, keys []string) error {
-	ctx, cancel := within(ctx, answerTime)
+	ctx, cancel := within(ctx, c.answerTime)
 	defer cancel()
 	return causeOf(ctx, c.RemoveBatch(ctx, keys))
 }
@@ -188,7 +203,7 @@ func (c *cloud) sweep(ctx context.Context, age time.Duration) error {
 }
 
 func (c *cloud) stat(ctx context.Context, key string) (Info, error) {
-	ctx, cancel := within(ctx, answerTime)
+	ctx, cancel := within(ctx, c.answerTime)
 	defer cancel()
 	attrs, err := c.bucket.Attributes(ctx, key)
 	if err != nil {
@@ -198,19 +213,33 @@ func (c *cloud) stat(ctx context.Context, key string) (Info, error) {
 }
 
 func (c *cloud) open(ctx context.Context, key string, offset, length int64) (*Reader, error) {
-	ctx, watch := newWatch(ctx)
-	watch.start(answerTime)
+	whole := ctx
+	ctx, watch := newWatch(ctx, c.stallTime)
+	watch.start(c.answerTime)
 	r, err := c.bucket.NewRangeReader(ctx, key, offset, length, nil)
 	watch.stop()
 	if err != nil {
 		watch.end()
-		return nil, causeOf(ctx, err)
+		err = causeOf(ctx, err)
+		return c.behind(whole, key, offset, err)
 	}
 	return &Reader{ReadCloser: &watchedReader{Reader: r, watch: watch, ctx: ctx}, Info: Info{Size: r.Size(), ModTime: r.ModTime()}}, nil
 }
 
+// behind is what there is to read behind the end of a blob: nothing, which clouds refuse to send. Otherwise it is the error there was.
+func (c *cloud) behind(ctx context.Context, key string, offset int64, err error) (*Reader, error) {
+	if offset <= 0 || c.isMissing(err) || errors.Is(err, errStalled) {
+		return nil, err
+	}
+	info, statErr := c.stat(ctx, key)
+	if statErr != nil || offset < info.Size {
+		return nil, err
+	}
+	return &Reader{ReadCloser: io.NopCloser(strings.NewReader("")), Info: info}, nil
+}
+
 func (c *cloud) put(ctx context.Context, key string, r io.Reader) error {
-	ctx, watch := newWatch(ctx)
+	ctx, watch := newWatch(ctx, c.stallTime)
 	defer watch.end()
 	opts := &blob.WriterOptions{ContentType: "application/octet-stream", DisableContentTypeDetection: true}
 	if c.Writing != nil {
@@ -260,9 +289,6 @@ func (c *cloud) link(ctx context.Context, key string, l Link) (string, bool, err
 	if err != nil {
 		return "", false, c.kind(err, "sign", key)
 	}
-	if c.Signed != nil {
-		url = c.Signed(url, l)
-	}
 	return url, true, nil
 }
 
@@ -276,12 +302,15 @@ func (c *cloud) kind(err error, verb, key string) error {
 // kindOf takes for temporary what is not known to be anything else: the clients of clouds have no common words for servers that do not answer,
 // or answer that they cannot just now.
 func (c *cloud) kindOf(err error) error {
+	if c.Denied != nil && c.Denied(err) {
+		return nil
+	}
+	if isFull(err) {
+		return job.ErrExhausted
+	}
 	switch gcerrors.Code(err) {
 	case gcerrors.NotFound:
-		if c.isMissing(err) {
-			return job.ErrNotFound
-		}
-		return nil
+		return job.ErrNotFound
 	case gcerrors.AlreadyExists, gcerrors.FailedPrecondition:
 		return job.ErrExists
 	case gcerrors.PermissionDenied, gcerrors.InvalidArgument, gcerrors.Unimplemented:

@@ -1,5 +1,7 @@
 package store
 
+import "time"
+
 // Hook is asked before anything in the bucket changes: op is "put", "create", "mark", "remove" or "removeAll". Its error
 // becomes that of the operation, which then has changed nothing.
 type Hook func(op, key string) error
@@ -7,3 +9,14 @@ type Hook func(op, key string) error
 // WithHook returns a Store over the same bucket with a Hook. It is how tests have a process die, or a disk fail,
 // between any two changes.
 func (s *Store) WithHook(h Hook) *Store { return &Store{bucket: s.bucket, rules: s.rules, hook: h} }
+
+// WithPatience returns a Store over the same bucket that waits less, or more, for a cloud's answers, and for progress.
+func (s *Store) WithPatience(answer, stall time.Duration) *Store {
+	again := *s
+	if c, ok := s.rules.(*cloud); ok {
+		hurried := *c
+		hurried.answerTime, hurried.stallTime = answer, stall
+		again.rules = &hurried
+	}
+	return &again
+}

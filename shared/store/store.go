@@ -74,7 +74,7 @@ type Digest struct {
 
 // OpenBucket returns a Store over any bucket with sound conditional writes.
 func OpenBucket(b *blob.Bucket, also Backend) *Store {
-	return &Store{bucket: b, rules: &cloud{bucket: b, Backend: also}}
+	return &Store{bucket: b, rules: newCloud(b, also)}
 }
 
 // Close releases the bucket.

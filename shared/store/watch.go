@@ -30,11 +30,12 @@ func causeOf(ctx context.Context, err error) error {
 type watch struct {
 	timer  *time.Timer
 	cancel context.CancelCauseFunc
+	stall  time.Duration
 }
 
-func newWatch(ctx context.Context) (context.Context, *watch) {
+func newWatch(ctx context.Context, stall time.Duration) (context.Context, *watch) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	w := &watch{cancel: cancel, timer: time.AfterFunc(stallTime, func() { cancel(errStalled) })}
+	w := &watch{cancel: cancel, stall: stall, timer: time.AfterFunc(stall, func() { cancel(errStalled) })}
 	return ctx, w
 }
 
@@ -60,7 +61,7 @@ func (s *watchedSource) Read(p []byte) (int, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		s.err = err
 	}
-	s.watch.start(stallTime)
+	s.watch.start(s.watch.stall)
 	return n, err
 }
 
@@ -72,7 +73,7 @@ type watchedReader struct {
 }
 
 func (r *watchedReader) Read(p []byte) (int, error) {
-	r.watch.start(stallTime)
+	r.watch.start(r.watch.stall)
 	n, err := r.Reader.Read(p)
 	r.watch.stop()
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"gocloud.dev/blob"
@@ -43,9 +45,24 @@ func (b *bucket) failing(fault func(verb, key string) gcerrors.ErrorCode, f func
 	f()
 }
 
+// forget removes the blobs whose keys contain a text.
+func (b *bucket) forget(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	maps.DeleteFunc(b.blobs, func(key string, _ []byte) bool { return strings.Contains(key, text) })
+}
+
 type bucketError struct{ code gcerrors.ErrorCode }
 
 func (e *bucketError) Error() string { return e.code.String() }
+
+// Unwrap says what a full storage says.
+func (e *bucketError) Unwrap() error {
+	if e.code == gcerrors.ResourceExhausted {
+		return syscall.ENOSPC
+	}
+	return nil
+}
 
 // enter is the beginning of a call. The caller holds the lock.
 func (b *bucket) enter(verb, key string) error {

@@ -332,7 +332,6 @@ func testCredentials(t *testing.T, f *functions, to *client) {
 }
 
 func testStorage(t *testing.T, f *functions, to *client) {
-	broken := func(string, string) gcerrors.ErrorCode { return gcerrors.Unknown }
 	for _, o := range authorized(t) {
 		t.Run(o.method+" "+o.path(submitted{JobID: "id"}), func(t *testing.T) {
 			s := to.submit(t, script(t, "true"))
@@ -341,6 +340,7 @@ func testStorage(t *testing.T, f *functions, to *client) {
 				to.call(t, http.StatusCreated, http.MethodPut, s.upload(".job/attempts/next/start"), claim, f.agent(s.JobID))
 			}
 			f.bucket.failing(broken, func() { o.call(t, to, http.StatusInternalServerError, s, o.token(f, s.JobID)) })
+			f.bucket.failing(away, func() { o.call(t, to, http.StatusServiceUnavailable, s, o.token(f, s.JobID)) })
 			if o.writes {
 				f.bucket.failing(full, func() { o.call(t, to, http.StatusInsufficientStorage, s, o.token(f, s.JobID)) })
 			}
@@ -349,6 +349,10 @@ func testStorage(t *testing.T, f *functions, to *client) {
 	f.bucket.failing(broken, func() {
 		to.call(t, http.StatusInternalServerError, http.MethodGet, "/api/v1/jobs")
 		to.call(t, http.StatusInternalServerError, http.MethodPost, "/api/v1/jobs", script(t, "true"))
+	})
+	f.bucket.failing(away, func() {
+		to.call(t, http.StatusServiceUnavailable, http.MethodGet, "/api/v1/jobs")
+		to.call(t, http.StatusServiceUnavailable, http.MethodPost, "/api/v1/jobs", script(t, "true"))
 	})
 	f.bucket.failing(full, func() { to.call(t, http.StatusInsufficientStorage, http.MethodPost, "/api/v1/jobs", script(t, "true")) })
 

@@ -184,12 +184,12 @@ func testRefusedTemplates(t *testing.T, c *contract) {
 			to.call(t, http.StatusForbidden, o.method, o.path, o.body, foreign.bearer())
 			to.call(t, http.StatusForbidden, o.method, o.path, o.body, s.bearer())
 			to.call(t, http.StatusBadRequest, o.method, o.path, o.body, mine.bearer(), mine.bearer())
-			f.bucket.failing(func(string, string) gcerrors.ErrorCode { return gcerrors.Unknown }, func() {
-				to.call(t, http.StatusInternalServerError, o.method, o.path, o.body, mine.bearer())
-			})
+			f.bucket.failing(broken, func() { to.call(t, http.StatusInternalServerError, o.method, o.path, o.body, mine.bearer()) })
+			f.bucket.failing(away, func() { to.call(t, http.StatusServiceUnavailable, o.method, o.path, o.body, mine.bearer()) })
 			if !o.writes {
 				return
 			}
+			f.bucket.forget("template-upload/") // else nothing is left to be written to a storage that is full
 			f.bucket.failing(full, func() { to.call(t, http.StatusInsufficientStorage, o.method, o.path, o.body, mine.bearer()) })
 			if o.path == mine.path() && o.method == http.MethodPut {
 				return // would make it
@@ -198,9 +198,13 @@ func testRefusedTemplates(t *testing.T, c *contract) {
 		})
 	}
 	to.call(t, http.StatusNotFound, http.MethodGet, "/api/v1/templates/none", mine.bearer())
-	f.bucket.failing(func(string, string) gcerrors.ErrorCode { return gcerrors.Unknown }, func() {
+	f.bucket.failing(broken, func() {
 		to.call(t, http.StatusInternalServerError, http.MethodGet, "/api/v1/templates")
 		to.call(t, http.StatusInternalServerError, http.MethodPost, "/events?template=mine", cloudEvent("1", "com.example.a", nil))
+	})
+	f.bucket.failing(away, func() {
+		to.call(t, http.StatusServiceUnavailable, http.MethodGet, "/api/v1/templates")
+		to.call(t, http.StatusServiceUnavailable, http.MethodPost, "/events?template=mine", cloudEvent("1", "com.example.a", nil))
 	})
 	f.bucket.failing(full, func() {
 		to.call(t, http.StatusInsufficientStorage, http.MethodPost, "/events?template=mine", cloudEvent("1", "com.example.a", nil))
@@ -227,6 +231,10 @@ func testRefusedTemplates(t *testing.T, c *contract) {
 		to.call(t, http.StatusConflict, http.MethodPut, "/api/v1/templates/taken", script(t, "true"))
 	})
 }
+
+// broken is a storage that refuses everything, and away one that does not answer.
+func broken(string, string) gcerrors.ErrorCode { return gcerrors.PermissionDenied }
+func away(string, string) gcerrors.ErrorCode   { return gcerrors.Unknown }
 
 // full is a bucket that takes nothing more.
 func full(verb, _ string) gcerrors.ErrorCode {
