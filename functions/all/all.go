@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"strconv"
 	"time"
 
@@ -162,6 +163,9 @@ func (a *app) greeting(addr net.Addr) string {
 	storage := a.common.StorageDir
 	if full, err := filepath.Abs(storage); err == nil {
 		storage = full
+	}
+	if bucket, _, _ := strings.Cut(a.common.StorageURL, "?"); bucket != "" { // its parameters may be secret
+		storage = bucket
 	}
 	return fmt.Sprintf("Listening on %s, storing in %s, runtimes: %s, sandbox: %s, %d jobs at a time. "+
 		`Try: echo 'print("hello")' | curl -F runtime=python -F entrypoint=hello.py -F 'files=@-;filename=hello.py' %s/api/v1/jobs`,

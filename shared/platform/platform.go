@@ -24,6 +24,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/store/drivers"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -50,6 +51,8 @@ type Common struct {
 	Namespace  string `env:"NAMESPACE"`
 	BaseURL    string `env:"ORCH_BASE_URL" envDefault:"http://job-orchestrator:8080"`
 	StorageDir string `env:"STORAGE_DIR" envDefault:"/data"`
+	// StorageURL is the bucket, in the words of package drivers; without it everything is stored in StorageDir.
+	StorageURL string `env:"STORAGE_URL"`
 	TokenKeys  string `env:"TOKEN_KEYS"`
 	Sink       string `env:"K_SINK"`
 }
@@ -183,11 +186,25 @@ func (e *Env) Store() (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.store, err = store.OpenDir(c.StorageDir)
+	if e.store, err = openStore(c); err != nil {
+		return nil, err
+	}
+	return e.store, nil
+}
+
+func openStore(c *Common) (*store.Store, error) {
+	if c.StorageURL != "" {
+		s, err := drivers.Open(context.Background(), c.StorageURL)
+		if err != nil {
+			return nil, fmt.Errorf("STORAGE_URL: %w", err)
+		}
+		return s, nil
+	}
+	s, err := store.OpenDir(c.StorageDir)
 	if err != nil {
 		return nil, fmt.Errorf("STORAGE_DIR: %w", err)
 	}
-	return e.store, nil
+	return s, nil
 }
 
 // SetStore makes all functions use s.

@@ -32,15 +32,15 @@ func TestKo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tags := regexp.MustCompile(`(?m)^TAGS := (\S+)$`).FindSubmatch(makefile)
+	tags := regexp.MustCompile(`(?m)^BASE_TAGS := (\S+)$`).FindSubmatch(makefile)
 	if tags == nil {
-		t.Fatal("the Makefile has no TAGS")
+		t.Fatal("the Makefile has no BASE_TAGS")
 	}
 	flags, err := template.New("").Option("missingkey=error").Parse(ko.Flags[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	for drivers, want := range map[string]string{"": "s3", "gs": "gs", "s3,azblob": "s3,azblob"} {
+	for drivers, want := range map[string]string{"": "", "gs": "gs", "s3,azblob": "s3,azblob"} {
 		env := map[string]string{"HOME": "/"}
 		if drivers != "" {
 			env["DRIVERS"] = drivers

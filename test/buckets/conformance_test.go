@@ -1,0 +1,100 @@
+//go:build s3 && gs && azblob
+
+package buckets
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"go-job-orchestrator/shared/store/storetest"
+)
+
+// TestConformance is the suite that every kind of bucket passes.
+func TestConformance(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		storetest.Run(t, s.fresh, storetest.Options{Rounds: 40})
+	})
+}
+
+// TestPrefix has two share a bucket.
+func TestPrefix(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		name := s.bucket(t)
+		one, other := s.open(t, name, "one/"), s.open(t, name, "two/")
+		var keys []string
+		for i := range 5 {
+			key := fmt.Sprintf("folder/%d", i)
+			keys = append(keys, key)
+			if _, err := one.Put(t.Context(), key, strings.NewReader(key)); err != nil {
+				t.Fatal(err)
+			}
+			if err := other.Create(t.Context(), key, []byte("other")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := one.List(t.Context(), "folder/", keys[1], 2); err != nil || cmp.Diff(keys[2:4], got) != "" {
+			t.Errorf("List = %q, %v", got, err)
+		}
+		if err := one.RemoveAll(t.Context(), "folder/"); err != nil {
+			t.Error(err)
+		}
+		if got, err := one.List(t.Context(), "", "", 10); err != nil || len(got) != 0 {
+			t.Errorf("after RemoveAll List = %q, %v", got, err)
+		}
+		if got, err := other.List(t.Context(), "", "", 10); err != nil || cmp.Diff(keys, got) != "" {
+			t.Errorf("the other's List = %q, %v", got, err)
+		}
+	})
+}
+
+// TestManyBlobs lists and removes more than clouds tell or take at a time.
+func TestManyBlobs(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		b := s.fresh(t)
+		const count = 1203
+		var want []string
+		errs := make(chan error, count)
+		places := make(chan struct{}, 16)
+		for i := range count {
+			key := fmt.Sprintf("many/%04d", i)
+			want = append(want, key)
+			places <- struct{}{}
+			go func() {
+				errs <- b.Mark(t.Context(), key)
+				<-places
+			}()
+		}
+		for range count {
+			if err := <-errs; err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := b.List(t.Context(), "many/", "", 2*count)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("list (-want +got):\n%s", diff)
+		}
+		s.proxy.count.Store(0)
+		if got, err := b.List(t.Context(), "many/", want[1000], 50); err != nil || cmp.Diff(want[1001:1051], got) != "" {
+			t.Errorf("List from the middle = %q, %v", got, err)
+		}
+		if n := s.proxy.count.Load(); s.name != "azblob" && n != 1 {
+			t.Errorf("a page took %d requests, want 1", n)
+		}
+		s.proxy.count.Store(0)
+		if err := b.RemoveAll(t.Context(), "many/"); err != nil {
+			t.Fatal(err)
+		}
+		if n := s.proxy.count.Load(); s.name != "gs" && n > 10 {
+			t.Errorf("removing %d blobs took %d requests", count, n)
+		}
+		if got, err := b.List(t.Context(), "many/", "", 10); err != nil || len(got) > 0 {
+			t.Errorf("left: %q, %v", got, err)
+		}
+	})
+}
