@@ -78,12 +78,16 @@ func (r *room) agentPod(ctx context.Context) (*pod, error) {
 	if p.root, err = r.folder("root"); err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{"tmp", "dev", executor.PodAgentDir, filepath.Dir(executor.PodTokenFile)} {
+	for _, dir := range []string{"tmp", "dev", "proc/self", executor.PodAgentDir, filepath.Dir(executor.PodTokenFile)} {
 		if err := os.MkdirAll(filepath.Join(p.root, dir), 0o755); err != nil { //nolint:gosec // as in a pod
 			return nil, err
 		}
 	}
-	return p, errors.Join(copyFile(filepath.Join(p.root, "agent"), r.command("agent")), p.libraries(ctx))
+	return p, errors.Join(
+		copyFile(filepath.Join(p.root, "agent"), r.command("agent")),
+		os.Symlink("/agent", filepath.Join(p.root, "proc/self/exe")), // by which it finds its own binary
+		p.libraries(ctx),
+	)
 }
 
 // libraries copies what the program needs to be loaded.
