@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -49,7 +50,7 @@ var _ rules = (*directory)(nil)
 const tempSuffix = ".tmp"
 
 // unfinished is what fileblob calls a blob in the making: after the blob, the time and its suffix.
-var unfinished = regexp.MustCompile(`\.[0-9a-f]{16}\.tmp$`)
+var unfinished = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\.[0-9a-f]{16}\.tmp$`) })
 
 // tempDir is the folder for records in the making. fileblob's own temporary files lie next to what they become, in
 // folders that go with their jobs.
@@ -198,7 +199,7 @@ func (l *lister) walk(folder string) error {
 					return err
 				}
 			}
-		} else if strings.HasPrefix(key, l.prefix) && key > l.after && !unfinished.MatchString(name) {
+		} else if strings.HasPrefix(key, l.prefix) && key > l.after && !unfinished().MatchString(name) {
 			l.keys = append(l.keys, key)
 		}
 	}
