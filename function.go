@@ -59,7 +59,7 @@ func (f *Function) open(running context.Context) (*api.Router, error) {
 	}
 	background := event.NewBackground(bus, f.log)
 	f.env.OnDrain(background.Drain)
-	f.env.SetSink(background)
+	event.SetSink(f.env, background)
 
 	var errs [9]error
 	var functions [6]serve.Function
@@ -71,7 +71,7 @@ func (f *Function) open(running context.Context) (*api.Router, error) {
 	functions[5], errs[5] = f.place.cancel(running, f.env)
 	launcher, err := f.place.launcher(running, f.env)
 	errs[6] = err
-	records, err := f.env.Ledger()
+	records, err := event.OpenLedger(f.env)
 	errs[7] = err
 	reaper, err := f.place.reap(running, f.env)
 	errs[8] = err

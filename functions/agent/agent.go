@@ -64,14 +64,16 @@ type turn struct {
 	Failed bool   `json:"failed,omitempty"` // the pod is to fail, so that another is tried
 }
 
-// poll is how often a part looks for what another writes.
-const poll = 25 * time.Millisecond
+// The pauses between two looks for what another part writes: short at first, since it mostly is about to be there, twice as long each time,
+// and never so long that anybody would notice.
+const (
+	firstPause = time.Millisecond
+	lastPause  = 25 * time.Millisecond
+)
 
 // await reads a record as soon as it is there.
 func await(ctx context.Context, path string, into any) error {
-	tick := time.NewTicker(poll)
-	defer tick.Stop()
-	for {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		err := executor.ReadRecord(path, into)
 		if err == nil || !errors.Is(err, os.ErrNotExist) {
 			return err
@@ -79,7 +81,7 @@ func await(ctx context.Context, path string, into any) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for %s: %w", filepath.Base(path), context.Cause(ctx))
-		case <-tick.C:
+		case <-time.After(pause):
 		}
 	}
 }

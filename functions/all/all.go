@@ -88,11 +88,11 @@ func open(ctx context.Context, env *platform.Env) (*app, error) {
 	}
 	background := event.NewBackground(a.bus, env.Log)
 	env.OnDrain(background.Drain)
-	outside, err := env.Outside()
+	outside, err := event.OpenOutside(env)
 	if err != nil {
 		return nil, err
 	}
-	env.SetSink(event.Fork{Launcher: background, Outside: outside})
+	event.SetSink(env, event.Fork{Launcher: background, Outside: outside})
 	if a.host, err = process.Open(ctx, env); err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func open(ctx context.Context, env *platform.Env) (*app, error) {
 
 // mount opens each function and routes it.
 func (a *app) mount(ctx context.Context) error {
-	records, err := a.env.Ledger()
+	records, err := event.OpenLedger(a.env)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (a *app) mount(ctx context.Context) error {
 
 // start takes up what an earlier process left, then receives events and reaps.
 func (a *app) start(ctx context.Context) error {
-	records, err := a.env.Ledger()
+	records, err := event.OpenLedger(a.env)
 	if err != nil {
 		return err
 	}

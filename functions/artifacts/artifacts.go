@@ -16,6 +16,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/download"
 	"go-job-orchestrator/shared/ending"
+	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
@@ -54,7 +55,7 @@ func Open(_ context.Context, env *platform.Env) (*Function, error) {
 	var settings Settings
 	loadErr := env.Load(&settings)
 	s, storeErr := env.Store()
-	l, ledgerErr := env.Ledger()
+	l, ledgerErr := event.OpenLedger(env)
 	keys, err := env.Keys()
 	if err := errors.Join(loadErr, storeErr, ledgerErr, err); err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
@@ -52,7 +53,7 @@ func Open(ctx context.Context, env *platform.Env) (*Function, error) {
 
 // OpenWith is Open for a launcher that can be told directly.
 func OpenWith(_ context.Context, env *platform.Env, s Stopper) (*Function, error) {
-	l, ledgerErr := env.Ledger()
+	l, ledgerErr := event.OpenLedger(env)
 	keys, err := env.Keys()
 	if err := errors.Join(ledgerErr, err); err != nil {
 		return nil, err

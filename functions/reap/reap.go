@@ -67,8 +67,8 @@ func OpenWith(ctx context.Context, env *platform.Env, p Place) (*Function, error
 	f := &Function{place: p, now: env.Now, log: env.Log}
 	var errs [5]error
 	errs[0] = env.Load(&f.settings)
-	f.ledger, errs[1] = env.Ledger()
-	f.sink, errs[2] = env.Sink(ctx)
+	f.ledger, errs[1] = event.OpenLedger(env)
+	f.sink, errs[2] = event.OpenSink(env)
 	common, err := env.Common()
 	errs[3] = err
 	f.store, errs[4] = env.Store()

@@ -85,7 +85,7 @@ func newWorld(t testing.TB) *world {
 	env := platform.New(map[string]string{"ORCH_BASE_URL": "http://jobs.example"}, slog.New(slog.DiscardHandler))
 	env.Now = w.clock
 	env.SetStore(w.store)
-	env.SetSink(w)
+	event.SetSink(env, w)
 	if w.reap, err = reap.Open(t.Context(), env); err != nil {
 		t.Fatal(err)
 	}
@@ -352,7 +352,7 @@ func TestEvery(t *testing.T) {
 	env := platform.New(map[string]string{"REAP_INTERVAL": "1ms"}, slog.New(slog.DiscardHandler))
 	env.Now = w.clock
 	env.SetStore(w.store)
-	env.SetSink(w)
+	event.SetSink(env, w)
 	f, err := reap.Open(t.Context(), env)
 	w.must(err)
 	ctx, stop := context.WithCancel(t.Context())

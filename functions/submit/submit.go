@@ -91,9 +91,9 @@ func OpenWith(ctx context.Context, env *platform.Env, p Platform) (*Function, er
 	errs[0] = env.Load(&d.Settings)
 	d.Common, errs[1] = env.Common()
 	d.Store, errs[2] = env.Store()
-	d.Ledger, errs[3] = env.Ledger()
+	d.Ledger, errs[3] = event.OpenLedger(env)
 	d.Keys, errs[4] = env.Keys()
-	d.Sink, errs[5] = env.Sink(ctx)
+	d.Sink, errs[5] = event.OpenSink(env)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}

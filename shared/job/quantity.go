@@ -3,7 +3,6 @@ package job
 import (
 	"fmt"
 	"math/big"
-	"regexp"
 	"strconv"
 )
 
@@ -12,7 +11,7 @@ const maxQuantity = 24
 
 // The syntax is that of a Kubernetes quantity: a signed decimal number, then a binary SI suffix, a decimal
 // SI suffix or a decimal exponent (k8s.io/apimachinery/pkg/api/resource, Quantity).
-var quantitySyntax = regexp.MustCompile(`^([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$`)
+var quantitySyntax = pattern(`^([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$`)
 
 // MilliCPU returns the thousandths of a CPU that a Kubernetes quantity such as "500m" or "2" names,
 // rounded up. The message says what is wrong, and is empty when nothing is.
@@ -55,7 +54,7 @@ func quantity(s string) (*big.Rat, string) {
 	if len(s) > maxQuantity {
 		return nil, fmt.Sprintf("a quantity has at most %d characters", maxQuantity)
 	}
-	m := quantitySyntax.FindStringSubmatch(s)
+	m := quantitySyntax().FindStringSubmatch(s)
 	if m == nil {
 		return nil, fmt.Sprintf("%q is not a Kubernetes quantity, such as 500m, 2, 512Mi or 1G", s)
 	}

@@ -3,7 +3,6 @@ package job
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -67,7 +66,7 @@ func (s *Spec) Validate() error {
 		faults.add("memory", message)
 	}
 	faults.add("image", checkImage(s.Image))
-	if s.Queue != "" && (len(s.Queue) > 63 || !queueSyntax.MatchString(s.Queue)) {
+	if s.Queue != "" && (len(s.Queue) > 63 || !queueSyntax().MatchString(s.Queue)) {
 		faults.add("queue", "is not the name of a Kueue LocalQueue: at most 63 lowercase letters, digits and '-'")
 	}
 	faults.add("timeoutSeconds", between(s.TimeoutSeconds, 0, MaxSeconds))
@@ -149,8 +148,8 @@ func checkExecSize(faults *Faults, s *Spec) {
 
 // The syntax of labels is Kubernetes' own.
 var (
-	labelName   = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`)
-	labelPrefix = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+	labelName   = pattern(`^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`)
+	labelPrefix = pattern(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 )
 
 // MaxLabels bounds what listing by label costs: every label is an entry in an index.
@@ -169,30 +168,30 @@ func checkLabels(faults *Faults, labels map[string]string) {
 func CheckLabel(key, value string) string {
 	name := key
 	if prefix, rest, found := strings.Cut(key, "/"); found {
-		if len(prefix) > 253 || !labelPrefix.MatchString(prefix) {
+		if len(prefix) > 253 || !labelPrefix().MatchString(prefix) {
 			return "the part before the slash must be a DNS name"
 		}
 		name = rest
 	}
-	if !labelName.MatchString(name) {
+	if !labelName().MatchString(name) {
 		return "a label's name has 1 to 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit"
 	}
-	if value != "" && !labelName.MatchString(value) {
+	if value != "" && !labelName().MatchString(value) {
 		return "a label's value has at most 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit"
 	}
 	return ""
 }
 
-var imageSyntax = regexp.MustCompile(`^[a-zA-Z0-9][-a-zA-Z0-9._:/@]*$`)
+var imageSyntax = pattern(`^[a-zA-Z0-9][-a-zA-Z0-9._:/@]*$`)
 
 // queueSyntax is that of a DNS label (RFC 1123), as LocalQueues are named.
-var queueSyntax = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+var queueSyntax = pattern(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 
 func checkImage(s string) string {
 	if s == "" {
 		return ""
 	}
-	if len(s) > maxImageBytes || !imageSyntax.MatchString(s) {
+	if len(s) > maxImageBytes || !imageSyntax().MatchString(s) {
 		return "is not an image reference such as python:3.13-slim"
 	}
 	return ""

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"go-job-orchestrator/shared/ending"
+	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/platform"
@@ -48,7 +49,7 @@ func openClient(env *platform.Env) (*Client, error) {
 
 func openEnder(env *platform.Env) (*ending.Ender, error) {
 	s, storeErr := env.Store()
-	l, err := env.Ledger()
+	l, err := event.OpenLedger(env)
 	if err := errors.Join(storeErr, err); err != nil {
 		return nil, err
 	}

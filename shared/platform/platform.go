@@ -1,9 +1,8 @@
-// Package platform is what every function is given to stand on: its settings, its log, the bucket, the keys of
-// tokens and the sink of events. Each is opened when it is first asked for, once for all that share an Env.
+// Package platform is what every function is given to stand on: its settings, its log, the bucket and the keys of
+// tokens. Each is opened when it is first asked for, once for all that share an Env.
 package platform
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -20,7 +19,6 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
-	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/store"
@@ -36,12 +34,13 @@ type Env struct {
 	Now    func() time.Time
 	Random io.Reader
 
+	// Others is what other packages keep for all that share the Env, by keys of their own types.
+	Others sync.Map
+
 	mu     sync.Mutex
 	common *Common
 	store  *store.Store
 	keys   *token.Keys
-	sink   event.Sink
-	out    event.Sink // to K_SINK
 	drains []func()
 }
 
@@ -210,25 +209,14 @@ func openStore(c *Common) (*store.Store, error) {
 // SetStore makes all functions use s.
 func (e *Env) SetStore(s *store.Store) { e.store = s }
 
-// Ledger returns the records in the bucket. Where there is a K_SINK, all that is recorded of jobs is announced.
+// Ledger returns the records in the bucket for a function that only reads them: nobody is told of what is recorded. Those that
+// record have event.OpenLedger, which links the means to tell.
 func (e *Env) Ledger() (*ledger.Ledger, error) {
 	s, err := e.Store()
 	if err != nil {
 		return nil, err
 	}
-	l := ledger.New(s, e.Now)
-	c, err := e.Common()
-	if err != nil {
-		return nil, err
-	}
-	if c.Sink == "" {
-		return l, nil
-	}
-	sink, err := e.Sink(context.Background())
-	if err != nil {
-		return nil, err
-	}
-	return l.Announcing(&event.Teller{Sink: sink, Source: c.BaseURL, Log: e.Log}), nil
+	return ledger.New(s, e.Now), nil
 }
 
 // Keys returns the keys of tokens.
@@ -255,49 +243,6 @@ func (e *Env) Keys() (token.Keys, error) {
 
 // SetKeys makes all functions use k.
 func (e *Env) SetKeys(k token.Keys) { e.keys = &k }
-
-// Sink returns where events are sent.
-func (e *Env) Sink(_ context.Context) (event.Sink, error) {
-	e.mu.Lock()
-	set := e.sink
-	e.mu.Unlock()
-	if set != nil {
-		return set, nil
-	}
-	sink, err := e.Outside()
-	if err == nil && sink == nil {
-		return nil, errors.New("K_SINK is required: the URL that events are sent to")
-	}
-	return sink, err
-}
-
-// Outside returns the sink that K_SINK names, or nil. What it has taken is recorded as announced.
-func (e *Env) Outside() (event.Sink, error) {
-	c, err := e.Common()
-	if err != nil || c.Sink == "" {
-		return nil, err
-	}
-	s, err := e.Store()
-	if err != nil {
-		return nil, err
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.out != nil {
-		return e.out, nil
-	}
-	sink, err := event.NewHTTPSink(c.Sink)
-	if err != nil {
-		return nil, fmt.Errorf("K_SINK: %w", err)
-	}
-	background := event.NewBackground(&event.Recorded{Sink: sink, Records: ledger.New(s, e.Now)}, e.Log)
-	e.drains = append(e.drains, background.Drain)
-	e.out = background
-	return background, nil
-}
-
-// SetSink makes all functions use s.
-func (e *Env) SetSink(s event.Sink) { e.sink = s }
 
 // OnDrain has f called before the process ends, after those that were given later.
 func (e *Env) OnDrain(f func()) { e.drains = append(e.drains, f) }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/platform"
 )
 
@@ -109,7 +108,7 @@ func TestCheck(t *testing.T) {
 
 func TestParts(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	e := newEnv(map[string]string{"STORAGE_DIR": dir, "TOKEN_KEYS": key, "K_SINK": "http://127.0.0.1:1"})
+	e := newEnv(map[string]string{"STORAGE_DIR": dir, "TOKEN_KEYS": key})
 	s, err := e.Store()
 	if err != nil {
 		t.Fatal(err)
@@ -123,21 +122,6 @@ func TestParts(t *testing.T) {
 	if _, err := e.Keys(); err != nil {
 		t.Error(err)
 	}
-	sink, err := e.Sink(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again, err := e.Sink(t.Context()); err != nil || again != sink {
-		t.Error("the sink was opened twice")
-	}
-	bus, err := event.NewBus()
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.SetSink(bus)
-	if got, err := e.Sink(t.Context()); err != nil || got != bus {
-		t.Errorf("Sink = %v, %v; want the one that was set", got, err)
-	}
 }
 
 func TestMissingAndWrongSecrets(t *testing.T) {
@@ -148,10 +132,6 @@ func TestMissingAndWrongSecrets(t *testing.T) {
 	_, err = newEnv(map[string]string{"TOKEN_KEYS": "my passphrase"}).Keys()
 	if err == nil || !strings.Contains(err.Error(), "TOKEN_KEYS") || strings.Contains(err.Error(), "my passphrase") {
 		t.Errorf("Keys: %v; want an error that names TOKEN_KEYS and not its value", err)
-	}
-	_, err = newEnv(nil).Sink(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "K_SINK") {
-		t.Errorf("Sink: %v; want an error that names K_SINK", err)
 	}
 	_, err = newEnv(map[string]string{"STORAGE_DIR": "/dev/null/x"}).Store()
 	if err == nil || !strings.Contains(err.Error(), "STORAGE_DIR") {

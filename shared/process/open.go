@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"time"
 
+	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/logstore"
@@ -43,7 +44,7 @@ func Open(ctx context.Context, env *platform.Env) (*Host, error) {
 	common, err := env.Common()
 	errs[1] = err
 	r.store, errs[2] = env.Store()
-	r.ledger, errs[3] = env.Ledger()
+	r.ledger, errs[3] = event.OpenLedger(env)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -57,7 +58,7 @@ const tempSuffix = ".tmp"
 const attempts = 100
 
 // unfinished is what fileblob calls a blob in the making: after the blob, the time and its suffix.
-var unfinished = regexp.MustCompile(`\.[0-9a-f]{16}\.tmp$`)
+var unfinished = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\.[0-9a-f]{16}\.tmp$`) })
 
 // tempDir is the folder for records in the making. fileblob's own temporary files lie next to what they become, in
 // folders that go with their jobs.
@@ -206,7 +207,7 @@ func (l *lister) walk(folder string) error {
 					return err
 				}
 			}
-		} else if strings.HasPrefix(key, l.prefix) && key > l.after && !unfinished.MatchString(name) {
+		} else if strings.HasPrefix(key, l.prefix) && key > l.after && !unfinished().MatchString(name) {
 			l.keys = append(l.keys, key)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"go-job-orchestrator/shared/job"
@@ -53,11 +54,11 @@ func recordKey(name string, version int) string {
 func folder(name string, id job.ID) string    { return files + name + "/" + string(id) + "/" }
 func uploadKey(name string, id job.ID) string { return uploads + string(id) + "/" + name }
 
-var syntax = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+var syntax = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`) })
 
 // CheckName says what is wrong with a template's name, or nothing.
 func CheckName(name string) string {
-	if !syntax.MatchString(name) {
+	if !syntax().MatchString(name) {
 		return "a template's name has 1 to 63 lowercase letters, digits or '-', and begins and ends with a letter or digit"
 	}
 	return ""

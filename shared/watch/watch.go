@@ -68,13 +68,18 @@ func Until(ctx context.Context, wait time.Duration, look Look, id job.ID) (*job.
 type Pace struct{ pause time.Duration }
 
 const (
-	firstPause = 50 * time.Millisecond
+	firstPause = 4 * time.Millisecond
+	briskPause = 50 * time.Millisecond // up to here the pauses grow by a half each, then by a quarter
 	lastPause  = time.Second
 )
 
 // Next returns a channel that says when to look again.
 func (p *Pace) Next() <-chan time.Time {
-	p.pause = min(max(p.pause+p.pause/4, firstPause), lastPause)
+	growth := p.pause / 4
+	if p.pause < briskPause {
+		growth = p.pause / 2
+	}
+	p.pause = min(max(p.pause+growth, firstPause), lastPause)
 	return time.After(p.pause)
 }
 

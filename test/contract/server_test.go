@@ -109,7 +109,7 @@ func startFunctions(t *testing.T, vars map[string]string, set ...func(*platform.
 	}
 	env.SetStore(f.bucket.Store())
 	env.SetKeys(f.keys)
-	env.SetSink(nowhere{})
+	event.SetSink(env, nowhere{})
 	for _, s := range set {
 		s(env)
 	}

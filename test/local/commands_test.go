@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -102,30 +101,5 @@ func TestSeparate(t *testing.T) {
 	}
 	if out, code := run(t, filepath.Join(dir, "status"), "STORAGE_DIR="+storage, "PORT="+freePort(t)); code == 0 || !strings.Contains(out, "TOKEN_KEYS") {
 		t.Errorf("without keys status ended with %d: %s", code, out)
-	}
-}
-
-// TestLinks makes sure that no command carries what it has no use for.
-func TestLinks(t *testing.T) {
-	t.Parallel()
-	cloud := []string{"github.com/aws/", "github.com/Azure/", "cloud.google.com/", "gocloud.dev/blob/s3blob", "gocloud.dev/blob/gcsblob", "gocloud.dev/blob/azureblob"}
-	local := []string{"go-job-orchestrator/shared/sandbox", "go-job-orchestrator/shared/process"}
-	cluster := []string{"k8s.io/", "sigs.k8s.io/"}
-	for name, foreign := range map[string][][]string{
-		"all": {cloud, cluster}, "submit": {cloud, cluster, local}, "logs": {cloud, cluster, local}, "outputs": {cloud, cluster, local},
-		"artifacts": {cloud, cluster, local}, "launch": {cloud, local}, "status": {cloud, local}, "cancel": {cloud, local}, "reap": {cloud, local},
-		"agent": {cloud, cluster, local, {"gocloud.dev/", "github.com/cloudevents/"}},
-	} {
-		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "go-job-orchestrator/functions/cmd/"+name).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(out)) {
-			for _, prefix := range slices.Concat(foreign...) {
-				if strings.HasPrefix(line, prefix) {
-					t.Errorf("%s links %s", name, line)
-				}
-			}
-		}
 	}
 }

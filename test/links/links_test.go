@@ -1,0 +1,140 @@
+// Package links says what each command may carry: what a function links is what it costs to start it, to pull it and to keep it in memory.
+package links
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// tags are those that the commands are built with; see the Makefile.
+const tags = "grpcnotrace,disable_grpc_modules"
+
+const module = "go-job-orchestrator"
+
+// list runs go list and returns its lines.
+func list(t *testing.T, args ...string) []string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", append([]string{"list", "-tags", tags}, args...)...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(out))
+}
+
+// commands returns the names of all commands.
+func commands(t *testing.T) []string {
+	t.Helper()
+	names := list(t, module+"/functions/cmd/...")
+	for i, name := range names {
+		names[i] = path.Base(name)
+	}
+	return names
+}
+
+// TestCommands makes sure that no command carries what it has no use for.
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	cloud := []string{"github.com/aws/", "github.com/Azure/", "cloud.google.com/", "gocloud.dev/blob/s3blob", "gocloud.dev/blob/gcsblob", "gocloud.dev/blob/azureblob"}
+	local := []string{module + "/shared/sandbox", module + "/shared/process"}
+	cluster := []string{"k8s.io/", "sigs.k8s.io/", module + "/shared/kubernetes"}
+	events := []string{"github.com/cloudevents/", "github.com/json-iterator/", "go.uber.org/zap"} // the SDK: whoever neither sends nor receives
+	bucket := []string{"gocloud.dev/", "google.golang.org/"}
+	foreign := map[string][][]string{
+		"all":        {cloud, cluster},
+		"agent":      {cloud, cluster, local, events, bucket},
+		"logs":       {cloud, cluster, local, events},
+		"outputs":    {cloud, cluster, local, events},
+		"front":      {cloud, cluster, local, events},
+		"artifacts":  {cloud, cluster, local},
+		"submit":     {cloud, cluster, local},
+		"deadletter": {cloud, cluster, local},
+		"launch":     {cloud, local},
+		"status":     {cloud, local},
+		"cancel":     {cloud, local},
+		"reap":       {cloud, local},
+	}
+	for _, name := range commands(t) {
+		if foreign[name] == nil {
+			t.Errorf("nothing is said here about what %s may link", name)
+		}
+		for _, dep := range list(t, "-deps", module+"/functions/cmd/"+name) {
+			for _, prefix := range slices.Concat(foreign[name]...) {
+				if strings.HasPrefix(dep, prefix) {
+					t.Errorf("%s links %s", name, dep)
+				}
+			}
+		}
+	}
+}
+
+// TestVocabulary makes sure that what everything else depends on depends on nothing.
+func TestVocabulary(t *testing.T) {
+	t.Parallel()
+	for _, dep := range list(t, "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+"/shared/job") {
+		if dep != module+"/shared/job" {
+			t.Errorf("shared/job depends on %s", dep)
+		}
+	}
+}
+
+// TestKubernetes makes sure that one package speaks to Kubernetes.
+func TestKubernetes(t *testing.T) {
+	t.Parallel()
+	for _, line := range list(t, "-f", "{{.ImportPath}}:{{range .Imports}}{{.}},{{end}}", module+"/functions/...", module+"/shared/...", module) {
+		name, imports, _ := strings.Cut(line, ":")
+		for imported := range strings.SplitSeq(imports, ",") {
+			if strings.HasPrefix(imported, "k8s.io/") && name != module+"/shared/kubernetes" {
+				t.Errorf("%s imports %s", name, imported)
+			}
+		}
+	}
+}
+
+// TestDeadCode makes sure that the linker drops what no command calls. A single call of reflect's Method or MethodByName with a name that is
+// not constant has it keep every exported method of every type, which is half of the binary.
+func TestDeadCode(t *testing.T) {
+	t.Parallel()
+	keeps := func(dir, pkg string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", tags, "-ldflags=-dumpdep", "-o", filepath.Join(t.TempDir(), "command"), pkg)
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("build %s: %v: %s", pkg, err, out)
+		}
+		if !bytes.Contains(out, []byte("-> main.main")) {
+			t.Fatalf("the linker does not say what depends on what: %.200s", out)
+		}
+		for line := range bytes.Lines(out) {
+			if cause, _, found := bytes.Cut(line, []byte(" <ReflectMethod>")); found {
+				return string(cause)
+			}
+		}
+		return ""
+	}
+	t.Run("this test", func(t *testing.T) {
+		dir := t.TempDir()
+		for name, text := range map[string]string{
+			"go.mod":  "module x\n",
+			"main.go": "package main\nimport (\"os\"; \"reflect\")\nfunc main() { _ = reflect.ValueOf(os.Stdout).MethodByName(os.Args[0]) }\n",
+		} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if keeps(dir, ".") == "" {
+			t.Error("a program that calls methods by name is not found out")
+		}
+	})
+	for _, name := range commands(t) {
+		if cause := keeps("", module+"/functions/cmd/"+name); cause != "" {
+			t.Errorf("%s keeps all methods, since something looks them up by name: %s", name, cause)
+		}
+	}
+}
