@@ -3,6 +3,7 @@
 package platform
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"

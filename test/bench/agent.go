@@ -85,7 +85,7 @@ func (r *room) agentPod(ctx context.Context) (*pod, error) {
 	}
 	return p, errors.Join(
 		copyFile(filepath.Join(p.root, "agent"), r.command("agent")),
-		os.Symlink("/agent", filepath.Join(p.root, "proc/self/exe")), // by which it finds its own binary
+		os.Symlink("/agent", filepath.Join(p.root, "proc/self/exe")),   // by which it finds its own binary
 		os.WriteFile(filepath.Join(p.root, "dev", "null"), nil, 0o600), // the program's standard input
 		p.libraries(ctx),
 	)
