@@ -39,12 +39,15 @@ type Function struct {
 	records  Records
 	keys     api.Verifier
 	observer Observer // nil: the records are all there is
+	vigils   vigils
 	log      *slog.Logger
 }
 
 // New returns the function. The observer may be nil.
 func New(r Records, keys api.Verifier, o Observer, log *slog.Logger) *Function {
-	return &Function{records: r, keys: keys, observer: o, log: log}
+	f := &Function{records: r, keys: keys, observer: o, log: log}
+	f.vigils = vigils{observer: o, warn: f.warn, jobs: map[job.ID]*vigil{}}
+	return f
 }
 
 // Open returns the function with what env has.
@@ -73,7 +76,13 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 		return err
 	}
 	wait, asked := watch.Preferred(r.Header)
-	s, err := watch.Until(r.Context(), wait, f.status, id)
+	look := watch.Look(f.status)
+	if wait > 0 {
+		var leave func()
+		look, leave = f.watching(r.Context(), id)
+		defer leave()
+	}
+	s, err := watch.Until(r.Context(), wait, look, id)
 	if err != nil {
 		return err
 	}
@@ -92,17 +101,48 @@ func (f *Function) status(ctx context.Context, id job.ID) (*job.Status, error) {
 		return s, err
 	}
 	o, err := f.observer.Observe(ctx, id)
+	if err != nil && !errors.Is(err, job.ErrNotFound) {
+		f.warn(ctx, id, err)
+	}
+	return f.complete(ctx, s, o, err)
+}
+
+// watching returns status for a client that asks it again and again: each time the records are read, and the place of the job is asked more
+// seldom. Who does not wait any longer has to say so.
+func (f *Function) watching(ctx context.Context, id job.ID) (look watch.Look, leave func()) {
+	if f.observer == nil {
+		return f.status, func() {}
+	}
+	v, leave := f.vigils.join(ctx, id)
+	return func(ctx context.Context, id job.ID) (*job.Status, error) {
+		s, err := f.records.Status(ctx, id)
+		if err != nil || s.Phase.Terminal() {
+			return s, err
+		}
+		seen, ok := v.sighted(ctx, momentOf(s))
+		if !ok {
+			return s, nil
+		}
+		return f.complete(ctx, s, seen.saw, seen.fault)
+	}, leave
+}
+
+// complete adds what was observed of a job to what the records said.
+func (f *Function) complete(ctx context.Context, s *job.Status, o job.Observation, err error) (*job.Status, error) {
 	switch {
 	case errors.Is(err, job.ErrNotFound) || err == nil && o.Over:
-		return f.records.Status(ctx, id)
+		return f.records.Status(ctx, s.JobID)
 	case err != nil:
-		f.log.WarnContext(ctx, "job not observed", "job", id, "error", err)
 		s.Message = "Kubernetes could not be asked; this is what was last recorded"
 	case o.Reason == job.ReasonStarting && s.Phase == job.Running && s.Reason == "": // the records are ahead of it
 	case o.Reason != "" || o.Message != "":
 		s.Reason, s.Message = o.Reason, o.Message
 	}
 	return s, nil
+}
+
+func (f *Function) warn(ctx context.Context, id job.ID, err error) {
+	f.log.WarnContext(ctx, "job not observed", "job", id, "error", err)
 }
 
 // page is the answer to a list. NextPageToken is absent on the last page.
