@@ -30,7 +30,9 @@ func (f *Function) events(w http.ResponseWriter, r *http.Request, p httprouter.P
 		return api.BadRequest("query", "this call has no parameters; Last-Event-ID is a header")
 	}
 	last := r.Header.Get("Last-Event-ID")
-	s, err := f.status(r.Context(), id)
+	look, leave := f.watching(r.Context(), id)
+	defer leave()
+	s, err := look(r.Context(), id)
 	if err != nil {
 		return err
 	}
@@ -61,7 +63,7 @@ func (f *Function) events(w http.ResponseWriter, r *http.Request, p httprouter.P
 		case <-api.Stopping(r.Context()): // the client comes again
 			return nil
 		}
-		next, err := f.status(r.Context(), id)
+		next, err := look(r.Context(), id)
 		switch {
 		case errors.Is(err, job.ErrNotFound):
 			_ = out.comment("the job has been removed")

@@ -4,14 +4,8 @@ package status
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
-	"net/url"
-	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/julienschmidt/httprouter"
 
@@ -40,12 +34,15 @@ type Function struct {
 	records  Records
 	keys     api.Verifier
 	observer Observer // nil: the records are all there is
+	vigils   vigils
 	log      *slog.Logger
 }
 
 // New returns the function. The observer may be nil.
 func New(r Records, keys api.Verifier, o Observer, log *slog.Logger) *Function {
-	return &Function{records: r, keys: keys, observer: o, log: log}
+	f := &Function{records: r, keys: keys, observer: o, log: log}
+	f.vigils = vigils{observer: o, warn: f.warn, jobs: map[job.ID]*vigil{}}
+	return f
 }
 
 // Open returns the function with what env has.
@@ -74,7 +71,13 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 		return err
 	}
 	wait, asked := watch.Preferred(r.Header)
-	s, err := watch.Until(r.Context(), wait, f.status, id)
+	look := watch.Look(f.status)
+	if wait > 0 {
+		var leave func()
+		look, leave = f.watching(r.Context(), id)
+		defer leave()
+	}
+	s, err := watch.Until(r.Context(), wait, look, id)
 	if err != nil {
 		return err
 	}
@@ -93,11 +96,38 @@ func (f *Function) status(ctx context.Context, id job.ID) (*job.Status, error) {
 		return s, err
 	}
 	o, err := f.observer.Observe(ctx, id)
+	if err != nil && !errors.Is(err, job.ErrNotFound) {
+		f.warn(ctx, id, err)
+	}
+	return f.complete(ctx, s, o, err)
+}
+
+// watching returns status for a client that asks it again and again: each time the records are read, and the place of the job is asked more
+// seldom. Who does not wait any longer has to say so.
+func (f *Function) watching(ctx context.Context, id job.ID) (look watch.Look, leave func()) {
+	if f.observer == nil {
+		return f.status, func() {}
+	}
+	v, leave := f.vigils.join(ctx, id)
+	return func(ctx context.Context, id job.ID) (*job.Status, error) {
+		s, err := f.records.Status(ctx, id)
+		if err != nil || s.Phase.Terminal() {
+			return s, err
+		}
+		seen, ok := v.sighted(ctx, momentOf(s))
+		if !ok {
+			return s, nil
+		}
+		return f.complete(ctx, s, seen.saw, seen.fault)
+	}, leave
+}
+
+// complete adds what was observed of a job to what the records said.
+func (f *Function) complete(ctx context.Context, s *job.Status, o job.Observation, err error) (*job.Status, error) {
 	switch {
 	case errors.Is(err, job.ErrNotFound) || err == nil && o.Over:
-		return f.records.Status(ctx, id)
+		return f.records.Status(ctx, s.JobID)
 	case err != nil:
-		f.log.WarnContext(ctx, "job not observed", "job", id, "error", err)
 		s.Message = "Kubernetes could not be asked; this is what was last recorded"
 	case o.Reason == job.ReasonStarting && s.Phase == job.Running && s.Reason == "": // the records are ahead of it
 	case o.Reason != "" || o.Message != "":
@@ -106,95 +136,6 @@ func (f *Function) status(ctx context.Context, id job.ID) (*job.Status, error) {
 	return s, nil
 }
 
-// page is the answer to a list. NextPageToken is absent on the last page.
-type page struct {
-	Items         []job.Summary `json:"items"`
-	NextPageToken string        `json:"nextPageToken,omitempty"`
-}
-
-func (f *Function) list(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
-	q, err := parseQuery(r.URL.RawQuery)
-	if err != nil {
-		return err
-	}
-	found, err := f.records.List(r.Context(), q)
-	if err != nil {
-		return err
-	}
-	api.WriteJSON(w, http.StatusOK, page{Items: found.Items, NextPageToken: string(found.Next)})
-	return nil
-}
-
-// The bounds of a page.
-const (
-	defaultLimit = 50
-	maxLimit     = 500
-	maxLabels    = 32 // no job has more; each costs reads
-)
-
-// parseQuery reads limit, pageToken, phase and label (key=value, repeatable). It knows no others: a filter
-// that is misspelt must not list everything.
-func parseQuery(raw string) (ledger.Query, error) {
-	q := ledger.Query{Limit: defaultLimit, Labels: map[string]string{}}
-	values, err := url.ParseQuery(raw)
-	if err != nil {
-		return q, api.BadRequest("query", "is not a valid query string")
-	}
-	for _, name := range slices.Sorted(maps.Keys(values)) { // the same query always gets the same answer
-		list := values[name]
-		if name != "label" && len(list) > 1 {
-			return q, api.BadRequest(name, "was sent more than once")
-		}
-		for _, value := range list {
-			if err := parseParameter(&q, name, value); err != nil {
-				return q, err
-			}
-		}
-	}
-	return q, nil
-}
-
-func parseParameter(q *ledger.Query, name, value string) error {
-	switch name {
-	case "limit":
-		n, err := strconv.ParseUint(value, 10, 16)
-		if err != nil || n < 1 || n > maxLimit {
-			return api.BadRequest("limit", fmt.Sprintf("must be a whole number from 1 to %d", maxLimit))
-		}
-		q.Limit = int(n)
-	case "pageToken":
-		id, err := job.ParseID(value)
-		if err != nil {
-			return api.BadRequest("pageToken", "must be the nextPageToken of an earlier answer")
-		}
-		q.After = id
-	case "phase":
-		if !slices.Contains(job.Phases(), job.Phase(value)) {
-			return api.BadRequest("phase", fmt.Sprintf("must be one of %v", job.Phases()))
-		}
-		q.Phase = job.Phase(value)
-	case "label":
-		return parseLabel(q, value)
-	default:
-		return api.BadRequest(name, "is not a parameter of this call; there are: limit, pageToken, phase, label")
-	}
-	return nil
-}
-
-func parseLabel(q *ledger.Query, value string) error {
-	key, v, found := strings.Cut(value, "=")
-	if !found {
-		return api.BadRequest("label", "must be key=value")
-	}
-	if message := job.CheckLabel(key, v); message != "" {
-		return api.BadRequest("label", message)
-	}
-	if len(q.Labels) == maxLabels {
-		return api.BadRequest("label", fmt.Sprintf("can be sent %d times at most", maxLabels))
-	}
-	if old, twice := q.Labels[key]; twice && old != v {
-		return api.BadRequest("label", fmt.Sprintf("%s cannot have two values", key))
-	}
-	q.Labels[key] = v
-	return nil
+func (f *Function) warn(ctx context.Context, id job.ID, err error) {
+	f.log.WarnContext(ctx, "job not observed", "job", id, "error", err)
 }

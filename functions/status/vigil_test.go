@@ -1,0 +1,269 @@
+package status_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go-job-orchestrator/functions/status"
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/token"
+)
+
+// place is where the job runs. It counts how often it is asked.
+type place struct {
+	mu    sync.Mutex
+	asked []time.Time
+	says  job.Observation
+	err   error
+	hangs bool
+}
+
+func (p *place) Observe(ctx context.Context, _ job.ID) (job.Observation, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked = append(p.asked, time.Now())
+	if p.hangs {
+		p.mu.Unlock()
+		<-ctx.Done()
+		p.mu.Lock()
+		return job.Observation{}, ctx.Err()
+	}
+	return p.says, p.err
+}
+
+func (p *place) set(says job.Observation, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.says, p.err = says, err
+}
+
+func (p *place) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.asked)
+}
+
+// since is at what seconds after begin it was asked.
+func (p *place) since(begin time.Time) (seconds []int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, at := range p.asked {
+		seconds = append(seconds, int(at.Sub(begin)/time.Second))
+	}
+	return seconds
+}
+
+// client asks for a job until it is answered or has enough.
+type client struct {
+	*httptest.ResponseRecorder
+	answered chan struct{}
+	leave    context.CancelFunc
+}
+
+// observed is the function, called without a network, so that the clock can be the test's.
+func observed(t *testing.T, l *life, p *place, log slog.Handler) (call func(path string, header ...string) *client) {
+	t.Helper()
+	keys, err := token.New(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	router := api.NewRouter(slog.New(log))
+	status.New(l, keys, p, slog.New(log)).Mount(router)
+	return func(path string, header ...string) *client {
+		ctx, cancel := context.WithCancel(t.Context())
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/api/v1/jobs/"+string(lifeID)+path, nil)
+		r.Header.Set("Authorization", "Bearer "+keys.Derive(token.User, lifeID))
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		c := &client{httptest.NewRecorder(), make(chan struct{}), cancel}
+		go func() {
+			defer close(c.answered)
+			defer cancel()
+			router.ServeHTTP(c, r)
+		}()
+		return c
+	}
+}
+
+// ids are those of the events that a client has had.
+func (c *client) ids() (list []string) {
+	for line := range strings.Lines(c.Body.String()) {
+		if id, found := strings.CutPrefix(line, "id: "); found {
+			list = append(list, strings.TrimSpace(id))
+		}
+	}
+	return list
+}
+
+func (l *life) looked() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.looks
+}
+
+// TestObservationsAreRare has many clients wait for one job in both ways.
+func TestObservationsAreRare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, p := newLife(), &place{says: job.Observation{Reason: job.ReasonUnschedulable, Message: "no node has room"}}
+		call := observed(t, l, p, slog.DiscardHandler)
+		begin := time.Now()
+		var streams []*client
+		for range 20 {
+			streams = append(streams, call("/events"))
+		}
+		waiting := call("", "Prefer", "wait=60")
+		time.Sleep(59 * time.Second)
+		synctest.Wait()
+		if got, want := p.since(begin), []int{0, 1, 3, 7, 15, 25, 35, 45, 55}; !slices.Equal(got, want) {
+			t.Errorf("observed at seconds %v, want %v", got, want)
+		}
+		if got := l.looked(); got < 21*55 {
+			t.Errorf("the records were looked at %d times", got)
+		}
+
+		// What has changed is followed closely again.
+		p.set(job.Observation{Reason: job.ReasonStarting}, nil)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if got, want := p.since(begin)[9:], []int{65, 66, 68}; !slices.Equal(got, want) {
+			t.Errorf("after a change it was observed at seconds %v, want %v", got, want)
+		}
+		<-waiting.answered
+		if got := waiting.Body.String(); !strings.Contains(got, "Unschedulable") || !strings.Contains(got, "no node has room") {
+			t.Errorf("who waited a minute got %s", got)
+		}
+
+		// The first to come may be the first to go.
+		streams[0].leave()
+		<-streams[0].answered
+		before := p.count()
+		l.begin()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := p.count(); got == before {
+			t.Error("a change in the records did not lead to an observation")
+		}
+
+		l.end(job.Failed)
+		ended := time.Now()
+		for _, c := range streams[1:] {
+			<-c.answered
+			if got, want := c.ids(), []string{"1-Unschedulable-0", "1-ContainerCreating-0", "2--1", "3-Error-1"}; !slices.Equal(got, want) {
+				t.Fatalf("a client got %q, want %q", got, want)
+			}
+		}
+		if took := time.Since(ended); took > time.Second {
+			t.Errorf("the end was told after %s", took)
+		}
+		before = p.count()
+		time.Sleep(time.Minute)
+		if got := p.count(); got != before {
+			t.Errorf("observed %d times when nobody waited any more", got-before)
+		}
+	}) // which fails when a goroutine is left
+}
+
+// TestOldObservation demands that what kept a job from starting is not said of one that runs.
+func TestOldObservation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, p := newLife(), &place{says: job.Observation{Reason: job.ReasonUnschedulable}}
+		c := observed(t, l, p, slog.DiscardHandler)("/events")
+		time.Sleep(20 * time.Second)
+		p.set(job.Observation{}, nil)
+		l.begin()
+		time.Sleep(time.Second)
+		l.end(job.Succeeded)
+		<-c.answered
+		if got, want := c.ids(), []string{"1-Unschedulable-0", "2--1", "3-Error-1"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+// TestPlaceAway demands that the records are told of also when the place does not answer, or says that it cannot.
+func TestPlaceAway(t *testing.T) {
+	for name, p := range map[string]*place{"hangs": {hangs: true}, "fails": {err: errors.New("connection refused")}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, log := newLife(), &counter{}
+				call := observed(t, l, p, log)
+				streams := []*client{call("/events"), call("/events"), call("", "Prefer", "wait=60")}
+				time.Sleep(20 * time.Second)
+				l.begin()
+				time.Sleep(time.Second)
+				l.end(job.Failed)
+				ended := time.Now()
+				for _, c := range streams {
+					<-c.answered
+				}
+				if took := time.Since(ended); took > time.Second {
+					t.Errorf("the end was told after %s", took)
+				}
+				for _, c := range streams[:2] {
+					if got, want := c.ids(), []string{"1-Queued-0", "2--1", "3-Error-1"}; !slices.Equal(got, want) {
+						t.Errorf("got %q, want %q", got, want)
+					}
+				}
+				if got := log.count(); p.err != nil && got != p.count() || p.hangs && got != 0 {
+					t.Errorf("%d warnings of %d observations", got, p.count())
+				}
+			})
+		})
+	}
+}
+
+// counter counts what is logged.
+type counter struct {
+	mu sync.Mutex
+	n  int
+}
+
+func (c *counter) Enabled(context.Context, slog.Level) bool { return true }
+func (c *counter) WithAttrs([]slog.Attr) slog.Handler       { return c }
+func (c *counter) WithGroup(string) slog.Handler            { return c }
+func (c *counter) Handle(context.Context, slog.Record) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+	return nil
+}
+
+func (c *counter) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
+}
+
+// TestObservationOfOneAnswer demands that whoever does not wait gets what is so now.
+func TestObservationOfOneAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, p := newLife(), &place{says: job.Observation{Reason: job.ReasonUnschedulable}}
+		call := observed(t, l, p, slog.DiscardHandler)
+		stream := call("/events")
+		synctest.Wait()
+		p.set(job.Observation{Reason: job.ReasonPullBackOff}, nil)
+		for range 3 {
+			c := call("")
+			<-c.answered
+			if got := c.Body.String(); !strings.Contains(got, "ImagePullBackOff") {
+				t.Errorf("got %s", got)
+			}
+		}
+		if got := p.count(); got != 4 {
+			t.Errorf("observed %d times for a stream and three answers, want 4", got)
+		}
+		stream.leave()
+		<-stream.answered
+	})
+}
