@@ -203,13 +203,8 @@ func (p *process) stat() ([]string, error) {
 // resident returns the memory in use, in MiB.
 func (p *process) resident() (float64, error) { return p.status("VmRSS") }
 
-// peak returns the most memory there was in use since the process began or forget was called, in MiB.
+// peak returns the most memory there was in use since the process began, in MiB.
 func (p *process) peak() (float64, error) { return p.status("VmHWM") }
-
-// forget makes the peak what is in use now.
-func (p *process) forget() error {
-	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.cmd.Process.Pid), []byte("5"), 0)
-}
 
 func (p *process) status(name string) (float64, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
