@@ -11,7 +11,7 @@ GO ?= go
 TOOL := $(GO) tool -modfile=.ci/tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test buckets e2e fuzz check clean images features secret deploy undeploy
+.PHONY: help run build test buckets e2e bench fuzz check clean images features secret deploy undeploy
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ buckets: ## test everything that depends on the bucket with real servers of S3, 
 e2e: ## install config/ on the cluster that KUBECONFIG names, and test everything there; E2E_PROXY is an HTTP proxy to its URLs
 	@test -n "$(KUBECONFIG)" || { echo "KUBECONFIG names no cluster. make e2e needs one with Knative Serving and Eventing, kubectl, ko and KO_DOCKER_REPO."; exit 1; }
 	$(GO) test -tags e2e,$(TAGS) -count=1 -timeout 60m -v ./test/e2e
+
+BENCH ?=
+bench: ## compare with rivals and print a table of ratios; BENCH='-run upload -rounds 5' picks rows; those about a cluster need KUBECONFIG
+	$(GO) run ./test/bench $(BENCH)
 
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME
