@@ -110,7 +110,7 @@ func newRemote(p place, s Settings, log *slog.Logger) (*remote, error) {
 	s.Limits = executor.OutputLimits{Files: s.MaxFiles, Bytes: s.MaxBytes}
 	return &remote{
 		place: p, settings: s, log: log.With("job", id),
-		client: newClient(strings.TrimSuffix(s.BaseURL, "/"), id, strings.TrimSpace(string(text)), s.Patience),
+		client: newClient(strings.TrimSuffix(s.BaseURL, "/"), id, strings.TrimSpace(string(text)), s.Patience, log),
 	}, nil
 }
 

@@ -3,13 +3,17 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go-job-orchestrator/shared/executor"
@@ -22,18 +26,32 @@ type client struct {
 	base  string
 	id    job.ID
 	token string
+	log   *slog.Logger
 	http  *http.Client
 	wait  time.Duration // before the second try of a call
 	// patience is how long a call is tried again whose answer says that it may succeed.
 	patience time.Duration
+	// noLinks is set once there turned out to be no URL of the bucket for uploads, or none that can be reached from here.
+	noLinks atomic.Bool
 }
 
-func newClient(base string, id job.ID, token string, patience time.Duration) *client {
+func newClient(base string, id job.ID, token string, patience time.Duration, log *slog.Logger) *client {
 	transport, _ := http.DefaultTransport.(*http.Transport)
 	transport = transport.Clone()
 	transport.ResponseHeaderTimeout = answerTimeout
-	return &client{base: base, id: id, token: token, http: &http.Client{Transport: transport}, wait: firstWait, patience: patience}
+	return &client{base: base, id: id, token: token, log: log, http: &http.Client{Transport: transport, CheckRedirect: withoutToken}, wait: firstWait, patience: patience}
 }
+
+// withoutToken keeps the token from where we are redirected to: a bucket, whose URL says itself what it opens.
+func withoutToken(to *http.Request, via []*http.Request) error {
+	if len(via) >= maxRedirects {
+		return errors.New("redirected too often")
+	}
+	to.Header.Del("Authorization")
+	return nil
+}
+
+const maxRedirects = 3
 
 // The waits of the client: for an answer, and between the tries of a call.
 const (
@@ -73,9 +91,67 @@ func (c *client) PutLog(ctx context.Context, segment string, data []byte) error 
 }
 
 func (c *client) PutResult(ctx context.Context, name string, r io.Reader) (job.File, error) {
+	if stored := c.putDirect(ctx, name, r); stored != nil {
+		return *stored, nil
+	}
 	var stored job.File
 	err := c.put(ctx, name, r, &stored)
 	return stored, err
+}
+
+// directFrom is the size from which asking for a URL of the bucket is worth a call.
+const directFrom = 1 << 20
+
+// putDirect sends an output to the bucket itself, and returns what is stored then, or nil when it has to go through the function.
+func (c *client) putDirect(ctx context.Context, name string, r io.Reader) *job.File {
+	file, ok := r.(interface {
+		io.ReadSeeker
+		Size() int64
+	})
+	if !ok || file.Size() < directFrom || c.noLinks.Load() {
+		return nil
+	}
+	var link executor.Link
+	err := c.putRecord(ctx, "link", executor.LinkRequest{Name: name, Size: file.Size()}, &link)
+	if errors.Is(err, job.ErrNotFound) {
+		c.noLinks.Store(true)
+	}
+	if err != nil { // whatever it is, the function will say so of the file too
+		return nil
+	}
+	sum := sha256.New()
+	if err := c.send(ctx, link, io.TeeReader(file, sum), file.Size()); err != nil {
+		c.noLinks.Store(true)
+		c.log.WarnContext(ctx, "output not taken by the bucket itself; outputs go through the function", "output", name, "error", err)
+		rewind(file)
+		return nil
+	}
+	return &job.File{Name: name, Size: file.Size(), SHA256: hex.EncodeToString(sum.Sum(nil))}
+}
+
+func (c *client) send(ctx context.Context, link executor.Link, body io.Reader, size int64) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, link.URL, io.NopCloser(body))
+	if err != nil {
+		return errors.New("the URL is not one") // the error would tell it
+	}
+	req.ContentLength = size
+	for name, value := range link.Headers {
+		req.Header.Set(name, value)
+	}
+	resp, err := c.http.Do(req)
+	var failed *url.Error
+	if errors.As(err, &failed) { // without the URL, which is a secret
+		return failed.Err
+	}
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		return errors.New(resp.Status)
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
 }
 
 func (c *client) PutManifest(ctx context.Context, m executor.Manifest) error {

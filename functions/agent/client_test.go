@@ -3,6 +3,8 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
 	"log/slog"
@@ -23,7 +25,7 @@ func clientOf(t *testing.T, h http.HandlerFunc) *client {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	return &client{base: server.URL, id: testJob, token: "secret", http: server.Client(), wait: time.Microsecond, patience: time.Minute}
+	return &client{base: server.URL, id: testJob, token: "secret", http: server.Client(), wait: time.Microsecond, patience: time.Minute, log: slog.New(slog.DiscardHandler)}
 }
 
 // TestPutIsRepeated sends a file again, whole, until it is taken.
@@ -148,4 +150,123 @@ func TestNewRemote(t *testing.T) {
 	if r.client.base != "http://x" || r.client.token != "secret" {
 		t.Errorf("base %q, token %q", r.client.base, r.client.token)
 	}
+}
+
+// TestDirect sends an output to a URL of the bucket, without the token, and what the bucket does not take to the function.
+func TestDirect(t *testing.T) {
+	content := strings.Repeat("x", directFrom)
+	want := job.File{Name: "a", Size: directFrom, SHA256: hexSum(content)}
+	for name, test := range map[string]struct {
+		size   int
+		link   int // the function's answer to the request for a URL
+		bucket int // the bucket's to the file; 0: it hangs up
+		direct bool
+	}{
+		"taken":     {directFrom, 201, 200, true},
+		"small":     {directFrom - 1, 201, 200, false},
+		"no URL":    {directFrom, 404, 200, false},
+		"broken":    {directFrom, 422, 200, false},
+		"forbidden": {directFrom, 201, 403, false},
+		"away":      {directFrom, 201, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var sent []string // by path, what came
+			bucket := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Authorization") != "" || r.Header.Get("X-Kind") != "BlockBlob" || r.ContentLength != directFrom {
+					t.Errorf("the bucket got %v and %d bytes", r.Header, r.ContentLength)
+				}
+				if test.bucket == 0 {
+					panic(http.ErrAbortHandler)
+				}
+				if body, err := io.ReadAll(r.Body); err != nil || string(body) != content {
+					t.Errorf("the bucket got %d bytes, %v", len(body), err)
+				}
+				sent = append(sent, "bucket")
+				w.WriteHeader(test.bucket)
+			}))
+			defer bucket.Close()
+			c := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, "/upload/.job/link") {
+					w.WriteHeader(test.link)
+					_, _ = io.WriteString(w, `{"url":"`+bucket.URL+`/a?signature=1","headers":{"X-Kind":"BlockBlob"}}`)
+					return
+				}
+				if body, err := io.ReadAll(r.Body); err != nil || string(body) != content[:test.size] {
+					t.Errorf("the function got %d bytes, %v", len(body), err)
+				}
+				sent = append(sent, "function")
+				w.WriteHeader(http.StatusCreated)
+				_, _ = io.WriteString(w, `{"name":"a"}`)
+			})
+			got, err := c.PutResult(t.Context(), "a", io.NewSectionReader(strings.NewReader(content), 0, int64(test.size)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if last := sent[len(sent)-1]; (last == "bucket") != test.direct {
+				t.Errorf("sent to %q", sent)
+			}
+			if test.direct && got != want {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+		})
+	}
+}
+
+// TestNoSecondTry asks for no URL when there was none, or when what it led to did not work.
+func TestNoSecondTry(t *testing.T) {
+	for name, link := range map[string]string{"none": "", "nobody listens": "http://127.0.0.1:1/?signature=1", "not a URL": "http://[::1"} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			asked := 0
+			c := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case !strings.HasSuffix(r.URL.Path, "/.job/link"):
+					w.WriteHeader(http.StatusCreated)
+					_, _ = io.WriteString(w, `{"name":"a"}`)
+				case link == "":
+					asked++
+					w.WriteHeader(http.StatusNotFound)
+				default:
+					asked++
+					w.WriteHeader(http.StatusCreated)
+					_, _ = io.WriteString(w, `{"url":"`+link+`"}`)
+				}
+			})
+			c.log = slog.New(slog.NewTextHandler(&log, nil))
+			for range 2 {
+				if _, err := c.PutResult(t.Context(), "a", bytes.NewReader(make([]byte, directFrom))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if asked != 1 || strings.Contains(log.String(), "signature") || (link != "") != strings.Contains(log.String(), "WARN") {
+				t.Errorf("asked %d times; log: %s", asked, log.String())
+			}
+		})
+	}
+}
+
+// TestRedirect fetches a file from where the function sends us, which is not told the token.
+func TestRedirect(t *testing.T) {
+	bucket := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			t.Error("the bucket was told the token")
+		}
+		_, _ = io.WriteString(w, "content")
+	}))
+	defer bucket.Close()
+	server := httptest.NewServer(http.RedirectHandler(bucket.URL+"/a", http.StatusTemporaryRedirect))
+	defer server.Close()
+	body, err := newClient(server.URL, testJob, "secret", time.Minute, slog.New(slog.DiscardHandler)).Open(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	if got, err := io.ReadAll(body); err != nil || string(got) != "content" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func hexSum(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
 }

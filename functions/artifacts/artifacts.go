@@ -38,6 +38,7 @@ type Function struct {
 	ender    *ending.Ender
 	keys     api.Verifier
 	settings Settings
+	links    time.Duration // how long URLs for uploads are valid; 0: there are none
 	now      func() time.Time
 	log      *slog.Logger
 }
@@ -57,10 +58,19 @@ func Open(_ context.Context, env *platform.Env) (*Function, error) {
 	s, storeErr := env.Store()
 	l, ledgerErr := event.OpenLedger(env)
 	keys, err := env.Keys()
-	if err := errors.Join(loadErr, storeErr, ledgerErr, err); err != nil {
+	common, commonErr := env.Common()
+	if err := errors.Join(loadErr, storeErr, ledgerErr, err, commonErr); err != nil {
 		return nil, err
 	}
-	return New(s, l, keys, settings, env.Now, env.Log), nil
+	f := New(s, l, keys, settings, env.Now, env.Log)
+	f.Linking(common.SignedURLs)
+	return f, nil
+}
+
+// Linking has files and outputs move between their clients and the bucket by URLs of it that are valid for ttl, where the bucket has such.
+func (f *Function) Linking(ttl time.Duration) {
+	f.links = ttl
+	f.files.Linking(f.store, ttl, f.log)
 }
 
 // Mount routes the function.

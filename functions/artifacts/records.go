@@ -37,6 +37,8 @@ func (f *Function) recordReceiver(name string) (*receiver, error) {
 		return &receiver{limit: maxManifest, store: f.manifest}, nil
 	case len(parts) == 2 && parts[0] == "log":
 		return &receiver{limit: joblog.MaxSegment, store: f.segment(parts[1])}, nil
+	case name == "link":
+		return &receiver{limit: maxRecord, store: f.link}, nil
 	case name == "attempts/next/start":
 		return &receiver{limit: maxRecord, store: f.startNext}, nil
 	case len(parts) == 3 && parts[0] == "attempts":

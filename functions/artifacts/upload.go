@@ -101,12 +101,8 @@ func errOver() error {
 // it is.
 func (f *Function) output(ctx context.Context, u upload, name string) (any, error) {
 	id := u.index.JobID
-	listed, err := f.ledger.Outputs(ctx, id)
-	if err != nil {
+	if err := f.stillTaken(ctx, id); err != nil {
 		return nil, err
-	}
-	if len(listed) > 0 {
-		return nil, api.Fail(http.StatusConflict, "The list of the job's outputs is stored already; nothing is added to them.")
 	}
 	key := ledger.ResultKey(id, name)
 	d, err := f.store.Put(ctx, key, u.body)
@@ -124,6 +120,15 @@ func (f *Function) output(ctx context.Context, u upload, name string) (any, erro
 		return nil, err
 	}
 	return job.File{Name: name, Size: d.Size, SHA256: d.SHA256}, nil
+}
+
+// stillTaken is an error once the list of outputs is stored.
+func (f *Function) stillTaken(ctx context.Context, id job.ID) error {
+	listed, err := f.ledger.Outputs(ctx, id)
+	if err == nil && len(listed) > 0 {
+		err = api.Fail(http.StatusConflict, "The list of the job's outputs is stored already; nothing is added to them.")
+	}
+	return err
 }
 
 // isClash reports whether a bucket that is a directory refused a name since a part of it is a file's, or since it is a

@@ -49,10 +49,13 @@ func Open(_ context.Context, env *platform.Env) (*Function, error) {
 	bucket, storeErr := env.Store()
 	records, ledgerErr := env.Ledger()
 	keys, err := env.Keys()
-	if err := errors.Join(storeErr, ledgerErr, err); err != nil {
+	common, commonErr := env.Common()
+	if err := errors.Join(storeErr, ledgerErr, err, commonErr); err != nil {
 		return nil, err
 	}
-	return New(bucket, records, keys, env.Log), nil
+	f := New(bucket, records, keys, env.Log)
+	f.files.Linking(bucket, common.SignedURLs, env.Log)
+	return f, nil
 }
 
 // Mount routes the function.

@@ -102,13 +102,14 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 	r.Swept, uploadErr = f.ledger.SweepUploads(ctx, 2*f.settings.UploadAge)
 	_, keyErr = f.ledger.SweepKeys(ctx)
 	_, templateErr := template.NewShelf(f.store, f.now).Sweep(ctx, 2*f.settings.UploadAge)
+	linkErr := f.ledger.SweepLinks(ctx)
 	tempErr := f.store.Sweep(ctx, 2*f.settings.UploadAge)
 	r.Nudged, activeErr = f.active(ctx)
 	r.Announced, owedErr = f.ledger.SweepOwed(ctx, nudgeAfter, func(n job.Notice) error { return f.send(ctx, n) })
 	if r != (Result{}) {
 		f.log.Info("reaped", "removed", r.Removed, "swept", r.Swept, "nudged", r.Nudged, "announced", r.Announced)
 	}
-	return r, errors.Join(removeErr, uploadErr, keyErr, templateErr, tempErr, activeErr, owedErr)
+	return r, errors.Join(removeErr, uploadErr, keyErr, templateErr, linkErr, tempErr, activeErr, owedErr)
 }
 
 // Every makes a round at each interval until ctx ends.

@@ -253,6 +253,40 @@ func TestSweeps(t *testing.T) {
 	w.wantNothing()
 }
 
+// TestLateOutputs has an output come, past the functions, after its job was removed.
+func TestLateOutputs(t *testing.T) {
+	w := newWorld(t)
+	index := w.job(1)
+	w.must(w.ledger.BeginLinks(t.Context(), index.JobID, w.clock().Add(15*time.Minute)))
+	w.end(index)
+	w.pass(2 * time.Second)
+	w.once(reap.Result{Removed: 1})
+	_, err := w.store.Put(t.Context(), ledger.ResultKey(index.JobID, "late"), strings.NewReader("x"))
+	w.must(err)
+	kept := w.job(86400)
+	w.must(w.ledger.BeginLinks(t.Context(), kept.JobID, w.clock()))
+	w.start(kept)
+	w.end(kept)
+	w.pass(2 * time.Hour)
+	w.once(reap.Result{})
+	if _, err := w.store.Stat(t.Context(), ledger.ResultKey(index.JobID, "late")); err != nil {
+		t.Errorf("what may still be on its way: %v", err)
+	}
+	w.pass(2 * time.Hour)
+	w.once(reap.Result{})
+	if _, err := w.store.Stat(t.Context(), ledger.ResultKey(index.JobID, "late")); !errors.Is(err, job.ErrNotFound) {
+		t.Errorf("what came too late: %v", err)
+	}
+	if _, err := w.store.Stat(t.Context(), ledger.FileKey(kept.JobID, "a")); err != nil {
+		t.Errorf("a job that is kept: %v", err)
+	}
+	for _, name := range w.files() {
+		if strings.Contains(name, "links/") {
+			t.Errorf("left: %s", name)
+		}
+	}
+}
+
 func TestForgetsKeys(t *testing.T) {
 	w := newWorld(t)
 	index := w.job(60)

@@ -34,6 +34,7 @@ type Source struct {
 	bucket Bucket
 	// remote is set once a blob turned out not to be a file of this machine; then none is, and asking is saved.
 	remote atomic.Bool
+	links  *links // nil: no request is redirected
 }
 
 // From returns the Source over a bucket.
@@ -42,6 +43,11 @@ func From(b Bucket) *Source { return &Source{bucket: b} }
 // Serve answers a GET or HEAD with the blob at key, which the records describe as f. The error is for what happened
 // before anything was written; later ones cut the connection off.
 func (s *Source) Serve(w http.ResponseWriter, r *http.Request, key string, f job.File) error {
+	if s.redirects(r) {
+		if done, err := s.redirect(w, r, key, f); done || err != nil {
+			return err
+		}
+	}
 	c, err := s.open(r, key)
 	if err != nil {
 		return err

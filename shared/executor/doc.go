@@ -34,6 +34,18 @@ type Manifest struct {
 	Order joblog.Order `json:"order"`
 }
 
+// LinkRequest asks for a Link to send an output to.
+type LinkRequest struct {
+	Name string `json:"name"`
+	Size int64  `json:"size"` // in bytes
+}
+
+// Link is a URL of the bucket that takes one PUT of an output, of the size that was asked for, with these headers.
+type Link struct {
+	URL     string            `json:"url"`
+	Headers map[string]string `json:"headers,omitempty"`
+}
+
 // Starter starts the program; how it is kept apart from the machine is the starter's business.
 type Starter interface {
 	Start(c Command) (Process, error)

@@ -53,8 +53,24 @@ type Common struct {
 	StorageDir string `env:"STORAGE_DIR" envDefault:"/data"`
 	// StorageURL is the bucket, in the words of package drivers; without it everything is stored in StorageDir.
 	StorageURL string `env:"STORAGE_URL"`
-	TokenKeys  string `env:"TOKEN_KEYS"`
-	Sink       string `env:"K_SINK"`
+	// SignedURLs is how long the URLs of the bucket are valid that clients and pods get to move bytes past the functions; 0: they get none.
+	SignedURLs time.Duration `env:"SIGNED_URL_TTL" envDefault:"0s"`
+	TokenKeys  string        `env:"TOKEN_KEYS"`
+	Sink       string        `env:"K_SINK"`
+}
+
+// The bounds of SIGNED_URL_TTL: a large file takes a while to ask for, and a week is the most that S3 and Google sign for.
+const (
+	minSigned = time.Minute
+	maxSigned = 7 * 24 * time.Hour
+)
+
+// Check implements Checker.
+func (c *Common) Check() error {
+	if c.SignedURLs != 0 && (c.SignedURLs < minSigned || c.SignedURLs > maxSigned) {
+		return fmt.Errorf("SIGNED_URL_TTL: %s is not a time for which a URL can be valid; set from 1m to 168h, or 0s for none", c.SignedURLs)
+	}
+	return nil
 }
 
 // New returns an Env with the given settings, which logs to log.

@@ -247,6 +247,9 @@ func (s *Store) Free() (int64, bool) { return s.rules.free() }
 // Sweep removes what writers left that died longer than age ago. It is never visible, but takes room.
 func (s *Store) Sweep(ctx context.Context, age time.Duration) error { return s.rules.sweep(ctx, age) }
 
+// MaxLinkSize is the most bytes that a PUT to a signed URL can bring: S3's own limit, the least of the three clouds'.
+const MaxLinkSize = 5 << 30
+
 // Link is what a signed URL is for. It opens one blob, for a time, to whoever has it.
 type Link struct {
 	Method string        // GET or PUT

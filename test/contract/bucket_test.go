@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -31,7 +32,9 @@ type bucket struct {
 func newBucket() *bucket { return &bucket{blobs: map[string][]byte{}} }
 
 // Store is the bucket as functions see it.
-func (b *bucket) Store() *store.Store { return store.OpenBucket(blob.NewBucket(b), store.Backend{}) }
+func (b *bucket) Store() *store.Store {
+	return store.OpenBucket(blob.NewBucket(b), store.Backend{SignedHeaders: map[string]string{}})
+}
 
 // failing makes the bucket fail while f runs. The verbs are read, write, list and delete.
 func (b *bucket) failing(fault func(verb, key string) gcerrors.ErrorCode, f func()) {
@@ -196,6 +199,11 @@ func (b *bucket) Delete(_ context.Context, key string, _ *driver.DeleteOptions) 
 	defer b.mu.Unlock()
 	delete(b.blobs, key)
 	return nil
+}
+
+// SignedURL implements driver.Bucket.
+func (b *bucket) SignedURL(_ context.Context, key string, opts *driver.SignedURLOptions) (string, error) {
+	return "https://bucket.example/" + url.PathEscape(key) + "?signature=" + opts.Method, nil
 }
 
 var (

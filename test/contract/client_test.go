@@ -21,7 +21,8 @@ type client struct {
 }
 
 func (c *contract) client(base string, next http.RoundTripper) *client {
-	return &client{base: base, http: &http.Client{Transport: checked{contract: c, next: next}}}
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &client{base: base, http: &http.Client{Transport: checked{contract: c, next: next}, CheckRedirect: stay}}
 }
 
 // reply is an answer that was read.

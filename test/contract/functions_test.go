@@ -13,6 +13,7 @@ import (
 
 	"gocloud.dev/gcerrors"
 
+	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
@@ -29,6 +30,7 @@ func testFunctions(t *testing.T, c *contract) {
 	t.Run("refused uploads", func(t *testing.T) { testRefusedUploads(t, f, to) })
 	t.Run("credentials", func(t *testing.T) { testCredentials(t, f, to) })
 	t.Run("storage", func(t *testing.T) { testStorage(t, f, to) })
+	t.Run("links", func(t *testing.T) { testLinks(t, c) })
 	t.Run("slow ends", func(t *testing.T) { testSlowEnds(t, f, to) })
 	t.Run("lost ID", func(t *testing.T) { testLostID(t, c) })
 	t.Run("refused templates", func(t *testing.T) { testRefusedTemplates(t, c) })
@@ -100,6 +102,8 @@ func testAgent(t *testing.T, f *functions, to *client) {
 	}
 	put(http.StatusUnprocessableEntity, "report%2Ftable.csv", octets("a,b\n2"), header("Repr-Digest", digest))
 	put(http.StatusBadRequest, "report%2Ftable.csv", octets("a,b\n1"), header("Content-Digest", "sha-256=:AAAA:"))
+
+	put(http.StatusNotFound, ".job/link", record(t, executor.LinkRequest{Name: "report/table.csv", Size: 5})) // without SIGNED_URL_TTL
 
 	list := manifest{Files: []job.File{output}}
 	put(http.StatusCreated, ".job/outputs.json", record(t, list))
@@ -238,19 +242,56 @@ func testRefusedUploads(t *testing.T, f *functions, to *client) {
 			".job/attempts/2/report": record(t, report{Attempt: attempt(1)}),
 		}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			large := content("application/octet-stream", bytes.Repeat([]byte(" "), test.limit+1))
-			contains(t, problem(t, to.call(t, http.StatusRequestEntityTooLarge, http.MethodPut, s.upload(name), large, agent)), fmt.Sprint(test.limit))
-			to.call(t, http.StatusUnsupportedMediaType, http.MethodPut, s.upload(name), octets("x"), header("Content-Encoding", "gzip"), agent)
-			to.call(t, http.StatusBadRequest, http.MethodPut, s.upload(name), octets("x"), header("Content-Range", "bytes 0-0/2"), agent)
-			for name, body := range test.invalid {
-				to.call(t, http.StatusUnprocessableEntity, http.MethodPut, s.upload(name), body, agent)
-			}
-		})
+		t.Run(name, func(t *testing.T) { wantRefused(t, to, agent, s, name, test.limit, test.invalid) })
 	}
 	for _, name := range []string{".job/none", ".job/status.json", ".job/attempts/1/start"} {
 		to.call(t, http.StatusNotFound, http.MethodPut, s.upload(name), octets(""), agent)
 	}
+}
+
+// wantRefused sends what no upload may be: larger than the limit, encoded, a part, and what is invalid, by name.
+func wantRefused(t *testing.T, to *client, agent option, s submitted, name string, limit int, invalid map[string]option) {
+	t.Helper()
+	large := content("application/octet-stream", bytes.Repeat([]byte(" "), limit+1))
+	contains(t, problem(t, to.call(t, http.StatusRequestEntityTooLarge, http.MethodPut, s.upload(name), large, agent)), fmt.Sprint(limit))
+	to.call(t, http.StatusUnsupportedMediaType, http.MethodPut, s.upload(name), octets("x"), header("Content-Encoding", "gzip"), agent)
+	to.call(t, http.StatusBadRequest, http.MethodPut, s.upload(name), octets("x"), header("Content-Range", "bytes 0-0/2"), agent)
+	for name, body := range invalid {
+		to.call(t, http.StatusUnprocessableEntity, http.MethodPut, s.upload(name), body, agent)
+	}
+}
+
+// testLinks has files and outputs move by URLs of the bucket.
+func testLinks(t *testing.T, c *contract) {
+	f := startFunctions(t, map[string]string{"MAX_OUTPUT_BYTES": "1Mi", "SIGNED_URL_TTL": "5m"})
+	to := c.client("http://functions", f)
+	s := to.submit(t, script(t, "true"))
+	agent := f.agent(s.JobID)
+	const link = ".job/link"
+	request := func(name string, size int64) option { return record(t, executor.LinkRequest{Name: name, Size: size}) }
+	redirected := func(path, to string, got *reply) {
+		t.Helper()
+		if at := got.Header.Get("Location"); !strings.HasPrefix(at, "https://bucket.example/"+string(s.JobID)) || !strings.HasSuffix(at, to+"?signature=GET") {
+			t.Errorf("%s: Location %q", path, at)
+		}
+	}
+	redirected("artifact", "run", to.call(t, http.StatusTemporaryRedirect, http.MethodGet, s.artifact("run"), s.bearer()))
+	to.call(t, http.StatusOK, http.MethodHead, s.artifact("run"), s.bearer())
+
+	got := as[executor.Link](t, to.call(t, http.StatusCreated, http.MethodPut, s.upload(link), request("a", 1), agent))
+	if !strings.HasSuffix(got.URL, "a?signature=PUT") {
+		t.Errorf("link %+v", got)
+	}
+	wantRefused(t, to, agent, s, link, 1<<20, map[string]option{link: request("../a", 1)})
+	to.call(t, http.StatusRequestEntityTooLarge, http.MethodPut, s.upload(link), request("a", 1<<20+1), agent)
+	op := operation{method: http.MethodPut, path: func(s submitted) string { return s.upload(link) }, body: request("a", 1), agent: true, writes: true}
+	wantCredentials(t, f, to, op)
+	wantStorage(t, f, to, op)
+
+	to.call(t, http.StatusCreated, http.MethodPut, s.upload("a"), octets("a"), agent)
+	to.call(t, http.StatusCreated, http.MethodPut, s.upload(".job/outputs.json"), record(t, manifest{Files: []job.File{stored("a", "a")}}), agent)
+	redirected("output", "a", to.call(t, http.StatusTemporaryRedirect, http.MethodGet, s.output("a"), s.bearer()))
+	to.call(t, http.StatusConflict, http.MethodPut, s.upload(link), request("b", 1), agent)
 }
 
 // operation is a call that needs a token.
@@ -317,9 +358,14 @@ func (o operation) token(f *functions, id job.ID) option {
 }
 
 func testCredentials(t *testing.T, f *functions, to *client) {
+	wantCredentials(t, f, to, authorized(t)...)
+}
+
+func wantCredentials(t *testing.T, f *functions, to *client, all ...operation) {
+	t.Helper()
 	mine, other := to.submit(t, script(t, "true")), to.submit(t, script(t, "true"))
 	unknown := submitted{JobID: "00000000000000000000000000000000"}
-	for _, o := range authorized(t) {
+	for _, o := range all {
 		t.Run(o.method+" "+o.path(submitted{JobID: "id"}), func(t *testing.T) {
 			o.call(t, to, http.StatusUnauthorized, mine)
 			o.call(t, to, http.StatusUnauthorized, mine, header("Authorization", "Basic dTpw"))
@@ -331,8 +377,9 @@ func testCredentials(t *testing.T, f *functions, to *client) {
 	}
 }
 
-func testStorage(t *testing.T, f *functions, to *client) {
-	for _, o := range authorized(t) {
+func wantStorage(t *testing.T, f *functions, to *client, all ...operation) {
+	t.Helper()
+	for _, o := range all {
 		t.Run(o.method+" "+o.path(submitted{JobID: "id"}), func(t *testing.T) {
 			s := to.submit(t, script(t, "true"))
 			if o.begun {
@@ -346,6 +393,10 @@ func testStorage(t *testing.T, f *functions, to *client) {
 			}
 		})
 	}
+}
+
+func testStorage(t *testing.T, f *functions, to *client) {
+	wantStorage(t, f, to, authorized(t)...)
 	f.bucket.failing(broken, func() {
 		to.call(t, http.StatusInternalServerError, http.MethodGet, "/api/v1/jobs")
 		to.call(t, http.StatusInternalServerError, http.MethodPost, "/api/v1/jobs", script(t, "true"))
