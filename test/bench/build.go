@@ -24,11 +24,12 @@ func (b *bench) build(ctx context.Context) error {
 }
 
 // compile builds packages of the module in dir into the folder to.
-func compile(ctx context.Context, dir, to, tags, packages string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-C", dir, "-trimpath", "-ldflags="+ldflags, "-tags="+tags, "-o", to+"/", packages)
+func compile(ctx context.Context, dir, to, tags string, packages ...string) error {
+	args := []string{"build", "-C", dir, "-trimpath", "-ldflags=" + ldflags, "-tags=" + tags, "-o", to + "/"}
+	cmd := exec.CommandContext(ctx, "go", append(args, packages...)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build %s: %w: %s", packages, err, out)
+		return fmt.Errorf("build %s: %w: %s", strings.Join(packages, " "), err, out)
 	}
 	return nil
 }

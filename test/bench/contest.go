@@ -39,6 +39,8 @@ const (
 	mebibytes    unit = "MiB"
 	perSecond    unit = "/s"
 	calls        unit = "calls"
+
+	mebibytesPerSecond unit = "MiB/s"
 )
 
 func (u unit) format(v float64) string {

@@ -20,6 +20,7 @@ func rows() []row {
 		{name: "submits", measure: submits},
 		{name: "upload", rounds: long, measure: upload},
 		{name: "put", rounds: long, measure: put},
+		{name: "S3 upload", rounds: long, measure: s3Upload},
 		{name: "get", rounds: long, measure: get},
 		{name: "tail", measure: tail},
 		{name: "follow", measure: follow},

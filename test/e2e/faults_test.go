@@ -144,6 +144,109 @@ func TestArtifactsAway(t *testing.T) {
 	}
 }
 
+// faulty stands before the artifacts function. Of every call it answers the first try with 500, hangs up on the second after a while, answers the third
+// with 503, and passes on the others, slowly.
+const faulty = `import collections,http.client,http.server,os,sys,time
+tries=collections.Counter()
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version="HTTP/1.1"
+    def serve(self):
+        body=self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        tries[self.command+self.path]+=1
+        n=tries[self.command+self.path]
+        print(n,self.command,self.path,flush=True)
+        if n==2:
+            time.sleep(3); self.close_connection=True; return
+        if n in (1,3):
+            return self.answer(500 if n==1 else 503,[],b"{}")
+        time.sleep(2)
+        c=http.client.HTTPConnection(os.environ["TARGET"],timeout=60)
+        headers={k:v for k,v in self.headers.items() if k.lower() not in ("host","content-length","transfer-encoding")}
+        c.request(self.command,self.path,body,headers)
+        r=c.getresponse(); data=r.read()
+        self.answer(r.status,[h for h in r.getheaders() if h[0].lower() not in ("content-length","transfer-encoding","connection","date")],data)
+    def answer(self,status,headers,body):
+        self.send_response(status)
+        for k,v in headers: self.send_header(k,v)
+        if status!=204: self.send_header("Content-Length",str(len(body)))
+        self.end_headers()
+        if status!=204: self.wfile.write(body)
+    do_GET=do_PUT=serve
+http.server.ThreadingHTTPServer(("",8080),Handler).serve_forever()`
+
+// TestArtifactsFail has pods speak to a function that fails and is slow while they fetch and store.
+func TestArtifactsFail(t *testing.T) {
+	s := installed(t)
+	startFaulty(t)
+	before := kube(t, "get", "configmap", "job-orchestrator", "-n", namespace, "-o", "jsonpath={.data.ARTIFACTS_URL}")
+	point := func(address string) { // also in the end, when the test's context is over
+		for _, args := range [][]string{
+			{"patch", "configmap", "job-orchestrator", "-n", namespace, "--type=merge", "-p", fmt.Sprintf(`{"data":{"ARTIFACTS_URL":%q}}`, address)},
+			{"delete", "pod", "-n", namespace, "-l", "serving.knative.dev/service=launch"}, // which reads it when it starts
+		} {
+			if out, err := command("kubectl", args...); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		}
+	}
+	t.Cleanup(func() { point(before) })
+	point("http://faulty." + namespace + ".svc.cluster.local")
+	data, sum := random(1 << 20)
+	f := shell("echo line; cp data results/copy; sha256sum data; exit 3")
+	f.files["data"] = data
+	j := s.submit(t, f)
+	end := j.ends("Failed", "Error")
+	if len(end.Attempts) != 1 || end.ExitCode == nil || *end.ExitCode != 3 || end.Outputs == nil || end.Outputs.Count != 3 {
+		t.Errorf("got %+v", end)
+	}
+	if got := j.logs("tail=all"); !strings.HasPrefix(got, "line\n"+sum()) {
+		t.Errorf("log %q", got)
+	}
+	if got := len(j.get("/outputs/" + j.ID + "/copy")); got != 1<<20 {
+		t.Errorf("the output has %d bytes", got)
+	}
+	said := kube(t, "logs", "faulty", "-n", namespace)
+	for _, call := range []string{"4 GET /artifacts/" + j.ID + "/data", "4 PUT /artifacts/" + j.ID + "/upload/copy", "4 PUT /artifacts/" + j.ID + "/upload/.job/outputs.json"} {
+		if !strings.Contains(said, call+"\n") {
+			t.Errorf("nobody was patient enough for %q:\n%s", call, said)
+		}
+	}
+}
+
+// startFaulty starts it as a pod with a Service.
+func startFaulty(t *testing.T) {
+	t.Helper()
+	list, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": []any{
+		map[string]any{
+			"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "faulty", "namespace": namespace, "labels": map[string]string{"e2e": "faulty"}},
+			"spec": map[string]any{
+				"serviceAccountName": "job", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
+				"securityContext": map[string]any{"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": map[string]string{"type": "RuntimeDefault"}},
+				"containers": []any{map[string]any{
+					"name": "faulty", "image": "python:3.13-slim", "command": []string{"python3", "-c", faulty},
+					"env":             []any{map[string]string{"name": "TARGET", "value": "artifacts." + namespace + ".svc.cluster.local"}},
+					"securityContext": map[string]any{"allowPrivilegeEscalation": false, "capabilities": map[string]any{"drop": []string{"ALL"}}},
+					"readinessProbe":  map[string]any{"tcpSocket": map[string]any{"port": 8080}, "periodSeconds": 1},
+				}},
+			},
+		},
+		map[string]any{
+			"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "faulty", "namespace": namespace},
+			"spec": map[string]any{"selector": map[string]string{"e2e": "faulty"}, "ports": []any{map[string]any{"port": 80, "targetPort": 8080}}},
+		},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, err := kubectl(t, list, "apply", "-f", "-"); err != nil {
+		t.Fatalf("%v: %s", err, stderr)
+	}
+	t.Cleanup(func() {
+		_, _ = command("kubectl", "delete", "pod/faulty", "service/faulty", "-n", namespace, "--ignore-not-found", "--wait=false")
+	})
+	kube(t, "wait", "pod/faulty", "-n", namespace, "--for=condition=Ready", "--timeout=3m")
+}
+
 // TestExpiry has the CronJob remove a job that is past its time, and leave alone one that runs.
 func TestExpiry(t *testing.T) {
 	s := installed(t)
