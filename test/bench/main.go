@@ -42,14 +42,14 @@ type options struct {
 	list   bool
 }
 
-// defaultRounds is how often each of a row's contestants has its turn, unless one turn is long.
+// defaultRounds is how often each of a row's contestants has its turn.
 const defaultRounds = 21
 
 func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	only := flags.String("run", "", "only rows whose name matches the regular expression")
-	flags.IntVar(&o.rounds, "rounds", 0, fmt.Sprintf("rounds of every row (default %d; fewer where one is long)", defaultRounds))
+	flags.IntVar(&o.rounds, "rounds", 0, fmt.Sprintf("rounds of every row (default %d)", defaultRounds))
 	flags.StringVar(&o.dir, "dir", os.TempDir(), "where to store; some 8 GiB, on a disk, while it runs")
 	flags.BoolVar(&o.list, "list", false, "list the names of rows")
 	if err := flags.Parse(args); err != nil {

@@ -56,9 +56,6 @@ func (b *bench) enter(ctx context.Context, r row) (lines []line, err error) {
 		return nil, err
 	}
 	in := &room{bench: b, dir: dir, rounds: defaultRounds}
-	if r.rounds > 0 {
-		in.rounds = r.rounds
-	}
 	if b.options.rounds > 0 {
 		in.rounds = b.options.rounds
 	}
