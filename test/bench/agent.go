@@ -28,6 +28,9 @@ const (
 	argoexecCPU  = 134.0  // ms
 )
 
+// threeStarts is why the agent cannot be much faster.
+const threeStarts = "it is three starts of a Go program, and six calls of the artifacts function, one after the other"
+
 // agent measures what the agent adds to a program that does nothing: all three parts of it, fetching the program, running it,
 // storing its outputs and records.
 func agent(ctx context.Context, r *room) ([]line, error) {
@@ -42,8 +45,8 @@ func agent(ctx context.Context, r *room) ([]line, error) {
 	wall, cpu := median(c.column(0, 0)), median(c.column(0, 1))
 	const what, against = "agent around " + nothing, "argoexec, figure of an earlier day"
 	return []line{
-		figure{what: what + ", wall", against: against, unit: milliseconds, limit: 1.0 / 50}.line(wall, argoexecWall, wall/argoexecWall, r.rounds),
-		figure{what: what + ", CPU", against: against, unit: milliseconds, limit: 1.0 / 10}.line(cpu, argoexecCPU, cpu/argoexecCPU, r.rounds),
+		figure{what: what + ", wall", against: against, unit: milliseconds, limit: 1.0 / 50, missed: threeStarts}.line(wall, argoexecWall, wall/argoexecWall, r.rounds),
+		figure{what: what + ", CPU", against: against, unit: milliseconds, limit: 1.0 / 10, missed: threeStarts}.line(cpu, argoexecCPU, cpu/argoexecCPU, r.rounds),
 	}, nil
 }
 

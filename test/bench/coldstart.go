@@ -21,14 +21,18 @@ import (
 func coldStart(ctx context.Context, r *room) ([]line, error) {
 	var all []line
 	for _, f := range []struct {
-		name  string
-		limit float64
-	}{{"logs", 1.6}, {"outputs", 1.6}, {"artifacts", 1.6}, {"launch", 1.9}} {
+		name   string
+		limit  float64
+		missed string
+	}{
+		{"logs", 1.6, bucketCosts}, {"outputs", 1.6, bucketCosts}, {"artifacts", 1.6, bucketCosts + ", and the CloudEvents SDK its own"},
+		{"launch", 1.9, bucketCosts + ", the CloudEvents SDK and client-go theirs"},
+	} {
 		root, err := r.pod(f.name, r.command(f.name))
 		if err != nil {
 			return nil, err
 		}
-		lines, err := r.starts(ctx, f.name, root, f.limit)
+		lines, err := r.starts(ctx, f.name, root, f.limit, f.missed)
 		if err != nil {
 			return nil, err
 		}
@@ -36,6 +40,9 @@ func coldStart(ctx context.Context, r *room) ([]line, error) {
 	}
 	return all, nil
 }
+
+// bucketCosts is why a function cannot start like a server that does nothing.
+const bucketCosts = "gocloud.dev/blob links gRPC, protobuf and OpenTelemetry, whose packages make their tables at every start"
 
 // coldStartDriver measures the same of functions that have the driver of one cloud linked, which they do not use.
 func coldStartDriver(ctx context.Context, r *room) ([]line, error) {
@@ -58,7 +65,7 @@ func coldStartDriver(ctx context.Context, r *room) ([]line, error) {
 		if err != nil {
 			return nil, err
 		}
-		lines, err := r.starts(ctx, "logs with "+d.tag, root, d.limit)
+		lines, err := r.starts(ctx, "logs with "+d.tag, root, d.limit, "the cloud's own client has its tables to make")
 		if err != nil {
 			return nil, err
 		}
@@ -68,7 +75,7 @@ func coldStartDriver(ctx context.Context, r *room) ([]line, error) {
 }
 
 // starts has the function in a pod and a bare server in the same pod start in turn.
-func (r *room) starts(ctx context.Context, name, root string, limit float64) ([]line, error) {
+func (r *room) starts(ctx context.Context, name, root string, limit float64, missed string) ([]line, error) {
 	vars, err := functionVars()
 	if err != nil {
 		return nil, err
@@ -85,8 +92,8 @@ func (r *room) starts(ctx context.Context, name, root string, limit float64) ([]
 		return nil, err
 	}
 	return c.lines(
-		figure{what: "cold start of " + name + ", CPU", against: "bare net/http", rival: 1, index: 0, unit: milliseconds, limit: limit},
-		figure{what: "memory of " + name + " after the first answer", against: "bare net/http", rival: 1, index: 1, unit: mebibytes, limit: 2},
+		figure{what: "cold start of " + name + ", CPU", against: "bare net/http", rival: 1, index: 0, unit: milliseconds, limit: limit, missed: missed},
+		figure{what: "memory of " + name + " after the first answer", against: "bare net/http", rival: 1, index: 1, unit: mebibytes, limit: 2, missed: missed},
 	), nil
 }
 

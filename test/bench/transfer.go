@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"go-job-orchestrator/shared/job"
@@ -75,7 +77,9 @@ func put(ctx context.Context, r *room) ([]line, error) {
 	c, err := r.contest(ctx,
 		transferred(ours, putting(ours.url("/artifacts/"+string(index.JobID)+"/upload/big"), keys.Derive(token.Agent, index.JobID)), gib),
 		func(ctx context.Context) ([]float64, error) { // overwriting is another status
-			return transferred(nginx, putting(nginx.url(fmt.Sprintf("/%d", time.Now().UnixNano())), ""), gib)(ctx)
+			name := strconv.FormatInt(time.Now().UnixNano(), 10)
+			figures, err := transferred(nginx, putting(nginx.url("/"+name), ""), gib)(ctx)
+			return figures, errors.Join(err, os.Remove(filepath.Join(r.dir, "nginx", name)))
 		},
 	)
 	if err != nil {
