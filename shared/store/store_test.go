@@ -35,7 +35,7 @@ func TestDirectory(t *testing.T) {
 		dir := t.TempDir()
 		t.Cleanup(func() { wantNoTemporaries(t, dir) })
 		return openDir(t, dir)
-	}, storetest.Options{Rounds: 2000})
+	}, storetest.Options{Rounds: 10_000})
 }
 
 func TestBucket(t *testing.T) {
