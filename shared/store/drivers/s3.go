@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"gocloud.dev/blob"
@@ -20,10 +21,9 @@ import (
 
 const hasS3 = true
 
-// Parts of 8 MiB, three of which are on their way at a time: 80 GiB at most in the 10,000 parts that S3 allows, in half the memory that the client takes
-// by itself and at no less speed.
+// Parts of 6 MiB, three of which are on their way at a time: 58 GiB at most in the 10,000 parts that S3 allows.
 const (
-	s3PartSize    = 8 << 20
+	s3PartSize    = 6 << 20
 	s3Concurrency = 3
 )
 
@@ -35,11 +35,9 @@ func s3Backend(b bucket) store.Backend {
 	b.As(&client)
 	o := &objects{client: client, bucket: b}
 	return store.Backend{
-		After:    o.after,
-		Handover: true, // through a pipe a failed request would be reported as a closed pipe
-		Writing: func(opts *blob.WriterOptions) {
-			opts.BufferSize, opts.MaxConcurrency = s3PartSize, s3Concurrency
-		},
+		After:         o.after,
+		Handover:      true, // through a pipe a failed request would be reported as a closed pipe
+		Writing:       func(opts *blob.WriterOptions) { opts.BeforeWrite = o.before },
 		RemoveBatch:   o.remove,
 		BatchSize:     s3BatchSize,
 		Sweep:         o.sweep,
@@ -52,6 +50,19 @@ func s3Backend(b bucket) store.Backend {
 type objects struct {
 	client *s3.Client
 	bucket bucket
+}
+
+// before has an upload be made in parts from the second part on. The client would read the first 16 MiB into memory to find out, and gocloud has no
+// option for it: what it made is replaced.
+func (o *objects) before(as func(any) bool) error {
+	var c *transfermanager.Client
+	if as(&c) {
+		*c = *transfermanager.New(o.client, func(t *transfermanager.Options) {
+			t.PartSizeBytes, t.MultipartUploadThreshold, t.Concurrency = s3PartSize, s3PartSize, s3Concurrency
+			t.RequestChecksumCalculation = o.client.Options().RequestChecksumCalculation
+		})
+	}
+	return nil
 }
 
 func (o *objects) after(key string) func(as func(any) bool) error {
