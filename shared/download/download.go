@@ -114,11 +114,14 @@ func (s *Source) open(r *http.Request, key string) (*content, error) {
 
 // isPlain reports whether the answer is certainly the whole blob: then the reader opened to learn of it is the one
 // that is read.
-func isPlain(r *http.Request) bool {
+func isPlain(r *http.Request) bool { return isUnconditional(r) && r.Header.Get("Range") == "" }
+
+// isUnconditional reports whether the answer has the blob, or a part of it, whatever the client has already.
+func isUnconditional(r *http.Request) bool {
 	if r.Method != http.MethodGet {
 		return false
 	}
-	for _, name := range []string{"Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
+	for _, name := range []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
 		if r.Header.Get(name) != "" {
 			return false
 		}

@@ -35,13 +35,7 @@ func (s *Source) Linking(l Linker, ttl time.Duration, log *slog.Logger) *Source 
 
 // redirects reports whether a request may be answered with a URL of the bucket. Conditions may not: they are about entity tags and times of ours.
 func (s *Source) redirects(r *http.Request) bool {
-	return s.links != nil && r.Method == http.MethodGet && r.Header.Get("If-Range") == "" && (isPlain(r) || onlyRange(r))
-}
-
-func onlyRange(r *http.Request) bool {
-	r = r.Clone(r.Context())
-	r.Header.Del("Range")
-	return isPlain(r)
+	return s.links != nil && isUnconditional(r) && r.Header.Get("If-Range") == ""
 }
 
 // redirect answers with a URL of the bucket, and reports whether it did: that the URL cannot be had is no reason not to serve the file.
