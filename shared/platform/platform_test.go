@@ -106,6 +106,17 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestSignedURLs(t *testing.T) {
+	for value, valid := range map[string]bool{
+		"": true, "0s": true, "1m": true, "15m": true, "168h": true, "59s": false, "168h1s": false, "-1m": false, "soon": false,
+	} {
+		c, err := newEnv(map[string]string{"SIGNED_URL_TTL": value}).Common()
+		if valid != (err == nil) || err != nil && !strings.Contains(err.Error(), "SIGNED_URL_TTL") {
+			t.Errorf("%q: %+v, %v", value, c, err)
+		}
+	}
+}
+
 func TestParts(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	e := newEnv(map[string]string{"STORAGE_DIR": dir, "TOKEN_KEYS": key})
