@@ -86,7 +86,7 @@ func put(ctx context.Context, r *room) ([]line, error) {
 		return nil, err
 	}
 	return c.lines(figure{what: "PUT of 1 GiB, CPU", against: "nginx, dav module", rival: 1, unit: seconds, limit: 1.1,
-		missed: "ours computes the SHA-256 that users verify outputs by, which nginx does not",
+		missed: "the SHA-256 that users verify outputs by is half of the difference, at 1.8 GB/s; the other half has not been looked into",
 	}), nil
 }
 
