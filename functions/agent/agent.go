@@ -1,6 +1,6 @@
-// Package agent is what runs in the pod of a job, in three containers of which only the first and the last have the job's token:
-// fetch brings the uploaded files, exec runs the program, collect ships its logs and stores what it left. They tell each other how far they
-// are by small files in the workspace.
+// Package agent is what runs in the pod of a job, in two containers of which only the first has the job's token: attend brings the uploaded
+// files, ships the program's logs and stores what it left; exec runs the program. They tell each other how far they are by small files in the
+// workspace. Before all that install puts the agent where exec's container finds it.
 package agent
 
 import (
@@ -21,7 +21,7 @@ import (
 // terminationLog is where Kubernetes reads a container's last words from.
 const terminationLog = "/dev/termination-log"
 
-// Settings are those of fetch and collect.
+// Settings are those of attend.
 type Settings struct {
 	BaseURL   string        `env:"ORCH_BASE_URL" envDefault:"http://job-orchestrator:8080"`
 	JobID     string        `env:"JOB_ID,required"`
@@ -43,21 +43,22 @@ type place struct {
 
 func (p place) workspace() executor.Workspace { return executor.NewWorkspace(p.work) }
 
-// The files by which the parts speak: fetch writes the task, exec that it could begin, collect that
+// The files by which the parts speak: attend writes the task, exec that it could begin, attend that
 // it may or must not, and that all is stored.
 func (p place) task() string  { return filepath.Join(p.work, "task.json") }
 func (p place) ready() string { return filepath.Join(p.work, "ready.json") }
 func (p place) turn() string  { return filepath.Join(p.work, "turn.json") }
 func (p place) done() string  { return filepath.Join(p.work, "done.json") }
 
-// task is what fetch leaves for the others. Index is nil when there is nothing to do any more.
+// task is what attend has prepared. Index is nil when there is nothing to do any more, or when the files could not be fetched.
 type task struct {
-	Index *job.Index    `json:"index,omitempty"`
-	Log   joblog.State  `json:"log"` // where the log of earlier attempts ends
-	Grace time.Duration `json:"grace"`
+	Failed string        `json:"failed,omitempty"` // why the files could not be fetched
+	Index  *job.Index    `json:"index,omitempty"`
+	Log    joblog.State  `json:"log"` // where the log of earlier attempts ends
+	Grace  time.Duration `json:"grace"`
 }
 
-// turn is what collect answers exec: the attempt to make, or, when Number is 0, that there is none.
+// turn is what attend answers exec: the attempt to make, or, when Number is 0, that there is none.
 type turn struct {
 	Number int    `json:"number"`
 	Why    string `json:"why,omitempty"`

@@ -109,16 +109,16 @@ func newWorld(t *testing.T, script string, change ...func(*job.Index)) *world {
 
 func retries(n int) func(*job.Index) { return func(i *job.Index) { i.Retries = n } }
 
-// pod is the three containers, as processes.
+// pod is the two containers, as processes.
 type pod struct {
 	w    *world
 	name string
 	dir  string
-	out  map[string]*bytes.Buffer
+	out  map[string]*output
 }
 
 func (w *world) pod(name string) *pod {
-	p := &pod{w: w, name: name, dir: w.t.TempDir(), out: map[string]*bytes.Buffer{}}
+	p := &pod{w: w, name: name, dir: w.t.TempDir(), out: map[string]*output{}}
 	for _, folder := range []string{"workspace", "bin"} {
 		if err := os.Mkdir(filepath.Join(p.dir, folder), 0o700); err != nil {
 			w.t.Fatal(err)
@@ -138,7 +138,7 @@ func (p *pod) start(part string) *exec.Cmd {
 		cmd.Env = append(cmd.Env, "JOB_ID="+string(p.w.index.JobID), "POD_UID="+p.name, "ORCH_BASE_URL="+p.w.server.URL,
 			"TOKEN_FILE="+filepath.Join(p.dir, "token"), "KILL_GRACE=5s", "PATIENCE=1m")
 	}
-	out := &bytes.Buffer{}
+	out := &output{}
 	p.out[part] = out
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
@@ -154,39 +154,72 @@ func (p *pod) start(part string) *exec.Cmd {
 	return cmd
 }
 
+// output is what a process prints, which can be read while it does.
+type output struct {
+	lock sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.lock.Lock()
+	defer o.lock.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.lock.Lock()
+	defer o.lock.Unlock()
+	return o.text.String()
+}
+
 func code(cmd *exec.Cmd) int {
 	_ = cmd.Wait()
 	return cmd.ProcessState.ExitCode()
 }
 
-func (p *pod) fetch() {
+// install is the hook that Kubernetes runs when attend has begun, and before it starts exec.
+func (p *pod) install() {
 	p.w.t.Helper()
-	if got := code(p.start("fetch")); got != 0 {
-		p.w.t.Fatalf("fetch ended with %d: %s", got, p.out["fetch"])
+	if got := code(p.start("install")); got != 0 {
+		p.w.t.Fatalf("install ended with %d: %s", got, p.out["install"])
 	}
+	if info, err := os.Stat(filepath.Join(p.dir, "bin", executor.PodAgentName)); err != nil || info.Mode().Perm()&0o111 != 0o111 {
+		p.w.t.Errorf("installed %v, %v", info, err)
+	}
+}
+
+// begin starts both containers.
+func (p *pod) begin() (attend, main *exec.Cmd) {
+	p.w.t.Helper()
+	attend = p.start("attend")
+	p.install()
+	return attend, p.start("exec")
 }
 
 // run is the whole life of the pod, in which nothing goes wrong. It returns the exit code of the program's container.
 func (p *pod) run() int {
 	p.w.t.Helper()
-	p.fetch()
-	collect, main := p.start("collect"), p.start("exec")
+	attend, main := p.begin()
 	exit := code(main)
-	p.stop(collect)
+	p.stop(attend)
 	return exit
 }
 
-// stop ends collect as Kubernetes does once the program's container has ended.
-func (p *pod) stop(collect *exec.Cmd) {
+// stop ends attend as Kubernetes does once the program's container has ended.
+func (p *pod) stop(attend *exec.Cmd) {
 	p.w.t.Helper()
-	if err := collect.Process.Signal(syscall.SIGTERM); err != nil {
+	if got := p.terminate(attend); got != 0 && got != -1 { // -1: before it had begun
+		p.w.t.Errorf("attend ended with %d: %s", got, p.out["attend"])
+	}
+}
+
+// terminate sends SIGTERM and returns the exit code, or -1 when the process knew of nothing but its default.
+func (p *pod) terminate(cmd *exec.Cmd) int {
+	p.w.t.Helper()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		p.w.t.Fatal(err)
 	}
-	_ = collect.Wait()
-	status, _ := collect.ProcessState.Sys().(syscall.WaitStatus)
-	if early := status.Signaled() && status.Signal() == syscall.SIGTERM; !early && status.ExitStatus() != 0 { // early: before it had begun
-		p.w.t.Errorf("collect ended with %d: %s", status.ExitStatus(), p.out["collect"])
-	}
+	return code(cmd)
 }
 
 func (w *world) terminal(phase job.Phase, reason job.Reason) *job.Terminal {
@@ -281,7 +314,6 @@ func TestFilesInFolders(t *testing.T) {
 		}
 	})
 	p := w.pod("pod-1")
-	p.fetch()
 	if c := p.run(); c != 0 {
 		t.Errorf("code %d: %s", c, p.out["exec"])
 	}
@@ -317,11 +349,9 @@ func TestTwins(t *testing.T) {
 	gate := filepath.Join(t.TempDir(), "go")
 	w := newWorld(t, "echo once; while ! test -e "+gate+"; do sleep 0.1; done")
 	first, second := w.pod("first"), w.pod("second")
-	first.fetch()
-	second.fetch()
-	collect1, main1 := first.start("collect"), first.start("exec")
+	attend1, main1 := first.begin()
 	w.until("the first one runs", func() bool { return strings.Contains(w.log(), "once") })
-	collect2, main2 := second.start("collect"), second.start("exec")
+	attend2, main2 := second.begin()
 	w.until("the second one asks", func() bool {
 		_, err := os.Stat(filepath.Join(second.dir, "workspace", "ready.json"))
 		return err == nil
@@ -332,11 +362,11 @@ func TestTwins(t *testing.T) {
 	if got := code(main1); got != 0 {
 		t.Errorf("the first one ended with %d", got)
 	}
-	first.stop(collect1)
+	first.stop(attend1)
 	if got := code(main2); got != 0 {
 		t.Errorf("the second one ended with %d", got)
 	}
-	second.stop(collect2)
+	second.stop(attend2)
 	if end := w.terminal(job.Succeeded, job.ReasonCompleted); len(end.Attempts) != 1 {
 		t.Errorf("%d attempts", len(end.Attempts))
 	}
@@ -375,8 +405,7 @@ func TestNothingToDo(t *testing.T) {
 func TestStopped(t *testing.T) {
 	w := newWorld(t, `trap 'echo bye; echo x >results/x; exit 5' TERM; echo begun; while :; do sleep 0.1; done`)
 	p := w.pod("one")
-	p.fetch()
-	collect, main := p.start("collect"), p.start("exec")
+	attend, main := p.begin()
 	w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
 	if err := main.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -384,7 +413,7 @@ func TestStopped(t *testing.T) {
 	if got := code(main); got != 5 {
 		t.Errorf("the program's container ended with %d", got)
 	}
-	p.stop(collect)
+	p.stop(attend)
 	w.notOver()
 	r, err := w.ledger.Report(t.Context(), w.index.JobID, 1)
 	if err != nil || r.Attempt.Reason != job.ReasonInterrupted || *r.Attempt.ExitCode != 5 || len(r.Files) != 3 {
@@ -399,12 +428,11 @@ func TestStopped(t *testing.T) {
 func TestContainerKilled(t *testing.T) {
 	w := newWorld(t, `echo begun; echo x >results/x; exec sleep 1000`)
 	p := w.pod("one")
-	p.fetch()
-	collect, main := p.start("collect"), p.start("exec")
+	attend, main := p.begin()
 	w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
 	_ = main.Process.Kill()
 	_ = main.Wait()
-	p.stop(collect)
+	p.stop(attend)
 	w.notOver()
 	r, err := w.ledger.Report(t.Context(), w.index.JobID, 1)
 	if err != nil || r.Attempt.Reason != job.ReasonInterrupted || r.Attempt.ExitCode != nil || r.Attempt.Outputs.Count != 3 {
@@ -419,8 +447,7 @@ func TestContainerKilled(t *testing.T) {
 func TestCancelledWhileRunning(t *testing.T) {
 	w := newWorld(t, `echo begun; exec sleep 1000`, retries(3))
 	p := w.pod("one")
-	p.fetch()
-	collect, main := p.start("collect"), p.start("exec")
+	attend, main := p.begin()
 	w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
 	if err := w.ledger.RequestCancel(t.Context(), w.index.JobID); err != nil {
 		t.Fatal(err)
@@ -429,26 +456,25 @@ func TestCancelledWhileRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = main.Wait()
-	p.stop(collect)
+	p.stop(attend)
 	if end := w.terminal(job.Cancelled, job.ReasonCancelled); end.Outputs == nil || *end.ExitCode != 143 {
 		t.Errorf("recorded %+v", end)
 	}
 }
 
-// collect that is started anew goes on where it was.
-func TestCollectRestarted(t *testing.T) {
+// attend that is started anew goes on where it was.
+func TestAttendRestarted(t *testing.T) {
 	gate := filepath.Join(t.TempDir(), "go")
 	w := newWorld(t, "echo first; while ! test -e "+gate+"; do sleep 0.1; done; echo second")
 	p := w.pod("one")
-	p.fetch()
-	collect, main := p.start("collect"), p.start("exec")
+	attend, main := p.begin()
 	w.until("the first line is shipped", func() bool { return w.log() == "first\n" })
-	_ = collect.Process.Kill()
-	_ = collect.Wait()
+	_ = attend.Process.Kill()
+	_ = attend.Wait()
 	if err := os.WriteFile(gate, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	collect = p.start("collect")
+	attend = p.start("attend")
 	if got := code(main); got != 0 {
 		t.Errorf("ended with %d", got)
 	}
@@ -456,13 +482,13 @@ func TestCollectRestarted(t *testing.T) {
 		_, err := os.Stat(filepath.Join(p.dir, "workspace", "done.json"))
 		return err == nil
 	})
-	p.stop(collect)
+	p.stop(attend)
 	w.terminal(job.Succeeded, job.ReasonCompleted)
 	if got := w.log(); got != "first\nsecond\n" {
 		t.Errorf("log %q", got)
 	}
-	collect = p.start("collect") // and once more when all is done
-	p.stop(collect)
+	attend = p.start("attend") // and once more when all is done
+	p.stop(attend)
 	if end := w.terminal(job.Succeeded, job.ReasonCompleted); len(end.Attempts) != 1 {
 		t.Errorf("%d attempts", len(end.Attempts))
 	}
@@ -497,42 +523,89 @@ func TestTrouble(t *testing.T) {
 	}
 }
 
-// A stored file that is not the one that was accepted is not run.
+// A stored file that is not the one that was accepted is not run. Both containers fail, so that the pod does, and attend says why in a way that
+// no program can.
 func TestChangedFile(t *testing.T) {
 	w := newWorld(t, "echo hello")
 	if _, err := w.store.Put(t.Context(), ledger.FileKey(w.index.JobID, "main"), strings.NewReader("#!/bin/sh\necho hallo")); err != nil {
 		t.Fatal(err)
 	}
 	p := w.pod("one")
-	if got := code(p.start("fetch")); got != exitPlatform {
-		t.Errorf("fetch ended with %d", got)
+	attend, main := p.begin()
+	if got := code(main); got != exitPlatform {
+		t.Errorf("the program's container ended with %d", got)
 	}
-	words, err := os.ReadFile(filepath.Join(p.dir, "termination-log"))
-	if err != nil || !strings.Contains(string(words), "main") || !strings.Contains(string(words), "SHA-256") {
-		t.Errorf("last words %q, %v", words, err)
+	_ = attend.Process.Kill() // it is started anew, and knows it still
+	_ = attend.Wait()
+	words := func() string {
+		text, _ := os.ReadFile(filepath.Join(p.dir, "termination-log"))
+		return string(text)
+	}
+	if got := words(); !strings.Contains(got, "main") || !strings.Contains(got, "SHA-256") {
+		t.Errorf("last words of exec %q", got)
+	}
+	if err := os.Remove(filepath.Join(p.dir, "termination-log")); err != nil {
+		t.Fatal(err)
+	}
+	attend = p.start("attend")
+	w.until("attend knows", func() bool { return strings.Contains(p.out["attend"].String(), "files not fetched") })
+	if got := p.terminate(attend); got != executor.PodFetchFailed {
+		t.Errorf("attend ended with %d", got)
+	}
+	if got := words(); !strings.Contains(got, "main") || !strings.Contains(got, "SHA-256") {
+		t.Errorf("last words of attend %q", got)
+	}
+	w.notOver()
+}
+
+// A pod that is stopped while its files come has not failed to get them.
+func TestStoppedWhileFetching(t *testing.T) {
+	w := newWorld(t, "echo hello")
+	asked, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	trouble := func(_ http.ResponseWriter, r *http.Request) bool {
+		once.Do(func() { close(asked) })
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+		return true
+	}
+	w.trouble.Store(&trouble)
+	defer close(release)
+	p := w.pod("one")
+	attend, main := p.begin()
+	<-asked
+	if got := p.terminate(main); got == 0 {
+		t.Error("the program's container ended well")
+	}
+	if got := p.terminate(attend); got == 0 || got == executor.PodFetchFailed {
+		t.Errorf("attend ended with %d", got)
+	}
+	if _, err := os.Stat(filepath.Join(p.dir, "workspace", "task.json")); err == nil {
+		t.Error("there is a task")
 	}
 }
 
 func TestCannotRun(t *testing.T) {
 	w := newWorld(t, "", func(i *job.Index) { i.Runtime = "python" })
 	p := w.pod("one")
-	p.fetch()
 	// An image without the interpreter.
-	collect := p.start("collect")
+	attend := p.start("attend")
 	cmd := exec.Command(os.Args[0], "exec")
 	cmd.Env = []string{"PATH=/nowhere", placeVariable + "=" + p.dir}
 	_ = cmd.Run()
 	if got := cmd.ProcessState.ExitCode(); got != exitPlatform {
 		t.Errorf("ended with %d", got)
 	}
-	p.stop(collect)
+	p.stop(attend)
 	if end := w.terminal(job.Failed, job.ReasonCannotRun); !strings.Contains(end.Message, "python3") {
 		t.Errorf("message %q", end.Message)
 	}
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{"agent"}, {"agent", "run"}, {"agent", "fetch", "exec"}} {
+	for _, args := range [][]string{{"agent"}, {"agent", "run"}, {"agent", "attend", "exec"}} {
 		if _, err := usage(args); err == nil {
 			t.Errorf("%q was taken", args)
 		}

@@ -34,6 +34,9 @@ func (r *runner) exec(ctx context.Context) (code int, err error) {
 	if err := await(ctx, r.task(), &t); err != nil {
 		return 0, err
 	}
+	if t.Failed != "" {
+		return 0, fmt.Errorf("%w: %s", errFetch, t.Failed)
+	}
 	if t.Index == nil {
 		return 0, nil
 	}

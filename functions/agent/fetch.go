@@ -17,20 +17,26 @@ import (
 // fetchTries is how often the files are fetched anew after one arrived cut off or changed; each call of each try is repeated as well.
 const fetchTries = 3
 
-// fetch prepares the workspace: the agent's binary, the log of earlier attempts, the uploaded files, and last the task.
-func (r *remote) fetch(ctx context.Context) error {
-	if err := r.installBinary(); err != nil {
-		return err
+// prepare fills the workspace with the log of earlier attempts and the uploaded files, and last writes the task. When this was started anew
+// the task that is there stands: exec may have begun with it. An error means that this could not even be told, or that the pod ends.
+func (r *remote) prepare(ctx context.Context) (*task, error) {
+	t := &task{}
+	if err := executor.ReadRecord(r.task(), t); err == nil || !errors.Is(err, os.ErrNotExist) {
+		return t, err
 	}
-	t, err := r.open(ctx)
-	if isMoot(err) {
+	within, end := context.WithTimeout(ctx, fetchTimeout)
+	defer end()
+	t, err := r.open(within)
+	switch {
+	case isMoot(err):
 		r.log.Info("nothing to do", "error", err)
-		t, err = &task{}, nil
+		t = &task{}
+	case err != nil && ctx.Err() != nil:
+		return nil, err
+	case err != nil:
+		t = &task{Failed: err.Error()}
 	}
-	if err != nil {
-		return err
-	}
-	return executor.WriteRecord(r.task(), t)
+	return t, executor.WriteRecord(r.task(), t)
 }
 
 func (r *remote) open(ctx context.Context) (*task, error) {
@@ -79,8 +85,8 @@ func (r *remote) restoreLog(ctx context.Context, stream joblog.Stream, path stri
 	return errors.Join(err, f.Close())
 }
 
-// installBinary copies the agent's own executable to where exec finds it: the program's image may have no shell and nothing to copy with.
-func (r *remote) installBinary() error {
+// install copies the agent's own executable to where exec's container finds it: the program's image may have no shell and nothing to copy with.
+func (p place) install() error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find the agent's own binary: %w", err)
@@ -90,7 +96,7 @@ func (r *remote) installBinary() error {
 		return fmt.Errorf("install the agent: %w", err)
 	}
 	defer in.Close()
-	path := filepath.Join(r.binary, executor.PodAgentName)
+	path := filepath.Join(p.binary, executor.PodAgentName)
 	out, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o755) //nolint:gosec // it is a program
 	if err != nil {
 		return fmt.Errorf("install the agent: %w", err)
@@ -105,5 +111,5 @@ func (r *remote) installBinary() error {
 	return nil
 }
 
-// fetchTimeout bounds all of fetch, so that a job whose files cannot be had fails and says so.
+// fetchTimeout bounds all of prepare, so that a job whose files cannot be had fails and says so.
 const fetchTimeout = time.Hour

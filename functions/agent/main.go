@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -40,7 +41,10 @@ func run(log *slog.Logger, args, environ []string, p place, stdout, stderr io.Wr
 	defer stop()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	context.AfterFunc(signalled, func() { cancel(executor.ErrInterrupted) })
-	if part == "exec" {
+	switch part {
+	case "install":
+		return 0, p.install()
+	case "exec":
 		r := &runner{place: p, environ: environ, temp: os.TempDir(), stdout: stdout, stderr: stderr, log: log}
 		return r.exec(ctx)
 	}
@@ -52,10 +56,9 @@ func run(log *slog.Logger, args, environ []string, p place, stdout, stderr io.Wr
 	if err != nil {
 		return 0, err
 	}
-	if part == "collect" {
-		return 0, r.collect(ctx)
+	err = r.attend(ctx)
+	if errors.Is(err, errFetch) {
+		code = executor.PodFetchFailed
 	}
-	ctx, end := context.WithTimeout(ctx, fetchTimeout)
-	defer end()
-	return 0, r.fetch(ctx)
+	return code, err
 }

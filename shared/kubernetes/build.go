@@ -4,6 +4,7 @@ import (
 	"maps"
 	"path"
 	"strconv"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -19,8 +20,7 @@ const domain = "go-job-orchestrator.github.io/"
 
 // Names in the pod. People see them in kubectl.
 const (
-	fetchContainer   = "fetch"
-	collectContainer = "collect"
+	agentContainer   = "agent"
 	programContainer = "program"
 
 	workspaceVolume = "workspace"
@@ -95,7 +95,7 @@ func (s *Settings) pod(index *job.Index) corev1.PodSpec {
 			RunAsNonRoot: &yes, RunAsUser: &s.User, RunAsGroup: &s.User, FSGroup: &s.User,
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
-		InitContainers: []corev1.Container{s.fetch(index), s.collect(index)},
+		InitContainers: []corev1.Container{s.agent(index)},
 		Containers:     []corev1.Container{s.program(index)},
 		Volumes:        s.volumes(index),
 	}
@@ -105,29 +105,19 @@ func (s *Settings) pod(index *job.Index) corev1.PodSpec {
 	return spec
 }
 
-// fetch brings the files. It is the first container, and the only one that may write the agent's binary.
-func (s *Settings) fetch(index *job.Index) corev1.Container {
+// agent is a native sidecar: it lives beside the program and outlives it. Kubernetes starts the program's container as soon as this one runs and
+// its hook has ended, which leaves the agent's binary for it, so the files are fetched while that container is made. One that is made only after
+// another has ended, or is ready, is made a second later: the kubelet looks for such changes once a second.
+func (s *Settings) agent(index *job.Index) corev1.Container {
+	always := corev1.ContainerRestartPolicyAlways
 	return corev1.Container{
-		Name: fetchContainer, Image: s.AgentImage, Args: []string{fetchContainer}, Env: s.environment(index),
+		Name: agentContainer, Image: s.AgentImage, Args: []string{"attend"}, RestartPolicy: &always, Env: s.environment(index),
+		Lifecycle:       &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{executor.PodAgentName, "install"}}}},
 		SecurityContext: hardened(), Resources: agentResources(),
 		TerminationMessagePolicy: corev1.TerminationMessageReadFile,
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: workspaceVolume, MountPath: executor.PodWorkDir},
 			{Name: agentVolume, MountPath: executor.PodAgentDir},
-			{Name: tokenVolume, MountPath: path.Dir(executor.PodTokenFile), ReadOnly: true},
-		},
-	}
-}
-
-// collect is a native sidecar: it lives beside the program and outlives it.
-func (s *Settings) collect(index *job.Index) corev1.Container {
-	always := corev1.ContainerRestartPolicyAlways
-	return corev1.Container{
-		Name: collectContainer, Image: s.AgentImage, Args: []string{collectContainer}, RestartPolicy: &always,
-		Env:             append(s.environment(index), corev1.EnvVar{Name: "PATIENCE", Value: s.CollectTimeout.String()}),
-		SecurityContext: hardened(), Resources: agentResources(),
-		VolumeMounts: []corev1.VolumeMount{
-			{Name: workspaceVolume, MountPath: executor.PodWorkDir},
 			{Name: tokenVolume, MountPath: path.Dir(executor.PodTokenFile), ReadOnly: true},
 		},
 	}
@@ -156,10 +146,14 @@ func (s *Settings) environment(index *job.Index) []corev1.EnvVar {
 		{Name: "ORCH_BASE_URL", Value: s.ArtifactsURL},
 		{Name: "POD_UID", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.uid"}}},
 		{Name: "KILL_GRACE", Value: s.Grace.String()},
+		{Name: "PATIENCE", Value: max(s.CollectTimeout, startPatience).String()},
 		{Name: "MAX_OUTPUT_BYTES", Value: strconv.FormatInt(int64(s.MaxOutput), 10)},
 		{Name: "MAX_OUTPUT_FILES", Value: strconv.FormatUint(uint64(s.MaxOutputFiles), 10)},
 	}
 }
+
+// startPatience is how long a pod waits at least for the functions, which may have to start.
+const startPatience = 5 * time.Minute
 
 func (s *Settings) volumes(index *job.Index) []corev1.Volume {
 	readable := int32(0o440)

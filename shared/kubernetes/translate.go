@@ -64,13 +64,13 @@ func finished(p *corev1.Pod) bool {
 // attempts is how many were begun.
 func (s *sight) translate(owner string, attempts int) finding {
 	if s.suffices(owner) {
-		return finding{Observation: waiting(s.newest())}
+		return finding{Observation: waiting(s.newest(), owner != "")}
 	}
 	f := finding{}
 	if owner != "" {
 		p := s.pod(owner)
 		if p != nil && !finished(p) { // a twin of it is newer, and waits for it
-			return finding{Observation: waiting(p)}
+			return finding{Observation: waiting(p, true)}
 		}
 		f.ended = s.endOf(p)
 	}
@@ -147,10 +147,10 @@ func (s *sight) endOf(p *corev1.Pod) *job.Attempt {
 // endOf says how a pod ended that makes no further progress.
 func endOf(p *corev1.Pod) *job.Attempt {
 	a := &job.Attempt{Reason: job.ReasonStartFailed, Message: p.Status.Message}
-	if t := terminated(p, programContainer); t != nil {
+	if t := terminated(p, agentContainer); t != nil && t.ExitCode == executor.PodFetchFailed {
+		a.Reason, a.Message = job.ReasonFetchFailed, words("nothing was run", t.Message)
+	} else if t := terminated(p, programContainer); t != nil {
 		programEnd(a, t)
-	} else if t := terminated(p, fetchContainer); t != nil && t.ExitCode != 0 {
-		a.Reason, a.Message = job.ReasonFetchFailed, words("the uploaded files could not be brought to the program", t.Message)
 	}
 	if a.Reason == job.ReasonOOMKilled {
 		return a
@@ -225,10 +225,10 @@ func evicted(p *corev1.Pod) (job.Reason, string) {
 	return "", ""
 }
 
-// waiting says what a pod is at that has not ended.
-func waiting(p *corev1.Pod) job.Observation {
+// waiting says what a pod is at that has not ended. begun tells whether it makes an attempt: its program's container may run before.
+func waiting(p *corev1.Pod, begun bool) job.Observation {
 	o := job.Observation{Since: p.CreationTimestamp.Time}
-	if c := status(p, programContainer); c != nil && c.State.Running != nil {
+	if c := status(p, programContainer); begun && c != nil && c.State.Running != nil {
 		return running(p, o)
 	}
 	if terminated(p, programContainer) != nil {
@@ -242,7 +242,7 @@ func waiting(p *corev1.Pod) job.Observation {
 		}
 	}
 	o.Reason, o.Message = job.ReasonStarting, "the image is being pulled and the files are being fetched"
-	for _, name := range []string{fetchContainer, collectContainer, programContainer} {
+	for _, name := range []string{agentContainer, programContainer} {
 		c := status(p, name)
 		if c == nil || c.State.Waiting == nil {
 			continue

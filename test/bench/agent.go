@@ -111,7 +111,7 @@ func (p *pod) libraries(ctx context.Context) error {
 	return nil
 }
 
-// run has the agent run one job, and returns the wall time from fetch to the last record, and the CPU time of all parts.
+// run has the agent run one job, and returns the wall time from the start to the last record, and the CPU time of all parts.
 func (p *pod) run(ctx context.Context) ([]float64, error) {
 	id, err := p.job(ctx)
 	if err != nil {
@@ -126,15 +126,15 @@ func (p *pod) run(ctx context.Context) ([]float64, error) {
 	vars := map[string]string{"ORCH_BASE_URL": p.server.url(""), "JOB_ID": string(id), "POD_UID": "pod-" + string(id), "TMPDIR": "/tmp"}
 	part := func(name string) spec { return spec{path: "/agent", args: []string{name}, root: p.root, vars: vars} }
 	begin := time.Now()
-	fetch, err := p.start(ctx, part("fetch"))
+	attend, err := p.start(ctx, part("attend"))
 	if err != nil {
 		return nil, err
 	}
-	if err := fetch.wait(); err != nil {
+	install, err := p.start(ctx, part("install"))
+	if err != nil {
 		return nil, err
 	}
-	collect, err := p.start(ctx, part("collect"))
-	if err != nil {
+	if err := install.wait(); err != nil {
 		return nil, err
 	}
 	exec, err := p.start(ctx, part("exec"))
@@ -148,13 +148,13 @@ func (p *pod) run(ctx context.Context) ([]float64, error) {
 		return nil, err
 	}
 	wall := millis(time.Since(begin))
-	if err := collect.cmd.Process.Signal(syscall.SIGTERM); err != nil { // as Kubernetes does with a sidecar when the others have ended
+	if err := attend.cmd.Process.Signal(syscall.SIGTERM); err != nil { // as Kubernetes does with a sidecar when the others have ended
 		return nil, err
 	}
-	if err := collect.wait(); err != nil {
+	if err := attend.wait(); err != nil {
 		return nil, err
 	}
-	return []float64{wall, fetch.used() + exec.used() + collect.used()}, p.over(id)
+	return []float64{wall, attend.used() + install.used() + exec.used()}, p.over(id)
 }
 
 // job stores a job with the program.

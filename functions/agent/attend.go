@@ -12,13 +12,21 @@ import (
 	"go-job-orchestrator/shared/joblog"
 )
 
-// collect claims the attempt once the program could begin, ships the logs while it runs, and stores and reports what it left. ctx ends when
-// the pod's other containers have ended: then nothing more happens there, and what is there is collected. Before that collect does not
-// return, since Kubernetes would start it again.
-func (r *remote) collect(ctx context.Context) error {
-	var t task
-	if err := await(ctx, r.task(), &t); err != nil {
+// errFetch means that the uploaded files could not be had.
+var errFetch = errors.New("the uploaded files could not be fetched")
+
+// attend brings the files, claims the attempt once the program could begin, ships the logs while it runs, and stores and reports what it left.
+// ctx ends when the pod's other container has ended: then nothing more happens there, and what is there is collected. Before that attend does
+// not return, since Kubernetes would start it again.
+func (r *remote) attend(ctx context.Context) error {
+	t, err := r.prepare(ctx)
+	if err != nil {
 		return err
+	}
+	if t.Failed != "" {
+		r.log.Error("files not fetched", "error", t.Failed)
+		<-ctx.Done()
+		return fmt.Errorf("%w: %s", errFetch, t.Failed)
 	}
 	var ready struct{}
 	if t.Index == nil || executor.ReadRecord(r.done(), &ready) == nil || await(ctx, r.ready(), &ready) != nil {
@@ -26,12 +34,12 @@ func (r *remote) collect(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	attempt, err := r.take(ctx, &t)
+	attempt, err := r.take(ctx, t)
 	if err != nil {
 		return err
 	}
 	if attempt.Number > 0 {
-		if err := r.gather(ctx, &t, attempt); err != nil {
+		if err := r.gather(ctx, t, attempt); err != nil {
 			return err
 		}
 	}
@@ -155,7 +163,7 @@ func lastWords(path string, err error) {
 	_ = os.WriteFile(path, []byte(text[:min(len(text), most)]), 0o600) // there is nobody left to tell
 }
 
-var errUsage = errors.New("usage: agent fetch | exec | collect")
+var errUsage = errors.New("usage: agent install | attend | exec")
 
 // usage names the part that arguments ask for.
 func usage(args []string) (string, error) {
@@ -163,7 +171,7 @@ func usage(args []string) (string, error) {
 		return "", errUsage
 	}
 	switch args[1] {
-	case "fetch", "exec", "collect":
+	case "install", "attend", "exec":
 		return args[1], nil
 	}
 	return "", fmt.Errorf("%q: %w", args[1], errUsage)
