@@ -8,7 +8,9 @@ type Hook func(op, key string) error
 
 // WithHook returns a Store over the same bucket with a Hook. It is how tests have a process die, or a disk fail,
 // between any two changes.
-func (s *Store) WithHook(h Hook) *Store { return &Store{bucket: s.bucket, rules: s.rules, hook: h} }
+func (s *Store) WithHook(h Hook) *Store {
+	return &Store{bucket: s.bucket, rules: s.rules, bells: s.bells, hook: h}
+}
 
 // WithPatience returns a Store over the same bucket that waits less, or more, for a cloud's answers, and for progress.
 func (s *Store) WithPatience(answer, stall time.Duration) *Store {

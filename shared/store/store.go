@@ -32,6 +32,7 @@ const copyBuffer = 256 << 10
 type Store struct {
 	bucket *blob.Bucket
 	rules  rules
+	bells  *bells
 	hook   Hook
 }
 
@@ -75,7 +76,7 @@ type Digest struct {
 
 // OpenBucket returns a Store over any bucket with sound conditional writes.
 func OpenBucket(b *blob.Bucket, also Backend) *Store {
-	return &Store{bucket: b, rules: newCloud(b, also)}
+	return &Store{bucket: b, rules: newCloud(b, also), bells: newBells()}
 }
 
 // Close releases the bucket.
@@ -92,6 +93,7 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader) (Digest, error
 	if err := s.rules.put(ctx, name, in); err != nil {
 		return Digest{}, s.kind(err, "write", key)
 	}
+	s.bells.ring(key)
 	return Digest{Size: in.n, SHA256: hex.EncodeToString(in.hash.Sum(nil))}, nil
 }
 
@@ -116,7 +118,11 @@ func (s *Store) Create(ctx context.Context, key string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	return s.rules.create(ctx, name, data)
+	err = s.rules.create(ctx, name, data)
+	if err == nil {
+		s.bells.ring(key)
+	}
+	return err
 }
 
 // Mark makes sure that an empty record exists at key.
@@ -125,10 +131,14 @@ func (s *Store) Mark(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.rules.create(ctx, name, nil); err != nil && !errors.Is(err, job.ErrExists) {
-		return err
+	err = s.rules.create(ctx, name, nil)
+	if errors.Is(err, job.ErrExists) {
+		return nil
 	}
-	return nil
+	if err == nil {
+		s.bells.ring(key)
+	}
+	return err
 }
 
 // Read returns a whole record.
@@ -226,7 +236,11 @@ func (s *Store) Remove(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	return s.rules.remove(ctx, name)
+	err = s.rules.remove(ctx, name)
+	if err == nil {
+		s.bells.ring(key)
+	}
+	return err
 }
 
 // RemoveAll deletes every blob under the folder prefix, which must end with a slash.
@@ -238,7 +252,11 @@ func (s *Store) RemoveAll(ctx context.Context, prefix string) error {
 	if err != nil {
 		return err
 	}
-	return s.rules.removeAll(ctx, name+"/")
+	err = s.rules.removeAll(ctx, name+"/")
+	if err == nil {
+		s.bells.ring(prefix)
+	}
+	return err
 }
 
 // Free returns how many bytes can still be stored, and false where the backend knows no such number.

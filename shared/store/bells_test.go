@@ -1,0 +1,72 @@
+package store
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// rung reports whether a bell has rung, and takes that back.
+func rung(bell <-chan struct{}) bool {
+	select {
+	case <-bell:
+		return true
+	default:
+		return false
+	}
+}
+
+// TestWatch changes what is watched in every way, and what is not.
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	s, err := OpenDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	put := func(key string) func() error {
+		return func() error { _, err := s.Put(ctx, key, strings.NewReader("x")); return err }
+	}
+	away := errors.New("away")
+	failing := s.WithHook(func(string, string) error { return away })
+	bell, leave := s.Watch("a/", "b/c/")
+	late, leaveLate := s.Watch("a/")
+	for _, step := range []struct {
+		name  string
+		do    func() error
+		rings bool
+	}{
+		{"put", put("a/x"), true},
+		{"put over it", put("a/x"), true},
+		{"create", func() error { return s.Create(ctx, "b/c/x", []byte("x")) }, true},
+		{"create again", func() error { return s.Create(ctx, "b/c/x", []byte("x")) }, false},
+		{"mark", func() error { return s.Mark(ctx, "a/m") }, true},
+		{"mark again", func() error { return s.Mark(ctx, "a/m") }, false},
+		{"remove", func() error { return s.Remove(ctx, "a/m") }, true},
+		{"with a hook", func() error { return s.WithHook(func(string, string) error { return nil }).Mark(ctx, "a/m") }, true},
+		{"another folder", put("b/x"), false},
+		{"a folder below", put("a/d/x"), false},
+		{"a file called so", put("b/c-"), false},
+		{"in vain", func() error { return failing.Mark(ctx, "a/n") }, false},
+		{"remove all", func() error { return s.RemoveAll(ctx, "a/") }, true},
+	} {
+		err := step.do()
+		if got := rung(bell); got != step.rings {
+			t.Errorf("%s (%v): rang: %t, want %t", step.name, err, got, step.rings)
+		}
+	}
+	if !rung(late) || rung(late) { // many changes, and nobody listened
+		t.Error("many changes must be one value")
+	}
+	if n := s.Watchers("a/"); n != 2 {
+		t.Errorf("%d watch, want 2", n)
+	}
+	leave()
+	if err := put("a/x")(); err != nil || rung(bell) || !rung(late) {
+		t.Errorf("%v: it must ring for who stayed, and for nobody else", err)
+	}
+	leaveLate()
+	if n := len(s.bells.hung); n > 0 {
+		t.Errorf("%d folders are watched by nobody", n)
+	}
+}
