@@ -94,7 +94,7 @@ func TestProcess(t *testing.T) {
 		t.Skip(err)
 	}
 	w := newWorld(t)
-	w.function.reader.Poll = time.Millisecond
+	w.function.reader.LastPoll = time.Millisecond
 	const script = `printf 'a\000\377\r\n'; (i=0; while [ $i -lt 300 ]; do echo child $i; i=$((i+1)); done) & echo oops >&2; wait; printf end`
 	cmd := exec.CommandContext(t.Context(), sh, "-c", script)
 	cmd.Stdout, cmd.Stderr = w.files[joblog.Stdout], w.files[joblog.Stderr]
@@ -140,7 +140,7 @@ func TestProcess(t *testing.T) {
 func TestAttempts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.function.reader.Poll = time.Millisecond
+	w.function.reader.LastPoll = time.Millisecond
 	r := w.intercept()
 	id, ctx := w.index.JobID, t.Context()
 	done := make(chan *answer, 1)
@@ -175,7 +175,7 @@ func TestAttempts(t *testing.T) {
 func TestRemoved(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.function.reader.Poll = time.Millisecond
+	w.function.reader.LastPoll = time.Millisecond
 	w.write(joblog.Stdout, "one\n")
 	w.ship(w.shipper())
 	r := w.intercept()
@@ -218,7 +218,7 @@ func TestClientGone(t *testing.T) {
 func TestRestarts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.function.reader.Poll = time.Millisecond
+	w.function.reader.LastPoll = time.Millisecond
 	s, random := w.shipper(), rand.New(rand.NewPCG(1, 2))
 	got := map[joblog.Stream]string{}
 	queries := map[joblog.Stream]string{joblog.Stdout: "tail=all", joblog.Stderr: "tail=all"}
@@ -287,7 +287,7 @@ func TestRandom(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			w.function.reader.Poll = time.Millisecond
+			w.function.reader.LastPoll = time.Millisecond
 			random := rand.New(rand.NewPCG(seed, 3))
 			var followers sync.WaitGroup
 			for _, stream := range streams() {
@@ -375,7 +375,7 @@ func (w *world) checkTails(random *rand.Rand) {
 func TestEnding(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.function.reader.Poll = 100 * time.Microsecond
+	w.function.reader.LastPoll = 100 * time.Microsecond
 	for i := range 60 {
 		w.accept()
 		s := w.shipper()

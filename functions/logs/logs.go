@@ -22,9 +22,12 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// poll is how often a follower looks for more. With the interval at which logs are shipped it stays below a
-// second.
-const poll = 200 * time.Millisecond
+// A follower is woken by what this process stores. For what others store it looks at the bucket: soon after something came, since more may
+// follow, and more seldom while all is quiet. With the interval at which logs are shipped it stays below a second.
+const (
+	firstPoll = 100 * time.Millisecond
+	lastPoll  = 500 * time.Millisecond
+)
 
 // The trailers of an answer. Log-Position is how many bytes of stdout and stderr lie before its end, as "<stdout>,<stderr>";
 // ?from=<Log-Position> goes on from there. Job-Phase is terminal when there is nothing behind its end: a follower that
@@ -62,7 +65,7 @@ type Function struct {
 
 // New returns the function.
 func New(s *store.Store, l *ledger.Ledger, keys api.Verifier, log *slog.Logger) *Function {
-	return &Function{reader: &logstore.Reader{Store: s, Records: l, Poll: poll}, ledger: l, keys: keys, log: log}
+	return &Function{reader: &logstore.Reader{Store: s, Records: l, FirstPoll: firstPoll, LastPoll: lastPoll}, ledger: l, keys: keys, log: log}
 }
 
 // Open returns the function with what env has.

@@ -39,6 +39,9 @@ const (
 func indexKey(id job.ID) string  { return string(id) + "/" + job.IndexFile }
 func statusKey(id job.ID) string { return string(id) + "/" + job.StatusFile }
 
+// JobPrefix is a job's own folder.
+func JobPrefix(id job.ID) string { return string(id) + "/" }
+
 // FileKey is where an uploaded file lies.
 func FileKey(id job.ID, name string) string { return string(id) + "/" + name }
 
@@ -53,7 +56,6 @@ func LogPrefix(id job.ID) string { return logs + string(id) + "/" }
 // OrderKey is where the order of a job's log lies once it is over, in package joblog's format.
 func OrderKey(id job.ID) string { return runPrefix(id) + "order.json" }
 
-func jobPrefix(id job.ID) string   { return string(id) + "/" }
 func runPrefix(id job.ID) string   { return runs + string(id) + "/" }
 func cancelKey(id job.ID) string   { return runPrefix(id) + "cancel.json" }
 func removeKey(id job.ID) string   { return asked + string(id) }

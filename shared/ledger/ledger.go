@@ -45,7 +45,7 @@ func (l *Ledger) AbortUpload(ctx context.Context, id job.ID) error {
 			return err
 		}
 	}
-	for _, folder := range []string{jobPrefix(id), runPrefix(id)} {
+	for _, folder := range []string{JobPrefix(id), runPrefix(id)} {
 		if err := l.store.RemoveAll(ctx, folder); err != nil {
 			return err
 		}

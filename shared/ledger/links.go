@@ -33,7 +33,7 @@ func (l *Ledger) SweepLinks(ctx context.Context) error {
 		}
 		_, err := l.Index(ctx, id)
 		if errors.Is(err, job.ErrNotFound) {
-			err = l.store.RemoveAll(ctx, jobPrefix(id))
+			err = l.store.RemoveAll(ctx, JobPrefix(id))
 		}
 		if err != nil {
 			return false, true, err

@@ -121,7 +121,7 @@ func (l *Ledger) purge(ctx context.Context, id job.ID, marks ...string) error {
 			return err
 		}
 	}
-	for _, folder := range []string{jobPrefix(id), LogPrefix(id), runPrefix(id)} {
+	for _, folder := range []string{JobPrefix(id), LogPrefix(id), runPrefix(id)} {
 		if err := l.store.RemoveAll(ctx, folder); err != nil {
 			return err
 		}

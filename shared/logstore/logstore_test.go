@@ -59,7 +59,7 @@ func newWorld(t testing.TB) *world {
 		t.Cleanup(func() { f.Close() })
 		w.files[s], w.want[s] = f, &bytes.Buffer{}
 	}
-	w.reader = &Reader{Store: w.store, Records: w.ledger, Poll: 5 * time.Millisecond}
+	w.reader = &Reader{Store: w.store, Records: w.ledger, FirstPoll: 5 * time.Millisecond, LastPoll: 5 * time.Millisecond}
 	return w
 }
 

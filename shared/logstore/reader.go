@@ -11,6 +11,7 @@ import (
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/store"
 )
 
@@ -31,11 +32,12 @@ type Records interface {
 	Live(ctx context.Context, id job.ID) (*job.Index, error)
 }
 
-// Reader reads logs. Poll is how often it looks for more while it follows.
+// Reader reads logs. While it follows it looks for more when something was stored in this process, and otherwise so long after it found
+// something: FirstPoll, then ever longer up to LastPoll.
 type Reader struct {
-	Store   *store.Store
-	Records Records
-	Poll    time.Duration
+	Store               *store.Store
+	Records             Records
+	FirstPoll, LastPoll time.Duration
 }
 
 // blockSize is how much is read at a time to find the beginning of a tail.
@@ -49,12 +51,19 @@ type cursor struct {
 	streams []joblog.Stream
 	at      joblog.Position
 	next    uint64 // pieces with lower numbers were delivered
+	pause   time.Duration
 }
 
 // Copy writes the log of a job to w, byte by byte as the program wrote it, and returns the position behind the last
 // byte written. It follows until the job is over or gone, or stop is closed.
 func (r *Reader) Copy(ctx context.Context, id job.ID, q Query, stop <-chan struct{}, w io.Writer) (joblog.Position, error) {
 	c := &cursor{Reader: r, id: id, streams: q.Streams}
+	var changed <-chan struct{}
+	if q.Follow { // before the first look, so that nothing is stored between a look and the wait for more
+		var leave func()
+		changed, leave = r.Store.Watch(ledger.LogPrefix(id), ledger.JobPrefix(id))
+		defer leave()
+	}
 	if err := c.start(ctx, q); err != nil {
 		return c.at, err
 	}
@@ -64,6 +73,7 @@ func (r *Reader) Copy(ctx context.Context, id job.ID, q Query, stop <-chan struc
 		if err != nil {
 			return c.at, err
 		}
+		before := c.at
 		again, err := c.deliver(ctx, over, w)
 		switch {
 		case err != nil:
@@ -80,23 +90,29 @@ func (r *Reader) Copy(ctx context.Context, id job.ID, q Query, stop <-chan struc
 			}
 			return c.at, err
 		}
-		if !wait(ctx, stop, r.Poll) {
+		if !c.wait(ctx, stop, changed, c.at != before) {
 			return c.at, ctx.Err()
 		}
 	}
 }
 
-func wait(ctx context.Context, stop <-chan struct{}, d time.Duration) bool {
-	t := time.NewTimer(d)
+// wait waits until it is time to look again, and returns false when nobody is to look any more.
+func (c *cursor) wait(ctx context.Context, stop, changed <-chan struct{}, found bool) bool {
+	if c.pause += c.pause / 2; found || c.pause == 0 {
+		c.pause = c.FirstPoll
+	}
+	c.pause = min(c.pause, c.LastPoll)
+	t := time.NewTimer(c.pause)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
 		return false
 	case <-stop:
 		return false
+	case <-changed:
 	case <-t.C:
-		return true
 	}
+	return true
 }
 
 // parts returns the log as it can be read now.

@@ -259,6 +259,9 @@ func (s *Store) RemoveAll(ctx context.Context, prefix string) error {
 	return err
 }
 
+// IsDir reports whether the bucket is a directory.
+func (s *Store) IsDir() bool { _, ok := s.rules.(*directory); return ok }
+
 // Free returns how many bytes can still be stored, and false where the backend knows no such number.
 func (s *Store) Free() (int64, bool) { return s.rules.free() }
 

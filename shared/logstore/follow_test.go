@@ -1,0 +1,117 @@
+package logstore
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/store"
+)
+
+// follower is at the other end of a log that is followed. What it reads is not kept for it: a slow one holds up its reader.
+func (w *world) follower() (lines *io.PipeReader, done chan error) {
+	lines, out := io.Pipe()
+	done = make(chan error, 1)
+	go func() {
+		_, err := w.reader.Copy(w.t.Context(), w.index.JobID, Query{Streams: both, Tail: All, Follow: true}, nil, out)
+		out.CloseWithError(io.EOF)
+		done <- err
+	}()
+	return lines, done
+}
+
+func (w *world) expect(from io.Reader, want string) {
+	w.t.Helper()
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(from, got); err != nil || string(got) != want {
+		w.t.Fatalf("got %q, %v; want %q", got, err, want)
+	}
+}
+
+func (w *world) flush(s *joblog.Shipper, text string) {
+	w.t.Helper()
+	w.write(joblog.Stdout, text)
+	if err := s.Flush(context.Background()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestWoken has a reader that would not look again for an hour. It must learn of each piece, and of the end, all the same.
+func TestWoken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.reader.FirstPoll, w.reader.LastPoll = time.Hour, time.Hour
+	s := w.shipper(joblog.State{})
+	lines, done := w.follower()
+	for range 3 {
+		w.flush(s, "one\n")
+		w.expect(lines, "one\n")
+	}
+	for range 100 { // while a slow follower does not read
+		w.flush(s, "two\n")
+	}
+	for range 100 {
+		w.expect(lines, "two\n")
+	}
+	w.end(s)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNotWoken has another process write, of which nobody tells. Its lines come within a second, and a follower asks seldom while
+// nothing does.
+func TestNotWoken(t *testing.T) {
+	w := newWorld(t)
+	synctest.Test(t, func(t *testing.T) {
+		other, err := store.OpenDir(w.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.reader.FirstPoll, w.reader.LastPoll = 100*time.Millisecond, 500*time.Millisecond
+		asked := &asked{Records: w.ledger}
+		w.reader.Records = asked
+		s := joblog.NewShipper(w.files[joblog.Stdout], w.files[joblog.Stderr], joblog.State{}, func(ctx context.Context, name string, data []byte) error {
+			return Accept(ctx, other, w.index.JobID, name, bytes.NewReader(data))
+		})
+		ctx, stop := context.WithCancel(t.Context())
+		lines, out := io.Pipe()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = w.reader.Copy(ctx, w.index.JobID, Query{Streams: both, Tail: All, Follow: true}, nil, out)
+		}()
+		time.Sleep(time.Minute)
+		synctest.Wait() // it sleeps until it looks again
+		if asked.times < 100 || asked.times > 130 { // five times a second would be 300
+			t.Errorf("asked %d times in a quiet minute", asked.times)
+		}
+		for range 5 {
+			begun := time.Now()
+			w.flush(s, "one\n")
+			w.expect(lines, "one\n")
+			if took := time.Since(begun); took > 500*time.Millisecond {
+				t.Errorf("a line took %s", took)
+			}
+			time.Sleep(3 * time.Second)
+		}
+		stop()
+		<-done
+	})
+}
+
+// asked counts how often a reader looks.
+type asked struct {
+	Records
+	times int
+}
+
+func (a *asked) Over(ctx context.Context, id job.ID) (bool, error) {
+	a.times++
+	return a.Records.Over(ctx, id)
+}
