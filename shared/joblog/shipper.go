@@ -18,9 +18,13 @@ const (
 	fanIn      = 32 // how many segments are merged into one
 )
 
-// Interval is the time between two looks at the files: a line is to be readable within a second, and each look that finds
-// something costs a write.
-const Interval = 250 * time.Millisecond
+// Interval is the time between two looks at the files where nothing tells that they have grown, and the time after which another piece may
+// be stored: a line is to be readable within a second, and each piece costs a write. After a quiet spell a burst of pieces may
+// be stored without waiting.
+const (
+	Interval = 250 * time.Millisecond
+	burst    = 4
+)
 
 // Put stores a segment. It may be called again with the same name and data.
 type Put func(ctx context.Context, name string, data []byte) error
@@ -39,6 +43,9 @@ type Shipper struct {
 	state  State
 	levels [][]segment // of each size, what is not merged yet
 	failed *segment    // could not be stored; is to be stored again, with the same bytes
+
+	// Rest returns the time after which another piece may be stored, in place of Interval. It may be nil.
+	Rest func() time.Duration
 }
 
 // segment is what was stored under a name.
@@ -54,17 +61,54 @@ func NewShipper(stdout, stderr *os.File, from State, put Put) *Shipper {
 	return &Shipper{files: map[Stream]*os.File{Stdout: stdout, Stderr: stderr}, put: put, state: from}
 }
 
-// Run ships what is new at each interval until ctx ends. What cannot be stored is tried again.
+// Run ships what is new, as soon as it is written if that is not too often, until ctx ends. What cannot be stored is tried again.
 func (s *Shipper) Run(ctx context.Context) {
-	tick := time.NewTicker(Interval)
-	defer tick.Stop()
+	s.run(ctx, growth(ctx, s.files[Stdout], s.files[Stderr]))
+}
+
+func (s *Shipper) run(ctx context.Context, grown <-chan struct{}) {
+	var spent time.Time // when all of the burst can be used again
+	look := time.NewTimer(0)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			_ = s.Flush(ctx) // tried again at the next interval, and at the end by who waits for it
+		case <-grown:
+		case <-look.C: // notices can be missed, and there are none everywhere
 		}
+		before := s.state.Next
+		err := s.Flush(ctx) // tried again later, and at the end by who waits for it
+		rest := Interval
+		if s.Rest != nil {
+			rest = s.Rest()
+		}
+		if now := time.Now(); s.state.Next > before || err != nil {
+			spent = later(spent, now).Add(rest)
+		}
+		if !pause(ctx, min(time.Until(spent.Add(-(burst-1)*rest)), rest)) {
+			return
+		}
+		look.Reset(Interval)
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// pause returns false when ctx ends before it is over.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
 	}
 }
 

@@ -265,7 +265,7 @@ func TestRun(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s := p.shipper(joblog.State{}, b)
 		done := make(chan struct{})
-		go func() { defer close(done); s.Run(ctx) }()
+		go func() { defer close(done); joblog.RunOn(s, ctx, nil) }()
 		interval := func() {
 			time.Sleep(joblog.Interval) // of the bubble's clock
 			synctest.Wait()
@@ -292,6 +292,51 @@ func TestRun(t *testing.T) {
 		cancel()
 		<-done
 	})
+}
+
+// TestPace has a program write a thousand times a second for a minute. Its first line goes at once, and not more pieces than are allowed.
+func TestPace(t *testing.T) {
+	t.Parallel()
+	for name, rest := range map[string]time.Duration{"usual": joblog.Interval, "followed": 10 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			p := newProgram(t)
+			synctest.Test(t, func(t *testing.T) {
+				b := newBucket(t)
+				pieces := 0
+				b.fails = func(r joblog.Range) (bool, bool) {
+					if r.First == r.Last {
+						pieces++
+					}
+					return true, false
+				}
+				s := p.shipper(joblog.State{}, b)
+				if rest != joblog.Interval {
+					s.Rest = func() time.Duration { return rest }
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				grown, done := make(chan struct{}), make(chan struct{})
+				go func() { defer close(done); joblog.RunOn(s, ctx, grown) }()
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				p.write(joblog.Stdout, []byte("first\n"))
+				grown <- struct{}{}
+				synctest.Wait() // the clock stands still
+				p.check(b)
+				for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(time.Millisecond) {
+					p.write(joblog.Stdout, []byte("more\n"))
+					select {
+					case grown <- struct{}{}:
+					default:
+					}
+				}
+				cancel()
+				<-done
+				if most := int(time.Minute/rest) + joblog.Burst + 1; pieces > most || pieces < most/2 {
+					t.Errorf("%d pieces in a minute, want at most %d and at least half of that", pieces, most)
+				}
+			})
+		})
+	}
 }
 
 // TestSegments bounds how many segments a long log has, and how often each byte is sent.

@@ -242,7 +242,23 @@ func (r *runner) shipper(ctx context.Context, b *bucket, stdout, stderr *os.File
 	if err != nil {
 		r.log.Warn("live log begins anew", "job", b.id, "error", err)
 	}
-	return joblog.NewShipper(stdout, stderr, state, b.PutLog)
+	s := joblog.NewShipper(stdout, stderr, state, b.PutLog)
+	if r.store.IsDir() { // where a piece costs no request
+		s.Rest = func() time.Duration { return restFor(r.store.Watchers(ledger.LogPrefix(b.id))) }
+	}
+	return s
+}
+
+// followerRest is for how long a piece of a log is the last for each who follows it: all of them read it, so that the more there are the
+// fewer pieces there must be.
+const followerRest = 5 * time.Millisecond
+
+// restFor is the time between two pieces of a log that so many follow.
+func restFor(followers int) time.Duration {
+	if followers == 0 {
+		return joblog.Interval
+	}
+	return min(time.Duration(followers)*followerRest, joblog.Interval)
 }
 
 func pause(ctx context.Context, d time.Duration) bool {
