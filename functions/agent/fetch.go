@@ -45,8 +45,10 @@ func (r *remote) open(ctx context.Context) (*task, error) {
 	if t.Index, err = r.client.index(ctx); err != nil {
 		return nil, err
 	}
-	if t.Log, err = r.client.logState(ctx); err != nil {
-		return nil, err
+	if t.Index.Retries > 0 { // else there is no earlier attempt whose log could go on
+		if t.Log, err = r.client.logState(ctx); err != nil {
+			return nil, err
+		}
 	}
 	for n := 1; ; n++ {
 		if err = r.fill(ctx, t); err == nil || n == fetchTries || ctx.Err() != nil || isMoot(err) {
