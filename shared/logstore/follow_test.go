@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,8 +89,8 @@ func TestNotWoken(t *testing.T) {
 		}()
 		time.Sleep(time.Minute)
 		synctest.Wait() // it sleeps until it looks again
-		if asked.times < 100 || asked.times > 130 { // five times a second would be 300
-			t.Errorf("asked %d times in a quiet minute", asked.times)
+		if n := asked.times.Load(); n < 100 || n > 130 { // five times a second would be 300
+			t.Errorf("asked %d times in a quiet minute", n)
 		}
 		for range 5 {
 			begun := time.Now()
@@ -108,10 +109,10 @@ func TestNotWoken(t *testing.T) {
 // asked counts how often a reader looks.
 type asked struct {
 	Records
-	times int
+	times atomic.Int64
 }
 
 func (a *asked) Over(ctx context.Context, id job.ID) (bool, error) {
-	a.times++
+	a.times.Add(1)
 	return a.Records.Over(ctx, id)
 }

@@ -123,7 +123,7 @@ func follow(ctx context.Context, r *room) ([]line, error) {
 	}
 	return c.lines(figure{
 		what: "line written → at its follower, p50", against: "tail -F", rival: 1, unit: milliseconds, limit: 5,
-		missed: "lines pass through the bucket, in pieces that are shipped four times a second and looked for five times a second; more often would cost requests all day",
+		missed: "a line passes through the bucket, and its piece is flushed to the disk before a follower is told of it",
 	}), nil
 }
 
