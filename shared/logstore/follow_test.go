@@ -88,7 +88,7 @@ func TestNotWoken(t *testing.T) {
 			_, _ = w.reader.Copy(ctx, w.index.JobID, Query{Streams: both, Tail: All, Follow: true}, nil, out)
 		}()
 		time.Sleep(time.Minute)
-		synctest.Wait() // it sleeps until it looks again
+		synctest.Wait()                                  // it sleeps until it looks again
 		if n := asked.times.Load(); n < 100 || n > 130 { // five times a second would be 300
 			t.Errorf("asked %d times in a quiet minute", n)
 		}
