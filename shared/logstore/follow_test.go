@@ -11,6 +11,7 @@ import (
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/store"
 )
 
@@ -115,4 +116,66 @@ type asked struct {
 func (a *asked) Over(ctx context.Context, id job.ID) (bool, error) {
 	a.times.Add(1)
 	return a.Records.Over(ctx, id)
+}
+
+// TestGap has pieces removed, as at the end of a job, of which a list shows some: nothing may be left out for it.
+func TestGap(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.reader.FirstPoll, w.reader.LastPoll = time.Hour, time.Hour
+	looked := &looked{Records: w.ledger, once: make(chan struct{}, 1000)}
+	w.reader.Records = looked
+	s := w.shipper(joblog.State{})
+	for _, text := range []string{"one\n", "two\n", "three\n"} {
+		w.flush(s, text)
+	}
+	w.removePiece(1)
+	lines, done := w.follower()
+	w.expect(lines, "one\n")
+	<-looked.once
+	w.end(s)
+	w.expect(lines, "two\nthree\n")
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLost has a piece that is gone for good, as from a bucket that somebody has tidied up: what comes after it is delivered.
+func TestLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.reader.FirstPoll, w.reader.LastPoll = time.Millisecond, time.Millisecond
+	s := w.shipper(joblog.State{})
+	for _, text := range []string{"one\n", "two\n", "three\n"} {
+		w.flush(s, text)
+	}
+	w.removePiece(1)
+	lines, done := w.follower()
+	w.expect(lines, "one\nthree\n")
+	w.end(s)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func (w *world) removePiece(n uint64) {
+	w.t.Helper()
+	key := ledger.LogPrefix(w.index.JobID) + joblog.Range{First: n, Last: n}.Name()
+	if _, err := w.store.Stat(w.t.Context(), key); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.store.Remove(w.t.Context(), key); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// looked tells when a reader has looked and is about to wait.
+type looked struct {
+	Records
+	once chan struct{}
+}
+
+func (l *looked) Live(ctx context.Context, id job.ID) (*job.Index, error) {
+	l.once <- struct{}{}
+	return l.Records.Live(ctx, id)
 }

@@ -52,6 +52,7 @@ type cursor struct {
 	at      joblog.Position
 	next    uint64 // pieces with lower numbers were delivered
 	pause   time.Duration
+	gaps    int // how often in a row a piece was missing before another
 }
 
 // Copy writes the log of a job to w, byte by byte as the program wrote it, and returns the position behind the last
@@ -153,6 +154,7 @@ func (c *cursor) deliver(ctx context.Context, over bool, w io.Writer) (again boo
 			c.next = p.Last + 1
 		}
 	}
+	c.gaps = 0
 	return false, nil
 }
 
@@ -162,6 +164,10 @@ func (c *cursor) extent(ctx context.Context, e extent, w io.Writer) error {
 	skip := max(*at-e.at(), 0)
 	if skip >= e.bytes || !slices.Contains(c.streams, e.stream) {
 		return nil
+	}
+	if e.at() > *at && c.gaps < maxRestarts {
+		c.gaps++
+		return errGap
 	}
 	in, err := c.Store.Open(ctx, e.key, e.offset+skip, e.bytes-skip)
 	if err != nil {
@@ -173,7 +179,11 @@ func (c *cursor) extent(ctx context.Context, e extent, w io.Writer) error {
 	return err
 }
 
-// maxRestarts bounds how often a tail is looked for anew because the log was merged meanwhile.
+// errGap means that what comes before a piece was not listed: a list is not of one moment, and pieces go when they were merged and when the job
+// has ended. It is there when it is looked for anew.
+var errGap = fmt.Errorf("a piece of the log: %w", job.ErrNotFound)
+
+// maxRestarts bounds how often a piece, or a tail, is looked for anew because the log was merged meanwhile. What is not found then is lost.
 const maxRestarts = 20
 
 // start puts the cursor where the query begins.
