@@ -25,7 +25,7 @@ import (
 // A follower is woken by what this process stores. For what others store it looks at the bucket: soon after something came, since more may
 // follow, and more seldom while all is quiet. With the interval at which logs are shipped it stays below a second.
 const (
-	firstPoll = 100 * time.Millisecond
+	firstPoll = 200 * time.Millisecond
 	lastPoll  = 500 * time.Millisecond
 )
 

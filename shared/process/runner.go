@@ -249,8 +249,7 @@ func (r *runner) shipper(ctx context.Context, b *bucket, stdout, stderr *os.File
 	return s
 }
 
-// followerRest is for how long a piece of a log is the last for each who follows it: all of them read it, so that the more there are the
-// fewer pieces there must be.
+// followerRest is what each follower adds to the time between two pieces of a log: all of them read every piece.
 const followerRest = 5 * time.Millisecond
 
 // restFor is the time between two pieces of a log that so many follow.
