@@ -30,7 +30,7 @@ func (f *Function) events(w http.ResponseWriter, r *http.Request, p httprouter.P
 		return api.BadRequest("query", "this call has no parameters; Last-Event-ID is a header")
 	}
 	last := r.Header.Get("Last-Event-ID")
-	look, leave := f.watching(r.Context(), id)
+	look, changed, leave := f.watching(r.Context(), id)
 	defer leave()
 	s, err := look(r.Context(), id)
 	if err != nil {
@@ -57,6 +57,7 @@ func (f *Function) events(w http.ResponseWriter, r *http.Request, p httprouter.P
 			quiet = time.Now()
 		}
 		select {
+		case <-changed:
 		case <-pace.Next():
 		case <-r.Context().Done():
 			return nil

@@ -10,10 +10,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,7 +33,10 @@ type life struct {
 	now   job.Status
 	err   error
 	looks int
+	bell  chan struct{}
 }
+
+func (l *life) Watch(job.ID) (<-chan struct{}, func()) { return l.bell, func() {} }
 
 func (l *life) Status(context.Context, job.ID) (*job.Status, error) {
 	l.mu.Lock()
@@ -255,6 +260,35 @@ func TestEventStreamOfARemovedJob(t *testing.T) {
 	}
 	if got := get(t, url+"/events"); got.StatusCode != http.StatusUnauthorized {
 		t.Errorf("without a token: got %s", got.Status)
+	}
+}
+
+// TestWoken has a job end that was watched for so long that it is looked at rarely.
+func TestWoken(t *testing.T) {
+	for path, header := range map[string]string{"": "wait=60", "/events": ""} {
+		t.Run(path, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLife()
+				l.bell = make(chan struct{}, 1)
+				keys, err := token.New(make([]byte, 32))
+				if err != nil {
+					t.Fatal(err)
+				}
+				log := slog.New(slog.DiscardHandler)
+				router := api.NewRouter(log)
+				status.New(l, keys, nil, log).Mount(router)
+				const ends = 30*time.Second + time.Microsecond
+				time.AfterFunc(ends, func() { l.end(job.Failed); l.bell <- struct{}{} })
+				r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/jobs/"+string(lifeID)+path, nil)
+				r.Header.Set("Authorization", "Bearer "+keys.Derive(token.User, lifeID))
+				r.Header.Set("Prefer", header)
+				begun, got := time.Now(), httptest.NewRecorder()
+				router.ServeHTTP(got, r)
+				if took := time.Since(begun); took != ends || !strings.Contains(got.Body.String(), string(job.Failed)) {
+					t.Errorf("answered after %s, want %s: %s", took, ends, got.Body)
+				}
+			})
+		})
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 // Records are what is known of jobs.
 type Records interface {
 	Status(ctx context.Context, id job.ID) (*job.Status, error)
+	Watch(id job.ID) (changed <-chan struct{}, leave func())
 	List(ctx context.Context, q ledger.Query) (ledger.Page, error)
 }
 
@@ -72,12 +73,13 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	}
 	wait, asked := watch.Preferred(r.Header)
 	look := watch.Look(f.status)
+	var changed <-chan struct{}
 	if wait > 0 {
 		var leave func()
-		look, leave = f.watching(r.Context(), id)
+		look, changed, leave = f.watching(r.Context(), id)
 		defer leave()
 	}
-	s, err := watch.Until(r.Context(), wait, look, id)
+	s, err := watch.Until(r.Context(), wait, look, id, changed)
 	if err != nil {
 		return err
 	}
@@ -103,13 +105,14 @@ func (f *Function) status(ctx context.Context, id job.ID) (*job.Status, error) {
 }
 
 // watching returns status for a client that asks it again and again: each time the records are read, and the place of the job is asked more
-// seldom. Who does not wait any longer has to say so.
-func (f *Function) watching(ctx context.Context, id job.ID) (look watch.Look, leave func()) {
+// seldom. changed has a value when this process has changed the records. Who does not wait any longer has to say so.
+func (f *Function) watching(ctx context.Context, id job.ID) (look watch.Look, changed <-chan struct{}, leave func()) {
+	changed, unwatch := f.records.Watch(id)
 	if f.observer == nil {
-		return f.status, func() {}
+		return f.status, changed, unwatch
 	}
-	v, leave := f.vigils.join(ctx, id)
-	return func(ctx context.Context, id job.ID) (*job.Status, error) {
+	v, quit := f.vigils.join(ctx, id)
+	look = func(ctx context.Context, id job.ID) (*job.Status, error) {
 		s, err := f.records.Status(ctx, id)
 		if err != nil || s.Phase.Terminal() {
 			return s, err
@@ -119,7 +122,8 @@ func (f *Function) watching(ctx context.Context, id job.ID) (look watch.Look, le
 			return s, nil
 		}
 		return f.complete(ctx, s, seen.saw, seen.fault)
-	}, leave
+	}
+	return look, changed, func() { quit(); unwatch() }
 }
 
 // complete adds what was observed of a job to what the records said.

@@ -66,8 +66,10 @@ func (f *Function) answer(w http.ResponseWriter, r *http.Request, index *job.Ind
 	}
 	if wait, asked := watch.Preferred(r.Header); asked {
 		w.Header().Set(watch.Applied(wait))
+		changed, leave := f.Ledger.Watch(index.JobID)
+		defer leave()
 		// The job is accepted whatever comes now: an answer without its state is better than none.
-		if s, err := watch.Until(r.Context(), wait, f.Ledger.Status, index.JobID); err == nil {
+		if s, err := watch.Until(r.Context(), wait, f.Ledger.Status, index.JobID, changed); err == nil {
 			a.Job, a.Phase = s, s.Phase
 		}
 	}

@@ -363,6 +363,7 @@ func TestWaitForJob(t *testing.T) {
 		}
 	}
 	type waited struct {
+		JobID job.ID      `json:"jobID"`
 		Phase job.Phase   `json:"phase"`
 		Job   *job.Status `json:"job"`
 	}
@@ -373,7 +374,7 @@ func TestWaitForJob(t *testing.T) {
 				return
 			}
 			if len(ids) == 1 {
-				if _, err := w.ledger.Index(t.Context(), ids[0]); err == nil {
+				if w.store.Watchers(ledger.JobPrefix(ids[0])) > 0 { // it is waited for
 					end(ids[0])
 					return
 				}
@@ -383,6 +384,9 @@ func TestWaitForJob(t *testing.T) {
 	got := w.want(http.StatusCreated, w.do(w.request(bytes.NewReader([]byte(encode(script()...))), http.Header{"Prefer": {"respond-async, wait=55"}})))
 	if a := as[waited](t, got); a.Phase != job.Succeeded || a.Job == nil || a.Job.Reason != job.ReasonCompleted {
 		t.Errorf("got %s", got.body)
+	}
+	if n := w.store.Watchers(ledger.JobPrefix(as[waited](t, got).JobID)); n != 0 {
+		t.Errorf("%d still watch a job that was answered for", n)
 	}
 	if applied := got.Header.Get("Preference-Applied"); applied != "wait=55" {
 		t.Errorf("Preference-Applied: got %q", applied)

@@ -27,6 +27,12 @@ func (l *Ledger) Status(ctx context.Context, id job.ID) (*job.Status, error) {
 	return begun(index, attempts), nil
 }
 
+// Watch returns a channel that has a value once this process has changed what Status returns of the job; what other processes change is not
+// told. leave is to be called by who does not watch any longer.
+func (l *Ledger) Watch(id job.ID) (changed <-chan struct{}, leave func()) {
+	return l.store.Watch(JobPrefix(id), runPrefix(id))
+}
+
 // ended is a job that is over.
 func ended(index *job.Index, t *job.Terminal) *job.Status {
 	s := newStatus(index)

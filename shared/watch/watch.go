@@ -41,8 +41,9 @@ func Applied(wait time.Duration) (name, value string) {
 	return "Preference-Applied", "wait=" + strconv.Itoa(int(wait/time.Second))
 }
 
-// Until returns how the job fares, once it is over or the time is up, the client gone or the server stopping.
-func Until(ctx context.Context, wait time.Duration, look Look, id job.ID) (*job.Status, error) {
+// Until returns how the job fares, once it is over or the time is up, the client gone or the server stopping. It looks when changed has a
+// value, and from time to time: others can change the job without a word. changed may be nil.
+func Until(ctx context.Context, wait time.Duration, look Look, id job.ID, changed <-chan struct{}) (*job.Status, error) {
 	end := time.NewTimer(wait)
 	defer end.Stop()
 	var pace Pace
@@ -52,6 +53,7 @@ func Until(ctx context.Context, wait time.Duration, look Look, id job.ID) (*job.
 			return s, err
 		}
 		select {
+		case <-changed:
 		case <-pace.Next():
 		case <-end.C:
 			wait = 0 // one last look

@@ -59,7 +59,7 @@ func (w *world) look(ctx context.Context, id job.ID) (*job.Status, error) {
 }
 
 func (w *world) until(ctx context.Context, wait time.Duration) (*job.Status, error) {
-	return watch.Until(ctx, wait, w.look, w.index.JobID)
+	return watch.Until(ctx, wait, w.look, w.index.JobID, nil)
 }
 
 func (w *world) begin(n int) {
@@ -150,6 +150,28 @@ func TestUntil(t *testing.T) {
 	}
 }
 
+// TestWoken demands that what this process does is seen at once, also when looks have become rare.
+func TestWoken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		changed, leave := w.ledger.Watch(w.index.JobID)
+		defer leave()
+		const begins, ends = 30*time.Second + time.Microsecond, 40*time.Second + 2*time.Microsecond
+		time.AfterFunc(begins, func() { w.begin(1) })
+		ended := make(chan struct{})
+		time.AfterFunc(ends, func() { defer close(ended); w.end(job.Succeeded) })
+		begun := time.Now()
+		got, err := watch.Until(t.Context(), time.Minute, w.look, w.index.JobID, changed)
+		if took := time.Since(begun); err != nil || got.Phase != job.Succeeded || took != ends {
+			t.Errorf("after %s: %+v, %v; want the end after %s", took, got, err, ends)
+		}
+		<-ended // what comes behind the record is done by then
+		if !slices.ContainsFunc(w.looks, func(at time.Time) bool { return at.Sub(begun) == begins }) {
+			t.Error("the beginning was not seen when it was")
+		}
+	})
+}
+
 // TestCost demands that the records are looked at often while a job is young, and rarely in the long run.
 func TestCost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -213,7 +235,7 @@ func TestUntilEndsWithTheServer(t *testing.T) {
 				stop()
 			}
 			return w.ledger.Status(ctx, id)
-		}, w.index.JobID)
+		}, w.index.JobID, nil)
 		if err != nil {
 			t.Error(err)
 			return
@@ -242,7 +264,7 @@ func TestUntilEndsWithTheServer(t *testing.T) {
 func TestFailureOfALook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := errors.New("the storage is away")
-		if _, err := watch.Until(t.Context(), time.Minute, func(context.Context, job.ID) (*job.Status, error) { return nil, away }, ""); !errors.Is(err, away) {
+		if _, err := watch.Until(t.Context(), time.Minute, func(context.Context, job.ID) (*job.Status, error) { return nil, away }, "", nil); !errors.Is(err, away) {
 			t.Errorf("got %v", err)
 		}
 	})
