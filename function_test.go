@@ -139,8 +139,8 @@ func TestDescription(t *testing.T) {
 // recorder is a launcher that notes what it is told.
 type recorder chan job.ID
 
-func (r recorder) Launch(_ context.Context, id job.ID) error {
-	r <- id
+func (r recorder) Launch(_ context.Context, index *job.Index) error {
+	r <- index.JobID
 	return nil
 }
 

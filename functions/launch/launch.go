@@ -20,7 +20,7 @@ import (
 
 // Launcher starts a job, or makes sure that it will be started. Starting one twice changes nothing.
 type Launcher interface {
-	Launch(ctx context.Context, id job.ID) error
+	Launch(ctx context.Context, index *job.Index) error
 }
 
 // Records tells which jobs need no launching.
@@ -55,14 +55,15 @@ func (f *Function) Handle(ctx context.Context, e event.Event) error {
 	if err != nil || over {
 		return err
 	}
-	if _, err := f.records.Index(ctx, id); err != nil {
-		if errors.Is(err, job.ErrNotFound) {
-			f.log.Warn("event of a job that does not exist", "job", id)
-			return nil
-		}
+	index, err := f.records.Index(ctx, id)
+	if errors.Is(err, job.ErrNotFound) {
+		f.log.Warn("event of a job that does not exist", "job", id)
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	return f.launcher.Launch(ctx, id)
+	return f.launcher.Launch(ctx, index)
 }
 
 // Mount routes the function for events that come over HTTP.

@@ -29,8 +29,8 @@ type launcher struct {
 	err      error
 }
 
-func (l *launcher) Launch(_ context.Context, id job.ID) error {
-	l.launched = append(l.launched, id)
+func (l *launcher) Launch(_ context.Context, index *job.Index) error {
+	l.launched = append(l.launched, index.JobID)
 	return l.err
 }
 

@@ -59,14 +59,7 @@ func openEnder(env *platform.Env) (*ending.Ender, error) {
 // Launch makes sure that the job's Job and the Secret of its token exist. Both have names that follow from the job's ID, so that doing it twice,
 // or after a launcher that died in between, makes nothing twice. The Job comes first, since the Secret is to go with it; a pod that is
 // faster waits for its Secret.
-func (l *Launcher) Launch(ctx context.Context, id job.ID) error {
-	index, err := l.ender.Ledger.Index(ctx, id)
-	if errors.Is(err, job.ErrNotFound) {
-		return nil // removed meanwhile
-	}
-	if err != nil {
-		return err
-	}
+func (l *Launcher) Launch(ctx context.Context, index *job.Index) error {
 	if over, err := l.ender.Job(ctx, index, nil); over || err != nil { // cancelled before it began
 		return err
 	}
@@ -82,7 +75,7 @@ func (l *Launcher) Launch(ctx context.Context, id job.ID) error {
 	if err != nil {
 		return err
 	}
-	err = l.client.createSecret(ctx, secret(made, l.keys.Derive(token.Agent, id)))
+	err = l.client.createSecret(ctx, secret(made, l.keys.Derive(token.Agent, index.JobID)))
 	if errors.Is(err, job.ErrExists) {
 		return nil
 	}

@@ -43,7 +43,11 @@ func newLauncher(slots, limit int, log *slog.Logger, run func(context.Context, j
 }
 
 // Launch queues the job. One that waits or runs already is left as it is, so that events may come twice.
-func (l *Launcher) Launch(ctx context.Context, id job.ID) error {
+func (l *Launcher) Launch(ctx context.Context, index *job.Index) error {
+	return l.enqueue(ctx, index.JobID)
+}
+
+func (l *Launcher) enqueue(ctx context.Context, id job.ID) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.stopping {

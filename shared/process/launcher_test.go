@@ -47,7 +47,7 @@ func id(n int) job.ID {
 
 func (s *stage) launch(n int) {
 	s.t.Helper()
-	if err := s.Launch(s.t.Context(), id(n)); err != nil {
+	if err := s.enqueue(s.t.Context(), id(n)); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -169,7 +169,7 @@ func TestAdmit(t *testing.T) {
 	if _, err := s.Admit(); !errors.Is(err, job.ErrUnavailable) || strings.Contains(err.Error(), "MAX_QUEUED_JOBS") {
 		t.Errorf("while the server stops: %v", err)
 	}
-	if err := s.Launch(t.Context(), id(3)); !errors.Is(err, job.ErrUnavailable) {
+	if err := s.Launch(t.Context(), &job.Index{JobID: id(3)}); !errors.Is(err, job.ErrUnavailable) {
 		t.Errorf("a job is launched while the server stops: %v", err)
 	}
 }
@@ -207,7 +207,7 @@ func TestLaunchOutlivesItsCaller(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, 1, 1)
 	ctx, cancel := context.WithCancel(t.Context())
-	if err := s.Launch(ctx, id(0)); err != nil {
+	if err := s.enqueue(ctx, id(0)); err != nil {
 		t.Fatal(err)
 	}
 	cancel()

@@ -144,7 +144,7 @@ func (h *Host) Recover(ctx context.Context) error {
 				h.runner.log.Error("job not recovered; the next start tries again", "job", id, "error", err)
 				continue // one job must not keep all others from running
 			}
-			if err := h.Launch(ctx, id); err != nil {
+			if err := h.enqueue(ctx, id); err != nil {
 				return err
 			}
 		}
