@@ -205,7 +205,7 @@ func TestManifest(t *testing.T) {
 		}
 
 		m := executor.Manifest{Files: []job.File{file("B", "B"), file("a.txt", "a.txt"), file("a/b", "a/b"), file("stdout.log", "stdout.log")}}
-		m.Order.Add(joblog.Run{Stream: joblog.Stdout, Bytes: 10})
+		m.Order.Add(joblog.Run{Stream: joblog.Stderr, Bytes: 5}, joblog.Run{Stream: joblog.Stdout, Bytes: 10})
 		for range 2 { // again is harmless
 			got := unmarshal[executor.Manifest](t, w.record("outputs.json", m, 201))
 			if diff := cmp.Diff(m, got); diff != "" {

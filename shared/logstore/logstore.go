@@ -143,8 +143,12 @@ func header(ctx context.Context, s *store.Store, id job.ID, r joblog.Range) (*jo
 	return joblog.ReadHeader(in)
 }
 
-// PutOrder records the order of a log that is complete. The first record stays.
+// PutOrder records the order of a log that is complete, unless it is the one that logs without a record have: all of stdout, then stderr. The
+// first record stays.
 func PutOrder(ctx context.Context, s *store.Store, id job.ID, o joblog.Order) error {
+	if len(o.Runs) == 0 || len(o.Runs) == 1 && o.Runs[0].Stream == joblog.Stdout {
+		return nil
+	}
 	data, err := json.Marshal(o)
 	if err != nil {
 		return fmt.Errorf("encode order of log: %w", err)

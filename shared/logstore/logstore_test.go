@@ -416,3 +416,30 @@ func BenchmarkTail(b *testing.B) {
 		})
 	}
 }
+
+// TestPutOrder demands a record where the files alone do not say in which order they were written, and no other.
+func TestPutOrder(t *testing.T) {
+	t.Parallel()
+	out, err := joblog.Run{Stream: joblog.Stdout, Bytes: 3}, joblog.Run{Stream: joblog.Stderr, Bytes: 4}
+	for name, test := range map[string]struct {
+		runs   []joblog.Run
+		stored bool
+	}{
+		"nothing":     {nil, false},
+		"stdout only": {[]joblog.Run{out}, false},
+		"stderr only": {[]joblog.Run{err}, true},
+		"both":        {[]joblog.Run{err, out}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			for range 2 {
+				if err := PutOrder(t.Context(), w.store, w.index.JobID, joblog.Order{Runs: test.runs}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got, err := w.store.Exists(t.Context(), ledger.OrderKey(w.index.JobID)); err != nil || got != test.stored {
+				t.Errorf("stored: %t, %v; want %t", got, err, test.stored)
+			}
+		})
+	}
+}
