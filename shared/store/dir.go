@@ -45,9 +45,13 @@ func OpenDir(dir string) (*Store, error) {
 
 // directory is the rules of a bucket that is a directory. Keys of records and folders are made of the
 // characters a-z, 0-9, '.', '_', '-' and '/' only, so that they are their own file names.
+//
+// What is flushed are the bytes of blobs, and the folder of each record. The names of blobs and marks, and new folders above a record, last
+// with the next record: ext4, XFS and ZFS keep changes of names in order. A file system that does not may lose them with the power.
 type directory struct {
-	root   string
-	bucket *blob.Bucket
+	root    string
+	bucket  *blob.Bucket
+	buffers sync.Pool // of *[copyBuffer]byte
 }
 
 var _ rules = (*directory)(nil)
@@ -276,9 +280,8 @@ func (d *directory) put(ctx context.Context, key string, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	// The struct around the writer hides ReadFrom, which would take a buffer of its own.
-	_, err = io.CopyBuffer(struct{ io.Writer }{w}, r, make([]byte, copyBuffer))
-	if err == nil {
+	n, err := d.copy(w, r)
+	if err == nil && n > 0 { // what is empty cannot be half written
 		err = file.Sync()
 	}
 	if err != nil {
@@ -287,6 +290,17 @@ func (d *directory) put(ctx context.Context, key string, r io.Reader) error {
 		return err
 	}
 	return w.Close()
+}
+
+// copy is io.Copy with a buffer that was used before: a small file needs as much as a large one.
+func (d *directory) copy(w io.Writer, r io.Reader) (int64, error) {
+	buffer, ok := d.buffers.Get().(*[copyBuffer]byte)
+	if !ok {
+		buffer = new([copyBuffer]byte)
+	}
+	defer d.buffers.Put(buffer)
+	// The struct around the writer hides ReadFrom, which would take a buffer of its own.
+	return io.CopyBuffer(struct{ io.Writer }{w}, r, buffer[:])
 }
 
 // writer begins a blob, whose folder can be pruned between its making and its use.
