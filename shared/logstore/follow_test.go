@@ -90,7 +90,7 @@ func TestNotWoken(t *testing.T) {
 		}()
 		time.Sleep(time.Minute)
 		synctest.Wait()                                  // it sleeps until it looks again
-		if n := asked.times.Load(); n < 100 || n > 130 { // five times a second would be 300
+		if n := asked.times.Load(); n < 100 || n > 180 { // five times a second would be 300
 			t.Errorf("asked %d times in a quiet minute", n)
 		}
 		for range 5 {
@@ -102,9 +102,50 @@ func TestNotWoken(t *testing.T) {
 			}
 			time.Sleep(3 * time.Second)
 		}
+		asked.times.Store(0)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := asked.times.Load(); n < 100 || n > 130 {
+			t.Errorf("asked %d times in a quiet minute after some lines", n)
+		}
 		stop()
 		<-done
 	})
+}
+
+// TestFirstLine has another process write the first line after some time. Who waits for it must not wait much longer than it took.
+func TestFirstLine(t *testing.T) {
+	for _, after := range []time.Duration{10 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond, 3 * time.Second, 20 * time.Second} {
+		t.Run(after.String(), func(t *testing.T) {
+			w := newWorld(t)
+			synctest.Test(t, func(t *testing.T) {
+				other, err := store.OpenDir(w.dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.reader.FirstPoll, w.reader.LastPoll = 200*time.Millisecond, 500*time.Millisecond
+				s := joblog.NewShipper(w.files[joblog.Stdout], w.files[joblog.Stderr], joblog.State{}, func(ctx context.Context, name string, data []byte) error {
+					return Accept(ctx, other, w.index.JobID, name, bytes.NewReader(data))
+				})
+				ctx, stop := context.WithCancel(t.Context())
+				lines, out := io.Pipe()
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					_, _ = w.reader.Copy(ctx, w.index.JobID, Query{Streams: both, Tail: All, Follow: true}, nil, out)
+				}()
+				time.Sleep(after)
+				begun := time.Now()
+				w.flush(s, "one\n")
+				w.expect(lines, "one\n")
+				if late := time.Since(begun); late > max(50*time.Millisecond, min(after/16, 500*time.Millisecond)) {
+					t.Errorf("a first line after %s was late by %s", after, late)
+				}
+				stop()
+				<-done
+			})
+		})
+	}
 }
 
 // asked counts how often a reader looks.

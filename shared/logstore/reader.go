@@ -33,7 +33,7 @@ type Records interface {
 }
 
 // Reader reads logs. While it follows it looks for more when something was stored in this process, and otherwise so long after it found
-// something: FirstPoll, then ever longer up to LastPoll.
+// something: FirstPoll, then ever longer up to LastPoll. For the first line it looks more often: it is late by a sixteenth of the time it took.
 type Reader struct {
 	Store               *store.Store
 	Records             Records
@@ -50,7 +50,8 @@ type cursor struct {
 	id      job.ID
 	streams []joblog.Stream
 	at      joblog.Position
-	next    uint64 // pieces with lower numbers were delivered
+	since   time.Time // when it began to read
+	next    uint64    // pieces with lower numbers were delivered
 	pause   time.Duration
 	gaps    int // how often in a row a piece was missing before another
 }
@@ -58,7 +59,7 @@ type cursor struct {
 // Copy writes the log of a job to w, byte by byte as the program wrote it, and returns the position behind the last
 // byte written. It follows until the job is over or gone, or stop is closed.
 func (r *Reader) Copy(ctx context.Context, id job.ID, q Query, stop <-chan struct{}, w io.Writer) (joblog.Position, error) {
-	c := &cursor{Reader: r, id: id, streams: q.Streams}
+	c := &cursor{Reader: r, id: id, streams: q.Streams, since: time.Now()}
 	var changed <-chan struct{}
 	if q.Follow { // before the first look, so that nothing is stored between a look and the wait for more
 		var leave func()
@@ -99,11 +100,7 @@ func (r *Reader) Copy(ctx context.Context, id job.ID, q Query, stop <-chan struc
 
 // wait waits until it is time to look again, and returns false when nobody is to look any more.
 func (c *cursor) wait(ctx context.Context, stop, changed <-chan struct{}, found bool) bool {
-	if c.pause += c.pause / 2; found || c.pause == 0 {
-		c.pause = c.FirstPoll
-	}
-	c.pause = min(c.pause, c.LastPoll)
-	t := time.NewTimer(c.pause)
+	t := time.NewTimer(c.nextPause(found))
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
@@ -114,6 +111,19 @@ func (c *cursor) wait(ctx context.Context, stop, changed <-chan struct{}, found 
 	case <-t.C:
 	}
 	return true
+}
+
+// nextPause returns how long to wait until the next look.
+func (c *cursor) nextPause(found bool) time.Duration {
+	c.pause += c.pause / 2
+	switch {
+	case c.at == joblog.Position{}:
+		c.pause = max(time.Since(c.since)/16, c.FirstPoll/4)
+	case found || c.pause == 0:
+		c.pause = c.FirstPoll
+	}
+	c.pause = min(c.pause, c.LastPoll)
+	return c.pause
 }
 
 // parts returns the log as it can be read now.
