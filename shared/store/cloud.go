@@ -238,7 +238,7 @@ func (c *cloud) behind(ctx context.Context, key string, offset int64, err error)
 	return &Reader{ReadCloser: io.NopCloser(strings.NewReader("")), Info: info}, nil
 }
 
-func (c *cloud) put(ctx context.Context, key string, r io.Reader) error {
+func (c *cloud) put(ctx context.Context, key string, r io.Reader, seen func()) error {
 	ctx, watch := newWatch(ctx, c.stallTime)
 	defer watch.end()
 	opts := &blob.WriterOptions{ContentType: "application/octet-stream", DisableContentTypeDetection: true}
@@ -257,6 +257,8 @@ func (c *cloud) put(ctx context.Context, key string, r io.Reader) error {
 		return in.err // what the bucket's client makes of it says less
 	case err != nil:
 		return causeOf(ctx, err)
+	case seen != nil:
+		seen()
 	}
 	return nil
 }

@@ -271,8 +271,8 @@ func (d *directory) path(key string) string {
 
 func (d *directory) free() (int64, bool) { return freeBytes(d.root) }
 
-// put makes the bytes durable before they get their name: fileblob never syncs.
-func (d *directory) put(ctx context.Context, key string, r io.Reader) error {
+// put makes the bytes durable before they get their name, or when they were seen: fileblob never syncs.
+func (d *directory) put(ctx context.Context, key string, r io.Reader, seen func()) error {
 	// Cancelling the writer's context is the one portable way to give up a blob: Close would commit it.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -281,7 +281,7 @@ func (d *directory) put(ctx context.Context, key string, r io.Reader) error {
 		return err
 	}
 	n, err := d.copy(w, r)
-	if err == nil && n > 0 { // what is empty cannot be half written
+	if err == nil && n > 0 && seen == nil { // what is empty cannot be half written
 		err = file.Sync()
 	}
 	if err != nil {
@@ -289,7 +289,27 @@ func (d *directory) put(ctx context.Context, key string, r io.Reader) error {
 		_ = w.Close() // reports the cancellation
 		return err
 	}
-	return w.Close()
+	if err := w.Close(); err != nil || seen == nil {
+		return err
+	}
+	seen()
+	return d.flush(ctx, key)
+}
+
+// flush makes a blob durable that has its name already. After an error it is gone.
+func (d *directory) flush(ctx context.Context, key string) error {
+	f, err := os.Open(d.path(key))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // removed by who has seen it
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return errors.Join(err, d.remove(ctx, key))
+	}
+	return nil
 }
 
 // copy is io.Copy with a buffer that was used before: a small file needs as much as a large one.

@@ -47,8 +47,8 @@ type rules interface {
 	remove(ctx context.Context, key string) error
 	// removeAll deletes every key with the prefix, which ends with a slash.
 	removeAll(ctx context.Context, prefix string) error
-	// put stores all of r, or nothing.
-	put(ctx context.Context, key string, r io.Reader) error
+	// put stores all of r, or nothing. It calls seen, if that is not nil, as soon as the blob can be read, which may be before it is durable.
+	put(ctx context.Context, key string, r io.Reader, seen func()) error
 	// open reads a part of a blob.
 	open(ctx context.Context, key string, offset, length int64) (*Reader, error)
 	stat(ctx context.Context, key string) (Info, error)
@@ -85,16 +85,29 @@ func (s *Store) Close() error { return s.bucket.Close() }
 // Put streams r into the blob at key and makes it durable. After an error, of r or of the bucket, nothing is stored there and an
 // older blob is untouched.
 func (s *Store) Put(ctx context.Context, key string, r io.Reader) (Digest, error) {
-	name, err := s.change(ctx, "put", key)
-	if err != nil {
-		return Digest{}, err
-	}
 	in := &digester{r: r, hash: sha256.New()}
-	if err := s.rules.put(ctx, name, in); err != nil {
-		return Digest{}, s.kind(err, "write", key)
+	if err := s.put(ctx, key, in, nil); err != nil {
+		return Digest{}, err
 	}
 	s.bells.ring(key)
 	return Digest{Size: in.n, SHA256: hex.EncodeToString(in.hash.Sum(nil))}, nil
+}
+
+// PutEarly is Put for what others wait for: they can read it, and those who watch are told, before it is durable, which it is when this
+// returns. Should the power fail in between, a directory may keep a blob that is cut short. The key is to be one of a record.
+func (s *Store) PutEarly(ctx context.Context, key string, r io.Reader) error {
+	return s.put(ctx, key, r, func() { s.bells.ring(key) })
+}
+
+func (s *Store) put(ctx context.Context, key string, r io.Reader, seen func()) error {
+	name, err := s.change(ctx, "put", key)
+	if err != nil {
+		return err
+	}
+	if err := s.rules.put(ctx, name, r, seen); err != nil {
+		return s.kind(err, "write", key)
+	}
+	return nil
 }
 
 // digester hashes what is read. It hides the WriteTo of the reader, which would bypass it.

@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store, o Options) {
 	for name, test := range map[string]func(*testing.T, *store.Store){
 		"records":           testRecords,
 		"blobs":             testBlobs,
+		"early blobs":       testEarlyBlobs,
 		"failing reader":    testFailingReader,
 		"cancelled":         testCancelled,
 		"odd keys":          testOddKeys,
@@ -166,6 +167,59 @@ func testBlobs(t *testing.T, s *store.Store) {
 }
 
 var errReader = errors.New("the client went away")
+
+// testEarlyBlobs demands that who watches is told of a blob that can be read by then, once, and of none that was not stored.
+func testEarlyBlobs(t *testing.T, s *store.Store) {
+	bell, leave := s.Watch("run/")
+	defer leave()
+	rang := func() bool {
+		select {
+		case <-bell:
+			return true
+		default:
+			return false
+		}
+	}
+	for _, content := range []string{"first", "", "another, longer one"} {
+		if err := s.PutEarly(t.Context(), "run/piece", strings.NewReader(content)); err != nil {
+			t.Fatal(err)
+		}
+		want(t, s, "run/piece", content)
+		if !rang() || rang() {
+			t.Errorf("%q: who watches must be told once", content)
+		}
+	}
+	broken := errors.New("broken")
+	err := s.PutEarly(t.Context(), "run/piece", io.MultiReader(strings.NewReader("half"), iotest.ErrReader(broken)))
+	if !errors.Is(err, broken) || rang() {
+		t.Errorf("a reader that fails: %v, or it was told of", err)
+	}
+	want(t, s, "run/piece", "another, longer one")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.PutEarly(ctx, "run/none", strings.NewReader("x")); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	wantMissing(t, s, "run/none")
+	seen := make(chan string)
+	for round := range 20 { // whoever reads a blob at once may remove it before it is durable
+		go func() {
+			<-bell
+			got, err := s.Read(context.WithoutCancel(t.Context()), "run/piece")
+			seen <- fmt.Sprintln(string(got), err, s.Remove(context.WithoutCancel(t.Context()), "run/piece"))
+			<-bell // of the removal
+			seen <- ""
+		}()
+		if err := s.PutEarly(t.Context(), "run/piece", strings.NewReader(fmt.Sprint(round))); err != nil {
+			t.Errorf("removed meanwhile: %v", err)
+		}
+		if got, want := <-seen, fmt.Sprintln(round, nil, nil); got != want {
+			t.Errorf("round %d: whoever was told read %q, want %q", round, got, want)
+		}
+		<-seen
+		wantMissing(t, s, "run/piece")
+	}
+}
 
 func testFailingReader(t *testing.T, s *store.Store) {
 	for _, n := range []int{0, 1, 100, 600_000} {
