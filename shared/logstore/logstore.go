@@ -3,6 +3,7 @@
 package logstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,11 +28,12 @@ func Accept(ctx context.Context, s *store.Store, id job.ID, name string, data io
 		return err
 	}
 	tooLarge := job.Refuse(job.ErrTooLarge, "", fmt.Sprintf("a log segment has at most %d bytes", joblog.MaxSegment))
-	if _, err := s.Put(ctx, ledger.LogPrefix(id)+name, &capped{data, joblog.MaxSegment, tooLarge}); err != nil {
-		return err
+	key, body := ledger.LogPrefix(id)+name, &capped{data, joblog.MaxSegment, tooLarge}
+	if r.First == r.Last { // somebody may wait for it
+		return s.PutEarly(ctx, key, body)
 	}
-	if r.First == r.Last {
-		return nil
+	if _, err := s.Put(ctx, key, body); err != nil {
+		return err
 	}
 	others, err := list(ctx, s, id)
 	if err != nil {
@@ -124,7 +126,10 @@ func stateNow(ctx context.Context, s *store.Store, id job.ID) (joblog.State, err
 		return state, err
 	}
 	for _, r := range uncovered(ranges) {
-		h, _, err := header(ctx, s, id, r)
+		h, err := openHead(ctx, s, id, r)
+		if errors.Is(err, errTorn) {
+			break // who goes on stores another in its place
+		}
 		if err != nil {
 			return state, err
 		}
@@ -134,13 +139,51 @@ func stateNow(ctx context.Context, s *store.Store, id job.ID) (joblog.State, err
 	return state, nil
 }
 
-func header(ctx context.Context, s *store.Store, id job.ID, r joblog.Range) (*joblog.Header, int64, error) {
+// errTorn means that a segment is cut short: the power failed before it was durable. It counts as not stored.
+var errTorn = errors.New("a segment is cut short")
+
+// head is how a segment begins.
+type head struct {
+	*joblog.Header
+	length int64  // of the header
+	body   []byte // all that comes behind it, if that is little: most pieces are some lines
+}
+
+// headSize is how much of a segment is read to know its header.
+const headSize = 4 << 10
+
+func openHead(ctx context.Context, s *store.Store, id job.ID, r joblog.Range) (*head, error) {
 	in, err := s.Open(ctx, ledger.LogPrefix(id)+r.Name(), 0, -1)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	defer in.Close()
-	return joblog.ReadHeader(in)
+	h, err := readHead(in, in.Size)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, fmt.Errorf("%s: %w", r.Name(), errTorn)
+	}
+	return h, err
+}
+
+// readHead reads the beginning of a segment of a size. Where the segment is cut short the error is one of io's for that.
+func readHead(in io.Reader, size int64) (*head, error) {
+	begin := make([]byte, min(size, headSize))
+	if _, err := io.ReadFull(in, begin); err != nil {
+		return nil, fmt.Errorf("read log segment: %w", err)
+	}
+	header, length, err := joblog.ReadHeader(io.MultiReader(bytes.NewReader(begin), in))
+	if err != nil {
+		return nil, err
+	}
+	h := &head{Header: header, length: length}
+	end := length + h.Body()
+	if end > size {
+		return nil, fmt.Errorf("read log segment: %w", io.ErrUnexpectedEOF)
+	}
+	if end <= int64(len(begin)) {
+		h.body = begin[h.length:end]
+	}
+	return h, nil
 }
 
 // PutOrder records the order of a log that is complete, unless it is the one that logs without a record have: all of stdout, then stderr. The

@@ -372,9 +372,11 @@ type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
-// FuzzHeader gives any bytes to the reader of headers.
+// FuzzHeader gives any bytes to the reader of segments.
 func FuzzHeader(f *testing.F) {
 	f.Add([]byte(`{"stdout":0,"stderr":5,"runs":[{"stream":"stdout","bytes":3}]}` + "\nabc"))
+	f.Add([]byte(`{"stdout":0,"stderr":5,"runs":[{"stream":"stdout","bytes":3},{"stream":"stderr","bytes":2}]}` + "\nabcde"))
+	f.Add([]byte(`{"runs":[{"stream":"stdout","bytes":9000}]}` + "\n" + strings.Repeat("x", 9000)))
 	f.Add([]byte("{}\n"))
 	f.Add([]byte(`{"stdout":-1}` + "\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -385,7 +387,20 @@ func FuzzHeader(f *testing.F) {
 		if n > int64(len(data)) || h.Stdout < 0 || h.Stderr < 0 {
 			t.Errorf("header %+v of %d bytes", h, n)
 		}
-		segmentExtents("key", h, n)
+		whole, err := readHead(bytes.NewReader(data), int64(len(data)))
+		if short := n+h.Body() > int64(len(data)); short != (err != nil) {
+			t.Fatalf("%d bytes, header %+v of %d: %v", len(data), h, n, err)
+		}
+		if err != nil {
+			return
+		}
+		at := n
+		for _, e := range segmentExtents("key", whole) {
+			if want := data[at : at+e.bytes]; e.offset != at || e.data != nil && !bytes.Equal(e.data, want) {
+				t.Errorf("extent %+v, want %q from %d", e, want, at)
+			}
+			at += e.bytes
+		}
 	})
 }
 
@@ -441,5 +456,74 @@ func TestPutOrder(t *testing.T) {
 				t.Errorf("stored: %t, %v; want %t", got, err, test.stored)
 			}
 		})
+	}
+}
+
+// TestTorn cuts the last piece short, as a power failure may, at every length. It must count as not there, and not for ever.
+func TestTorn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.shipper(joblog.State{})
+	w.flush(s, "one\n")
+	before, err := State(t.Context(), w.store, w.index.JobID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.flush(s, "two\n")
+	path := filepath.Join(w.dir, filepath.FromSlash(ledger.LogPrefix(w.index.JobID)), joblog.Range{First: 1, Last: 1}.Name())
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range data {
+		if err := os.Truncate(path, int64(n)); err != nil {
+			t.Fatal(err)
+		}
+		state, err := State(t.Context(), w.store, w.index.JobID)
+		if err != nil || state.Next != before.Next || state.Position != before.Position {
+			t.Errorf("%d bytes of it: the log ends at %+v, %v; want %+v", n, state, err, before)
+		}
+		for _, tail := range []int{All, 1, 5} {
+			if got, _ := w.read(Query{Streams: both, Tail: tail}); got != "one\n" {
+				t.Errorf("%d bytes of it: tail %d is %q", n, tail, got)
+			}
+		}
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	lines, done := w.follower()
+	w.expect(lines, "one\n")
+	again := w.shipper(before) // whoever takes the job up
+	w.flush(again, "three\n")
+	w.expect(lines, "two\nthree\n")
+	w.end(again)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTornAtTheEnd has a job end that lost a piece, and of which no more than the pieces are left.
+func TestTornAtTheEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.shipper(joblog.State{})
+	for _, line := range []string{"one\n", "two\n", "three\n"} {
+		w.flush(s, line)
+	}
+	path := filepath.Join(w.dir, filepath.FromSlash(ledger.LogPrefix(w.index.JobID)), joblog.Range{First: 1, Last: 1}.Name())
+	if err := os.Truncate(path, 5); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.ledger.Finish(t.Context(), w.index, job.Terminal{Phase: job.Failed, Reason: job.ReasonInterrupted, FinishedAt: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	for _, follow := range []bool{false, true} {
+		if got, _ := w.read(Query{Streams: both, Tail: All, Follow: follow}); got != "one\nthree\n" {
+			t.Errorf("follow %t: %q", follow, got)
+		}
 	}
 }

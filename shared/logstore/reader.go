@@ -149,6 +149,12 @@ func (c *cursor) deliver(ctx context.Context, over bool, w io.Writer) (again boo
 			continue
 		}
 		extents, err := p.load(ctx)
+		if errors.Is(err, errTorn) {
+			if over {
+				continue
+			}
+			break // it is the last, until another is stored in its place
+		}
 		for _, e := range extents {
 			if err == nil {
 				err = c.extent(ctx, e, w)
@@ -179,7 +185,7 @@ func (c *cursor) extent(ctx context.Context, e extent, w io.Writer) error {
 		c.gaps++
 		return errGap
 	}
-	in, err := c.Store.Open(ctx, e.key, e.offset+skip, e.bytes-skip)
+	in, err := c.open(ctx, e, skip, e.bytes)
 	if err != nil {
 		return err
 	}
@@ -187,6 +193,14 @@ func (c *cursor) extent(ctx context.Context, e extent, w io.Writer) error {
 	n, err := io.Copy(w, in)
 	*at = e.at() + skip + n
 	return err
+}
+
+// open reads a part of an extent.
+func (r *Reader) open(ctx context.Context, e extent, begin, end int64) (io.ReadCloser, error) {
+	if e.data != nil {
+		return io.NopCloser(bytes.NewReader(e.data[begin:end])), nil
+	}
+	return r.Store.Open(ctx, e.key, e.offset+begin, end-begin)
 }
 
 // errGap means that what comes before a piece was not listed: a list is not of one moment, and pieces go when they were merged and when the job
@@ -229,6 +243,9 @@ func (c *cursor) seek(ctx context.Context, parts []part, lines int) error {
 	end := true
 	for _, p := range slices.Backward(parts) {
 		extents, err := p.load(ctx)
+		if errors.Is(err, errTorn) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -281,7 +298,7 @@ func (s *seeker) find(ctx context.Context, e extent) (int64, error) {
 }
 
 func (s *seeker) read(ctx context.Context, e extent, begin, end int64) ([]byte, error) {
-	in, err := s.Store.Open(ctx, e.key, e.offset+begin, end-begin)
+	in, err := s.open(ctx, e, begin, end)
 	if err != nil {
 		return nil, err
 	}

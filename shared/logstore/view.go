@@ -18,6 +18,7 @@ type extent struct {
 	offset int64 // in the blob
 	bytes  int64
 	before joblog.Position // how much of each stream came before
+	data   []byte          // the bytes, if they have been read
 }
 
 // at is where the bytes begin in their stream.
@@ -72,7 +73,7 @@ func wholeExtents(id job.ID, runs []joblog.Run) []extent {
 		if r.Stream == joblog.Stderr {
 			key = ledger.ResultKey(id, job.StderrFile)
 		}
-		e := extent{r.Stream, key, *at.Of(r.Stream), r.Bytes, at}
+		e := extent{stream: r.Stream, key: key, offset: *at.Of(r.Stream), bytes: r.Bytes, before: at}
 		extents = append(extents, e)
 		at = e.end()
 	}
@@ -103,21 +104,25 @@ func live(ctx context.Context, s *store.Store, id job.ID) ([]part, error) {
 	var parts []part
 	for _, r := range uncovered(ranges) {
 		parts = append(parts, part{Range: r, load: func(ctx context.Context) ([]extent, error) {
-			h, length, err := header(ctx, s, id, r)
+			h, err := openHead(ctx, s, id, r)
 			if err != nil {
 				return nil, err
 			}
-			return segmentExtents(ledger.LogPrefix(id)+r.Name(), h, length), nil
+			return segmentExtents(ledger.LogPrefix(id)+r.Name(), h), nil
 		}})
 	}
 	return parts, nil
 }
 
-func segmentExtents(key string, h *joblog.Header, offset int64) []extent {
-	at := h.Position
+func segmentExtents(key string, h *head) []extent {
+	at, offset := h.Position, h.length
 	extents := make([]extent, 0, len(h.Runs))
 	for _, r := range h.Runs {
-		e := extent{r.Stream, key, offset, r.Bytes, at}
+		e := extent{stream: r.Stream, key: key, offset: offset, bytes: r.Bytes, before: at}
+		if h.body != nil {
+			begin := offset - h.length
+			e.data = h.body[begin : begin+r.Bytes]
+		}
 		extents = append(extents, e)
 		offset += r.Bytes
 		at = e.end()
