@@ -123,7 +123,7 @@ func follow(ctx context.Context, r *room) ([]line, error) {
 	}
 	return c.lines(figure{
 		what: "line written → at its follower, p50", against: "tail -F", rival: 1, unit: milliseconds, limit: 5,
-		missed: "a line passes through the bucket, and its piece is flushed to the disk before a follower is told of it",
+		missed: "a line passes through the bucket: it is a file of its own, in a folder that its follower lists",
 	}), nil
 }
 

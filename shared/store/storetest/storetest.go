@@ -186,7 +186,7 @@ func testEarlyBlobs(t *testing.T, s *store.Store) {
 		}
 		want(t, s, "run/piece", content)
 		if !rang() || rang() {
-			t.Errorf("%q: who watches must be told once", content)
+			t.Fatalf("%q: who watches must be told once", content)
 		}
 	}
 	broken := errors.New("broken")
