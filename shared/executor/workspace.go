@@ -111,6 +111,22 @@ func (w Workspace) openLogs() (logs, error) {
 	return logs{stdout, stderr}, nil
 }
 
+// CompleteLogs calls complete for both logs with the name, the size and what appends to it.
+func (w Workspace) CompleteLogs(complete func(name string, size int64, end io.Writer) error) error {
+	l, err := w.openLogs()
+	if err != nil {
+		return err
+	}
+	for name, f := range map[string]*os.File{job.StdoutFile: l.stdout, job.StderrFile: l.stderr} {
+		info, statErr := f.Stat()
+		err = errors.Join(err, statErr)
+		if statErr == nil {
+			err = errors.Join(err, complete(name, info.Size(), f))
+		}
+	}
+	return errors.Join(err, l.Close())
+}
+
 func (w Workspace) openLog(name string) (*os.File, error) {
 	path, link := w.LogPath(name), filepath.Join(w.Results(), name)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644) //nolint:gosec // the program may read its own log

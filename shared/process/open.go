@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -12,6 +13,7 @@ import (
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/runtimes"
@@ -183,20 +185,26 @@ func (r *runner) recover(ctx context.Context, id job.ID) error {
 	return r.endAttempt(ctx, index, last, result)
 }
 
-// salvage stores what an attempt left whose server died. When its workspace is gone, with the machine's temporary
-// files perhaps, the pieces of its log that were shipped are what there is.
+// salvage stores what an attempt left whose server died.
 func (r *runner) salvage(ctx context.Context, index *job.Index, number int) (executor.Result, error) {
-	w := r.workspace(index.JobID)
-	if !w.Exists() {
-		state, err := logstore.State(ctx, r.store, index.JobID)
-		if err != nil {
-			return executor.Result{}, err
-		}
-		if state.Next > 0 {
-			return executor.Interrupted(), nil
-		}
+	if err := r.restoreLogs(ctx, index.JobID); err != nil {
+		return executor.Result{}, fmt.Errorf("restore the log: %w", err)
 	}
 	return r.task(ctx, index, number).Salvage(ctx), nil
+}
+
+// restoreLogs appends to the logs in the workspace what was shipped of them and is not there. When the power failed they may have lost their end,
+// since only what is shipped is flushed, and the workspace can be gone with the machine's temporary files.
+func (r *runner) restoreLogs(ctx context.Context, id job.ID) error {
+	shipped := &logstore.Reader{Store: r.store, Records: r.ledger}
+	return r.workspace(id).CompleteLogs(func(name string, size int64, end io.Writer) error {
+		stream, from := joblog.Stdout, &joblog.Position{Stdout: size}
+		if name == job.StderrFile {
+			stream, from = joblog.Stderr, &joblog.Position{Stderr: size}
+		}
+		_, err := shipped.Copy(ctx, id, logstore.Query{Streams: []joblog.Stream{stream}, From: from}, nil, end)
+		return err
+	})
 }
 
 // sweepWorkspaces removes the folders of jobs that are over or gone.

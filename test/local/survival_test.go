@@ -142,6 +142,68 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestPowerFails takes from a workspace what a machine that lost power may have lost. What was shipped of the log by then must be in it in the
+// end, once.
+func TestPowerFails(t *testing.T) {
+	t.Parallel()
+	const again = "echo one; test $(grep -c one results/stdout.log) = 2 || exec sleep 1000\n"
+	cut := func(size int64) func(workspace string) error {
+		return func(workspace string) error { return os.Truncate(filepath.Join(workspace, "log", "stdout.log"), size) }
+	}
+	for name, tt := range map[string]struct {
+		form   form
+		last   string // the log's last line
+		lose   func(workspace string) error
+		phase  job.Phase
+		stdout string
+		stderr string
+	}{
+		"nothing":                               {script("echo one; echo two >&2; echo three; exec sleep 1000\n"), "three", func(string) error { return nil }, job.Failed, "one\nthree\n", "two\n"},
+		"the end of its log":                    {script("echo one; echo two >&2; echo three; exec sleep 1000\n"), "three", cut(6), job.Failed, "one\nthree\n", "two\n"},
+		"all of its log":                        {script("echo one; echo two >&2; echo three; exec sleep 1000\n"), "three", cut(0), job.Failed, "one\nthree\n", "two\n"},
+		"the workspace":                         {script("echo one; echo two >&2; echo three; exec sleep 1000\n"), "three", os.RemoveAll, job.Failed, "one\nthree\n", "two\n"},
+		"the workspace, before another attempt": {script(again, "retries=1"), "one", os.RemoveAll, job.Succeeded, "one\none\n", ""},
+		"its log, before another attempt":       {script(again, "retries=1"), "one", cut(1), job.Succeeded, "one\none\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, t.TempDir())
+			j := s.submit(tt.form)
+			j.running(tt.last)
+			s.kill()
+			workspace := filepath.Join(s.dir, ".local", "work", j.ID)
+			s.until("the program has ended", func() bool { return !held(t, filepath.Join(workspace, "hold")) })
+			if err := tt.lose(workspace); err != nil {
+				t.Fatal(err)
+			}
+			s.start()
+			if got := j.wait(); got.Phase != tt.phase {
+				t.Errorf("job is %s (%s: %s), want %s", got.Phase, got.Reason, got.Message, tt.phase)
+			}
+			for stream, want := range map[string]string{"stdout": tt.stdout, "stderr": tt.stderr} {
+				if got := j.logs("tail=all&stream=" + stream); got != want {
+					t.Errorf("%s is %q, want %q", stream, got, want)
+				}
+				if got := j.output(stream + ".log"); got != want {
+					t.Errorf("%s.log is %q, want %q", stream, got, want)
+				}
+			}
+		})
+	}
+}
+
+// held reports whether a file is locked, which that of a workspace is as long as anything of its program lives.
+func held(t *testing.T, path string) bool {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	return err != nil
+}
+
 func mustBe(j *sent, p job.Phase) {
 	j.s.t.Helper()
 	if got := j.status().Phase; got != p {
