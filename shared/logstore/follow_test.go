@@ -16,15 +16,27 @@ import (
 )
 
 // follower is at the other end of a log that is followed. What it reads is not kept for it: a slow one holds up its reader.
-func (w *world) follower() (lines *io.PipeReader, done chan error) {
+func (w *world) follower(ctx context.Context) (lines *io.PipeReader, done chan error) {
 	lines, out := io.Pipe()
 	done = make(chan error, 1)
 	go func() {
-		_, err := w.reader.Copy(w.t.Context(), w.index.JobID, Query{Streams: both, Tail: All, Follow: true}, nil, out)
+		_, err := w.reader.Copy(ctx, w.index.JobID, Query{Streams: both, Tail: All, Follow: true}, nil, out)
 		out.CloseWithError(io.EOF)
 		done <- err
 	}()
 	return lines, done
+}
+
+// elsewhere ships the log from another process, of which nobody here is told.
+func (w *world) elsewhere() *joblog.Shipper {
+	w.t.Helper()
+	other, err := store.OpenDir(w.dir)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return joblog.NewShipper(w.files[joblog.Stdout], w.files[joblog.Stderr], joblog.State{}, func(ctx context.Context, name string, data []byte) error {
+		return Accept(ctx, other, w.index.JobID, name, bytes.NewReader(data))
+	})
 }
 
 func (w *world) expect(from io.Reader, want string) {
@@ -49,7 +61,7 @@ func TestWoken(t *testing.T) {
 	w := newWorld(t)
 	w.reader.FirstPoll, w.reader.LastPoll = time.Hour, time.Hour
 	s := w.shipper(joblog.State{})
-	lines, done := w.follower()
+	lines, done := w.follower(t.Context())
 	for range 3 {
 		w.flush(s, "one\n")
 		w.expect(lines, "one\n")
@@ -71,23 +83,12 @@ func TestWoken(t *testing.T) {
 func TestNotWoken(t *testing.T) {
 	w := newWorld(t)
 	synctest.Test(t, func(t *testing.T) {
-		other, err := store.OpenDir(w.dir)
-		if err != nil {
-			t.Fatal(err)
-		}
 		w.reader.FirstPoll, w.reader.LastPoll = 100*time.Millisecond, 500*time.Millisecond
 		asked := &asked{Records: w.ledger}
 		w.reader.Records = asked
-		s := joblog.NewShipper(w.files[joblog.Stdout], w.files[joblog.Stderr], joblog.State{}, func(ctx context.Context, name string, data []byte) error {
-			return Accept(ctx, other, w.index.JobID, name, bytes.NewReader(data))
-		})
+		s := w.elsewhere()
 		ctx, stop := context.WithCancel(t.Context())
-		lines, out := io.Pipe()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			_, _ = w.reader.Copy(ctx, w.index.JobID, Query{Streams: both, Tail: All, Follow: true}, nil, out)
-		}()
+		lines, done := w.follower(ctx)
 		time.Sleep(time.Minute)
 		synctest.Wait()                                  // it sleeps until it looks again
 		if n := asked.times.Load(); n < 100 || n > 180 { // five times a second would be 300
@@ -119,21 +120,10 @@ func TestFirstLine(t *testing.T) {
 		t.Run(after.String(), func(t *testing.T) {
 			w := newWorld(t)
 			synctest.Test(t, func(t *testing.T) {
-				other, err := store.OpenDir(w.dir)
-				if err != nil {
-					t.Fatal(err)
-				}
 				w.reader.FirstPoll, w.reader.LastPoll = 200*time.Millisecond, 500*time.Millisecond
-				s := joblog.NewShipper(w.files[joblog.Stdout], w.files[joblog.Stderr], joblog.State{}, func(ctx context.Context, name string, data []byte) error {
-					return Accept(ctx, other, w.index.JobID, name, bytes.NewReader(data))
-				})
+				s := w.elsewhere()
 				ctx, stop := context.WithCancel(t.Context())
-				lines, out := io.Pipe()
-				done := make(chan struct{})
-				go func() {
-					defer close(done)
-					_, _ = w.reader.Copy(ctx, w.index.JobID, Query{Streams: both, Tail: All, Follow: true}, nil, out)
-				}()
+				lines, done := w.follower(ctx)
 				time.Sleep(after)
 				begun := time.Now()
 				w.flush(s, "one\n")
@@ -171,7 +161,7 @@ func TestGap(t *testing.T) {
 		w.flush(s, text)
 	}
 	w.removePiece(1)
-	lines, done := w.follower()
+	lines, done := w.follower(t.Context())
 	w.expect(lines, "one\n")
 	<-looked.once
 	w.end(s)
@@ -191,7 +181,7 @@ func TestLost(t *testing.T) {
 		w.flush(s, text)
 	}
 	w.removePiece(1)
-	lines, done := w.follower()
+	lines, done := w.follower(t.Context())
 	w.expect(lines, "one\nthree\n")
 	w.end(s)
 	if err := <-done; err != nil {

@@ -495,7 +495,7 @@ func TestTorn(t *testing.T) {
 	if err := os.Truncate(path, 0); err != nil {
 		t.Fatal(err)
 	}
-	lines, done := w.follower()
+	lines, done := w.follower(t.Context())
 	w.expect(lines, "one\n")
 	again := w.shipper(before) // whoever takes the job up
 	w.flush(again, "three\n")
