@@ -167,6 +167,12 @@ func freePort(t *testing.T) string {
 	return strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
 }
 
+// says waits until the server has printed a text. What it prints takes another way to us than its answers, and can be later.
+func (s *server) says(text string) {
+	s.t.Helper()
+	s.until(fmt.Sprintf("it says %q", text), func() bool { return strings.Contains(s.output.String(), text) })
+}
+
 // lines is output that is written and read at the same time.
 type lines struct {
 	mu  sync.Mutex
