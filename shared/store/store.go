@@ -94,7 +94,8 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader) (Digest, error
 }
 
 // PutEarly is Put for what others wait for: they can read it, and those who watch are told, before it is durable, which it is when this
-// returns. Should the power fail in between, a directory may keep a blob that is cut short. The key is to be one of a record.
+// returns. After an error nothing new is stored there; an older blob may be gone as well. Should the power fail in between, a directory may keep a
+// blob that is cut short. The key is to be one of a record.
 func (s *Store) PutEarly(ctx context.Context, key string, r io.Reader) error {
 	return s.put(ctx, key, r, func() { s.bells.ring(key) })
 }
