@@ -74,20 +74,14 @@ func (l *life) end(p job.Phase) {
 // serve serves the job as processes do, and returns the URL, the credentials and what stops the server.
 func (l *life) serve(t *testing.T) (url, auth string, stop func()) {
 	t.Helper()
-	keys, err := token.New(make([]byte, 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := slog.New(slog.DiscardHandler)
-	router := api.NewRouter(log)
-	status.New(l, keys, nil, log).Mount(router)
+	router, auth := l.route(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- api.Serve(ctx, ln, router, log, time.Minute, func() {}) }()
+	go func() { ended <- api.Serve(ctx, ln, router, slog.New(slog.DiscardHandler), time.Minute, func() {}) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -95,7 +89,20 @@ func (l *life) serve(t *testing.T) (url, auth string, stop func()) {
 		}
 	})
 	t.Cleanup(stop)
-	return "http://" + ln.Addr().String() + "/api/v1/jobs/" + string(lifeID), "Bearer " + keys.Derive(token.User, lifeID), stop
+	return "http://" + ln.Addr().String() + "/api/v1/jobs/" + string(lifeID), auth, stop
+}
+
+// route returns the function over the job, and the credentials.
+func (l *life) route(t *testing.T) (router *api.Router, auth string) {
+	t.Helper()
+	keys, err := token.New(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	router = api.NewRouter(log)
+	status.New(l, keys, nil, log).Mount(router)
+	return router, "Bearer " + keys.Derive(token.User, lifeID)
 }
 
 func get(t *testing.T, url string, header ...string) *http.Response {
@@ -270,17 +277,11 @@ func TestWoken(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLife()
 				l.bell = make(chan struct{}, 1)
-				keys, err := token.New(make([]byte, 32))
-				if err != nil {
-					t.Fatal(err)
-				}
-				log := slog.New(slog.DiscardHandler)
-				router := api.NewRouter(log)
-				status.New(l, keys, nil, log).Mount(router)
+				router, auth := l.route(t)
 				const ends = 30*time.Second + time.Microsecond
 				time.AfterFunc(ends, func() { l.end(job.Failed); l.bell <- struct{}{} })
 				r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/jobs/"+string(lifeID)+path, nil)
-				r.Header.Set("Authorization", "Bearer "+keys.Derive(token.User, lifeID))
+				r.Header.Set("Authorization", auth)
 				r.Header.Set("Prefer", header)
 				begun, got := time.Now(), httptest.NewRecorder()
 				router.ServeHTTP(got, r)
