@@ -47,7 +47,7 @@ func localJob(ctx context.Context, r *room) ([]line, error) {
 	}
 	return c.lines(figure{
 		what: "submit → done of " + nothing + " in one process", against: "tsp -nf", rival: 1, unit: milliseconds, limit: 3,
-		missed: "two stages of sandbox are two starts of a Go program; the acceptance, the attempt and the end are flushed to the disk, which was a quarter of the time",
+		missed: "two stages of sandbox are two starts of a Go program; the acceptance, the attempt and the end are flushed to the disk",
 	}), nil
 }
 

@@ -42,7 +42,7 @@ func submits(ctx context.Context, r *room) ([]line, error) {
 	}
 	return c.lines(figure{
 		what: "submits of 1 KiB, durable, recorded, announced", against: "Gin that writes the file", rival: 1, unit: perSecond, limit: 1, atLeast: true,
-		missed: "a submit is five small files and three flushes to the disk before the answer, the rival one file that may be lost with the machine; on a RAM disk, where a flush costs nothing, it is 0.25×",
+		missed: "a submit is five small files and three flushes to the disk before the answer, the rival one file that may be lost with the machine",
 	}), nil
 }
 
