@@ -90,6 +90,10 @@ func (c *cloud) createAs(ctx context.Context, writer, key string, data []byte) e
 	opts := &blob.WriterOptions{
 		ContentType: "application/json", DisableContentTypeDetection: true, IfNotExist: true, Metadata: map[string]string{writerKey: writer},
 	}
+	if c.Writing != nil {
+		c.Writing(opts)
+	}
+	opts.BufferSize = len(data) + 1 // all in one request, without the memory of a large blob
 	if c.Handover {
 		return causeOf(ctx, c.bucket.Upload(ctx, key, bytes.NewReader(data), opts))
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/google/go-cmp/cmp"
 	"gocloud.dev/blob"
 
 	"go-job-orchestrator/shared/job"
@@ -80,6 +81,32 @@ func TestLostAnswersOfMany(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestConflict has an S3 server refuse writes for what goes on at the same time, which it asks to send again.
+func TestConflict(t *testing.T) {
+	s := running["s3"]
+	for _, code := range []string{"ConditionalRequestConflict", "ExistingObjectIsDirectory"} {
+		b := s.fresh(t)
+		f := &fault{applies: isWrite, times: 2, unsent: true, answer: refusal(http.StatusConflict, code)}
+		right := s.proxy.wrong(f)
+		defer right()
+		if err := b.Create(t.Context(), "a/claim", []byte("mine")); err != nil || f.hits.Load() != 3 {
+			t.Errorf("%s: Create after %d requests: %v", code, f.hits.Load(), err)
+		}
+		f.hits.Store(0)
+		if _, err := b.Put(t.Context(), "a/blob", strings.NewReader("put")); err != nil || f.hits.Load() != 3 {
+			t.Errorf("%s: Put after %d requests: %v", code, f.hits.Load(), err)
+		}
+		f.times = 0
+		if err := b.Create(t.Context(), "a/other", []byte("other")); !errors.Is(err, job.ErrUnavailable) {
+			t.Errorf("%s: Create of what is always refused: %v, want ErrUnavailable", code, err)
+		}
+		right()
+		if got, err := b.List(t.Context(), "", "", 10); err != nil || cmp.Diff([]string{"a/blob", "a/claim"}, got) != "" {
+			t.Errorf("%s: List = %q, %v", code, got, err)
+		}
+	}
 }
 
 // TestCutUpload breaks every connection on which a blob comes: nothing is stored, and nothing is left behind.

@@ -3,6 +3,7 @@
 package buckets
 
 import (
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -104,4 +105,12 @@ func hangUp(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 // status answers with an error.
 func status(code int) func(http.ResponseWriter, *http.Request) {
 	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+}
+
+// refusal answers with an error of S3.
+func refusal(status int, code string) func(http.ResponseWriter, *http.Request) {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		fmt.Fprintf(w, "<Error><Code>%s</Code><Message>refused</Message></Error>", code)
+	}
 }

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -33,7 +35,7 @@ const s3BatchSize = 1000
 func s3Backend(b bucket) store.Backend {
 	var client *s3.Client
 	b.As(&client)
-	o := &objects{client: client, bucket: b}
+	o := &objects{client: client, bucket: b, uploads: sync.OnceValue(func() *transfermanager.Client { return newUploads(client) })}
 	return store.Backend{
 		After:         o.after,
 		Handover:      true, // through a pipe a failed request would be reported as a closed pipe
@@ -48,21 +50,37 @@ func s3Backend(b bucket) store.Backend {
 
 // objects is what needs S3's own client.
 type objects struct {
-	client *s3.Client
-	bucket bucket
+	client  *s3.Client
+	bucket  bucket
+	uploads func() *transfermanager.Client // made with the first one
 }
 
-// before has an upload be made in parts from the second part on. The client would read the first 16 MiB into memory to find out, and gocloud has no
-// option for it: what it made is replaced.
+// before has an upload be made by the client of newUploads. gocloud has no option for it: what it made is replaced.
 func (o *objects) before(as func(any) bool) error {
 	var c *transfermanager.Client
 	if as(&c) {
-		*c = *transfermanager.New(o.client, func(t *transfermanager.Options) {
-			t.PartSizeBytes, t.MultipartUploadThreshold, t.Concurrency = s3PartSize, s3PartSize, s3Concurrency
-			t.RequestChecksumCalculation = o.client.Options().RequestChecksumCalculation
-		})
+		*c = *o.uploads()
 	}
 	return nil
+}
+
+// newUploads makes parts of an upload from the second part on, where it would read the first 16 MiB into memory to find out, and sends again what the
+// server refused for something that went on at the same time.
+func newUploads(client *s3.Client) *transfermanager.Client {
+	options := client.Options()
+	patient := s3.New(options, func(o *s3.Options) {
+		o.Retryer = retry.AddWithErrorCodes(o.Retryer,
+			// S3 asks to retry a conditional write that met another write or delete of the key:
+			// https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
+			"ConditionalRequestConflict",
+			// versitygw on files: the folder was pruned, as its last object went, while this one was being put there.
+			"ExistingObjectIsDirectory",
+		)
+	})
+	return transfermanager.New(patient, func(t *transfermanager.Options) {
+		t.PartSizeBytes, t.MultipartUploadThreshold, t.Concurrency = s3PartSize, s3PartSize, s3Concurrency
+		t.RequestChecksumCalculation = options.RequestChecksumCalculation
+	})
 }
 
 func (o *objects) after(key string) func(as func(any) bool) error {
