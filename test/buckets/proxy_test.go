@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -35,8 +36,11 @@ type fault struct {
 	cut int64
 	// stuck lets the head of the server's answer through, and nothing after it.
 	stuck bool
+	// silent has no answer at all.
+	silent bool
 
 	hits atomic.Int64
+	over chan struct{} // closed when requests go right again
 }
 
 // newProxy stands before a server, which sees the proxy's own name if that is signed.
@@ -73,7 +77,11 @@ func (f *fault) spoil(target http.Handler, w http.ResponseWriter, r *http.Reques
 	if !f.unsent {
 		target.ServeHTTP(real, r)
 	}
-	if !f.stuck {
+	switch {
+	case f.silent:
+		f.wait(r)
+		return
+	case !f.stuck:
 		f.answer(w, r)
 		return
 	}
@@ -81,15 +89,27 @@ func (f *fault) spoil(target http.Handler, w http.ResponseWriter, r *http.Reques
 	w.Header().Set("Content-Length", strconv.Itoa(real.Body.Len()))
 	w.WriteHeader(real.Code)
 	_ = http.NewResponseController(w).Flush()
-	<-r.Context().Done()
+	f.wait(r)
+}
+
+// wait is for the client to go away, which shows only if the request's body was read.
+func (f *fault) wait(r *http.Request) {
+	select {
+	case <-r.Context().Done():
+	case <-f.over:
+	}
 }
 
 func (p *proxy) address() string { return strings.TrimPrefix(p.URL, "http://") }
 
 // wrong has requests go wrong until the function that it returns is called.
 func (p *proxy) wrong(f *fault) (right func()) {
+	f.over = make(chan struct{})
 	p.fault.Store(f)
-	return func() { p.fault.Store(nil) }
+	return sync.OnceFunc(func() {
+		p.fault.Store(nil)
+		close(f.over)
+	})
 }
 
 // isWrite finds the requests that store something.
