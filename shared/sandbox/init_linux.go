@@ -76,7 +76,7 @@ type initStage struct {
 // prepare makes this process what no program can do anything to, and sets up the surroundings.
 func (i *initStage) prepare() error {
 	// A handler that does nothing: what is ignored instead would be ignored by the program as well.
-	signal.Notify(make(chan os.Signal, 1))
+	signal.Notify(make(chan os.Signal, 1), deadly()...)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become the parent of orphans: %w", err)
 	}
@@ -93,6 +93,15 @@ func (i *initStage) prepare() error {
 		return fmt.Errorf("hide memory: %w", err)
 	}
 	return nil
+}
+
+// deadly are the signals that would end or stop this process, or have it panic, unless it is notified of them: of the others the runtime of Go takes
+// no notice (os/signal, "Default behavior of signals in Go programs"), and each costs two changes of threads.
+func deadly() []os.Signal {
+	return []os.Signal{
+		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGTERM,
+		unix.SIGSTKFLT, unix.SIGSYS, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU,
+	}
 }
 
 // spawn starts the second stage.

@@ -62,9 +62,9 @@ type outcome struct {
 	Fault   string // of the sandbox itself: the program did not run
 }
 
-// Main becomes a stage if this process was started as one, and then does not return. Every main that uses this
-// package calls it first.
-func Main() {
+// init becomes a stage if this process was started as one, and then does not return. It is no function for main to call, since everything that the
+// program links would be set up by then, which takes longer than all a stage does: packages are set up in the order of their paths.
+func init() {
 	if len(os.Args) == 0 {
 		return
 	}

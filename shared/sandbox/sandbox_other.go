@@ -9,9 +9,6 @@ import (
 	"syscall"
 )
 
-// Main does nothing: there are no stages here.
-func Main() {}
-
 // Sandbox is none.
 type Sandbox struct{}
 

@@ -21,7 +21,6 @@ import (
 const patience = time.Minute
 
 func TestMain(m *testing.M) {
-	Main()
 	if len(os.Args) > 1 && os.Args[1] == "server" {
 		server(os.Args[2], Level(os.Args[3]))
 	}
@@ -133,6 +132,21 @@ func TestExit(t *testing.T) {
 		for _, tt := range tests {
 			if got, _ := b.run(b.program(tt.command)); got.Code != tt.code || got.Signal != tt.signal || got.Reason != "" {
 				t.Errorf("%s: %+v", tt.name, got)
+			}
+		}
+	})
+}
+
+// TestSignalled has a program send its init every signal that can be caught, where nothing keeps it from that.
+func TestSignalled(t *testing.T) {
+	t.Parallel()
+	eachLevel(t, Config{}, func(t *testing.T, b *box) {
+		for signal := 1; signal <= 64; signal++ {
+			if signal == int(unix.SIGKILL) || signal == int(unix.SIGSTOP) || signal >= 32 && signal <= 34 { // the last are C libraries' own, which Go leaves alone
+				continue
+			}
+			if got, out := b.run(b.program(fmt.Sprintf("kill -%d $PPID; sleep 0.05; exit 3", signal))); got.Code != 3 || got.Reason != "" {
+				t.Errorf("signal %d: %+v: %s", signal, got, out)
 			}
 		}
 	})

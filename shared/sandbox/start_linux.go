@@ -64,9 +64,9 @@ func (s *Sandbox) start(p Program, probing bool) (*Process, error) {
 	return process, nil
 }
 
-// stageEnv is the environment of the stages: the server's own has nothing to do there. Built with the race detector they
-// would sleep for a second before they end.
-func stageEnv() []string { return []string{"GORACE=atexit_sleep_ms=0"} }
+// stageEnv is the environment of the stages: the server's own has nothing to do there. They do one thing after the other, so they start no thread for
+// each CPU. Built with the race detector they would sleep for a second before they end.
+func stageEnv() []string { return []string{"GOMAXPROCS=1", "GORACE=atexit_sleep_ms=0"} }
 
 func or(f, other *os.File) *os.File {
 	if f == nil {

@@ -27,15 +27,9 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/platform"
-	"go-job-orchestrator/shared/sandbox"
 	"go-job-orchestrator/shared/serve"
 	"go-job-orchestrator/shared/token"
 )
-
-func TestMain(m *testing.M) {
-	sandbox.Main() // the programs of jobs are started through this binary
-	os.Exit(m.Run())
-}
 
 // startWait is how long a server may take to start or to stop on a busy machine.
 const startWait = time.Minute

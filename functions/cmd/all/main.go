@@ -5,10 +5,8 @@ import (
 	"os"
 
 	"go-job-orchestrator/functions/all"
-	"go-job-orchestrator/shared/sandbox"
 )
 
 func main() {
-	sandbox.Main()
 	os.Exit(all.Main())
 }

@@ -8,12 +8,10 @@ import (
 	"go-job-orchestrator/functions/launch"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/process"
-	"go-job-orchestrator/shared/sandbox"
 	"go-job-orchestrator/shared/serve"
 )
 
 func main() {
-	sandbox.Main()
 	os.Exit(serve.Main(open))
 }
 
