@@ -9,8 +9,11 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"go-job-orchestrator/shared/job"
 )
@@ -27,16 +30,31 @@ const maxOmittedNames = 20
 // storeTries is how often storing one output is tried before it is given up as lost.
 const storeTries = 3
 
+// Outputs of at most smallOutput bytes are stored atOnce at a time: what they take is the waiting for answers. A larger one has the whole
+// connection, and the memory of the other side, for itself.
+const (
+	smallOutput = 1 << 20
+	atOnce      = 4
+)
+
 // collector stores the outputs of one job.
 type collector struct {
 	to     Results
 	limits OutputLimits
 	retry  time.Duration
+	used   OutputLimits // what counts towards the limits: all but the logs
+	small  errgroup.Group
 
+	mu      sync.Mutex
 	files   []job.File
 	summary job.Outputs
-	used    OutputLimits // what counts towards the limits: all but the logs
 	lost    error
+}
+
+func newCollector(to Results, limits OutputLimits, retry time.Duration) *collector {
+	c := &collector{to: to, limits: limits, retry: retry}
+	c.small.SetLimit(atOnce)
+	return c
 }
 
 // collect stores both logs and every regular file under results/. Nothing else is opened: a link could lead anywhere, a FIFO would
@@ -44,9 +62,9 @@ type collector struct {
 func (c *collector) collect(ctx context.Context, w Workspace, l logs) error {
 	c.storeLog(ctx, job.StdoutFile, l.stdout)
 	c.storeLog(ctx, job.StderrFile, l.stderr)
-	if err := c.walk(ctx, w.Results()); err != nil {
-		c.lost = errors.Join(c.lost, err)
-	}
+	err := c.walk(ctx, w.Results())
+	c.settle()
+	c.lost = errors.Join(c.lost, err)
 	slices.SortFunc(c.files, func(a, b job.File) int { return strings.Compare(a.Name, b.Name) })
 	return c.lost
 }
@@ -54,10 +72,10 @@ func (c *collector) collect(ctx context.Context, w Workspace, l logs) error {
 func (c *collector) storeLog(ctx context.Context, name string, f *os.File) {
 	info, err := f.Stat()
 	if err != nil {
-		c.lost = errors.Join(c.lost, err)
+		c.lose(err)
 		return
 	}
-	c.store(ctx, name, info.Size(), f)
+	c.store(ctx, name, info.Size(), f, func() {})
 }
 
 func (c *collector) walk(ctx context.Context, dir string) error {
@@ -109,24 +127,52 @@ func (c *collector) file(ctx context.Context, root *os.Root, name string, d fs.D
 		c.omit(name, "cannot be read")
 		return
 	}
-	defer f.Close()
 	info, err := f.Stat()
-	switch {
-	case err != nil || !info.Mode().IsRegular():
+	if err != nil || !info.Mode().IsRegular() {
+		f.Close()
 		c.omit(name, "is not a regular file")
-	case c.used.Files >= c.limits.Files:
-		c.omit(name, fmt.Sprintf("more than %d files (MAX_OUTPUT_FILES)", c.limits.Files))
-	case info.Size() > c.limits.Bytes-c.used.Bytes:
-		c.omit(name, fmt.Sprintf("with its %d bytes the outputs would have more than %d (MAX_OUTPUT_BYTES)", info.Size(), c.limits.Bytes))
-	default:
-		c.used.Files++
-		c.used.Bytes += info.Size()
-		c.store(ctx, name, info.Size(), f)
+		return
 	}
+	if reason := c.exceeds(info.Size()); reason != "" {
+		f.Close()
+		c.omit(name, reason)
+		return
+	}
+	c.used.Files++
+	c.used.Bytes += info.Size()
+	c.store(ctx, name, info.Size(), f, func() { f.Close() })
 }
 
-// store stores exactly size bytes of f; a file whose tree is dead does not grow.
-func (c *collector) store(ctx context.Context, name string, size int64, f *os.File) {
+// exceeds says which limit another output of that size would exceed, or "".
+func (c *collector) exceeds(size int64) string {
+	if c.used.Files >= c.limits.Files {
+		return fmt.Sprintf("more than %d files (MAX_OUTPUT_FILES)", c.limits.Files)
+	}
+	if size > c.limits.Bytes-c.used.Bytes {
+		return fmt.Sprintf("with its %d bytes the outputs would have more than %d (MAX_OUTPUT_BYTES)", size, c.limits.Bytes)
+	}
+	return ""
+}
+
+// store stores exactly size bytes of f, at once or soon, and then calls over; a file whose tree is dead does not grow.
+func (c *collector) store(ctx context.Context, name string, size int64, f *os.File, over func()) {
+	if size <= smallOutput {
+		c.small.Go(func() error {
+			defer over()
+			c.put(ctx, name, size, f)
+			return nil
+		})
+		return
+	}
+	c.settle()
+	defer over()
+	c.put(ctx, name, size, f)
+}
+
+// settle waits for all small outputs.
+func (c *collector) settle() { _ = c.small.Wait() } // errors are noted where they occur
+
+func (c *collector) put(ctx context.Context, name string, size int64, f *os.File) {
 	var stored job.File
 	var err error
 	for try := range storeTries {
@@ -140,15 +186,25 @@ func (c *collector) store(ctx context.Context, name string, size int64, f *os.Fi
 	}
 	if err != nil {
 		c.omit(name, "could not be stored")
-		c.lost = errors.Join(c.lost, fmt.Errorf("store %s: %w", name, err))
+		c.lose(fmt.Errorf("store %s: %w", name, err))
 		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.files = append(c.files, stored)
 	c.summary.Count++
 	c.summary.Bytes += stored.Size
 }
 
+func (c *collector) lose(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lost = errors.Join(c.lost, err)
+}
+
 func (c *collector) omit(name, reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.summary.OmittedCount++
 	if len(c.summary.Omitted) < maxOmittedNames {
 		c.summary.Omitted = append(c.summary.Omitted, job.Omitted{Name: strings.ToValidUTF8(name, "\uFFFD"), Reason: reason})

@@ -243,7 +243,7 @@ func stopped(e Exit, cause error) Exit {
 }
 
 func (t *Task) collect(ctx context.Context, l logs, order joblog.Order, result *Result) {
-	c := &collector{to: t.To, limits: t.Limits, retry: t.StoreRetry}
+	c := newCollector(t.To, t.Limits, t.StoreRetry)
 	collected := c.collect(ctx, t.Workspace, l)
 	err := errors.Join(collected, t.To.PutManifest(ctx, Manifest{Files: c.files, Order: order}))
 	result.Outputs = &c.summary

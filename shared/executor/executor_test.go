@@ -42,11 +42,12 @@ func (a artifacts) files() []job.File {
 	return list
 }
 
-// results keeps what is stored. fail, if set, is asked before each file.
+// results keeps what is stored. fail, if set, is asked before each file, with the number of its call for that file.
 type results struct {
 	mu       sync.Mutex
 	stored   map[string]string
 	calls    int
+	tries    map[string]int
 	manifest *Manifest
 	fail     func(name string, call int) error
 }
@@ -57,8 +58,9 @@ func (r *results) PutResult(_ context.Context, name string, in io.Reader) (job.F
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.calls++
+	r.tries[name]++
 	if r.fail != nil {
-		if err := r.fail(name, r.calls); err != nil {
+		if err := r.fail(name, r.tries[name]); err != nil {
 			_, _ = io.CopyN(io.Discard, in, 3) // some of it was read
 			return job.File{}, err
 		}
@@ -114,7 +116,7 @@ func (s starter) Start(c Command) (Process, error) {
 func newTask(t *testing.T, run program) (*Task, *results) {
 	t.Helper()
 	uploaded := artifacts{"a.py": "print(1)"}
-	to := &results{stored: map[string]string{}}
+	to := &results{stored: map[string]string{}, tries: map[string]int{}}
 	w := NewWorkspace(filepath.Join(t.TempDir(), "job"))
 	return &Task{
 		Index: &job.Index{JobID: "fe6aa1b2c3d4000102030405060708ff", Files: uploaded.files()}, Number: 1, Workspace: w, From: uploaded, To: to,
@@ -262,7 +264,7 @@ func TestStoreFails(t *testing.T) {
 		calls int
 	}{
 		"twice, then not": {Exit{}, func(name string, call int) error {
-			if name == "a" && call < 5 { // two logs, then two tries
+			if name == "a" && call <= 2 {
 				return job.ErrUnavailable
 			}
 			return nil
@@ -399,6 +401,63 @@ func TestCollect(t *testing.T) {
 	}
 	if got := task.Salvage(t.Context()); got.Exit.Reason != job.ReasonInterrupted || got.Outputs == nil || got.Outputs.Count != 2 {
 		t.Errorf("without a workspace: %+v", got)
+	}
+}
+
+// crowd counts who is stored at the same time.
+type crowd struct {
+	*results
+	mu     sync.Mutex
+	inside map[string]bool
+	two    chan struct{} // closed once two were there
+	once   sync.Once
+	alone  bool // the large one was
+}
+
+func (c *crowd) PutResult(ctx context.Context, name string, in io.Reader) (job.File, error) {
+	c.mu.Lock()
+	c.inside[name] = true
+	if len(c.inside) == 2 {
+		c.once.Do(func() { close(c.two) })
+	}
+	c.alone = c.alone || name == "large" && len(c.inside) == 1
+	c.mu.Unlock()
+	if name != "large" {
+		select {
+		case <-c.two:
+		case <-time.After(time.Minute):
+			return job.File{}, errors.New("nobody else came")
+		}
+	}
+	stored, err := c.results.PutResult(ctx, name, in)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.inside, name)
+	return stored, err
+}
+
+// TestAtOnce has small outputs stored beside each other, and a large one for itself.
+func TestAtOnce(t *testing.T) {
+	files := map[string]string{"a": "1", "b": "22", "large": strings.Repeat("x", smallOutput+1), "z": "333"}
+	task, to := newTask(t, write(files, Exit{}))
+	task.Limits.Bytes = 10 * smallOutput
+	c := &crowd{results: to, inside: map[string]bool{}, two: make(chan struct{})}
+	task.To = c
+	got := task.Run(t.Context())
+	if got.Outputs.Count != 6 || got.Exit.Reason != "" || !c.alone {
+		t.Errorf("got %+v %+v, the large one alone: %v", got.Exit, got.Outputs, c.alone)
+	}
+	for name, text := range files {
+		if to.stored[name] != text {
+			t.Errorf("%s is stored with %d bytes, want %d", name, len(to.stored[name]), len(text))
+		}
+	}
+	var listed []string
+	for _, f := range to.manifest.Files {
+		listed = append(listed, f.Name)
+	}
+	if diff := cmp.Diff([]string{"a", "b", "large", "stderr.log", "stdout.log", "z"}, listed); diff != "" {
+		t.Errorf("the list (-want +got):\n%s", diff)
 	}
 }
 
