@@ -149,6 +149,48 @@ func (a *asked) Over(ctx context.Context, id job.ID) (bool, error) {
 	return a.Records.Over(ctx, id)
 }
 
+// stuck does not answer from the second time on until it is let.
+type stuck struct {
+	Records
+	times atomic.Int64
+	let   chan struct{}
+}
+
+func (s *stuck) Over(ctx context.Context, id job.ID) (bool, error) {
+	if s.times.Add(1) > 1 {
+		<-s.let
+	}
+	return s.Records.Over(ctx, id)
+}
+
+// TestAhead wakes a reader by the pieces that come next: it delivers them before it asks or lists anything.
+func TestAhead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.reader.FirstPoll, w.reader.LastPoll = time.Hour, time.Hour
+	records := &stuck{Records: w.ledger, let: make(chan struct{})}
+	looked := &looked{Records: records, once: make(chan struct{}, 1000)}
+	w.reader.Records = looked
+	s := w.shipper(joblog.State{})
+	w.flush(s, "one\n")
+	lines, done := w.follower(t.Context())
+	w.expect(lines, "one\n")
+	<-looked.once // it waits for more
+	w.flush(s, "two\n")
+	w.expect(lines, "two\n")
+	close(records.let)
+	for range 100 { // merged three times before a slow follower reads them
+		w.flush(s, "three\n")
+	}
+	for range 100 {
+		w.expect(lines, "three\n")
+	}
+	w.end(s)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestGap has pieces removed, as at the end of a job, of which a list shows some: nothing may be left out for it.
 func TestGap(t *testing.T) {
 	t.Parallel()

@@ -69,14 +69,9 @@ func (r *Reader) Copy(ctx context.Context, id job.ID, q Query, stop <-chan struc
 	if err := c.start(ctx, q); err != nil {
 		return c.at, err
 	}
-	for {
-		// Asked before reading: what is written before a job is over is all there once it is.
-		over, err := r.Records.Over(ctx, id)
-		if err != nil {
-			return c.at, err
-		}
+	for woken := false; ; {
 		before := c.at
-		again, err := c.deliver(ctx, over, w)
+		over, again, err := c.look(ctx, woken, w)
 		switch {
 		case err != nil:
 			return c.at, err
@@ -92,25 +87,44 @@ func (r *Reader) Copy(ctx context.Context, id job.ID, q Query, stop <-chan struc
 			}
 			return c.at, err
 		}
-		if !c.wait(ctx, stop, changed, c.at != before) {
+		var more bool
+		if more, woken = c.wait(ctx, stop, changed, c.at != before); !more {
 			return c.at, ctx.Err()
 		}
 	}
 }
 
-// wait waits until it is time to look again, and returns false when nobody is to look any more.
-func (c *cursor) wait(ctx context.Context, stop, changed <-chan struct{}, found bool) bool {
+// look writes what there is, and reports whether it is to be looked for again, and whether the job is over: then all is there. A list is needed
+// only if nothing tells what comes next.
+func (c *cursor) look(ctx context.Context, woken bool, w io.Writer) (over, again bool, err error) {
+	found := false
+	if woken {
+		if found, err = c.ahead(ctx, w); err != nil {
+			return false, false, err
+		}
+	}
+	// Asked before reading: what is written before a job is over is all there once it is.
+	if over, err = c.Records.Over(ctx, c.id); err != nil || found && !over {
+		return over, false, err
+	}
+	again, err = c.deliver(ctx, over, w)
+	return over, again, err
+}
+
+// wait waits until it is time to look again, and returns false when nobody is to look any more. woken is true when something was stored.
+func (c *cursor) wait(ctx context.Context, stop, changed <-chan struct{}, found bool) (more, woken bool) {
 	t := time.NewTimer(c.nextPause(found))
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-		return false
+		return false, false
 	case <-stop:
-		return false
+		return false, false
 	case <-changed:
+		return true, true
 	case <-t.C:
+		return true, false
 	}
-	return true
 }
 
 // nextPause returns how long to wait until the next look.
@@ -148,22 +162,16 @@ func (c *cursor) deliver(ctx context.Context, over bool, w io.Writer) (again boo
 		if p.Last < c.next && !over {
 			continue
 		}
-		extents, err := p.load(ctx)
-		if errors.Is(err, errTorn) {
-			if over {
-				continue
-			}
-			break // it is the last, until another is stored in its place
-		}
-		for _, e := range extents {
-			if err == nil {
-				err = c.extent(ctx, e, w)
-			}
-		}
-		if errors.Is(err, job.ErrNotFound) {
+		err := c.part(ctx, p, w)
+		switch {
+		case errors.Is(err, errTorn) && over:
+			continue
+		case errors.Is(err, errTorn): // it is the last, until another is stored in its place
+			c.gaps = 0
+			return false, nil
+		case errors.Is(err, job.ErrNotFound):
 			return true, nil
-		}
-		if err != nil {
+		case err != nil:
 			return false, err
 		}
 		if !over {
@@ -172,6 +180,40 @@ func (c *cursor) deliver(ctx context.Context, over bool, w io.Writer) (again boo
 	}
 	c.gaps = 0
 	return false, nil
+}
+
+// maxAhead bounds how many pieces are read without a look at anything else. More than that are merged soon.
+const maxAhead = 32
+
+// ahead writes the pieces that come next, whose names are known without a list. It returns false when there may be more: the first of them is not
+// there, since it may have been merged, or too many are.
+func (c *cursor) ahead(ctx context.Context, w io.Writer) (found bool, err error) {
+	for range maxAhead {
+		err := c.part(ctx, piece(c.Store, c.id, joblog.Range{First: c.next, Last: c.next}), w)
+		if errors.Is(err, job.ErrNotFound) || errors.Is(err, errTorn) {
+			return found, nil
+		}
+		if err != nil {
+			return found, err
+		}
+		c.next++
+		found = true
+	}
+	return false, nil
+}
+
+// part writes what of a part lies behind the cursor.
+func (c *cursor) part(ctx context.Context, p part, w io.Writer) error {
+	extents, err := p.load(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range extents {
+		if err := c.extent(ctx, e, w); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // extent writes what of an extent lies behind the cursor.

@@ -103,15 +103,20 @@ func live(ctx context.Context, s *store.Store, id job.ID) ([]part, error) {
 	}
 	var parts []part
 	for _, r := range uncovered(ranges) {
-		parts = append(parts, part{Range: r, load: func(ctx context.Context) ([]extent, error) {
-			h, err := openHead(ctx, s, id, r)
-			if err != nil {
-				return nil, err
-			}
-			return segmentExtents(ledger.LogPrefix(id)+r.Name(), h), nil
-		}})
+		parts = append(parts, piece(s, id, r))
 	}
 	return parts, nil
+}
+
+// piece is a segment, which need not be there.
+func piece(s *store.Store, id job.ID, r joblog.Range) part {
+	return part{Range: r, load: func(ctx context.Context) ([]extent, error) {
+		h, err := openHead(ctx, s, id, r)
+		if err != nil {
+			return nil, err
+		}
+		return segmentExtents(ledger.LogPrefix(id)+r.Name(), h), nil
+	}}
 }
 
 func segmentExtents(key string, h *head) []extent {

@@ -123,7 +123,7 @@ func follow(ctx context.Context, r *room) ([]line, error) {
 	}
 	return c.lines(figure{
 		what: "line written → at its follower, p50", against: "tail -F", rival: 1, unit: milliseconds, limit: 5,
-		missed: "a line passes through the bucket: it is a file of its own, in a folder that its follower lists",
+		missed: "a line passes through the bucket: it is a file of its own, which one writes and another reads",
 	}), nil
 }
 
