@@ -39,6 +39,7 @@ func newClient(base string, id job.ID, token string, patience time.Duration, log
 	transport, _ := http.DefaultTransport.(*http.Transport)
 	transport = transport.Clone()
 	transport.ResponseHeaderTimeout = answerTimeout
+	transport.MaxIdleConnsPerHost = transport.MaxIdleConns // there is one host, and several outputs are on their way to it at a time
 	return &client{base: base, id: id, token: token, log: log, http: &http.Client{Transport: transport, CheckRedirect: withoutToken}, wait: firstWait, patience: patience}
 }
 

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -63,6 +65,42 @@ func TestPutIsRepeated(t *testing.T) {
 	}
 	if got := n.Load(); got != 4 {
 		t.Errorf("%d calls, want 4", got)
+	}
+}
+
+// TestConnections stores several outputs at a time, again and again, over as many connections.
+func TestConnections(t *testing.T) {
+	const atOnce, rounds = 4, 10
+	var opened atomic.Int32
+	var together sync.WaitGroup // so that each needs a connection of its own
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		together.Done()
+		together.Wait()
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, `{"name":"a","size":5}`+"\n")
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	c := newClient(server.URL, testJob, "secret", time.Minute, slog.New(slog.DiscardHandler))
+	for range rounds {
+		together.Add(atOnce)
+		var all sync.WaitGroup
+		for range atOnce {
+			all.Go(func() {
+				if _, err := c.PutResult(t.Context(), "a", strings.NewReader("hello")); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	}
+	if n := opened.Load(); n > 2*atOnce { // one may not be back yet when the next round begins
+		t.Errorf("%d connections for %d uploads, %d at a time", n, rounds*atOnce, atOnce)
 	}
 }
 
