@@ -95,12 +95,13 @@ func (i *initStage) prepare() error {
 	return nil
 }
 
-// deadly are the signals that would end or stop this process, or have it panic, unless it is notified of them: of the others the runtime of Go takes
-// no notice (os/signal, "Default behavior of signals in Go programs"), and each costs two changes of threads.
+// deadly are the signals that would end this process, or have it panic, unless it is notified of them: of the others the runtime of Go takes no
+// notice (os/signal, "Default behavior of signals in Go programs"), or the kernel, which stops nobody who leads a session of his own by those of
+// terminals. Each costs two changes of threads.
 func deadly() []os.Signal {
 	return []os.Signal{
 		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGTERM,
-		unix.SIGSTKFLT, unix.SIGSYS, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU,
+		unix.SIGSTKFLT, unix.SIGSYS,
 	}
 }
 

@@ -145,7 +145,7 @@ func TestSignalled(t *testing.T) {
 			if signal == int(unix.SIGKILL) || signal == int(unix.SIGSTOP) || signal >= 32 && signal <= 34 { // the last are C libraries' own, which Go leaves alone
 				continue
 			}
-			if got, out := b.run(b.program(fmt.Sprintf("kill -%d $PPID; sleep 0.05; exit 3", signal))); got.Code != 3 || got.Reason != "" {
+			if got, out := b.run(b.program(fmt.Sprintf("kill -%d $PPID; exit 3", signal))); got.Code != 3 || got.Reason != "" {
 				t.Errorf("signal %d: %+v: %s", signal, got, out)
 			}
 		}

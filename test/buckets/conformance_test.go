@@ -4,6 +4,7 @@ package buckets
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -46,6 +47,25 @@ func TestPrefix(t *testing.T) {
 		}
 		if got, err := other.List(t.Context(), "", "", 10); err != nil || cmp.Diff(keys, got) != "" {
 			t.Errorf("the other's List = %q, %v", got, err)
+		}
+	})
+}
+
+// TestRecordMemory stores small records, which must not take the memory of large uploads.
+func TestRecordMemory(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		const count, most = 20, 1 << 20
+		b := s.fresh(t)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for i := range count {
+			if err := b.Create(t.Context(), fmt.Sprintf("records/%d", i), []byte("{}")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runtime.ReadMemStats(&after)
+		if each := (after.TotalAlloc - before.TotalAlloc) / count; each > most {
+			t.Errorf("%d bytes were allocated for each record, want at most %d", each, most)
 		}
 	})
 }
