@@ -69,7 +69,11 @@ var install = sync.OnceValues(func() (*service, error) {
 		}
 		transport.Proxy = http.ProxyURL(u)
 	}
-	return &service{url: address, client: &http.Client{Transport: transport}}, nil
+	s := &service{url: address, client: &http.Client{Transport: transport}}
+	if err := s.settle(context.Background()); err != nil {
+		return nil, err
+	}
+	return s, nil
 })
 
 func command(name string, args ...string) (string, error) {
