@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"time"
 
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
+	"golang.org/x/sync/semaphore"
 
 	"go-job-orchestrator/shared/job"
 )
@@ -29,6 +31,8 @@ type Backend struct {
 	Handover bool
 	// Writing changes how a blob is uploaded.
 	Writing func(opts *blob.WriterOptions)
+	// UploadMemory is how many bytes of memory the upload of a large blob takes.
+	UploadMemory int64
 	// Sweep removes what is left of uploads that began longer than age ago and never ended.
 	Sweep func(ctx context.Context, age time.Duration) error
 	// Denied reports whether an error is one of missing rights, where gocloud takes it for another.
@@ -48,7 +52,17 @@ const (
 )
 
 func newCloud(b *blob.Bucket, also Backend) *cloud {
-	return &cloud{bucket: b, Backend: also, answerTime: answerTime, stallTime: stallTime}
+	large := semaphore.NewWeighted(uploadsAtOnce(also.UploadMemory, debug.SetMemoryLimit(-1)))
+	return &cloud{bucket: b, Backend: also, answerTime: answerTime, stallTime: stallTime, large: large}
+}
+
+// mostUploads is how many large blobs are uploaded at a time where memory is no concern.
+const mostUploads = 32
+
+// uploadsAtOnce is how many uploads that take so much memory each have room in half of the process's limit, GOMEMLIMIT: clouds want parts of a known
+// length, of which a client keeps several, so that memory would grow with the number of uploads. The others wait, and so do their senders.
+func uploadsAtOnce(memory, limit int64) int64 {
+	return min(max(limit/2/max(memory, 1), 1), mostUploads)
 }
 
 // cloud is the rules of buckets whose conditional writes are sound and whose listing is ordered: all but
@@ -57,6 +71,7 @@ type cloud struct {
 	bucket *blob.Bucket
 	Backend
 	answerTime, stallTime time.Duration
+	large                 *semaphore.Weighted // places for the uploads of large blobs
 }
 
 var _ rules = (*cloud)(nil)
@@ -85,15 +100,19 @@ func (c *cloud) create(ctx context.Context, key string, data []byte) error {
 }
 
 func (c *cloud) createAs(ctx context.Context, writer, key string, data []byte) error {
+	return c.putWhole(ctx, key, data, &blob.WriterOptions{
+		ContentType: "application/json", DisableContentTypeDetection: true, IfNotExist: true, Metadata: map[string]string{writerKey: writer},
+	})
+}
+
+// putWhole stores a small blob with one request, without the memory of a large one.
+func (c *cloud) putWhole(ctx context.Context, key string, data []byte, opts *blob.WriterOptions) error {
 	ctx, cancel := within(ctx, c.answerTime)
 	defer cancel()
-	opts := &blob.WriterOptions{
-		ContentType: "application/json", DisableContentTypeDetection: true, IfNotExist: true, Metadata: map[string]string{writerKey: writer},
-	}
 	if c.Writing != nil {
 		c.Writing(opts)
 	}
-	opts.BufferSize = len(data) + 1 // all in one request, without the memory of a large blob
+	opts.BufferSize = len(data) + 1
 	if c.Handover {
 		return causeOf(ctx, c.bucket.Upload(ctx, key, bytes.NewReader(data), opts))
 	}
@@ -242,10 +261,34 @@ func (c *cloud) behind(ctx context.Context, key string, offset int64, err error)
 	return &Reader{ReadCloser: io.NopCloser(strings.NewReader("")), Info: info}, nil
 }
 
+// smallBlob is the size up to which a blob is stored whole.
+const smallBlob = 256 << 10
+
 func (c *cloud) put(ctx context.Context, key string, r io.Reader, seen func()) error {
+	var head bytes.Buffer
+	if _, err := head.ReadFrom(io.LimitReader(r, smallBlob+1)); err != nil {
+		return err
+	}
+	opts := &blob.WriterOptions{ContentType: "application/octet-stream", DisableContentTypeDetection: true}
+	var err error
+	if head.Len() <= smallBlob {
+		err = c.putWhole(ctx, key, head.Bytes(), opts)
+	} else {
+		err = c.putLarge(ctx, key, io.MultiReader(&head, r), opts)
+	}
+	if err == nil && seen != nil {
+		seen()
+	}
+	return err
+}
+
+func (c *cloud) putLarge(ctx context.Context, key string, r io.Reader, opts *blob.WriterOptions) error {
+	if err := c.large.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer c.large.Release(1)
 	ctx, watch := newWatch(ctx, c.stallTime)
 	defer watch.end()
-	opts := &blob.WriterOptions{ContentType: "application/octet-stream", DisableContentTypeDetection: true}
 	if c.Writing != nil {
 		c.Writing(opts)
 	}
@@ -256,15 +299,10 @@ func (c *cloud) put(ctx context.Context, key string, r io.Reader, seen func()) e
 	} else {
 		err = c.write(ctx, watch, key, in, opts)
 	}
-	switch {
-	case in.err != nil:
+	if in.err != nil {
 		return in.err // what the bucket's client makes of it says less
-	case err != nil:
-		return causeOf(ctx, err)
-	case seen != nil:
-		seen()
 	}
-	return nil
+	return causeOf(ctx, err)
 }
 
 func (c *cloud) write(ctx context.Context, watch *watch, key string, in io.Reader, opts *blob.WriterOptions) error {

@@ -1,12 +1,17 @@
 package store_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/iotest"
@@ -44,6 +49,64 @@ func TestBucket(t *testing.T) {
 		t.Cleanup(func() { _ = s.Close() })
 		return s
 	}, storetest.Options{Rounds: 500})
+}
+
+// TestLargeUploadsTakeTurns has room for one large upload at a time: the others wait for it, small ones do not.
+func TestLargeUploadsTakeTurns(t *testing.T) {
+	s := store.OpenBucket(memblob.OpenBucket(nil), store.Backend{UploadMemory: math.MaxInt64})
+	t.Cleanup(func() { _ = s.Close() })
+	start := func(ctx context.Context, key string) (sender *io.PipeWriter, done <-chan error) {
+		r, w := io.Pipe()
+		errs := make(chan error, 1)
+		go func() {
+			_, err := s.Put(ctx, key, r)
+			_ = r.CloseWithError(err) // to whoever still sends
+			errs <- err
+		}()
+		return w, errs
+	}
+	begin, rest := bytes.Repeat([]byte("x"), 256<<10+1), bytes.Repeat([]byte("x"), 1<<20) // the first tells that it is large
+	one, oneDone := start(t.Context(), "one")
+	if _, err := one.Write(append(begin, rest...)); err != nil { // it has its place once more is read
+		t.Fatal(err)
+	}
+	var over atomic.Bool // the first
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	send := func(w *io.PipeWriter) {
+		if _, err := w.Write(begin); err != nil {
+			t.Error(err)
+		}
+		go func() {
+			if _, err := w.Write(rest); err == nil && !over.Load() {
+				t.Error("another large one did not wait")
+			}
+			_ = w.Close()
+		}()
+	}
+	two, twoDone := start(ctx, "two")
+	send(two)
+	three, threeDone := start(t.Context(), "three")
+	send(three)
+	for n := range 10 {
+		if _, err := s.Put(t.Context(), fmt.Sprintf("small/%d", n), strings.NewReader("x")); err != nil {
+			t.Errorf("a small one: %v", err)
+		}
+	}
+	cancel()
+	if err := <-twoDone; !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled while it waits: %v", err)
+	}
+	over.Store(true)
+	_ = one.Close()
+	for name, done := range map[string]<-chan error{"one": oneDone, "three": threeDone} {
+		if err := <-done; err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got, err := s.List(t.Context(), "", "small/9", 10); err != nil || cmp.Diff([]string{"three"}, got) != "" {
+		t.Errorf("behind the small ones are %q, %v", got, err)
+	}
 }
 
 // wantNoTemporaries looks for what writers leave. Tests name no file like that themselves but one.

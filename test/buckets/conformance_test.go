@@ -4,11 +4,17 @@ package buckets
 
 import (
 	"fmt"
+	"io"
+	"math"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 
 	"go-job-orchestrator/shared/store/storetest"
 )
@@ -68,6 +74,74 @@ func TestRecordMemory(t *testing.T) {
 			t.Errorf("%d bytes were allocated for each record, want at most %d", each, most)
 		}
 	})
+}
+
+// TestUploadMemory stores large blobs at the same time, which take no more memory than the process is allowed.
+func TestUploadMemory(t *testing.T) {
+	const limit, slack = 160 << 20, 64 << 20 // what it had before, and what is in flight in the tests' own proxy
+	t.Cleanup(func() { debug.SetMemoryLimit(math.MaxInt64) })
+	each(t, func(t *testing.T, s *server) {
+		debug.SetMemoryLimit(limit)
+		b := s.fresh(t)
+		debug.FreeOSMemory()
+		peak := watchMemory(t)
+		var uploads errgroup.Group
+		for i := range 60 {
+			uploads.Go(func() error {
+				const size = 16 << 20
+				d, err := b.Put(t.Context(), fmt.Sprintf("folder/%d", i), io.LimitReader(zeros{}, size))
+				if err == nil && d.Size != size {
+					err = fmt.Errorf("%d bytes are stored", d.Size)
+				}
+				return err
+			})
+		}
+		if err := uploads.Wait(); err != nil {
+			t.Error(err)
+		}
+		if got := peak(); got > limit+slack {
+			t.Errorf("60 uploads took %d MiB, want at most %d", got>>20, (limit+slack)>>20)
+		}
+	})
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// watchMemory looks at the memory of this process, also that which is not Go's, until peak is called, which tells the most there was.
+func watchMemory(t *testing.T) (peak func() int64) {
+	t.Helper()
+	stop, most := make(chan struct{}), make(chan int64)
+	resident := func() int64 {
+		text, err := os.ReadFile("/proc/self/statm")
+		if err != nil {
+			return -1
+		}
+		var size, pages int64
+		_, _ = fmt.Sscan(string(text), &size, &pages)
+		return pages * int64(os.Getpagesize())
+	}
+	if resident() <= 0 {
+		t.Fatal("/proc does not tell how much memory there is")
+	}
+	go func() {
+		var m int64
+		for look := time.NewTicker(2 * time.Millisecond); ; {
+			m = max(m, resident())
+			select {
+			case <-look.C:
+			case <-stop:
+				look.Stop()
+				most <- m
+				return
+			}
+		}
+	}()
+	return func() int64 { close(stop); return <-most }
 }
 
 // TestManyBlobs lists and removes more than clouds tell or take at a time.

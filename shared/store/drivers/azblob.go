@@ -20,9 +20,9 @@ import (
 
 const hasAzure = true
 
-// Blocks of 8 MiB, three of which are on their way at a time: 390 GiB at most in the 50,000 blocks that Azure allows.
+// Blocks of 4 MiB, three of which are read or on their way at a time: 195 GiB at most in the 50,000 blocks that Azure allows.
 const (
-	azureBlockSize   = 8 << 20
+	azureBlockSize   = 4 << 20
 	azureConcurrency = 3
 )
 
@@ -37,6 +37,7 @@ func azureBackend(b bucket) store.Backend {
 		Writing: func(opts *blob.WriterOptions) {
 			opts.BufferSize, opts.MaxConcurrency = azureBlockSize, azureConcurrency
 		},
+		UploadMemory:  azureConcurrency * azureBlockSize,
 		RemoveBatch:   func(ctx context.Context, keys []string) error { return removeAzure(ctx, client, b.prefix, keys) },
 		BatchSize:     azureBatchSize,
 		Denied:        isDenied,

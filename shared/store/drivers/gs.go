@@ -20,7 +20,10 @@ const hasGS = true
 
 // gsChunk is the memory of an upload, and what is sent again when the connection breaks; the client's own 16 MiB are
 // made for single large files.
-const gsChunk = 4 << 20
+const (
+	gsChunk    = 4 << 20
+	copyMemory = 1 << 20 // of the pipe to it
+)
 
 func gsBackend(b bucket) store.Backend {
 	return store.Backend{
@@ -34,6 +37,7 @@ func gsBackend(b bucket) store.Backend {
 			}
 		},
 		Writing:       func(opts *blob.WriterOptions) { opts.BufferSize = gsChunk },
+		UploadMemory:  gsChunk + copyMemory,
 		Denied:        isForbidden,
 		Signing:       signGS,
 		SignedHeaders: map[string]string{},

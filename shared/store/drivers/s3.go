@@ -23,10 +23,12 @@ import (
 
 const hasS3 = true
 
-// Parts of 6 MiB, three of which are on their way at a time: 58 GiB at most in the 10,000 parts that S3 allows.
+// Parts of the least size that S3 takes, three of which are on their way at a time while the next is read: 48 GiB at most in the 10,000 parts that it
+// allows. The first part is read into memory of its own.
 const (
-	s3PartSize    = 6 << 20
+	s3PartSize    = 5 << 20
 	s3Concurrency = 3
+	s3Memory      = (s3Concurrency + 2) * s3PartSize
 )
 
 // s3BatchSize is how many objects DeleteObjects takes.
@@ -40,6 +42,7 @@ func s3Backend(b bucket) store.Backend {
 		After:         o.after,
 		Handover:      true, // through a pipe a failed request would be reported as a closed pipe
 		Writing:       func(opts *blob.WriterOptions) { opts.BeforeWrite = o.before },
+		UploadMemory:  s3Memory,
 		RemoveBatch:   o.remove,
 		BatchSize:     s3BatchSize,
 		Sweep:         o.sweep,
