@@ -11,10 +11,10 @@ GO ?= go
 TOOL := $(GO) tool -modfile=.ci/tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test buckets e2e bench fuzz check clean images features secret deploy undeploy
+.PHONY: help run build test buckets e2e bench fuzz check clean images features secret deploy deploy-bucket undeploy
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: bin/all ## run everything in one process; PORT and STORAGE_DIR say where
 	@PORT=$(PORT) STORAGE_DIR=$(STORAGE_DIR) exec bin/all
@@ -61,6 +61,8 @@ check: ## formatting, vet, staticcheck, and govulncheck where its database can b
 KO ?= ko
 KO_FLAGS ?=
 KUBECTL ?= kubectl
+# Your copy of the manifests, if you have one.
+CONFIG ?= config
 NAMESPACE := job-orchestrator
 export KO_CONFIG_PATH := ko.yaml
 
@@ -75,8 +77,11 @@ secret: ## make the key of tokens, unless there is one
 	@if test -n "$$($(KUBECTL) get secret token-keys -n $(NAMESPACE) --ignore-not-found -o name)"; then echo "secret/token-keys is there already"; else \
 	  head -c 32 /dev/urandom | base64 | tr -d '\n' | $(KUBECTL) create secret generic token-keys -n $(NAMESPACE) --from-file=TOKEN_KEYS=/dev/stdin; fi
 
-deploy: ## build the images and install or upgrade everything in config/
-	$(KO) apply $(KO_FLAGS) -Rf config/
+deploy: ## build the images and install or upgrade everything in config/; CONFIG=<folder> is a copy of it
+	$(KO) apply $(KO_FLAGS) -Rf $(CONFIG)/
+
+deploy-bucket: ## the same without the volume: DRIVERS=s3 make deploy-bucket, with STORAGE_URL in config/310-settings.yaml
+	$(KUBECTL) kustomize $(CONFIG) | $(KO) apply $(KO_FLAGS) -f -
 
 undeploy: ## remove everything, with all jobs, their files and the key
 	$(KUBECTL) delete namespace $(NAMESPACE) --ignore-not-found

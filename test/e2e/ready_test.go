@@ -71,16 +71,23 @@ func (s *service) try(ctx context.Context) error {
 		}
 	}
 	for _, path := range []string{"/api/v1/jobs/" + j.ID + "/logs", "/outputs/" + j.ID + "/file", "/artifacts/" + j.ID + "/run"} {
-		if err := ask(http.MethodGet, path, nil, http.StatusOK); err != nil {
+		if err := ask(http.MethodGet, path, nil, http.StatusOK, http.StatusTemporaryRedirect); err != nil { // to a bucket, which is not for us to reach
 			return err
 		}
 	}
 	return ask(http.MethodDelete, "/api/v1/jobs/"+j.ID, nil, http.StatusNoContent, http.StatusAccepted)
 }
 
+// direct sends a request and returns its answer, also one that leads elsewhere.
+func (s *service) direct(req *http.Request) (*http.Response, error) {
+	client := *s.client
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return client.Do(req)
+}
+
 // expect sends a request, whose answer has one of the given statuses, and reads it into to, unless that is nil.
 func (s *service) expect(req *http.Request, to any, want ...int) error {
-	resp, err := s.client.Do(req)
+	resp, err := s.direct(req)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
 	"knative.dev/networking/pkg/apis/networking"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+	"sigs.k8s.io/yaml"
 
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/runtimes"
@@ -117,9 +118,10 @@ func TestTokenKeys(t *testing.T) {
 				}
 				got = append(got, name)
 			}
-			for _, from := range c.EnvFrom {
-				if from.SecretRef != nil {
-					t.Errorf("%s: takes all of a Secret", file)
+			hasVolume := slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.PersistentVolumeClaim != nil })
+			for _, from := range c.EnvFrom { // all of a Secret is taken by who has the storage, and that of the bucket only
+				if s := from.SecretRef; s != nil && (s.Name != "bucket-credentials" || s.Optional == nil || !*s.Optional || !hasVolume) {
+					t.Errorf("%s: takes all of the Secret %s", file, s.Name)
 				}
 			}
 		}
@@ -253,7 +255,7 @@ func TestWiring(t *testing.T) {
 		}
 		for _, c := range spec.Containers {
 			for _, from := range c.EnvFrom {
-				if maps[from.ConfigMapRef.Name] == nil {
+				if from.ConfigMapRef != nil && maps[from.ConfigMapRef.Name] == nil {
 					t.Errorf("%s: no ConfigMap %s", file, from.ConfigMapRef.Name)
 				}
 			}
@@ -309,6 +311,46 @@ func TestReaper(t *testing.T) {
 	}
 }
 
+// TestKustomization demands that what make deploy-bucket applies is all that make deploy does; its patches say themselves when they do not fit.
+func TestKustomization(t *testing.T) {
+	text, err := os.ReadFile(folder + "/Kustomization")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var k struct {
+		Kind      string   `json:"kind"`
+		Resources []string `json:"resources"`
+		Patches   []struct {
+			Target struct{ Kind, Name string } `json:"target"`
+		} `json:"patches"`
+	}
+	if err := yaml.Unmarshal(text, &k); err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, path := range files(t, ".yaml") {
+		want = append(want, filepath.Base(path))
+	}
+	if diff := cmp.Diff(want, k.Resources); diff != "" || k.Kind != "Kustomization" {
+		t.Errorf("%s with (-config/ +its resources):\n%s", k.Kind, diff)
+	}
+	withVolume := map[string]bool{}
+	pods(t, func(_, name string, _ *metav1.ObjectMeta, spec *corev1.PodSpec) {
+		for _, v := range spec.Volumes {
+			withVolume[name] = withVolume[name] || v.PersistentVolumeClaim != nil
+		}
+	})
+	for name, has := range withVolume {
+		patched := false
+		for _, p := range k.Patches {
+			patched = patched || p.Target.Kind != "PersistentVolumeClaim" && regexp.MustCompile("^("+p.Target.Name+")$").MatchString(name)
+		}
+		if patched != has {
+			t.Errorf("%s has the volume: %t; is patched: %t", name, has, patched)
+		}
+	}
+}
+
 // TestReadme demands that the README of the manifests names each, and the patch that make features makes.
 func TestReadme(t *testing.T) {
 	readme, err := os.ReadFile(folder + "/README.md")
@@ -316,7 +358,7 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	var want []string
-	for _, path := range append(files(t, ".yaml"), files(t, ".yml")...) {
+	for _, path := range append(append(files(t, ".yaml"), files(t, ".yml")...), folder+"/Kustomization") {
 		name, err := filepath.Rel(folder, path)
 		if err != nil {
 			t.Fatal(err)

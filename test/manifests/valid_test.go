@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -168,6 +169,9 @@ func TestResources(t *testing.T) {
 					t.Errorf("%s: container %q: requests and limits of cpu and memory must be set", file, c.Name)
 				}
 			}
+			if limit, goes := c.Resources.Limits.Memory().Value(), goMemory(t, c.Env); goes < limit*7/10 || goes > limit*8/10 {
+				t.Errorf("%s: GOMEMLIMIT is %d of %d bytes; the program itself needs room beside it", file, goes, limit)
+			}
 			for name, request := range c.Resources.Requests {
 				if limit := c.Resources.Limits[name]; request.Cmp(limit) > 0 {
 					t.Errorf("%s: %s: the request is above the limit", file, name)
@@ -180,6 +184,21 @@ func TestResources(t *testing.T) {
 			}
 		}
 	})
+}
+
+// goMemory reads GOMEMLIMIT, by which Go keeps away from the limit of the container.
+func goMemory(t *testing.T, env []corev1.EnvVar) int64 {
+	t.Helper()
+	for _, v := range env {
+		if v.Name == "GOMEMLIMIT" {
+			n, err := strconv.ParseInt(strings.TrimSuffix(v.Value, "MiB"), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n << 20
+		}
+	}
+	return 0
 }
 
 // TestNothingElseIsApplied holds names to what ko apply -R takes: .yaml and .json in any folder, in order.
