@@ -127,7 +127,7 @@ mkdir -p /srv/data/jobs; exec /srv/versitygw --port :8080 --access "$0" --secret
 // manyLargeOutputs has many jobs store large outputs at the same time, for which the function has a quarter of the memory that so many uploads would
 // take if each took as much as it liked.
 func manyLargeOutputs(t *testing.T, s *service) {
-	const count, size = 24, 24 << 20
+	const count, size = 40, 24 << 20
 	var jobs []*run
 	for range count {
 		// All at once: at the next full half minute.
