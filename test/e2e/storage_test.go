@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The server of S3 in the cluster, and what opens it.
@@ -45,6 +46,7 @@ func TestBucket(t *testing.T) {
 		t.Error("the volume is used still")
 	}
 	t.Run("many large outputs", func(t *testing.T) { manyLargeOutputs(t, s) })
+	t.Run("away", func(t *testing.T) { bucketAway(t, s) })
 	t.Run("signed", func(t *testing.T) { signed(t, s) })
 }
 
@@ -89,7 +91,7 @@ func startBucket(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	const program = `until test -e /srv/ready; do sleep 0.2; done
-mkdir -p /srv/data/jobs; exec /srv/versitygw --port :8080 --access "$0" --secret "$1" posix /srv/data`
+mkdir -p /srv/data/jobs; /srv/versitygw --port :8080 --access "$0" --secret "$1" posix /srv/data & echo $! > /srv/pid; wait`
 	labels := map[string]string{"app": bucketPod}
 	manifest, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": []any{
 		map[string]any{
@@ -151,6 +153,44 @@ func manyLargeOutputs(t *testing.T, s *service) {
 	for line := range strings.Lines(kube(t, "get", "pods", "-n", namespace, "-l", "serving.knative.dev/revision="+revision, "-o", ended)) {
 		if fields := strings.Fields(line); len(fields) > 1 {
 			t.Errorf("a pod of artifacts was ended: %s", line)
+		}
+	}
+}
+
+// bucketAway has the bucket not answer for a while: what runs or ends meanwhile is not lost, and what is submitted is refused.
+func bucketAway(t *testing.T, s *service) {
+	const away = 90 * time.Second // the functions say within a minute that it does not answer
+	signal := func(name string) {
+		if out, err := command("kubectl", "exec", bucketPod, "-n", namespace, "--", "sh", "-c", "kill -"+name+" $(cat /srv/pid)"); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	}
+	t.Cleanup(func() { signal("CONT") })
+	var jobs []*run
+	for n := range 6 { // some end while it is away, some after
+		jobs = append(jobs, s.submit(t, shell(fmt.Sprintf("echo begun; sleep %d; head -c 3000000 /dev/zero > results/data; echo ended", 5+10*n))))
+	}
+	for _, j := range jobs {
+		j.says("begun")
+	}
+	signal("STOP")
+	back := time.AfterFunc(away, func() { signal("CONT") })
+	defer back.Stop()
+	resp, body := s.post(t, shell("true"))
+	if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(resp.Header.Get("Content-Type"), "problem+json") {
+		t.Errorf("a submit meanwhile: %s: %s", resp.Status, body)
+	}
+	until(t, patience, "the bucket is reached again", func() bool {
+		resp, _ := jobs[0].call(http.MethodGet, "/api/v1/jobs/"+jobs[0].ID)
+		return resp.StatusCode == http.StatusOK
+	})
+	for _, j := range jobs {
+		end := j.ends("Succeeded", "Completed")
+		if len(end.Attempts) != 1 || end.Outputs == nil || end.Outputs.Count != 3 || end.Outputs.Bytes != 3000000+int64(len("begun\nended\n")) {
+			t.Errorf("job %s: %+v", j.ID, end)
+		}
+		if got := j.logs("tail=all"); got != "begun\nended\n" {
+			t.Errorf("job %s: log %q", j.ID, got)
 		}
 	}
 }
