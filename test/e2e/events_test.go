@@ -250,31 +250,7 @@ class H(http.server.BaseHTTPRequestHandler):
         print(self.path, self.rfile.read(int(self.headers["Content-Length"])).decode(), flush=True)
         self.send_response(204); self.end_headers()
 http.server.HTTPServer(("", 8080), H).serve_forever()`
-	manifest, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": []any{
-		map[string]any{
-			"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": receiver, "namespace": namespace, "labels": map[string]string{"app": receiver}},
-			"spec": map[string]any{
-				"serviceAccountName": "job", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
-				"securityContext": map[string]any{"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": map[string]string{"type": "RuntimeDefault"}},
-				"containers": []any{map[string]any{
-					"name": "main", "image": "python:3.13-slim", "command": []string{"python3", "-c", program},
-					"securityContext": map[string]any{"allowPrivilegeEscalation": false, "capabilities": map[string]any{"drop": []string{"ALL"}}},
-				}},
-			},
-		},
-		map[string]any{
-			"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": receiver, "namespace": namespace},
-			"spec": map[string]any{"selector": map[string]string{"app": receiver}, "ports": []any{map[string]any{"port": 80, "targetPort": 8080}}},
-		},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, stderr, err := kubectl(t, manifest, "apply", "-f", "-"); err != nil {
-		t.Fatalf("%v: %s", err, stderr)
-	}
-	t.Cleanup(func() { _, _ = command("kubectl", "delete", "pod,service", receiver, "-n", namespace, "--wait=false") })
-	kube(t, "wait", "-n", namespace, "--for=condition=Ready", "--timeout=2m", "pod/"+receiver)
+	serve(t, receiver, restricted(map[string]any{"image": "python:3.13-slim", "command": []string{"python3", "-c", program}}))
 	address := "http://" + receiver + "." + namespace + ".svc.cluster.local/"
 	o.template("notify", script("python", "notify.py", string(notify), `args=["$.data.jobID","$.data.reason"]`, `env={"WEBHOOK_URL":"`+address+`chat"}`))
 	example(t, "webhook.yml", "http://webhook-receiver.default.svc.cluster.local/", address+"url")

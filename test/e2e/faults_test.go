@@ -216,35 +216,11 @@ func TestArtifactsFail(t *testing.T) {
 // startFaulty starts it as a pod with a Service.
 func startFaulty(t *testing.T) {
 	t.Helper()
-	list, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": []any{
-		map[string]any{
-			"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "faulty", "namespace": namespace, "labels": map[string]string{"e2e": "faulty"}},
-			"spec": map[string]any{
-				"serviceAccountName": "job", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
-				"securityContext": map[string]any{"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": map[string]string{"type": "RuntimeDefault"}},
-				"containers": []any{map[string]any{
-					"name": "faulty", "image": "python:3.13-slim", "command": []string{"python3", "-c", faulty},
-					"env":             []any{map[string]string{"name": "TARGET", "value": "artifacts." + namespace + ".svc.cluster.local"}},
-					"securityContext": map[string]any{"allowPrivilegeEscalation": false, "capabilities": map[string]any{"drop": []string{"ALL"}}},
-					"readinessProbe":  map[string]any{"tcpSocket": map[string]any{"port": 8080}, "periodSeconds": 1},
-				}},
-			},
-		},
-		map[string]any{
-			"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "faulty", "namespace": namespace},
-			"spec": map[string]any{"selector": map[string]string{"e2e": "faulty"}, "ports": []any{map[string]any{"port": 80, "targetPort": 8080}}},
-		},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, stderr, err := kubectl(t, list, "apply", "-f", "-"); err != nil {
-		t.Fatalf("%v: %s", err, stderr)
-	}
-	t.Cleanup(func() {
-		_, _ = command("kubectl", "delete", "pod/faulty", "service/faulty", "-n", namespace, "--ignore-not-found", "--wait=false")
-	})
-	kube(t, "wait", "pod/faulty", "-n", namespace, "--for=condition=Ready", "--timeout=3m")
+	serve(t, "faulty", restricted(map[string]any{
+		"image": "python:3.13-slim", "command": []string{"python3", "-c", faulty},
+		"env":            []any{map[string]string{"name": "TARGET", "value": "artifacts." + namespace + ".svc.cluster.local"}},
+		"readinessProbe": map[string]any{"tcpSocket": map[string]any{"port": 8080}, "periodSeconds": 1},
+	}))
 }
 
 // TestExpiry has the CronJob remove a job that is past its time, and leave alone one that runs.

@@ -330,16 +330,10 @@ def one(_):
     r=urllib.request.Request(sys.argv[1],data=sys.argv[3].encode(),headers={"Content-Type":"application/cloudevents+json"})
     return urllib.request.urlopen(r,timeout=60).status
 with c.ThreadPoolExecutor(8) as p: print(list(p.map(one,range(int(sys.argv[2])))))`
+	spec := restricted(map[string]any{"image": "python:3.13-slim", "command": []string{"python3", "-c", program, target, fmt.Sprint(times), string(event)}})
+	spec["restartPolicy"] = "Never"
 	manifest, err := json.Marshal(map[string]any{
-		"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": name, "namespace": namespace},
-		"spec": map[string]any{
-			"restartPolicy": "Never", "serviceAccountName": "job", "automountServiceAccountToken": false,
-			"securityContext": map[string]any{"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": map[string]string{"type": "RuntimeDefault"}},
-			"containers": []any{map[string]any{
-				"name": "send", "image": "python:3.13-slim", "command": []string{"python3", "-c", program, target, fmt.Sprint(times), string(event)},
-				"securityContext": map[string]any{"allowPrivilegeEscalation": false, "capabilities": map[string]any{"drop": []string{"ALL"}}},
-			}},
-		},
+		"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": name, "namespace": namespace}, "spec": spec,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -356,6 +350,42 @@ with c.ThreadPoolExecutor(8) as p: print(list(p.map(one,range(int(sys.argv[2])))
 	if out := kube(t, "logs", name, "-n", namespace); phase == "Failed" {
 		t.Fatalf("events not sent: %s", out)
 	}
+}
+
+// restricted is the spec of a pod with one container that may do as little as the namespace demands.
+func restricted(container map[string]any) map[string]any {
+	container["name"] = "main"
+	container["securityContext"] = map[string]any{"allowPrivilegeEscalation": false, "capabilities": map[string]any{"drop": []string{"ALL"}}}
+	return map[string]any{
+		"serviceAccountName": "job", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
+		"securityContext": map[string]any{"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": map[string]string{"type": "RuntimeDefault"}},
+		"containers":      []any{container},
+	}
+}
+
+// serve starts a pod, and a Service of the same name before its port 8080, and waits until it is ready. In the end both are removed.
+func serve(t *testing.T, name string, spec map[string]any) {
+	t.Helper()
+	labels := map[string]string{"e2e": name}
+	manifest, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": []any{
+		map[string]any{
+			"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": name, "namespace": namespace, "labels": labels}, "spec": spec,
+		},
+		map[string]any{
+			"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": name, "namespace": namespace},
+			"spec": map[string]any{"selector": labels, "ports": []any{map[string]any{"port": 80, "targetPort": 8080}}},
+		},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, err := kubectl(t, manifest, "apply", "-f", "-"); err != nil {
+		t.Fatalf("%v: %s", err, stderr)
+	}
+	t.Cleanup(func() {
+		_, _ = command("kubectl", "delete", "pod,service", name, "-n", namespace, "--ignore-not-found", "--wait=false")
+	})
+	kube(t, "wait", "-n", namespace, "--for=condition=Ready", "--timeout=3m", "pod/"+name)
 }
 
 // scale sets how many replicas a deployment has, and sets it back in the end.

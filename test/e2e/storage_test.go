@@ -92,42 +92,17 @@ func startBucket(t *testing.T) {
 	}
 	const program = `until test -e /srv/ready; do sleep 0.2; done
 mkdir -p /srv/data/jobs; /srv/versitygw --port :8080 --access "$0" --secret "$1" posix /srv/data & echo $! > /srv/pid; wait`
-	labels := map[string]string{"app": bucketPod}
-	manifest, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": []any{
-		map[string]any{
-			"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": bucketPod, "namespace": namespace, "labels": labels},
-			"spec": map[string]any{
-				"serviceAccountName": "job", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
-				"securityContext": map[string]any{"runAsNonRoot": true, "runAsUser": 65532, "fsGroup": 65532, "seccompProfile": map[string]string{"type": "RuntimeDefault"}},
-				"containers": []any{map[string]any{
-					"name": "main", "image": "debian:stable-slim", "command": []string{"sh", "-c", program, accessKey, secretKey},
-					"securityContext": map[string]any{"allowPrivilegeEscalation": false, "capabilities": map[string]any{"drop": []string{"ALL"}}},
-					"volumeMounts":    []any{map[string]any{"name": "srv", "mountPath": "/srv"}},
-				}},
-				"volumes": []any{map[string]any{"name": "srv", "emptyDir": map[string]any{}}},
-			},
-		},
-		map[string]any{
-			"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": bucketPod, "namespace": namespace},
-			"spec": map[string]any{"selector": labels, "ports": []any{map[string]any{"port": 80, "targetPort": 8080}}},
-		},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, stderr, err := kubectl(t, manifest, "apply", "-f", "-"); err != nil {
-		t.Fatalf("%v: %s", err, stderr)
-	}
-	t.Cleanup(func() {
-		_, _ = command("kubectl", "delete", "pod,service", bucketPod, "-n", namespace, "--wait=false")
+	spec := restricted(map[string]any{
+		"image": "debian:stable-slim", "command": []string{"sh", "-c", program, accessKey, secretKey},
+		"volumeMounts": []any{map[string]any{"name": "srv", "mountPath": "/srv"}},
 	})
-	kube(t, "wait", "-n", namespace, "--for=condition=Ready", "--timeout=2m", "pod/"+bucketPod)
+	spec["volumes"] = []any{map[string]any{"name": "srv", "emptyDir": map[string]any{}}}
+	serve(t, bucketPod, spec)
 	kube(t, "cp", filepath.Join(dir, "versitygw"), namespace+"/"+bucketPod+":/srv/versitygw")
 	kube(t, "exec", bucketPod, "-n", namespace, "--", "touch", "/srv/ready")
 }
 
-// manyLargeOutputs has many jobs store large outputs at the same time, for which the function has a quarter of the memory that so many uploads would
-// take if each took as much as it liked.
+// manyLargeOutputs has many jobs store large outputs at the same time. If each upload took the memory it could use, the function would be ended for it.
 func manyLargeOutputs(t *testing.T, s *service) {
 	const count, size = 40, 24 << 20
 	var jobs []*run

@@ -322,6 +322,7 @@ func TestKustomization(t *testing.T) {
 		Resources []string `json:"resources"`
 		Patches   []struct {
 			Target struct{ Kind, Name string } `json:"target"`
+			Patch  string                      `json:"patch"`
 		} `json:"patches"`
 	}
 	if err := yaml.Unmarshal(text, &k); err != nil {
@@ -343,7 +344,7 @@ func TestKustomization(t *testing.T) {
 	for name, has := range withVolume {
 		patched := false
 		for _, p := range k.Patches {
-			patched = patched || p.Target.Kind != "PersistentVolumeClaim" && regexp.MustCompile("^("+p.Target.Name+")$").MatchString(name)
+			patched = patched || strings.Contains(p.Patch, "/volumes/") && regexp.MustCompile("^("+p.Target.Name+")$").MatchString(name)
 		}
 		if patched != has {
 			t.Errorf("%s has the volume: %t; is patched: %t", name, has, patched)

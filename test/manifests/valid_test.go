@@ -169,8 +169,8 @@ func TestResources(t *testing.T) {
 					t.Errorf("%s: container %q: requests and limits of cpu and memory must be set", file, c.Name)
 				}
 			}
-			if limit, goes := c.Resources.Limits.Memory().Value(), goMemory(t, c.Env); goes < limit*7/10 || goes > limit*8/10 {
-				t.Errorf("%s: GOMEMLIMIT is %d of %d bytes; the program itself needs room beside it", file, goes, limit)
+			if most, soft := c.Resources.Limits.Memory().Value(), goMemory(t, c.Env); soft < most*7/10 || soft > most*8/10 {
+				t.Errorf("%s: GOMEMLIMIT is %d of %d bytes; the program itself needs room beside it", file, soft, most)
 			}
 			for name, request := range c.Resources.Requests {
 				if limit := c.Resources.Limits[name]; request.Cmp(limit) > 0 {
