@@ -1,0 +1,293 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Pipes are the standard streams of one program. Pipes have no common order, so it is made: each holds a single packet
+// (pipe(2), O_DIRECT), so that a program that has written to one stream waits until that was read before it can write to it again,
+// and epoll tells which of the two was written to first. That costs a change of processes for each write. A program that
+// writes a lot to one stream alone therefore gets a large pipe, until it writes to the other one again.
+type Pipes struct {
+	writer  *Writer
+	epoll   int
+	wake    int
+	ends    [2]*end
+	order   []*end // that have something to read, in the order in which it was written
+	stopped bool
+	done    chan struct{}
+}
+
+// end is one of the pipes.
+type end struct {
+	stream Stream
+	read   int
+	write  *os.File
+	large  bool
+	alone  int       // how many packets came while the other had none
+	last   time.Time // when something was read
+}
+
+const (
+	smallPipe = 4 << 10 // the kernel makes it a page
+	largePipe = 256 << 10
+	// manyPackets in a row make a pipe large, and a pause of quiet makes it small again.
+	manyPackets = 1024
+	quiet       = 20 * time.Millisecond
+)
+
+// NewPipes returns the pipes of a program that runs as the given user and group; -1 is this process's own. What the program
+// writes goes to w, which nobody else may use until Finish has returned.
+func NewPipes(w *Writer, uid, gid int) (p *Pipes, err error) {
+	p = &Pipes{writer: w, epoll: -1, wake: -1, done: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	if p.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("watch pipes: %w", err)
+	}
+	if p.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return nil, fmt.Errorf("watch pipes: %w", err)
+	}
+	if err = p.watch(p.wake); err != nil {
+		return nil, err
+	}
+	for _, s := range []Stream{Stdout, Stderr} {
+		if p.ends[s], err = newEnd(s, uid, gid); err != nil {
+			return nil, err
+		}
+		if err = p.watch(p.ends[s].read); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// watch asks for a notice each time that something is written. Notices come in the order of the writes.
+func (p *Pipes) watch(fd int) error {
+	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)} //nolint:gosec // a descriptor is small
+	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
+		return fmt.Errorf("watch pipes: %w", err)
+	}
+	return nil
+}
+
+func newEnd(s Stream, uid, gid int) (*end, error) {
+	var fds [2]int
+	err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_DIRECT)
+	if errors.Is(err, unix.EINVAL) { // a kernel that has no packets, as that of gVisor: the order is a coarser one
+		err = unix.Pipe2(fds[:], unix.O_CLOEXEC)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make a pipe: %w", err)
+	}
+	e := &end{stream: s, read: fds[0], write: os.NewFile(uintptr(fds[1]), "pipe"), last: time.Now()} //nolint:gosec // not negative
+	_ = e.resize(smallPipe)                                                                          // else the order is a coarser one
+	err = unix.SetNonblock(e.read, true)
+	if err == nil && uid >= 0 { // so that the program may open /dev/stdout
+		err = unix.Fchown(fds[1], uid, gid)
+	}
+	if err != nil {
+		e.close()
+		return nil, fmt.Errorf("make a pipe: %w", err)
+	}
+	return e, nil
+}
+
+func (e *end) close() {
+	unix.Close(e.read)
+	e.write.Close()
+}
+
+// resize sets how much the pipe holds. It fails when more is in it.
+func (e *end) resize(size int) error {
+	_, err := unix.FcntlInt(uintptr(e.read), unix.F_SETPIPE_SZ, size) //nolint:gosec // not negative
+	return err
+}
+
+// packets sets whether each write is a packet of its own, and leaves the other flags, which the program may have set.
+func (e *end) packets(on bool) {
+	fd := e.write.Fd()
+	flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
+	if err != nil {
+		return
+	}
+	flags &^= unix.O_DIRECT
+	if on {
+		flags |= unix.O_DIRECT
+	}
+	_, _ = unix.FcntlInt(fd, unix.F_SETFL, flags) // else the order is a coarser one
+}
+
+// Stdout is what the program is to have as its standard output.
+func (p *Pipes) Stdout() *os.File { return p.ends[Stdout].write }
+
+// Stderr is what the program is to have as its standard error.
+func (p *Pipes) Stderr() *os.File { return p.ends[Stderr].write }
+
+// Run reads until Finish is called.
+func (p *Pipes) Run() {
+	defer close(p.done)
+	// A packet that does not fit would lose its end. The program can have as much as 1 MiB before one (pipe(7), pipe-max-size).
+	buffer := make([]byte, 1<<20+64<<10)
+	for p.wait() {
+		e := p.order[0]
+		p.order = p.order[1:]
+		p.take(e, buffer)
+	}
+	for _, e := range p.ends {
+		for e.readOnce(buffer, p.writer) {
+		}
+	}
+	p.writer.Sync()
+}
+
+// wait returns once there is something to read, or false when there will be no more.
+func (p *Pipes) wait() bool {
+	for timeout := 0; len(p.order) == 0; timeout = -1 {
+		if timeout < 0 {
+			p.writer.Sync()
+			if p.stopped {
+				return false
+			}
+		}
+		p.poll(timeout)
+	}
+	return true
+}
+
+// poll notes which pipes have something to read, and whether Finish was called.
+func (p *Pipes) poll(timeout int) {
+	var events [3]unix.EpollEvent
+	n, err := unix.EpollWait(p.epoll, events[:], timeout)
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		p.stopped = true // it cannot fail otherwise
+	}
+	for _, event := range events[:max(n, 0)] {
+		switch int(event.Fd) {
+		case p.wake:
+			p.stopped = true
+		case p.ends[Stdout].read:
+			p.order = append(p.order, p.ends[Stdout])
+		case p.ends[Stderr].read:
+			p.order = append(p.order, p.ends[Stderr])
+		}
+	}
+}
+
+// take reads the packet of which a notice came. A large pipe has several; they are read while the other is silent.
+func (p *Pipes) take(e *end, buffer []byte) {
+	other := p.ends[e.stream.Other()]
+	other.alone = 0
+	if other.large {
+		other.drain(buffer, p.writer)
+		other.calm()
+	}
+	if e.large && time.Since(e.last) > quiet {
+		e.calm()
+	}
+	if !e.readOnce(buffer, p.writer) {
+		return
+	}
+	e.alone++
+	if !e.large && e.alone >= manyPackets {
+		e.packets(false)
+		e.large = e.resize(largePipe) == nil
+	}
+	// A pipe with room for several writes has more, perhaps without another notice. The program can make its own larger.
+	if e.large || e.size() > smallPipe {
+		e.large = true
+		p.again(e)
+	}
+}
+
+// again has the rest of a pipe read after what the other got meanwhile.
+func (p *Pipes) again(e *end) {
+	p.poll(0)
+	if e.waiting() > 0 && !slices.Contains(p.order, e) {
+		p.order = append(p.order, e)
+	}
+}
+
+// readOnce reads what one read gets, and reports whether there was anything.
+func (e *end) readOnce(buffer []byte, to *Writer) bool {
+	for {
+		n, err := unix.Read(e.read, buffer)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if n <= 0 {
+			return false
+		}
+		e.last = time.Now()
+		to.Write(e.stream, buffer[:n])
+		return true
+	}
+}
+
+// drain reads what is there now. What is written meanwhile comes later.
+func (e *end) drain(buffer []byte, to *Writer) {
+	for left := e.waiting(); left > 0; {
+		n, err := unix.Read(e.read, buffer[:min(left, len(buffer))])
+		if n <= 0 && !errors.Is(err, unix.EINTR) {
+			return
+		}
+		if n > 0 {
+			to.Write(e.stream, buffer[:n])
+			left -= n
+		}
+	}
+}
+
+// calm makes a large pipe small again, as soon as little enough is in it.
+func (e *end) calm() {
+	e.packets(true)
+	e.alone = 0
+	e.large = e.resize(smallPipe) != nil
+}
+
+// size returns how many bytes the pipe can hold.
+func (e *end) size() int {
+	n, err := unix.FcntlInt(uintptr(e.read), unix.F_GETPIPE_SZ, 0) //nolint:gosec // not negative
+	if err != nil {
+		return smallPipe
+	}
+	return n
+}
+
+// waiting returns how many bytes are in the pipe.
+func (e *end) waiting() int {
+	n, err := unix.IoctlGetInt(e.read, unix.TIOCINQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// Finish returns once all is read and written. Nothing of the program may live any more.
+func (p *Pipes) Finish() {
+	_, _ = unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // eventfd(2); it is never full
+	<-p.done
+	p.close()
+}
+
+func (p *Pipes) close() {
+	for _, e := range p.ends {
+		if e != nil {
+			e.close()
+		}
+	}
+	for _, fd := range []int{p.epoll, p.wake} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}
