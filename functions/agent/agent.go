@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -33,6 +32,7 @@ type Settings struct {
 	Limits   executor.OutputLimits
 	MaxFiles int   `env:"MAX_OUTPUT_FILES" envDefault:"10000"`
 	MaxBytes int64 `env:"MAX_OUTPUT_BYTES" envDefault:"4294967296"`
+	MaxLog   int64 `env:"MAX_LOG_BYTES" envDefault:"4294967296"`
 }
 
 // place is the folders that the parts of the agent share.
@@ -43,12 +43,14 @@ type place struct {
 
 func (p place) workspace() executor.Workspace { return executor.NewWorkspace(p.work) }
 
-// The files by which the parts speak: attend writes the task, exec that it could begin, attend that
+// The records by which the parts speak: attend writes the task, exec that it could begin, attend that
 // it may or must not, and that all is stored.
-func (p place) task() string  { return filepath.Join(p.work, "task.json") }
-func (p place) ready() string { return filepath.Join(p.work, "ready.json") }
-func (p place) turn() string  { return filepath.Join(p.work, "turn.json") }
-func (p place) done() string  { return filepath.Join(p.work, "done.json") }
+const (
+	taskRecord  = "task.json"
+	readyRecord = "ready.json"
+	turnRecord  = "turn.json"
+	doneRecord  = "done.json"
+)
 
 // task is what attend has prepared. Index is nil when there is nothing to do any more, or when the files could not be fetched.
 type task struct {
@@ -56,6 +58,7 @@ type task struct {
 	Index  *job.Index    `json:"index,omitempty"`
 	Log    joblog.State  `json:"log"` // where the log of earlier attempts ends
 	Grace  time.Duration `json:"grace"`
+	MaxLog int64         `json:"maxLog"` // the most bytes of log that are kept
 }
 
 // turn is what attend answers exec: the attempt to make, or, when Number is 0, that there is none.
@@ -73,15 +76,15 @@ const (
 )
 
 // await reads a record as soon as it is there.
-func await(ctx context.Context, path string, into any) error {
+func await(ctx context.Context, w executor.Workspace, name string, into any) error {
 	for pause := firstPause; ; pause = min(pause+pause/8, lastPause) {
-		err := executor.ReadRecord(path, into)
+		err := w.ReadRecord(name, into)
 		if err == nil || !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w", filepath.Base(path), context.Cause(ctx))
+			return fmt.Errorf("wait for %s: %w", name, context.Cause(ctx))
 		case <-time.After(pause):
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/spool"
 )
 
 // errFetch means that the uploaded files could not be had.
@@ -29,7 +30,7 @@ func (r *remote) attend(ctx context.Context) error {
 		return fmt.Errorf("%w: %s", errFetch, t.Failed)
 	}
 	var ready struct{}
-	if t.Index == nil || executor.ReadRecord(r.done(), &ready) == nil || await(ctx, r.ready(), &ready) != nil {
+	if t.Index == nil || r.workspace().ReadRecord(doneRecord, &ready) == nil || await(ctx, r.workspace(), readyRecord, &ready) != nil {
 		// Nothing to do, all done before this was started again, or the program's container never began and Kubernetes knows why.
 		<-ctx.Done()
 		return nil
@@ -43,7 +44,7 @@ func (r *remote) attend(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := executor.WriteRecord(r.done(), ready); err != nil {
+	if err := r.workspace().WriteRecord(doneRecord, ready); err != nil {
 		return err
 	}
 	<-ctx.Done()
@@ -53,19 +54,19 @@ func (r *remote) attend(ctx context.Context) error {
 // take claims the attempt and lets exec begin. An attempt without a number means that there is none to make.
 func (r *remote) take(ctx context.Context, t *task) (job.Attempt, error) {
 	var before turn
-	again := executor.ReadRecord(r.turn(), &before) == nil
+	again := r.workspace().ReadRecord(turnRecord, &before) == nil
 	attempt, err := r.claim(ctx, t.Index)
 	switch {
 	case isMoot(err):
-		return job.Attempt{}, executor.WriteRecord(r.turn(), turn{Why: err.Error()})
+		return job.Attempt{}, r.workspace().WriteRecord(turnRecord, turn{Why: err.Error()})
 	case err != nil:
-		return job.Attempt{}, errors.Join(err, executor.WriteRecord(r.turn(), turn{Why: err.Error(), Failed: true}))
+		return job.Attempt{}, errors.Join(err, r.workspace().WriteRecord(turnRecord, turn{Why: err.Error(), Failed: true}))
 	case again: // this was started anew and does not know how much of the log was shipped
 		if t.Log, err = r.client.logState(ctx); err != nil {
 			return job.Attempt{}, err
 		}
 	}
-	return attempt, executor.WriteRecord(r.turn(), turn{Number: attempt.Number})
+	return attempt, r.workspace().WriteRecord(turnRecord, turn{Number: attempt.Number})
 }
 
 // claim asks for an attempt, for as long as the pod lives: another's may first have to be found dead.
@@ -96,9 +97,7 @@ func (r *remote) gather(ctx context.Context, t *task, attempt job.Attempt) error
 	to := &results{client: r.client}
 	e := &executor.Task{
 		Index: t.Index, Number: attempt.Number, Workspace: r.workspace(), To: to, StoreRetry: time.Second, Log: r.log,
-		Ship: func(stdout, stderr *os.File) executor.Shipper {
-			return joblog.NewShipper(stdout, stderr, t.Log, r.client.PutLog)
-		},
+		Ship: func(log spool.Files) executor.Shipper { return joblog.NewShipper(log, t.Log, r.client.PutLog) },
 		Last: func(e executor.Exit) bool {
 			to.unsure = unsure(e)
 			return to.unsure || !executor.MayRetry(t.Index, attempt.Number, e.Why())
@@ -134,7 +133,7 @@ func (r *remote) ended(ctx context.Context) <-chan struct{} {
 	go func() {
 		defer close(ended)
 		var any struct{}
-		_ = await(ctx, r.workspace().ExitPath(), &any) // what is in it, and whether it is one, is for Collect
+		_ = await(ctx, r.workspace(), executor.ExitRecord, &any) // what is in it, and whether it is one, is for Collect
 	}()
 	return ended
 }

@@ -12,26 +12,41 @@ import (
 
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/spool"
 )
 
 // starter starts the program as an ordinary child: what keeps it apart from the machine is the container around
 // the agent.
-type starter struct{ dir string }
+type starter struct {
+	dir    string
+	maxLog int64
+}
 
 var _ executor.Starter = starter{}
 
 func (s starter) Start(c executor.Command) (executor.Process, error) {
+	w, err := spool.NewWriter(c.Log, s.maxLog)
+	if err != nil {
+		return nil, err
+	}
+	pipes, err := spool.NewPipes(w, -1, -1)
+	if err != nil {
+		return nil, err
+	}
 	cmd := &exec.Cmd{
-		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: s.dir, Stdout: c.Stdout, Stderr: c.Stderr,
+		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: s.dir, Stdout: pipes.Stdout(), Stderr: pipes.Stderr(),
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true}, // its group is what signals go to
 	}
 	kills, known := oomKills()
-	if err := cmd.Start(); err != nil {
+	err = cmd.Start()
+	go pipes.Run()
+	if err != nil {
+		pipes.Finish()
 		return failed{err}, nil
 	}
 	// When memory runs out the program is to be killed, and this process left to tell of it. Where that is not allowed, Kubernetes tells.
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", cmd.Process.Pid), []byte(strconv.Itoa(1000)), 0)
-	return &child{pid: cmd.Process.Pid, kills: kills, known: known}, nil
+	return &child{pid: cmd.Process.Pid, kills: kills, known: known, pipes: pipes}, nil
 }
 
 // child is a program that runs. Its pid is not given to another process before Wait has returned.
@@ -39,6 +54,7 @@ type child struct {
 	pid   int
 	kills int64 // how many processes had been killed for their memory before
 	known bool
+	pipes *spool.Pipes
 }
 
 func (c *child) Terminate() error { return syscall.Kill(-c.pid, syscall.SIGTERM) }
@@ -62,6 +78,7 @@ func (c *child) Wait() (executor.Exit, error) {
 		}
 	}
 	c.killRest()
+	c.pipes.Finish()
 	return c.exit(status), nil
 }
 

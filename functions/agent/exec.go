@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/executor"
-	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/runtimes"
 )
 
@@ -31,7 +30,7 @@ type runner struct {
 // exec waits for its turn, runs the program and returns its exit code.
 func (r *runner) exec(ctx context.Context) (code int, err error) {
 	var t task
-	if err := await(ctx, r.task(), &t); err != nil {
+	if err := await(ctx, r.workspace(), taskRecord, &t); err != nil {
 		return 0, err
 	}
 	if t.Failed != "" {
@@ -40,11 +39,11 @@ func (r *runner) exec(ctx context.Context) (code int, err error) {
 	if t.Index == nil {
 		return 0, nil
 	}
-	if err := executor.WriteRecord(r.ready(), struct{}{}); err != nil {
+	if err := r.workspace().WriteRecord(readyRecord, struct{}{}); err != nil {
 		return 0, err
 	}
 	var mine turn
-	if err := await(ctx, r.turn(), &mine); err != nil {
+	if err := await(ctx, r.workspace(), turnRecord, &mine); err != nil {
 		return 0, err
 	}
 	if mine.Failed {
@@ -81,7 +80,7 @@ func (r *runner) execution(t *task, number int) (*executor.Task, error) {
 		}
 	}
 	e := &executor.Task{
-		Index: t.Index, Number: number, Workspace: w, Starter: starter{dir: w.Files()}, Grace: t.Grace, Log: r.log,
+		Index: t.Index, Number: number, Workspace: w, Starter: starter{dir: w.Files(), maxLog: t.MaxLog}, Grace: t.Grace, Log: r.log,
 	}
 	e.Command.Path, e.Command.Args = kind.Command(interpreter, w.Files(), &t.Index.Spec)
 	e.Command.Env = environment(r.environ, executor.Environment(t.Index, w.Files(), r.temp, os.Getenv("PATH")))
@@ -108,22 +107,24 @@ func environment(image, ours []string) []string {
 func (r *runner) tail() (stop func()) {
 	done := make(chan struct{})
 	var all sync.WaitGroup
-	w := r.workspace()
-	for name, to := range map[string]io.Writer{job.StdoutFile: r.stdout, job.StderrFile: r.stderr} {
-		f, err := os.Open(w.LogPath(name))
-		if err == nil {
-			_, err = f.Seek(0, io.SeekEnd) // what earlier attempts wrote is in their own pods' logs
-		}
-		if err != nil {
+	log, err := r.workspace().OpenLog()
+	if err != nil {
+		r.log.Warn("kubectl logs will not show the program's log", "error", err)
+		return func() {}
+	}
+	for f, to := range map[*os.File]io.Writer{log.Stdout: r.stdout, log.Stderr: r.stderr} {
+		// What earlier attempts wrote is in their own pods' logs.
+		if _, err := f.Seek(0, io.SeekEnd); err != nil {
 			r.log.Warn("kubectl logs will not show the program's log", "error", err)
 			continue
 		}
-		all.Go(func() {
-			defer f.Close()
-			follow(f, to, done)
-		})
+		all.Go(func() { follow(f, to, done) })
 	}
-	return func() { close(done); all.Wait() }
+	return func() {
+		close(done)
+		all.Wait()
+		log.Close()
+	}
 }
 
 // followPoll is how often a log is looked at for kubectl logs.

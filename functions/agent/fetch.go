@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/executor"
-	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
 )
 
@@ -21,7 +20,7 @@ const fetchTries = 3
 // the task that is there stands: exec may have begun with it. An error means that this could not even be told, or that the pod ends.
 func (r *remote) prepare(ctx context.Context) (*task, error) {
 	t := &task{}
-	if err := executor.ReadRecord(r.task(), t); err == nil || !errors.Is(err, os.ErrNotExist) {
+	if err := r.workspace().ReadRecord(taskRecord, t); err == nil || !errors.Is(err, os.ErrNotExist) {
 		return t, err
 	}
 	within, end := context.WithTimeout(ctx, fetchTimeout)
@@ -36,11 +35,11 @@ func (r *remote) prepare(ctx context.Context) (*task, error) {
 	case err != nil:
 		t = &task{Failed: err.Error()}
 	}
-	return t, executor.WriteRecord(r.task(), t)
+	return t, r.workspace().WriteRecord(taskRecord, t)
 }
 
 func (r *remote) open(ctx context.Context) (*task, error) {
-	t := &task{Grace: r.settings.Grace}
+	t := &task{Grace: r.settings.Grace, MaxLog: r.settings.MaxLog}
 	var err error
 	if t.Index, err = r.client.index(ctx); err != nil {
 		return nil, err
@@ -63,10 +62,8 @@ func (r *remote) fill(ctx context.Context, t *task) error {
 	if err := w.Reset(); err != nil {
 		return err
 	}
-	for stream, name := range map[joblog.Stream]string{joblog.Stdout: job.StdoutFile, joblog.Stderr: job.StderrFile} {
-		if err := r.restoreLog(ctx, stream, w.LogPath(name), *t.Log.Of(stream)); err != nil {
-			return err
-		}
+	if err := r.restoreLog(ctx, w, t.Log); err != nil {
+		return err
 	}
 	files := &executor.Task{Index: t.Index, Workspace: w, From: r.client}
 	if t.Index.Runtime == "binary" {
@@ -75,16 +72,21 @@ func (r *remote) fill(ctx context.Context, t *task) error {
 	return files.Fetch(ctx)
 }
 
-// restoreLog begins a log with what earlier attempts wrote.
-func (r *remote) restoreLog(ctx context.Context, stream joblog.Stream, path string, size int64) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+// restoreLog begins the log with what earlier attempts wrote.
+func (r *remote) restoreLog(ctx context.Context, w executor.Workspace, before joblog.State) error {
+	log, err := w.OpenLog()
 	if err != nil {
 		return err
 	}
-	if size > 0 {
-		err = r.client.copyLog(ctx, stream, size, f)
+	for _, f := range []*os.File{log.Stdout, log.Stderr, log.Order} {
+		err = errors.Join(err, f.Truncate(0)) // an earlier try was cut off
 	}
-	return errors.Join(err, f.Close())
+	for stream, f := range map[joblog.Stream]*os.File{joblog.Stdout: log.Stdout, joblog.Stderr: log.Stderr} {
+		if size := *before.Of(stream); size > 0 && err == nil {
+			err = r.client.copyLog(ctx, stream, size, f)
+		}
+	}
+	return errors.Join(err, log.Close())
 }
 
 // install copies the agent's own executable to where exec's container finds it: the program's image may have no shell and nothing to copy with.

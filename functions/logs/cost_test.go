@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
+	"go-job-orchestrator/shared/spool"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -74,21 +76,16 @@ func (w *world) router() http.Handler {
 func (w *world) fill(block string, size int) {
 	w.t.Helper()
 	for range size / len(block) {
-		if _, err := w.files[joblog.Stdout].WriteString(block); err != nil {
-			w.t.Fatal(err)
-		}
+		w.writer.Write(spool.Stdout, []byte(block))
 	}
+	w.writer.Sync()
 }
 
 // finishFromFiles ends the job with the logs as they are on disk.
 func (w *world) finishFromFiles() {
 	w.t.Helper()
 	for stream, name := range map[joblog.Stream]string{joblog.Stdout: job.StdoutFile, joblog.Stderr: job.StderrFile} {
-		f, err := os.Open(w.files[stream].Name())
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		defer f.Close()
+		f := io.NewSectionReader(w.files.Of(stream.InSpool()), 0, 1<<40)
 		if _, err := w.store.Put(context.Background(), ledger.ResultKey(w.index.JobID, name), f); err != nil {
 			w.t.Fatal(err)
 		}

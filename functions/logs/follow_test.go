@@ -17,6 +17,7 @@ import (
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/spool"
 )
 
 // TestLive follows a program while it writes, with the pace that is used in production. Its lines must come within a
@@ -97,7 +98,11 @@ func TestProcess(t *testing.T) {
 	w.function.reader.LastPoll = time.Millisecond
 	const script = `printf 'a\000\377\r\n'; (i=0; while [ $i -lt 300 ]; do echo child $i; i=$((i+1)); done) & echo oops >&2; wait; printf end`
 	cmd := exec.CommandContext(t.Context(), sh, "-c", script)
-	cmd.Stdout, cmd.Stderr = w.files[joblog.Stdout], w.files[joblog.Stderr]
+	pipes, err := spool.NewPipes(w.writer, -1, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = pipes.Stdout(), pipes.Stderr()
 	var want strings.Builder
 	want.WriteString("a\x00\xff\r\n")
 	for i := range 300 {
@@ -113,8 +118,13 @@ func TestProcess(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	go pipes.Run()
 	s, done := w.shipper(), make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
+	go func() {
+		err := cmd.Wait()
+		pipes.Finish()
+		done <- err
+	}()
 	for running := true; running; {
 		select {
 		case err := <-done:

@@ -10,8 +10,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +21,8 @@ import (
 	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
+	"go-job-orchestrator/shared/spool"
+	"go-job-orchestrator/shared/spool/spooltest"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/token"
 )
@@ -38,7 +38,8 @@ type world struct {
 	url      string
 	stop     func() // stops the server, and waits for it
 	handlers atomic.Int64
-	files    map[joblog.Stream]*os.File
+	files    spool.Files
+	writer   *spool.Writer // under mu
 
 	mu   sync.Mutex
 	want map[joblog.Stream]*bytes.Buffer
@@ -48,7 +49,7 @@ func streams() []joblog.Stream { return []joblog.Stream{joblog.Stdout, joblog.St
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, files: map[joblog.Stream]*os.File{}, want: map[joblog.Stream]*bytes.Buffer{}}
+	w := &world{t: t}
 	var err error
 	if w.store, err = store.OpenDir(t.TempDir()); err != nil {
 		t.Fatal(err)
@@ -75,15 +76,8 @@ func (w *world) accept() {
 	if err := w.ledger.Accept(context.Background(), w.index); err != nil {
 		w.t.Fatal(err)
 	}
-	dir := w.t.TempDir()
-	for _, s := range streams() {
-		f, err := os.OpenFile(filepath.Join(dir, string(s)), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		w.t.Cleanup(func() { f.Close() })
-		w.files[s], w.want[s] = f, &bytes.Buffer{}
-	}
+	w.want = map[joblog.Stream]*bytes.Buffer{joblog.Stdout: {}, joblog.Stderr: {}}
+	w.files, w.writer = spooltest.New(w.t)
 }
 
 // serve starts a server over the bucket, as after a restart.
@@ -171,7 +165,7 @@ func (w *world) failingShipper(fails func() bool) *joblog.Shipper {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return joblog.NewShipper(w.files[joblog.Stdout], w.files[joblog.Stderr], state, func(ctx context.Context, name string, data []byte) error {
+	return joblog.NewShipper(w.files, state, func(ctx context.Context, name string, data []byte) error {
 		failed := fails()
 		if failed && len(data)%2 == 0 {
 			return errAway
@@ -188,9 +182,8 @@ func (w *world) write(s joblog.Stream, text string) {
 	w.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if _, err := w.files[s].WriteString(text); err != nil {
-		w.t.Error(err)
-	}
+	w.writer.Write(s.InSpool(), []byte(text))
+	w.writer.Sync()
 	w.want[s].WriteString(text)
 }
 

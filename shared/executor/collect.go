@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/spool"
 )
 
 // OutputLimits bounds what is stored of a job's outputs; its logs are stored in any case.
@@ -59,9 +60,9 @@ func newCollector(to Results, limits OutputLimits, retry time.Duration) *collect
 
 // collect stores both logs and every regular file under results/. Nothing else is opened: a link could lead anywhere, a FIFO would
 // never end. A lost output does not keep the others from being stored.
-func (c *collector) collect(ctx context.Context, w Workspace, l logs) error {
-	c.storeLog(ctx, job.StdoutFile, l.stdout)
-	c.storeLog(ctx, job.StderrFile, l.stderr)
+func (c *collector) collect(ctx context.Context, w Workspace, l spool.Files) error {
+	c.storeLog(ctx, job.StdoutFile, l.Stdout)
+	c.storeLog(ctx, job.StderrFile, l.Stderr)
 	err := c.walk(ctx, w.Results())
 	c.settle()
 	c.lost = errors.Join(c.lost, err)

@@ -6,10 +6,10 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/spool"
 )
 
 // Artifacts is where fetch reads from.
@@ -53,12 +53,12 @@ type Starter interface {
 
 // Command is a program to be started in a workspace.
 type Command struct {
-	Path           string
-	Args           []string // without the program's own name
-	Env            []string
-	Stdout, Stderr *os.File
-	CPUMillis      int64 // 0 is no limit
-	MemoryBytes    int64 // 0 is no limit
+	Path        string
+	Args        []string // without the program's own name
+	Env         []string
+	Log         spool.Files // takes what it writes to its standard streams
+	CPUMillis   int64       // 0 is no limit
+	MemoryBytes int64       // 0 is no limit
 }
 
 // Process is a program that was started.

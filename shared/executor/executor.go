@@ -6,20 +6,19 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"time"
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/spool"
 )
 
 // Shipper stores the growing log in pieces; joblog.Shipper is one.
 type Shipper interface {
 	// Run ships until ctx ends.
 	Run(ctx context.Context)
-	// Flush ships what is left.
-	Flush(ctx context.Context) error
+	// Finish ships what is left, once nobody writes any more.
+	Finish(ctx context.Context) error
 	// Order says in which order what was shipped came.
 	Order() joblog.Order
 }
@@ -32,12 +31,12 @@ type Task struct {
 	From      Artifacts
 	To        Results
 	Starter   Starter
-	// Command is the program to run; its Stdout and Stderr are set here.
+	// Command is the program to run; its Log is set here.
 	Command Command
 	// Executable is the name of an uploaded file that must be made executable, or empty.
 	Executable string
-	// Ship returns what ships the logs, or nil to ship none.
-	Ship func(stdout, stderr *os.File) Shipper
+	// Ship returns what ships the log, or nil to ship none.
+	Ship func(log spool.Files) Shipper
 	// Prepare gives the workspace to the user the program will run as.
 	Prepare func(dir string) error
 	// Last reports whether no further attempt follows one that ended so, and results are to be stored.
@@ -68,9 +67,9 @@ func (t *Task) Run(ctx context.Context) Result {
 	if err := t.Workspace.Reset(); err != nil {
 		return t.failed(job.ReasonStartFailed, "the workspace could not be made", err)
 	}
-	l, err := t.Workspace.openLogs()
+	l, err := t.Workspace.OpenLog()
 	if err != nil {
-		return t.failed(job.ReasonStartFailed, "the logs could not be opened", err)
+		return t.failed(job.ReasonStartFailed, "the log could not be opened", err)
 	}
 	defer l.Close()
 	shipper := t.startShipper(storing, l)
@@ -90,13 +89,13 @@ func Interrupted() Result {
 	return Result{Exit: Exit{Reason: job.ReasonInterrupted, Message: "the server went away while the program ran"}}
 }
 
-// Collect ships the logs of an attempt that somebody else executes until ended is closed, and then stores what it left. The result
+// Collect ships the log of an attempt that somebody else executes until ended is closed, and then stores what it left. The result
 // is that which Execute saved, or Interrupted when it could not.
 func (t *Task) Collect(ctx context.Context, ended <-chan struct{}) Result {
-	l, err := t.Workspace.openLogs()
+	l, err := t.Workspace.OpenLog()
 	if err != nil {
 		<-ended
-		return t.failed(job.ReasonInterrupted, "the program's logs could not be opened", err)
+		return t.failed(job.ReasonInterrupted, "the program's log could not be opened", err)
 	}
 	defer l.Close()
 	shipper := t.startShipper(ctx, l)
@@ -121,9 +120,9 @@ func (t *Task) Salvage(ctx context.Context) Result {
 
 // Execute runs the program in a workspace that Fetch has filled, and saves how it ended for Collect.
 func (t *Task) Execute(ctx context.Context) Result {
-	l, err := t.Workspace.openLogs()
+	l, err := t.Workspace.OpenLog()
 	if err != nil {
-		return t.failed(job.ReasonStartFailed, "the logs could not be opened", err)
+		return t.failed(job.ReasonStartFailed, "the log could not be opened", err)
 	}
 	defer l.Close()
 	result := t.execute(ctx, l)
@@ -143,7 +142,7 @@ func (t *Task) failed(reason job.Reason, message string, err error) Result {
 }
 
 // attempt fetches and executes.
-func (t *Task) attempt(ctx context.Context, l logs) Result {
+func (t *Task) attempt(ctx context.Context, l spool.Files) Result {
 	if err := t.Fetch(ctx); err != nil {
 		if ctx.Err() != nil {
 			return Result{Exit: stopped(Exit{}, context.Cause(ctx))}
@@ -161,9 +160,9 @@ func (t *Task) attempt(ctx context.Context, l logs) Result {
 	return t.execute(ctx, l)
 }
 
-func (t *Task) execute(ctx context.Context, l logs) Result {
+func (t *Task) execute(ctx context.Context, l spool.Files) Result {
 	command := t.Command
-	command.Stdout, command.Stderr = l.stdout, l.stderr
+	command.Log = l
 	p, err := t.Starter.Start(command)
 	if err != nil {
 		return t.failed(job.ReasonStartFailed, "the program could not be started; the server's log says why", err)
@@ -177,14 +176,18 @@ func (t *Task) execute(ctx context.Context, l logs) Result {
 
 // Fetch brings the uploaded files into the workspace and verifies them.
 func (t *Task) Fetch(ctx context.Context) error {
-	dir := t.Workspace.Files()
+	dir, err := t.Workspace.openFolder(filesDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
 	if err := fetch(ctx, t.From, t.Index.Files, dir); err != nil {
 		return err
 	}
 	if t.Executable == "" {
 		return nil
 	}
-	return os.Chmod(filepath.Join(dir, t.Executable), 0o755) //nolint:gosec // a program has to be executable
+	return dir.Chmod(t.Executable, 0o755)
 }
 
 type exited struct {
@@ -242,7 +245,7 @@ func stopped(e Exit, cause error) Exit {
 	return e
 }
 
-func (t *Task) collect(ctx context.Context, l logs, order joblog.Order, result *Result) {
+func (t *Task) collect(ctx context.Context, l spool.Files, order joblog.Order, result *Result) {
 	c := newCollector(t.To, t.Limits, t.StoreRetry)
 	collected := c.collect(ctx, t.Workspace, l)
 	err := errors.Join(collected, t.To.PutManifest(ctx, Manifest{Files: c.files, Order: order}))
@@ -274,10 +277,10 @@ type shipping struct {
 	log     *slog.Logger
 }
 
-func (t *Task) startShipper(ctx context.Context, l logs) *shipping {
+func (t *Task) startShipper(ctx context.Context, l spool.Files) *shipping {
 	s := &shipping{done: make(chan struct{}), log: t.Log.With("job", t.Index.JobID)}
 	if t.Ship != nil {
-		s.shipper = t.Ship(l.stdout, l.stderr)
+		s.shipper = t.Ship(l)
 	}
 	ctx, s.stop = context.WithCancel(ctx)
 	go func() {
@@ -296,7 +299,7 @@ func (s *shipping) finish(ctx context.Context) joblog.Order {
 	if s.shipper == nil {
 		return joblog.Order{}
 	}
-	if err := s.shipper.Flush(ctx); err != nil {
+	if err := s.shipper.Finish(ctx); err != nil {
 		s.log.Warn("live log incomplete", "error", err)
 	}
 	return s.shipper.Order()
@@ -312,12 +315,12 @@ type savedExit struct {
 // saveExit notes how the program ended before anything is stored, so that a crash meanwhile does not turn a
 // program that has ended into one that was interrupted.
 func (w Workspace) saveExit(attempt int, r Result) error {
-	return WriteRecord(w.ExitPath(), savedExit{attempt, r.Exit, r.Ran, time.Now().UTC()})
+	return w.WriteRecord(ExitRecord, savedExit{attempt, r.Exit, r.Ran, time.Now().UTC()})
 }
 
 func (w Workspace) loadExit(attempt int) (Result, error) {
 	var saved savedExit
-	if err := ReadRecord(w.ExitPath(), &saved); err != nil {
+	if err := w.ReadRecord(ExitRecord, &saved); err != nil {
 		return Result{}, err
 	}
 	if saved.Attempt != attempt {

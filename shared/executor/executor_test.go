@@ -127,7 +127,7 @@ func newTask(t *testing.T, run program) (*Task, *results) {
 
 func says(text string) program {
 	return func(_ string, c Command, _, _ <-chan struct{}) Exit {
-		_, _ = io.WriteString(c.Stdout, text)
+		_, _ = io.WriteString(c.Log.Stdout, text)
 		return Exit{}
 	}
 }
@@ -221,7 +221,7 @@ func TestStops(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			task, to := newTask(t, func(dir string, c Command, term, kill <-chan struct{}) Exit {
-				_, _ = io.WriteString(c.Stdout, "begun")
+				_, _ = io.WriteString(c.Log.Stdout, "begun")
 				cancel(test.cause)
 				return test.run(dir, c, term, kill)
 			})
@@ -327,7 +327,7 @@ func TestResultsReplaced(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			task, to := newTask(t, func(dir string, c Command, _, _ <-chan struct{}) Exit {
-				_, _ = io.WriteString(c.Stdout, "said")
+				_, _ = io.WriteString(c.Log.Stdout, "said")
 				path := filepath.Join(dir, "results")
 				if err := errors.Join(os.RemoveAll(path), replace(path)); err != nil {
 					return Exit{Code: 1, Message: err.Error()}
@@ -344,11 +344,57 @@ func TestResultsReplaced(t *testing.T) {
 	}
 }
 
+// TestUsedWorkspace has a program leave links to the outside in the places that are opened again: after a failure that another attempt
+// follows, when what it left is stored after all, and when the server was away meanwhile. Nothing may be written or read there.
+func TestUsedWorkspace(t *testing.T) {
+	outside := t.TempDir()
+	task, to := newTask(t, func(dir string, c Command, _, _ <-chan struct{}) Exit {
+		_, _ = io.WriteString(c.Log.Stdout, "said")
+		root := filepath.Dir(dir)
+		err := errors.Join(os.RemoveAll(filepath.Join(dir, "results")), os.Symlink(outside, filepath.Join(dir, "results")))
+		// What only a program in a pod can reach.
+		err = errors.Join(err, os.Symlink(filepath.Join(outside, "record"), filepath.Join(root, "exit.json.tmp")))
+		if err != nil {
+			return Exit{Code: 1, Message: err.Error()}
+		}
+		return Exit{Code: 7}
+	})
+	task.Last = func(Exit) bool { return false }
+	if got := task.Run(t.Context()); got.Exit != (Exit{Code: 7}) {
+		t.Fatalf("got %+v", got.Exit)
+	}
+	task.Last = func(Exit) bool { return true }
+	if got := task.Salvage(t.Context()); got.Exit.Code != 7 || got.Outputs == nil {
+		t.Errorf("what was left: %+v", got)
+	}
+	if err := task.Workspace.CompleteLog(func(string, int64, io.Writer) error { return nil }); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(map[string]string{"stdout.log": "said", "stderr.log": ""}, to.stored); diff != "" {
+		t.Errorf("stored (-want +got):\n%s", diff)
+	}
+	if entries, err := os.ReadDir(outside); err != nil || len(entries) > 0 {
+		t.Errorf("outside there are %v, %v", entries, err)
+	}
+	for _, name := range []string{"log", "files"} {
+		root := filepath.Join(t.TempDir(), "job")
+		if err := errors.Join(os.Mkdir(root, 0o700), os.Symlink(outside, filepath.Join(root, name))); err != nil {
+			t.Fatal(err)
+		}
+		task.Workspace = NewWorkspace(root)
+		_ = task.Salvage(t.Context()) // an error is right
+		_ = task.Fetch(t.Context())
+		if entries, err := os.ReadDir(outside); err != nil || len(entries) > 0 {
+			t.Errorf("by the link %s, outside there are %v, %v", name, entries, err)
+		}
+	}
+}
+
 // TestAttempts makes one attempt after another: the log goes on, the workspace is fresh, and outputs are stored once.
 func TestAttempts(t *testing.T) {
 	task, to := newTask(t, func(dir string, c Command, _, _ <-chan struct{}) Exit {
 		_, err := os.Stat(filepath.Join(dir, "left"))
-		fmt.Fprintln(c.Stdout, "fresh", errors.Is(err, os.ErrNotExist))
+		fmt.Fprintln(c.Log.Stdout, "fresh", errors.Is(err, os.ErrNotExist))
 		_ = os.WriteFile(filepath.Join(dir, "left"), nil, 0o600)
 		_ = os.Mkdir(filepath.Join(dir, "closed"), 0)
 		return Exit{Code: 1}
@@ -390,7 +436,7 @@ func TestCollect(t *testing.T) {
 	if got := task.Salvage(t.Context()); got.Ran || got.Exit.Reason != job.ReasonInterrupted || got.Outputs == nil {
 		t.Errorf("an attempt that was cut off: %+v", got)
 	}
-	if err := os.WriteFile(task.Workspace.ExitPath(), []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(task.Workspace.root, ExitRecord), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if got := task.Salvage(t.Context()); got.Exit.Reason != job.ReasonInterrupted {

@@ -2,8 +2,10 @@ package executor
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"syscall"
 
@@ -14,22 +16,41 @@ import (
 // them as large as it likes.
 const maxRecord = 16 << 20
 
-// WriteRecord writes a small file in JSON, which others see whole or not at all.
-func WriteRecord(path string, value any) error {
+// WriteRecord writes a small file of the workspace in JSON, which others see whole or not at all.
+func (w Workspace) WriteRecord(name string, value any) error {
 	data, err := json.Marshal(value)
 	if err != nil {
-		return fmt.Errorf("encode %s: %w", path, err)
+		return fmt.Errorf("encode %s: %w", name, err)
 	}
-	temp := path + ".tmp"
-	if err := os.WriteFile(temp, data, 0o600); err != nil {
+	root, err := os.OpenRoot(w.root)
+	if err != nil {
 		return err
 	}
-	return os.Rename(temp, path)
+	defer root.Close()
+	temp := name + ".tmp"
+	// A link in its place would be written through.
+	if err := root.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return root.Rename(temp, name)
 }
 
 // ReadRecord reads such a file. A link or a FIFO that a program put in its place is not followed and does not block.
-func ReadRecord(path string, into any) error {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+func (w Workspace) ReadRecord(name string, into any) error {
+	root, err := os.OpenRoot(w.root)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
@@ -39,10 +60,10 @@ func ReadRecord(path string, into any) error {
 		return err
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxRecord {
-		return fmt.Errorf("%s: %w: no record of ours", path, job.ErrInvalid)
+		return fmt.Errorf("%s: %w: no record of ours", name, job.ErrInvalid)
 	}
 	if err := json.NewDecoder(io.LimitReader(f, maxRecord)).Decode(into); err != nil {
-		return fmt.Errorf("decode %s: %w", path, err)
+		return fmt.Errorf("decode %s: %w", name, err)
 	}
 	return nil
 }

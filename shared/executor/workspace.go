@@ -12,21 +12,29 @@ import (
 	"path/filepath"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/spool"
 )
 
 // Workspace is the folders of one job on this machine. The program sees Files, whose results/ become the
-// outputs, and Temp. The logs lie outside, so that no program can put something else in their place; in results/ there are
-// links to them.
+// outputs, and Temp. The log and the records of the attempt lie outside. In a pod the program can change even those, so nothing is
+// reached by a path that it could lead elsewhere: folders are opened one after the other, and links are not followed.
 type Workspace struct{ root string }
+
+// The folders of a workspace.
+const (
+	filesDir = "files"
+	tempDir  = "tmp"
+	logDir   = "log"
+)
 
 // NewWorkspace returns the workspace in the folder root, which belongs to it alone.
 func NewWorkspace(root string) Workspace { return Workspace{root: root} }
 
 // Files is the program's working directory.
-func (w Workspace) Files() string { return filepath.Join(w.root, "files") }
+func (w Workspace) Files() string { return filepath.Join(w.root, filesDir) }
 
 // Temp is the program's folder for temporary files.
-func (w Workspace) Temp() string { return filepath.Join(w.root, "tmp") }
+func (w Workspace) Temp() string { return filepath.Join(w.root, tempDir) }
 
 // Results is the folder whose content becomes the outputs.
 func (w Workspace) Results() string { return filepath.Join(w.Files(), job.ResultsDir) }
@@ -34,19 +42,16 @@ func (w Workspace) Results() string { return filepath.Join(w.Files(), job.Result
 // HoldPath is a file that is locked as long as the program or anything it started may live.
 func (w Workspace) HoldPath() string { return filepath.Join(w.root, "hold") }
 
-// ExitPath is where Execute saves how the program ended.
-func (w Workspace) ExitPath() string { return filepath.Join(w.root, "exit.json") }
-
-// LogPath is where a stream's log grows, which has the name of a file in results/.
-func (w Workspace) LogPath(name string) string { return filepath.Join(w.root, "log", name) }
-
 // Exists reports whether there is anything of the workspace.
 func (w Workspace) Exists() bool {
 	_, err := os.Lstat(w.root)
 	return err == nil
 }
 
-// Reset makes the workspace as it is before an attempt: empty, but for the logs of earlier attempts, which
+// ExitRecord is the name of the record in which Execute saves how the program ended.
+const ExitRecord = "exit.json"
+
+// Reset makes the workspace as it is before an attempt: empty, but for the log of earlier attempts, which
 // the next one continues.
 func (w Workspace) Reset() error {
 	for _, dir := range []string{w.Files(), w.Temp()} {
@@ -54,20 +59,21 @@ func (w Workspace) Reset() error {
 			return fmt.Errorf("empty the workspace: %w", err)
 		}
 	}
-	if err := os.Remove(w.ExitPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.MkdirAll(w.root, 0o700); err != nil {
+		return fmt.Errorf("make the workspace: %w", err)
+	}
+	root, err := os.OpenRoot(w.root)
+	if err != nil {
+		return fmt.Errorf("make the workspace: %w", err)
+	}
+	defer root.Close()
+	if err := root.Remove(ExitRecord); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("empty the workspace: %w", err)
 	}
-	return w.makeFolders()
-}
-
-func (w Workspace) makeFolders() error {
-	for _, dir := range []string{w.Files(), w.Temp(), filepath.Join(w.root, "log")} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+	for _, dir := range []string{filesDir, tempDir, filesDir + "/" + job.ResultsDir} {
+		if err := root.Mkdir(dir, 0o700); err != nil {
 			return fmt.Errorf("make the workspace: %w", err)
 		}
-	}
-	if err := os.Mkdir(w.Results(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) { // whatever a program put there
-		return fmt.Errorf("make the workspace: %w", err)
 	}
 	return nil
 }
@@ -89,83 +95,77 @@ func removeTree(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// logs are the two files the program's streams go to.
-type logs struct{ stdout, stderr *os.File }
-
-func (l logs) Close() error { return errors.Join(l.stdout.Close(), l.stderr.Close()) }
-
-// openLogs opens the logs for appending and links them into results/.
-func (w Workspace) openLogs() (logs, error) {
-	if err := w.makeFolders(); err != nil { // cut off while it was made
-		return logs{}, err
+// openFolder opens a folder of the workspace, and makes it if it is missing. A link in its place is an error.
+func (w Workspace) openFolder(name string) (*os.Root, error) {
+	if err := os.MkdirAll(w.root, 0o700); err != nil {
+		return nil, err
 	}
-	stdout, err := w.openLog(job.StdoutFile)
+	root, err := os.OpenRoot(w.root)
 	if err != nil {
-		return logs{}, err
+		return nil, err
 	}
-	stderr, err := w.openLog(job.StderrFile)
+	defer root.Close()
+	if err := root.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	info, err := root.Lstat(name)
 	if err != nil {
-		stdout.Close()
-		return logs{}, err
+		return nil, err
 	}
-	return logs{stdout, stderr}, nil
+	if !info.IsDir() {
+		return nil, fmt.Errorf("%s is not a folder: %w", name, fs.ErrInvalid)
+	}
+	return root.OpenRoot(name)
 }
 
-// CompleteLogs calls complete for both logs with the name, the size and what appends to it.
-func (w Workspace) CompleteLogs(complete func(name string, size int64, end io.Writer) error) error {
-	l, err := w.openLogs()
+// OpenLog opens the log, which goes on over all attempts.
+func (w Workspace) OpenLog() (spool.Files, error) {
+	dir, err := w.openFolder(logDir)
+	if err != nil {
+		return spool.Files{}, fmt.Errorf("open log: %w", err)
+	}
+	defer dir.Close()
+	return spool.Open(dir)
+}
+
+// CompleteLog calls complete for both streams with the name of their output, their size and what appends to them.
+func (w Workspace) CompleteLog(complete func(name string, size int64, end io.Writer) error) error {
+	log, err := w.OpenLog()
 	if err != nil {
 		return err
 	}
-	for name, f := range map[string]*os.File{job.StdoutFile: l.stdout, job.StderrFile: l.stderr} {
+	for name, f := range map[string]*os.File{job.StdoutFile: log.Stdout, job.StderrFile: log.Stderr} {
 		info, statErr := f.Stat()
 		err = errors.Join(err, statErr)
 		if statErr == nil {
 			err = errors.Join(err, complete(name, info.Size(), f))
 		}
 	}
-	return errors.Join(err, l.Close())
-}
-
-func (w Workspace) openLog(name string) (*os.File, error) {
-	path, link := w.LogPath(name), filepath.Join(w.Results(), name)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644) //nolint:gosec // the program may read its own log
-	if err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
-	}
-	if os.Link(path, link) != nil {
-		return f, nil // a program that is no more had removed results, or put something else there
-	}
-	f.Close()
-	// By this name the program can open it again, as /dev/stdout: the folder is its own.
-	f, err = os.OpenFile(link, os.O_RDWR|os.O_APPEND, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
-	}
-	return f, nil
+	return errors.Join(err, log.Repair(), log.Close())
 }
 
 // fetch brings the uploaded files into the workspace and verifies that they are what was accepted.
-func fetch(ctx context.Context, from Artifacts, files []job.File, dir string) error {
+func fetch(ctx context.Context, from Artifacts, files []job.File, dir *os.Root) error {
 	for _, f := range files {
-		if err := fetchFile(ctx, from, f, filepath.Join(dir, filepath.FromSlash(f.Name))); err != nil {
+		if err := fetchFile(ctx, from, f, dir); err != nil {
 			return fmt.Errorf("fetch %s: %w", f.Name, err)
 		}
 	}
 	return nil
 }
 
-func fetchFile(ctx context.Context, from Artifacts, want job.File, path string) error {
+func fetchFile(ctx context.Context, from Artifacts, want job.File, dir *os.Root) error {
 	in, err := from.Open(ctx, want.Name)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
+	name := filepath.FromSlash(want.Name)
 	// What another job has left comes with its folders.
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // the program runs as another user
+	if err := dir.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // the program runs as another user
+	out, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}

@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
 
 	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/spool"
+	"go-job-orchestrator/shared/spool/spooltest"
 )
 
 var errAway = errors.New("storage is away")
@@ -146,40 +146,31 @@ func (c *contents) add(t testing.TB, r joblog.Range, data []byte) {
 	c.state.Order.Add(h.Runs...)
 }
 
-// program is two growing logs, and what was written to them.
+// program is a growing log, and what was written to it.
 type program struct {
-	t     testing.TB
-	files map[joblog.Stream]*os.File
-	want  map[joblog.Stream]*bytes.Buffer
+	t      testing.TB
+	files  spool.Files
+	writer *spool.Writer
+	want   map[joblog.Stream]*bytes.Buffer
 }
 
 func streams() []joblog.Stream { return []joblog.Stream{joblog.Stdout, joblog.Stderr} }
 
 func newProgram(t testing.TB) *program {
 	t.Helper()
-	p := &program{t: t, files: map[joblog.Stream]*os.File{}, want: map[joblog.Stream]*bytes.Buffer{}}
-	dir := t.TempDir()
-	for _, s := range streams() {
-		f, err := os.OpenFile(filepath.Join(dir, string(s)), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { f.Close() })
-		p.files[s], p.want[s] = f, &bytes.Buffer{}
-	}
+	p := &program{t: t, want: map[joblog.Stream]*bytes.Buffer{joblog.Stdout: {}, joblog.Stderr: {}}}
+	p.files, p.writer = spooltest.New(t)
 	return p
 }
 
 func (p *program) write(s joblog.Stream, data []byte) {
-	p.t.Helper()
-	if _, err := p.files[s].Write(data); err != nil {
-		p.t.Fatal(err)
-	}
+	p.writer.Write(s.InSpool(), data)
+	p.writer.Sync()
 	p.want[s].Write(data)
 }
 
 func (p *program) shipper(from joblog.State, b *bucket) *joblog.Shipper {
-	return joblog.NewShipper(p.files[joblog.Stdout], p.files[joblog.Stderr], from, b.put)
+	return joblog.NewShipper(p.files, from, b.put)
 }
 
 // check compares what is stored with what was written.

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/spool"
 )
 
 // Stream is one of the two streams that a program writes.
@@ -22,6 +23,14 @@ const (
 	Stdout Stream = "stdout"
 	Stderr Stream = "stderr"
 )
+
+// InSpool returns the stream as package spool calls it.
+func (s Stream) InSpool() spool.Stream {
+	if s == Stderr {
+		return spool.Stderr
+	}
+	return spool.Stdout
+}
 
 // Position is how many bytes of each stream came before a place in the log.
 type Position struct {

@@ -2,22 +2,18 @@ package joblog_test
 
 import (
 	"context"
-	"os"
 	"testing"
 
 	"go-job-orchestrator/shared/joblog"
 )
 
-// TestGrowth demands that a write is told of by the kernel: of either stream, and also of a file whose name is gone.
+// TestGrowth demands that a write is told of by the kernel, of either stream.
 func TestGrowth(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if err := os.Remove(p.files[joblog.Stdout].Name()); err != nil {
-		t.Fatal(err)
-	}
-	grown := joblog.Growth(ctx, p.files[joblog.Stdout], p.files[joblog.Stderr])
+	grown := joblog.Growth(ctx, p.files.Order)
 	for range 3 {
 		for _, s := range streams() {
 			p.write(s, []byte("x\n"))

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
+
+	"go-job-orchestrator/shared/spool"
 )
 
 // The sizes of segments. A merged one is held in memory while it is made.
@@ -16,6 +17,8 @@ const (
 	// MaxSegment is the most bytes a segment can have, header included.
 	MaxSegment = maxMerged + maxHeader
 	fanIn      = 32 // how many segments are merged into one
+	// maxPieceRuns bounds the header of a piece. A program that writes to both streams in turn fills more pieces.
+	maxPieceRuns = 1024
 )
 
 // Interval is the time between two looks at the files where nothing tells that they have grown, and the time after which another piece may
@@ -36,9 +39,9 @@ type State struct {
 	Order    Order  `json:"order"`
 }
 
-// Shipper stores two growing files as segments. Its methods must not be called concurrently.
+// Shipper stores a growing spool as segments. Its methods must not be called concurrently.
 type Shipper struct {
-	files  map[Stream]*os.File
+	tail   *tail
 	put    Put
 	state  State
 	levels [][]segment // of each size, what is not merged yet
@@ -56,14 +59,14 @@ type segment struct {
 }
 
 // NewShipper returns a Shipper that goes on from a state.
-func NewShipper(stdout, stderr *os.File, from State, put Put) *Shipper {
+func NewShipper(files spool.Files, from State, put Put) *Shipper {
 	from.Order = from.Order.clone()
-	return &Shipper{files: map[Stream]*os.File{Stdout: stdout, Stderr: stderr}, put: put, state: from}
+	return &Shipper{tail: &tail{files: files, skip: from.Position}, put: put, state: from}
 }
 
 // Run ships what is new, as soon as it is written if that is not too often, until ctx ends. What cannot be stored is tried again.
 func (s *Shipper) Run(ctx context.Context) {
-	s.run(ctx, growth(ctx, s.files[Stdout], s.files[Stderr]))
+	s.run(ctx, growth(ctx, s.tail.files.Order))
 }
 
 func (s *Shipper) run(ctx context.Context, grown <-chan struct{}) {
@@ -128,6 +131,17 @@ func (s *Shipper) Flush(ctx context.Context) error {
 	}
 }
 
+// Finish ships all that there is of a spool to which nobody writes any more.
+func (s *Shipper) Finish(ctx context.Context) error {
+	if err := s.Flush(ctx); err != nil {
+		return err
+	}
+	if err := s.tail.rest(s.state.Position); err != nil {
+		return err
+	}
+	return s.Flush(ctx)
+}
+
 // Order says in which order what was shipped came.
 func (s *Shipper) Order() Order { return s.state.Order.clone() }
 
@@ -136,37 +150,18 @@ func (s *Shipper) cut() (*segment, error) {
 	if s.failed != nil {
 		return s.failed, nil
 	}
-	piece := &segment{Range: Range{s.state.Next, s.state.Next}, Header: Header{Position: s.state.Position}}
-	stdout, err := s.fresh(Stdout)
-	if err != nil {
+	if err := s.tail.load(); err != nil {
 		return nil, err
 	}
-	stderr, err := s.fresh(Stderr)
-	if err != nil {
-		return nil, err
-	}
-	// Each stream is sure of half the room: one that is flooded must not keep the other from being seen.
-	stdout = min(stdout, max(maxPiece/2, maxPiece-stderr))
-	stderr = min(stderr, maxPiece-stdout)
-	for _, r := range []Run{{Stdout, stdout}, {Stderr, stderr}} {
-		if r.Bytes > 0 {
-			piece.Runs = append(piece.Runs, r)
-		}
-	}
+	piece := &segment{Range: Range{s.state.Next, s.state.Next}, Header: Header{Position: s.state.Position, Runs: s.tail.next()}}
 	if len(piece.Runs) == 0 {
 		return nil, nil //nolint:nilnil // nothing new is no error
 	}
-	return piece, s.fill(piece)
-}
-
-// fresh returns how many bytes of a stream are not shipped yet. A program may have cut its file off; then there are none
-// until it is longer again.
-func (s *Shipper) fresh(stream Stream) (int64, error) {
-	info, err := s.files[stream].Stat()
-	if err != nil {
-		return 0, fmt.Errorf("ship log: %w", err)
+	if err := s.fill(piece); err != nil {
+		return nil, err
 	}
-	return max(info.Size()-*s.state.Of(stream), 0), nil
+	s.tail.took(piece.Runs)
+	return piece, nil
 }
 
 var errShrunk = errors.New("the log became shorter")
@@ -181,7 +176,7 @@ func (s *Shipper) fill(seg *segment) error {
 	body, at := data[copy(data, line):], seg.Position
 	for _, r := range seg.Runs {
 		offset := at.Of(r.Stream)
-		_, err := s.files[r.Stream].ReadAt(body[:r.Bytes], *offset)
+		_, err := s.tail.files.Of(r.Stream.InSpool()).ReadAt(body[:r.Bytes], *offset)
 		if errors.Is(err, io.EOF) {
 			return errShrunk
 		}

@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"math/rand/v2"
 	"runtime"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -17,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/spool"
 )
 
 // TestMergeOverGap has one group of pieces that is not merged, too large or not stored, among many that are. No larger
@@ -132,125 +131,101 @@ func (p *program) checkBeginning(b *bucket) {
 	}
 }
 
-// TestTruncated has a program cut its logs off and write on. What was shipped stays, and nothing is shipped until the
-// log is longer than that.
-func TestTruncated(t *testing.T) {
+// TestOrder ships what two streams got in turn in that order, whatever the sizes of pieces.
+func TestOrder(t *testing.T) {
 	t.Parallel()
-	random := rand.New(rand.NewPCG(1, 2))
+	random := rand.New(rand.NewPCG(3, 4))
 	p, b := newProgram(t), newBucket(t)
 	s := p.shipper(joblog.State{}, b)
-	sent := map[joblog.Stream]int64{}
-	for round := range 3000 {
+	var want joblog.Order
+	for range 1500 {
 		stream := streams()[random.IntN(2)]
-		f := p.files[stream]
-		info, err := f.Stat()
-		if err != nil {
-			t.Fatal(err)
-		}
-		switch size := info.Size(); random.IntN(6) {
-		case 0:
-			if err := f.Truncate(random.Int64N(size + 1)); err != nil {
-				t.Fatal(err)
-			}
-		case 1:
-			if err := f.Truncate(size + random.Int64N(1000)); err != nil { // with a hole
-				t.Fatal(err)
-			}
-		default:
-			if _, err := f.Write(noise(random, random.IntN(300))); err != nil {
+		data := noise(random, 1+random.IntN(2000))
+		p.write(stream, data)
+		want.Add(joblog.Run{Stream: stream, Bytes: int64(len(data))})
+		if random.IntN(50) == 0 {
+			if err := s.Flush(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
-		puts := b.count()
-		if err := s.Flush(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		for _, stream := range streams() {
-			if info, err = p.files[stream].Stat(); err != nil {
-				t.Fatal(err)
-			}
-			if info.Size() <= sent[stream] {
-				continue
-			}
-			sent[stream] = info.Size()
-			if b.count() == puts {
-				t.Fatal("new bytes were not shipped")
-			}
-		}
-		if round%100 > 0 {
-			continue
-		}
-		got := b.read().state.Position
-		if want := (joblog.Position{Stdout: sent[joblog.Stdout], Stderr: sent[joblog.Stderr]}); got != want {
-			t.Fatalf("shipped up to %+v, want %+v", got, want)
-		}
+	}
+	if err := s.Finish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, p.check(b).order); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
 	}
 }
 
-// TestShrinksUnderRead has a log become shorter between the look at its size and the reading.
-func TestShrinksUnderRead(t *testing.T) {
+// TestNoRecord ships bytes of which the order does not tell, as after a crash, but only once nobody writes any more.
+func TestNoRecord(t *testing.T) {
 	t.Parallel()
 	p, b := newProgram(t), newBucket(t)
 	s := p.shipper(joblog.State{}, b)
-	stop := make(chan struct{})
-	var cutting sync.WaitGroup
-	cutting.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				_ = p.files[joblog.Stdout].Truncate(0)
-			}
-		}
-	})
-	for i := range 2000 {
-		if _, err := p.files[joblog.Stdout].Write(bytes.Repeat([]byte("x"), 100+i)); err != nil {
+	p.write(joblog.Stderr, []byte("known\n"))
+	for _, stream := range streams() {
+		if _, err := p.files.Of(stream.InSpool()).WriteString("unknown\n"); err != nil {
 			t.Fatal(err)
 		}
-		_ = s.Flush(t.Context()) // an error is fine, and is made good by a later call
 	}
-	close(stop)
-	cutting.Wait()
-	p.write(joblog.Stdout, bytes.Repeat([]byte("y"), 5000))
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := b.read().stdout.Len(); got < 5000 {
-		t.Errorf("%d bytes are shipped, want all that there are at the end", got)
+	if c := b.read(); c.stdout.Len() > 0 || c.stderr.String() != "known\n" {
+		t.Errorf("a log that grows is shipped as %q, %q", c.stdout.String(), c.stderr.String())
+	}
+	if err := s.Finish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c := b.read(); c.stdout.String() != "unknown\n" || c.stderr.String() != "known\nunknown\n" {
+		t.Errorf("the whole log is shipped as %q, %q", c.stdout.String(), c.stderr.String())
 	}
 }
 
-// TestFlood has one stream get more than is shipped at a time. The other must not wait for it.
+// TestMeddled has the files of the spool changed by others, which a program in a pod can do: an error at worst.
+func TestMeddled(t *testing.T) {
+	t.Parallel()
+	tests := map[string]func(p *program) error{
+		"shorter":         func(p *program) error { return p.files.Stdout.Truncate(2) },
+		"empty order":     func(p *program) error { return p.files.Order.Truncate(0) },
+		"half a record":   func(p *program) error { return p.files.Order.Truncate(spool.RecordSize / 2) },
+		"order of zeros":  func(p *program) error { _, err := p.files.Order.Write(make([]byte, 1<<20)); return err },
+		"order of 0xff":   func(p *program) error { _, err := p.files.Order.Write(bytes.Repeat([]byte{0xff}, 1<<20)); return err },
+		"order is longer": func(p *program) error { return p.files.Order.Truncate(1 << 30) },
+	}
+	for name, meddle := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, b := newProgram(t), newBucket(t)
+			p.write(joblog.Stdout, []byte("one\n"))
+			p.write(joblog.Stderr, []byte("two\n"))
+			if err := meddle(p); err != nil {
+				t.Fatal(err)
+			}
+			s := p.shipper(joblog.State{}, b)
+			_ = s.Flush(t.Context()) // may fail
+			_ = s.Finish(t.Context())
+			p.checkBeginning(b)
+		})
+	}
+}
+
+// TestFlood has one stream get more than is shipped at a time, and then the other a line: the pieces are of bounded size, and in order.
 func TestFlood(t *testing.T) {
 	t.Parallel()
-	for _, flooded := range streams() {
-		p, b := newProgram(t), newBucket(t)
-		ctx, cancel := context.WithCancel(t.Context())
-		s := joblog.NewShipper(p.files[joblog.Stdout], p.files[joblog.Stderr], joblog.State{}, func(ctx context.Context, name string, data []byte) error {
-			cancel() // after the first piece
-			return b.put(ctx, name, data)
-		})
-		quiet := joblog.Stderr
-		if flooded == joblog.Stderr {
-			quiet = joblog.Stdout
-		}
-		p.write(flooded, make([]byte, 5<<20))
-		p.write(quiet, []byte("help\n"))
-		if err := s.Flush(ctx); !errors.Is(err, context.Canceled) {
-			t.Errorf("Flush = %v, want that it was cancelled", err)
-		}
-		c := b.read()
-		if got := c.of(quiet).String(); got != "help\n" {
-			t.Errorf("%q of %s came with the first piece, want all", got, quiet)
-		}
-		if got := c.of(flooded).Len(); got != 1<<20-len("help\n") {
-			t.Errorf("%d bytes of %s came with the first piece, want as many as there is room for", got, flooded)
-		}
-		if err := s.Flush(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		p.check(b)
+	p, b := newProgram(t), newBucket(t)
+	s := p.shipper(joblog.State{}, b)
+	p.write(joblog.Stdout, make([]byte, 5<<20))
+	p.write(joblog.Stderr, []byte("help\n"))
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if b.count() != 6 {
+		t.Errorf("%d pieces, want five of 1 MiB and one", b.count())
+	}
+	want := []joblog.Run{{Stream: joblog.Stdout, Bytes: 5 << 20}, {Stream: joblog.Stderr, Bytes: 5}}
+	if diff := cmp.Diff(want, p.check(b).order.Runs); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
 	}
 }
 
@@ -371,9 +346,8 @@ func TestSegments(t *testing.T) {
 func TestMemory(t *testing.T) { // not parallel: it measures the whole process
 	p := newProgram(t)
 	block := bytes.Repeat([]byte("x"), 1<<20)
-	f := p.files[joblog.Stdout]
 	var peak, shipped uint64
-	s := joblog.NewShipper(f, p.files[joblog.Stderr], joblog.State{}, func(_ context.Context, _ string, data []byte) error {
+	s := joblog.NewShipper(p.files, joblog.State{}, func(_ context.Context, _ string, data []byte) error {
 		var m runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&m)
@@ -384,10 +358,9 @@ func TestMemory(t *testing.T) { // not parallel: it measures the whole process
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	for range 64 {
-		if _, err := f.Write(block); err != nil {
-			t.Fatal(err)
-		}
+		p.writer.Write(spool.Stdout, block)
 	}
+	p.writer.Sync()
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -403,13 +376,12 @@ func TestMemory(t *testing.T) { // not parallel: it measures the whole process
 func BenchmarkFlush(b *testing.B) {
 	p := newProgram(b)
 	data := bytes.Repeat([]byte("x"), 64<<10)
-	s := joblog.NewShipper(p.files[joblog.Stdout], p.files[joblog.Stderr], joblog.State{}, func(context.Context, string, []byte) error { return nil })
+	s := joblog.NewShipper(p.files, joblog.State{}, func(context.Context, string, []byte) error { return nil })
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := p.files[joblog.Stdout].Write(data); err != nil {
-			b.Fatal(err)
-		}
+		p.writer.Write(spool.Stdout, data)
+		p.writer.Sync()
 		if err := s.Flush(b.Context()); err != nil {
 			b.Fatal(err)
 		}

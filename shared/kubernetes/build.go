@@ -148,6 +148,7 @@ func (s *Settings) environment(index *job.Index) []corev1.EnvVar {
 		{Name: "KILL_GRACE", Value: s.Grace.String()},
 		{Name: "PATIENCE", Value: max(s.CollectTimeout, startPatience).String()},
 		{Name: "MAX_OUTPUT_BYTES", Value: strconv.FormatInt(int64(s.MaxOutput), 10)},
+		{Name: "MAX_LOG_BYTES", Value: strconv.FormatInt(int64(s.MaxLog), 10)},
 		{Name: "MAX_OUTPUT_FILES", Value: strconv.FormatUint(uint64(s.MaxOutputFiles), 10)},
 	}
 }

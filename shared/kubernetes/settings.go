@@ -34,6 +34,7 @@ type Settings struct {
 	CollectTimeout time.Duration `env:"COLLECT_TIMEOUT" envDefault:"10m"`
 	// KeepFinished is how long Kubernetes keeps Jobs that have ended, for people and for the reaper to see why.
 	KeepFinished   time.Duration `env:"KEEP_FINISHED_JOBS" envDefault:"1h"`
+	MaxLog         platform.Size `env:"MAX_LOG_BYTES" envDefault:"4Gi"`
 	MaxOutput      platform.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
 	MaxOutputFiles uint32        `env:"MAX_OUTPUT_FILES" envDefault:"10000"`
 

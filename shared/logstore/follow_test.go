@@ -34,7 +34,7 @@ func (w *world) elsewhere() *joblog.Shipper {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return joblog.NewShipper(w.files[joblog.Stdout], w.files[joblog.Stderr], joblog.State{}, func(ctx context.Context, name string, data []byte) error {
+	return joblog.NewShipper(w.files, joblog.State{}, func(ctx context.Context, name string, data []byte) error {
 		return Accept(ctx, other, w.index.JobID, name, bytes.NewReader(data))
 	})
 }

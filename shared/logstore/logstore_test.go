@@ -16,6 +16,8 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/spool"
+	"go-job-orchestrator/shared/spool/spooltest"
 	"go-job-orchestrator/shared/store"
 )
 
@@ -28,7 +30,8 @@ type world struct {
 	store  *store.Store
 	ledger *ledger.Ledger
 	index  *job.Index
-	files  map[joblog.Stream]*os.File
+	files  spool.Files
+	writer *spool.Writer
 	want   map[joblog.Stream]*bytes.Buffer
 	reader *Reader
 	fail   func() bool // whether the next put is to fail
@@ -36,7 +39,7 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), files: map[joblog.Stream]*os.File{}, want: map[joblog.Stream]*bytes.Buffer{}, fail: func() bool { return false }}
+	w := &world{t: t, dir: t.TempDir(), fail: func() bool { return false }}
 	var err error
 	if w.store, err = store.OpenDir(w.dir); err != nil {
 		t.Fatal(err)
@@ -50,15 +53,8 @@ func newWorld(t testing.TB) *world {
 	if err := w.ledger.Accept(context.Background(), w.index); err != nil {
 		t.Fatal(err)
 	}
-	logs := t.TempDir()
-	for _, s := range both {
-		f, err := os.OpenFile(filepath.Join(logs, string(s)), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { f.Close() })
-		w.files[s], w.want[s] = f, &bytes.Buffer{}
-	}
+	w.files, w.writer = spooltest.New(t)
+	w.want = map[joblog.Stream]*bytes.Buffer{joblog.Stdout: {}, joblog.Stderr: {}}
 	w.reader = &Reader{Store: w.store, Records: w.ledger, FirstPoll: 5 * time.Millisecond, LastPoll: 5 * time.Millisecond}
 	return w
 }
@@ -76,14 +72,13 @@ func (w *world) put(ctx context.Context, name string, data []byte) error {
 }
 
 func (w *world) shipper(from joblog.State) *joblog.Shipper {
-	return joblog.NewShipper(w.files[joblog.Stdout], w.files[joblog.Stderr], from, w.put)
+	return joblog.NewShipper(w.files, from, w.put)
 }
 
 func (w *world) write(s joblog.Stream, text string) {
 	w.t.Helper()
-	if _, err := w.files[s].WriteString(text); err != nil {
-		w.t.Fatal(err)
-	}
+	w.writer.Write(s.InSpool(), []byte(text))
+	w.writer.Sync()
 	w.want[s].WriteString(text)
 }
 
@@ -285,7 +280,7 @@ func TestShrunk(t *testing.T) {
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.files[joblog.Stdout].Truncate(3); err != nil {
+	if err := w.files.Stdout.Truncate(3); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {

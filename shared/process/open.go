@@ -197,7 +197,7 @@ func (r *runner) salvage(ctx context.Context, index *job.Index, number int) (exe
 // since only what is shipped is flushed, and the workspace can be gone with the machine's temporary files.
 func (r *runner) restoreLogs(ctx context.Context, id job.ID) error {
 	shipped := &logstore.Reader{Store: r.store, Records: r.ledger}
-	return r.workspace(id).CompleteLogs(func(name string, size int64, end io.Writer) error {
+	return r.workspace(id).CompleteLog(func(name string, size int64, end io.Writer) error {
 		stream, from := joblog.Stdout, &joblog.Position{Stdout: size}
 		if name == job.StderrFile {
 			stream, from = joblog.Stderr, &joblog.Position{Stderr: size}

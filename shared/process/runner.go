@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/runtimes"
+	"go-job-orchestrator/shared/spool"
 	"go-job-orchestrator/shared/store"
 )
 
@@ -195,9 +195,7 @@ func (r *runner) task(ctx context.Context, index *job.Index, number int) *execut
 	t := &executor.Task{
 		Index: index, Number: number, Workspace: w, From: b, To: b,
 		Starter: r.cage.starter(w), Prepare: r.cage.Prepare,
-		Ship: func(stdout, stderr *os.File) executor.Shipper {
-			return r.shipper(ctx, b, stdout, stderr)
-		},
+		Ship: func(log spool.Files) executor.Shipper { return r.shipper(ctx, b, log) },
 		Last: func(e executor.Exit) bool {
 			return !executor.MayRetry(index, number, e.Why())
 		},
@@ -237,12 +235,12 @@ func (r *runner) lastTask(index *job.Index, number int) *executor.Task {
 }
 
 // shipper goes on where the log of an earlier attempt stopped.
-func (r *runner) shipper(ctx context.Context, b *bucket, stdout, stderr *os.File) executor.Shipper {
+func (r *runner) shipper(ctx context.Context, b *bucket, log spool.Files) executor.Shipper {
 	state, err := logstore.State(ctx, r.store, b.id)
 	if err != nil {
 		r.log.Warn("live log begins anew", "job", b.id, "error", err)
 	}
-	s := joblog.NewShipper(stdout, stderr, state, b.PutLog)
+	s := joblog.NewShipper(log, state, b.PutLog)
 	if r.store.IsDir() { // where a piece costs no request
 		s.Rest = func() time.Duration { return restFor(r.store.Watchers(ledger.LogPrefix(b.id))) }
 	}

@@ -19,6 +19,7 @@ type Settings struct {
 	RetryBackoff      time.Duration `env:"RETRY_BACKOFF" envDefault:"1s"`
 	MaxWorkspace      platform.Size `env:"MAX_WORKSPACE_BYTES" envDefault:"8Gi"`
 	MaxWorkspaceFiles uint32        `env:"MAX_WORKSPACE_FILES" envDefault:"200000"`
+	MaxLog            platform.Size `env:"MAX_LOG_BYTES" envDefault:"4Gi"`
 	MaxOutput         platform.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
 	MaxOutputFiles    uint32        `env:"MAX_OUTPUT_FILES" envDefault:"10000"`
 	MaxProcesses      uint16        `env:"MAX_PROCESSES" envDefault:"512"`

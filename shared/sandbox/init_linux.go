@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"go-job-orchestrator/shared/spool"
 )
 
 // initMain is the first stage: it never returns.
@@ -51,6 +53,9 @@ func runInit(control *os.File) outcome {
 	if err := i.prepare(); err != nil {
 		return outcome{Fault: err.Error()}
 	}
+	if err := i.openLog(); err != nil {
+		return outcome{Fault: err.Error()}
+	}
 	if err := i.spawn(); err != nil {
 		return outcome{Fault: err.Error()}
 	}
@@ -58,6 +63,9 @@ func runInit(control *os.File) outcome {
 	stop := i.watchMemory()
 	out := i.reap()
 	stop()
+	if i.pipes != nil {
+		i.pipes.Finish()
+	}
 	return out
 }
 
@@ -67,6 +75,7 @@ type initStage struct {
 	alone  bool // in a pid namespace that it is the first of
 	child  int
 	report *os.File
+	pipes  *spool.Pipes // the program's standard streams; nil: what it writes is not kept
 
 	mu      sync.Mutex
 	killing bool
@@ -93,6 +102,30 @@ func (i *initStage) prepare() error {
 		return fmt.Errorf("hide memory: %w", err)
 	}
 	return nil
+}
+
+// openLog makes the program's standard streams.
+func (i *initStage) openLog() error {
+	if !i.order.HasLog {
+		return nil
+	}
+	files := spool.Files{
+		Stdout: os.NewFile(stdoutFD, "stdout"), Stderr: os.NewFile(stderrFD, "stderr"), Order: os.NewFile(logFD, "order"),
+	}
+	w, err := spool.NewWriter(files, i.order.LogBytes)
+	if err != nil {
+		return err
+	}
+	i.pipes, err = spool.NewPipes(w, i.order.UID, i.order.GID)
+	return err
+}
+
+// streams returns what the program gets as its standard streams.
+func (i *initStage) streams(null *os.File) (stdin, stdout, stderr uintptr) {
+	if i.pipes == nil {
+		return null.Fd(), null.Fd(), null.Fd()
+	}
+	return null.Fd(), i.pipes.Stdout().Fd(), i.pipes.Stderr().Fd()
 }
 
 // deadly are the signals that would end this process, or have it panic, unless it is notified of them: of the others the runtime of Go takes no
@@ -127,12 +160,16 @@ func (i *initStage) spawn() error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return fmt.Errorf("drop ambient capabilities: %w", err)
 	}
+	stdin, stdout, stderr := i.streams(null)
 	i.child, err = syscall.ForkExec("/proc/self/exe", []string{execName}, &syscall.ProcAttr{
 		Dir: "/", Env: stageEnv(), Sys: attributes,
-		Files: []uintptr{null.Fd(), stdoutFD, stderrFD, orderRead.Fd(), reportWrite.Fd()},
+		Files: []uintptr{stdin, stdout, stderr, orderRead.Fd(), reportWrite.Fd()},
 	})
 	if err != nil {
 		return fmt.Errorf("start the second stage: %w", err)
+	}
+	if i.pipes != nil {
+		go i.pipes.Run()
 	}
 	i.report = reportRead
 	dropCapabilities(i.alone && i.order.UID >= 0)

@@ -22,9 +22,10 @@ const (
 // The file descriptors of the stages.
 const (
 	controlFD = 3 // init: the server's end of a socket pair
-	stdoutFD  = 4
+	stdoutFD  = 4 // init: the files of the log
 	stderrFD  = 5
-	holdFD    = 6
+	logFD     = 6
+	holdFD    = 7
 	orderFD   = 3 // exec: what to do
 	reportFD  = 4 // exec: why it could not become the program
 )
@@ -39,8 +40,10 @@ type order struct {
 	ReadPaths []string
 	HidePaths []string
 	HasHold   bool
-	UID, GID  int  // of the program; -1: stays as it is
-	OwnCount  bool // in a user namespace of its own, where its processes are counted apart from other programs'
+	HasLog    bool
+	LogBytes  int64 // 0: no limit
+	UID, GID  int   // of the program; -1: stays as it is
+	OwnCount  bool  // in a user namespace of its own, where its processes are counted apart from other programs'
 
 	CPUs        []int // empty: all
 	MemoryBytes int64 // watched; 0: no limit or enforced otherwise

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"syscall"
+
+	"go-job-orchestrator/shared/spool"
 )
 
 // Mode says how much isolation is asked for.
@@ -66,7 +68,8 @@ type Program struct {
 	Workspace string // the working directory, with all rights
 	Tmp       string // for temporary files, with all rights
 
-	Stdout, Stderr *os.File
+	// Log takes what the program writes to its standard streams, which are pipes; none of it is kept when it is zero.
+	Log spool.Files
 	// Hold, if set, is kept open until nothing of the program lives, so that a lock on it tells.
 	Hold *os.File
 
@@ -76,6 +79,7 @@ type Program struct {
 	WorkspaceBytes int64 // of Workspace and Tmp together, on the disk
 	WorkspaceFiles int64
 	FileBytes      int64 // of each file
+	LogBytes       int64 // kept of both streams together
 	Processes      int
 }
 

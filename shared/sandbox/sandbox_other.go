@@ -7,6 +7,8 @@ import (
 	"errors"
 	"os/exec"
 	"syscall"
+
+	"go-job-orchestrator/shared/spool"
 )
 
 // Sandbox is none.
@@ -40,8 +42,15 @@ func (s *Sandbox) Prepare(string) error { return nil }
 // Start starts a program.
 func (s *Sandbox) Start(p Program) (*Process, error) {
 	cmd := &exec.Cmd{
-		Path: p.Path, Args: append([]string{p.Path}, p.Args...), Env: p.Env, Dir: p.Workspace, Stdout: p.Stdout, Stderr: p.Stderr,
+		Path: p.Path, Args: append([]string{p.Path}, p.Args...), Env: p.Env, Dir: p.Workspace,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if p.Log.Order != nil {
+		w, err := spool.NewWriter(p.Log, p.LogBytes)
+		if err != nil {
+			return nil, err
+		}
+		cmd.Stdout, cmd.Stderr = w.Streams()
 	}
 	if err := cmd.Start(); err != nil {
 		return &Process{failed: err}, nil //nolint:nilerr // it is how the program ended

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"go-job-orchestrator/shared/spool"
+	"go-job-orchestrator/shared/spool/spooltest"
 )
 
 const patience = time.Minute
@@ -89,12 +93,7 @@ func (b *box) program(command string) Program {
 // run runs a program to its end.
 func (b *box) run(p Program) (Exit, string) {
 	b.t.Helper()
-	out, err := os.Create(filepath.Join(b.t.TempDir(), "out"))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer out.Close()
-	p.Stdout, p.Stderr = out, out
+	p.Log = spooltest.Open(b.t, b.t.TempDir())
 	process, err := b.Start(p)
 	if err != nil {
 		b.t.Fatal(err)
@@ -105,11 +104,17 @@ func (b *box) run(p Program) (Exit, string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	data, err := os.ReadFile(out.Name())
+	return exit, said(b.t, p.Log)
+}
+
+// said returns both streams in their order.
+func said(t *testing.T, log spool.Files) string {
+	t.Helper()
+	all, err := io.ReadAll(log.Reader())
 	if err != nil {
-		b.t.Fatal(err)
+		t.Fatal(err)
 	}
-	return exit, string(data)
+	return string(all)
 }
 
 func TestExit(t *testing.T) {

@@ -47,7 +47,7 @@ func (s *Sandbox) start(p Program, probing bool) (*Process, error) {
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{initName}, Env: stageEnv(), Dir: "/",
 		Stderr:      os.Stderr,
-		ExtraFiles:  []*os.File{theirs, or(p.Stdout, null), or(p.Stderr, null), or(p.Hold, null)},
+		ExtraFiles:  []*os.File{theirs, or(p.Log.Stdout, null), or(p.Log.Stderr, null), or(p.Log.Order, null), or(p.Hold, null)},
 		SysProcAttr: s.attributes(limited),
 	}
 	o := s.order(p, limited != nil)
@@ -125,7 +125,7 @@ func (s *Sandbox) order(p Program, limited bool) *order {
 	uid, gid := s.programUser()
 	o := &order{
 		Level: s.level, Path: p.Path, Args: toBytes(p.Args), Env: toBytes(p.Env), Workspace: p.Workspace, Tmp: p.Tmp,
-		ReadPaths: s.config.ReadPaths, HidePaths: s.config.HidePaths, HasHold: p.Hold != nil, UID: uid, GID: gid,
+		ReadPaths: s.config.ReadPaths, HidePaths: s.config.HidePaths, HasHold: p.Hold != nil, HasLog: p.Log.Order != nil, LogBytes: p.LogBytes, UID: uid, GID: gid,
 		OwnCount: s.apart, FileBytes: p.FileBytes, Processes: p.Processes,
 	}
 	if !limited {

@@ -56,7 +56,7 @@ func (w *watcher) run(p Program, init int, evict func(string)) {
 // look says which limit the program's files pass, or nothing.
 func look(p Program, init int) string {
 	u := newUsage(p.WorkspaceFiles, p.WorkspaceBytes)
-	for _, f := range []*os.File{p.Stdout, p.Stderr} {
+	for _, f := range []*os.File{p.Log.Stdout, p.Log.Stderr, p.Log.Order} {
 		u.log(f)
 	}
 	for _, dir := range []string{p.Workspace, p.Tmp} {
