@@ -81,6 +81,12 @@ func unshard(key string) (job.ID, bool) {
 	return id, err == nil
 }
 
+// flatID returns the ID of an entry right in a folder, and false for whatever else lies there.
+func flatID(folder, key string) (job.ID, bool) {
+	id, err := job.ParseID(strings.TrimPrefix(key, folder))
+	return id, err == nil
+}
+
 func phasePrefix(p job.Phase) string { return phases + strings.ToLower(string(p)) + "/" }
 
 // labelPrefix hashes the label: keys of records hold no capitals, and a label may have any length.
@@ -108,7 +114,8 @@ func parseExpiry(key string) (at time.Time, id job.ID, ok bool) {
 		return time.Time{}, "", false
 	}
 	id, err := job.ParseID(rest)
-	return time.UnixMilli(millis).UTC(), id, err == nil
+	at = time.UnixMilli(millis).UTC()
+	return at, id, err == nil && key == expiryKey(at, id)
 }
 
 func hash(s string) string {

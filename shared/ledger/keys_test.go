@@ -76,7 +76,8 @@ func TestExpiryKeys(t *testing.T) {
 	if !slices.IsSorted(keys) {
 		t.Errorf("not in the order of time: %v", keys)
 	}
-	for _, key := range []string{"", expiry, expiry + "x", expiry + string(id), expiry + "zz-" + string(id), expiry + "00-short"} {
+	for _, key := range []string{"", expiry, expiry + "x", expiry + string(id), expiry + "zz-" + string(id), expiry + "00-short",
+		expiry + "0-" + string(id), strings.Replace(expiryKey(start, id), "/0", "/00", 1), expiryKey(start, id) + ".attrs"} {
 		if _, _, ok := parseExpiry(key); ok {
 			t.Errorf("parseExpiry(%q) found something", key)
 		}

@@ -187,6 +187,30 @@ func TestLife(t *testing.T) {
 	w.wantEmpty("after removal")
 }
 
+// TestStrangers puts blobs among the entries of the indexes that are none. They are no jobs, and nothing becomes of them.
+func TestStrangers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	index := w.accept(w.newIndex(nil))
+	other := w.newIndex(nil).JobID
+	for _, folder := range []string{"jobs/", "active/", "expiry/", "asked/", "removing/"} {
+		for _, name := range []string{string(other), "stdout.log", "0/" + string(index.JobID), "x/y/" + string(other), "0-" + string(other), string(other) + ".json"} {
+			if _, err := w.store.Put(t.Context(), ledger.Reserved+folder+"zz/"+name, strings.NewReader("{}")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if got := w.list(ledger.Query{}); !slices.Equal(got, []job.ID{index.JobID}) {
+		t.Errorf("listed %v", got)
+	}
+	if got, err := w.Active(t.Context(), "", 100); err != nil || !slices.Equal(got, []job.ID{index.JobID}) {
+		t.Errorf("active %v, %v", got, err)
+	}
+	if n, err := w.RemoveExpired(t.Context()); err != nil || n > 0 {
+		t.Errorf("removed %d, %v", n, err)
+	}
+}
+
 func TestAcceptance(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()

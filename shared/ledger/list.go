@@ -99,7 +99,8 @@ func (l *Ledger) source(folder string, name func(job.ID) string) source {
 			}
 			for _, key := range keys {
 				start = key
-				if id, ok := unshard(key); ok { // what others put there must not end the list
+				// What others put there is no entry, and must not end the list.
+				if id, ok := unshard(key); ok && key == folder+name(id) {
 					ids = append(ids, id)
 				}
 			}

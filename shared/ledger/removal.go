@@ -172,7 +172,7 @@ func (l *Ledger) RemoveExpired(ctx context.Context) (int, error) {
 		return done, true, err
 	})
 	wanted, wantedErr := l.sweep(ctx, asked, func(key string) (bool, bool, error) {
-		id, ok := unshard(key)
+		id, ok := flatID(asked, key)
 		if !ok {
 			return false, true, nil
 		}
@@ -204,7 +204,7 @@ func (l *Ledger) removeDue(ctx context.Context, id job.ID, mark string) (bool, e
 }
 
 func (l *Ledger) resumeRemoval(ctx context.Context, key string) (bool, error) {
-	id, ok := unshard(key)
+	id, ok := flatID(removing, key)
 	if !ok {
 		return false, nil
 	}
@@ -222,7 +222,7 @@ func (l *Ledger) resumeRemoval(ctx context.Context, key string) (bool, error) {
 // SweepUploads removes what requests left that were cut off longer than age ago, and returns how many.
 func (l *Ledger) SweepUploads(ctx context.Context, age time.Duration) (int, error) {
 	return l.sweep(ctx, uploads, func(key string) (bool, bool, error) {
-		id, ok := unshard(key)
+		id, ok := flatID(uploads, key)
 		if !ok || l.now().Sub(id.Created()) < age {
 			return false, true, nil
 		}

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -97,8 +99,17 @@ func (s *Shelf) Current(ctx context.Context, name string) (*Version, error) {
 	return nil, job.Refuse(job.ErrNotFound, "template", fmt.Sprintf("there is no template %q", name))
 }
 
+// versions returns the keys of all versions, the newest last. Whatever else lies there is none of ours.
 func (s *Shelf) versions(ctx context.Context, name string) ([]string, error) {
-	return s.store.List(ctx, records+name+"/", "", maxVersions)
+	keys, err := s.store.List(ctx, records+name+"/", "", maxVersions)
+	return slices.DeleteFunc(keys, func(key string) bool { return !isRecord(name, key) }), err
+}
+
+// isRecord reports whether a key is that of a version.
+func isRecord(name, key string) bool {
+	text, found := strings.CutSuffix(strings.TrimPrefix(key, records+name+"/"), ".json")
+	version, err := strconv.Atoi(text)
+	return found && err == nil && version > 0 && key == recordKey(name, version)
 }
 
 func (s *Shelf) read(ctx context.Context, key string) (*Version, error) {
@@ -250,6 +261,10 @@ func (s *Shelf) List(ctx context.Context, after string, limit int) (list []*Vers
 			name, _, _ := strings.Cut(strings.TrimPrefix(key, records), "/")
 			if name == after {
 				continue // another version of it
+			}
+			if CheckName(name) != "" { // none of ours
+				start = key
+				continue
 			}
 			if len(list) == limit {
 				return list, true, nil

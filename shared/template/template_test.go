@@ -78,6 +78,48 @@ func (w *world) put(name string, owner job.ID, content string) *template.Version
 	return v
 }
 
+// TestStrangers puts blobs among the records that are none. They are no versions and no templates, and do not end a list.
+func TestStrangers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	owner := w.id()
+	want := w.put("resize", owner, "ours")
+	w.put("zoom", owner, "ours")
+	evil := `{"name":"resize","version":9,"owner":"` + string(w.id()) + `","folder":"` + string(w.id()) + `"}`
+	for _, name := range []string{
+		"resize/stdout.log", "resize/stderr.log", "resize/99999999", "resize/99999999.json.attrs", "resize/9.json", "resize/000000009.json",
+		"resize/+0000009.json", "resize/0000000x.json", "resize/00000000.json", "resize/deeper/00000009.json", "resize/~", "stdout.log", "Resize/00000001.json",
+		"..x/00000001.json", "loose",
+	} {
+		if _, err := w.store.Put(t.Context(), ".orchestrator/template/"+name, strings.NewReader(evil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := w.Current(t.Context(), "resize")
+	if err != nil || got.Version != want.Version || got.Owner != owner {
+		t.Errorf("the current version is %+v, %v; want %+v", got, err, want)
+	}
+	if next := w.put("resize", owner, "next"); next.Version != want.Version+1 {
+		t.Errorf("the next version is %d", next.Version)
+	}
+	var names []string
+	for after := ""; ; {
+		list, more, err := w.List(t.Context(), after, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range list {
+			names, after = append(names, v.Name), v.Name
+		}
+		if !more {
+			break
+		}
+	}
+	if !slices.Equal(names, []string{"resize", "zoom"}) {
+		t.Errorf("listed %q", names)
+	}
+}
+
 func (w *world) content(v *template.Version) (string, error) {
 	var b bytes.Buffer
 	err := w.Each(w.t.Context(), v, func(_ job.File, r io.Reader) error {
