@@ -29,7 +29,7 @@ func (s starter) Start(c executor.Command) (executor.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	pipes, err := spool.NewPipes(w, -1, -1)
+	pipes, err := spool.NewPipes(w, spool.User{UID: -1, GID: -1}, c.NonBlocking)
 	if err != nil {
 		return nil, err
 	}

@@ -83,6 +83,7 @@ func (r *runner) execution(t *task, number int) (*executor.Task, error) {
 		Index: t.Index, Number: number, Workspace: w, Starter: starter{dir: w.Files(), maxLog: t.MaxLog}, Grace: t.Grace, Log: r.log,
 	}
 	e.Command.Path, e.Command.Args = kind.Command(interpreter, w.Files(), &t.Index.Spec)
+	e.Command.NonBlocking = kind.NonBlocking
 	e.Command.Env = environment(r.environ, executor.Environment(t.Index, w.Files(), r.temp, os.Getenv("PATH")))
 	return e, nil
 }

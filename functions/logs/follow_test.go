@@ -98,7 +98,7 @@ func TestProcess(t *testing.T) {
 	w.function.reader.LastPoll = time.Millisecond
 	const script = `printf 'a\000\377\r\n'; (i=0; while [ $i -lt 300 ]; do echo child $i; i=$((i+1)); done) & echo oops >&2; wait; printf end`
 	cmd := exec.CommandContext(t.Context(), sh, "-c", script)
-	pipes, err := spool.NewPipes(w.writer, -1, -1)
+	pipes, err := spool.NewPipes(w.writer, spool.User{UID: -1, GID: -1}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,6 +57,7 @@ type Command struct {
 	Args        []string // without the program's own name
 	Env         []string
 	Log         spool.Files // takes what it writes to its standard streams
+	NonBlocking bool        // it does not wait until what it writes was read
 	CPUMillis   int64       // 0 is no limit
 	MemoryBytes int64       // 0 is no limit
 }

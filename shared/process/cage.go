@@ -64,7 +64,7 @@ func (s starter) Start(command executor.Command) (executor.Process, error) {
 	p, err := s.sandbox.Start(sandbox.Program{
 		Path: command.Path, Args: command.Args, Env: command.Env,
 		Workspace: s.workspace.Files(), Tmp: s.workspace.Temp(),
-		Log: command.Log, LogBytes: int64(s.settings.MaxLog), Hold: hold,
+		Log: command.Log, NonBlocking: command.NonBlocking, LogBytes: int64(s.settings.MaxLog), Hold: hold,
 		CPUMillis: command.CPUMillis, MemoryBytes: command.MemoryBytes,
 		WorkspaceBytes: int64(s.settings.MaxWorkspace), WorkspaceFiles: int64(s.settings.MaxWorkspaceFiles),
 		FileBytes: int64(s.settings.MaxWorkspace), Processes: int(s.settings.MaxProcesses),

@@ -222,7 +222,7 @@ func (r *runner) command(index *job.Index) (executor.Command, error) {
 	path, args := kind.Command(installed.Path, files, &index.Spec)
 	cpu, memory := amounts(&index.Spec)
 	return executor.Command{
-		Path: path, Args: args, CPUMillis: cpu, MemoryBytes: memory,
+		Path: path, Args: args, NonBlocking: kind.NonBlocking, CPUMillis: cpu, MemoryBytes: memory,
 		Env: executor.Environment(index, files, temp, r.machine.SearchPath()),
 	}, nil
 }

@@ -17,6 +17,8 @@ type Runtime struct {
 	Interpreter string
 	// Image is the one that programs run in on Kubernetes, unless a setting or the job names another.
 	Image string
+	// NonBlocking says that the interpreter does not wait for its standard streams to be read, and loses on exit what is left.
+	NonBlocking bool
 	// inquiry makes the interpreter print four lines: its real path, two folders it lives in, its version.
 	inquiry []string
 	parse   func(output string) (Installed, error)
@@ -43,7 +45,7 @@ func python() Runtime {
 
 func node() Runtime {
 	return Runtime{
-		Name: "node", Interpreter: "node", Image: "node:22-slim",
+		Name: "node", Interpreter: "node", Image: "node:22-slim", NonBlocking: true,
 		inquiry: []string{"-p", "[process.execPath, process.execPath, process.execPath, process.versions.node].join('\\n')"},
 		parse:   fourLines, entrypoint: uploaded,
 		args: func(dir, entrypoint string) []string { return []string{dir + "/" + entrypoint} },

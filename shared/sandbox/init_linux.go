@@ -116,7 +116,7 @@ func (i *initStage) openLog() error {
 	if err != nil {
 		return err
 	}
-	i.pipes, err = spool.NewPipes(w, i.order.UID, i.order.GID)
+	i.pipes, err = spool.NewPipes(w, spool.User{UID: i.order.UID, GID: i.order.GID}, i.order.NonBlocking)
 	return err
 }
 

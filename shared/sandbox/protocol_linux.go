@@ -32,18 +32,19 @@ const (
 
 // order is what init is told, as one line of JSON. Bytes of arguments need not be text, so they are sent as such.
 type order struct {
-	Level     Level
-	Path      string
-	Args, Env [][]byte
-	Workspace string // on the host
-	Tmp       string
-	ReadPaths []string
-	HidePaths []string
-	HasHold   bool
-	HasLog    bool
-	LogBytes  int64 // 0: no limit
-	UID, GID  int   // of the program; -1: stays as it is
-	OwnCount  bool  // in a user namespace of its own, where its processes are counted apart from other programs'
+	Level       Level
+	Path        string
+	Args, Env   [][]byte
+	Workspace   string // on the host
+	Tmp         string
+	ReadPaths   []string
+	HidePaths   []string
+	HasHold     bool
+	HasLog      bool
+	LogBytes    int64 // 0: no limit
+	NonBlocking bool  // the program does not wait for its log to be read
+	UID, GID    int   // of the program; -1: stays as it is
+	OwnCount    bool  // in a user namespace of its own, where its processes are counted apart from other programs'
 
 	CPUs        []int // empty: all
 	MemoryBytes int64 // watched; 0: no limit or enforced otherwise

@@ -70,6 +70,8 @@ type Program struct {
 
 	// Log takes what the program writes to its standard streams, which are pipes; none of it is kept when it is zero.
 	Log spool.Files
+	// NonBlocking says that the program is known not to wait until what it writes was read; see spool.Pipes.
+	NonBlocking bool
 	// Hold, if set, is kept open until nothing of the program lives, so that a lock on it tells.
 	Hold *os.File
 

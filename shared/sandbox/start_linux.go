@@ -125,7 +125,7 @@ func (s *Sandbox) order(p Program, limited bool) *order {
 	uid, gid := s.programUser()
 	o := &order{
 		Level: s.level, Path: p.Path, Args: toBytes(p.Args), Env: toBytes(p.Env), Workspace: p.Workspace, Tmp: p.Tmp,
-		ReadPaths: s.config.ReadPaths, HidePaths: s.config.HidePaths, HasHold: p.Hold != nil, HasLog: p.Log.Order != nil, LogBytes: p.LogBytes, UID: uid, GID: gid,
+		ReadPaths: s.config.ReadPaths, HidePaths: s.config.HidePaths, HasHold: p.Hold != nil, HasLog: p.Log.Order != nil, LogBytes: p.LogBytes, NonBlocking: p.NonBlocking, UID: uid, GID: gid,
 		OwnCount: s.apart, FileBytes: p.FileBytes, Processes: p.Processes,
 	}
 	if !limited {

@@ -13,7 +13,10 @@ import (
 // Pipes are the standard streams of one program. Pipes have no common order, so it is made: each holds a single packet
 // (pipe(2), O_DIRECT), so that a program that has written to one stream waits until that was read before it can write to it again,
 // and epoll tells which of the two was written to first. That costs a change of processes for each write. A program that
-// writes a lot to one stream alone therefore gets a large pipe, until it writes to the other one again.
+// writes a lot to one stream alone therefore gets a large pipe, until it writes to the other one again. A program that does not wait,
+// since it has made its end non-blocking, may lose what finds no room when it exits, as Node.js does: its pipes are as large as
+// they can be, and the order is that in which they happen to be read. What is written by /dev/stdout, opened anew, is no packet, and
+// the kernel may put what follows beside it, so there too the order is that of reading.
 type Pipes struct {
 	writer  *Writer
 	epoll   int
@@ -21,6 +24,7 @@ type Pipes struct {
 	ends    [2]*end
 	order   []*end // that have something to read, in the order in which it was written
 	stopped bool
+	loose   bool // the program does not wait
 	done    chan struct{}
 }
 
@@ -37,14 +41,18 @@ type end struct {
 const (
 	smallPipe = 4 << 10 // the kernel makes it a page
 	largePipe = 256 << 10
+	loosePipe = 1 << 20 // pipe(7), pipe-max-size
 	// manyPackets in a row make a pipe large, and a pause of quiet makes it small again.
 	manyPackets = 1024
 	quiet       = 20 * time.Millisecond
 )
 
-// NewPipes returns the pipes of a program that runs as the given user and group; -1 is this process's own. What the program
-// writes goes to w, which nobody else may use until Finish has returned.
-func NewPipes(w *Writer, uid, gid int) (p *Pipes, err error) {
+// User is whom a program runs as.
+type User struct{ UID, GID int } // -1: as this process
+
+// NewPipes returns the pipes of a program. What it writes goes to w, which nobody else may use until Finish has returned.
+// nonblocking says that it is known not to wait; of others that is found out when it may be too late for a line.
+func NewPipes(w *Writer, user User, nonblocking bool) (p *Pipes, err error) {
 	p = &Pipes{writer: w, epoll: -1, wake: -1, done: make(chan struct{})}
 	defer func() {
 		if err != nil {
@@ -61,14 +69,26 @@ func NewPipes(w *Writer, uid, gid int) (p *Pipes, err error) {
 		return nil, err
 	}
 	for _, s := range []Stream{Stdout, Stderr} {
-		if p.ends[s], err = newEnd(s, uid, gid); err != nil {
+		if p.ends[s], err = newEnd(s, user); err != nil {
 			return nil, err
 		}
 		if err = p.watch(p.ends[s].read); err != nil {
 			return nil, err
 		}
 	}
+	if nonblocking {
+		p.loosen()
+	}
 	return p, nil
+}
+
+// loosen gives up the order for room.
+func (p *Pipes) loosen() {
+	p.loose = true
+	for _, e := range p.ends {
+		e.packets(false)
+		e.large = e.resize(loosePipe) == nil || e.resize(largePipe) == nil
+	}
 }
 
 // watch asks for a notice each time that something is written. Notices come in the order of the writes.
@@ -80,7 +100,7 @@ func (p *Pipes) watch(fd int) error {
 	return nil
 }
 
-func newEnd(s Stream, uid, gid int) (*end, error) {
+func newEnd(s Stream, user User) (*end, error) {
 	var fds [2]int
 	err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_DIRECT)
 	if errors.Is(err, unix.EINVAL) { // a kernel that has no packets, as that of gVisor: the order is a coarser one
@@ -92,8 +112,8 @@ func newEnd(s Stream, uid, gid int) (*end, error) {
 	e := &end{stream: s, read: fds[0], write: os.NewFile(uintptr(fds[1]), "pipe"), last: time.Now()} //nolint:gosec // not negative
 	_ = e.resize(smallPipe)                                                                          // else the order is a coarser one
 	err = unix.SetNonblock(e.read, true)
-	if err == nil && uid >= 0 { // so that the program may open /dev/stdout
-		err = unix.Fchown(fds[1], uid, gid)
+	if err == nil && user.UID >= 0 { // so that the program may open /dev/stdout
+		err = unix.Fchown(fds[1], user.UID, user.GID)
 	}
 	if err != nil {
 		e.close()
@@ -185,6 +205,34 @@ func (p *Pipes) poll(timeout int) {
 
 // take reads the packet of which a notice came. A large pipe has several; they are read while the other is silent.
 func (p *Pipes) take(e *end, buffer []byte) {
+	if !p.loose {
+		p.tighten(e, buffer)
+	}
+	// Notices up to here are of what is read now.
+	p.poll(0)
+	if !e.readOnce(buffer, p.writer) {
+		return
+	}
+	if !e.large {
+		p.order = slices.DeleteFunc(p.order, func(o *end) bool { return o == e })
+	}
+	e.alone++
+	switch {
+	case !p.loose && e.nonblocking():
+		p.loosen()
+	case !e.large && e.alone >= manyPackets:
+		e.packets(false)
+		e.large = e.resize(largePipe) == nil
+	}
+	// A pipe with room for several writes has more, perhaps without another notice. The program can make its own larger.
+	if e.large || e.size() > smallPipe {
+		e.large = true
+		p.again(e)
+	}
+}
+
+// tighten keeps the order when the other pipe is a large one, and after a pause.
+func (p *Pipes) tighten(e *end, buffer []byte) {
 	other := p.ends[e.stream.Other()]
 	other.alone = 0
 	if other.large {
@@ -194,19 +242,12 @@ func (p *Pipes) take(e *end, buffer []byte) {
 	if e.large && time.Since(e.last) > quiet {
 		e.calm()
 	}
-	if !e.readOnce(buffer, p.writer) {
-		return
-	}
-	e.alone++
-	if !e.large && e.alone >= manyPackets {
-		e.packets(false)
-		e.large = e.resize(largePipe) == nil
-	}
-	// A pipe with room for several writes has more, perhaps without another notice. The program can make its own larger.
-	if e.large || e.size() > smallPipe {
-		e.large = true
-		p.again(e)
-	}
+}
+
+// nonblocking reports whether the program has made its end so.
+func (e *end) nonblocking() bool {
+	flags, err := unix.FcntlInt(e.write.Fd(), unix.F_GETFL, 0)
+	return err == nil && flags&unix.O_NONBLOCK != 0
 }
 
 // again has the rest of a pipe read after what the other got meanwhile.

@@ -16,6 +16,11 @@ import (
 // run runs a shell command with a spool in dir, and returns the spool once it has ended.
 func run(tb testing.TB, dir string, limit int64, command string) Files {
 	tb.Helper()
+	return runAs(tb, dir, limit, command, false)
+}
+
+func runAs(tb testing.TB, dir string, limit int64, command string, nonblocking bool) Files {
+	tb.Helper()
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		tb.Fatal(err)
@@ -30,7 +35,7 @@ func run(tb testing.TB, dir string, limit int64, command string) Files {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	p, err := NewPipes(w, -1, -1)
+	p, err := NewPipes(w, User{-1, -1}, nonblocking)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -118,6 +123,35 @@ func TestStreams(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNonBlocking runs programs that do not wait. None of what they write may be lost when they exit at once.
+func TestNonBlocking(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ command, want string }{
+		"many lines": {`node -e 'for (let i = 0; i < 2000; i++) console.log("y"); process.exit(0)'`, strings.Repeat("y\n", 2000)},
+		"much":       {`node -e 'process.stdout.write("z".repeat(500000)); process.exit(0)'`, strings.Repeat("z", 500_000)},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := runAs(t, t.TempDir(), 0, tt.command, true)
+			if got := content(t, f.Stdout); got != tt.want {
+				t.Errorf("the log has %d bytes, want %d", len(got), len(tt.want))
+			}
+		})
+	}
+	t.Run("found out", func(t *testing.T) {
+		t.Parallel()
+		f := run(t, t.TempDir(), 0, `python3 -u -c '
+import os, time
+os.set_blocking(1, False)
+os.write(1, b"first\n"); time.sleep(0.3)
+os.write(1, b"z" * 500000)'`)
+		if got := content(t, f.Stdout); got != "first\n"+strings.Repeat("z", 500_000) {
+			t.Errorf("the log has %d bytes", len(got))
+		}
+	})
 }
 
 func content(t *testing.T, f *os.File) string {
