@@ -55,6 +55,9 @@ func (d *Dir) Close() error {
 	return d.file.Close()
 }
 
+// Chown gives the folder itself to a user and a group.
+func (d *Dir) Chown(uid, gid int) error { return d.file.Chown(uid, gid) }
+
 func (d *Dir) fd() int { return int(d.file.Fd()) } //nolint:gosec // a descriptor
 
 // stat describes the entry name, not what a link leads to.

@@ -43,6 +43,7 @@ type Entry struct {
 	Stat  unix.Stat_t
 	in    *Dir
 	above *Entry // its folder; nil: the root
+	long  int    // bytes of the path
 }
 
 // IsDir reports whether it is a folder.
@@ -80,14 +81,8 @@ func (e *Entry) Path() string {
 	return path.Join(names...)
 }
 
-// PathLen returns the length of the path in bytes, at most limit+1: it does not look at more of it.
-func (e *Entry) PathLen(limit int) int {
-	n := -1
-	for ; e != nil && n <= limit; e = e.above {
-		n += len(e.Name) + 1
-	}
-	return min(n, limit+1)
-}
+// PathLen returns the length of the path in bytes.
+func (e *Entry) PathLen() int { return e.long }
 
 // Open opens the entry for reading if it is a regular file.
 func (e *Entry) Open() (*os.File, error) { return e.in.openFile(e.Name) }
@@ -214,7 +209,11 @@ func (k *walker) look(dir *Dir, name string, above *Entry, depth int) (*Entry, e
 	if err != nil {
 		return nil, nil //nolint:nilerr,nilnil // it is not there any more
 	}
-	return &Entry{Name: name, Depth: depth, Stat: st, in: dir, above: above}, nil
+	e := &Entry{Name: name, Depth: depth, Stat: st, in: dir, above: above, long: len(name)}
+	if above != nil {
+		e.long += above.long + 1
+	}
+	return e, nil
 }
 
 func (k *walker) entry(dir *Dir, name string, above *Entry, depth int) error {
