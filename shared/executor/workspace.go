@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"go-job-orchestrator/shared/fstree"
 	"go-job-orchestrator/shared/job"
 )
 
@@ -40,6 +41,9 @@ func (w Workspace) ExitPath() string { return filepath.Join(w.root, "exit.json")
 // LogPath is where a stream's log grows, which has the name of a file in results/.
 func (w Workspace) LogPath(name string) string { return filepath.Join(w.root, "log", name) }
 
+// Root is the folder that all of the workspace lies in.
+func (w Workspace) Root() string { return w.root }
+
 // Exists reports whether there is anything of the workspace.
 func (w Workspace) Exists() bool {
 	_, err := os.Lstat(w.root)
@@ -47,10 +51,10 @@ func (w Workspace) Exists() bool {
 }
 
 // Reset makes the workspace as it is before an attempt: empty, but for the logs of earlier attempts, which
-// the next one continues.
-func (w Workspace) Reset() error {
+// the next one continues. It ends with ctx.
+func (w Workspace) Reset(ctx context.Context) error {
 	for _, dir := range []string{w.Files(), w.Temp()} {
-		if err := removeTree(dir); err != nil {
+		if err := fstree.Remove(ctx, dir); err != nil {
 			return fmt.Errorf("empty the workspace: %w", err)
 		}
 	}
@@ -72,21 +76,16 @@ func (w Workspace) makeFolders() error {
 	return nil
 }
 
-// Remove deletes the workspace.
-func (w Workspace) Remove() error { return removeTree(w.root) }
+// Remove deletes the workspace, which can take long. It ends with ctx.
+func (w Workspace) Remove(ctx context.Context) error { return fstree.Remove(ctx, w.root) }
 
-// removeTree deletes a tree in which a program may have taken permissions from folders.
-func removeTree(dir string) error {
-	if os.RemoveAll(dir) == nil {
+// MoveTo moves the workspace to another path of the same file system, whatever is in it, for others to delete.
+func (w Workspace) MoveTo(path string) error {
+	err := os.Rename(w.root, path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, _ error) error {
-		if d != nil && d.IsDir() {
-			_ = os.Chmod(path, 0o700) //nolint:gosec // a folder needs the x bit
-		}
-		return nil
-	})
-	return os.RemoveAll(dir)
+	return err
 }
 
 // logs are the two files the program's streams go to.
