@@ -1,8 +1,10 @@
 package process
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -63,7 +65,7 @@ func (s starter) Start(command executor.Command) (executor.Process, error) {
 	defer hold.Close() // the sandbox keeps it open
 	p, err := s.sandbox.Start(sandbox.Program{
 		Path: command.Path, Args: command.Args, Env: command.Env,
-		Workspace: s.workspace.Files(), Tmp: s.workspace.Temp(),
+		Workspace: s.workspace.Files(), Tmp: s.workspace.Temp(), Logs: filepath.Dir(s.workspace.LogPath(job.StdoutFile)),
 		Stdout: command.Stdout, Stderr: command.Stderr, Hold: hold,
 		CPUMillis: command.CPUMillis, MemoryBytes: command.MemoryBytes,
 		WorkspaceBytes: int64(s.settings.MaxWorkspace), WorkspaceFiles: int64(s.settings.MaxWorkspaceFiles),
@@ -100,14 +102,14 @@ func lockHold(path string) (*os.File, error) {
 }
 
 // awaitHold waits until nothing of an earlier program lives, and reports whether that came to be.
-func awaitHold(path string, atMost time.Duration) bool {
-	for end := time.Now().Add(atMost); ; time.Sleep(20 * time.Millisecond) {
+func awaitHold(ctx context.Context, path string, atMost time.Duration) bool {
+	for end := time.Now().Add(atMost); ; pause(ctx, 20*time.Millisecond) {
 		f, err := lockHold(path)
 		if err == nil {
 			f.Close()
 			return true
 		}
-		if time.Now().After(end) {
+		if ctx.Err() != nil || time.Now().After(end) {
 			return false
 		}
 	}
