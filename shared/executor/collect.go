@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"go-job-orchestrator/shared/fstree"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/spool"
 )
@@ -23,10 +24,22 @@ import (
 type OutputLimits struct {
 	Files int
 	Bytes int64
+	// Room reports whether so many bytes more can be stored without filling up the disk. It may be nil.
+	Room func(bytes int64) bool
 }
+
+// Bounds of what is looked at in results/, whatever is stored of it: a program can leave any number of folders in each other,
+// and collecting them must not take longer than the program did.
+const (
+	maxOutputDepth = 200    // folders in each other
+	maxLeftOut     = 50_000 // files and folders, beside those that may be stored
+)
 
 // maxOmittedNames is how many left-out files the status names; the others are counted.
 const maxOmittedNames = 20
+
+// maxLosses is how many lost outputs the server's log names.
+const maxLosses = 10
 
 // storeTries is how often storing one output is tried before it is given up as lost.
 const storeTries = 3
@@ -50,6 +63,7 @@ type collector struct {
 	files   []job.File
 	summary job.Outputs
 	lost    error
+	losses  int
 }
 
 func newCollector(to Results, limits OutputLimits, retry time.Duration) *collector {
@@ -63,7 +77,7 @@ func newCollector(to Results, limits OutputLimits, retry time.Duration) *collect
 func (c *collector) collect(ctx context.Context, w Workspace, l spool.Files) error {
 	c.storeLog(ctx, job.StdoutFile, l.Stdout)
 	c.storeLog(ctx, job.StderrFile, l.Stderr)
-	err := c.walk(ctx, w.Results())
+	err := c.walk(ctx, w)
 	c.settle()
 	c.lost = errors.Join(c.lost, err)
 	slices.SortFunc(c.files, func(a, b job.File) int { return strings.Compare(a.Name, b.Name) })
@@ -79,64 +93,83 @@ func (c *collector) storeLog(ctx context.Context, name string, f *os.File) {
 	c.store(ctx, name, info.Size(), f, func() {})
 }
 
-func (c *collector) walk(ctx context.Context, dir string) error {
-	info, err := os.Lstat(dir)
+func (c *collector) walk(ctx context.Context, w Workspace) error {
+	root, err := fstree.Open(w.root, filesDir, job.ResultsDir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil // the program removed it
-	case err != nil:
-		return fmt.Errorf("open results: %w", err)
-	case !info.IsDir():
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):
 		c.omit(".", "results is not a folder any more")
 		return nil
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
+	case err != nil:
 		return fmt.Errorf("open results: %w", err)
 	}
 	defer root.Close()
-	return fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil:
-			c.omit(name, "cannot be read")
-			if d != nil && d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		case d.IsDir(), name == job.StdoutFile, name == job.StderrFile:
-			return nil
-		}
-		c.file(ctx, root, name, d)
-		return nil
+	most := c.limits.Files + maxLeftOut
+	err = fstree.Walk{Depth: maxOutputDepth, Entries: most, Ordered: true}.Tree(ctx, root, func(e *fstree.Entry, err error) error {
+		return c.entry(ctx, e, err)
 	})
+	if errors.Is(err, fstree.ErrTooMany) {
+		c.omit(".", fmt.Sprintf("results has more than %d files and folders; what comes after them was not looked at", most))
+		return nil
+	}
+	return err
 }
 
-func (c *collector) file(ctx context.Context, root *os.Root, name string, d fs.DirEntry) {
-	if !d.Type().IsRegular() {
-		c.omit(name, "is a "+typeName(d.Type())+", not a regular file")
+// entry stores an entry of results/, or says why not.
+func (c *collector) entry(ctx context.Context, e *fstree.Entry, err error) error {
+	if e.Depth == 1 && (e.Name == job.StdoutFile || e.Name == job.StderrFile) {
+		c.omit(e.Name, "is the name of the program's own log; give the file another one")
+		return fs.SkipDir
+	}
+	if e.PathLen() > job.MaxOutputNameBytes { // and all that is in it
+		c.omit(shorten(e), fmt.Sprintf("the path is longer than %d bytes", job.MaxOutputNameBytes))
+		return fs.SkipDir
+	}
+	switch {
+	case errors.Is(err, fstree.ErrTooDeep):
+		c.omit(e.Path(), fmt.Sprintf("what is in it lies more than %d folders deep", maxOutputDepth))
+	case err != nil:
+		c.omit(e.Path(), "cannot be read")
+	case !e.IsDir():
+		c.file(ctx, e)
+	}
+	return nil
+}
+
+// shorten returns the beginning of a path that is too long.
+func shorten(e *fstree.Entry) string { return e.Path()[:job.MaxOutputNameBytes] + "…" }
+
+func (c *collector) file(ctx context.Context, e *fstree.Entry) {
+	name := e.Path()
+	if !e.IsRegular() {
+		c.omit(name, "is a "+typeName(e.Type())+", not a regular file")
 		return
 	}
 	if message := job.CheckOutputName(name); message != "" {
 		c.omit(name, message)
 		return
 	}
-	// The type was checked; O_NOFOLLOW and O_NONBLOCK are for one that changed since.
-	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	f, err := e.Open()
 	if err != nil {
 		c.omit(name, "cannot be read")
 		return
 	}
 	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
+	if err != nil {
 		f.Close()
-		c.omit(name, "is not a regular file")
+		c.omit(name, "cannot be read")
 		return
 	}
 	if reason := c.exceeds(info.Size()); reason != "" {
 		f.Close()
 		c.omit(name, reason)
+		return
+	}
+	if c.limits.Room != nil && !c.limits.Room(info.Size()) {
+		f.Close()
+		c.omit(name, "the storage is nearly full (MIN_FREE_BYTES)")
+		c.lose(fmt.Errorf("store %s with %d bytes: %w", name, info.Size(), job.ErrExhausted))
 		return
 	}
 	c.used.Files++
@@ -200,7 +233,9 @@ func (c *collector) put(ctx context.Context, name string, size int64, f *os.File
 func (c *collector) lose(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lost = errors.Join(c.lost, err)
+	if c.losses++; c.losses <= maxLosses {
+		c.lost = errors.Join(c.lost, err)
+	}
 }
 
 func (c *collector) omit(name, reason string) {

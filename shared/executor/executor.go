@@ -43,7 +43,7 @@ type Task struct {
 	Last func(Exit) bool
 	// Grace is the time between asking the program to end and ending it.
 	Grace time.Duration
-	// Now, when it is closed, cuts the grace short. It may be nil.
+	// Now, when it is closed, cuts the grace short, and what is stored: nothing of the job will be kept. It may be nil.
 	Now    <-chan struct{}
 	Limits OutputLimits
 	// StoreRetry is the pause before storing an output is tried again.
@@ -63,8 +63,12 @@ type Result struct {
 // in the result: an attempt always has one.
 func (t *Task) Run(ctx context.Context) Result {
 	// What has to be stored is stored although the job was cancelled.
-	storing := context.WithoutCancel(ctx)
-	if err := t.Workspace.Reset(); err != nil {
+	storing, stop := t.untilRemoved(context.WithoutCancel(ctx))
+	defer stop()
+	if err := t.Workspace.Reset(ctx); err != nil {
+		if ctx.Err() != nil {
+			return Result{Exit: stopped(Exit{}, context.Cause(ctx))}
+		}
 		return t.failed(job.ReasonStartFailed, "the workspace could not be made", err)
 	}
 	l, err := t.Workspace.OpenLog()
@@ -84,6 +88,32 @@ func (t *Task) Run(ctx context.Context) Result {
 	return result
 }
 
+// untilRemoved returns a context that ends as well when nothing of the job will be kept.
+func (t *Task) untilRemoved(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := context.WithCancel(ctx)
+	if t.Now == nil {
+		return ctx, stop
+	}
+	go func() {
+		select {
+		case <-t.Now:
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, stop
+}
+
+// removed reports whether nothing of the job will be kept.
+func (t *Task) removed() bool {
+	select {
+	case <-t.Now:
+		return true
+	default:
+		return false
+	}
+}
+
 // Interrupted is the result of an attempt of which nothing is known but that its server died.
 func Interrupted() Result {
 	return Result{Exit: Exit{Reason: job.ReasonInterrupted, Message: "the server went away while the program ran"}}
@@ -92,6 +122,8 @@ func Interrupted() Result {
 // Collect ships the log of an attempt that somebody else executes until ended is closed, and then stores what it left. The result
 // is that which Execute saved, or Interrupted when it could not.
 func (t *Task) Collect(ctx context.Context, ended <-chan struct{}) Result {
+	ctx, stop := t.untilRemoved(ctx)
+	defer stop()
 	l, err := t.Workspace.OpenLog()
 	if err != nil {
 		<-ended
@@ -250,7 +282,7 @@ func (t *Task) collect(ctx context.Context, l spool.Files, order joblog.Order, r
 	collected := c.collect(ctx, t.Workspace, l)
 	err := errors.Join(collected, t.To.PutManifest(ctx, Manifest{Files: c.files, Order: order}))
 	result.Outputs = &c.summary
-	if err == nil {
+	if err == nil || t.removed() {
 		return
 	}
 	t.Log.Error("outputs not stored", "job", t.Index.JobID, "error", err)

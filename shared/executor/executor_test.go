@@ -410,7 +410,7 @@ func TestAttempts(t *testing.T) {
 	if got, want := to.stored["stdout.log"], "fresh true\nfresh true\n"; got != want {
 		t.Errorf("log %q, want %q", got, want)
 	}
-	if err := task.Workspace.Remove(); err != nil || task.Workspace.Exists() {
+	if err := task.Workspace.Remove(t.Context()); err != nil || task.Workspace.Exists() {
 		t.Errorf("the workspace is still there: %v", err)
 	}
 }
@@ -442,7 +442,7 @@ func TestCollect(t *testing.T) {
 	if got := task.Salvage(t.Context()); got.Exit.Reason != job.ReasonInterrupted {
 		t.Errorf("with half a note: %+v", got)
 	}
-	if err := task.Workspace.Remove(); err != nil {
+	if err := task.Workspace.Remove(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := task.Salvage(t.Context()); got.Exit.Reason != job.ReasonInterrupted || got.Outputs == nil || got.Outputs.Count != 2 {
@@ -526,5 +526,218 @@ func TestLimits(t *testing.T) {
 		if !strings.Contains(reasons.String(), want) {
 			t.Errorf("the reasons do not say %q:\n%s", want, &reasons)
 		}
+	}
+}
+
+// leave makes a program that leaves what make puts into results/.
+func leave(t *testing.T, make func(results string) error) program {
+	t.Helper()
+	return func(dir string, _ Command, _, _ <-chan struct{}) Exit {
+		if err := make(filepath.Join(dir, "results")); err != nil {
+			t.Error(err)
+		}
+		return Exit{}
+	}
+}
+
+// nested makes folders in each other, by handle, each with a file in it if one is named.
+func nested(dir string, depth int, file string) error {
+	fd, err := syscall.Open(dir, syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
+	for range depth {
+		if err != nil {
+			return err
+		}
+		at := fd
+		if err = syscall.Mkdirat(at, "d", 0o700); err == nil {
+			fd, err = syscall.Openat(at, "d", syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
+		}
+		syscall.Close(at)
+		if err == nil && file != "" {
+			var f int
+			if f, err = syscall.Openat(fd, file, syscall.O_CREAT|syscall.O_WRONLY, 0o600); err == nil {
+				syscall.Close(f)
+			}
+		}
+	}
+	syscall.Close(fd)
+	return err
+}
+
+// TestCollectDeep leaves folders far deeper than outputs can lie. What lies above them is stored, and what is left out is said.
+func TestCollectDeep(t *testing.T) {
+	task, to := newTask(t, leave(t, func(results string) error {
+		return errors.Join(nested(results, 5000, ""), os.WriteFile(filepath.Join(results, "z"), []byte("1"), 0o600),
+			os.WriteFile(filepath.Join(results, "d", "d", "y"), []byte("22"), 0o600))
+	}))
+	got := task.Run(t.Context())
+	if got.Exit != (Exit{}) || to.stored["z"] != "1" || to.stored["d/d/y"] != "22" || got.Outputs.Count != 4 {
+		t.Errorf("got %+v %+v", got.Exit, got.Outputs)
+	}
+	want := []job.Omitted{{Name: strings.TrimSuffix(strings.Repeat("d/", maxOutputDepth+1), "/"), Reason: "what is in it lies more than 200 folders deep"}}
+	if diff := cmp.Diff(want, got.Outputs.Omitted); diff != "" {
+		t.Errorf("left out (-want +got):\n%s", diff)
+	}
+	if err := task.Workspace.Remove(t.Context()); err != nil || task.Workspace.Exists() {
+		t.Errorf("the workspace is still there: %v", err)
+	}
+}
+
+// TestCollectLongPaths leaves folders whose paths outgrow what an output may be called long before they are too deep.
+func TestCollectLongPaths(t *testing.T) {
+	long := strings.Repeat("x", 190)
+	task, to := newTask(t, leave(t, func(results string) error {
+		path := results
+		for range 8 {
+			path = filepath.Join(path, long)
+			if err := errors.Join(os.Mkdir(path, 0o700), os.WriteFile(filepath.Join(path, "f"), nil, 0o600)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	got := task.Run(t.Context())
+	if got.Outputs.Count != 7 || to.stored[strings.Repeat(long+"/", 5)+"f"] != "" || got.Outputs.OmittedCount != 1 {
+		t.Fatalf("got %+v", got.Outputs)
+	}
+	if o := got.Outputs.Omitted[0]; !strings.Contains(o.Reason, "longer than 1000 bytes") || len(o.Name) > 1010 {
+		t.Errorf("left out: %+v", o)
+	}
+}
+
+// TestCollectMany leaves far more folders than are looked at. The files above them are stored all the same.
+func TestCollectMany(t *testing.T) {
+	task, to := newTask(t, leave(t, func(results string) error {
+		if err := os.WriteFile(filepath.Join(results, "z"), []byte("1"), 0o600); err != nil {
+			return err
+		}
+		for i := range 320 {
+			dir := filepath.Join(results, fmt.Sprint(i))
+			if err := errors.Join(os.Mkdir(dir, 0o700), nested(dir, 190, "")); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	task.Workspace = NewWorkspace(filepath.Join(memory(t), "job"))
+	task.Starter = starter{dir: task.Workspace.Files(), run: task.Starter.(starter).run} //nolint:forcetypeassert // newTask's
+	got := task.Run(t.Context())
+	if to.stored["z"] != "1" || got.Exit != (Exit{}) {
+		t.Errorf("got %+v %+v", got.Exit, got.Outputs)
+	}
+	want := []job.Omitted{{Name: ".", Reason: "results has more than 50010 files and folders; what comes after them was not looked at"}}
+	if diff := cmp.Diff(want, got.Outputs.Omitted); diff != "" {
+		t.Errorf("left out (-want +got):\n%s", diff)
+	}
+	if err := task.Workspace.Remove(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// memory is a fresh folder in memory where there is room.
+func memory(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "executor-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// TestCollectEnds removes a job while its outputs are stored: nothing more of it is, and nothing is waited for. One that is
+// cancelled keeps what it has left.
+func TestCollectEnds(t *testing.T) {
+	for name, remove := range map[string]bool{"removed": true, "cancelled": false} {
+		t.Run(name, func(t *testing.T) {
+			files := map[string]string{}
+			for i := range 10 {
+				files[fmt.Sprint(i)] = "1"
+			}
+			task, to := newTask(t, write(files, Exit{}))
+			ctx, cancel := context.WithCancelCause(t.Context())
+			now := make(chan struct{})
+			task.Now, task.To = now, stopper{to, sync.OnceFunc(func() {
+				cancel(ErrCancelled)
+				if remove {
+					close(now)
+				}
+			})}
+			got := task.Run(ctx)
+			switch {
+			case remove && (got.Outputs.Count > 8 || to.manifest != nil):
+				t.Errorf("it stored %+v", got.Outputs)
+			case !remove && (got.Outputs.Count != 12 || to.manifest == nil || got.Exit != (Exit{})):
+				t.Errorf("got %+v, %+v", got.Exit, got.Outputs)
+			}
+		})
+	}
+}
+
+// stopper stops the job when the first file is stored, and obeys its context.
+type stopper struct {
+	*results
+	stop func()
+}
+
+func (s stopper) PutResult(ctx context.Context, name string, in io.Reader) (job.File, error) {
+	if name == "0" {
+		s.stop()
+	}
+	if strings.HasSuffix(name, ".log") {
+		return s.results.PutResult(ctx, name, in)
+	}
+	select {
+	case <-ctx.Done():
+		return job.File{}, ctx.Err()
+	case <-time.After(20 * time.Millisecond): // as a bucket takes
+	}
+	return s.results.PutResult(ctx, name, in)
+}
+
+func (s stopper) PutManifest(ctx context.Context, m Manifest) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return s.results.PutManifest(ctx, m)
+}
+
+// TestResetEnds cancels a job while its workspace is emptied for another attempt.
+func TestResetEnds(t *testing.T) {
+	task, _ := newTask(t, says("never"))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	if err := os.MkdirAll(filepath.Join(task.Workspace.Files(), "left"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cancel(ErrCancelled)
+	if got := task.Run(ctx); got.Exit.Reason != job.ReasonCancelled || got.Ran {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestCollectFull has no room for one of the outputs: those that fit are stored, and the job has lost one.
+func TestCollectFull(t *testing.T) {
+	task, to := newTask(t, write(map[string]string{"big": strings.Repeat("x", 900), "fits": "1"}, Exit{}))
+	task.Limits.Room = func(n int64) bool { return n < 100 }
+	got := task.Run(t.Context())
+	if to.stored["fits"] != "1" || got.Exit.Reason != job.ReasonOutputsLost || got.Outputs.OmittedCount != 1 {
+		t.Fatalf("got %+v %+v", got.Exit, got.Outputs)
+	}
+	if o := got.Outputs.Omitted[0]; o.Name != "big" || !strings.Contains(o.Reason, "MIN_FREE_BYTES") {
+		t.Errorf("left out: %+v", o)
+	}
+}
+
+// TestCollectSparse leaves files that take no room and have any size: it is their size that counts, which is what would be stored.
+func TestCollectSparse(t *testing.T) {
+	task, to := newTask(t, leave(t, func(results string) error {
+		var err error
+		for name, size := range map[string]int64{"a": 1 << 40, "b": 600, "c": 600} {
+			err = errors.Join(err, os.WriteFile(filepath.Join(results, name), nil, 0o600), os.Truncate(filepath.Join(results, name), size))
+		}
+		return err
+	}))
+	got := task.Run(t.Context())
+	if got.Outputs.Bytes != 600 || len(to.stored["b"]) != 600 || got.Outputs.OmittedCount != 2 {
+		t.Errorf("got %+v", got.Outputs)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"go-job-orchestrator/shared/fstree"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/spool"
 )
@@ -42,6 +43,9 @@ func (w Workspace) Results() string { return filepath.Join(w.Files(), job.Result
 // HoldPath is a file that is locked as long as the program or anything it started may live.
 func (w Workspace) HoldPath() string { return filepath.Join(w.root, "hold") }
 
+// Root is the folder that all of the workspace lies in.
+func (w Workspace) Root() string { return w.root }
+
 // Exists reports whether there is anything of the workspace.
 func (w Workspace) Exists() bool {
 	_, err := os.Lstat(w.root)
@@ -52,10 +56,10 @@ func (w Workspace) Exists() bool {
 const ExitRecord = "exit.json"
 
 // Reset makes the workspace as it is before an attempt: empty, but for the log of earlier attempts, which
-// the next one continues.
-func (w Workspace) Reset() error {
+// the next one continues. It ends with ctx.
+func (w Workspace) Reset(ctx context.Context) error {
 	for _, dir := range []string{w.Files(), w.Temp()} {
-		if err := removeTree(dir); err != nil {
+		if err := fstree.Remove(ctx, dir); err != nil {
 			return fmt.Errorf("empty the workspace: %w", err)
 		}
 	}
@@ -78,21 +82,16 @@ func (w Workspace) Reset() error {
 	return nil
 }
 
-// Remove deletes the workspace.
-func (w Workspace) Remove() error { return removeTree(w.root) }
+// Remove deletes the workspace, which can take long. It ends with ctx.
+func (w Workspace) Remove(ctx context.Context) error { return fstree.Remove(ctx, w.root) }
 
-// removeTree deletes a tree in which a program may have taken permissions from folders.
-func removeTree(dir string) error {
-	if os.RemoveAll(dir) == nil {
+// MoveTo moves the workspace to another path of the same file system, whatever is in it, for others to delete.
+func (w Workspace) MoveTo(path string) error {
+	err := os.Rename(w.root, path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, _ error) error {
-		if d != nil && d.IsDir() {
-			_ = os.Chmod(path, 0o700) //nolint:gosec // a folder needs the x bit
-		}
-		return nil
-	})
-	return os.RemoveAll(dir)
+	return err
 }
 
 // openFolder opens a folder of the workspace, and makes it if it is missing. A link in its place is an error.

@@ -34,11 +34,14 @@ func CheckFileName(name string, bytes int) string {
 	return ""
 }
 
+// MaxOutputNameBytes bounds the path of an output below results/.
+const MaxOutputNameBytes = 1000
+
 // CheckOutputName says what is wrong with the name of an output, a slash-separated path below results/, or
 // nothing.
 func CheckOutputName(name string) string {
-	if len(name) > 1000 {
-		return "the path is longer than 1000 bytes"
+	if len(name) > MaxOutputNameBytes {
+		return fmt.Sprintf("the path is longer than %d bytes", MaxOutputNameBytes)
 	}
 	if name != path.Clean(name) || strings.HasPrefix(name, "/") {
 		return "the path is not a clean relative path"

@@ -77,8 +77,9 @@ type Attempt struct {
 
 // Limits says in words what is in force for a program.
 type Limits struct {
-	CPU    string `json:"cpu"`
-	Memory string `json:"memory"`
+	CPU       string `json:"cpu"`
+	Memory    string `json:"memory"`
+	Workspace string `json:"workspace,omitempty"`
 }
 
 // Outputs sums up what a job left in results/: how many files and bytes were stored, and what was not.

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"syscall"
@@ -100,14 +101,14 @@ func lockHold(path string) (*os.File, error) {
 }
 
 // awaitHold waits until nothing of an earlier program lives, and reports whether that came to be.
-func awaitHold(path string, atMost time.Duration) bool {
-	for end := time.Now().Add(atMost); ; time.Sleep(20 * time.Millisecond) {
+func awaitHold(ctx context.Context, path string, atMost time.Duration) bool {
+	for end := time.Now().Add(atMost); ; pause(ctx, 20*time.Millisecond) {
 		f, err := lockHold(path)
 		if err == nil {
 			f.Close()
 			return true
 		}
-		if time.Now().After(end) {
+		if ctx.Err() != nil || time.Now().After(end) {
 			return false
 		}
 	}

@@ -17,6 +17,7 @@ import (
 // and Recover reads it from there.
 type Launcher struct {
 	run   func(ctx context.Context, id job.ID, now <-chan struct{})
+	again func(ctx context.Context, id job.ID, now <-chan struct{}) (due bool)
 	log   *slog.Logger
 	slots int
 	limit int
@@ -24,6 +25,9 @@ type Launcher struct {
 	mu       sync.Mutex
 	waiting  queue
 	running  map[job.ID]stopping
+	left     []takeUp            // by an earlier process, and not begun with
+	leftIDs  map[job.ID]stopping // of those, and of those being taken up
+	takingUp int
 	admitted int // submits that were let in and are not queued yet
 	stopping bool
 	idle     *sync.Cond // signalled when a run ends
@@ -31,13 +35,29 @@ type Launcher struct {
 
 // stopping is how a run is ended: soon, or now.
 type stopping struct {
-	cancel context.CancelCauseFunc
-	now    func()
+	cancel  context.CancelCauseFunc
+	now     func()
+	nowChan <-chan struct{} // closed by now
+}
+
+func newStopping(ctx context.Context) (context.Context, stopping) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	now := make(chan struct{})
+	return ctx, stopping{cancel, sync.OnceFunc(func() { close(now) }), now}
+}
+
+// takeUp is a job that an earlier process has left in the middle of something.
+type takeUp struct {
+	id  job.ID
+	ctx context.Context //nolint:containedctx // that of its run, which may be stopped before it begins
+	now <-chan struct{}
 }
 
 // newLauncher returns a Launcher that has slots jobs run at a time, and lets limit jobs wait.
 func newLauncher(slots, limit int, log *slog.Logger, run func(context.Context, job.ID, <-chan struct{})) *Launcher {
-	l := &Launcher{run: run, log: log, slots: slots, limit: limit, running: map[job.ID]stopping{}}
+	l := &Launcher{
+		run: run, log: log, slots: slots, limit: limit, running: map[job.ID]stopping{}, leftIDs: map[job.ID]stopping{},
+	}
 	l.idle = sync.NewCond(&l.mu)
 	return l
 }
@@ -53,7 +73,9 @@ func (l *Launcher) enqueue(ctx context.Context, id job.ID) error {
 	if l.stopping {
 		return fmt.Errorf("launch %s: %w: the server is stopping", id, job.ErrUnavailable)
 	}
-	if _, runs := l.running[id]; runs || l.waiting.has(id) {
+	_, runs := l.running[id]
+	_, left := l.leftIDs[id]
+	if runs || left || l.waiting.has(id) {
 		return nil
 	}
 	l.waiting.add(id)
@@ -61,16 +83,57 @@ func (l *Launcher) enqueue(ctx context.Context, id job.ID) error {
 	return nil
 }
 
+// takeUp has jobs of an earlier process brought to where they can go on, beside the jobs that run and as many at a time: what
+// they have left can take long to look through. Those that are due for another attempt are queued then.
+func (l *Launcher) takeUp(ctx context.Context, ids []job.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ctx = context.WithoutCancel(ctx)
+	for _, id := range ids {
+		runCtx, stop := newStopping(ctx)
+		l.leftIDs[id] = stop
+		l.left = append(l.left, takeUp{id, runCtx, stop.nowChan})
+	}
+	l.dispatchLeft(ctx)
+}
+
+// dispatchLeft takes up jobs while there are places. The caller holds the lock.
+func (l *Launcher) dispatchLeft(ctx context.Context) {
+	for !l.stopping && l.takingUp < l.slots && len(l.left) > 0 {
+		next := l.left[0]
+		l.left = l.left[1:]
+		l.takingUp++
+		go func() {
+			due := false
+			defer func() { l.tookUp(ctx, next.id, due) }()
+			due = l.again(next.ctx, next.id, next.now)
+		}()
+	}
+}
+
+func (l *Launcher) tookUp(ctx context.Context, id job.ID, due bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leftIDs[id].cancel(nil)
+	delete(l.leftIDs, id)
+	l.takingUp--
+	if due && !l.stopping {
+		l.waiting.add(id)
+	}
+	l.dispatch(ctx)
+	l.dispatchLeft(ctx)
+	l.idle.Broadcast()
+}
+
 // dispatch starts waiting jobs while there are places. The caller holds the lock.
 func (l *Launcher) dispatch(ctx context.Context) {
 	for !l.stopping && len(l.running) < l.slots && l.waiting.Len() > 0 {
 		id := l.waiting.next()
-		runCtx, cancel := context.WithCancelCause(ctx)
-		now := make(chan struct{})
-		l.running[id] = stopping{cancel, sync.OnceFunc(func() { close(now) })}
+		runCtx, stop := newStopping(ctx)
+		l.running[id] = stop
 		go func() {
-			defer l.ended(ctx, id, cancel)
-			l.run(runCtx, id, now)
+			defer l.ended(ctx, id, stop.cancel)
+			l.run(runCtx, id, stop.nowChan)
 		}()
 	}
 }
@@ -90,7 +153,11 @@ func (l *Launcher) Stop(_ context.Context, id job.ID, remove bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.waiting.drop(id)
-	if run, runs := l.running[id]; runs {
+	for _, runs := range []map[job.ID]stopping{l.running, l.leftIDs} {
+		run, found := runs[id]
+		if !found {
+			continue
+		}
 		run.cancel(executor.ErrCancelled)
 		if remove {
 			run.now()
@@ -125,12 +192,15 @@ func (l *Launcher) Drain(wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stopping = true
+	for _, run := range l.leftIDs { // the next process does what is left of it
+		run.cancel(executor.ErrInterrupted)
+	}
 	if len(l.running) > 0 {
 		l.log.Info("waiting for running jobs", "jobs", len(l.running), "atMost", wait.String())
 	}
 	timer := time.AfterFunc(wait, l.interrupt)
 	defer timer.Stop()
-	for len(l.running) > 0 {
+	for len(l.running)+l.takingUp > 0 {
 		l.idle.Wait()
 	}
 }

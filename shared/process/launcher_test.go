@@ -229,3 +229,65 @@ func TestBackoff(t *testing.T) {
 		t.Errorf("no pause became %s", got)
 	}
 }
+
+// TestTakeUp takes up jobs of an earlier process beside those that run: one is not launched meanwhile, one is stopped before it
+// is begun with, and what is due afterwards is queued.
+func TestTakeUp(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, 1, 100)
+	taken := make(chan *run, 10)
+	s.again = func(ctx context.Context, id job.ID, now <-chan struct{}) bool {
+		done := make(chan struct{})
+		taken <- &run{id, ctx, now, sync.OnceFunc(func() { close(done) })}
+		<-done
+		return id == "due"
+	}
+	s.launch(0)
+	running := s.next()
+	s.takeUp(t.Context(), []job.ID{"due", "stopped", "over"})
+	first := <-taken
+	if first.id != "due" {
+		t.Errorf("%s is taken up first", first.id)
+	}
+	for _, id := range []job.ID{"due", "stopped", "over"} { // the reaper sends their events again
+		if err := s.enqueue(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Stop(t.Context(), "stopped", true); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	if len(taken) > 0 || s.waiting.Len() > 0 {
+		t.Errorf("%d more are taken up at a time, %d wait", len(taken), s.waiting.Len())
+	}
+	s.mu.Unlock()
+	first.end()
+	second := <-taken
+	<-second.now
+	if cause := context.Cause(second.ctx); second.id != "stopped" || !errors.Is(cause, executor.ErrCancelled) {
+		t.Errorf("%s is next, stopped for %v", second.id, cause)
+	}
+	second.end()
+	third := <-taken
+	running.end()
+	next := s.next()
+	if next.id != "due" {
+		t.Errorf("%s runs, want the one that is due", next.id)
+	}
+	drained := make(chan struct{})
+	go func() { defer close(drained); s.Launcher.Drain(time.Hour) }()
+	<-third.ctx.Done()
+	if cause := context.Cause(third.ctx); !errors.Is(cause, executor.ErrInterrupted) {
+		t.Errorf("%s ended for %v", third.id, cause)
+	}
+	next.end()
+	select {
+	case <-drained:
+		t.Error("Drain returned while a job was taken up")
+	default:
+	}
+	third.end()
+	<-drained
+	s.idle("nothing is left")
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"time"
 
 	"go-job-orchestrator/shared/event"
@@ -36,6 +37,9 @@ type Host struct {
 	Slots   int
 	drain   time.Duration
 	lock    *os.File
+
+	background     sync.WaitGroup
+	stopBackground context.CancelFunc
 }
 
 // Open returns a Host with what env has. It looks for the runtimes, tries the sandbox and each runtime in it.
@@ -56,7 +60,7 @@ func Open(ctx context.Context, env *platform.Env) (*Host, error) {
 	if r.settings.WorkDir, err = filepath.Abs(r.settings.WorkDir); err != nil {
 		return nil, fmt.Errorf("WORK_DIR: %w", err)
 	}
-	h := &Host{runner: r, drain: r.settings.DrainTimeout, Slots: int(r.settings.MaxConcurrent)}
+	h := &Host{runner: r, drain: r.settings.DrainTimeout, Slots: int(r.settings.MaxConcurrent), stopBackground: func() {}}
 	if h.Slots == 0 {
 		h.Slots = runtime.NumCPU()
 	}
@@ -66,7 +70,10 @@ func Open(ctx context.Context, env *platform.Env) (*Host, error) {
 	if err := h.openSandbox(ctx, env, common.StorageDir); err != nil {
 		return nil, err
 	}
+	r.trash = newTrash(filepath.Join(r.settings.WorkDir, "trash"), env.Log)
+	r.floor = newFloor(r.settings.WorkDir, int64(r.settings.MinFree), env.Log)
 	h.Launcher = newLauncher(h.Slots, int(r.settings.MaxQueued), env.Log, r.run)
+	h.again = r.takeUp
 	return h, nil
 }
 
@@ -92,7 +99,7 @@ func (h *Host) openSandbox(ctx context.Context, env *platform.Env, storage strin
 	h.Machine = runtimes.Detect(ctx, env.Vars["PATH"], env.Vars["HOME"])
 	read := append(r.settings.ReadPaths, h.Machine.Folders()...)
 	h.Sandbox, err = sandbox.Open(ctx, sandbox.Config{
-		Mode: r.settings.Sandbox, ReadPaths: read, HidePaths: []string{storage, r.settings.WorkDir}, Logger: env.Log,
+		Mode: r.settings.Sandbox, ReadPaths: read, HidePaths: []string{storage, r.settings.WorkDir}, WorkDir: r.settings.WorkDir, Logger: env.Log,
 	})
 	if err != nil {
 		return fmt.Errorf("SANDBOX: %w", err)
@@ -128,69 +135,122 @@ func (h *Host) Check(spec *job.Spec) error {
 // Drain waits for running jobs for at most DRAIN_TIMEOUT, and ends those that still run then.
 func (h *Host) Drain() {
 	h.Launcher.Drain(h.drain)
+	h.stopBackground()
+	h.background.Wait()
 	h.lock.Close()
 }
 
-// Recover takes up the jobs that an earlier process left: those that ran are recorded as interrupted, and all
-// that are not over are queued.
+// Recover queues the jobs that an earlier process left, in time that depends on their number alone. What has to do with their
+// workspaces, in which a program can have left any amount, is done beside the serving: those that ran are recorded as
+// interrupted, and what is left of ended ones is removed.
 func (h *Host) Recover(ctx context.Context) error {
+	workspaces, err := h.runner.workspaces()
+	if err != nil {
+		return fmt.Errorf("recover jobs: %w", err)
+	}
+	ids, err := h.runner.active(ctx)
+	if err != nil {
+		return fmt.Errorf("recover jobs: %w", err)
+	}
+	h.runner.left = make(map[job.ID]bool, len(ids))
+	for _, id := range ids {
+		h.runner.left[id] = true
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	h.stopBackground = stop
+	h.background.Go(func() { h.runner.trash.run(background) })
+	h.background.Go(func() { h.runner.floor.run(background) })
+	var over, begun []job.ID
+	for id := range workspaces {
+		if !h.runner.left[id] {
+			over = append(over, id)
+		}
+	}
+	h.background.Go(func() { h.runner.sweep(background, over) })
+	for _, id := range ids {
+		if workspaces[id] {
+			begun = append(begun, id)
+		} else if err := h.enqueue(ctx, id); err != nil {
+			return err
+		}
+	}
+	h.takeUp(ctx, begun)
+	return nil
+}
+
+// active lists the jobs whose records are not complete.
+func (r *runner) active(ctx context.Context) ([]job.ID, error) {
 	const batch = 500
-	for after := job.ID(""); ; {
-		ids, err := h.runner.ledger.Active(ctx, after, batch)
+	var all []job.ID
+	for after := job.ID(""); ; after = all[len(all)-1] {
+		ids, err := r.ledger.Active(ctx, after, batch)
 		if err != nil {
-			return fmt.Errorf("recover jobs: %w", err)
+			return nil, err
 		}
-		for _, id := range ids {
-			after = id
-			if err := h.runner.recover(ctx, id); err != nil {
-				h.runner.log.Error("job not recovered; the next start tries again", "job", id, "error", err)
-				continue // one job must not keep all others from running
-			}
-			if err := h.enqueue(ctx, id); err != nil {
-				return err
-			}
-		}
+		all = append(all, ids...)
 		if len(ids) < batch {
-			return h.runner.sweepWorkspaces(ctx)
+			return all, nil
 		}
 	}
 }
 
-// recover ends the attempt of a process that is no more.
-func (r *runner) recover(ctx context.Context, id job.ID) error {
-	index, err := r.ledger.Index(ctx, id)
-	if errors.Is(err, job.ErrNotFound) {
-		return nil
+// workspaces lists the jobs that have one.
+func (r *runner) workspaces() (map[job.ID]bool, error) {
+	entries, err := os.ReadDir(r.settings.WorkDir)
+	if err != nil {
+		return nil, err
+	}
+	found := map[job.ID]bool{}
+	for _, e := range entries {
+		if id, err := job.ParseID(e.Name()); err == nil {
+			found[id] = true
+		}
+	}
+	return found, nil
+}
+
+// recover ends the attempt of a process that is no more. When ctx ends because this one stops, the next start does it.
+func (r *runner) recover(ctx context.Context, index *job.Index, last job.Attempt, now <-chan struct{}) (again bool, err error) {
+	ctx, stop := untilInterrupted(ctx)
+	defer stop()
+	w := r.workspace(index.JobID)
+	if w.Exists() && !awaitHold(ctx, w.HoldPath(), 2*r.settings.Grace+time.Minute) {
+		if ctx.Err() != nil {
+			return false, nil
+		}
+		return false, fmt.Errorf("its program is still running: %w", job.ErrUnavailable)
+	}
+	result, err := r.salvage(ctx, index, last.Number, now)
+	if ctx.Err() != nil {
+		return false, nil //nolint:nilerr // it was cut off
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	if over, err := r.ledger.Over(ctx, id); over || err != nil {
-		return err
-	}
-	attempts, err := r.ledger.Attempts(ctx, id)
-	if err != nil || len(attempts) == 0 || attempts[len(attempts)-1].FinishedAt != nil {
-		return err
-	}
-	last := attempts[len(attempts)-1]
-	w := r.workspace(id)
-	if w.Exists() && !awaitHold(w.HoldPath(), 2*r.settings.Grace+time.Minute) {
-		return fmt.Errorf("its program is still running: %w", job.ErrUnavailable)
-	}
-	result, err := r.salvage(ctx, index, last.Number)
-	if err != nil {
-		return err
-	}
-	r.log.Info("job was cut off", "job", id, "attempt", last.Number, "reason", result.Exit.Why())
-	return r.endAttempt(ctx, index, last, result)
+	r.log.Info("job was cut off", "job", index.JobID, "attempt", last.Number, "reason", result.Exit.Why())
+	return true, r.endAttempt(ctx, index, last, result)
+}
+
+// untilInterrupted returns a context that ends with ctx only when that is because the server stops: what a cancelled job has
+// left is stored.
+func untilInterrupted(ctx context.Context) (context.Context, context.CancelFunc) {
+	keep, stop := context.WithCancel(context.WithoutCancel(ctx))
+	unhook := context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), executor.ErrInterrupted) {
+			stop()
+		}
+	})
+	return keep, func() { unhook(); stop() }
 }
 
 // salvage stores what an attempt left whose server died.
-func (r *runner) salvage(ctx context.Context, index *job.Index, number int) (executor.Result, error) {
+func (r *runner) salvage(ctx context.Context, index *job.Index, number int, now <-chan struct{}) (executor.Result, error) {
 	if err := r.restoreLogs(ctx, index.JobID); err != nil {
 		return executor.Result{}, fmt.Errorf("restore the log: %w", err)
 	}
-	return r.task(ctx, index, number).Salvage(ctx), nil
+	task := r.task(ctx, index, number)
+	task.Now = now
+	return task.Salvage(ctx), nil
 }
 
 // restoreLogs appends to the logs in the workspace what was shipped of them and is not there. When the power failed they may have lost their end,
@@ -207,30 +267,26 @@ func (r *runner) restoreLogs(ctx context.Context, id job.ID) error {
 	})
 }
 
-// sweepWorkspaces removes the folders of jobs that are over or gone.
-func (r *runner) sweepWorkspaces(ctx context.Context) error {
-	entries, err := os.ReadDir(r.settings.WorkDir)
-	if err != nil {
-		return fmt.Errorf("sweep workspaces: %w", err)
-	}
-	for _, e := range entries {
-		id, err := job.ParseID(e.Name())
-		if err != nil {
-			continue
+// sweep removes the workspaces of jobs that are over or gone.
+func (r *runner) sweep(ctx context.Context, ids []job.ID) {
+	for _, id := range ids {
+		if ctx.Err() != nil {
+			return
 		}
-		_, err = r.ledger.Index(ctx, id)
-		over := errors.Is(err, job.ErrNotFound)
-		if err == nil {
-			over, err = r.ledger.Over(ctx, id)
-		}
-		if err != nil && !over {
-			return err
-		}
-		if over {
-			if err := r.clear(ctx, id); err != nil {
-				return err
-			}
+		if err := r.sweepOne(ctx, id); err != nil && ctx.Err() == nil {
+			r.log.Warn("workspace not removed; the next start tries again", "job", id, "error", err)
 		}
 	}
-	return nil
+}
+
+func (r *runner) sweepOne(ctx context.Context, id job.ID) error {
+	_, err := r.ledger.Index(ctx, id)
+	over := errors.Is(err, job.ErrNotFound)
+	if err == nil {
+		over, err = r.ledger.Over(ctx, id)
+	}
+	if !over {
+		return err
+	}
+	return r.clear(ctx, id)
 }

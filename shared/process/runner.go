@@ -27,6 +27,9 @@ type runner struct {
 	owner    string
 	now      func() time.Time
 	log      *slog.Logger
+	left     map[job.ID]bool // the jobs that an earlier process has not brought to their end
+	trash    *trash
+	floor    *floor
 }
 
 // cancelPoll is how often a running job's records are looked at for a cancel by another process. One by this
@@ -48,12 +51,31 @@ func (r *runner) run(ctx context.Context, id job.ID, now <-chan struct{}) {
 	}
 	go r.watchCancel(ctx, id, cancel)
 	for again := true; again; {
-		again, err = r.advance(ctx, index, now)
+		again, err = r.advance(ctx, index, now, r.next)
 		if err != nil {
 			r.log.Error("job not advanced; will be taken up again", "job", id, "error", err)
 			again = pause(ctx, r.settings.RetryBackoff)
 		}
 	}
+}
+
+// takeUp brings a job that an earlier process has left to its end, or to where the next attempt is due, which it reports.
+func (r *runner) takeUp(ctx context.Context, id job.ID, now <-chan struct{}) (due bool) {
+	index, err := r.ledger.Index(context.WithoutCancel(ctx), id)
+	if errors.Is(err, job.ErrNotFound) {
+		return false
+	}
+	stop := func(context.Context, *job.Index, []job.Attempt, <-chan struct{}) (bool, error) {
+		due = true
+		return false, nil
+	}
+	for again := err == nil; again && err == nil; {
+		again, err = r.advance(ctx, index, now, stop)
+	}
+	if err != nil { // one job must not keep all others from running
+		r.log.Error("job not recovered; the next start tries again", "job", id, "error", err)
+	}
+	return due
 }
 
 func (r *runner) watchCancel(ctx context.Context, id job.ID, cancel context.CancelCauseFunc) {
@@ -64,8 +86,11 @@ func (r *runner) watchCancel(ctx context.Context, id job.ID, cancel context.Canc
 	}
 }
 
+// attemptFunc makes the next attempt of a job, and reports whether there may be something else to do for it.
+type attemptFunc func(ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{}) (again bool, err error)
+
 // advance does the next thing that is due for the job, and reports whether there may be another.
-func (r *runner) advance(ctx context.Context, index *job.Index, now <-chan struct{}) (again bool, err error) {
+func (r *runner) advance(ctx context.Context, index *job.Index, now <-chan struct{}, attempt attemptFunc) (again bool, err error) {
 	keep := context.WithoutCancel(ctx)
 	over, err := r.ledger.Settle(keep, index.JobID, 0)
 	if err != nil || over {
@@ -82,22 +107,29 @@ func (r *runner) advance(ctx context.Context, index *job.Index, now <-chan struc
 	v := executor.Judge(index, attempts, cancelled, r.now())
 	switch {
 	case v.Over:
-		return false, r.finish(keep, index, attempts, v)
+		return false, r.finish(keep, index, attempts, v, now)
+	case v.Running && r.left[index.JobID]:
+		return r.recover(ctx, index, attempts[len(attempts)-1], now)
 	case v.Running:
-		return false, nil // somebody else's; Recover takes up those of a dead process
+		return false, nil // somebody else's
 	case ctx.Err() != nil:
 		return false, nil // stopping; the next start goes on from here
-	case len(attempts) > 0 && !pause(ctx, backoff(r.settings.RetryBackoff, len(attempts))):
+	}
+	return attempt(ctx, index, attempts, now)
+}
+
+// next makes the next attempt when it is time.
+func (r *runner) next(ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{}) (again bool, err error) {
+	if len(before) > 0 && !pause(ctx, backoff(r.settings.RetryBackoff, len(before))) {
 		return true, nil // cancelled meanwhile
 	}
-	return r.attempt(ctx, index, attempts, now)
+	return r.attempt(ctx, index, before, now)
 }
 
 // attempt makes the next attempt and records it.
 func (r *runner) attempt(ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{}) (again bool, err error) {
 	keep := context.WithoutCancel(ctx)
-	limits := r.cage.Limits(index)
-	a, err := r.ledger.StartAttempt(keep, index.JobID, len(before)+1, r.owner, limits)
+	a, err := r.ledger.StartAttempt(keep, index.JobID, len(before)+1, r.owner, r.confine(index))
 	if errors.Is(err, job.ErrExists) {
 		return false, nil
 	}
@@ -126,6 +158,21 @@ func (r *runner) attempt(ctx context.Context, index *job.Index, before []job.Att
 	return true, r.endAttempt(keep, index, a, result)
 }
 
+// confine makes the folder of the workspace, with what the kernel holds it to, and says what holds the job to its limits.
+func (r *runner) confine(index *job.Index) *job.Limits {
+	bytes, files, box := int64(r.settings.MaxWorkspace), int64(r.settings.MaxWorkspaceFiles), r.cage.sandbox
+	root := r.workspace(index.JobID).Root()
+	if err := box.Confine(root, bytes, files); err != nil { // the attempt will say the same
+		r.log.Warn("workspace not made", "job", index.JobID, "error", err)
+	}
+	limits := r.cage.Limits(index)
+	if limits == nil {
+		limits = &job.Limits{CPU: "no limit", Memory: "no limit"}
+	}
+	limits.Workspace = box.WorkspaceLimit(root, bytes, files)
+	return limits
+}
+
 // endAttempt records an attempt and, when no other follows, what it left.
 func (r *runner) endAttempt(ctx context.Context, index *job.Index, a job.Attempt, result executor.Result) error {
 	a = result.Record(a, r.now())
@@ -133,11 +180,13 @@ func (r *runner) endAttempt(ctx context.Context, index *job.Index, a job.Attempt
 }
 
 // finish records the end of the job, then clears up after it.
-func (r *runner) finish(ctx context.Context, index *job.Index, attempts []job.Attempt, v executor.Verdict) error {
+func (r *runner) finish(ctx context.Context, index *job.Index, attempts []job.Attempt, v executor.Verdict, now <-chan struct{}) error {
 	t := v.Terminal(attempts, r.now())
 	w := r.workspace(index.JobID)
 	if t.Outputs == nil && w.Exists() { // ended between two attempts: the last one's outputs are the job's
-		t.Outputs = r.lastTask(index, len(attempts)).Salvage(ctx).Outputs
+		task := r.lastTask(index, len(attempts))
+		task.Now = now
+		t.Outputs = task.Salvage(ctx).Outputs
 	}
 	var recorded *job.Terminal
 	err := r.persist(ctx, func() (err error) {
@@ -153,9 +202,7 @@ func (r *runner) finish(ctx context.Context, index *job.Index, attempts []job.At
 
 // clear removes what is not needed any more once a job is over.
 func (r *runner) clear(ctx context.Context, id job.ID) error {
-	if err := r.workspace(id).Remove(); err != nil {
-		r.log.Warn("workspace not removed", "job", id, "error", err)
-	}
+	r.trash.discard(r.workspace(id))
 	if err := logstore.Retire(ctx, r.store, id); err != nil {
 		return err
 	}
@@ -194,18 +241,24 @@ func (r *runner) task(ctx context.Context, index *job.Index, number int) *execut
 	w := r.workspace(index.JobID)
 	t := &executor.Task{
 		Index: index, Number: number, Workspace: w, From: b, To: b,
-		Starter: r.cage.starter(w), Prepare: r.cage.Prepare,
+		Starter: r.floor.starter(index.JobID, r.cage.starter(w)), Prepare: r.cage.Prepare,
 		Ship: func(log spool.Files) executor.Shipper { return r.shipper(ctx, b, log) },
 		Last: func(e executor.Exit) bool {
 			return !executor.MayRetry(index, number, e.Why())
 		},
 		Grace: r.settings.Grace, StoreRetry: r.settings.RetryBackoff, Log: r.log,
-		Limits: executor.OutputLimits{Files: int(r.settings.MaxOutputFiles), Bytes: int64(r.settings.MaxOutput)},
+		Limits: executor.OutputLimits{Files: int(r.settings.MaxOutputFiles), Bytes: int64(r.settings.MaxOutput), Room: r.room},
 	}
 	if index.Runtime == "binary" {
 		t.Executable = index.Entrypoint
 	}
 	return t
+}
+
+// room reports whether so many bytes can be stored so that the storage stays above MIN_FREE_BYTES.
+func (r *runner) room(bytes int64) bool {
+	free, known := r.store.Free()
+	return !known || free-bytes >= int64(r.settings.MinFree)
 }
 
 // command is the job's program as it stands on this machine.

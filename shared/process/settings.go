@@ -18,6 +18,7 @@ type Settings struct {
 	DrainTimeout      time.Duration `env:"DRAIN_TIMEOUT" envDefault:"30s"`
 	RetryBackoff      time.Duration `env:"RETRY_BACKOFF" envDefault:"1s"`
 	MaxWorkspace      platform.Size `env:"MAX_WORKSPACE_BYTES" envDefault:"8Gi"`
+	MinFree           platform.Size `env:"MIN_FREE_BYTES" envDefault:"256Mi"` // submit's as well
 	MaxWorkspaceFiles uint32        `env:"MAX_WORKSPACE_FILES" envDefault:"200000"`
 	MaxLog            platform.Size `env:"MAX_LOG_BYTES" envDefault:"4Gi"`
 	MaxOutput         platform.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`

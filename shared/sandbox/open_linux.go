@@ -2,9 +2,7 @@ package sandbox
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -16,6 +14,8 @@ import (
 
 	landlock "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
+
+	"go-job-orchestrator/shared/fstree"
 )
 
 // nobody is the user and group that programs run as when the server is root. It exists everywhere, in containers with
@@ -35,6 +35,7 @@ type Sandbox struct {
 	weaker  string
 	abi     int
 	cgroup  *cgroup
+	quota   *quota // nil: workspaces are watched
 	cpus    []int
 	nextCPU atomic.Uint64
 }
@@ -58,12 +59,27 @@ func Open(ctx context.Context, c Config) (*Sandbox, error) {
 			if s.weaker != "" {
 				s.log.Warn("sandbox below the best level", "level", s.level, "because", s.weaker)
 			}
+			s.openQuota()
 			return s, nil
 		}
 		failures = append(failures, fmt.Sprintf("%s: %v", try.level, err))
 	}
 	return nil, fmt.Errorf("no isolation that keeps programs from the storage and the server (%s); allow user namespaces, "+
 		"or use a kernel with Landlock ABI %d, or accept less with SANDBOX=auto", strings.Join(failures, "; "), signalScopeABI)
+}
+
+// openQuota has workspaces held by quotas where that is possible. The owner of a file may give it to another project, but not
+// from a user namespace (ioctl_fssetxattr(2)): without one a program could leave the project that it is held by.
+func (s *Sandbox) openQuota() {
+	if !s.apart {
+		return
+	}
+	q, err := findQuota(s.config.WorkDir)
+	if err != nil {
+		s.log.Debug("no project quota; workspaces are watched", "dir", s.config.WorkDir, "error", err)
+		return
+	}
+	s.quota = q
 }
 
 type candidate struct {
@@ -175,10 +191,14 @@ func (s *Sandbox) Describe() string {
 	case None:
 		parts = "NONE: programs can do what this server can"
 	}
-	if s.cgroup != nil {
-		return parts + ", limits by cgroup"
+	workspace := "workspace watched"
+	if s.quota != nil {
+		workspace = "workspace by quota"
 	}
-	return parts + ", limits: memory watched, cpu pinned"
+	if s.cgroup != nil {
+		return parts + ", limits: memory and cpu by cgroup, " + workspace
+	}
+	return parts + ", limits: memory watched, cpu pinned, " + workspace
 }
 
 // Paths returns where a program sees its folders.
@@ -257,42 +277,29 @@ func (s *Sandbox) Prepare(dir string) error {
 	if uid < 0 {
 		return nil
 	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return fmt.Errorf("prepare workspace: %w", err)
-	}
-	defer root.Close()
-	if err := chownTree(root, ".", uid, gid); err != nil {
+	if err := chownTree(dir, uid, gid); err != nil {
 		return fmt.Errorf("prepare workspace: %w", err)
 	}
 	return nil
 }
 
-func chownTree(root *os.Root, name string, uid, gid int) error {
-	if err := root.Lchown(name, uid, gid); err != nil {
-		return err
-	}
-	info, err := root.Lstat(name)
-	if err != nil || !info.IsDir() {
-		return err
-	}
-	dir, err := root.Open(name)
+// uploadDepth is how deep folders may lie that are given to a program: names of files that are brought to it have at most
+// a thousand bytes.
+const uploadDepth = 500
+
+func chownTree(dir string, uid, gid int) error {
+	root, err := fstree.Open(dir)
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	for {
-		entries, err := dir.ReadDir(1000)
-		for _, e := range entries {
-			if err := chownTree(root, filepath.Join(name, e.Name()), uid, gid); err != nil {
-				return err
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+	defer root.Close()
+	if err := root.Chown(uid, gid); err != nil {
+		return err
+	}
+	return fstree.Walk{Depth: uploadDepth}.Tree(context.Background(), root, func(e *fstree.Entry, err error) error {
 		if err != nil {
 			return err
 		}
-	}
+		return e.Chown(uid, gid)
+	})
 }

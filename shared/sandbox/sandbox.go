@@ -51,13 +51,24 @@ type Config struct {
 	ReadPaths []string
 	// HidePaths are folders that no program may see, wherever they lie.
 	HidePaths []string
-	Logger    *slog.Logger
+	// WorkDir is a folder that all workspaces lie in. Where its file system has project quotas, they hold the workspaces
+	// that Confine is asked for.
+	WorkDir string
+	Logger  *slog.Logger
 
 	levels []Level // what to try, for tests; nil: all that Mode admits
 }
 
 // Limits says in words what holds a program to its cpu and memory.
 type Limits struct{ CPU, Memory string }
+
+// Usage is what a program's files take on the disk.
+type Usage struct {
+	Bytes int64
+	// Uncounted tells that there are more which nobody can count: files without a name that the program has sent to itself
+	// and not received.
+	Uncounted bool
+}
 
 // Program is a program to be started.
 type Program struct {

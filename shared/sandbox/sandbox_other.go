@@ -5,7 +5,9 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"os"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
 
 	"go-job-orchestrator/shared/spool"
@@ -36,6 +38,12 @@ func (s *Sandbox) Limits(cpuMillis, memoryBytes int64) Limits {
 	return Limits{CPU: "not enforced", Memory: "not enforced"}
 }
 
+// WorkspaceLimit says that nothing holds a program to so many bytes and files.
+func (s *Sandbox) WorkspaceLimit(string, int64, int64) string { return "not enforced" }
+
+// Confine makes the folder dir. There is nothing here to hold it to its limits.
+func (s *Sandbox) Confine(dir string, _, _ int64) error { return os.MkdirAll(dir, 0o700) }
+
 // Prepare gives a folder to the user of programs, which is this one.
 func (s *Sandbox) Prepare(string) error { return nil }
 
@@ -60,8 +68,9 @@ func (s *Sandbox) Start(p Program) (*Process, error) {
 
 // Process is a started program.
 type Process struct {
-	cmd    *exec.Cmd
-	failed error
+	cmd     *exec.Cmd
+	failed  error
+	evicted atomic.Pointer[string]
 }
 
 // Terminate asks the program to end.
@@ -77,6 +86,15 @@ func (p *Process) signal(s syscall.Signal) error {
 	return syscall.Kill(-p.cmd.Process.Pid, s)
 }
 
+// Usage is not known.
+func (p *Process) Usage(context.Context) Usage { return Usage{} }
+
+// Pause does nothing.
+func (p *Process) Pause() (resume func()) { return func() {} }
+
+// Evict ends the program.
+func (p *Process) Evict(message string) { p.evicted.Store(&message); _ = p.Kill() }
+
 // Wait waits for the program.
 func (p *Process) Wait() (Exit, error) {
 	if p.failed != nil {
@@ -87,6 +105,9 @@ func (p *Process) Wait() (Exit, error) {
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		return Exit{}, err
+	}
+	if message := p.evicted.Load(); message != nil {
+		return Exit{Code: 128 + int(syscall.SIGKILL), Signal: syscall.SIGKILL, Reason: Evicted, Message: *message}, nil
 	}
 	status, _ := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if status.Signaled() {

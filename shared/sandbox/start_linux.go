@@ -19,6 +19,8 @@ type Process struct {
 	control *os.File
 	limited *group // its cgroup, or nil
 	watch   *watcher
+	program Program
+	quota   *project // that holds the workspace; nil: it is watched
 
 	mu      sync.Mutex
 	ended   bool
@@ -59,8 +61,11 @@ func (s *Sandbox) start(p Program, probing bool) (*Process, error) {
 		limited.remove()
 		return nil, fmt.Errorf("start sandbox: %w", err)
 	}
-	process := &Process{cmd: cmd, control: ours, limited: limited}
-	process.watch = startWatcher(p, cmd.Process.Pid, process.evict)
+	process := &Process{cmd: cmd, control: ours, limited: limited, program: p, quota: s.quota.of(p.Workspace)}
+	if process.quota != nil {
+		p.WorkspaceBytes, p.WorkspaceFiles = 0, 0 // the kernel sees to them
+	}
+	process.watch = startWatcher(p, cmd.Process.Pid, process.Evict)
 	return process, nil
 }
 
@@ -153,8 +158,8 @@ func (p *Process) command(c byte) error {
 	return err
 }
 
-// evict ends the program because its workspace is too large.
-func (p *Process) evict(message string) {
+// Evict ends the program because of the room its files take.
+func (p *Process) Evict(message string) {
 	p.mu.Lock()
 	p.evicted = message
 	p.mu.Unlock()

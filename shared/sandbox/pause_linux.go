@@ -1,0 +1,64 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// pauseRounds bounds how often processes are looked for that were started while others were being stopped.
+const pauseRounds = 20
+
+// Pause stops the program and all it has started, so that it can hide nothing from who measures it by moving it about. resume
+// lets go on what was not stopped before.
+func (p *Process) Pause() (resume func()) {
+	stopped := map[int]bool{}
+	for range pauseRounds {
+		found := false
+		for _, pid := range descendants(p.cmd.Process.Pid) {
+			if !stopped[pid] && !isStopped(pid) && unix.Kill(pid, unix.SIGSTOP) == nil {
+				stopped[pid], found = true, true
+			}
+		}
+		if !found {
+			break
+		}
+	}
+	return func() {
+		for pid := range stopped {
+			_ = unix.Kill(pid, unix.SIGCONT) // fails when it was ended
+		}
+	}
+}
+
+func isStopped(pid int) bool { s := processState(pid); return s == 'T' || s == 't' }
+
+// processState reads the third field of stat(5) of proc; 0 is no process.
+func processState(pid int) byte {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return 0
+	}
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+	if len(fields) == 0 {
+		return 0
+	}
+	return fields[0][0]
+}
+
+// Usage measures what the program's files take on the disk, more closely than the watcher does all the time.
+func (p *Process) Usage(ctx context.Context) Usage {
+	if p.quota != nil {
+		if n, err := p.quota.used(); err == nil {
+			return Usage{Bytes: n}
+		}
+	}
+	u := newUsage(0, 0)
+	u.named(ctx, &p.program)
+	u.nameless(p.program.Workspace, descendants(p.cmd.Process.Pid), true)
+	return Usage{Bytes: u.bytes, Uncounted: u.inFlight}
+}
