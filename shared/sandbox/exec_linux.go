@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -43,13 +45,25 @@ func execMain() {
 		os.Exit(probeRights(&o, answer))
 	}
 	argv := append([]string{o.Path}, toStrings(o.Args)...)
-	err := syscall.Exec(o.Path, argv, toStrings(o.Env))
+	err := syscall.Exec(o.Path, argv, o.environment())
 	code := codeCannotRun
 	if err == syscall.ENOENT { //nolint:errorlint // Exec returns it bare
 		code = codeNotFound
 	}
 	_ = writeLine(answer, report{Reason: CannotRun, Message: explain(o.Path, err)})
 	os.Exit(code)
+}
+
+// environment is the program's. Landlock hides what is in files and not that they are there, and git gives up on a
+// system-wide configuration that it cannot read.
+func (o *order) environment() []string {
+	const noSystemConfig = "GIT_CONFIG_NOSYSTEM="
+	env := toStrings(o.Env)
+	set := func(s string) bool { return strings.HasPrefix(s, noSystemConfig) }
+	if o.Level == Landlock && !slices.ContainsFunc(env, set) {
+		env = append(env, noSystemConfig+"1")
+	}
+	return env
 }
 
 func fail(answer *os.File, r report) {
