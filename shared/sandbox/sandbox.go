@@ -77,6 +77,7 @@ type Program struct {
 	WorkspaceFiles int64
 	FileBytes      int64 // of each file
 	Processes      int
+	OpenFiles      int // of each process
 }
 
 // Exit is how a program ended. Reason is empty when it ended by itself, by a signal or not.

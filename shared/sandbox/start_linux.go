@@ -127,6 +127,7 @@ func (s *Sandbox) order(p Program, limited bool) *order {
 		Level: s.level, Path: p.Path, Args: toBytes(p.Args), Env: toBytes(p.Env), Workspace: p.Workspace, Tmp: p.Tmp,
 		ReadPaths: s.config.ReadPaths, HidePaths: s.config.HidePaths, HasHold: p.Hold != nil, UID: uid, GID: gid,
 		OwnCount: s.apart, FileBytes: p.FileBytes, Processes: p.Processes,
+		OpenFiles: p.OpenFiles, Shared: sharedMemory(p.MemoryBytes),
 	}
 	if !limited {
 		o.CPUs, o.MemoryBytes = s.pick(p.CPUMillis), p.MemoryBytes
