@@ -1,6 +1,8 @@
 package sandbox
 
 import (
+	"slices"
+
 	seccomp "github.com/elastic/go-seccomp-bpf"
 	"golang.org/x/sys/unix"
 )
@@ -15,13 +17,13 @@ const (
 // maxPipe is the size of a pipe that was not made larger, on machines with pages of 4 KiB.
 const maxPipe = 64 << 10
 
-// when is a system call with arguments that fulfil all conditions.
-func when(call string, conditions ...seccomp.ArgumentConditions) seccomp.NameWithConditions {
-	var all seccomp.ArgumentConditions
-	for _, c := range conditions {
-		all = append(all, c...)
+// when is a call with arguments that fulfil all conditions of one of the lists, and the answer to it.
+func when(errno unix.Errno, call string, any ...seccomp.ArgumentConditions) seccomp.SyscallGroup {
+	g := seccomp.SyscallGroup{Action: answer(errno)}
+	for _, all := range any {
+		g.NamesWithCondtions = append(g.NamesWithCondtions, seccomp.NameWithConditions{Name: call, Conditions: all})
 	}
-	return seccomp.NameWithConditions{Name: call, Conditions: all}
+	return g
 }
 
 // is holds when the lower half of an argument has the value. A filter sees 64 bits of which the kernel takes 32 for an int:
@@ -49,45 +51,37 @@ func has(argument uint32, bit uint64) seccomp.ArgumentConditions {
 	return seccomp.ArgumentConditions{{Argument: argument, Operation: seccomp.BitsSet, Value: bit}}
 }
 
-// deniedArguments are calls that are not permitted with some arguments.
-func deniedArguments() []seccomp.NameWithConditions {
-	list := []seccomp.NameWithConditions{
-		when("ioctl", is(1, unix.TIOCSTI)), // types into a terminal
-		when("fcntl", is(1, unix.F_SETPIPE_SZ), seccomp.ArgumentConditions{
-			{Argument: 2, Operation: seccomp.GreaterThan, Value: maxPipe},
-		}),
-	}
+// conditional are calls that are answered otherwise with some arguments: as by a kernel or a machine that cannot do it, or that
+// has done it when nothing depends on it.
+func conditional() []seccomp.SyscallGroup {
+	inet, inet6, netlink := is(0, unix.AF_INET), is(0, unix.AF_INET6), is(0, unix.AF_NETLINK)
+	others := isNone(2, 0, unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6)
+	enlarged := seccomp.ArgumentConditions{{Argument: 2, Operation: seccomp.GreaterThan, Value: maxPipe}}
+	var namespaces []seccomp.ArgumentConditions
 	for bit := uint64(1); bit <= newNamespaces; bit <<= 1 {
 		if newNamespaces&bit != 0 {
-			list = append(list, when("clone", has(0, bit)))
+			namespaces = append(namespaces, has(0, bit))
 		}
 	}
-	return list
-}
-
-// answeredArguments are calls that, with some arguments, get the answer of a kernel or machine that cannot do it, or that
-// has done it when nothing depends on it.
-func answeredArguments() []seccomp.SyscallGroup {
-	const inet, inet6, netlink = unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK
-	protocols := isNone(2, 0, unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6)
-	group := func(errno unix.Errno, calls ...seccomp.NameWithConditions) seccomp.SyscallGroup {
-		return seccomp.SyscallGroup{Action: answer(errno), NamesWithCondtions: calls}
-	}
 	return []seccomp.SyscallGroup{
-		// Others reach parts of the kernel that no job needs, and whose memory nobody counts.
-		group(unix.EAFNOSUPPORT, when("socket", isNone(0, unix.AF_UNIX, inet, inet6, netlink))),
-		group(unix.EPROTONOSUPPORT,
-			when("socket", is(0, inet), protocols), when("socket", is(0, inet6), protocols),
-			when("socket", is(0, netlink), isNone(2, unix.NETLINK_ROUTE))), // the C library asks it for interfaces
+		when(unix.EPERM, "clone", namespaces...),
+		when(unix.EPERM, "ioctl", is(1, unix.TIOCSTI)), // types into a terminal
+		when(unix.EPERM, "fcntl", slices.Concat(is(1, unix.F_SETPIPE_SZ), enlarged)),
 		// Locks of open files belong to no process that they could be counted for.
-		group(unix.EINVAL, when("fcntl", is(1, ofdSetLock)), when("fcntl", is(1, ofdSetLockWait)),
-			when("prctl", is(0, unix.PR_SET_SECCOMP))),
+		when(unix.EINVAL, "fcntl", is(1, ofdSetLock), is(1, ofdSetLockWait)),
+		when(unix.EINVAL, "prctl", is(0, unix.PR_SET_SECCOMP)),
+		// Other sockets reach parts of the kernel that no job needs, and whose memory nobody counts. The C library asks netlink
+		// for the machine's addresses.
+		when(unix.EAFNOSUPPORT, "socket", isNone(0, unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK)),
+		when(unix.EPROTONOSUPPORT, "socket", slices.Concat(inet, others), slices.Concat(inet6, others),
+			slices.Concat(netlink, isNone(2, unix.NETLINK_ROUTE))),
 		// Huge pages are the machine's, and counted for nobody.
-		group(unix.ENOMEM, when("mmap", has(3, unix.MAP_HUGETLB)), when("shmget", has(2, shmHugePages))),
-		// The sizes of buffers are a wish, which the kernel grants as far as it likes. A process that is not dumpable could not be
-		// looked into; nobody but the watcher may anyway.
-		group(0,
-			when("setsockopt", is(1, unix.SOL_SOCKET), is(2, unix.SO_SNDBUF)), when("setsockopt", is(1, unix.SOL_SOCKET), is(2, unix.SO_RCVBUF)),
-			when("prctl", is(0, unix.PR_SET_DUMPABLE))),
+		when(unix.ENOMEM, "mmap", has(3, unix.MAP_HUGETLB)),
+		when(unix.ENOMEM, "shmget", has(2, shmHugePages)),
+		// The size of a buffer is a wish, which the kernel grants as far as it likes.
+		when(0, "setsockopt", slices.Concat(is(1, unix.SOL_SOCKET), is(2, unix.SO_SNDBUF)),
+			slices.Concat(is(1, unix.SOL_SOCKET), is(2, unix.SO_RCVBUF))),
+		// A process that is not dumpable could not be looked into; nobody but the watcher may anyway.
+		when(0, "prctl", is(0, unix.PR_SET_DUMPABLE)),
 	}
 }
