@@ -32,6 +32,7 @@ type Settings struct {
 	EventTypes   []string      `env:"EVENT_TYPES" envDefault:"*"`
 	EventSources []string      `env:"EVENT_SOURCES" envDefault:"*"`
 	MaxEvent     platform.Size `env:"MAX_EVENT_BYTES" envDefault:"4Mi"`
+	Bounds
 }
 
 // Platform is what the place where jobs will run says of a job before it is accepted.
@@ -113,6 +114,7 @@ func (s *Settings) Check() error {
 	if s.MaxUpload == 0 || s.MaxField == 0 {
 		errs = append(errs, errors.New("MAX_UPLOAD_BYTES, MAX_FIELD_BYTES: 0 lets nobody send anything; set at least 64Ki"))
 	}
+	errs = append(errs, s.Bounds.check())
 	return errors.Join(errs...)
 }
 

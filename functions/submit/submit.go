@@ -172,7 +172,7 @@ func (f *Function) store(ctx context.Context, id job.ID, fill fill) (*job.Index,
 	}
 	index := &job.Index{
 		JobID: id, JobName: id.Name(), Namespace: f.Common.Namespace, CreatedAt: id.Created(),
-		Spec: d.Spec, Files: d.Files, Token: token.Hash(f.Keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
+		Spec: f.Settings.fill(d.Spec), Files: d.Files, Token: token.Hash(f.Keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
 		Template: d.Template, Owner: d.Owner, Trace: d.Trace, Hops: d.Hops,
 	}
 	return f.record(ctx, index, d.Fingerprint)
@@ -196,6 +196,7 @@ func (f *Function) check(sent *form.Job, err error) error {
 	if err != nil && !errors.As(err, &faults) {
 		return err
 	}
+	faults.List = append(faults.List, f.Settings.excess(&sent.Spec)...)
 	wrong := func(field string) bool {
 		return slices.ContainsFunc(faults.List, func(f job.Fault) bool { return f.Field == field })
 	}

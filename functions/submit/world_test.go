@@ -54,6 +54,19 @@ func settings() submit.Settings {
 func newWorld(t testing.TB, options ...func(*submit.Deps)) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), sink: &sink{}, finished: make(chan struct{}, 1000)}
+	w.mount(options...)
+	return w
+}
+
+// remount starts the server anew over what is stored.
+func (w *world) remount(options ...func(*submit.Deps)) {
+	w.server.Close()
+	w.mount(options...)
+}
+
+func (w *world) mount(options ...func(*submit.Deps)) {
+	w.t.Helper()
+	t := w.t
 	var err error
 	if w.store, err = store.OpenDir(w.dir); err != nil {
 		t.Fatal(err)
@@ -80,7 +93,6 @@ func newWorld(t testing.TB, options ...func(*submit.Deps)) *world {
 		router.ServeHTTP(rw, r)
 	}))
 	t.Cleanup(w.server.Close)
-	return w
 }
 
 // place is a place to run jobs at.

@@ -83,7 +83,7 @@ func clip(field string) string {
 
 func required(text string) string {
 	if text == "" {
-		return "is empty; leave the field out for no limit"
+		return "is empty; leave the field out for the default"
 	}
 	return ""
 }

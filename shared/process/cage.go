@@ -68,7 +68,7 @@ func (s starter) Start(command executor.Command) (executor.Process, error) {
 		Log: command.Log, NonBlocking: command.NonBlocking, LogBytes: int64(s.settings.MaxLog), Hold: hold,
 		CPUMillis: command.CPUMillis, MemoryBytes: command.MemoryBytes,
 		WorkspaceBytes: int64(s.settings.MaxWorkspace), WorkspaceFiles: int64(s.settings.MaxWorkspaceFiles),
-		FileBytes: int64(s.settings.MaxWorkspace), Processes: int(s.settings.MaxProcesses),
+		FileBytes: int64(s.settings.MaxWorkspace), Processes: int(s.settings.MaxProcesses), OpenFiles: int(s.settings.MaxOpenFiles),
 	})
 	if err != nil {
 		return nil, err

@@ -1,6 +1,8 @@
 package process
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"go-job-orchestrator/shared/platform"
@@ -24,11 +26,19 @@ type Settings struct {
 	MaxOutput         platform.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
 	MaxOutputFiles    uint32        `env:"MAX_OUTPUT_FILES" envDefault:"10000"`
 	MaxProcesses      uint16        `env:"MAX_PROCESSES" envDefault:"512"`
+	MaxOpenFiles      uint32        `env:"MAX_OPEN_FILES" envDefault:"1024"`
 }
 
-// Check finds times that lie in the past.
+// minOpenFiles is with how many open files every runtime starts.
+const minOpenFiles = 64
+
+// Check finds times that lie in the past, and limits with which no program runs.
 func (s *Settings) Check() error {
-	return platform.NotNegative(map[string]time.Duration{
+	err := platform.NotNegative(map[string]time.Duration{
 		"KILL_GRACE": s.Grace, "DRAIN_TIMEOUT": s.DrainTimeout, "RETRY_BACKOFF": s.RetryBackoff,
 	})
+	if s.MaxOpenFiles < minOpenFiles {
+		err = errors.Join(err, fmt.Errorf("MAX_OPEN_FILES: %d is too few for programs to start with; set at least %d", s.MaxOpenFiles, minOpenFiles))
+	}
+	return err
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -43,13 +45,25 @@ func execMain() {
 		os.Exit(probeRights(&o, answer))
 	}
 	argv := append([]string{o.Path}, toStrings(o.Args)...)
-	err := syscall.Exec(o.Path, argv, toStrings(o.Env))
+	err := syscall.Exec(o.Path, argv, o.environment())
 	code := codeCannotRun
 	if err == syscall.ENOENT { //nolint:errorlint // Exec returns it bare
 		code = codeNotFound
 	}
 	_ = writeLine(answer, report{Reason: CannotRun, Message: explain(o.Path, err)})
 	os.Exit(code)
+}
+
+// environment is the program's. Landlock hides what is in files and not that they are there, and git gives up on a
+// system-wide configuration that it cannot read.
+func (o *order) environment() []string {
+	const noSystemConfig = "GIT_CONFIG_NOSYSTEM="
+	env := toStrings(o.Env)
+	set := func(s string) bool { return strings.HasPrefix(s, noSystemConfig) }
+	if o.Level == Landlock && !slices.ContainsFunc(env, set) {
+		env = append(env, noSystemConfig+"1")
+	}
+	return env
 }
 
 func fail(answer *os.File, r report) {
@@ -92,12 +106,33 @@ func (o *order) restrict(workspace string) error {
 	if err := o.applyLandlock(workspace); err != nil {
 		return err
 	}
-	return applySeccomp(len(o.CPUs) > 0)
+	return applySeccomp(o.Level, len(o.CPUs) > 0)
+}
+
+// What each process may hold of memory that is not in its address space, or pinned there.
+const (
+	lockedMemory   = 64 << 10 // as before Linux 5.16; also what is pinned by sends without copying
+	pendingSignals = 4096     // timers count as well
+)
+
+// lower sets a limit, unless there is a lower one already that only the privileged could raise.
+func lower(which int, value uint64) error {
+	var is unix.Rlimit
+	if err := unix.Getrlimit(which, &is); err != nil {
+		return err
+	}
+	value = min(value, is.Max)
+	return unix.Setrlimit(which, &unix.Rlimit{Cur: value, Max: value})
 }
 
 // setLimits sets the limits of each process, and the CPUs.
 func (o *order) setLimits() error {
-	limits := map[int]uint64{unix.RLIMIT_CORE: 0}
+	limits := map[int]uint64{
+		unix.RLIMIT_CORE: 0, unix.RLIMIT_MEMLOCK: lockedMemory, unix.RLIMIT_MSGQUEUE: 0, unix.RLIMIT_SIGPENDING: pendingSignals,
+	}
+	if o.OpenFiles > 0 {
+		limits[unix.RLIMIT_NOFILE] = uint64(o.OpenFiles)
+	}
 	if o.FileBytes > 0 {
 		limits[unix.RLIMIT_FSIZE] = uint64(o.FileBytes)
 	}
@@ -105,7 +140,7 @@ func (o *order) setLimits() error {
 		limits[unix.RLIMIT_NPROC] = uint64(o.Processes)
 	}
 	for which, value := range limits {
-		if err := unix.Setrlimit(which, &unix.Rlimit{Cur: value, Max: value}); err != nil {
+		if err := lower(which, value); err != nil {
 			return fmt.Errorf("set limit %d: %w", which, err)
 		}
 	}

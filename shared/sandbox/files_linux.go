@@ -17,8 +17,26 @@ const (
 	tmpPath       = "/tmp"
 )
 
-// sharedMemory is the size of /dev/shm, that of Docker's.
-const sharedMemory = "size=64m"
+// sharedMemory is how much files in /dev/shm may hold: as much as the program may have, or as much as in Docker.
+func sharedMemory(limit int64) int64 {
+	if limit > 0 {
+		return limit
+	}
+	return 64 << 20
+}
+
+// The bounds of the number of files in /dev/shm. Each takes sharedInode bytes of the kernel's memory, with its name.
+const (
+	sharedInode     = 1 << 10
+	minSharedInodes = 1 << 10
+	maxSharedInodes = 1 << 16
+)
+
+// sharedOptions are those of the file system in /dev/shm.
+func sharedOptions(bytes int64) string {
+	inodes := min(max(bytes>>14, minSharedInodes), maxSharedInodes)
+	return fmt.Sprintf("mode=1777,size=%d,nr_inodes=%d", bytes, inodes)
+}
 
 // systemFolders are those that every program may read.
 func systemFolders() []string {
@@ -60,7 +78,7 @@ func (o *order) setUpFiles() error {
 		func() error { return v.bindOwn(o.Workspace, o.Tmp) }, // first: what is to be read may lie in /tmp
 		func() error { return v.bindSystem(o.ReadPaths) },
 		func() error { return v.hide(o.HidePaths) },
-		v.makeDevices,
+		func() error { return v.makeDevices(o.Shared) },
 	}
 	if err := v.mountRoot(); err != nil {
 		return err
@@ -79,7 +97,7 @@ type view struct{ root string }
 func (v *view) path(name string) string { return filepath.Join(v.root, name) }
 
 func (v *view) mountRoot() error {
-	if err := unix.Mount("tmpfs", v.root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=1m"); err != nil {
+	if err := unix.Mount("tmpfs", v.root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=1m,nr_inodes=4096"); err != nil {
 		return fmt.Errorf("mount a new root: %w", err)
 	}
 	return nil
@@ -208,7 +226,7 @@ func (v *view) hide(paths []string) error {
 	return nil
 }
 
-func (v *view) makeDevices() error {
+func (v *view) makeDevices(shared int64) error {
 	for _, device := range devices() {
 		if err := v.bind(device, device, unix.MS_NOSUID); err != nil {
 			return err
@@ -225,7 +243,7 @@ func (v *view) makeDevices() error {
 	if err := os.Mkdir(shm, 0o755); err != nil {
 		return fmt.Errorf("make /dev/shm: %w", err)
 	}
-	if err := unix.Mount("tmpfs", shm, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777,"+sharedMemory); err != nil {
+	if err := unix.Mount("tmpfs", shm, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, sharedOptions(shared)); err != nil {
 		return fmt.Errorf("make /dev/shm: %w", err)
 	}
 	return nil

@@ -172,7 +172,7 @@ func (i *initStage) spawn() error {
 		go i.pipes.Run()
 	}
 	i.report = reportRead
-	dropCapabilities(i.alone && i.order.UID >= 0)
+	dropCapabilities(true)
 	defer orderWrite.Close()
 	if err := writeLine(orderWrite, i.order); err != nil && !errors.Is(err, syscall.EPIPE) {
 		return fmt.Errorf("instruct the second stage: %w", err)
@@ -199,12 +199,16 @@ func (o *order) programAttributes() *syscall.SysProcAttr {
 	return a
 }
 
-// dropCapabilities keeps at most the one that is needed to end processes of another user.
-func dropCapabilities(kill bool) {
+// dropCapabilities keeps at most the capabilities that the first stage needs to end processes of another user, and to read how
+// much memory a program has.
+func dropCapabilities(watch bool) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if kill {
-		data[0].Effective, data[0].Permitted = 1<<unix.CAP_KILL, 1<<unix.CAP_KILL
+	var data, is [2]unix.CapUserData
+	if watch && unix.Capget(&header, &is[0]) == nil {
+		for _, c := range []int{unix.CAP_KILL, unix.CAP_SYS_PTRACE, unix.CAP_CHECKPOINT_RESTORE} {
+			data[c/32].Permitted |= is[c/32].Permitted & (1 << (c % 32))
+			data[c/32].Effective = data[c/32].Permitted
+		}
 	}
 	_ = unix.Capset(&header, &data[0]) // fails only where there is nothing to drop
 }

@@ -12,7 +12,10 @@ import (
 // applyLandlock lets this process read what programs may read, write its own folders, and signal or reach none but
 // those that it starts. In a view of files of its own this is a second wall; a kernel without it has the first.
 func (o *order) applyLandlock(workspace string) error {
-	config := landlock.V11.BestEffort()
+	// One ruleset: Landlock allows renaming and linking between folders only where every layer of rules does, and a
+	// second layer that handles no files would still deny it.
+	config := landlock.V11
+	config.HandledAccessNet = 0 // the network stays open
 	var readable []string
 	own := []string{workspace, o.Tmp}
 	if o.Level == Namespaces {
@@ -22,16 +25,13 @@ func (o *order) applyLandlock(workspace string) error {
 		readable = o.readable()
 	}
 	folders, files := sortOut(readable)
-	err := config.RestrictPaths(
+	err := config.BestEffort().Restrict(
 		landlock.RODirs(folders...), landlock.ROFiles(files...),
 		landlock.RWDirs(own...).WithRefer().WithResolveUnix(),
 		landlock.RWFiles(devices()...),
 	)
 	if err != nil {
-		return fmt.Errorf("restrict files: %w", err)
-	}
-	if err := config.RestrictScoped(); err != nil {
-		return fmt.Errorf("restrict signals: %w", err)
+		return fmt.Errorf("restrict files and signals: %w", err)
 	}
 	return nil
 }

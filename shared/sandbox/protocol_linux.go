@@ -50,6 +50,8 @@ type order struct {
 	MemoryBytes int64 // watched; 0: no limit or enforced otherwise
 	FileBytes   int64
 	Processes   int
+	OpenFiles   int
+	Shared      int64 // bytes that files in /dev/shm may have
 }
 
 // Commands to init, one byte each. The end of the stream is a command as well: the server is no more.

@@ -94,6 +94,7 @@ type Program struct {
 	FileBytes      int64 // of each file
 	LogBytes       int64 // kept of both streams together
 	Processes      int
+	OpenFiles      int // of each process
 }
 
 // Exit is how a program ended. Reason is empty when it ended by itself, by a signal or not.

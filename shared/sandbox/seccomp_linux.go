@@ -23,12 +23,35 @@ func denied() []string {
 	}
 }
 
+// absent are system calls that the program finds as in a kernel that does not have them, which libraries expect and fall
+// back from. Through each of them a program gets memory that no figure of its processes shows:
+//   - files of memfd_create and memfd_secret that are mapped nowhere, or under way in a socket; in /dev/shm such files work
+//   - System V semaphores and messages, and POSIX message queues; sem_open and multiprocessing need none of them
+//   - rules of Landlock and filters of seccomp, any number of each
+//
+// The flags of clone3 lie in memory, where no filter can read them.
+func absent(level Level) []string {
+	list := []string{
+		"clone3", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "memfd_create", "memfd_secret",
+		"mq_getsetattr", "mq_notify", "mq_open", "mq_timedreceive", "mq_timedsend", "mq_unlink",
+		"msgctl", "msgget", "msgrcv", "msgsnd", "seccomp", "semctl", "semget", "semop", "semtimedop",
+	}
+	if level != Namespaces { // where System V shared memory is the machine's, and stays there when the program is gone
+		list = append(list, "shmat", "shmctl", "shmdt", "shmget")
+	}
+	return list
+}
+
+// unfit are system calls that say that they do not work with these files, as they do of many. A pipe that they fill holds
+// on to whole pages of files and memory that are gone otherwise, huge ones too.
+func unfit() []string { return []string{"splice", "tee", "vmsplice"} }
+
 // newNamespaces are the flags of clone(2) that make namespaces.
 const newNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 
 // applySeccomp refuses the denied system calls with EPERM, and calls in another architecture's numbering altogether. pinned
 // refuses to move to other CPUs as well.
-func applySeccomp(pinned bool) error {
+func applySeccomp(level Level, pinned bool) error {
 	if runtime.GOARCH == "amd64" {
 		if err := refuseForeignCalls(); err != nil {
 			return err
@@ -38,33 +61,31 @@ func applySeccomp(pinned bool) error {
 	if pinned {
 		names = append(names, "sched_setaffinity")
 	}
-	var flags []seccomp.NameWithConditions
-	for bit := uint64(1); bit <= newNamespaces; bit <<= 1 {
-		if newNamespaces&bit != 0 {
-			flags = append(flags, seccomp.NameWithConditions{Name: "clone", Conditions: seccomp.ArgumentConditions{
-				{Argument: 0, Operation: seccomp.BitsSet, Value: bit},
-			}})
+	// Each in a filter of its own: where the conditions of a call do not hold, the library goes on to compare numbers of
+	// calls with an argument. The call that loads filters is refused by the last one.
+	for _, group := range conditional() {
+		if err := load(group); err != nil {
+			return err
 		}
 	}
-	const noSuchCall = seccomp.ActionErrno | seccomp.Action(unix.ENOSYS)
-	const notPermitted = seccomp.ActionErrno | seccomp.Action(unix.EPERM)
+	return load(
+		seccomp.SyscallGroup{Action: answer(unix.EPERM), Names: names},
+		seccomp.SyscallGroup{Action: answer(unix.ENOSYS), Names: known(absent(level))},
+		seccomp.SyscallGroup{Action: answer(unix.EINVAL), Names: known(unfit())},
+	)
+}
+
+func load(groups ...seccomp.SyscallGroup) error {
 	err := seccomp.LoadFilter(seccomp.Filter{NoNewPrivs: true, Policy: seccomp.Policy{
-		DefaultAction: seccomp.ActionAllow,
-		Syscalls: []seccomp.SyscallGroup{
-			{Action: notPermitted, Names: names, NamesWithCondtions: flags},
-			// Its flags lie in memory, where no filter can read them. Libraries fall back on clone.
-			{Action: noSuchCall, Names: known([]string{"clone3"})},
-			// TIOCSTI types into a terminal.
-			{Action: notPermitted, NamesWithCondtions: []seccomp.NameWithConditions{{Name: "ioctl", Conditions: seccomp.ArgumentConditions{
-				{Argument: 1, Operation: seccomp.Equal, Value: unix.TIOCSTI},
-			}}}},
-		},
+		DefaultAction: seccomp.ActionAllow, Syscalls: groups,
 	}})
 	if err != nil {
 		return fmt.Errorf("restrict system calls: %w", err)
 	}
 	return nil
 }
+
+func answer(errno unix.Errno) seccomp.Action { return seccomp.ActionErrno | seccomp.Action(errno) }
 
 // refuseForeignCalls answers ENOSYS to every call that is not numbered as on amd64. The library's filter would let
 // calls of 32-bit programs pass unseen.

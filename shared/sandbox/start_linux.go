@@ -118,7 +118,7 @@ func (s *Sandbox) attributes(limited *group) *syscall.SysProcAttr {
 		a.Cloneflags |= unix.CLONE_NEWUSER
 		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: inside, HostID: os.Getuid(), Size: 1}}
 		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: inside, HostID: os.Getgid(), Size: 1}}
-		a.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP}
+		a.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP, unix.CAP_SYS_PTRACE}
 		if inside != os.Getuid() {
 			a.Credential = &syscall.Credential{Uid: uint32(inside), Gid: uint32(inside), NoSetGroups: true} //nolint:gosec // an ID
 		}
@@ -132,6 +132,7 @@ func (s *Sandbox) order(p Program, limited bool) *order {
 		Level: s.level, Path: p.Path, Args: toBytes(p.Args), Env: toBytes(p.Env), Workspace: p.Workspace, Tmp: p.Tmp,
 		ReadPaths: s.config.ReadPaths, HidePaths: s.config.HidePaths, HasHold: p.Hold != nil, HasLog: p.Log.Order != nil, LogBytes: p.LogBytes, NonBlocking: p.NonBlocking, UID: uid, GID: gid,
 		OwnCount: s.apart, FileBytes: p.FileBytes, Processes: p.Processes,
+		OpenFiles: p.OpenFiles, Shared: sharedMemory(p.MemoryBytes),
 	}
 	if !limited {
 		o.CPUs, o.MemoryBytes = s.pick(p.CPUMillis), p.MemoryBytes

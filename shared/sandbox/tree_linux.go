@@ -5,49 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
-	"time"
 )
-
-// memoryPeriod is how often the memory of a program is looked at where no cgroup holds it.
-const memoryPeriod = 100 * time.Millisecond
-
-// watchMemory ends the program when its processes have more memory than allowed. The function it returns ends
-// the watching.
-func (i *initStage) watchMemory() (stop func()) {
-	done := make(chan struct{})
-	if i.order.MemoryBytes == 0 {
-		return func() {}
-	}
-	go func() {
-		tick := time.NewTicker(memoryPeriod)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-			}
-			if i.memory() > i.order.MemoryBytes {
-				i.mu.Lock()
-				i.oom = true
-				i.mu.Unlock()
-				i.killAll()
-				return
-			}
-		}
-	}()
-	return func() { close(done) }
-}
-
-// memory is what the program's processes have in memory and share with no file, in bytes.
-func (i *initStage) memory() int64 {
-	var total int64
-	for _, pid := range i.processes() {
-		total += privateMemory(pid)
-	}
-	return total
-}
 
 func (i *initStage) processes() []int {
 	if !i.alone {
@@ -60,27 +18,6 @@ func (i *initStage) processes() []int {
 		}
 	}
 	return pids
-}
-
-// privateMemory reads statm(5) of proc: resident less shared pages. Shared memory of the program's own making
-// counts as well, since a file in /dev/shm is in memory.
-func privateMemory(pid int) int64 {
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
-	if err != nil {
-		return 0
-	}
-	var kilobytes int64
-	for line := range strings.Lines(string(text)) {
-		name, value, _ := strings.Cut(line, ":")
-		if name != "RssAnon" && name != "RssShmem" {
-			continue
-		}
-		n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
-		if err == nil {
-			kilobytes += n
-		}
-	}
-	return kilobytes << 10
 }
 
 func allProcesses() []int {
