@@ -72,8 +72,8 @@ const (
 	refused = "refused"
 )
 
-// hoards take memory in every way known, each with how it ends in its own namespaces and under Landlock.
-func hoards() map[string]struct{ text, namespaces, landlock string } {
+// memoryHoards take memory in every way known, each with how it ends in its own namespaces and under Landlock.
+func memoryHoards() map[string]struct{ text, namespaces, landlock string } {
 	return map[string]struct{ text, namespaces, landlock string }{
 		"heap":   {"hoard(lambda: kept.append(b'x' * (1 << 20)))", killed, killed},
 		"shared": {"def take():\n    m = mmap.mmap(-1, 1 << 20); m.write(b'x' * (1 << 20)); kept.append(m)\nhoard(take)", killed, killed},
@@ -172,8 +172,8 @@ func TestHoards(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.cgroup = nil // watched
-			for _, name := range slices.Sorted(maps.Keys(hoards())) {
-				hoard := hoards()[name]
+			for _, name := range slices.Sorted(maps.Keys(memoryHoards())) {
+				hoard := memoryHoards()[name]
 				t.Run(name, func(t *testing.T) {
 					want := map[Level]string{Namespaces: hoard.namespaces, Landlock: hoard.landlock}[level]
 					(&box{s, t}).hoard(hoarding+hoard.text, want)

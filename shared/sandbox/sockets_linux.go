@@ -169,8 +169,8 @@ func failure(body []byte) error {
 
 func align(n int) int { return (n + 3) &^ 3 }
 
-// attributes returns the values of a netlink message by type.
-func attributes(data []byte) map[uint16][]byte {
+// netlinkAttributes returns the values of a netlink message by type.
+func netlinkAttributes(data []byte) map[uint16][]byte {
 	found := map[uint16][]byte{}
 	for len(data) >= 4 {
 		size := int(binary.NativeEndian.Uint16(data))
@@ -203,7 +203,7 @@ func (d *diag) addUnix(message []byte) {
 	}
 	kind := message[1]
 	inode := binary.NativeEndian.Uint32(message[4:])
-	found := attributes(message[unixHeader:])
+	found := netlinkAttributes(message[unixHeader:])
 	var peer, waiting uint32
 	if v := found[unixPeer]; len(v) >= 4 {
 		peer = binary.NativeEndian.Uint32(v)
@@ -230,7 +230,7 @@ func (d *diag) addInet(message []byte) {
 	}
 	inode := binary.NativeEndian.Uint32(message[inetInode:])
 	local, remote := binary.BigEndian.Uint16(message[inetSourcePort:]), binary.BigEndian.Uint16(message[inetDestPort:])
-	bytes := memoryOf(attributes(message[inetHeader:])[inetMemory])
+	bytes := memoryOf(netlinkAttributes(message[inetHeader:])[inetMemory])
 	switch {
 	case d.ours[inode] && message[1] == tcpListen:
 		d.ports[local] = true
