@@ -176,7 +176,7 @@ func TestHoards(t *testing.T) {
 				hoard := memoryHoards()[name]
 				t.Run(name, func(t *testing.T) {
 					want := map[Level]string{Namespaces: hoard.namespaces, Landlock: hoard.landlock}[level]
-					(&box{s, t}).hoard(hoarding+hoard.text, want)
+					(&box{s, t}).hoardMemory(hoarding+hoard.text, want)
 				})
 			}
 		})
@@ -184,7 +184,7 @@ func TestHoards(t *testing.T) {
 }
 
 // hoard runs a program until it is ended or has been refused.
-func (b *box) hoard(text, want string) {
+func (b *box) hoardMemory(text, want string) {
 	b.t.Helper()
 	if want == refused {
 		text = strings.ReplaceAll(text, "def end():\n", "def end():\n    sys.exit(1)\n")
