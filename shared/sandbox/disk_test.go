@@ -277,7 +277,7 @@ func testQuota(t *testing.T, b *box, work string) {
 		"bytes":              "head -c 40000000 /dev/zero > f || echo refused",
 		"both folders":       "head -c 20000000 /dev/zero > f; head -c 20000000 /dev/zero > /tmp/f || echo refused",
 		"reserved":           "fallocate -l 40000000 f || echo refused",
-		"files":              "for i in $(seq 60); do : > $i || { echo refused; break; }; done",
+		"files":              "for i in $(seq 60); do touch $i || { echo refused; break; }; done",
 		"after leaving it":   "chattr -p 0 . ; head -c 40000000 /dev/zero > f || echo refused",
 		"what is left again": "head -c 30000000 /dev/zero > f; rm f; head -c 30000000 /dev/zero > f && echo refused nothing",
 	} {
