@@ -24,9 +24,11 @@ type Settings struct {
 	MaxProcesses      uint16        `env:"MAX_PROCESSES" envDefault:"512"`
 }
 
-// Check finds times that lie in the past.
+// Check finds times with which a job would be tried again without a pause, or never ended.
 func (s *Settings) Check() error {
-	return platform.NotNegative(map[string]time.Duration{
-		"KILL_GRACE": s.Grace, "DRAIN_TIMEOUT": s.DrainTimeout, "RETRY_BACKOFF": s.RetryBackoff,
-	})
+	return platform.CheckDurations(
+		platform.Duration{Name: "KILL_GRACE", Value: s.Grace, Max: time.Hour},
+		platform.Duration{Name: "DRAIN_TIMEOUT", Value: s.DrainTimeout, Max: 24 * time.Hour},
+		platform.Duration{Name: "RETRY_BACKOFF", Value: s.RetryBackoff, Min: 10 * time.Millisecond, Max: time.Hour},
+	)
 }
