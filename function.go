@@ -25,11 +25,11 @@ import (
 type Function struct {
 	place  place
 	log    *slog.Logger
-	opened chan struct{} // closed when router is there
+	opened chan struct{} // closed when handler is there
 
-	router *api.Router
-	env    *platform.Env
-	stop   context.CancelFunc
+	handler http.Handler
+	env     *platform.Env
+	stop    context.CancelFunc
 }
 
 // New returns the function. It is the one name that func looks for in this package.
@@ -41,12 +41,13 @@ func New() *Function {
 func (f *Function) Start(ctx context.Context, settings map[string]string) error {
 	f.env = platform.New(settings, f.log)
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	gate, gateErr := serve.OpenGate(f.env)
 	router, err := f.open(running)
-	if err != nil {
+	if err := errors.Join(err, gateErr); err != nil {
 		stop()
 		return err
 	}
-	f.router, f.stop = router, stop
+	f.handler, f.stop = gate.Before(router), stop
 	close(f.opened)
 	return nil
 }
@@ -100,12 +101,13 @@ func (f *Function) Handle(w http.ResponseWriter, r *http.Request) {
 	case <-r.Context().Done():
 		panic(http.ErrAbortHandler)
 	}
-	// The middleware's server gives each request 30 s to be read and 30 s to be answered. An upload and a follower take longer.
+	// The middleware's server gives each request 30 s to be read and 30 s to be answered. An upload and a follower take longer. What the handler
+	// gives its clients is counted anew with every piece.
 	control := http.NewResponseController(w)
 	if err := errors.Join(control.SetReadDeadline(time.Time{}), control.SetWriteDeadline(time.Time{})); err != nil {
 		f.log.Warn("the server's time limits could not be lifted; long uploads and followers are cut off", "error", err)
 	}
-	f.router.ServeHTTP(w, r)
+	f.handler.ServeHTTP(w, r)
 }
 
 // Ready reports whether requests are answered at once.

@@ -74,7 +74,7 @@ func newWorld(t *testing.T, script string, change ...func(*job.Index)) *world {
 	w := &world{t: t, store: s, ledger: ledger.New(s, time.Now), keys: keys}
 	log := slog.New(slog.DiscardHandler)
 	router := api.NewRouter(log)
-	artifacts.New(s, w.ledger, keys, artifacts.Settings{MaxOutput: 1 << 30}, time.Now, log).Mount(router)
+	artifacts.New(s, w.ledger, keys, artifacts.Settings{MaxOutput: 1 << 30, UploadTimeout: time.Hour}, time.Now, log).Mount(router)
 	w.server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if trouble := w.trouble.Load(); trouble == nil || !(*trouble)(rw, r) {
 			router.ServeHTTP(rw, r)

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"go-job-orchestrator/functions/artifacts"
 	"go-job-orchestrator/functions/cancel"
@@ -35,9 +34,6 @@ type Settings struct {
 	Host string `env:"HOST" envDefault:"127.0.0.1"` // whoever reaches the port can run programs
 }
 
-// shutdownWait is how long requests may take to end once the jobs have.
-const shutdownWait = 20 * time.Second
-
 // Run serves everything until ctx ends, and says on out where and how.
 func Run(ctx context.Context, env *platform.Env, out io.Writer) error {
 	a, err := open(ctx, env)
@@ -54,7 +50,7 @@ func Run(ctx context.Context, env *platform.Env, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(out, a.greeting(ln.Addr()))
-	return api.Serve(ctx, ln, sameOrigin(a.router, env.Log), env.Log, shutdownWait, env.Drain)
+	return a.gate.Serve(ctx, ln, a.router, env)
 }
 
 // app is the opened process.
@@ -63,6 +59,7 @@ type app struct {
 	settings Settings
 	common   *platform.Common
 	router   *api.Router
+	gate     *serve.Gate
 	bus      *event.Bus
 	host     *process.Host
 	launch   *launch.Function
@@ -74,7 +71,7 @@ func open(ctx context.Context, env *platform.Env) (*app, error) {
 	common, err := env.Common()
 	// All of them now, so that whoever starts this learns of all faults at once.
 	err = errors.Join(err, env.Load(&a.settings), env.Load(&process.Settings{}), env.Load(&submit.Settings{}),
-		env.Load(&artifacts.Settings{}), env.Load(&logs.Settings{}), env.Load(&reap.Settings{}))
+		env.Load(&artifacts.Settings{}), env.Load(&logs.Settings{}), env.Load(&reap.Settings{}), env.Load(&serve.Settings{}))
 	if common != nil {
 		_, storeErr := env.Store()
 		err = errors.Join(err, storeErr, openKeys(env, common))
@@ -83,6 +80,9 @@ func open(ctx context.Context, env *platform.Env) (*app, error) {
 		return nil, err
 	}
 	a.common = common
+	if a.gate, err = serve.OpenGate(env); err != nil {
+		return nil, err
+	}
 	if a.bus, err = event.NewBus(); err != nil {
 		return nil, err
 	}

@@ -28,7 +28,12 @@ import (
 type Settings struct {
 	// MaxOutput bounds a single output.
 	MaxOutput platform.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
+	// UploadTimeout bounds one upload: after twice that the reaper takes what is stored of it for a dead one's.
+	UploadTimeout time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"1h"`
 }
+
+// Check finds settings with which nothing could be uploaded.
+func (s *Settings) Check() error { return platform.CheckDurations(platform.Upload(s.UploadTimeout)) }
 
 // Function answers GET, HEAD /artifacts/:id/*filename and PUT /artifacts/:id/upload/*filename.
 type Function struct {

@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 
 	"go-job-orchestrator/shared/api"
@@ -20,6 +21,7 @@ import (
 type body struct {
 	r       io.Reader
 	limit   int64
+	length  int64 // as it was announced; negative: it was not
 	read    int64
 	hash    hash.Hash // nil without digests
 	digests []digest
@@ -32,7 +34,7 @@ type digest struct {
 }
 
 func newBody(r *http.Request, limit int64) (*body, error) {
-	b := &body{r: r.Body, limit: limit}
+	b := &body{r: r.Body, limit: limit, length: r.ContentLength}
 	if r.ContentLength > limit {
 		return nil, b.tooLarge()
 	}
@@ -88,6 +90,8 @@ func (b *body) Read(p []byte) (int, error) {
 		return n, nil
 	case errors.Is(err, io.EOF):
 		return n, b.end()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return n, fmt.Errorf("%w (%w)", api.BadRequest("body", "took too long to arrive (UPLOAD_TIMEOUT, STALL_TIMEOUT); nothing was stored, send it again"), err)
 	default: // whatever it is, the rest will not come
 		return n, fmt.Errorf("%w (%w)", api.BadRequest("body", "ended early; nothing was stored, send it again"), err)
 	}

@@ -15,7 +15,7 @@ import (
 // it here. What came is looked at when the list of outputs is stored.
 func (f *Function) link(ctx context.Context, u upload) (any, error) {
 	var want executor.LinkRequest
-	if err := decode(u.body, &want); err != nil {
+	if err := decode(ctx, u.body, &want); err != nil {
 		return nil, err
 	}
 	if message := job.CheckOutputName(want.Name); message != "" {

@@ -23,7 +23,7 @@ import (
 // manifest closes the results: it records which outputs there are, all of which must be stored.
 func (f *Function) manifest(ctx context.Context, u upload) (any, error) {
 	m := executor.Manifest{}
-	if err := decode(u.body, &m); err != nil {
+	if err := decode(ctx, u.body, &m); err != nil {
 		return nil, err
 	}
 	id := u.index.JobID

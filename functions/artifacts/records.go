@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/budget"
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
@@ -74,9 +75,9 @@ type claim struct {
 
 const maxOwner = 256
 
-func decodeClaim(r io.Reader) (claim, error) {
+func decodeClaim(ctx context.Context, b *body) (claim, error) {
 	var c claim
-	if err := decode(r, &c); err != nil {
+	if err := decode(ctx, b, &c); err != nil {
 		return c, err
 	}
 	if c.Owner == "" || len(c.Owner) > maxOwner || !utf8.ValidString(c.Owner) || strings.ContainsFunc(c.Owner, unicode.IsControl) {
@@ -88,7 +89,7 @@ func decodeClaim(r io.Reader) (claim, error) {
 // startNext claims the attempt that is due, whatever its number: a pod does not know which one it is. While another's has not ended
 // the answer is 503, since that may have died and somebody will find out.
 func (f *Function) startNext(ctx context.Context, u upload) (any, error) {
-	c, err := decodeClaim(u.body)
+	c, err := decodeClaim(ctx, u.body)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +157,7 @@ func (f *Function) endUnstarted(ctx context.Context, id job.ID, a job.Attempt) e
 func (f *Function) end(n int) func(context.Context, upload) (any, error) {
 	return func(ctx context.Context, u upload) (any, error) {
 		var a job.Attempt
-		if err := decode(u.body, &a); err != nil {
+		if err := decode(ctx, u.body, &a); err != nil {
 			return nil, err
 		}
 		if a.Number != n {
@@ -180,7 +181,7 @@ func (f *Function) report(n int) func(context.Context, upload) (any, error) {
 			Attempt  job.Attempt       `json:"attempt"`
 			Manifest executor.Manifest `json:"manifest"`
 		}
-		if err := decode(u.body, &r); err != nil {
+		if err := decode(ctx, u.body, &r); err != nil {
 			return nil, err
 		}
 		if r.Attempt.Number != n {
@@ -254,8 +255,8 @@ func (f *Function) checkEnd(index *job.Index, at time.Time, reason job.Reason, e
 
 // decode reads a record: one JSON value that has no other fields than it may. Only a body that arrived whole is looked at, so
 // that one that was cut off is not called invalid.
-func decode(r io.Reader, into any) error {
-	data, err := io.ReadAll(r)
+func decode(ctx context.Context, b *body, into any) error {
+	data, err := budget.ReadAll(ctx, b, b.length, b.limit)
 	if err != nil {
 		return err
 	}

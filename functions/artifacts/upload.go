@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/julienschmidt/httprouter"
 
@@ -21,7 +21,7 @@ import (
 // upload is what one request brings.
 type upload struct {
 	index *job.Index
-	body  io.Reader
+	body  *body
 }
 
 // receiver takes uploads of one kind.
@@ -52,6 +52,8 @@ func (f *Function) put(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	if err != nil {
 		return err
 	}
+	// The deadline is the kernel's: not f.now.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.settings.UploadTimeout))
 	stored, err := to.store(ctx, upload{index, body})
 	if err != nil {
 		return err

@@ -3,7 +3,10 @@
 package deadletter
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 
@@ -13,6 +16,8 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/budget"
+	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/platform"
 )
 
@@ -33,8 +38,14 @@ const maxEvent = 1 << 20
 
 // receive answers 204 whatever came: there is nowhere else to send it, and a refusal would only be tried again.
 func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
-	r.Body = http.MaxBytesReader(w, r.Body, maxEvent)
-	e, err := cebinding.ToEvent(r.Context(), cehttp.NewMessageFromHttpRequest(r))
+	body, err := budget.ReadAll(r.Context(), http.MaxBytesReader(w, r.Body, maxEvent), r.ContentLength, maxEvent)
+	if errors.Is(err, job.ErrUnavailable) { // only now
+		return err
+	}
+	var e *event.Event
+	if err == nil {
+		e, err = cebinding.ToEvent(r.Context(), cehttp.NewMessage(r.Header, io.NopCloser(bytes.NewReader(body))))
+	}
 	if err != nil {
 		f.log.ErrorContext(r.Context(), "undeliverable, and no event that can be read", "error", err)
 	} else {
@@ -44,20 +55,12 @@ func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.
 	return nil
 }
 
-// maxText bounds what is logged of an attribute. Knative puts the answer of whoever refused the event in one.
-const maxText = 1 << 10
-
-// attributes are what tells which event it was, and, from Knative, who refused it and how.
+// attributes are what tells which event it was, and, from Knative, who refused it and how. The log bounds them.
 func attributes(e *event.Event) []any {
 	list := []any{"type", e.Type(), "id", e.ID(), "source", e.Source(), "job", e.Subject()}
 	for _, name := range []string{"knativeerrordest", "knativeerrorcode", "knativeerrordata"} {
 		if value, found := e.Extensions()[name]; found {
 			list = append(list, name, value)
-		}
-	}
-	for i, one := range list {
-		if text, ok := one.(string); ok && len(text) > maxText {
-			list[i] = text[:maxText] + "…"
 		}
 	}
 	return list

@@ -29,6 +29,8 @@ type Settings struct {
 	Artifacts string `env:"ARTIFACTS_URL"`
 	Outputs   string `env:"OUTPUTS_URL"`
 	Cancel    string `env:"CANCEL_URL"`
+	// ExposeUploads lets agents store outputs and records through here. Those in the cluster have ARTIFACTS_URL.
+	ExposeUploads bool `env:"EXPOSE_ARTIFACT_UPLOADS" envDefault:"false"`
 }
 
 // Backends are the URLs of the functions behind.
@@ -39,13 +41,18 @@ type Backends struct {
 // Function answers what the functions behind it answer.
 type Function struct {
 	routes    []route
+	hidden    bool // whether uploads look like a path that there is not
 	transport http.RoundTripper
 	log       *slog.Logger
 }
 
-// New returns the function.
-func New(b Backends, log *slog.Logger) *Function {
-	return &Function{routes: routes(b), transport: newTransport(), log: log}
+// New returns the function. Without exposeUploads the agents' calls are not among its routes.
+func New(b Backends, exposeUploads bool, log *slog.Logger) *Function {
+	list := routes(b)
+	if exposeUploads {
+		list = append(list, uploads(b))
+	}
+	return &Function{routes: list, hidden: !exposeUploads, transport: newTransport(), log: log}
 }
 
 // Open returns the function with what env has.
@@ -60,7 +67,7 @@ func Open(_ context.Context, env *platform.Env) (*Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	return New(b, env.Log), nil
+	return New(b, s.ExposeUploads, env.Log), nil
 }
 
 func (s *Settings) backends(namespace string) (b Backends, err error) {
@@ -121,7 +128,7 @@ func routes(b Backends) []route {
 		{"GET", "/api/v1/jobs/:id/logs", b.Logs},
 		{"POST", "/api/v1/jobs/:id/cancel", b.Cancel},
 		{"DELETE", "/api/v1/jobs/:id", b.Cancel},
-		{"GET HEAD PUT", "/artifacts/*path", b.Artifacts},
+		{"GET HEAD", artifactsPath, b.Artifacts},
 		{"GET HEAD", "/outputs/*path", b.Outputs},
 		{"POST", "/events", b.Submit},
 		{"GET HEAD PUT POST DELETE", "/api/v1/templates", b.Submit},
@@ -129,9 +136,17 @@ func routes(b Backends) []route {
 	}
 }
 
+const artifactsPath = "/artifacts/*path"
+
+// uploads is what agents call to store outputs and records.
+func uploads(b Backends) route { return route{"PUT", artifactsPath, b.Artifacts} }
+
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) {
 	openapi.Mount(r)
+	if f.hidden {
+		r.Handle(http.MethodPut, artifactsPath, func(http.ResponseWriter, *http.Request, httprouter.Params) error { return api.NoSuchPath() })
+	}
 	for _, one := range f.routes {
 		proxy := f.proxy(one.to)
 		for method := range strings.FieldsSeq(one.methods) {
@@ -179,6 +194,10 @@ func rewrite(r *httputil.ProxyRequest, to *url.URL) {
 		if values, found := r.In.Header[name]; found { // what the ingress before us knows
 			r.Out.Header[name] = values
 		}
+	}
+	// What a browser says of a page was judged here, by the Host that the page knows; the function gets another.
+	for _, name := range []string{"Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest"} {
+		r.Out.Header.Del(name)
 	}
 	r.Out.Header.Del("Connection") // nothing behind speaks another protocol
 	r.Out.Header.Del("Upgrade")

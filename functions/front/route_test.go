@@ -38,7 +38,6 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/artifacts/" + id + "/index.json", "artifacts"},
 		{"HEAD", "/artifacts/" + id + "/a%20b", "artifacts"},
 		{"GET", "/artifacts/" + id + "/inputs%2Fdeep/a", "artifacts"},
-		{"PUT", "/artifacts/" + id + "/upload/deep/er%2Fname", "artifacts"},
 		{"GET", "/outputs/" + id, "outputs"},
 		{"GET", "/outputs/" + id + "/", "outputs"},
 		{"HEAD", "/outputs/" + id + "/x", "outputs"},
@@ -62,7 +61,7 @@ func TestRoutes(t *testing.T) {
 
 // TestDocumentedCalls demands that each call of the description reaches a function, and no other method does.
 func TestDocumentedCalls(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, "EXPOSE_ARTIFACT_UPLOADS=true")
 	document, err := libopenapi.NewDocument(openapi.Document())
 	if err != nil {
 		t.Fatal(err)
@@ -114,6 +113,9 @@ func TestNothingElse(t *testing.T) {
 		{"DELETE", "/outputs/" + id + "/x", 405},
 		{"POST", "/artifacts/" + id + "/x", 405},
 		{"DELETE", "/artifacts/" + id + "/x", 405},
+		{"PUT", "/artifacts/" + id + "/upload/x", 404}, // agents have a way of their own
+		{"PUT", "/artifacts/" + id + "/upload/.job/outputs.json", 404},
+		{"PUT", "/artifacts/x", 404},
 		{"GET", "/events", 405},
 		{"OPTIONS", "/api/v1/jobs", 405},
 		{"TRACE", "/api/v1/jobs", 405},
@@ -251,5 +253,41 @@ func TestSettings(t *testing.T) {
 		if _, err := front.Open(t.Context(), platform.New(map[string]string{"SUBMIT_URL": good}, log)); err != nil {
 			t.Errorf("%s: %v", good, err)
 		}
+	}
+}
+
+// TestExposedUploads opens the agents' calls to those outside the cluster.
+func TestExposedUploads(t *testing.T) {
+	for value, want := range map[string]int{"true": 200, "1": 200, "false": 404, "": 404} {
+		w := newWorld(t, "EXPOSE_ARTIFACT_UPLOADS="+value)
+		got, body := w.do(w.request("PUT", "/artifacts/"+id+"/upload/deep/er%2Fname", strings.NewReader("x")))
+		if got.StatusCode != want || (got.Header.Get("Backend") == "artifacts") != (want == 200) {
+			t.Errorf("%q: %s from %q", value, got.Status, got.Header.Get("Backend"))
+		}
+		if want == 404 {
+			_, unknown := w.do(w.request("PUT", "/unknown", nil))
+			if string(body) != string(unknown) {
+				t.Errorf("%q: the answer %s is not that of a path there is not, %s", value, body, unknown)
+			}
+		}
+		if got, _ := w.do(w.request("GET", "/artifacts/"+id+"/a", nil)); got.StatusCode != 200 {
+			t.Errorf("%q: downloads get %s", value, got.Status)
+		}
+	}
+	env := platform.New(map[string]string{"EXPOSE_ARTIFACT_UPLOADS": "perhaps"}, slog.New(slog.DiscardHandler))
+	if _, err := front.Open(t.Context(), env); err == nil || !strings.Contains(err.Error(), "EXPOSE_ARTIFACT_UPLOADS") {
+		t.Errorf("perhaps: %v", err)
+	}
+}
+
+// TestBrowsers makes sure that functions do not judge a page by another Host than the one it knows.
+func TestBrowsers(t *testing.T) {
+	w := newWorld(t)
+	r := w.request("POST", "/api/v1/jobs", nil)
+	r.Header.Set("Origin", w.front.URL)
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	got, _ := w.do(r)
+	if got.StatusCode != 200 || got.Header.Get("Got-Origin")+got.Header.Get("Got-Sec-Fetch-Site") != "" {
+		t.Errorf("%s, the function was told %q and %q", got.Status, got.Header.Get("Got-Origin"), got.Header.Get("Got-Sec-Fetch-Site"))
 	}
 }

@@ -28,7 +28,7 @@ type world struct {
 	log     *lockedBuffer
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB, settings ...string) *world {
 	t.Helper()
 	w := &world{t: t, servers: map[string]*httptest.Server{}, log: &lockedBuffer{}}
 	vars := map[string]string{}
@@ -41,12 +41,16 @@ func newWorld(t testing.TB) *world {
 			}
 			rw.Header().Set("Got", r.Method+" "+r.RequestURI)
 			rw.Header().Set("Got-Host", r.Host)
-			for _, header := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Accept-Encoding", "Upgrade", "Authorization"} {
+			for _, header := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Accept-Encoding", "Upgrade", "Authorization", "Origin", "Sec-Fetch-Site"} {
 				rw.Header().Set("Got-"+header, strings.Join(r.Header.Values(header), "|"))
 			}
 		}))
 		t.Cleanup(w.servers[name].Close)
 		vars[strings.ToUpper(name)+"_URL"] = w.servers[name].URL
+	}
+	for _, setting := range settings {
+		name, value, _ := strings.Cut(setting, "=")
+		vars[name] = value
 	}
 	w.front = httptest.NewServer(w.open(vars))
 	t.Cleanup(w.front.Close)

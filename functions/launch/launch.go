@@ -2,9 +2,11 @@
 package launch
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/budget"
 	ourevent "go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 )
@@ -77,8 +80,14 @@ const maxEvent = 1 << 20
 // receive answers as a Broker needs it: an empty 204 for what is done, 503 for what is to be sent again, and 400
 // only for what is no event at all.
 func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
-	r.Body = http.MaxBytesReader(w, r.Body, maxEvent) // it is taken into memory
-	e, err := cebinding.ToEvent(r.Context(), cehttp.NewMessageFromHttpRequest(r))
+	body, err := budget.ReadAll(r.Context(), http.MaxBytesReader(w, r.Body, maxEvent), r.ContentLength, maxEvent)
+	if errors.Is(err, job.ErrUnavailable) {
+		return err
+	}
+	var e *event.Event
+	if err == nil {
+		e, err = cebinding.ToEvent(r.Context(), cehttp.NewMessage(r.Header, io.NopCloser(bytes.NewReader(body))))
+	}
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
 		return job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("is larger than %d bytes; events of this service are small", maxEvent))

@@ -46,10 +46,10 @@ type Settings struct {
 
 // Check finds settings with which no log could be followed.
 func (s *Settings) Check() error {
-	if s.FollowTimeout < 0 {
-		return fmt.Errorf("FOLLOW_TIMEOUT: %s is negative; set 0s for no limit", s.FollowTimeout)
+	if s.FollowTimeout == 0 {
+		return nil
 	}
-	return nil
+	return platform.CheckDurations(platform.Duration{Name: "FOLLOW_TIMEOUT", Value: s.FollowTimeout, Min: time.Second, Max: 30 * 24 * time.Hour})
 }
 
 // Function answers GET /api/v1/jobs/:id/logs with the bytes that the program wrote. Its parameters: tail, the number of

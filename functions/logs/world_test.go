@@ -99,7 +99,7 @@ func (w *world) serve() {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := api.Serve(ctx, ln, counted, log, time.Minute, func() {}); err != nil {
+		if err := (&api.Server{Log: log, Wait: time.Minute, Drain: func() {}, MaxConnections: 1000}).Serve(ctx, ln, counted); err != nil {
 			w.t.Error(err)
 		}
 	}()

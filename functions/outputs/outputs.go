@@ -12,8 +12,10 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/julienschmidt/httprouter"
+	"golang.org/x/sync/semaphore"
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/download"
@@ -36,12 +38,20 @@ type Function struct {
 	bucket  download.Bucket
 	files   *download.Source
 	keys    api.Verifier
+	packing *semaphore.Weighted // places for archives that are made
 	log     *slog.Logger
 }
 
+// maxArchives is how many archives are made at a time: each takes more than a megabyte for as long as its client takes to read it.
+// packPatience is how long others wait.
+const (
+	maxArchives  = 16
+	packPatience = 10 * time.Second
+)
+
 // New returns the function.
 func New(b download.Bucket, r Records, keys api.Verifier, log *slog.Logger) *Function {
-	return &Function{records: r, bucket: b, files: download.From(b), keys: keys, log: log}
+	return &Function{records: r, bucket: b, files: download.From(b), keys: keys, packing: semaphore.NewWeighted(maxArchives), log: log}
 }
 
 // Open returns the function with what env has.
@@ -166,6 +176,12 @@ func (f *Function) archive(w http.ResponseWriter, r *http.Request, format downlo
 	if r.Method == http.MethodHead {
 		return nil
 	}
+	wait, cancel := context.WithTimeout(r.Context(), packPatience)
+	defer cancel()
+	if f.packing.Acquire(wait, 1) != nil {
+		return errors.Join(r.Context().Err(), job.Refuse(job.ErrUnavailable, "", fmt.Sprintf("%d archives are being made; ask again, or for single files", maxArchives)))
+	}
+	defer f.packing.Release(1)
 	out := &counter{w: w}
 	key := func(name string) string { return ledger.ResultKey(index.JobID, name) }
 	err = format.Write(r.Context(), out, f.bucket, key, files, t.FinishedAt)

@@ -81,13 +81,11 @@ func OpenWith(ctx context.Context, env *platform.Env, p Place) (*Function, error
 
 // Check finds settings with which nothing would be reaped, or too much.
 func (s *Settings) Check() error {
-	var errs []error
-	for name, d := range map[string]time.Duration{"REAP_INTERVAL": s.Interval, "UPLOAD_TIMEOUT": s.UploadAge, "START_TIMEOUT": s.StartTimeout} {
-		if d <= 0 {
-			errs = append(errs, fmt.Errorf("%s: %s is not a time span to wait; set at least 1s", name, d))
-		}
-	}
-	return errors.Join(errs...)
+	return platform.CheckDurations(
+		platform.Duration{Name: "REAP_INTERVAL", Value: s.Interval, Min: 10 * time.Millisecond, Max: 24 * time.Hour},
+		platform.Upload(s.UploadAge),
+		platform.Duration{Name: "START_TIMEOUT", Value: s.StartTimeout, Min: time.Second, Max: 30 * 24 * time.Hour},
+	)
 }
 
 // Result counts what one round did.

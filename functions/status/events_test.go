@@ -81,7 +81,9 @@ func (l *life) serve(t *testing.T) (url, auth string, stop func()) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- api.Serve(ctx, ln, router, slog.New(slog.DiscardHandler), time.Minute, func() {}) }()
+	go func() {
+		ended <- (&api.Server{Log: slog.New(slog.DiscardHandler), Wait: time.Minute, Drain: func() {}, MaxConnections: 1000}).Serve(ctx, ln, router)
+	}()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -54,7 +54,7 @@ func serve(dir string) error {
 		stop()
 	}()
 	fmt.Println(ln.Addr())
-	return api.Serve(ctx, ln, router, env.Log, time.Second, env.Drain)
+	return (&api.Server{Log: env.Log, Wait: time.Second, Drain: env.Drain, MaxConnections: 1000}).Serve(ctx, ln, router)
 }
 
 // TestMemory uploads 1 GiB to a server in a process of its own, and looks at the most memory that it ever had.

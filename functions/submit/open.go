@@ -99,8 +99,8 @@ func (s *Settings) Check() error {
 	if s.DefaultTTL < 0 || s.DefaultTTL > job.MaxSeconds {
 		errs = append(errs, fmt.Errorf("DEFAULT_TTL_SECONDS: %d is out of range: from 0 to %d", s.DefaultTTL, job.MaxSeconds))
 	}
-	if s.UploadTimeout <= 0 {
-		errs = append(errs, fmt.Errorf("UPLOAD_TIMEOUT: %s is no time to upload in; set at least 1s", s.UploadTimeout))
+	if err := platform.CheckDurations(platform.Upload(s.UploadTimeout)); err != nil {
+		errs = append(errs, err)
 	}
 	if s.MaxFiles == 0 {
 		errs = append(errs, errors.New("MAX_FILES: 0 lets nobody send a program; set at least 1"))

@@ -225,7 +225,9 @@ func serve(t *testing.T, h http.Handler, wait time.Duration, drain func()) (url 
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	result = make(chan error, 1)
-	go func() { result <- api.Serve(ctx, ln, h, quiet(), wait, drain) }()
+	go func() {
+		result <- (&api.Server{Log: quiet(), Wait: wait, Drain: drain, MaxConnections: 100}).Serve(ctx, ln, h)
+	}()
 	return "http://" + ln.Addr().String(), cancel, result
 }
 
@@ -322,7 +324,7 @@ func TestServeReportsABrokenListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = ln.Close()
-	if err := api.Serve(t.Context(), ln, http.NotFoundHandler(), quiet(), time.Second, func() {}); !errors.Is(err, net.ErrClosed) {
+	if err := (&api.Server{Log: quiet(), Wait: time.Second, Drain: func() {}, MaxConnections: 1}).Serve(t.Context(), ln, http.NotFoundHandler()); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Serve: %v; want net.ErrClosed", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"go-job-orchestrator/shared/job"
 )
@@ -58,8 +59,14 @@ func (e *statusError) Error() string { return e.detail }
 // Fail returns an error that is answered with exactly this status and detail.
 func Fail(status int, detail string) error { return &statusError{status: status, detail: detail} }
 
+// maxField bounds the name of a field that an answer repeats.
+const maxField = 100
+
 // BadRequest returns an error for a request that cannot be understood: 400, with the faulty field.
 func BadRequest(field, message string) error {
+	if len(field) > maxField { // of a parameter that its client made up
+		field = strings.ToValidUTF8(field[:maxField], "") + "…"
+	}
 	return &malformed{job.Fault{Field: field, Message: message}}
 }
 

@@ -27,7 +27,7 @@ func NewRouter(log *slog.Logger) *Router {
 	mux.RedirectTrailingSlash = false
 	r := &Router{mux: mux, log: log}
 	mux.NotFound = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		WriteError(w, req, log, Fail(http.StatusNotFound, "There is no such path; GET /openapi.yaml lists those there are."))
+		WriteError(w, req, log, NoSuchPath())
 	})
 	mux.MethodNotAllowed = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		WriteError(w, req, log, Fail(http.StatusMethodNotAllowed, fmt.Sprintf("%s is not possible here; Allow names what is.", req.Method)))
@@ -36,7 +36,8 @@ func NewRouter(log *slog.Logger) *Router {
 		if v == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http compares it so
 			panic(v)
 		}
-		WriteError(w, req, log, fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
+		log.ErrorContext(req.Context(), "panic", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+		WriteError(w, req, log, fmt.Errorf("panic: %v", v))
 	}
 	r.Handle(http.MethodGet, "/healthz", func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -44,6 +45,11 @@ func NewRouter(log *slog.Logger) *Router {
 		return nil
 	})
 	return r
+}
+
+// NoSuchPath is the error for a path that is not routed.
+func NoSuchPath() error {
+	return Fail(http.StatusNotFound, "There is no such path; GET /openapi.yaml lists those there are.")
 }
 
 // Handle routes a method and a path in httprouter's syntax.

@@ -10,39 +10,55 @@ import (
 	"time"
 )
 
-// The server's limits. There is no timeout for whole requests or answers: uploads and log followers last.
+// The server's limits. There is no timeout for whole requests or answers: uploads and log followers last. Paced has one for each
+// piece of them.
 const (
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 64 << 10
 )
 
-// Serve answers requests on the listener until ctx ends. Then it calls drain, while requests are
-// still answered; then it accepts no more, ends the contexts of requests that stream without end (see Stopping), and waits for all to finish, for at
-// most the given time.
-func Serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logger, wait time.Duration, drain func()) error {
+// Server says how to serve.
+type Server struct {
+	Log *slog.Logger
+	// Wait is how long requests may take to end once the server is to stop.
+	Wait time.Duration
+	// Drain is called before the server stops, while requests are still answered.
+	Drain func()
+	// MaxConnections is how many clients can be connected at a time.
+	MaxConnections int
+}
+
+// Serve answers requests on the listener until ctx ends. Then it drains; then it accepts no more, ends the contexts of requests that
+// stream without end (see Stopping), and waits for all to finish.
+func (s *Server) Serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	open := newConnections(s.MaxConnections)
 	server := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ConnState:         open.changed,
+		// OPTIONS * is answered like any other request, for which the Host is checked.
+		DisableGeneralOptionsHandler: true,
+
+		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
 		BaseContext: func(net.Listener) context.Context {
 			return context.WithValue(context.WithoutCancel(ctx), stoppingKey{}, stopping.Done())
 		},
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(ln) }()
+	go func() { failed <- server.Serve(open.listen(ln)) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
-	drain()
+	s.Drain()
 	stop()
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Wait)
 	defer cancel()
 	if err := server.Shutdown(limit); err != nil {
 		_ = server.Close()

@@ -3,7 +3,6 @@
 package form
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -14,10 +13,10 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"unicode/utf8"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/budget"
 	"go-job-orchestrator/shared/job"
 )
 
@@ -41,9 +40,6 @@ const (
 	tolerance = 256 << 10
 )
 
-// readBuffer is what multipart reading is buffered with: with the 4 KiB of its own it costs a quarter more CPU.
-const readBuffer = 256 << 10
-
 // Saver stores one file and returns what it stored. It must store nothing when r fails.
 type Saver func(ctx context.Context, name string, r io.Reader) (job.File, error)
 
@@ -55,13 +51,13 @@ type Job struct {
 
 // Reader reads forms.
 type Reader struct {
-	limits Limits
-	buffer sync.Pool
+	limits  Limits
+	buffers buffers
 }
 
 // NewReader returns a Reader with the given limits.
 func NewReader(l Limits) *Reader {
-	return &Reader{limits: l, buffer: sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}}
+	return &Reader{limits: l, buffers: newBuffers()}
 }
 
 // Read reads the form in the request's body; save is called for each file as it comes, until a fault is found. Fields
@@ -76,12 +72,11 @@ func (f *Reader) Read(r *http.Request, defaults job.Spec, save Saver) (*Job, err
 	if r.ContentLength > f.limits.TotalBytes {
 		return nil, f.tooLarge()
 	}
-	body, _ := f.buffer.Get().(*bufio.Reader)
-	defer func() { body.Reset(nil); f.buffer.Put(body) }()
 	source := &capped{r: r.Body, left: f.limits.TotalBytes, err: f.tooLarge()}
-	body.Reset(source)
+	body, done := f.buffers.before(source)
+	defer done()
 	p := &parser{limits: f.limits, save: save, body: source, fields: map[string][]string{}, names: map[string]bool{}}
-	err = p.parts(r.Context(), multipart.NewReader(body, boundary))
+	err = p.parts(r.Context(), newParts(body, boundary))
 	if err != nil && len(p.faults) > 0 { // what was wrong first is the reason
 		return nil, &job.Faults{Kind: job.ErrInvalid, List: p.faults}
 	}
@@ -162,10 +157,9 @@ type parser struct {
 	only   []string // the fields there are, if not all those of a job
 }
 
-func (p *parser) parts(ctx context.Context, form *multipart.Reader) error {
+func (p *parser) parts(ctx context.Context, form *parts) error {
 	for {
-		// Not NextPart: it would decode a part that calls itself quoted-printable.
-		part, err := form.NextRawPart()
+		part, err := form.next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -214,13 +208,16 @@ func (p *parser) job(defaults job.Spec) (*Job, error) {
 
 // broken says that the body ended early or is no form, unless err has a kind already.
 func broken(err error) error {
-	for _, kind := range []error{job.ErrInvalid, job.ErrTooLarge, job.ErrExhausted, context.Canceled, errEnough} {
+	for _, kind := range []error{job.ErrInvalid, job.ErrTooLarge, job.ErrExhausted, job.ErrUnavailable, context.Canceled, errEnough} {
 		if errors.Is(err, kind) {
 			return err
 		}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return api.BadRequest("body", "took too long to arrive (UPLOAD_TIMEOUT); send it again")
+		return api.BadRequest("body", "took too long to arrive (UPLOAD_TIMEOUT, STALL_TIMEOUT); send it again")
+	}
+	if errors.Is(err, errHeader) {
+		return api.BadRequest("body", fmt.Sprintf("a part has more than %d bytes of header", maxPartHeader))
 	}
 	return api.BadRequest("body", "is not a whole multipart form; it ends early or a part's header is malformed")
 }
@@ -244,7 +241,7 @@ func (p *parser) part(ctx context.Context, part *multipart.Part) error {
 	case isFile:
 		return job.Invalid(printable(name), "was sent as a file; files belong to the field files, and a field takes a file's content with -F '"+printable(name)+"=<file'")
 	default:
-		return p.field(name, part)
+		return p.field(ctx, name, part)
 	}
 }
 
@@ -293,7 +290,10 @@ func (n *noting) Read(p []byte) (int, error) {
 	return k, err
 }
 
-func (p *parser) field(name string, content io.Reader) error {
+// fieldCost is what a field costs besides its bytes.
+const fieldCost = 64
+
+func (p *parser) field(ctx context.Context, name string, content io.Reader) error {
 	if _, known := single()[name]; !known && name != "arg" {
 		return job.Invalid(printable(name), "is not a field of a job; there are: "+strings.Join(fieldNames(), ", "))
 	}
@@ -303,7 +303,8 @@ func (p *parser) field(name string, content io.Reader) error {
 	if name != "arg" && len(p.fields[name]) > 0 {
 		return job.Invalid(name, "was sent more than once")
 	}
-	value, err := io.ReadAll(io.LimitReader(content, p.limits.FieldBytes+1))
+	value, err := budget.ReadAll(ctx, io.LimitReader(content, p.limits.FieldBytes+1), -1, p.limits.FieldBytes+1)
+	err = errors.Join(err, budget.Take(ctx, fieldCost))
 	p.text += int64(len(value))
 	switch {
 	case err != nil:

@@ -1,10 +1,8 @@
 package form
 
 import (
-	"bufio"
 	"errors"
 	"maps"
-	"mime/multipart"
 	"net/http"
 	"slices"
 
@@ -48,12 +46,11 @@ func (f *Reader) ReadOverrides(r *http.Request) (*Overrides, error) {
 	}
 	limits := f.limits
 	limits.TotalBytes = min(limits.TotalBytes, 2*fieldsFactor*limits.FieldBytes)
-	body, _ := f.buffer.Get().(*bufio.Reader)
-	defer func() { body.Reset(nil); f.buffer.Put(body) }()
 	source := &capped{r: r.Body, left: limits.TotalBytes, err: job.Refuse(job.ErrTooLarge, "body", "has more than these fields can")}
-	body.Reset(source)
+	body, done := f.buffers.before(source)
+	defer done()
 	p := &parser{limits: limits, body: source, fields: map[string][]string{}, names: map[string]bool{}, only: []string{"args", "arg", "env"}}
-	err = p.parts(r.Context(), multipart.NewReader(body, boundary))
+	err = p.parts(r.Context(), newParts(body, boundary))
 	if err != nil && (len(p.faults) == 0 || !errors.Is(err, errEnough)) {
 		return nil, err
 	}

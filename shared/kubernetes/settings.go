@@ -73,15 +73,11 @@ func (s *Settings) Check() error {
 	if s.DataHostPath != "" && !path.IsAbs(s.DataHostPath) {
 		errs = append(errs, fmt.Errorf("DATA_HOST_PATH: %q is not an absolute path", s.DataHostPath))
 	}
-	for name, d := range map[string]time.Duration{"KILL_GRACE": s.Grace, "COLLECT_TIMEOUT": s.CollectTimeout, "KEEP_FINISHED_JOBS": s.KeepFinished} {
-		if d < time.Second {
-			errs = append(errs, fmt.Errorf("%s: %s is too short; set at least 1s", name, d))
-		}
-	}
-	if s.KeepFinished < minKeep {
-		errs = append(errs, fmt.Errorf("KEEP_FINISHED_JOBS: %s is too short for the reaper to see how jobs ended; set at least %s", s.KeepFinished, minKeep))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, platform.CheckDurations(
+		platform.Duration{Name: "KILL_GRACE", Value: s.Grace, Min: time.Second, Max: time.Hour},
+		platform.Duration{Name: "COLLECT_TIMEOUT", Value: s.CollectTimeout, Min: time.Second, Max: 24 * time.Hour},
+		platform.Duration{Name: "KEEP_FINISHED_JOBS", Value: s.KeepFinished, Min: minKeep, Max: 365 * 24 * time.Hour},
+	))...)
 }
 
 // minKeep leaves the reaper, which comes every minute, several tries.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -147,17 +146,6 @@ func plain(err error) string {
 		return fmt.Sprintf("%q is not a whole number from 0 on", number.Num)
 	}
 	return err.Error()
-}
-
-// NotNegative names those durations that are.
-func NotNegative(durations map[string]time.Duration) error {
-	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(durations)) {
-		if d := durations[name]; d < 0 {
-			errs = append(errs, fmt.Errorf("%s: %s is a negative time", name, d))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // Common returns the shared settings.

@@ -85,7 +85,10 @@ type checked struct {
 }
 
 func (c *checked) Check() error {
-	return platform.NotNegative(map[string]time.Duration{"WAIT": c.Wait, "KILL_GRACE": c.Grace})
+	return platform.CheckDurations(
+		platform.Duration{Name: "KILL_GRACE", Value: c.Grace, Max: time.Hour},
+		platform.Duration{Name: "WAIT", Value: c.Wait, Min: 10 * time.Millisecond, Max: time.Hour},
+	)
 }
 
 func TestCheck(t *testing.T) {
@@ -94,9 +97,13 @@ func TestCheck(t *testing.T) {
 		want string
 	}{
 		"fine":               {map[string]string{"MAX_SIZE": "1Ki"}, ""},
-		"two values":         {map[string]string{"WAIT": "-1s", "KILL_GRACE": "-2s"}, "settings: KILL_GRACE: -2s is a negative time; WAIT: -1s is a negative time"},
+		"two values":         {map[string]string{"WAIT": "-1s", "KILL_GRACE": "-2s"}, "settings: KILL_GRACE: -2s is a negative time; set at least 0s; WAIT: -1s is a negative time; set at least 10ms"},
 		"one of each kind":   {map[string]string{"WAIT": "-1s", "MAX_SIZE": "-1"}, `settings: MAX_SIZE: "-1" is negative; WAIT: -1s is a negative time`},
 		"unread and checked": {map[string]string{"WAIT": "soon", "KILL_GRACE": "-1s"}, `KILL_GRACE: -1s is a negative time`},
+		"nothing":            {map[string]string{"WAIT": "0s", "KILL_GRACE": "0s"}, "settings: WAIT: 0s is too short; set at least 10ms"},
+		"too short":          {map[string]string{"WAIT": "9ms"}, "WAIT: 9ms is too short; set at least 10ms"},
+		"the least":          {map[string]string{"WAIT": "10ms"}, ""},
+		"too long":           {map[string]string{"WAIT": "2562047h"}, "WAIT: 2562047h0m0s is too long; set at most 1h0m0s"},
 		"too large":          {map[string]string{"MAX_SIZE": "2Pi"}, "at most 1Pi"},
 	} {
 		err := newEnv(test.vars).Load(&checked{})

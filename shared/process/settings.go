@@ -32,11 +32,13 @@ type Settings struct {
 // minOpenFiles is with how many open files every runtime starts.
 const minOpenFiles = 64
 
-// Check finds times that lie in the past, and limits with which no program runs.
+// Check finds times with which a job would be tried again without a pause, or never ended, and limits with which no program runs.
 func (s *Settings) Check() error {
-	err := platform.NotNegative(map[string]time.Duration{
-		"KILL_GRACE": s.Grace, "DRAIN_TIMEOUT": s.DrainTimeout, "RETRY_BACKOFF": s.RetryBackoff,
-	})
+	err := platform.CheckDurations(
+		platform.Duration{Name: "KILL_GRACE", Value: s.Grace, Max: time.Hour},
+		platform.Duration{Name: "DRAIN_TIMEOUT", Value: s.DrainTimeout, Max: 24 * time.Hour},
+		platform.Duration{Name: "RETRY_BACKOFF", Value: s.RetryBackoff, Min: 10 * time.Millisecond, Max: time.Hour},
+	)
 	if s.MaxOpenFiles < minOpenFiles {
 		err = errors.Join(err, fmt.Errorf("MAX_OPEN_FILES: %d is too few for programs to start with; set at least %d", s.MaxOpenFiles, minOpenFiles))
 	}

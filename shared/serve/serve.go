@@ -4,9 +4,10 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"slices"
@@ -32,7 +33,8 @@ const shutdownWait = 20 * time.Second
 func Main[F Function](open func(ctx context.Context, env *platform.Env) (F, error)) int {
 	return Run(func(ctx context.Context, env *platform.Env) error {
 		f, err := open(ctx, env)
-		if err != nil {
+		gate, gateErr := OpenGate(env)
+		if err := errors.Join(err, gateErr); err != nil {
 			return err
 		}
 		router := api.NewRouter(env.Log)
@@ -46,8 +48,14 @@ func Main[F Function](open func(ctx context.Context, env *platform.Env) (F, erro
 			return err
 		}
 		env.Log.Info("listening", "address", ln.Addr().String())
-		return api.Serve(ctx, ln, router, env.Log, shutdownWait, env.Drain)
+		return gate.Serve(ctx, ln, router, env)
 	})
+}
+
+// Serve answers on a listener, behind the gate, until ctx ends.
+func (g *Gate) Serve(ctx context.Context, ln net.Listener, h http.Handler, env *platform.Env) error {
+	s := &api.Server{Log: env.Log, Wait: shutdownWait, Drain: env.Drain, MaxConnections: g.MaxConnections()}
+	return s.Serve(ctx, ln, g.Before(h))
 }
 
 // Listen opens the port on a host, or on all interfaces when host is empty.
@@ -83,12 +91,4 @@ func distinct(err error) string {
 		}
 	}
 	return strings.Join(lines, "\n")
-}
-
-// NewLog returns the log of a process: JSON in a cluster, for people elsewhere.
-func NewLog() *slog.Logger {
-	if os.Getenv("KUBERNETES_SERVICE_HOST") != "" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	}
-	return slog.New(slog.NewTextHandler(os.Stderr, nil))
 }

@@ -40,7 +40,7 @@ func OpenDir(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open storage directory: %w", err)
 	}
-	return &Store{bucket: b, rules: &directory{root: dir, bucket: b}, bells: newBells()}, nil
+	return &Store{bucket: b, rules: &directory{root: dir, bucket: b, large: make(chan struct{}, largeCopies)}, bells: newBells()}, nil
 }
 
 // directory is the rules of a bucket that is a directory. Keys of records and folders are made of the
@@ -51,7 +51,8 @@ func OpenDir(dir string) (*Store, error) {
 type directory struct {
 	root    string
 	bucket  *blob.Bucket
-	buffers sync.Pool // of *[copyBuffer]byte
+	buffers sync.Pool     // of *[copyBuffer]byte
+	large   chan struct{} // places for those that are used
 }
 
 var _ rules = (*directory)(nil)
@@ -312,8 +313,20 @@ func (d *directory) flush(ctx context.Context, key string) error {
 	return nil
 }
 
+// largeCopies is how many blobs are copied with large buffers at a time. Clients that stall hold theirs, so that more get small ones.
+const (
+	largeCopies = 64
+	smallBuffer = 16 << 10
+)
+
 // copy is io.Copy with a buffer that was used before: a small file needs as much as a large one.
 func (d *directory) copy(w io.Writer, r io.Reader) (int64, error) {
+	select {
+	case d.large <- struct{}{}:
+		defer func() { <-d.large }()
+	default:
+		return io.CopyBuffer(struct{ io.Writer }{w}, r, make([]byte, smallBuffer))
+	}
 	buffer, ok := d.buffers.Get().(*[copyBuffer]byte)
 	if !ok {
 		buffer = new([copyBuffer]byte)

@@ -19,6 +19,7 @@ import (
 
 	"gocloud.dev/blob"
 
+	"go-job-orchestrator/shared/budget"
 	"go-job-orchestrator/shared/job"
 )
 
@@ -162,6 +163,9 @@ func (s *Store) Read(ctx context.Context, key string) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
+	if err := budget.TakeRecord(ctx, r.Size); err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
 	data, err := io.ReadAll(io.LimitReader(r, maxRecord+1))
 	if err != nil {
 		return nil, s.kind(err, "read", key)

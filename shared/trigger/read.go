@@ -2,12 +2,14 @@ package trigger
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/binding"
@@ -15,6 +17,7 @@ import (
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/budget"
 	"go-job-orchestrator/shared/job"
 )
 
@@ -23,12 +26,17 @@ const maxBatch = 100
 
 // Read reads the events in a request of at most limit bytes: one in binary or structured mode, or a batch.
 func Read(w http.ResponseWriter, r *http.Request, limit int64) ([]event.Event, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	body, err := budget.ReadAll(r.Context(), http.MaxBytesReader(w, r.Body, limit), r.ContentLength, limit)
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
 		return nil, job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("has more than %d bytes (MAX_EVENT_BYTES); have the event name where its data lies", limit))
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, job.ErrUnavailable), errors.Is(err, context.Canceled):
+		return nil, err
+	case errors.Is(err, os.ErrDeadlineExceeded): // a Broker is to try again
+		return nil, api.Fail(http.StatusRequestTimeout, "The event took too long to arrive (STALL_TIMEOUT); send it again.")
+	case err != nil:
 		return nil, api.BadRequest("body", "ends early")
 	}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -70,6 +78,9 @@ func check(e event.Event) error {
 	}
 	if err := e.Validate(); err != nil {
 		return api.BadRequest("body", "is not a valid CloudEvent: "+printable(err.Error()))
+	}
+	if err := checkAttributes(e); err != nil {
+		return err
 	}
 	if isJSON(e.DataMediaType()) && len(e.Data()) > 0 && !json.Valid(e.Data()) {
 		return api.BadRequest("data", "is not the JSON that datacontenttype says it is")

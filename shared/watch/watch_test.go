@@ -243,7 +243,9 @@ func TestUntilEndsWithTheServer(t *testing.T) {
 		_, _ = io.WriteString(rw, string(s.Phase))
 	})
 	ended := make(chan error, 1)
-	go func() { ended <- api.Serve(ctx, ln, handler, slog.New(slog.DiscardHandler), time.Minute, func() {}) }()
+	go func() {
+		ended <- (&api.Server{Log: slog.New(slog.DiscardHandler), Wait: time.Minute, Drain: func() {}, MaxConnections: 100}).Serve(ctx, ln, handler)
+	}()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+ln.Addr().String(), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -59,6 +59,7 @@ func TestMain(m *testing.M) {
 // server is a running orchestrator.
 type server struct {
 	t       *testing.T
+	program string
 	dir     string
 	vars    map[string]string
 	user    *syscall.Credential
@@ -71,7 +72,17 @@ type server struct {
 // start runs the orchestrator on a directory with settings in the form NAME=value.
 func start(t *testing.T, dir string, vars ...string) *server {
 	t.Helper()
-	s := &server{t: t, dir: dir, vars: map[string]string{
+	path, err := command()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startProgram(t, path, dir, vars...)
+}
+
+// startProgram is start for a command that was built another way.
+func startProgram(t *testing.T, path, dir string, vars ...string) *server {
+	t.Helper()
+	s := &server{t: t, program: path, dir: dir, vars: map[string]string{
 		"REAP_INTERVAL": "100ms", "RETRY_BACKOFF": "10ms", "KILL_GRACE": "500ms", "DRAIN_TIMEOUT": "200ms",
 	}}
 	for _, v := range vars {
@@ -85,12 +96,8 @@ func start(t *testing.T, dir string, vars ...string) *server {
 
 func (s *server) start() {
 	s.t.Helper()
-	path, err := command()
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	port := freePort(s.t)
-	s.cmd = exec.Command(path)
+	s.cmd = exec.Command(s.program)
 	s.cmd.Env = []string{"PATH=" + searchPath(), "HOME=" + os.Getenv("HOME"), "PORT=" + port, "STORAGE_DIR=" + s.dir, "SECRET_OF_SERVER=do-not-read"}
 	for name, value := range s.vars {
 		s.cmd.Env = append(s.cmd.Env, name+"="+value)

@@ -118,6 +118,19 @@ func TestOtherSite(t *testing.T) {
 			t.Errorf("%s: %v %s %s", name, err, resp.Status, data)
 		}
 	}
+	req, err := http.NewRequest(http.MethodGet, s.url+"/api/v1/jobs", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Sec-Fetch-Site", "cross-site")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusForbidden {
+		t.Errorf("a list: %s", resp.Status)
+	}
 	f := script("true\n")
 	f.header = map[string]string{"Origin": s.url, "Sec-Fetch-Site": "same-origin"}
 	must(t, s.submit(f).wait(), job.Succeeded, job.ReasonCompleted)
@@ -158,5 +171,33 @@ func TestKey(t *testing.T) {
 	s.restart()
 	if got := j.logs("tail=all"); got != "x\n" {
 		t.Errorf("after a restart the token gives %q", got)
+	}
+}
+
+// TestTimesOutOfBounds makes sure that no setting has the server spin, or its times overflow.
+func TestTimesOutOfBounds(t *testing.T) {
+	t.Parallel()
+	path, err := command()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for value, names := range map[string][]string{
+		"0s":       {"RETRY_BACKOFF", "REAP_INTERVAL", "UPLOAD_TIMEOUT", "START_TIMEOUT", "STALL_TIMEOUT"},
+		"1ns":      {"RETRY_BACKOFF", "REAP_INTERVAL", "UPLOAD_TIMEOUT", "START_TIMEOUT", "STALL_TIMEOUT", "FOLLOW_TIMEOUT"},
+		"2562047h": {"RETRY_BACKOFF", "REAP_INTERVAL", "UPLOAD_TIMEOUT", "START_TIMEOUT", "STALL_TIMEOUT", "FOLLOW_TIMEOUT", "KILL_GRACE", "DRAIN_TIMEOUT"},
+	} {
+		env := []string{"STORAGE_DIR=" + t.TempDir(), "PORT=" + freePort(t)}
+		for _, name := range names {
+			env = append(env, name+"="+value)
+		}
+		out, code := run(t, path, env...)
+		for _, name := range names {
+			if code != 1 || strings.Count(out, name+":") != 1 {
+				t.Errorf("%s=%s: exit code %d:\n%s", name, value, code, out)
+			}
+		}
+		if !strings.Contains(out, "set at ") {
+			t.Errorf("%s: what can be set is not said:\n%s", value, out)
+		}
 	}
 }

@@ -387,3 +387,15 @@ func TestReadme(t *testing.T) {
 		t.Errorf("flags (-make features +README):\n%s", diff)
 	}
 }
+
+// TestNames demands that every function knows its namespace, without which it does not answer to the name by which Knative routes.
+func TestNames(t *testing.T) {
+	each(load(t, ".yaml"), func(file string, s *servingv1.Service) {
+		for _, from := range s.Spec.Template.Spec.Containers[0].EnvFrom {
+			if from.ConfigMapRef != nil && from.ConfigMapRef.Name == "job-orchestrator" {
+				return
+			}
+		}
+		t.Errorf("%s: the settings are missing", file)
+	})
+}

@@ -1,0 +1,105 @@
+package api
+
+import (
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// connections bounds how many connections are open at a time. When there are so many, the one goes that has been idle for longest;
+// when none is idle, clients wait until one ends.
+type connections struct {
+	places  chan struct{}
+	waiting atomic.Bool
+
+	mu   sync.Mutex
+	idle map[net.Conn]time.Time // since when
+}
+
+func newConnections(most int) *connections {
+	return &connections{places: make(chan struct{}, most), idle: map[net.Conn]time.Time{}}
+}
+
+// listen returns a listener that has the bound.
+func (c *connections) listen(ln net.Listener) net.Listener {
+	return &boundListener{Listener: ln, connections: c, closed: make(chan struct{})}
+}
+
+// changed is told by http.Server what a connection does. Connections are not wrapped, or files could not be sent by the kernel.
+func (c *connections) changed(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.idle, conn)
+	switch state {
+	case http.StateIdle:
+		if c.waiting.Load() {
+			_ = conn.Close()
+			return
+		}
+		c.idle[conn] = time.Now()
+	case http.StateClosed, http.StateHijacked:
+		<-c.places
+	}
+}
+
+// closeIdle makes place.
+func (c *connections) closeIdle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var oldest net.Conn
+	for conn, since := range c.idle {
+		if oldest == nil || since.Before(c.idle[oldest]) {
+			oldest = conn
+		}
+	}
+	if oldest != nil {
+		delete(c.idle, oldest)
+		_ = oldest.Close()
+	}
+}
+
+type boundListener struct {
+	net.Listener
+	connections *connections
+	once        sync.Once
+	closed      chan struct{}
+}
+
+// Accept implements net.Listener.
+func (l *boundListener) Accept() (net.Conn, error) {
+	if err := l.await(); err != nil {
+		return nil, err
+	}
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		<-l.connections.places
+	}
+	return conn, err
+}
+
+// await waits for a place.
+func (l *boundListener) await() error {
+	c := l.connections
+	select {
+	case c.places <- struct{}{}:
+		return nil
+	default:
+	}
+	c.waiting.Store(true)
+	defer c.waiting.Store(false)
+	c.closeIdle()
+	select {
+	case c.places <- struct{}{}:
+		return nil
+	case <-l.closed:
+		return net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (l *boundListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}

@@ -1,0 +1,138 @@
+package serve
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/budget"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/origin"
+	"go-job-orchestrator/shared/platform"
+)
+
+// Settings bound what clients can have of any function that is served.
+type Settings struct {
+	// AllowedHosts are names by which the server is reached, besides those it knows itself.
+	AllowedHosts []string `env:"ALLOWED_HOSTS"`
+	// Service is set by Knative: the name of the Service that this is.
+	Service        string `env:"K_SERVICE"`
+	MaxConnections uint16 `env:"MAX_CONNECTIONS" envDefault:"1024"`
+	// MaxBuffered is the memory that all requests share for what does not stream; 0: a quarter of GOMEMLIMIT, or defaultBuffered.
+	MaxBuffered platform.Size `env:"MAX_BUFFERED_BYTES"`
+	// StallTimeout is how long a client may keep the server waiting for the next piece of a request, or for taking the next one of an answer.
+	StallTimeout time.Duration `env:"STALL_TIMEOUT" envDefault:"1m"`
+}
+
+// The bounds of Settings, and what holds without them.
+const (
+	minConnections  = 16
+	minBuffered     = 4 << 20
+	defaultBuffered = 64 << 20
+	// Uploads to the bucket of a cloud take half of GOMEMLIMIT; the rest is the garbage collector's.
+	bufferedShare = 4
+)
+
+// Check finds settings with which nobody would be answered.
+func (s *Settings) Check() error {
+	var errs []error
+	if s.MaxConnections < minConnections {
+		errs = append(errs, fmt.Errorf("MAX_CONNECTIONS: %d is too few; set at least %d", s.MaxConnections, minConnections))
+	}
+	if s.MaxBuffered != 0 && s.MaxBuffered < minBuffered {
+		errs = append(errs, fmt.Errorf("MAX_BUFFERED_BYTES: %d is too little; set at least 4Mi, or leave it out", s.MaxBuffered))
+	}
+	errs = append(errs, platform.CheckDurations(platform.Duration{Name: "STALL_TIMEOUT", Value: s.StallTimeout, Min: time.Second, Max: time.Hour}))
+	_, err := origin.NewNames(origin.Config{Allowed: s.AllowedHosts})
+	return errors.Join(append(errs, err)...)
+}
+
+// buffered is what all requests share where the process has so much memory.
+func (s *Settings) buffered(memory int64) int64 {
+	switch {
+	case s.MaxBuffered > 0:
+		return int64(s.MaxBuffered)
+	case memory == math.MaxInt64: // no limit
+		return defaultBuffered
+	}
+	return max(memory/bufferedShare, minBuffered)
+}
+
+// Gate is what every request passes before a function has it.
+type Gate struct {
+	settings Settings
+	names    *origin.Names
+	budget   *budget.Budget
+	log      *slog.Logger
+}
+
+// OpenGate returns the gate with what env has.
+func OpenGate(env *platform.Env) (*Gate, error) {
+	g := &Gate{log: env.Log}
+	common, err := env.Common()
+	if err := errors.Join(env.Load(&g.settings), err); err != nil {
+		return nil, err
+	}
+	c := origin.Config{Allowed: g.settings.AllowedHosts, BaseURL: common.BaseURL}
+	if g.settings.Service != "" {
+		c.Service, c.Namespace = g.settings.Service, common.Namespace
+		c.Addresses = ownAddresses() // Knative's proxy beside the function passes on what comes to the pod's
+	}
+	if g.names, err = origin.NewNames(c); err != nil {
+		return nil, err
+	}
+	g.budget = budget.New(g.settings.buffered(debug.SetMemoryLimit(-1)))
+	return g, nil
+}
+
+// ownAddresses are those of this machine or pod.
+func ownAddresses() []netip.Addr {
+	found, err := net.InterfaceAddrs()
+	if err != nil { // then it is not reached by its address
+		return nil
+	}
+	var list []netip.Addr
+	for _, a := range found {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			list = append(list, p.Addr())
+		}
+	}
+	return list
+}
+
+// MaxConnections is how many clients can be connected at a time.
+func (g *Gate) MaxConnections() int { return int(g.settings.MaxConnections) }
+
+// Before returns a handler that passes on to h what may come in, with bounds on time and memory.
+func (g *Gate) Before(h http.Handler) http.Handler {
+	return api.Paced(origin.Guard(g.names, g.bounded(h), g.log), g.settings.StallTimeout)
+}
+
+// bounded refuses what h cannot take.
+func (g *Gate) bounded(h http.Handler) http.Handler {
+	places := make(chan struct{}, g.settings.MaxConnections) // a server that is not ours has no bound on connections
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if coding := r.Header.Get("Content-Encoding"); r.ContentLength != 0 && coding != "" && !strings.EqualFold(coding, "identity") {
+			api.WriteError(w, r, g.log, api.Fail(http.StatusUnsupportedMediaType, "Content-Encoding: send the body as it is, not compressed."))
+			return
+		}
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+		default:
+			api.WriteError(w, r, g.log, job.Refuse(job.ErrUnavailable, "", "there are too many requests (MAX_CONNECTIONS); try again in a few seconds"))
+			return
+		}
+		ctx, end := g.budget.Open(r.Context())
+		defer end()
+		h.ServeHTTP(w, r.WithContext(ctx))
+	})
+}

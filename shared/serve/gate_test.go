@@ -1,0 +1,181 @@
+package serve
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/budget"
+	"go-job-orchestrator/shared/platform"
+)
+
+func gate(t *testing.T, vars map[string]string) *Gate {
+	t.Helper()
+	g, err := OpenGate(platform.New(vars, slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// ask returns the status of the answer to a request that prepare has changed.
+func ask(t *testing.T, h http.Handler, prepare func(r *http.Request)) (int, api.Problem) {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://localhost/", strings.NewReader("x"))
+	prepare(r)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	var p api.Problem
+	_ = json.Unmarshal(w.Body.Bytes(), &p)
+	return w.Code, p
+}
+
+func TestGate(t *testing.T) {
+	router := api.NewRouter(slog.New(slog.DiscardHandler))
+	router.Handle(http.MethodPost, "/", func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
+		_, err := io.Copy(w, r.Body)
+		return err
+	})
+	h := gate(t, map[string]string{"ALLOWED_HOSTS": "jobs.example.com, *.example.org", "ORCH_BASE_URL": "http://Base.example:80/", "K_SERVICE": "submit", "NAMESPACE": "jobs"}).Before(router)
+	for _, test := range []struct {
+		host   string
+		header string
+		want   int
+	}{
+		{"localhost", "", 200}, {"jobs.example.com", "", 200}, {"a.example.org:80", "", 200}, {"base.example", "", 200},
+		{"submit.jobs.svc.cluster.local", "", 200}, {"submit.jobs.example.net", "", 200}, {"submit.other.example.net", "", 421}, {"evil.example", "", 421},
+		{"localhost", "Content-Encoding: gzip", 415}, {"localhost", "Content-Encoding: Identity", 200}, {"localhost", "Content-Encoding: gzip, identity", 415},
+		{"evil.example", "Content-Encoding: gzip", 421}, {"localhost", "Origin: https://evil.example", 403}, {"localhost", "Sec-Fetch-Site: cross-site", 403},
+	} {
+		got, p := ask(t, h, func(r *http.Request) {
+			r.Host = test.host
+			if name, value, found := strings.Cut(test.header, ": "); found {
+				r.Header.Set(name, value)
+			}
+		})
+		if got != test.want || got != 200 && p.Status != got {
+			t.Errorf("%s, %s: %d %+v; want %d", test.host, test.header, got, p, test.want)
+		}
+	}
+}
+
+// TestGateHasABudget has one request take all memory.
+func TestGateHasABudget(t *testing.T) {
+	g := gate(t, map[string]string{"MAX_BUFFERED_BYTES": "4Mi"})
+	var inner http.Handler
+	var status int
+	h := g.Before(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := budget.Take(r.Context(), 4<<20); err != nil {
+			api.WriteError(w, r, slog.New(slog.DiscardHandler), err)
+			return
+		}
+		if inner != nil {
+			next := inner
+			inner = nil
+			status, _ = ask(t, next, func(*http.Request) {})
+		}
+	}))
+	inner = h
+	if got, _ := ask(t, h, func(*http.Request) {}); got != 200 || status != 503 {
+		t.Errorf("the first got %d, another meanwhile %d; want 200 and 503", got, status)
+	}
+	if got, _ := ask(t, h, func(*http.Request) {}); got != 200 {
+		t.Errorf("one after them got %d", got)
+	}
+}
+
+// TestGateBoundsRequests is about servers that bound no connections.
+func TestGateBoundsRequests(t *testing.T) {
+	g := gate(t, map[string]string{"MAX_CONNECTIONS": "16"})
+	began, goOn := make(chan struct{}), make(chan struct{})
+	h := g.Before(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		began <- struct{}{}
+		<-goOn
+	}))
+	ended := make(chan int)
+	for range 16 {
+		go func() {
+			got, _ := ask(t, h, func(*http.Request) {})
+			ended <- got
+		}()
+		<-began
+	}
+	if got, p := ask(t, h, func(*http.Request) {}); got != 503 || !strings.Contains(p.Detail, "MAX_CONNECTIONS") {
+		t.Errorf("one more got %d %+v", got, p)
+	}
+	close(goOn)
+	for range 16 {
+		if got := <-ended; got != 200 {
+			t.Errorf("one of those that fit got %d", got)
+		}
+	}
+}
+
+func TestFaultySettings(t *testing.T) {
+	_, err := OpenGate(platform.New(map[string]string{
+		"ALLOWED_HOSTS": "https://a.example,b.example", "MAX_CONNECTIONS": "15", "MAX_BUFFERED_BYTES": "1Mi", "STALL_TIMEOUT": "999ms",
+	}, slog.New(slog.DiscardHandler)))
+	for _, want := range []string{"ALLOWED_HOSTS", "MAX_CONNECTIONS", "MAX_BUFFERED_BYTES", "STALL_TIMEOUT", "at least 1s", "at least 16", "at least 4Mi"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not name %s", err, want)
+		}
+	}
+	if _, err := OpenGate(platform.New(map[string]string{"STALL_TIMEOUT": "2h"}, slog.New(slog.DiscardHandler))); err == nil || !strings.Contains(err.Error(), "at most 1h") {
+		t.Errorf("two hours: %v", err)
+	}
+}
+
+// TestMemoryIsGivenAwayOnce holds what is shared here against what uploads to clouds take, which is half.
+func TestMemoryIsGivenAwayOnce(t *testing.T) {
+	for memory, want := range map[int64]int64{math.MaxInt64: 64 << 20, 400 << 20: 100 << 20, 100 << 20: 25 << 20, 8 << 20: 4 << 20} {
+		if got := (&Settings{}).buffered(memory); got != want {
+			t.Errorf("of %d bytes %d are shared; want %d", memory, got, want)
+		}
+	}
+	if got := (&Settings{MaxBuffered: 5 << 20}).buffered(400 << 20); got != 5<<20 {
+		t.Errorf("a setting of 5 MiB becomes %d", got)
+	}
+}
+
+// stranger is a value that a client could have filled.
+type stranger struct{ Text string }
+
+func (s stranger) Error() string { return s.Text }
+
+// lazy becomes a long text when it is logged.
+type lazy struct{}
+
+func (lazy) LogValue() slog.Value { return slog.StringValue(strings.Repeat("x", 1<<20)) }
+
+func TestLogIsBounded(t *testing.T) {
+	long := strings.Repeat("é", 1<<19)
+	for _, inCluster := range []bool{true, false} {
+		for name, value := range map[string]any{
+			"a string": long, "an error": stranger{long}, "a wrapped error": fmt.Errorf("start: %w", stranger{long}), "a struct": struct{ A, B string }{long, long},
+			"a list": []string{long, long}, "a map": map[string]string{"a": long}, "bytes": []byte(long), "a value that resolves": lazy{},
+			"a group": slog.GroupValue(slog.String("inner", long)), "a pointer": &stranger{long},
+		} {
+			var out strings.Builder
+			newLog(&out, inCluster).WarnContext(context.Background(), "event starts no job", "type", value)
+			if len(out.String()) > 8<<10 || !strings.Contains(out.String(), "bytes)") {
+				t.Errorf("in a cluster %t: %s becomes a line of %d bytes: %.100s", inCluster, name, out.Len(), out.String())
+			}
+		}
+		var out strings.Builder
+		log := newLog(&out, inCluster).With("source", long)
+		log.Warn(long, "n", 7, "short", "fine", "error", fmt.Errorf("short"))
+		if len(out.String()) > 8<<10 || !strings.Contains(out.String(), "fine") || !strings.Contains(out.String(), "7") {
+			t.Errorf("in a cluster %t: a message becomes a line of %d bytes: %.100s", inCluster, out.Len(), out.String())
+		}
+	}
+}
