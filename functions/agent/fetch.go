@@ -59,7 +59,7 @@ func (r *remote) open(ctx context.Context) (*task, error) {
 
 func (r *remote) fill(ctx context.Context, t *task) error {
 	w := r.workspace()
-	if err := w.Reset(); err != nil {
+	if err := w.Reset(ctx); err != nil {
 		return err
 	}
 	if err := r.restoreLog(ctx, w, t.Log); err != nil {
