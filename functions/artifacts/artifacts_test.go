@@ -51,7 +51,7 @@ func stores(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Run("bucket", func(t *testing.T) { test(t, newWorld(t, "")) })
 }
 
-func newWorld(t testing.TB, dir string) *world {
+func newWorld(t testing.TB, dir string, settings ...string) *world {
 	t.Helper()
 	w := &world{t: t, dir: dir}
 	var err error
@@ -66,7 +66,12 @@ func newWorld(t testing.TB, dir string) *world {
 		t.Fatal(err)
 	}
 	w.ledger = ledger.New(w.store, time.Now)
-	env := platform.New(map[string]string{"MAX_OUTPUT_BYTES": "2Mi"}, slog.New(slog.DiscardHandler))
+	vars := map[string]string{"MAX_OUTPUT_BYTES": "2Mi"}
+	for _, setting := range settings {
+		name, value, _ := strings.Cut(setting, "=")
+		vars[name] = value
+	}
+	env := platform.New(vars, slog.New(slog.DiscardHandler))
 	env.SetStore(w.store)
 	env.SetKeys(w.keys)
 	f, err := artifacts.Open(t.Context(), env)

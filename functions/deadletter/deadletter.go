@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	cebinding "github.com/cloudevents/sdk-go/v2/binding"
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -55,12 +56,20 @@ func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.
 	return nil
 }
 
-// attributes are what tells which event it was, and, from Knative, who refused it and how. The log bounds them.
+// maxText bounds what is logged of an attribute. Knative puts the answer of whoever refused the event in one.
+const maxText = 1 << 10
+
+// attributes are what tells which event it was, and, from Knative, who refused it and how.
 func attributes(e *event.Event) []any {
 	list := []any{"type", e.Type(), "id", e.ID(), "source", e.Source(), "job", e.Subject()}
 	for _, name := range []string{"knativeerrordest", "knativeerrorcode", "knativeerrordata"} {
 		if value, found := e.Extensions()[name]; found {
 			list = append(list, name, value)
+		}
+	}
+	for i, one := range list {
+		if text, ok := one.(string); ok && len(text) > maxText {
+			list[i] = strings.ToValidUTF8(text[:maxText], "") + "…"
 		}
 	}
 	return list

@@ -209,6 +209,7 @@ const (
 	dialTimeout     = 10 * time.Second
 	maxIdle         = 64
 	idleTimeout     = 30 * time.Second // shorter than that of what listens, which would close a connection just when it is used
+	maxHeader       = 256 << 10
 	continueTimeout = 10 * time.Second // as long as a function may take to start; then the body is sent unasked
 )
 
@@ -219,5 +220,7 @@ func newTransport() *http.Transport {
 		IdleConnTimeout:       idleTimeout,
 		ExpectContinueTimeout: continueTimeout,
 		DisableCompression:    true, // bytes pass as they are
+
+		MaxResponseHeaderBytes: maxHeader,
 	}
 }

@@ -383,7 +383,7 @@ func TestEvery(t *testing.T) {
 	w := newWorld(t)
 	index := w.job(0)
 	w.end(index)
-	env := platform.New(map[string]string{"REAP_INTERVAL": "1ms"}, slog.New(slog.DiscardHandler))
+	env := platform.New(map[string]string{"REAP_INTERVAL": "10ms"}, slog.New(slog.DiscardHandler))
 	env.Now = w.clock
 	env.SetStore(w.store)
 	event.SetSink(env, w)

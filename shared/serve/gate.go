@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/origin"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/watch"
 )
 
 // Settings bound what clients can have of any function that is served.
@@ -119,6 +121,7 @@ func (g *Gate) Before(h http.Handler) http.Handler {
 // bounded refuses what h cannot take.
 func (g *Gate) bounded(h http.Handler) http.Handler {
 	places := make(chan struct{}, g.settings.MaxConnections) // a server that is not ours has no bound on connections
+	lasting := make(chan struct{}, lastingShare*int(g.settings.MaxConnections)/lastingOf)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if coding := r.Header.Get("Content-Encoding"); r.ContentLength != 0 && coding != "" && !strings.EqualFold(coding, "identity") {
 			api.WriteError(w, r, g.log, api.Fail(http.StatusUnsupportedMediaType, "Content-Encoding: send the body as it is, not compressed."))
@@ -131,8 +134,34 @@ func (g *Gate) bounded(h http.Handler) http.Handler {
 			api.WriteError(w, r, g.log, job.Refuse(job.ErrUnavailable, "", "there are too many requests (MAX_CONNECTIONS); try again in a few seconds"))
 			return
 		}
+		if lasts(r) {
+			select {
+			case lasting <- struct{}{}:
+				defer func() { <-lasting }()
+			default:
+				api.WriteError(w, r, g.log, job.Refuse(job.ErrUnavailable, "", "too many clients follow logs and wait for jobs (MAX_CONNECTIONS); ask again in a few seconds, without waiting"))
+				return
+			}
+		}
 		ctx, end := g.budget.Open(r.Context())
 		defer end()
 		h.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// Those who wait for something get so much of all connections: a job that does not end could have followers for all of them.
+const (
+	lastingShare = 3
+	lastingOf    = 4
+)
+
+// lasts reports whether a request asks for an answer that takes as long as a job: a log that is followed, its events, a wait.
+func lasts(r *http.Request) bool {
+	if wait, _ := watch.Preferred(r.Header); wait > 0 {
+		return true
+	}
+	if r.Method != http.MethodGet {
+		return false
+	}
+	return strings.HasSuffix(r.URL.Path, "/events") || slices.Contains(r.URL.Query()["follow"], "true")
 }

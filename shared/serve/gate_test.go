@@ -121,6 +121,45 @@ func TestGateBoundsRequests(t *testing.T) {
 	}
 }
 
+// TestFollowersLeavePlaces fills what those have who wait, and asks without waiting.
+func TestFollowersLeavePlaces(t *testing.T) {
+	g := gate(t, map[string]string{"MAX_CONNECTIONS": "16"})
+	began, goOn := make(chan struct{}), make(chan struct{})
+	h := g.Before(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Prefer")+r.URL.RawQuery != "" || r.URL.Path != "/" {
+			began <- struct{}{}
+			<-goOn
+		}
+	}))
+	kinds := []func(r *http.Request){
+		func(r *http.Request) { r.Header.Set("Prefer", "wait=60") },
+		func(r *http.Request) { r.Method, r.URL.RawQuery = http.MethodGet, "tail=all&follow=true" },
+		func(r *http.Request) { r.Method, r.URL.Path = http.MethodGet, "/api/v1/jobs/x/events" },
+	}
+	ended := make(chan int)
+	for i := range 12 {
+		go func() {
+			got, _ := ask(t, h, kinds[i%len(kinds)])
+			ended <- got
+		}()
+		<-began
+	}
+	for i, kind := range kinds {
+		if got, _ := ask(t, h, kind); got != 503 {
+			t.Errorf("one more of kind %d got %d", i, got)
+		}
+	}
+	if got, _ := ask(t, h, func(*http.Request) {}); got != 200 {
+		t.Errorf("one that does not wait got %d", got)
+	}
+	close(goOn)
+	for range 12 {
+		if got := <-ended; got != 200 {
+			t.Errorf("one of those that fit got %d", got)
+		}
+	}
+}
+
 func TestFaultySettings(t *testing.T) {
 	_, err := OpenGate(platform.New(map[string]string{
 		"ALLOWED_HOSTS": "https://a.example,b.example", "MAX_CONNECTIONS": "15", "MAX_BUFFERED_BYTES": "1Mi", "STALL_TIMEOUT": "999ms",
