@@ -51,8 +51,7 @@ func has(argument uint32, bit uint64) seccomp.ArgumentConditions {
 	return seccomp.ArgumentConditions{{Argument: argument, Operation: seccomp.BitsSet, Value: bit}}
 }
 
-// conditional are calls that are answered otherwise with some arguments: as by a kernel or a machine that cannot do it, or that
-// has done it when nothing depends on it.
+// conditional are calls that are answered otherwise with some arguments: as by a kernel or a machine that cannot do it.
 func conditional() []seccomp.SyscallGroup {
 	inet, inet6, netlink := is(0, unix.AF_INET), is(0, unix.AF_INET6), is(0, unix.AF_NETLINK)
 	others := isNone(2, 0, unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6)
@@ -78,10 +77,5 @@ func conditional() []seccomp.SyscallGroup {
 		// Huge pages are the machine's, and counted for nobody.
 		when(unix.ENOMEM, "mmap", has(3, unix.MAP_HUGETLB)),
 		when(unix.ENOMEM, "shmget", has(2, shmHugePages)),
-		// The size of a buffer is a wish, which the kernel grants as far as it likes.
-		when(0, "setsockopt", slices.Concat(is(1, unix.SOL_SOCKET), is(2, unix.SO_SNDBUF)),
-			slices.Concat(is(1, unix.SOL_SOCKET), is(2, unix.SO_RCVBUF))),
-		// A process that is not dumpable could not be looked into; nobody but the watcher may anyway.
-		when(0, "prctl", is(0, unix.PR_SET_DUMPABLE)),
 	}
 }

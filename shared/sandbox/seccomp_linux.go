@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"encoding/binary"
 	"fmt"
 	"runtime"
 	"unsafe"
@@ -57,6 +58,9 @@ func applySeccomp(level Level, pinned bool) error {
 			return err
 		}
 	}
+	if err := pretend(); err != nil {
+		return err
+	}
 	names := known(denied())
 	if pinned {
 		names = append(names, "sched_setaffinity")
@@ -90,14 +94,51 @@ func answer(errno unix.Errno) seccomp.Action { return seccomp.ActionErrno | secc
 // refuseForeignCalls answers ENOSYS to every call that is not numbered as on amd64. The library's filter would let
 // calls of 32-bit programs pass unseen.
 func refuseForeignCalls() error {
-	const archOffset = 4 // of struct seccomp_data
-	program := []unix.SockFilter{
-		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: archOffset},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: 1, K: unix.AUDIT_ARCH_X86_64},
-		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
-		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	return install(
+		unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: archOffset},
+		unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: 1, K: unix.AUDIT_ARCH_X86_64},
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	)
+}
+
+// The places in struct seccomp_data, on machines with the lower half of a number first, as all are that Go has seccomp for but
+// few.
+const (
+	numberOffset = 0
+	archOffset   = 4
+	argsOffset   = 16
+)
+
+// pretend answers calls as done that do nothing: what the size of a socket's buffer is to be, which is a wish that the kernel grants
+// as far as it likes, and that a process must not be looked into, which nobody but the watcher may anyway. The library takes
+// the answer 0 for EPERM.
+func pretend() error {
+	info, err := arch.GetInfo("")
+	if err != nil || binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
+		return nil // LoadFilter refuses what it does not know
 	}
-	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	load := func(offset uint32) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
+	}
+	// is goes on so many lines after the next one.
+	is := func(value uint32, yes, no uint8) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: yes, Jf: no, K: value}
+	}
+	return install( // an argument has 8 bytes
+		load(archOffset), is(uint32(info.ID), 0, 11),
+		load(numberOffset), is(unix.SYS_PRCTL, 6, 0), is(unix.SYS_SETSOCKOPT, 0, 8),
+		load(argsOffset+8), is(unix.SOL_SOCKET, 0, 6),
+		load(argsOffset+16), is(unix.SO_SNDBUF, 3, 0), is(unix.SO_RCVBUF, 2, 3),
+		load(argsOffset), is(unix.PR_SET_DUMPABLE, 0, 1),
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO},
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	)
+}
+
+// install adds a filter of this thread.
+func install(program ...unix.SockFilter) error {
+	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}                                                  //nolint:gosec // short
 	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&filter)), 0, 0); err != nil { //nolint:gosec // the kernel's interface
 		return fmt.Errorf("restrict system calls: %w", err)
 	}
