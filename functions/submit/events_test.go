@@ -168,7 +168,7 @@ func TestBrokerAnswers(t *testing.T) {
 		"outputs and no job":    {"?withOutputs=true", `{"x":1}`, eventHeader("1"), 400, "withOutputs"},
 		"outputs neither":       {"?template=a&withOutputs=yes", `{"x":1}`, eventHeader("1"), 400, "withOutputs"},
 		"argument with a NUL":   {"?template=a", `{"x":"\u0000"}`, eventHeader("1"), 422, "args[0]"},
-		"attribute no variable": {"?template=a", `{"x":"y"}`, eventHeader("1", "Ce-Big", strings.Repeat("x", 200<<10)), 422, "CE_BIG"},
+		"attribute no variable": {"?template=a", `{"x":"y"}`, eventHeader("1", "Ce-Big", strings.Repeat("x", 200<<10)), 422, "big"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := w.tree()

@@ -5,7 +5,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
-	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/job"
 )
 
 // The bounds of an event's attributes. They are kept with the job, become variables of its program and are logged; what is large
@@ -28,18 +28,18 @@ func checkAttributes(e event.Event) error {
 		{"datacontenttype", e.DataContentType()},
 	} {
 		if len(one.value) > maxAttribute {
-			return api.BadRequest(one.name, fmt.Sprintf("has more than %d bytes; what is large belongs into the data", maxAttribute))
+			return job.Invalid(one.name, fmt.Sprintf("has more than %d bytes; what is large belongs into the data", maxAttribute))
 		}
 	}
 	if n := len(e.Extensions()); n > maxExtensions {
-		return api.BadRequest("body", fmt.Sprintf("has %d extension attributes; at most %d are taken", n, maxExtensions))
+		return job.Invalid("body", fmt.Sprintf("has %d extension attributes; at most %d are taken", n, maxExtensions))
 	}
 	for name, value := range e.Extensions() {
 		if len(name) > maxExtensionName {
-			return api.BadRequest("body", fmt.Sprintf("has an extension attribute whose name has more than %d characters", maxExtensionName))
+			return job.Invalid("body", fmt.Sprintf("has an extension attribute whose name has more than %d characters", maxExtensionName))
 		}
 		if text, ok := value.(string); ok && len(text) > maxExtension {
-			return api.BadRequest(name, fmt.Sprintf("has more than %d bytes; what is large belongs into the data", maxExtension))
+			return job.Invalid(name, fmt.Sprintf("has more than %d bytes; what is large belongs into the data", maxExtension))
 		}
 	}
 	return nil

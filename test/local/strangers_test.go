@@ -2,7 +2,6 @@ package local
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -161,7 +160,7 @@ func TestMemoryOfStrangers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := startPlain(t)
-			s.put("t", script("true\n"))
+			s.put("t", "", script("true\n"))
 			before := s.memory("VmHWM")
 			var all sync.WaitGroup
 			for i := range attack.count {
@@ -215,25 +214,6 @@ func (s *server) memory(name string) int64 {
 		s.t.Fatal(err)
 	}
 	return kib << 10
-}
-
-// put makes a template.
-func (s *server) put(name string, f form) {
-	s.t.Helper()
-	body, contentType := f.encode()
-	req, err := http.NewRequest(http.MethodPut, s.url+"/api/v1/templates/"+name, bytes.NewReader(body))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", contentType)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusCreated {
-		s.t.Fatalf("PUT of a template: %s", resp.Status)
-	}
 }
 
 // established reports whether the server still has the connection of a client that has this port.
