@@ -1,7 +1,7 @@
 package trigger
 
 import (
-	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,7 +23,7 @@ const maxBatch = 100
 
 // Read reads the events in a request of at most limit bytes: one in binary or structured mode, or a batch.
 func Read(w http.ResponseWriter, r *http.Request, limit int64) ([]event.Event, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	body, err := readAll(http.MaxBytesReader(w, r.Body, limit), min(r.ContentLength, limit))
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
 		return nil, job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("has more than %d bytes (MAX_EVENT_BYTES); have the event name where its data lies", limit))
@@ -32,44 +32,103 @@ func Read(w http.ResponseWriter, r *http.Request, limit int64) ([]event.Event, e
 		return nil, api.BadRequest("body", "ends early")
 	}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if kind == event.ApplicationCloudEventsBatchJSON {
+	switch kind {
+	case event.ApplicationCloudEventsBatchJSON:
 		return readBatch(body)
+	case event.ApplicationCloudEventsJSON:
+		e, err := readStructured(body)
+		if err != nil {
+			return nil, err
+		}
+		return []event.Event{*e}, check(*e)
 	}
-	message := cehttp.NewMessage(r.Header, io.NopCloser(bytes.NewReader(body)))
-	if message.ReadEncoding() == binding.EncodingUnknown {
-		return nil, api.BadRequest("body", "is no CloudEvent of version 1.0: it has neither ce-specversion among its headers nor a Content-Type "+
-			event.ApplicationCloudEventsJSON+" or "+event.ApplicationCloudEventsBatchJSON)
-	}
-	e, err := binding.ToEvent(r.Context(), message)
+	e, err := readBinary(r.Context(), r.Header, body)
 	if err != nil {
-		return nil, api.BadRequest("body", "is not a CloudEvent that can be read: "+printable(err.Error()))
+		return nil, err
 	}
 	return []event.Event{*e}, check(*e)
 }
 
+// The first buffer of a body. It grows with what comes, and not with what a client says will come.
+const firstBuffer = 64 << 10
+
+// readAll is io.ReadAll for a body whose length may be known, or -1: it makes less garbage.
+func readAll(r io.Reader, length int64) ([]byte, error) {
+	body := make([]byte, 0, firstBuffer)
+	for {
+		if len(body) == cap(body) {
+			size := 2 * cap(body)
+			if known := int(length) + 1; length >= int64(len(body)) && known < size { // one more, to see the end
+				size = known
+			}
+			body = append(make([]byte, 0, size), body...)
+		}
+		n, err := r.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if errors.Is(err, io.EOF) {
+			return body, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read event: %w", err)
+		}
+	}
+}
+
+// readBinary has the SDK read the headers. The data stays where it is.
+func readBinary(ctx context.Context, header http.Header, body []byte) (*event.Event, error) {
+	message := cehttp.NewMessage(header, nil)
+	if message.ReadEncoding() != binding.EncodingBinary {
+		return nil, api.BadRequest("body", "is no CloudEvent of version 1.0: it has neither ce-specversion among its headers nor a Content-Type "+
+			event.ApplicationCloudEventsJSON+" or "+event.ApplicationCloudEventsBatchJSON)
+	}
+	e, err := binding.ToEvent(ctx, message)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	if len(body) > 0 {
+		e.DataEncoded = body
+	}
+	return e, nil
+}
+
+func unreadable(err error) error {
+	return api.BadRequest("body", "is not a CloudEvent that can be read: "+printable(err.Error()))
+}
+
 func readBatch(body []byte) ([]event.Event, error) {
-	var batch []event.Event
-	if err := json.Unmarshal(body, &batch); err != nil {
+	list, err := elements(body, maxBatch+1)
+	if err != nil {
 		return nil, api.BadRequest("body", "is not a batch of CloudEvents: "+printable(err.Error()))
 	}
-	if len(batch) > maxBatch {
-		return nil, job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("has %d events; at most %d are taken at a time", len(batch), maxBatch))
+	if len(list) > maxBatch {
+		return nil, job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("has more than %d events, which is how many are taken at a time", maxBatch))
 	}
-	for i, e := range batch {
-		if err := check(e); err != nil {
+	batch := make([]event.Event, len(list))
+	for i, text := range list {
+		e, err := structuredEvent(text)
+		if err == nil {
+			err = check(*e)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("event %d of the batch: %w", i+1, err)
 		}
+		batch[i] = *e
 	}
 	return batch, nil
 }
 
 // check says what is wrong with an event that could be read.
 func check(e event.Event) error {
-	if e.Context == nil {
+	if e.Context == nil || e.SpecVersion() != event.CloudEventsVersionV1 {
 		return api.BadRequest("body", "is not a CloudEvent of version 1.0")
 	}
 	if err := e.Validate(); err != nil {
 		return api.BadRequest("body", "is not a valid CloudEvent: "+printable(err.Error()))
+	}
+	for name := range e.Extensions() {
+		if name == "data" {
+			return api.BadRequest("data", "is not a name that an attribute can have")
+		}
 	}
 	if isJSON(e.DataMediaType()) && len(e.Data()) > 0 && !json.Valid(e.Data()) {
 		return api.BadRequest("data", "is not the JSON that datacontenttype says it is")
