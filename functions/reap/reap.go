@@ -100,6 +100,7 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 	r.Swept, uploadErr = f.ledger.SweepUploads(ctx, 2*f.settings.UploadAge)
 	_, keyErr = f.ledger.SweepKeys(ctx)
 	_, templateErr := template.NewShelf(f.store, f.now).Sweep(ctx, 2*f.settings.UploadAge)
+	_, chainErr := f.ledger.SweepChains(ctx)
 	linkErr := f.ledger.SweepLinks(ctx)
 	tempErr := f.store.Sweep(ctx, 2*f.settings.UploadAge)
 	r.Nudged, activeErr = f.active(ctx)
@@ -107,7 +108,7 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 	if r != (Result{}) {
 		f.log.Info("reaped", "removed", r.Removed, "swept", r.Swept, "nudged", r.Nudged, "announced", r.Announced)
 	}
-	return r, errors.Join(removeErr, uploadErr, keyErr, templateErr, linkErr, tempErr, activeErr, owedErr)
+	return r, errors.Join(removeErr, uploadErr, keyErr, templateErr, chainErr, linkErr, tempErr, activeErr, owedErr)
 }
 
 // Every makes a round at each interval until ctx ends.

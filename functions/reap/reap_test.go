@@ -290,7 +290,7 @@ func TestLateOutputs(t *testing.T) {
 func TestForgetsKeys(t *testing.T) {
 	w := newWorld(t)
 	index := w.job(60)
-	index.IdempotencyKey = ledger.HashKey("k")
+	index.IdempotencyKey = ledger.HashKey(ledger.FormKeys, "k")
 	_, err := w.ledger.ClaimKey(t.Context(), index.IdempotencyKey, "print", index.JobID)
 	w.must(err)
 	w.end(index)

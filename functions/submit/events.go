@@ -9,10 +9,10 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	cloudevent "github.com/cloudevents/sdk-go/v2/event"
-	"github.com/cloudevents/sdk-go/v2/types"
 	"github.com/julienschmidt/httprouter"
 
 	"go-job-orchestrator/shared/api"
@@ -28,11 +28,16 @@ import (
 type subscription struct {
 	template string
 	outputs  bool // those of the job that the event is about
+	// owner is who the request proves to be sent by, if by anybody. A job that an event brings along is theirs.
+	owner job.ID
 }
 
-func parseSubscription(r *http.Request) (s subscription, err error) {
+func (f *Function) parseSubscription(r *http.Request) (s subscription, err error) {
 	values, err := parameters(r, "template", "withOutputs")
 	if err != nil {
+		return s, err
+	}
+	if s.owner, err = f.sender(r); err != nil {
 		return s, err
 	}
 	s.template = values["template"]
@@ -50,10 +55,20 @@ func parseSubscription(r *http.Request) (s subscription, err error) {
 	return s, nil
 }
 
+// sender returns the owner whose token the request carries, and none for a request without any. What an event itself says of
+// its owner is only a claim.
+func (f *Function) sender(r *http.Request) (job.ID, error) {
+	owner, err := f.claimedOwner(r)
+	if errors.Is(err, job.ErrForbidden) || errors.Is(err, job.ErrUnauthorized) {
+		return "", job.Refuse(job.ErrUnauthorized, "", "this is no owner's token; send one, such as the answer to PUT of a template has, or leave Authorization out")
+	}
+	return owner, err
+}
+
 // receive starts a job for each event in the request. Its answers are made for a Broker: 202 without a body for what is done,
 // now or by an earlier delivery; 404, 409 and 5xx for what may succeed when it is delivered again; other 4xx for what never will.
 func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
-	s, err := parseSubscription(r)
+	s, err := f.parseSubscription(r)
 	if err != nil {
 		return err
 	}
@@ -102,11 +117,12 @@ func (f *Function) handle(ctx context.Context, s subscription, e cloudevent.Even
 	if err := f.admits(e); err != nil {
 		return nil, err
 	}
-	// One event may start several templates, but each of them once.
-	keyHash := ledger.HashKey(strings.Join([]string{"event", s.template, e.Source(), e.ID()}, "\x00"))
+	// One event may start several templates, but each of them once. Its identity has all that it says, or one that was forged could
+	// take the place of the real one; the rest is what a request adds to it.
+	keyHash := ledger.HashKey(ledger.EventKeys, s.template, strconv.FormatBool(s.outputs), string(s.owner), trigger.Identity(e))
 	index, err := f.Ledger.Earlier(ctx, keyHash)
 	if index == nil && err == nil {
-		index, err = f.startBy(ctx, s, e, draft{KeyHash: keyHash, Fingerprint: "event", Trace: traceIn(e, r), Hops: hops(e)})
+		index, err = f.startBy(ctx, s, e, draft{KeyHash: keyHash, Fingerprint: "event", Trace: traceIn(e, r)})
 	}
 	if errors.Is(err, job.ErrGone) {
 		return nil, nil //nolint:nilnil // done and removed
@@ -114,16 +130,13 @@ func (f *Function) handle(ctx context.Context, s subscription, e cloudevent.Even
 	return index, err
 }
 
-// admits refuses an event that the settings do not let in, and one at the end of a long chain, which goes round in circles.
+// admits refuses an event that the settings do not let in.
 func (f *Function) admits(e cloudevent.Event) error {
 	if !matches(f.Settings.EventTypes, e.Type()) {
 		return job.Refuse(job.ErrForbidden, "type", fmt.Sprintf("%.200q is not a type of event that is taken here (EVENT_TYPES)", e.Type()))
 	}
 	if !matches(f.Settings.EventSources, e.Source()) {
 		return job.Refuse(job.ErrForbidden, "source", fmt.Sprintf("%.200q is not a source that events are taken from here (EVENT_SOURCES)", e.Source()))
-	}
-	if n := hops(e); n > maxHops {
-		return job.Invalid(event.Hops, fmt.Sprintf("%d jobs have started each other by events, and no more are let in: is a Trigger without a filter for template?", n-1))
 	}
 	return nil
 }
@@ -133,25 +146,6 @@ func matches(patterns []string, value string) bool {
 		prefix, open := strings.CutSuffix(strings.TrimSpace(p), "*")
 		return open && strings.HasPrefix(value, prefix) || value == prefix
 	})
-}
-
-// maxHops bounds chains of jobs. Without a bound a job whose end starts it again would never stop.
-const maxHops = 16
-
-// hops is how many jobs come before the one that the event is to start.
-func hops(e cloudevent.Event) int {
-	before := 0
-	if value, found := e.Extensions()[event.Hops]; found {
-		n, err := types.ToInteger(value)
-		if err != nil {
-			return 0
-		}
-		before = int(max(n, 0))
-	}
-	if _, _, ours := event.StepOf(e); ours {
-		return before + 1
-	}
-	return before
 }
 
 // traceIn is the trace that the event belongs to, else the request.
@@ -166,10 +160,17 @@ func traceIn(e cloudevent.Event, r *http.Request) job.Trace {
 // startBy starts the job that an event asks for.
 func (f *Function) startBy(ctx context.Context, s subscription, e cloudevent.Event, d draft) (*job.Index, error) {
 	if s.template == "" {
+		d.Owner, d.Chain.Hops = s.owner, claimedHops(e)
+		if err := withinHops(d.Chain.Hops); err != nil {
+			return nil, err
+		}
 		return f.startRequested(ctx, e, d)
 	}
 	v, err := f.shelf.Current(ctx, s.template)
 	if err != nil {
+		return nil, err
+	}
+	if d.Chain, err = f.chainOf(ctx, e, s.template); err != nil {
 		return nil, err
 	}
 	started, err := trigger.New(e)
@@ -182,21 +183,38 @@ func (f *Function) startBy(ctx context.Context, s subscription, e cloudevent.Eve
 			return nil, err
 		}
 	}
-	return f.startFrom(ctx, v, func(spec *job.Spec) ([]source, error) { return f.equip(spec, started, inputs) }, d)
+	return f.startFrom(ctx, v, func(spec *job.Spec) ([]source, error) { return f.equip(ctx, spec, started, inputs) }, d)
 }
 
 // equip gives a job what its event has.
-func (f *Function) equip(spec *job.Spec, e *trigger.Event, inputs []source) (files []source, err error) {
-	if spec.Args, err = trigger.Resolve(spec.Args, e); err != nil {
+func (f *Function) equip(ctx context.Context, spec *job.Spec, e *trigger.Event, inputs []source) (files []source, err error) {
+	if spec.Args, err = f.resolve(ctx, spec.Args, e); err != nil {
 		return nil, err
 	}
-	env := maps.Clone(spec.Env)
-	if env == nil {
-		env = map[string]string{}
+	env := e.Env()
+	for name, value := range spec.Env {
+		// A variable of this kind says what the event says. One that the event does not have is not there.
+		if !strings.HasPrefix(name, trigger.EnvPrefix) {
+			env[name] = value
+		}
 	}
-	maps.Copy(env, e.Env())
 	spec.Env = env
-	return append(inMemory(e.Files()), inputs...), nil
+	for _, file := range e.Files() {
+		files = append(files, source{file.Name, func(context.Context) (io.ReadCloser, error) { return io.NopCloser(file.Open()), nil }})
+	}
+	return append(files, inputs...), nil
+}
+
+// resolve lets only so many events have their arguments found at a time as there are CPUs to do it: more would not be faster, and
+// each of them takes some memory.
+func (f *Function) resolve(ctx context.Context, args []string, e *trigger.Event) ([]string, error) {
+	select {
+	case f.resolving <- struct{}{}:
+		defer func() { <-f.resolving }()
+		return trigger.Resolve(ctx, args, e)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func inMemory(files map[string][]byte) []source {
@@ -213,16 +231,23 @@ func inMemory(files map[string][]byte) []source {
 const maxInputs = 1000
 
 // outputsOf are the outputs of the job that the event is about. Anybody can send an event, so what counts is not that it came
-// but whose the two jobs are.
+// but whose the two jobs are, and what is recorded of the first.
 func (f *Function) outputsOf(ctx context.Context, e cloudevent.Event, owner job.ID) ([]source, error) {
 	id, step, ours := event.StepOf(e)
 	if !ours || !step.Ends() {
 		return nil, job.Invalid("withOutputs", "is for events that a job has succeeded, failed or was cancelled")
 	}
 	index, err := f.Ledger.Live(ctx, id)
-	if errors.Is(err, job.ErrNotFound) || err == nil && index.Owner != owner {
+	if errors.Is(err, job.ErrNotFound) || err == nil && (index.Owner == "" || index.Owner != owner) {
 		return nil, job.Refuse(job.ErrForbidden, "withOutputs",
 			"the job is gone, or its template has another owner than this one; PUT both with the same token")
+	}
+	if err != nil {
+		return nil, err
+	}
+	t, err := f.Ledger.Terminal(ctx, id)
+	if errors.Is(err, job.ErrNotFound) || err == nil && job.EndOf(t.Phase) != step {
+		return nil, job.Invalid("withOutputs", fmt.Sprintf("the event says that the job has %s, and it has not", step))
 	}
 	if err != nil {
 		return nil, err
@@ -264,7 +289,7 @@ func (f *Function) startRequested(ctx context.Context, e cloudevent.Event, d dra
 	if err := f.check(sent, err); err != nil {
 		return nil, err
 	}
-	d.Spec, d.Owner = request.Spec, request.Owner
+	d.Spec = request.Spec
 	return f.admit(ctx, int64(len(e.Data())), func(ctx context.Context, id job.ID) (*draft, error) {
 		stored, err := f.copyMore(ctx, f.saver(id), nil, inMemory(files))
 		filled := d

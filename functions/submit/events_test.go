@@ -213,7 +213,9 @@ func requestData(more ...string) string {
 func TestRequestedJob(t *testing.T) {
 	w := newWorld(t)
 	owner := w.put("any", "", script()...)
-	id := w.started(w.event("", requestData(`"owner":"`+string(owner.Owner)+`",`, `"ttlSecondsAfterFinished":5,`), requestHeader("1")...))
+	owned := func(id string) []string { return append(requestHeader(id), bearer(owner.Token)...) }
+	data := requestData(`"ttlSecondsAfterFinished":5,`)
+	id := w.started(w.event("", data, owned("1")...))
 	index := w.index(id)
 	if index.Owner != owner.Owner || index.TTLSecondsAfterFinished != 5 || !slices.Equal(index.Args, []string{"$.data"}) || index.Template != nil {
 		t.Errorf("got %+v", index)
@@ -221,8 +223,11 @@ func TestRequestedJob(t *testing.T) {
 	if got := w.artifact(id, "a.py"); got != "print(1)\n" {
 		t.Errorf("file: got %q", got)
 	}
-	if again := w.started(w.event("", requestData(), requestHeader("1")...)); again != id {
+	if again := w.started(w.event("", data, owned("1")...)); again != id {
 		t.Errorf("delivered again: got %s, want %s", again, id)
+	}
+	if other := w.started(w.event("", data, requestHeader("1")...)); other == id || w.index(other).Owner != "" {
+		t.Error("without the owner's token the event got the owner's job")
 	}
 	w.want(http.StatusOK, w.call(http.MethodGet, "/api/v1/jobs/"+string(id)+"/token", "", bearer(owner.Token)...))
 	free := w.started(w.event("", requestData(), requestHeader("2")...))

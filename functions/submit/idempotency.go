@@ -61,8 +61,9 @@ func fingerprint(index *job.Index) (string, error) {
 
 const maxKeyBytes = 255
 
-// idempotencyKey returns the hash of the request's Idempotency-Key, or "".
-func idempotencyKey(r *http.Request) (string, error) {
+// idempotencyKey returns the hash of the request's Idempotency-Key in a scope, or "". Keys of different scopes never meet. Where
+// nobody has to prove who they are, the key is what proves that a request is sent again by whoever got the first answer.
+func idempotencyKey(r *http.Request, scope ledger.Scope, parts ...string) (string, error) {
 	values := r.Header.Values("Idempotency-Key")
 	switch {
 	case len(values) == 0:
@@ -72,5 +73,5 @@ func idempotencyKey(r *http.Request) (string, error) {
 	case values[0] == "" || len(values[0]) > maxKeyBytes:
 		return "", api.BadRequest("Idempotency-Key", fmt.Sprintf("must have 1 to %d characters, such as a UUID", maxKeyBytes))
 	}
-	return ledger.HashKey(values[0]), nil
+	return ledger.HashKey(scope, append(parts, values[0])...), nil
 }

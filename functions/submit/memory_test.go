@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -57,11 +59,9 @@ func serve(dir string) error {
 	return (&api.Server{Log: env.Log, Wait: time.Second, Drain: env.Drain, MaxConnections: 1000}).Serve(ctx, ln, router)
 }
 
-// TestMemory uploads 1 GiB to a server in a process of its own, and looks at the most memory that it ever had.
-func TestMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("writes 1 GiB")
-	}
+// serverProcess starts a server in a process of its own, and returns its process and its address.
+func serverProcess(t *testing.T) (pid int, url string) {
+	t.Helper()
 	if _, err := os.Stat("/proc/self/status"); err != nil {
 		t.Skip("this system does not tell how much memory a process has had")
 	}
@@ -69,7 +69,7 @@ func TestMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), program)
+	cmd := exec.Command(program) //nolint:noctx // it ends with its input
 	cmd.Env = append(os.Environ(), serveIn+"="+t.TempDir())
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
@@ -83,17 +83,26 @@ func TestMemory(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		stdin.Close()
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("server: %v", err)
 		}
-	}()
+	})
 	addr, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
-	idle := peak(t, cmd.Process.Pid)
+	return cmd.Process.Pid, "http://" + strings.TrimSpace(addr)
+}
+
+// TestMemory uploads 1 GiB to a server in a process of its own, and looks at the most memory that it ever had.
+func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 1 GiB")
+	}
+	pid, addr := serverProcess(t)
+	idle := peak(t, pid)
 	const size, limit = 1 << 30, 32 << 20
 	whole := encode(script(file("large", ""))...)
 	body := io.MultiReader(
@@ -101,7 +110,7 @@ func TestMemory(t *testing.T) {
 		io.LimitReader(zeros{}, size),
 		strings.NewReader("\r\n--"+boundary+"--\r\n"),
 	)
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+strings.TrimSpace(addr)+"/api/v1/jobs", body)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, addr+"/api/v1/jobs", body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,10 +124,47 @@ func TestMemory(t *testing.T) {
 	if err != nil || got.StatusCode != http.StatusCreated {
 		t.Fatalf("got %s: %s (%v)", got.Status, answer, err)
 	}
-	after := peak(t, cmd.Process.Pid)
+	after := peak(t, pid)
 	t.Logf("idle %.1f MiB, after 1 GiB %.1f MiB", float64(idle)/(1<<20), float64(after)/(1<<20))
 	if after-idle >= limit {
 		t.Errorf("memory rose by %.1f MiB, want less than %d", float64(after-idle)/(1<<20), limit>>20)
+	}
+}
+
+// TestMemoryOfEvents sends forty events at once that are as large as they may be, of the shapes that take the most memory to read.
+func TestMemoryOfEvents(t *testing.T) {
+	if testing.Short() {
+		t.Skip("sends 160 MiB")
+	}
+	pid, url := serverProcess(t)
+	w := &world{t: t, server: &httptest.Server{URL: url}}
+	w.put("a", "", script(field("args", `["$.data[0]","$..none"]`))...)
+	idle := peak(t, pid)
+	const clients, size = 40, 4<<20 - 1000
+	fill := func(element string) string {
+		return "[" + strings.Repeat(element+",", (size-2)/(len(element)+1)) + "0]"
+	}
+	shapes := []string{
+		fill("0"), fill("[]"), fill(`{"":0}`), fill(`""`), strings.Repeat("[", 9000) + strings.Repeat("]", 9000),
+		`"` + strings.Repeat("x", size) + `"`, `{"x":[` + strings.Repeat(" ", size-20) + "]}",
+	}
+	structured := func(data, more string) string {
+		return `{"specversion":"1.0","id":"1","source":"/s","type":"t"` + more + `,"data":` + data[:len(data)-200] + "}"
+	}
+	var wait sync.WaitGroup
+	for n := range clients {
+		wait.Go(func() {
+			data := shapes[n%len(shapes)]
+			w.event("?template=a", data, eventHeader(fmt.Sprint(n))...)
+			w.event("?template=a", structured(`"`+data[:len(data)-300]+`"`, ""), "Content-Type", "application/cloudevents+json")
+			w.event("?template=a", structured("[0]"+strings.Repeat(" ", 300), `,"ext":`+data[:len(data)-300]), "Content-Type", "application/cloudevents+json")
+		})
+	}
+	wait.Wait()
+	rise := peak(t, pid) - idle
+	t.Logf("memory rose by %.1f MiB: %.1f for each of the %d events of 4 MiB", float64(rise)/(1<<20), float64(rise)/(1<<20)/clients, clients)
+	if most := int64(clients * 3 * size); rise > most {
+		t.Errorf("memory rose by %.1f MiB, want less than three times what was sent at a time", float64(rise)/(1<<20))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"go-job-orchestrator/shared/event"
@@ -33,6 +34,8 @@ type Settings struct {
 	EventSources []string      `env:"EVENT_SOURCES" envDefault:"*"`
 	MaxEvent     platform.Size `env:"MAX_EVENT_BYTES" envDefault:"4Mi"`
 	Bounds
+	// MaxChained is how many jobs the events of one job, and of those that it started, may start together.
+	MaxChained uint16 `env:"MAX_CHAINED_JOBS" envDefault:"1000"`
 }
 
 // Platform is what the place where jobs will run says of a job before it is accepted.
@@ -60,13 +63,15 @@ type Deps struct {
 // Function answers POST /api/v1/jobs, the calls of templates, and POST /events.
 type Function struct {
 	Deps
-	forms *form.Reader
-	shelf *template.Shelf
+	forms     *form.Reader
+	shelf     *template.Shelf
+	resolving chan struct{} // has a value for each event whose arguments are being found
 }
 
 // New returns the function.
 func New(d Deps) *Function {
-	return &Function{Deps: d, shelf: template.NewShelf(d.Store, d.Now), forms: form.NewReader(form.Limits{
+	resolving := make(chan struct{}, runtime.GOMAXPROCS(0))
+	return &Function{Deps: d, resolving: resolving, shelf: template.NewShelf(d.Store, d.Now), forms: form.NewReader(form.Limits{
 		TotalBytes: int64(d.Settings.MaxUpload), FieldBytes: int64(d.Settings.MaxField),
 		Files: int(d.Settings.MaxFiles), NameBytes: min(int(d.Settings.MaxName), job.MaxNameBytes),
 	})}
@@ -110,6 +115,9 @@ func (s *Settings) Check() error {
 	}
 	if s.MaxEvent == 0 {
 		errs = append(errs, errors.New("MAX_EVENT_BYTES: 0 lets no event in; set at least 64Ki"))
+	}
+	if s.MaxChained == 0 {
+		errs = append(errs, errors.New("MAX_CHAINED_JOBS: 0 lets no job start another by its events; set at least 1"))
 	}
 	if s.MaxUpload == 0 || s.MaxField == 0 {
 		errs = append(errs, errors.New("MAX_UPLOAD_BYTES, MAX_FIELD_BYTES: 0 lets nobody send anything; set at least 64Ki"))

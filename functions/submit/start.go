@@ -16,6 +16,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/form"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/template"
 	"go-job-orchestrator/shared/trigger"
 )
@@ -38,7 +39,7 @@ func (f *Function) startByHand(w http.ResponseWriter, r *http.Request, name stri
 	if err != nil {
 		return nil, err
 	}
-	keyHash, err := idempotencyKey(r)
+	keyHash, err := idempotencyKey(r, ledger.TemplateKeys, string(v.Owner))
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +55,7 @@ func (f *Function) startByHand(w http.ResponseWriter, r *http.Request, name stri
 	}
 	return f.startFrom(r.Context(), v, func(spec *job.Spec) ([]source, error) {
 		*spec = overrides.Apply(*spec)
-		spec.Args, err = trigger.Resolve(spec.Args, nil)
+		spec.Args, err = trigger.Resolve(r.Context(), spec.Args, nil)
 		return nil, err
 	}, draft{KeyHash: keyHash, Fingerprint: print, Trace: traceOf(r)})
 }
@@ -109,14 +110,14 @@ func (f *Function) copyTemplate(ctx context.Context, id job.ID, v *template.Vers
 	if err != nil {
 		return nil, err
 	}
+	if err := f.check(&form.Job{Spec: d.Spec, Files: v.Files}, d.Validate()); err != nil {
+		return nil, err
+	}
 	d.Labels = maps.Clone(d.Labels)
 	if d.Labels == nil {
 		d.Labels = map[string]string{}
 	}
-	d.Labels[templateLabel] = v.Name
-	if err := f.check(&form.Job{Spec: d.Spec, Files: v.Files}, d.Validate()); err != nil {
-		return nil, err
-	}
+	d.Labels[job.TemplateLabel] = v.Name // which users cannot set
 	save := f.saver(id)
 	err = f.shelf.Each(ctx, v, func(want job.File, r io.Reader) error {
 		got, err := save(ctx, want.Name, r)

@@ -79,7 +79,7 @@ func (f *Function) answer(w http.ResponseWriter, r *http.Request, index *job.Ind
 
 // accept reads the request, records its job and tells the launcher of it. After an error nothing of it is left.
 func (f *Function) accept(w http.ResponseWriter, r *http.Request) (*job.Index, error) {
-	keyHash, err := idempotencyKey(r)
+	keyHash, err := idempotencyKey(r, ledger.FormKeys)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +120,7 @@ type draft struct {
 	Template    *job.Origin
 	Owner       job.ID
 	Trace       job.Trace
-	Hops        int
+	Chain       ledger.Lineage // Root is empty for a job that no event of another job starts
 }
 
 // fill stores the files of the job to come and says what it is.
@@ -173,9 +173,9 @@ func (f *Function) store(ctx context.Context, id job.ID, fill fill) (*job.Index,
 	index := &job.Index{
 		JobID: id, JobName: id.Name(), Namespace: f.Common.Namespace, CreatedAt: id.Created(),
 		Spec: f.Settings.fill(d.Spec), Files: d.Files, Token: token.Hash(f.Keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
-		Template: d.Template, Owner: d.Owner, Trace: d.Trace, Hops: d.Hops,
+		Template: d.Template, Owner: d.Owner, Trace: d.Trace, Hops: d.Chain.Hops, Root: d.Chain.Root,
 	}
-	return f.record(ctx, index, d.Fingerprint)
+	return f.recordChained(ctx, index, d)
 }
 
 // saver stores files of the job.

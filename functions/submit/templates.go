@@ -21,9 +21,6 @@ import (
 	"go-job-orchestrator/shared/trigger"
 )
 
-// templateLabel is the label by which the jobs of a template are listed.
-const templateLabel = "go-job-orchestrator/template"
-
 // saved is the answer to PUT of a template. The token is its owner's.
 type saved struct {
 	Name      string    `json:"name"`
@@ -57,11 +54,15 @@ func (f *Function) saveTemplate(w http.ResponseWriter, r *http.Request, name str
 	if message := template.CheckName(name); message != "" {
 		return nil, false, job.Invalid("name", message)
 	}
-	keyHash, err := idempotencyKey(r)
+	owner, err := f.claimedOwner(r)
 	if err != nil {
 		return nil, false, err
 	}
-	owner, current, err := f.mayReplace(r, name, keyHash)
+	keyHash, err := idempotencyKey(r, ledger.VersionKeys, name, string(owner))
+	if err != nil {
+		return nil, false, err
+	}
+	owner, current, err := f.mayReplace(r, name, owner, keyHash)
 	if err != nil {
 		return nil, false, err
 	}
@@ -105,14 +106,19 @@ func (f *Function) saveTemplate(w http.ResponseWriter, r *http.Request, name str
 	return v, v.Version == 1, nil
 }
 
-// mayReplace returns the owner of the version to come, empty for a new one, and the current version if there is one. Whoever
-// may submit may make a template; only who has its token may replace it, or who sends the request again that made it.
-func (f *Function) mayReplace(r *http.Request, name, keyHash string) (job.ID, *template.Version, error) {
-	owner, err := api.AuthorizeOwner(r, f.Keys)
-	anonymous := errors.Is(err, job.ErrUnauthorized) && r.Header.Get("Authorization") == ""
-	if err != nil && !anonymous {
-		return "", nil, err
+// claimedOwner returns the owner whose token the request carries, and none for a request without any token.
+func (f *Function) claimedOwner(r *http.Request) (job.ID, error) {
+	if len(r.Header.Values("Authorization")) == 0 {
+		return "", nil
 	}
+	return api.AuthorizeOwner(r, f.Keys)
+}
+
+// mayReplace returns the owner of the version to come, empty for a new one, and the current version if there is one. Whoever
+// may submit may make a template; only who has its token may replace it, or who sends the request again that made it: a version
+// that was made with a token is no such, since its token was not given to whoever sends the key alone.
+func (f *Function) mayReplace(r *http.Request, name string, owner job.ID, keyHash string) (job.ID, *template.Version, error) {
+	anonymous := owner == ""
 	current, findErr := f.shelf.Current(r.Context(), name)
 	switch {
 	case errors.Is(findErr, job.ErrNotFound):

@@ -47,7 +47,7 @@ func settings() submit.Settings {
 	return submit.Settings{
 		MaxUpload: 4 << 30, MaxField: 1 << 20, MaxFiles: 100, MaxName: 200, MinFree: 1 << 20,
 		UploadTimeout: time.Hour, DefaultTTL: 86400,
-		EventTypes: []string{"*"}, EventSources: []string{"*"}, MaxEvent: 4 << 20,
+		EventTypes: []string{"*"}, EventSources: []string{"*"}, MaxEvent: 4 << 20, MaxChained: 1000,
 	}
 }
 

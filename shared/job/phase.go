@@ -111,12 +111,15 @@ type Index struct {
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
 	// Template is what the job was started from, if from a template.
 	Template *Origin `json:"template,omitempty"`
-	// Owner names the owner whose token opens the job's own, if it has one.
+	// Owner names the owner whose token opens the job's own, if it has one. Whoever made the job proved to be that owner, or
+	// the template is theirs.
 	Owner ID `json:"owner,omitempty"`
 	// Trace is the request's.
 	Trace Trace `json:"trace,omitzero"`
-	// Hops is how many jobs come before this one that each started the next by an event.
+	// Hops is how many jobs come before this one that each started the next by an event, and Root is the first of them, if this
+	// is not the first itself.
 	Hops int `json:"hops,omitempty"`
+	Root ID  `json:"root,omitempty"`
 	// Void marks an ID that was given up before its job was accepted; there is no such job.
 	Void bool `json:"void,omitempty"`
 }

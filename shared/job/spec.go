@@ -160,8 +160,31 @@ func checkLabels(faults *Faults, labels map[string]string) {
 		faults.add("labels", fmt.Sprintf("has %d labels; at most %d are allowed", len(labels), MaxLabels))
 	}
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		faults.add(fmt.Sprintf("labels[%q]", key), CheckLabel(key, labels[key]))
+		message := checkReserved(key)
+		if message == "" {
+			message = CheckLabel(key, labels[key])
+		}
+		faults.add(fmt.Sprintf("labels[%q]", key), message)
 	}
+}
+
+// TemplateLabel is the label by which the jobs of a template are listed. It is set here, never by users.
+const TemplateLabel = "go-job-orchestrator/template"
+
+// reservedLabels are the prefixes of labels that users cannot set: those are ours, in the lists and in Kubernetes, or Kueue's, whose
+// queue has a field.
+func reservedLabels() []string {
+	return []string{"go-job-orchestrator", "go-job-orchestrator.github.io", "kueue.x-k8s.io"}
+}
+
+// checkReserved says why a user cannot set a label, or nothing.
+func checkReserved(key string) string {
+	prefix, _, found := strings.Cut(key, "/")
+	isPrefix := func(reserved string) bool { return strings.EqualFold(prefix, reserved) }
+	if found && slices.ContainsFunc(reservedLabels(), isPrefix) {
+		return fmt.Sprintf("begins with %s/, which is reserved; choose another prefix, or none", strings.ToLower(prefix))
+	}
+	return ""
 }
 
 // CheckLabel says what is wrong with a label, or nothing.

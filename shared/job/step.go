@@ -21,6 +21,15 @@ const (
 // EndOf returns the step by which a job enters a terminal phase.
 func EndOf(p Phase) Step { return Step(strings.ToLower(string(p))) }
 
+// Announced reports whether this is a step that jobs announce.
+func (s Step) Announced() bool {
+	switch s {
+	case StepSubmitted, StepStarted, StepSucceeded, StepFailed, StepCancelled, StepReaped:
+		return true
+	}
+	return false
+}
+
 // Ends reports whether the job is over with this step.
 func (s Step) Ends() bool { return s == StepSucceeded || s == StepFailed || s == StepCancelled }
 

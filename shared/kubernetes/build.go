@@ -4,6 +4,7 @@ import (
 	"maps"
 	"path"
 	"strconv"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -74,15 +75,30 @@ func ownLabels(index *job.Index) map[string]string {
 	}
 }
 
+// jobLabels are the user's, as far as they are no domain's that Kubernetes keeps for itself and acts upon, and ours.
 func jobLabels(index *job.Index) map[string]string {
 	all := map[string]string{}
-	maps.Copy(all, index.Labels)
+	for key, value := range index.Labels {
+		if !isKubernetes(key) {
+			all[key] = value
+		}
+	}
 	maps.Copy(all, ownLabels(index))
 	delete(all, queueLabel) // the field queue says which
 	if index.Queue != "" {
 		all[queueLabel] = index.Queue
 	}
 	return all
+}
+
+// isKubernetes reports whether a label is of the domains kubernetes.io and k8s.io, but for app.kubernetes.io, which is for everybody.
+func isKubernetes(label string) bool {
+	prefix, _, found := strings.Cut(label, "/")
+	if !found || prefix == "app.kubernetes.io" {
+		return false
+	}
+	prefix = "." + prefix
+	return strings.HasSuffix(prefix, ".kubernetes.io") || strings.HasSuffix(prefix, ".k8s.io")
 }
 
 func (s *Settings) pod(index *job.Index) corev1.PodSpec {

@@ -43,8 +43,10 @@ func SubmitNotice(index *job.Index) job.Notice {
 	return newNotice(index, job.StepSubmitted, index.CreatedAt, begun(index, nil))
 }
 
+// startNotice is the same whenever it is made, also when the attempt has ended by then: what an event says must not change when
+// it is sent again.
 func startNotice(index *job.Index, first job.Attempt) job.Notice {
-	s := begun(index, []job.Attempt{first})
+	s := begun(index, []job.Attempt{{Number: first.Number, StartedAt: first.StartedAt, Limits: first.Limits}})
 	return newNotice(index, job.StepStarted, first.StartedAt, s.At(job.Running))
 }
 
@@ -184,7 +186,11 @@ func (l *Ledger) writeFarewell(ctx context.Context, r *removal) (*job.Notice, er
 	}
 	last := newNotice(r.Index, job.StepReaped, l.now().UTC(), ended(r.Index, r.Terminal))
 	for _, n := range append(slices.Clone(r.Missing), last) {
-		if err := l.create(ctx, farewellKey(r.Index.JobID, n.Step), n); err != nil && !errors.Is(err, job.ErrExists) {
+		err := l.create(ctx, farewellKey(r.Index.JobID, n.Step), n)
+		if errors.Is(err, job.ErrExists) && n.Step == job.StepReaped {
+			return nil, nil //nolint:nilnil // a removal that was cut off has kept another time, which the reaper announces
+		}
+		if err != nil && !errors.Is(err, job.ErrExists) {
 			return nil, err
 		}
 	}

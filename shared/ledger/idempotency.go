@@ -23,8 +23,25 @@ type claim struct {
 	CreatedAt   time.Time `json:"createdAt"`
 }
 
-// HashKey returns what is stored of a user's idempotency key, which may have any characters.
-func HashKey(key string) string { return hash(key) }
+// Scope says whose idempotency keys do not meet those of others.
+type Scope string
+
+// The scopes. Those of a template's jobs and versions have the owner in the key as well.
+const (
+	FormKeys     Scope = "form"     // of jobs from forms
+	TemplateKeys Scope = "template" // of jobs from templates
+	VersionKeys  Scope = "version"  // of versions of templates
+	EventKeys    Scope = "event"    // of events
+)
+
+// HashKey returns what is stored of an idempotency key in a scope. Its parts may have any characters.
+func HashKey(scope Scope, parts ...string) string {
+	var b strings.Builder
+	for _, part := range append([]string{string(scope)}, parts...) {
+		fmt.Fprintf(&b, "%d:%s", len(part), part) // so that no two lists of parts run into the same text
+	}
+	return hash(b.String())
+}
 
 // A key's claims are numbered. A dead or expired one is never deleted by those who compete for the key, but
 // followed by the next number: were it deleted, one of them could delete the other's new claim.

@@ -88,7 +88,7 @@ func TestKeyOfAnotherRequest(t *testing.T) {
 	if _, owner, err := w.claim("one"); err != nil || owner != first.JobID {
 		t.Errorf("ClaimKey = %s, %v; want %s", owner, err, first.JobID)
 	}
-	if owner, err := w.ClaimKey(t.Context(), ledger.HashKey("another key"), "two", "0"); err != nil || owner != "0" {
+	if owner, err := w.ClaimKey(t.Context(), ledger.HashKey(ledger.FormKeys, "another key"), "two", "0"); err != nil || owner != "0" {
 		t.Errorf("ClaimKey of another key = %s, %v", owner, err)
 	}
 }
@@ -232,7 +232,7 @@ func TestSweepKeys(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	for i := range 20 {
-		_, err := w.ClaimKey(ctx, ledger.HashKey(fmt.Sprint(i)), "print", w.newIndex(nil).JobID)
+		_, err := w.ClaimKey(ctx, ledger.HashKey(ledger.FormKeys, fmt.Sprint(i)), "print", w.newIndex(nil).JobID)
 		w.must(err)
 	}
 	before := len(w.tree())
@@ -242,14 +242,14 @@ func TestSweepKeys(t *testing.T) {
 	}
 	w.pass(time.Hour + time.Minute)
 	renewed := w.newIndex(nil)
-	if owner, err := w.ClaimKey(ctx, ledger.HashKey("7"), "print", renewed.JobID); err != nil || owner != renewed.JobID {
+	if owner, err := w.ClaimKey(ctx, ledger.HashKey(ledger.FormKeys, "7"), "print", renewed.JobID); err != nil || owner != renewed.JobID {
 		t.Fatalf("ClaimKey of an expired key = %s, %v", owner, err)
 	}
 	if n, err := w.SweepKeys(ctx); n != 20 || err != nil {
 		t.Errorf("SweepKeys = %d, %v; want 20", n, err)
 	}
 	w.must(w.Accept(ctx, renewed))
-	if owner, err := w.ClaimKey(ctx, ledger.HashKey("7"), "print", w.newIndex(nil).JobID); err != nil || owner != renewed.JobID {
+	if owner, err := w.ClaimKey(ctx, ledger.HashKey(ledger.FormKeys, "7"), "print", w.newIndex(nil).JobID); err != nil || owner != renewed.JobID {
 		t.Errorf("the renewed key was swept: ClaimKey = %s, %v", owner, err)
 	}
 	w.finish(renewed, job.Failed)

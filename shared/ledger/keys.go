@@ -34,6 +34,9 @@ const (
 	tried    = prefix + "tried/"    // how often something was announced in vain
 	keys     = prefix + "idempotency/"
 	keysDue  = prefix + "idempotency-due/"
+	chains   = prefix + "chain/"     // the jobs that events of jobs started, counted for each job that began such a chain
+	chained  = prefix + "chained/"   // where such a job stands in its chain, for when its index is gone
+	chainDue = prefix + "chain-due/" // mark: when a chain may be forgotten
 )
 
 func indexKey(id job.ID) string  { return string(id) + "/" + job.IndexFile }

@@ -89,8 +89,8 @@ func TestKeysOfRecordsAreTheirOwnFileNames(t *testing.T) {
 	id := idAt(t, start, 1)
 	keys := []string{
 		uploads + string(id), all + shard(id), active + string(id), running + string(id), phasePrefix(job.Succeeded) + shard(id), labelPrefix("Team", "Ünï/..") + shard(id),
-		expiryKey(start, id), attemptKey(id, 1, "start"), LogPrefix(id), removeKey(id), removingKey(id), claimKey(HashKey("../K"), 1), goneKey(HashKey("K"), id), releasedKey(HashKey("K"), 2),
-		dueKey(start, HashKey("K")), cancelKey(id), outputsKey(id), labelsKey(id), OrderKey(id), indexKey(id), statusKey(id),
+		expiryKey(start, id), attemptKey(id, 1, "start"), LogPrefix(id), removeKey(id), removingKey(id), claimKey(HashKey(FormKeys, "../K"), 1), goneKey(HashKey(FormKeys, "K"), id), releasedKey(HashKey(FormKeys, "K"), 2),
+		dueKey(start, HashKey(FormKeys, "K")), cancelKey(id), outputsKey(id), labelsKey(id), OrderKey(id), indexKey(id), statusKey(id),
 	}
 	for _, key := range keys {
 		if strings.Trim(key, "abcdefghijklmnopqrstuvwxyz0123456789._-/") != "" || strings.Contains(key, "..") || strings.Contains(key, "__") {

@@ -90,6 +90,9 @@ func (l *Ledger) remove(ctx context.Context, id job.ID, r *removal) error {
 	if err := l.keepKey(ctx, id, r.Index.IdempotencyKey); err != nil {
 		return err
 	}
+	if err := l.keepChain(ctx, r.Index.Root); err != nil {
+		return err
+	}
 	// The index goes first: without it the job does not exist, whatever else is still there.
 	if err := l.store.Remove(ctx, indexKey(id)); err != nil {
 		return err

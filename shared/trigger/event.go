@@ -2,8 +2,10 @@ package trigger
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -12,9 +14,9 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
-	"github.com/theory/jsonpath"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/jsonpath"
 )
 
 // Names in the workspace of a job that an event started.
@@ -23,6 +25,9 @@ const (
 	DataFile  = "event.data" // the data's bytes as they came; absent without data
 	InputsDir = "inputs"     // the outputs of the job that the event is about, when asked for
 )
+
+// EnvPrefix is what the variables of an event's attributes begin with.
+const EnvPrefix = "CE_"
 
 // CheckFileName says why a template cannot have a file of this name, or nothing.
 func CheckFileName(name string) string {
@@ -35,7 +40,32 @@ func CheckFileName(name string) string {
 // Event is an event that is to start a job.
 type Event struct {
 	event.Event
-	document []byte
+	attributes []byte // all but the data, as a JSON object
+	form       form
+}
+
+// form is how an event's data is written in its JSON format.
+type form int
+
+const (
+	noData form = iota
+	asJSON
+	asText
+	asBase64
+)
+
+// formOf says how data is written: data that does not say what it is may be JSON.
+func formOf(e *event.Event) form {
+	data := e.Data()
+	switch {
+	case len(data) == 0:
+		return noData
+	case isJSON(e.DataMediaType()) || e.DataContentType() == "" && json.Valid(data):
+		return asJSON
+	case utf8.Valid(data):
+		return asText
+	}
+	return asBase64
 }
 
 // New prepares an event that Read has returned.
@@ -54,7 +84,21 @@ func New(e event.Event) (*Event, error) {
 			attributes[name] = simple(value, text)
 		}
 	}
-	maps.Copy(attributes, map[string]any{"specversion": e.SpecVersion(), "id": e.ID(), "source": e.Source(), "type": e.Type()})
+	for name, value := range core(&e) {
+		attributes[name] = value
+	}
+	var object bytes.Buffer
+	encoder := json.NewEncoder(&object)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(attributes); err != nil {
+		return nil, job.Invalid("body", "has attributes that cannot be written as JSON")
+	}
+	return &Event{Event: e, attributes: bytes.TrimSuffix(object.Bytes(), []byte("\n")), form: formOf(&e)}, nil
+}
+
+// core are the attributes that CloudEvents names, if the event has them.
+func core(e *event.Event) map[string]string {
+	attributes := map[string]string{"specversion": e.SpecVersion(), "id": e.ID(), "source": e.Source(), "type": e.Type()}
 	for name, value := range map[string]string{"subject": e.Subject(), "datacontenttype": e.DataContentType(), "dataschema": e.DataSchema()} {
 		if value != "" {
 			attributes[name] = value
@@ -63,23 +107,7 @@ func New(e event.Event) (*Event, error) {
 	if !e.Time().IsZero() {
 		attributes["time"] = e.Time().Format(time.RFC3339Nano)
 	}
-	if data := e.Data(); len(data) > 0 {
-		switch {
-		case isJSON(e.DataMediaType()) || e.DataContentType() == "" && json.Valid(data):
-			attributes["data"] = json.RawMessage(data)
-		case utf8.Valid(data):
-			attributes["data"] = string(data)
-		default:
-			attributes["data_base64"] = data // encoded so
-		}
-	}
-	var document bytes.Buffer
-	encoder := json.NewEncoder(&document)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(attributes); err != nil {
-		return nil, job.Invalid("data", "cannot be written as JSON")
-	}
-	return &Event{Event: e, document: document.Bytes()}, nil
+	return attributes
 }
 
 // simple is a value of an attribute in JSON: numbers and truth values stay what they are.
@@ -91,124 +119,63 @@ func simple(value any, text string) any {
 	return text
 }
 
-// Files are those that lie in the job's workspace.
-func (e *Event) Files() map[string][]byte {
-	files := map[string][]byte{EventFile: e.document}
-	if len(e.Data()) > 0 {
-		files[DataFile] = e.Data()
+// File is one that lies in the job's workspace.
+type File struct {
+	Name string
+	Open func() io.Reader
+}
+
+// Files are those that the event brings along.
+func (e *Event) Files() []File {
+	files := []File{{EventFile, e.document}}
+	if e.form != noData {
+		files = append(files, File{DataFile, func() io.Reader { return bytes.NewReader(e.Data()) }})
 	}
+	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	return files
+}
+
+// document reads the event in its JSON format. It is put together while it is read: the data is there once only.
+func (e *Event) document() io.Reader {
+	rest := io.MultiReader(strings.NewReader(","), bytes.NewReader(e.attributes[1:]), strings.NewReader("\n"))
+	switch e.form {
+	case asJSON:
+		return io.MultiReader(strings.NewReader(`{"data":`), compacted(e.Data()), rest)
+	case asText:
+		return io.MultiReader(strings.NewReader(`{"data":`), escaped(e.Data()), rest)
+	case asBase64:
+		return io.MultiReader(strings.NewReader(`{"data_base64":`), encoded(e.Data()), rest)
+	default:
+		return io.MultiReader(bytes.NewReader(e.attributes), strings.NewReader("\n"))
+	}
+}
+
+// index returns the document that references are resolved in: the same as in the file.
+func (e *Event) index(b *jsonpath.Budget) (*jsonpath.Document, error) {
+	large := jsonpath.Member{Name: "data"}
+	switch e.form {
+	case asJSON:
+		large.JSON = e.Data()
+	case asText:
+		large.Text = e.Data()
+	case asBase64:
+		large.Name, large.Text = "data_base64", base64.StdEncoding.AppendEncode(nil, e.Data())
+	default:
+		large.Absent = true
+	}
+	return jsonpath.NewDocument(b, e.attributes, large)
 }
 
 // Env is the event's attributes as variables: CE_ID, CE_SOURCE, CE_TYPE and so on, extensions among them.
 func (e *Event) Env() map[string]string {
-	env := map[string]string{"CE_SPECVERSION": e.SpecVersion(), "CE_ID": e.ID(), "CE_SOURCE": e.Source(), "CE_TYPE": e.Type()}
-	for name, value := range map[string]string{"SUBJECT": e.Subject(), "DATACONTENTTYPE": e.DataContentType(), "DATASCHEMA": e.DataSchema()} {
-		if value != "" {
-			env["CE_"+name] = value
-		}
-	}
-	if !e.Time().IsZero() {
-		env["CE_TIME"] = e.Time().Format(time.RFC3339Nano)
-	}
+	env := map[string]string{}
 	for name, value := range e.Extensions() {
 		if text, err := types.Format(value); err == nil { // New has refused others
-			env["CE_"+strings.ToUpper(name)] = text
+			env[EnvPrefix+strings.ToUpper(name)] = text
 		}
+	}
+	for name, value := range core(&e.Event) {
+		env[EnvPrefix+strings.ToUpper(name)] = value
 	}
 	return env
-}
-
-// isReference reports whether an argument of a template stands for a part of the event.
-func isReference(arg string) bool {
-	return strings.HasPrefix(arg, "$.") || strings.HasPrefix(arg, "$[")
-}
-
-// literal is an argument without the sign that keeps it from being taken for a reference.
-func literal(arg string) string {
-	if rest, escaped := strings.CutPrefix(arg, "$"); escaped && isReference(rest) {
-		return rest
-	}
-	return arg
-}
-
-// CheckArgs returns what is wrong with references in the arguments of a template.
-func CheckArgs(args []string) []job.Fault {
-	var faults []job.Fault
-	for i, arg := range args {
-		if !isReference(arg) {
-			continue
-		}
-		if _, err := jsonpath.Parse(arg); err != nil {
-			faults = append(faults, job.Fault{Field: fmt.Sprintf("args[%d]", i), Message: fmt.Sprintf(
-				"%.60q begins like a reference to a part of an event, but is no JSONPath (RFC 9535): %s; begin it with $%s to have it as it is",
-				arg, printable(err.Error()), arg[:2])})
-		}
-	}
-	return faults
-}
-
-// Resolve returns the arguments with a template's references replaced by what they select: text as it is, anything else as
-// JSON, several values as several arguments. Without an event there can be none.
-func Resolve(args []string, e *Event) ([]string, error) {
-	out := []string{}
-	var root any
-	for i, arg := range args {
-		if !isReference(arg) {
-			out = append(out, literal(arg))
-			continue
-		}
-		field := fmt.Sprintf("args[%d]", i)
-		if e == nil {
-			return nil, job.Invalid(field, fmt.Sprintf("%.60q refers to a part of an event, and there is none; send args to replace it", arg))
-		}
-		if root == nil {
-			if root = e.parsed(); root == nil {
-				return nil, job.Invalid("data", "cannot be read as JSON")
-			}
-		}
-		values, err := selected(arg, root)
-		if err != nil {
-			return nil, job.Invalid(field, err.Error())
-		}
-		out = append(out, values...)
-	}
-	return out, nil
-}
-
-// parsed is the document with numbers as they are written.
-func (e *Event) parsed() any {
-	decoder := json.NewDecoder(bytes.NewReader(e.document))
-	decoder.UseNumber()
-	var root any
-	if decoder.Decode(&root) != nil {
-		return nil
-	}
-	return root
-}
-
-func selected(path string, root any) ([]string, error) {
-	p, err := jsonpath.Parse(path)
-	if err != nil {
-		return nil, fmt.Errorf("%.60q is no JSONPath (RFC 9535)", path)
-	}
-	nodes := p.Select(root)
-	if len(nodes) == 0 {
-		return nil, fmt.Errorf("%.60q selects nothing of this event", path)
-	}
-	texts := make([]string, len(nodes))
-	for i, node := range nodes {
-		text, isText := node.(string)
-		if !isText {
-			var b bytes.Buffer
-			encoder := json.NewEncoder(&b)
-			encoder.SetEscapeHTML(false)
-			if err := encoder.Encode(node); err != nil {
-				return nil, fmt.Errorf("%.60q selects what cannot be written as JSON", path)
-			}
-			text = strings.TrimSuffix(b.String(), "\n")
-		}
-		texts[i] = text
-	}
-	return texts, nil
 }

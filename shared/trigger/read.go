@@ -1,12 +1,10 @@
 package trigger
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"os"
@@ -40,40 +38,52 @@ func Read(w http.ResponseWriter, r *http.Request, limit int64) ([]event.Event, e
 		return nil, api.BadRequest("body", "ends early")
 	}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if kind == event.ApplicationCloudEventsBatchJSON {
+	switch kind {
+	case event.ApplicationCloudEventsBatchJSON:
 		return readBatch(body)
+	case event.ApplicationCloudEventsJSON:
+		e, err := readStructured(body)
+		if err != nil {
+			return nil, err
+		}
+		return []event.Event{*e}, check(*e)
 	}
-	message := cehttp.NewMessage(r.Header, io.NopCloser(bytes.NewReader(body)))
-	if message.ReadEncoding() == binding.EncodingUnknown {
-		return nil, api.BadRequest("body", "is no CloudEvent of version 1.0: it has neither ce-specversion among its headers nor a Content-Type "+
-			event.ApplicationCloudEventsJSON+" or "+event.ApplicationCloudEventsBatchJSON)
-	}
-	e, err := binding.ToEvent(r.Context(), message)
+	e, err := readBinary(r.Context(), r.Header, body)
 	if err != nil {
-		return nil, api.BadRequest("body", "is not a CloudEvent that can be read: "+printable(err.Error()))
+		return nil, err
 	}
 	return []event.Event{*e}, check(*e)
 }
 
+func unreadable(err error) error {
+	return api.BadRequest("body", "is not a CloudEvent that can be read: "+printable(err.Error()))
+}
+
 func readBatch(body []byte) ([]event.Event, error) {
-	var batch []event.Event
-	if err := json.Unmarshal(body, &batch); err != nil {
+	list, err := elements(body, maxBatch+1)
+	if err != nil {
 		return nil, api.BadRequest("body", "is not a batch of CloudEvents: "+printable(err.Error()))
 	}
-	if len(batch) > maxBatch {
-		return nil, job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("has %d events; at most %d are taken at a time", len(batch), maxBatch))
+	if len(list) > maxBatch {
+		return nil, job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("has more than %d events, which is how many are taken at a time", maxBatch))
 	}
-	for i, e := range batch {
-		if err := check(e); err != nil {
+	batch := make([]event.Event, len(list))
+	for i, text := range list {
+		e, err := structuredEvent(text)
+		if err == nil {
+			err = check(*e)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("event %d of the batch: %w", i+1, err)
 		}
+		batch[i] = *e
 	}
 	return batch, nil
 }
 
 // check says what is wrong with an event that could be read.
 func check(e event.Event) error {
-	if e.Context == nil {
+	if e.Context == nil || e.SpecVersion() != event.CloudEventsVersionV1 {
 		return api.BadRequest("body", "is not a CloudEvent of version 1.0")
 	}
 	if err := e.Validate(); err != nil {
@@ -81,6 +91,11 @@ func check(e event.Event) error {
 	}
 	if err := checkAttributes(e); err != nil {
 		return err
+	}
+	for name := range e.Extensions() {
+		if name == "data" {
+			return api.BadRequest("data", "is not a name that an attribute can have")
+		}
 	}
 	if isJSON(e.DataMediaType()) && len(e.Data()) > 0 && !json.Valid(e.Data()) {
 		return api.BadRequest("data", "is not the JSON that datacontenttype says it is")

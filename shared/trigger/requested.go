@@ -22,9 +22,9 @@ const requestedFamily = "io.github.go-job-orchestrator.job.requested."
 // Request is a whole job in an event.
 type Request struct {
 	job.Spec
-	// Owner names the owner whose token opens the job's own. It is no secret.
-	Owner job.ID       `json:"owner"`
 	Files []InlineFile `json:"files"`
+	// Owner is refused: an event proves nothing. It is here to say what to do instead.
+	Owner json.RawMessage `json:"owner"`
 }
 
 // InlineFile is a file in an event.
@@ -45,6 +45,9 @@ func ParseRequest(e event.Event, defaults job.Spec, limits Limits) (*Request, ma
 		}
 		return nil, nil, job.Invalid("template", fmt.Sprintf("is required: add ?template=NAME to say what an event of type %.100q starts; only %s brings its job along", e.Type(), Requested))
 	}
+	if values(e.Data()) > maxRequestValues {
+		return nil, nil, job.Refuse(job.ErrTooLarge, "data", fmt.Sprintf("has more than %d values", maxRequestValues))
+	}
 	request := Request{Spec: defaults}
 	d := json.NewDecoder(bytes.NewReader(e.Data()))
 	d.DisallowUnknownFields()
@@ -62,16 +65,34 @@ func ParseRequest(e event.Event, defaults job.Spec, limits Limits) (*Request, ma
 	if errors.As(request.Validate(), &more) {
 		faults.List = more.List
 	}
-	if request.Owner != "" {
-		if _, err := job.ParseID(string(request.Owner)); err != nil {
-			faults.List = append(faults.List, job.Fault{Field: "owner", Message: "is not an owner's ID, which the answer to PUT of a template names"})
-		}
+	if request.Owner != nil {
+		faults.List = append(faults.List, job.Fault{Field: "owner", Message: "cannot be named by an event; leave it out, and to own the job " +
+			"send the request with the owner's token: Authorization: Bearer <token>"})
 	}
 	files := decodeFiles(request.Files, limits, faults)
 	if len(faults.List) > 0 {
 		return &request, files, faults
 	}
 	return &request, files, nil
+}
+
+// maxRequestValues bounds what decoding a request takes: in the smallest form a value has three bytes, and becomes thirty.
+const maxRequestValues = 100_000
+
+// values is how many values JSON has at most.
+func values(data []byte) int {
+	n, inString := 1, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case !inString && (c == ',' || c == '{' || c == '['):
+			n++
+		}
+	}
+	return n
 }
 
 func decodeFiles(list []InlineFile, limits Limits, faults *job.Faults) map[string][]byte {

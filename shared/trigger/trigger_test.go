@@ -1,10 +1,13 @@
 package trigger_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -50,6 +53,20 @@ func one(t testing.TB, body string, header ...string) *trigger.Event {
 	return e
 }
 
+// contents are the files that an event brings along.
+func contents(t testing.TB, e *trigger.Event) map[string][]byte {
+	t.Helper()
+	files := map[string][]byte{}
+	for _, f := range e.Files() {
+		data, err := io.ReadAll(f.Open())
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[f.Name] = data
+	}
+	return files
+}
+
 func TestModes(t *testing.T) {
 	const spaced = `{ "n" : 12345678901234567890, "x":[1,2] , "html":"<&>" }`
 	bytes := "\x00\xff\r\nbin"
@@ -75,7 +92,7 @@ func TestModes(t *testing.T) {
 			`{"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(bytes)) + `","datacontenttype":"image/png","id":"17","source":"/s","specversion":"1.0","type":"t"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			files := one(t, test.body, test.header...).Files()
+			files := contents(t, one(t, test.body, test.header...))
 			if got := string(files["event.data"]); got != test.data {
 				t.Errorf("event.data: got %q, want %q", got, test.data)
 			}
@@ -175,7 +192,7 @@ func TestResolve(t *testing.T) {
 			if faults := trigger.CheckArgs(test.args); len(faults) > 0 {
 				t.Errorf("CheckArgs: %v", faults)
 			}
-			got, err := trigger.Resolve(test.args, e)
+			got, err := trigger.Resolve(t.Context(), test.args, e)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -185,14 +202,14 @@ func TestResolve(t *testing.T) {
 		})
 	}
 	for _, arg := range []string{"$.data.none", "$.data.list[9]", "$.data.list[?@.k == 'w']", "$.time"} {
-		if got, err := trigger.Resolve([]string{"a", arg}, e); !errors.Is(err, job.ErrInvalid) || !strings.Contains(err.Error(), "args[1]") {
+		if got, err := trigger.Resolve(t.Context(), []string{"a", arg}, e); !errors.Is(err, job.ErrInvalid) || !strings.Contains(err.Error(), "args[1]") {
 			t.Errorf("%s: got %q, %v", arg, got, err)
 		}
 	}
-	if got, err := trigger.Resolve([]string{"$.id"}, nil); !errors.Is(err, job.ErrInvalid) {
+	if got, err := trigger.Resolve(t.Context(), []string{"$.id"}, nil); !errors.Is(err, job.ErrInvalid) {
 		t.Errorf("without an event: got %q, %v", got, err)
 	}
-	if got, err := trigger.Resolve([]string{"$$.id", "x"}, nil); err != nil || cmp.Diff([]string{"$.id", "x"}, got) != "" {
+	if got, err := trigger.Resolve(t.Context(), []string{"$$.id", "x"}, nil); err != nil || cmp.Diff([]string{"$.id", "x"}, got) != "" {
 		t.Errorf("without a reference: got %q, %v", got, err)
 	}
 }
@@ -247,7 +264,9 @@ func TestParseRequest(t *testing.T) {
 		"the event's":     {strings.Replace(good, `"b"`, `"event.json"`, 1), "files[1]"},
 		"three files":     {strings.Replace(good, `"files":[`, `"files":[{"name":"c","content":""},`, 1), "MAX_FILES"},
 		"long name":       {strings.Replace(good, `"b"`, `"`+strings.Repeat("b", 21)+`"`, 1), "files[1]"},
-		"no owner's":      {strings.Replace(good, `"args"`, `"owner":"me","args"`, 1), "owner"},
+		"an owner":        {strings.Replace(good, `"args"`, `"owner":"fe5dec2101c784500db3b1d380684c65","args"`, 1), "Bearer"},
+		"an owner, null":  {strings.Replace(good, `"args"`, `"Owner":null,"args"`, 1), "owner"},
+		"reserved label":  {strings.Replace(good, `"args"`, `"labels":{"go-job-orchestrator/template":"x"},"args"`, 1), "reserved"},
 		"negative":        {strings.Replace(good, `"args"`, `"retries":-1,"args"`, 1), "retries"},
 		"NUL in an arg":   {strings.Replace(good, `["x"]`, `["\u0000"]`, 1), "args[0]"},
 		"number for text": {strings.Replace(good, `["x"]`, `[1]`, 1), "data"},
@@ -283,10 +302,10 @@ func FuzzStructured(f *testing.F) {
 			return
 		}
 		var document map[string]any
-		if err := json.Unmarshal(e.Files()["event.json"], &document); err != nil {
-			t.Fatalf("%v: %s", err, e.Files()["event.json"])
+		if err := json.Unmarshal(contents(t, e)["event.json"], &document); err != nil {
+			t.Fatalf("%v: %s", err, contents(t, e)["event.json"])
 		}
-		if got, err := trigger.Resolve([]string{"$.id", "$.type"}, e); err != nil || got[0] != fmt.Sprint(document["id"]) {
+		if got, err := trigger.Resolve(t.Context(), []string{"$.id", "$.type"}, e); err != nil || got[0] != fmt.Sprint(document["id"]) {
 			t.Errorf("Resolve: %q, %v", got, err)
 		}
 	})
@@ -299,7 +318,7 @@ func FuzzResolve(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, path string) {
 		e := one(t, `{"list":[1,"x",null]}`, binary("content-type", "application/json")...)
-		got, err := trigger.Resolve([]string{path}, e)
+		got, err := trigger.Resolve(t.Context(), []string{path}, e)
 		if err == nil && len(got) == 0 {
 			t.Errorf("%q became nothing", path)
 		}
@@ -307,4 +326,221 @@ func FuzzResolve(f *testing.F) {
 			t.Errorf("%q was refused, and resolves to %q", path, got)
 		}
 	})
+}
+
+func TestIdentity(t *testing.T) {
+	const body = `{ "n" : 1, "s": "a b\" " }`
+	identity := func(body string, header ...string) string {
+		t.Helper()
+		list, err := read(t, body, header...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return trigger.Identity(list[0])
+	}
+	structuredWith := func(more string) string {
+		return identity(`{"specversion":"1.0","id":"17","source":"/s","type":"t",`+more+`}`, "content-type", structured)
+	}
+	JSON := []string{"content-type", "application/json"}
+	base := identity(body, binary(JSON...)...)
+	for name, got := range map[string]string{
+		"again":             identity(body, binary(JSON...)...),
+		"space":             identity(`{"n":1,"s":"a b\" "}`+"\n", binary(JSON...)...),
+		"charset":           identity(body, binary("content-type", "Application/JSON;charset=utf-8")...),
+		"no content type":   identity(body, binary()...),
+		"on its way":        identity(body, binary(append(JSON, "ce-knativehistory", "x", "ce-knativearrivaltime", "y", "ce-traceparent", "z", "ce-tracestate", "z", "ce-jobhops", "4")...)...),
+		"structured":        structuredWith(`"data":` + body),
+		"structured, typed": structuredWith(`"datacontenttype":"application/json","data":` + body),
+		"in base64":         structuredWith(`"datacontenttype":"application/json","data_base64":"` + base64.StdEncoding.EncodeToString([]byte(body)) + `"`),
+		"null attribute":    structuredWith(`"subject":null,"data":` + body),
+	} {
+		if got != base {
+			t.Errorf("%s: is another event", name)
+		}
+	}
+	for name, got := range map[string]string{
+		"data":           identity(`{"n":2,"s":"a b\" "}`, binary(JSON...)...),
+		"space in text":  identity(`{"n":1,"s":"ab\" "}`, binary(JSON...)...),
+		"content type":   identity(body, binary("content-type", "text/plain")...),
+		"another +json":  identity(body, binary("content-type", "application/x+json")...),
+		"no data":        identity("", binary()...),
+		"subject":        identity(body, binary(append(JSON, "ce-subject", "s")...)...),
+		"schema":         identity(body, binary(append(JSON, "ce-dataschema", "s:s")...)...),
+		"time":           identity(body, binary(append(JSON, "ce-time", "2026-01-02T03:04:05Z")...)...),
+		"extension":      identity(body, binary(append(JSON, "ce-ext", "s")...)...),
+		"its value":      identity(body, binary(append(JSON, "ce-ext", "t")...)...),
+		"two extensions": identity(body, binary(append(JSON, "ce-ex", "t", "ce-t", "")...)...),
+		"id":             identity(body, "ce-specversion", "1.0", "ce-id", "18", "ce-source", "/s", "ce-type", "t", "content-type", "application/json"),
+		"source":         identity(body, "ce-specversion", "1.0", "ce-id", "7", "ce-source", "/s1", "ce-type", "t", "content-type", "application/json"),
+		"template":       identity(body, binary(append(JSON, "ce-template", "a")...)...),
+	} {
+		if got == base {
+			t.Errorf("%s: is the same event", name)
+		}
+	}
+	if a, b := structuredWith(`"num":5,"flag":true`), identity("", binary("ce-num", "5", "ce-flag", "true")...); a != b {
+		t.Error("numbers and truth values of structured mode make another event")
+	}
+	if a, b := structuredWith(`"datacontenttype":"text/plain","data":"\u00e9"`), identity("é", binary("content-type", "text/plain")...); a != b {
+		t.Error("text of structured mode makes another event")
+	}
+}
+
+// TestStructured sends what an event in JSON can be by mistake, or by intent.
+func TestStructured(t *testing.T) {
+	event := func(more string) string {
+		return `{"specversion":"1.0","id":"17","source":"/s","type":"t"` + more + `}`
+	}
+	for name, body := range map[string]string{
+		"data_base64 a number":   event(`,"data_base64":1`),
+		"data_base64 empty list": event(`,"data_base64":[]`),
+		"both data":              event(`,"data":1,"data_base64":"AAAA"`),
+		"a name twice":           event(`,"data":1,"data":2`),
+		"id twice":               event(`,"id":"18"`),
+		"twice in capitals":      event(`,"ID":"18"`),
+		"no name":                event(`,"":1`),
+		"an object":              event(`,"ext":{"a":1}`),
+		"a list":                 event(`,"ext":[` + strings.Repeat("0,", 1000) + `0]`),
+		"deep":                   event(`,"ext":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000)),
+		"too many":               event(strings.Repeat(`,"a":1`, 300)),
+		"text no string":         event(`,"datacontenttype":"text/plain","data":{"a":1}`),
+		"encoding":               `{"specversion":"0.3","id":"17","source":"/s","type":"t","datacontentencoding":"","data":"x"}`,
+		"0.3":                    `{"specversion":"0.3","id":"17","source":"/s","type":"t"}`,
+		"Data":                   event(`,"Data":"x"`),
+		"a list of events":       "[" + event("") + "]",
+		"something after it":     event("") + event(""),
+	} {
+		if list, err := read(t, body, "content-type", structured); err == nil {
+			t.Errorf("%s: got %v", name, list)
+		} else if message := err.Error(); len(message) > 600 || !utf8.ValidString(message) || strings.ContainsAny(message, "\n\x00") {
+			t.Errorf("%s: no message for people: %q", name, message)
+		}
+		if _, err := read(t, "["+body+"]", "content-type", "application/cloudevents-batch+json"); err == nil {
+			t.Errorf("%s: in a batch it is let in", name)
+		}
+	}
+	if _, err := read(t, "", binary("ce-data", "x")...); err == nil {
+		t.Error("an attribute named data is let in")
+	}
+	files := contents(t, one(t, event(` , "data" : { "a" : [1 , 2] , "b": "\u00e9 }" } `), "content-type", structured))
+	if got := string(files["event.data"]); got != `{ "a" : [1 , 2] , "b": "\u00e9 }" }` {
+		t.Errorf("event.data: got %q", got)
+	}
+}
+
+// TestLargeData writes data that does not fit into one piece.
+func TestLargeData(t *testing.T) {
+	text := strings.Repeat("é\x01\"", 20_000)
+	for kind, data := range map[string]string{
+		"text/plain": text, "application/octet-stream": strings.Repeat("\xff\x00\x01", 20_001) + "x", "application/json": "[" + strings.Repeat(` "\\\" ", `, 8_000) + "1]",
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/events", strings.NewReader(data))
+		for i, header := 0, binary("content-type", kind); i < len(header); i += 2 {
+			r.Header.Add(header[i], header[i+1])
+		}
+		list, err := trigger.Read(httptest.NewRecorder(), r, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := trigger.New(list[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := contents(t, e)
+		if string(files["event.data"]) != data {
+			t.Errorf("%s: event.data is not what was sent", kind)
+		}
+		var document struct {
+			Data       json.RawMessage `json:"data"`
+			DataBase64 []byte          `json:"data_base64"`
+		}
+		if err := json.Unmarshal(files["event.json"], &document); err != nil {
+			t.Fatal(err)
+		}
+		got := string(document.DataBase64)
+		switch kind {
+		case "text/plain":
+			var s string
+			if err := json.Unmarshal(document.Data, &s); err != nil {
+				t.Fatal(err)
+			}
+			got = s
+		case "application/json":
+			var compact bytes.Buffer
+			if err := json.Compact(&compact, []byte(data)); err != nil {
+				t.Fatal(err)
+			}
+			got, data = string(document.Data), compact.String()
+		}
+		if got != data {
+			t.Errorf("%s: the data of event.json is not what was sent", kind)
+		}
+	}
+}
+
+// TestResolveIsBounded demands that no template and no event make arguments that no program could be given, nor take long to find
+// that out.
+func TestResolveIsBounded(t *testing.T) {
+	list := func(n int, element string) string {
+		return "[" + strings.TrimSuffix(strings.Repeat(element+",", n), ",") + "]"
+	}
+	large := func(t *testing.T, data string) *trigger.Event {
+		t.Helper()
+		r := httptest.NewRequest(http.MethodPost, "/events", strings.NewReader(data))
+		for i, header := 0, binary("content-type", "application/json"); i < len(header); i += 2 {
+			r.Header.Add(header[i], header[i+1])
+		}
+		events, err := trigger.Read(httptest.NewRecorder(), r, 4<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := trigger.New(events[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	many := func(n int, arg string) []string {
+		args := make([]string, n)
+		for i := range args {
+			args[i] = arg
+		}
+		return args
+	}
+	nested := strings.Repeat(`{"a":[`, 400) + "1" + strings.Repeat("]}", 400)
+	for name, test := range map[string]struct {
+		args []string
+		data string
+		want string
+	}{
+		"one large":          {many(900, "$.data"), `"` + strings.Repeat("x", 3_900_000) + `"`, "args[0]"},
+		"many small":         {many(900, "$.data"), `"` + strings.Repeat("x", 2000) + `"`, "1048576 bytes"},
+		"many values":        {[]string{"-v", "$.data[*]"}, list(200_000, "0"), "args[1]"},
+		"stars":              {[]string{"$..*..*..*"}, nested, "args[0]"},
+		"work of all":        {many(900, "$.data[0][?count($..*) > 5]"), "[[1]," + list(3000, "0")[1:], "steps"},
+		"values of the data": {[]string{"$.id", "$.data[0]"}, list(1_900_000, "0"), "500000 values"},
+		"depth of the data":  {[]string{"$.data[0]"}, strings.Repeat("[", 5000) + strings.Repeat("]", 5000), "deeper than 1000"},
+		"too many":           {many(1200, "$.data"), "1", "more than 1000 times"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := trigger.Resolve(t.Context(), test.args, large(t, test.data))
+			if !errors.Is(err, job.ErrInvalid) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %d arguments, %.300v; want something with %q", len(got), err, test.want)
+			}
+		})
+	}
+	if got, err := trigger.Resolve(t.Context(), many(900, "$.data.x"), large(t, `{"x":"y","large":"`+strings.Repeat("x", 3_900_000)+`"}`)); err != nil || len(got) != 900 {
+		t.Errorf("small parts of a large event: got %d arguments, %v", len(got), err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := trigger.Resolve(ctx, []string{"$..*..*"}, large(t, nested)); !errors.Is(err, context.Canceled) {
+		t.Errorf("of a client that has gone: %v", err)
+	}
+	if faults := trigger.CheckArgs(many(1200, "$.data")); len(faults) != 1 || faults[0].Field != "args" {
+		t.Errorf("CheckArgs: %v", faults)
+	}
+	if faults := trigger.CheckArgs([]string{"$." + strings.Repeat("a", 5000)}); len(faults) != 1 || !strings.Contains(faults[0].Message, "4096") {
+		t.Errorf("CheckArgs: %v", faults)
+	}
 }

@@ -202,10 +202,10 @@ func testPlaced(t *testing.T, to *client) {
 	v := to.put(t, "placed", script(t, "true", field{name: "image", value: "alpine:3.22"}, field{name: "queue", value: "team-a"}))
 	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, v.path(), v.bearer()).body), `"queue":"team-a"`)
 	whole := map[string]any{
-		"runtime": "binary", "entrypoint": "run", "image": "alpine:3.22", "queue": "team-a", "owner": v.Owner,
+		"runtime": "binary", "entrypoint": "run", "image": "alpine:3.22", "queue": "team-a",
 		"files": []map[string]string{{"name": "run", "content": "IyEvYmluL3NoCmVjaG8gaGVsbG8K"}},
 	}
-	got := to.accepted(t, "/events", cloudEvent("placed", "io.github.go-job-orchestrator.job.requested.v1", whole))
+	got := to.accepted(t, "/events", cloudEvent("placed", "io.github.go-job-orchestrator.job.requested.v1", whole), v.bearer())
 	s = as[submitted](t, to.call(t, http.StatusOK, http.MethodGet, got.Header.Get("Location")+"/token", v.bearer()))
 	if got := to.status(t, s); got.Queue != "team-a" {
 		t.Errorf("requested by an event: got queue %q", got.Queue)

@@ -141,6 +141,7 @@ func testEvents(t *testing.T, to *client) {
 	to.call(t, http.StatusForbidden, http.MethodPost, "/events?template=next&withOutputs=true",
 		cloudEvent("8", "io.github.go-job-orchestrator.job.succeeded.v1", nil, "subject", strings.Repeat("0", 32)))
 	to.call(t, http.StatusNotFound, http.MethodPost, "/events?template=none", sent)
+	to.call(t, http.StatusUnauthorized, http.MethodPost, "/events?template=keep", sent, header("Authorization", "Bearer "+s.Token))
 	to.call(t, http.StatusBadRequest, http.MethodPost, "/events?template=keep", content("application/json", []byte("{}")))
 }
 
