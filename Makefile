@@ -11,7 +11,7 @@ GO ?= go
 TOOL := $(GO) tool -modfile=.ci/tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test buckets e2e bench fuzz check clean images features secret deploy deploy-bucket undeploy
+.PHONY: help run build test hostile buckets e2e bench fuzz check clean images features secret deploy deploy-bucket undeploy
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ build: ## build every command into bin/
 
 test: ## run all tests that need no cluster, with the race detector
 	$(GO) test -race -shuffle=on -count=1 -timeout 30m -tags $(TAGS) ./...
+
+hostile: ## throw hostile input at the real command, and print how many inputs of each group there were
+	$(GO) test -C test/hostile -count=1 -timeout 10m -tags $(TAGS) .
 
 buckets: ## test everything that depends on the bucket with real servers of S3, Google and Azure, which it installs: needs a Go module proxy and npm
 	$(GO) test -count=1 -timeout 30m -tags $(BASE_TAGS),s3,gs,azblob ./test/buckets ./shared/store/...

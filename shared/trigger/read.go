@@ -55,6 +55,23 @@ func Read(w http.ResponseWriter, r *http.Request, limit int64) ([]event.Event, e
 	return []event.Event{*e}, check(*e)
 }
 
+// readBinary has the SDK read the headers. The data stays where it is.
+func readBinary(ctx context.Context, header http.Header, body []byte) (*event.Event, error) {
+	message := cehttp.NewMessage(header, nil)
+	if message.ReadEncoding() != binding.EncodingBinary {
+		return nil, api.BadRequest("body", "is no CloudEvent of version 1.0: it has neither ce-specversion among its headers nor a Content-Type "+
+			event.ApplicationCloudEventsJSON+" or "+event.ApplicationCloudEventsBatchJSON)
+	}
+	e, err := binding.ToEvent(ctx, message)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	if len(body) > 0 {
+		e.DataEncoded = body
+	}
+	return e, nil
+}
+
 func unreadable(err error) error {
 	return api.BadRequest("body", "is not a CloudEvent that can be read: "+printable(err.Error()))
 }

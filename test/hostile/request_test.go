@@ -1,0 +1,160 @@
+package hostile
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// request is what is written to a connection. It is put together here, since net/http's client refuses to send much of
+// what an attacker sends.
+type request struct {
+	method, target string
+	header         []string // "Name: value", in this order; one of Host or Content-Length takes the place of ours
+	body           string
+	raw            string // all of the request, in place of the above; ADDRESS stands for that of the server
+	cut            bool   // this side is closed once everything is written
+}
+
+func get(target string, header ...string) request {
+	return request{method: http.MethodGet, target: target, header: header}
+}
+
+func (r request) with(header ...string) request {
+	r.header = append(slices.Clone(r.header), header...)
+	return r
+}
+
+func (r request) wire(addr string) string {
+	if r.raw != "" {
+		return strings.ReplaceAll(r.raw, "ADDRESS", addr)
+	}
+	has := func(name string) bool {
+		return slices.ContainsFunc(r.header, func(line string) bool {
+			return strings.HasPrefix(strings.ToLower(line), strings.ToLower(name)+":")
+		})
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\n", r.method, r.target)
+	if !has("Host") {
+		fmt.Fprintf(&b, "Host: %s\r\n", addr)
+	}
+	if !has("Content-Length") && !has("Transfer-Encoding") && (r.body != "" || r.method != http.MethodGet && r.method != http.MethodHead) {
+		fmt.Fprintf(&b, "Content-Length: %d\r\n", len(r.body))
+	}
+	for _, line := range r.header {
+		b.WriteString(strings.ReplaceAll(line, "ADDRESS", addr) + "\r\n")
+	}
+	b.WriteString("Connection: close\r\n\r\n")
+	b.WriteString(r.body)
+	return b.String()
+}
+
+// chunked sends the body in two chunks, without a word about its length.
+func (r request) chunked() request {
+	half := len(r.body) / 2
+	r.header = append(slices.Clone(r.header), "Transfer-Encoding: chunked")
+	r.body = fmt.Sprintf("%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n", half, r.body[:half], len(r.body)-half, r.body[half:])
+	return r
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// closed stands for a connection that was closed without an answer.
+const closed = -1
+
+// answerTime bounds one request with its answer.
+const answerTime = 45 * time.Second
+
+// send makes a request on a connection of its own. Requests are written while answers are read: many are refused before
+// they have been sent.
+func (srv *server) send(r request) (*answer, error) {
+	conn, err := net.DialTimeout("tcp", srv.addr, answerTime)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(answerTime)); err != nil {
+		return nil, err
+	}
+	go func() {
+		_, _ = io.WriteString(conn, r.wire(srv.addr)) // the server may hang up before it has all
+		if tcp, ok := conn.(*net.TCPConn); ok && r.cut {
+			_ = tcp.CloseWrite()
+		}
+	}()
+	return readAnswer(bufio.NewReader(conn), r.method)
+}
+
+func readAnswer(in *bufio.Reader, method string) (*answer, error) {
+	for {
+		resp, err := http.ReadResponse(in, &http.Request{Method: method})
+		if err != nil {
+			return nil, err
+		}
+		body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+		resp.Body.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%s, then: %w", resp.Status, err)
+		}
+		if resp.StatusCode >= http.StatusOK {
+			return &answer{resp.StatusCode, resp.Header, body}, nil
+		}
+	}
+}
+
+// problem is the body of an error.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+	Errors []struct {
+		Field   string `json:"field"`
+		Message string `json:"message"`
+	} `json:"errors"`
+}
+
+// fault says what is wrong with the answer to a request that is to be refused, or nothing.
+func (a *answer) fault(method, field string) string {
+	if kind := a.header.Get("Content-Type"); kind != "application/problem+json" {
+		return fmt.Sprintf("the error is of type %q: %.200s", kind, a.body)
+	}
+	if method == http.MethodHead {
+		return ""
+	}
+	var p problem
+	if err := json.Unmarshal(a.body, &p); err != nil {
+		return fmt.Sprintf("the problem is no JSON: %v: %.200s", err, a.body)
+	}
+	if p.Status != a.status || p.Title != http.StatusText(a.status) || p.Detail == "" {
+		return fmt.Sprintf("the problem does not fit status %d: %.300s", a.status, a.body)
+	}
+	for _, inside := range []string{"goroutine ", ".go:", "/tmp/", "panic"} {
+		if strings.Contains(string(a.body), inside) {
+			return fmt.Sprintf("the problem shows the server's inside: %.300s", a.body)
+		}
+	}
+	if len(a.body) > 16<<10 {
+		return fmt.Sprintf("the problem has %d bytes", len(a.body))
+	}
+	if field == "" {
+		return ""
+	}
+	for _, e := range p.Errors {
+		if e.Field == field || strings.HasPrefix(e.Field, field+"[") || strings.HasPrefix(e.Field, field+".") {
+			return ""
+		}
+	}
+	return fmt.Sprintf("the problem does not name %q: %.300s", field, a.body)
+}
