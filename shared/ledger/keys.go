@@ -118,7 +118,7 @@ func parseExpiry(key string) (at time.Time, id job.ID, ok bool) {
 	}
 	id, err := job.ParseID(rest)
 	at = time.UnixMilli(millis).UTC()
-	return at, id, err == nil && key == expiryKey(at, id)
+	return at, id, err == nil && name == expiryTime(at)+"-"+string(id)
 }
 
 func hash(s string) string {

@@ -188,8 +188,11 @@ func (l *Ledger) RemoveExpired(ctx context.Context) (int, error) {
 	now := l.now()
 	expired, expiredErr := l.sweep(ctx, expiry, func(key string) (bool, bool, error) {
 		at, id, ok := parseExpiry(key)
-		if !ok || at.After(now) {
-			return false, !ok, nil
+		if !ok || key != expiryKey(at, id) { // none of ours
+			return false, true, nil
+		}
+		if at.After(now) {
+			return false, false, nil
 		}
 		done, err := l.removeDue(ctx, id, key)
 		return done, true, err
