@@ -60,7 +60,7 @@ func (r *remote) open(ctx context.Context) (*task, error) {
 
 func (r *remote) fill(ctx context.Context, t *task) error {
 	w := r.workspace()
-	if err := w.Reset(); err != nil {
+	if err := w.Reset(ctx); err != nil {
 		return err
 	}
 	for stream, name := range map[joblog.Stream]string{joblog.Stdout: job.StdoutFile, joblog.Stderr: job.StderrFile} {
