@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,8 @@ type OutputLimits struct {
 	Bytes int64
 	// Room reports whether so many bytes more can be stored without filling up the disk. It may be nil.
 	Room func(bytes int64) bool
+
+	leftOut int // in place of maxLeftOut, for tests
 }
 
 // Bounds of what is looked at in results/, whatever is stored of it: a program can leave any number of folders in each other,
@@ -105,7 +108,7 @@ func (c *collector) walk(ctx context.Context, w Workspace) error {
 		return fmt.Errorf("open results: %w", err)
 	}
 	defer root.Close()
-	most := c.limits.Files + maxLeftOut
+	most := c.limits.Files + cmp.Or(c.limits.leftOut, maxLeftOut)
 	err = fstree.Walk{Depth: maxOutputDepth, Entries: most, Ordered: true}.Tree(ctx, root, func(e *fstree.Entry, err error) error {
 		return c.entry(ctx, e, err)
 	})
