@@ -70,6 +70,12 @@ func TestValidate(t *testing.T) {
 		}, []string{"args"}},
 		{"most labels", func(s *job.Spec) { s.Labels = many; delete(many, "l0") }, nil},
 		{"too many labels", func(s *job.Spec) { s.Labels = many; many["l0"] = "v" }, []string{"labels"}},
+		{"reserved labels", func(s *job.Spec) {
+			s.Labels = map[string]string{job.TemplateLabel: "x", "GO-job-orchestrator/x": "x", "go-job-orchestrator.github.io/job-id": "x", "kueue.x-k8s.io/queue-name": "x"}
+		}, []string{`labels["GO-job-orchestrator/x"]`, `labels["go-job-orchestrator.github.io/job-id"]`, `labels["go-job-orchestrator/template"]`, `labels["kueue.x-k8s.io/queue-name"]`}},
+		{"labels beside those", func(s *job.Spec) {
+			s.Labels = map[string]string{"go-job-orchestrator": "x", "x.go-job-orchestrator/template": "x", "go-job-orchestrator.example.com/x": "x"}
+		}, nil},
 		{"too long a time", func(s *job.Spec) { s.TimeoutSeconds, s.TTLSecondsAfterFinished = job.MaxSeconds+1, job.MaxSeconds+1 }, []string{"timeoutSeconds", "ttlSecondsAfterFinished"}},
 		{"too many retries", func(s *job.Spec) { s.Retries = job.MaxRetries + 1 }, []string{"retries"}},
 	} {

@@ -75,7 +75,10 @@ func TestBuild(t *testing.T) {
 		"DATA_HOST_PATH": "/srv/data", "JOB_RUNTIME_CLASS": "gvisor", "JOB_USER": "1234", "KILL_GRACE": "3s", "COLLECT_TIMEOUT": "1m", "IMAGE_JAVA": "jdk:1",
 	}).build(index(func(i *job.Index) {
 		i.Runtime, i.Entrypoint, i.CPU, i.Memory, i.Retries, i.TimeoutSeconds, i.Queue = "java", "Main.java", "1500m", "1.5Gi", 3, 90, "team"
-		i.Labels = map[string]string{"team": "data", "app.kubernetes.io/name": "mine", queueLabel: "other"}
+		i.Labels = map[string]string{
+			"team": "data", "app.kubernetes.io/name": "mine", queueLabel: "other", "applyset.kubernetes.io/part-of": "x", "kubernetes.io/x": "x",
+			"batch.kubernetes.io/job-name": "x", "x.k8s.io/x": "x", domain + "job-id": "other",
+		}
 	})))
 	golden(t, "secret.yaml", secret(&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "run-1", UID: types.UID("u-1")}}, "a-token"))
 }
