@@ -84,11 +84,39 @@ func Run(f func(ctx context.Context, env *platform.Env) error) int {
 
 // distinct tells a fault once that several functions came across.
 func distinct(err error) string {
-	var lines []string
+	var lines, told []string
 	for _, line := range strings.Split(err.Error(), "\n") {
-		if !slices.Contains(lines, line) {
-			lines = append(lines, line)
+		faults, ofSettings := strings.CutPrefix(line, "settings: ")
+		if !ofSettings {
+			if !slices.Contains(lines, line) {
+				lines = append(lines, line)
+			}
+			continue
+		}
+		var fresh []string
+		for _, fault := range settingFaults(faults) {
+			if !slices.Contains(told, fault) {
+				told, fresh = append(told, fault), append(fresh, fault)
+			}
+		}
+		if len(fresh) > 0 {
+			lines = append(lines, "settings: "+strings.Join(fresh, "; "))
 		}
 	}
 	return strings.Join(lines, "\n")
+}
+
+// settingFaults takes apart what platform.Env.Load puts together: faults that begin with the names of settings.
+func settingFaults(line string) []string {
+	var list []string
+	for piece := range strings.SplitSeq(line, "; ") {
+		name, _, found := strings.Cut(piece, ":")
+		isName := found && name == strings.ToUpper(name)
+		if isName || len(list) == 0 {
+			list = append(list, piece)
+			continue
+		}
+		list[len(list)-1] += "; " + piece
+	}
+	return list
 }
