@@ -186,6 +186,9 @@ func (f *Function) owned(r *http.Request, name string) (*template.Version, error
 	if err != nil {
 		return nil, err
 	}
+	if template.CheckName(name) != "" { // the storage may not even be able to look for it
+		return nil, job.Refuse(job.ErrNotFound, "template", fmt.Sprintf("there is no template %.100q", name))
+	}
 	v, err := f.shelf.Current(r.Context(), name)
 	if err == nil && v.Owner != owner {
 		return nil, api.NotOwner()

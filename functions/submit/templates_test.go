@@ -198,6 +198,17 @@ func TestTemplateTokens(t *testing.T) {
 	}
 }
 
+// TestNamesOfNoTemplate asks for names that no template can have, some of which no storage can look for.
+func TestNamesOfNoTemplate(t *testing.T) {
+	w := newWorld(t)
+	token := w.put("report", "", script()...).Token
+	for _, name := range []string{"a%00", "%2e%2e", "REPORT", "report%00", "%ff", strings.Repeat("a", 300)} {
+		w.want(http.StatusNotFound, w.call(http.MethodGet, "/api/v1/templates/"+name, "", bearer(token)...))
+		w.want(http.StatusNotFound, w.call(http.MethodDelete, "/api/v1/templates/"+name, "", bearer(token)...))
+		w.want(http.StatusNotFound, w.start(name, token))
+	}
+}
+
 func TestJobToken(t *testing.T) {
 	w := newWorld(t)
 	mine, foreign := w.put("mine", "", script()...), w.put("foreign", "", script()...)

@@ -21,7 +21,7 @@ func headerRows() []row {
 		raw("no request", "hello\r\n\r\n", 400), raw("nothing but lines", "\r\n\r\n\r\n", 400),
 		raw("zeros", strings.Repeat("\x00", 2000)+"\r\n\r\n", 400),
 		raw("a TLS hello", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"+strings.Repeat("\x00", 300)+"\r\n\r\n", 400),
-		raw("HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, 404, 405, 505),
+		raw("HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, 404, 405, 421, 505),
 		raw("HTTP/9.9", "GET / HTTP/9.9\r\nHost: ADDRESS\r\n\r\n", 400, 505),
 		raw("HTTP/0.9", "GET /\r\n\r\n", 400), raw("no version", "GET / HTTP\r\nHost: ADDRESS\r\n\r\n", 400),
 		raw("blank in the method", "G ET / HTTP/1.1\r\nHost: ADDRESS\r\n\r\n", 400),

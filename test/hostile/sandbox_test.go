@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -262,14 +263,12 @@ func renames(g *group) {
 	}
 }
 
-// leftovers lists what is left of workspaces.
+// leftovers lists what is left of workspaces, also of those that are only waiting to be removed.
 func (srv *server) leftovers() []string {
-	found, _ := filepath.Glob(filepath.Join(srv.dir, ".local", "work", "*"))
-	var left []string
-	for _, path := range found {
-		if filepath.Base(path) != "lock" {
-			left = append(left, path)
-		}
-	}
-	return left
+	work := filepath.Join(srv.dir, ".local", "work")
+	found, _ := filepath.Glob(filepath.Join(work, "*"))
+	removing, _ := filepath.Glob(filepath.Join(work, "trash", "*"))
+	return slices.DeleteFunc(append(found, removing...), func(path string) bool {
+		return path == filepath.Join(work, "lock") || path == filepath.Join(work, "trash")
+	})
 }
