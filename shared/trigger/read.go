@@ -24,10 +24,15 @@ const maxBatch = 100
 
 // Read reads the events in a request of at most limit bytes: one in binary or structured mode, or a batch.
 func Read(w http.ResponseWriter, r *http.Request, limit int64) ([]event.Event, error) {
+	tooLarge := job.Refuse(job.ErrTooLarge, "body",
+		fmt.Sprintf("has more than %d bytes (MAX_EVENT_BYTES); have the event name where its data lies", limit))
+	if r.ContentLength > limit { // before anything of it is waited for
+		return nil, tooLarge
+	}
 	body, err := budget.ReadAll(r.Context(), http.MaxBytesReader(w, r.Body, limit), r.ContentLength, limit)
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
-		return nil, job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("has more than %d bytes (MAX_EVENT_BYTES); have the event name where its data lies", limit))
+		return nil, tooLarge
 	}
 	switch {
 	case errors.Is(err, job.ErrUnavailable), errors.Is(err, context.Canceled):

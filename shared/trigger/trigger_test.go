@@ -162,6 +162,23 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
+// unread fails the test when anything of it is read.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body was read")
+	return 0, io.EOF
+}
+
+// TestTooLargeByItsLength demands that nobody waits for what will be refused.
+func TestTooLargeByItsLength(t *testing.T) {
+	r := httptest.NewRequest(http.MethodPost, "/events", unread{t})
+	r.ContentLength = limit + 1
+	if list, err := trigger.Read(httptest.NewRecorder(), r, limit); !errors.Is(err, job.ErrTooLarge) {
+		t.Errorf("got %v, %v", list, err)
+	}
+}
+
 func TestEnv(t *testing.T) {
 	e := one(t, "x", binary("content-type", "text/plain", "ce-subject", "s", "ce-time", "2026-01-02T03:04:05Z", "ce-dataschema", "http://s.example/x", "ce-traceparent", "00-a")...)
 	want := map[string]string{

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"time"
 
@@ -29,6 +30,20 @@ func pathTemplate(g *group, name string, args ...string) {
 		g.Fatal(err)
 	}
 	g.server.template(g.T, name, script("true\n", text("args", string(data))))
+}
+
+// refusedPaths makes a template with arguments, and reports whether it was refused for them.
+func refusedPaths(g *group, name string, args []string) bool {
+	g.Helper()
+	data, err := json.Marshal(args)
+	if err != nil {
+		g.Fatal(err)
+	}
+	a, err := g.server.send(put(name, script("true\n", text("args", string(data)))))
+	if err != nil || a.status != http.StatusCreated && a.fault(http.MethodPut, "args") != "" {
+		g.Errorf("%s: template %s: %s %v", g.name, name, brief(a), err)
+	}
+	return err != nil || a.status != http.StatusCreated
 }
 
 // badPaths are no JSONPaths, or too large to be one.
@@ -99,7 +114,8 @@ func explosions(g *group) {
 		data string
 	}{
 		{"1,200 times all data", times(1200, "$.data"), large},
-		{"1,200 times everything", times(1200, "$['data','data','data']"), large},
+		{"900 times all data", times(900, "$.data"), large},
+		{"900 times everything", times(900, "$['data','data','data']"), large},
 		{"all data in every step", []string{"$..*"}, nested(400, 3)},
 		{"three times all descendants", []string{"$..*..*..*"}, nested(90, 3)},
 		{"five times all descendants", []string{"$..*..*..*..*..*"}, nested(60, 2)},
@@ -114,14 +130,18 @@ func explosions(g *group) {
 		{"regular expression", []string{"$.data[?search(@, '(x+x+)+y')]"}, `["` + strings.Repeat("x", 500_000) + `"]`},
 	} {
 		name := fmt.Sprintf("explosion-%d", i)
-		pathTemplate(g, name, test.args...)
 		g.try(test.name, func(fail func(string, ...any)) {
+			if refusedPaths(g, name, test.args) {
+				return
+			}
 			r := cloudEvent(name, "explosion")
 			r.body = test.data
 			begin := time.Now()
 			a, err := g.server.send(r)
 			took := time.Since(begin)
-			if err != nil || a.status < 400 || a.status >= 500 {
+			// A filter may find out soon that there is something, or that there is little.
+			few := strings.Contains(test.name, "filter") && err == nil && a.status == http.StatusAccepted
+			if err != nil || !few && (a.status < 400 || a.status >= 500) {
 				fail("after %.1f s: %s %v, want a refusal", took.Seconds(), brief(a), err)
 			}
 			if took > soon {
