@@ -419,6 +419,10 @@ func TestStructured(t *testing.T) {
 			t.Errorf("%s: in a batch it is let in", name)
 		}
 	}
+	// It must not come so far that somebody decodes it.
+	if _, err := read(t, event(`,"ext":[0,0]`), "content-type", structured); !strings.Contains(fmt.Sprint(err), "ext: is not text") {
+		t.Errorf("a list as an attribute: %v", err)
+	}
 	if _, err := read(t, "", binary("ce-data", "x")...); err == nil {
 		t.Error("an attribute named data is let in")
 	}
