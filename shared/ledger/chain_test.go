@@ -52,10 +52,10 @@ func TestChainIsCounted(t *testing.T) {
 			}
 			break
 		}
-		if _, err := w.JoinChain(t.Context(), ids[0], ledger.Lineage{Root: root, Hops: 2}, most); err != nil {
+		if _, err := w.JoinChain(t.Context(), w.newIndex(nil).JobID, ledger.Lineage{Root: root, Hops: 2}, most); err != nil {
 			t.Errorf("the place of one who has left is not free: %v", err)
 		}
-		if _, err := w.JoinChain(t.Context(), ids[1], ledger.Lineage{Root: root, Hops: 2}, most); !errors.Is(err, ledger.ErrChainFull) {
+		if _, err := w.JoinChain(t.Context(), w.newIndex(nil).JobID, ledger.Lineage{Root: root, Hops: 2}, most); !errors.Is(err, ledger.ErrChainFull) {
 			t.Errorf("one too many: %v", err)
 		}
 	}

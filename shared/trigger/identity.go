@@ -10,7 +10,6 @@ import (
 	"mime"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
@@ -21,10 +20,11 @@ import (
 // Identity is a digest of an event: of its source and id, and of all that the program it starts would see. A producer gives two
 // events with the same source and id the same content, so it tells them apart as those two do. An event that somebody forged
 // has another content, and so is another event. What those who pass events on add or change does not count, nor in which mode
-// an event comes, nor the space between the values of JSON.
+// an event comes, nor the space between the values of JSON. Nor does its time: SDKs set that when an event is made, and a
+// producer that sends it again may make it again.
 func Identity(e event.Event) string {
 	h := sha256.New()
-	for _, text := range []string{e.Source(), e.ID(), e.Type(), e.Subject(), e.DataSchema(), timeOf(e), contentType(&e)} {
+	for _, text := range []string{e.Source(), e.ID(), e.Type(), e.Subject(), e.DataSchema(), contentType(&e)} {
 		write(h, text)
 	}
 	extensions := e.Extensions()
@@ -59,13 +59,6 @@ func write(h hash.Hash, text string) {
 // isInTransit reports whether an extension is one that those who pass an event on add or change.
 func isInTransit(name string) bool {
 	return strings.HasPrefix(name, "knative") || slices.Contains([]string{ours.TraceParent, ours.TraceState, ours.Hops}, name)
-}
-
-func timeOf(e event.Event) string {
-	if e.Time().IsZero() {
-		return ""
-	}
-	return e.Time().UTC().Format(time.RFC3339Nano)
 }
 
 // contentType is what the event says of its data. JSON need not be named in structured mode, and it is always UTF-8.
