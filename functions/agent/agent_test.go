@@ -295,7 +295,7 @@ func TestPod(t *testing.T) {
 		}
 	}
 	env := w.output("a/env")
-	for _, want := range []string{"JAVA_HOME=/opt/java\n", "A=$(B)\n", "JOB_ID=" + string(w.index.JobID) + "\n", "OUTPUT_DIR="} {
+	for _, want := range []string{"JAVA_HOME=/opt/java\n", "A=$(B)\n", "JOB_ID=" + string(w.index.JobID) + "\n", "JOB_ATTEMPT=1\n", "OUTPUT_DIR="} {
 		if !strings.Contains(env, want) {
 			t.Errorf("the program's environment lacks %q: %s", want, env)
 		}

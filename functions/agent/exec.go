@@ -84,7 +84,7 @@ func (r *runner) execution(t *task, number int) (*executor.Task, error) {
 	}
 	e.Command.Path, e.Command.Args = kind.Command(interpreter, w.Files(), &t.Index.Spec)
 	e.Command.NonBlocking = kind.NonBlocking
-	e.Command.Env = environment(r.environ, executor.Environment(t.Index, w.Files(), r.temp, os.Getenv("PATH")))
+	e.Command.Env = environment(r.environ, executor.Environment(t.Index, number, w.Files(), r.temp, os.Getenv("PATH")))
 	return e, nil
 }
 

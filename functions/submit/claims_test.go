@@ -198,7 +198,7 @@ func TestReservedNames(t *testing.T) {
 	if _, found := env["CE_SUBJECT"]; found || env["CE_ID"] != "7" || env["A"] != "1" {
 		t.Errorf("variables: got %v", env)
 	}
-	for _, name := range []string{"JOB_ID", "OUTPUT_DIR", "PATH", "HOME", "LANG", "TMPDIR"} {
+	for _, name := range []string{"JOB_ID", "JOB_ATTEMPT", "OUTPUT_DIR", "PATH", "HOME", "LANG", "TMPDIR"} {
 		p := w.problem(w.start("a", made.Token, field("env", `{"`+name+`":"x"}`)), http.StatusUnprocessableEntity)
 		if len(p.Errors) != 1 || !strings.Contains(p.Errors[0].Field, name) {
 			t.Errorf("%s: got %+v", name, p)

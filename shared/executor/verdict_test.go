@@ -91,8 +91,8 @@ func TestRecord(t *testing.T) {
 // TestEnvironment holds nothing of this process.
 func TestEnvironment(t *testing.T) {
 	t.Setenv("SECRET", "do not pass on")
-	got := Environment(&job.Index{JobID: "id", Spec: job.Spec{Env: map[string]string{"B": "2", "A": "1"}}}, "/files", "/temp", "/bin")
-	want := []string{"PATH=/bin", "HOME=/files", "LANG=C.UTF-8", "TMPDIR=/temp", "JOB_ID=id", "OUTPUT_DIR=/files/results", "A=1", "B=2"}
+	got := Environment(&job.Index{JobID: "id", Spec: job.Spec{Env: map[string]string{"B": "2", "A": "1"}}}, 2, "/files", "/temp", "/bin")
+	want := []string{"PATH=/bin", "HOME=/files", "LANG=C.UTF-8", "TMPDIR=/temp", "JOB_ID=id", "JOB_ATTEMPT=2", "OUTPUT_DIR=/files/results", "A=1", "B=2"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)
 	}

@@ -43,7 +43,7 @@ const (
 
 // ReservedEnv lists the variables that the orchestrator sets itself.
 func ReservedEnv() []string {
-	return []string{"PATH", "HOME", "LANG", "TMPDIR", "JOB_ID", "OUTPUT_DIR"}
+	return []string{"PATH", "HOME", "LANG", "TMPDIR", "JOB_ID", "JOB_ATTEMPT", "OUTPUT_DIR"}
 }
 
 // Validate returns every fault of s that can be told without its files, as *Faults, or nil.

@@ -144,7 +144,7 @@ func (r *runner) attempt(ctx context.Context, index *job.Index, before []job.Att
 	}
 	task := r.task(keep, index, a.Number)
 	task.Now = now
-	if task.Command, err = r.command(index); err != nil {
+	if task.Command, err = r.command(index, a.Number); err != nil {
 		return true, r.endAttempt(keep, index, a, executor.Result{
 			Exit: executor.Exit{Reason: job.ReasonStartFailed, Message: err.Error()},
 		})
@@ -261,8 +261,8 @@ func (r *runner) room(bytes int64) bool {
 	return !known || free-bytes >= int64(r.settings.MinFree)
 }
 
-// command is the job's program as it stands on this machine.
-func (r *runner) command(index *job.Index) (executor.Command, error) {
+// command is the job's program in an attempt, as it stands on this machine.
+func (r *runner) command(index *job.Index, attempt int) (executor.Command, error) {
 	kind, err := runtimes.Find(index.Runtime)
 	if err != nil {
 		return executor.Command{}, err
@@ -276,7 +276,7 @@ func (r *runner) command(index *job.Index) (executor.Command, error) {
 	cpu, memory := amounts(&index.Spec)
 	return executor.Command{
 		Path: path, Args: args, NonBlocking: kind.NonBlocking, CPUMillis: cpu, MemoryBytes: memory,
-		Env: executor.Environment(index, files, temp, r.machine.SearchPath()),
+		Env: executor.Environment(index, attempt, files, temp, r.machine.SearchPath()),
 	}, nil
 }
 

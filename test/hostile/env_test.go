@@ -13,7 +13,7 @@ func envRows(g *group) {
 	var rows []row
 	for _, name := range []string{
 		"", " ", "A B", "A=B", "=", "A\t", "ü", "A\u0000B", "A\u007f", "\u200b", "A\nB", strings.Repeat("A", 257),
-		"PATH", "HOME", "LANG", "TMPDIR", "JOB_ID", "OUTPUT_DIR",
+		"PATH", "HOME", "LANG", "TMPDIR", "JOB_ID", "JOB_ATTEMPT", "OUTPUT_DIR",
 	} {
 		rows = append(rows, refused(422, "env", fmt.Sprintf("name %.40q", name), with(text("env", object(name, "v")))))
 	}
@@ -27,7 +27,7 @@ func envRows(g *group) {
 				text("arg", large[:120<<10]), text("arg", large[:120<<10]), text("arg", large[:120<<10]))),
 		refused(413, "env", "beyond the field", with(text("env", object("A", strings.Repeat("v", 256<<10))))),
 	)
-	for _, name := range []string{"PATH", "HOME", "LANG", "TMPDIR", "JOB_ID", "OUTPUT_DIR"} {
+	for _, name := range []string{"PATH", "HOME", "LANG", "TMPDIR", "JOB_ID", "JOB_ATTEMPT", "OUTPUT_DIR"} {
 		rows = append(rows, refused(422, "env", "reserved in a template "+name,
 			put("env", script("true\n", text("env", object(name, "v"))))))
 	}

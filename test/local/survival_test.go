@@ -67,12 +67,12 @@ func TestKilled(t *testing.T) {
 			phase: job.Failed, reason: job.ReasonInterrupted, starts: 1,
 		},
 		{
-			name: "while it runs, with a retry", form: script("echo begun; test -e results/second && exit 0; test $(grep -c begun results/stdout.log) = 2 || exec sleep 1000\n", "retries=1"),
+			name: "while it runs, with a retry", form: script("echo begun; test -e results/second && exit 0; test $JOB_ATTEMPT = 2 || exec sleep 1000\n", "retries=1"),
 			point: func(j *sent) { j.running("begun") },
 			phase: job.Succeeded, reason: job.ReasonCompleted, starts: 2,
 		},
 		{
-			name: "between two attempts", form: script("echo begun; test $(grep -c begun results/stdout.log) = 2\n", "retries=1"),
+			name: "between two attempts", form: script("echo begun; test $JOB_ATTEMPT = 2\n", "retries=1"),
 			before: func(s *server) { s.vars["RETRY_BACKOFF"] = "1h"; s.restart(); s.vars["RETRY_BACKOFF"] = "10ms" },
 			point:  func(j *sent) { j.record("attempt-0001-end.json") },
 			phase:  job.Succeeded, reason: job.ReasonCompleted, starts: 2,
@@ -146,7 +146,7 @@ func TestKilled(t *testing.T) {
 // end, once.
 func TestPowerFails(t *testing.T) {
 	t.Parallel()
-	const again = "echo one; test $(grep -c one results/stdout.log) = 2 || exec sleep 1000\n"
+	const again = "echo one; test $JOB_ATTEMPT = 2 || exec sleep 1000\n"
 	cut := func(size int64) func(workspace string) error {
 		return func(workspace string) error { return os.Truncate(filepath.Join(workspace, "log", "stdout.log"), size) }
 	}
@@ -340,7 +340,7 @@ func TestStopped(t *testing.T) {
 	s := start(t, t.TempDir(), "MAX_CONCURRENT_JOBS=3", "DRAIN_TIMEOUT=5s")
 	short := s.submit(script("echo begun; sleep 1; echo done\n"))
 	long := s.submit(script("echo begun; exec sleep 1000\n"))
-	again := s.submit(script("echo begun; test $(grep -c begun results/stdout.log) = 2 || exec sleep 1000\n", "retries=1"))
+	again := s.submit(script("echo begun; test $JOB_ATTEMPT = 2 || exec sleep 1000\n", "retries=1"))
 	for _, j := range []*sent{short, long, again} {
 		j.running("begun")
 	}
