@@ -114,8 +114,12 @@ func TestSandbox(t *testing.T) {
 // startAs starts a server of another user, on a directory of its own.
 func startAs(t *testing.T, user *syscall.Credential, vars ...string) *server {
 	t.Helper()
+	path, err := command()
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
-	s := &server{t: t, dir: dir, user: user, vars: map[string]string{"KILL_GRACE": "500ms", "REAP_INTERVAL": "100ms"}}
+	s := &server{t: t, program: path, dir: dir, user: user, vars: map[string]string{"KILL_GRACE": "500ms", "REAP_INTERVAL": "100ms"}}
 	for _, v := range vars {
 		name, value, _ := strings.Cut(v, "=")
 		s.vars[name] = value
