@@ -307,3 +307,23 @@ func TestFaultsInSettings(t *testing.T) {
 		}
 	}
 }
+
+// TestNames makes sure that func's own server answers to no name that a page of another site could have.
+func TestNames(t *testing.T) {
+	server, _ := serveHere(t)
+	for host, want := range map[string]int{"localhost": http.StatusOK, "evil.example": http.StatusMisdirectedRequest} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/api/v1/jobs", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = host
+		got, err := server.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = got.Body.Close()
+		if got.StatusCode != want {
+			t.Errorf("%s: %s, want %d", host, got.Status, want)
+		}
+	}
+}
