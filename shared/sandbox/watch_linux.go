@@ -3,6 +3,8 @@ package sandbox
 import (
 	"context"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The pause between two looks at a workspace is watchShare times what a look takes, within bounds: a program can make a look
@@ -27,7 +29,7 @@ func startWatcher(p Program, init int, evict func(message string)) *watcher {
 }
 
 func watch(ctx context.Context, p Program, init int, evict func(string)) {
-	pause := watchPeriod
+	pause, before := watchPeriod, freeBytes(p.Workspace)
 	for {
 		timer := time.NewTimer(pause)
 		select {
@@ -37,7 +39,11 @@ func watch(ctx context.Context, p Program, init int, evict func(string)) {
 		case <-timer.C:
 		}
 		begin := time.Now()
-		if message := look(ctx, p, init); message != "" {
+		message := look(ctx, p, init)
+		if message == "" && hides(&p, init, before) {
+			message = "files that it has sent over a socket and that were not received exceed the limit of the workspace (MAX_WORKSPACE_BYTES)"
+		}
+		if message != "" {
 			evict(message)
 			return
 		}
@@ -57,4 +63,24 @@ func look(ctx context.Context, p Program, init int) string {
 		u.nameless(p.Workspace, descendants(init), false)
 	}
 	return u.excess()
+}
+
+// hides reports whether files are on their way between two processes of the program, where nothing tells how large they are, while
+// the disk has lost more than the program may have since it began.
+func hides(p *Program, init int, before int64) bool {
+	if p.WorkspaceBytes == 0 || before-freeBytes(p.Workspace) <= p.WorkspaceBytes {
+		return false
+	}
+	u := newUsage(0, 0)
+	u.nameless(p.Workspace, descendants(init), true)
+	return u.inFlight
+}
+
+// freeBytes is what is free on the disk of a folder, or 0 when that is not known.
+func freeBytes(dir string) int64 {
+	var fs unix.Statfs_t
+	if unix.Statfs(dir, &fs) != nil {
+		return 0
+	}
+	return int64(fs.Bfree) * fs.Bsize //nolint:gosec // disks are smaller than that
 }
