@@ -1,0 +1,6 @@
+//go:build race
+
+package submit_test
+
+// memoryFactor is how much more memory a process takes with the race detector, which keeps a shadow of what was written.
+const memoryFactor = 3
