@@ -155,6 +155,10 @@ func (c *client) send(ctx context.Context, link executor.Link, body io.Reader, s
 	return err
 }
 
+func (c *client) PutOrder(ctx context.Context, r io.Reader) error {
+	return c.put(ctx, job.PrivateDir+"/order", r, nil)
+}
+
 func (c *client) PutManifest(ctx context.Context, m executor.Manifest) error {
 	return c.putRecord(ctx, "outputs.json", m, nil)
 }
@@ -198,14 +202,19 @@ func (c *client) logState(ctx context.Context) (joblog.State, error) {
 	return state, nil
 }
 
-// copyLog copies the first size bytes of what was shipped of a stream.
-func (c *client) copyLog(ctx context.Context, s joblog.Stream, size int64, to io.Writer) error {
-	resp, err := c.do(ctx, http.MethodGet, "/artifacts/"+string(c.id)+"/"+job.ResultsDir+"?stream="+string(s), nil)
+// copyLog copies the first size bytes of what was shipped of a stream; or all of the order if size is negative.
+func (c *client) copyLog(ctx context.Context, stream string, size int64, to io.Writer) error {
+	resp, err := c.do(ctx, http.MethodGet, "/artifacts/"+string(c.id)+"/"+job.ResultsDir+"?stream="+stream, nil)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	if _, err := io.CopyN(to, resp.Body, size); err != nil {
+	if size < 0 {
+		_, err = io.Copy(to, resp.Body)
+	} else {
+		_, err = io.CopyN(to, resp.Body, size)
+	}
+	if err != nil {
 		return fmt.Errorf("fetch the log of earlier attempts: %w", err)
 	}
 	return nil

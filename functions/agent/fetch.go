@@ -11,6 +11,7 @@ import (
 
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/spool"
 )
 
 // fetchTries is how often the files are fetched anew after one arrived cut off or changed; each call of each try is repeated as well.
@@ -78,15 +79,24 @@ func (r *remote) restoreLog(ctx context.Context, w executor.Workspace, before jo
 	if err != nil {
 		return err
 	}
-	for _, f := range []*os.File{log.Stdout, log.Stderr, log.Order} {
-		err = errors.Join(err, f.Truncate(0)) // an earlier try was cut off
+	defer log.Close()
+	if err := log.Truncate(); err != nil { // an earlier try was cut off
+		return err
 	}
-	for stream, f := range map[joblog.Stream]*os.File{joblog.Stdout: log.Stdout, joblog.Stderr: log.Stderr} {
-		if size := *before.Of(stream); size > 0 && err == nil {
-			err = r.client.copyLog(ctx, stream, size, f)
+	for _, s := range []spool.Stream{spool.Stdout, spool.Stderr} {
+		if size := *before.Of(s); size > 0 {
+			if err := r.client.copyLog(ctx, s.String(), size, log.Of(s)); err != nil {
+				return err
+			}
 		}
 	}
-	return errors.Join(err, log.Close())
+	if before.Total() == 0 {
+		return nil
+	}
+	if err := r.client.copyLog(ctx, "order", -1, log.Order); err != nil {
+		return err
+	}
+	return log.Repair() // the order may tell of what was shipped since
 }
 
 // install copies the agent's own executable to where exec's container finds it: the program's image may have no shell and nothing to copy with.

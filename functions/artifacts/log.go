@@ -1,14 +1,15 @@
 package artifacts
 
 import (
+	"io"
 	"net/http"
 	"net/url"
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
+	"go-job-orchestrator/shared/spool"
 )
 
 // logState answers with where shipping the log of a job that is not over has got to.
@@ -24,7 +25,7 @@ func (f *Function) logState(w http.ResponseWriter, r *http.Request, id job.ID) e
 // logSoFar answers with all of one stream that was shipped of a job that is not over.
 func (f *Function) logSoFar(w http.ResponseWriter, r *http.Request, id job.ID) error {
 	ctx := r.Context()
-	stream, err := streamOf(r.URL.RawQuery)
+	sink, err := sinkOf(r.URL.RawQuery)
 	if err != nil {
 		return err
 	}
@@ -39,7 +40,7 @@ func (f *Function) logSoFar(w http.ResponseWriter, r *http.Request, id job.ID) e
 	}
 	reader := logstore.Reader{Store: f.store, Records: f.ledger}
 	out := &counter{w: w}
-	_, err = reader.Copy(ctx, id, logstore.Query{Streams: []joblog.Stream{stream}, Tail: logstore.All}, nil, out)
+	_, err = reader.Copy(ctx, id, sink.query, nil, sink.to(out))
 	if err == nil || out.n == 0 {
 		return err
 	}
@@ -47,19 +48,30 @@ func (f *Function) logSoFar(w http.ResponseWriter, r *http.Request, id job.ID) e
 	panic(http.ErrAbortHandler) // a part must not look like the whole
 }
 
-func streamOf(query string) (joblog.Stream, error) {
+// part is what of the log is asked for.
+type part struct {
+	query logstore.Query
+	to    func(io.Writer) logstore.Sink
+}
+
+func sinkOf(query string) (part, error) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return "", api.BadRequest("query", "is not a valid query string")
+		return part{}, api.BadRequest("query", "is not a valid query string")
 	}
 	if len(values) != 1 || len(values["stream"]) != 1 {
-		return "", api.BadRequest("stream", "is required, once, and is the only parameter of this call")
+		return part{}, api.BadRequest("stream", "is required, once, and is the only parameter of this call")
 	}
-	stream := joblog.Stream(values.Get("stream"))
-	if stream != joblog.Stdout && stream != joblog.Stderr {
-		return "", api.BadRequest("stream", "must be stdout or stderr")
+	if values.Get("stream") == "order" {
+		every := logstore.Query{Streams: []spool.Stream{spool.Stdout, spool.Stderr}, Tail: logstore.All}
+		return part{every, func(w io.Writer) logstore.Sink { return logstore.Order{W: w} }}, nil
 	}
-	return stream, nil
+	stream, err := spool.ParseStream(values.Get("stream"))
+	if err != nil {
+		return part{}, api.BadRequest("stream", "must be stdout, stderr or order")
+	}
+	one := logstore.Query{Streams: []spool.Stream{stream}, Tail: logstore.All}
+	return part{one, func(w io.Writer) logstore.Sink { return logstore.Text{W: w} }}, nil
 }
 
 // counter tells whether anything was written.

@@ -15,9 +15,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
-	"go-job-orchestrator/shared/logstore"
 )
 
 // manifest closes the results: it records which outputs there are, all of which must be stored.
@@ -28,10 +26,6 @@ func (f *Function) manifest(ctx context.Context, u upload) (any, error) {
 	}
 	id := u.index.JobID
 	if err := f.checkManifest(ctx, id, &m); err != nil {
-		return nil, err
-	}
-	// The order comes first: who sees the outputs finds the whole log.
-	if err := logstore.PutOrder(ctx, f.store, id, m.Order); err != nil {
 		return nil, err
 	}
 	if err := f.ledger.PutOutputs(ctx, id, m.Files); err != nil {
@@ -46,9 +40,6 @@ func (f *Function) checkManifest(ctx context.Context, id job.ID, m *executor.Man
 		m.Files = []job.File{}
 	}
 	if err := checkFiles(m.Files); err != nil {
-		return err
-	}
-	if err := checkOrder(*m); err != nil {
 		return err
 	}
 	return f.checkStored(ctx, id, m.Files)
@@ -105,16 +96,6 @@ func checkFile(f job.File) string {
 		}
 	}
 	return ""
-}
-
-// checkOrder refuses runs that no log has.
-func checkOrder(m executor.Manifest) error {
-	for i, run := range m.Order.Runs {
-		if run.Bytes < 0 || run.Stream != joblog.Stdout && run.Stream != joblog.Stderr {
-			return job.Invalid(fmt.Sprintf("order.runs[%d]", i), "must have a stream, stdout or stderr, and not a negative length")
-		}
-	}
-	return nil
 }
 
 // statAtOnce is how many files are looked at at a time: a remote bucket takes a while to answer, and there may be

@@ -27,6 +27,8 @@ import (
 const (
 	maxRecord   = 1 << 20
 	maxManifest = 16 << 20
+	// The order of a log that is as long as can be: it gets coarser before, but in a pod for a year (package spool).
+	maxOrder = 8 << 30
 )
 
 // recordReceiver returns what takes the record of a name below .job/. Every record may be sent again, since its answer may have been
@@ -38,6 +40,8 @@ func (f *Function) recordReceiver(name string) (*receiver, error) {
 		return &receiver{limit: maxManifest, store: f.manifest}, nil
 	case len(parts) == 2 && parts[0] == "log":
 		return &receiver{limit: joblog.MaxSegment, store: f.segment(parts[1])}, nil
+	case name == "order":
+		return &receiver{limit: maxOrder, store: f.order}, nil
 	case name == "link":
 		return &receiver{limit: maxRecord, store: f.link}, nil
 	case name == "attempts/next/start":
@@ -65,6 +69,11 @@ func (f *Function) segment(name string) func(context.Context, upload) (any, erro
 	return func(ctx context.Context, u upload) (any, error) {
 		return nil, logstore.Accept(ctx, f.store, u.index.JobID, name, u.body)
 	}
+}
+
+// order takes the order of the whole log.
+func (f *Function) order(ctx context.Context, u upload) (any, error) {
+	return nil, logstore.PutOrder(ctx, f.store, u.index.JobID, u.body)
 }
 
 // claim asks for an attempt. Owner tells those who ask apart.
@@ -196,11 +205,7 @@ func (f *Function) report(n int) func(context.Context, upload) (any, error) {
 		if err := f.checkManifest(ctx, u.index.JobID, &r.Manifest); err != nil {
 			return nil, err
 		}
-		order, err := json.Marshal(r.Manifest.Order)
-		if err != nil {
-			return nil, fmt.Errorf("encode order of log: %w", err)
-		}
-		if err := f.ledger.PutReport(ctx, u.index.JobID, ledger.Report{Attempt: r.Attempt, Files: r.Manifest.Files, Order: order}); err != nil {
+		if err := f.ledger.PutReport(ctx, u.index.JobID, ledger.Report{Attempt: r.Attempt, Files: r.Manifest.Files}); err != nil {
 			return nil, err
 		}
 		cancelled, err := f.ledger.CancelRequested(ctx, u.index.JobID)

@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"go-job-orchestrator/shared/api"
-	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/spool"
 )
 
 // TestBadQueries names the parameter at fault.
@@ -20,7 +20,11 @@ func TestBadQueries(t *testing.T) {
 		"tail=": "tail", "tail=-1": "tail", "tail=+1": "tail", "tail=0x1": "tail", "tail=1e3": "tail", "tail=All": "tail", "tail=99999999999": "tail", "tail=1&tail=1": "tail",
 		"stream=both": "stream", "stream=": "stream", "stream=STDOUT": "stream", "stream=stdout,stderr": "stream", "stream=stdout&stream=stderr": "stream",
 		"follow=1": "follow", "follow": "follow", "follow=True": "follow", "follow=true&follow=false": "follow",
-		"from=0": "from", "from=,": "from", "from=0,": "from", "from=-1,0": "from", "from=0,0,0": "from", "from=0,%200": "from", "from=1,1&from=1,1": "from", "from=9223372036854775807,0": "from",
+		"from=": "from", "from=0,0": "from", "from=-1": "from", "from=+1": "from", "from=%200": "from", "from=1&from=1": "from", "from=9223372036854775807": "from", "from=0x1": "from",
+		"timestamps=1": "timestamps", "timestamps": "timestamps", "timestamps=true&timestamps=true": "timestamps", "timestamp=true": "timestamp",
+		"since=": "since", "since=10": "since", "since=-5m": "since", "since=yesterday": "since", "since=2026-01-31": "since", "since=2026-01-31T08:00:00": "since",
+		"since=0000-01-01T00:00:00Z": "since", "since=1h&since=2h": "since", "since=1d": "since",
+		"attempt=": "attempt", "attempt=0": "attempt", "attempt=-1": "attempt", "attempt=99999": "attempt", "attempt=1.5": "attempt", "attempt=all": "attempt",
 		"folow=true": "folow", "tail=5&Follow=true": "Follow", "=": "", "%zz": "query", "tail=5;stream=stdout": "query",
 	} {
 		a := w.get(query)
@@ -49,21 +53,26 @@ func TestTrailers(t *testing.T) {
 			t.Errorf("%q: Content-Type is %q", query, got)
 		}
 	}
-	check("", "", "Pending", "0,0")
-	w.write(joblog.Stdout, "out\n")
-	w.write(joblog.Stderr, "err")
+	check("", "", "Pending", "0")
+	w.write(spool.Stdout, "out\n")
+	w.write(spool.Stderr, "err")
 	w.ship(s)
 	if _, err := w.ledger.StartAttempt(t.Context(), w.index.JobID, 1, "test", nil); err != nil {
 		t.Fatal(err)
 	}
-	check("", "out\nerr", "Running", "4,3")
-	check("tail=0", "", "Running", "4,3")
-	check("from=2,3", "t\n", "Running", "4,3")
-	check("from=900,900", "", "Running", "900,900") // a log may yet become so long
+	check("", "out\nerr", "Running", "7")
+	check("tail=0", "", "Running", "7")
+	check("from=2", "t\nerr", "Running", "7")
+	check("from=900", "", "Running", "900") // a log may yet become so long
+	check("from=1&stream=stderr", "rr", "Running", "3")
+	check("from=4&stream=stdout", "", "Running", "4")
+	check("from=5&tail=1", "rr", "Running", "7")
+	check("from=1&tail=1", "err", "Running", "7")
 	w.end(s)
-	check("tail=1", "err", "Succeeded", "4,3")
-	check("follow=true&tail=all", "out\nerr", "Succeeded", "4,3")
-	check("follow=true&from=4,0", "err", "Succeeded", "4,3")
+	check("from=1&stream=stderr", "rr", "Succeeded", "3")
+	check("tail=1", "err", "Succeeded", "7")
+	check("follow=true&tail=all", "out\nerr", "Succeeded", "7")
+	check("follow=true&from=4", "err", "Succeeded", "7")
 }
 
 // TestOpen makes the function from settings.

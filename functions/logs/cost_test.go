@@ -10,12 +10,13 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/spool"
@@ -84,13 +85,24 @@ func (w *world) fill(block string, size int) {
 // finishFromFiles ends the job with the logs as they are on disk.
 func (w *world) finishFromFiles() {
 	w.t.Helper()
-	for stream, name := range map[joblog.Stream]string{joblog.Stdout: job.StdoutFile, joblog.Stderr: job.StderrFile} {
-		f := io.NewSectionReader(w.files.Of(stream.InSpool()), 0, 1<<40)
+	for stream, name := range map[spool.Stream]string{spool.Stdout: job.StdoutFile, spool.Stderr: job.StderrFile} {
+		f := io.NewSectionReader(w.files.Of(stream), 0, 1<<40)
 		if _, err := w.store.Put(context.Background(), ledger.ResultKey(w.index.JobID, name), f); err != nil {
 			w.t.Fatal(err)
 		}
 	}
 	w.conclude()
+}
+
+// recordsOf returns an order of runs of alternating streams, of which the first is stdout.
+func recordsOf(runs ...int64) []byte {
+	var all []byte
+	var end spool.Position
+	for i, n := range runs {
+		*end.Of(streams()[i%2]) += n
+		all = append(all, spool.Record{At: time.Now(), Attempt: 1, End: end}.Encode()...)
+	}
+	return all
 }
 
 // bytesRead returns what this process has read so far, from files and all else.
@@ -124,6 +136,7 @@ func TestTailReadsLittle(t *testing.T) { // not parallel: it counts what the who
 		}
 	}
 	check("live")
+	w.keepOrder()
 	w.finishFromFiles()
 	check("kept")
 }
@@ -138,7 +151,7 @@ func TestMemory(t *testing.T) { // not parallel: it measures the whole process
 	check := func(what string, follow string) {
 		t.Helper()
 		before := heap()
-		for _, query := range []string{"tail=all", "tail=1", "", "from=0,0", "stream=stdout"} {
+		for _, query := range []string{"tail=all", "tail=1", "", "from=0", "stream=stdout"} {
 			c := w.count(handler, query+follow, 0)
 			if c.bytes != size {
 				t.Errorf("%s, %q: %d bytes", what, query, c.bytes)
@@ -149,6 +162,7 @@ func TestMemory(t *testing.T) { // not parallel: it measures the whole process
 		}
 	}
 	check("live", "")
+	w.keepOrder()
 	w.finishFromFiles()
 	check("kept", "")
 	check("kept", "&follow=true")
@@ -157,30 +171,44 @@ func TestMemory(t *testing.T) { // not parallel: it measures the whole process
 // TestWithoutOrder reads logs whose order is lost, or was made for others. All bytes must come, and none twice.
 func TestWithoutOrder(t *testing.T) {
 	t.Parallel()
-	out, err := joblog.Stdout, joblog.Stderr
-	run := func(s joblog.Stream, bytes int64) joblog.Run { return joblog.Run{Stream: s, Bytes: bytes} }
+	former := func(runs string) func(*world) error {
+		return func(w *world) error {
+			return w.store.Create(t.Context(), ledger.FormerOrderKey(w.index.JobID), []byte(`{"runs":[`+runs+`]}`))
+		}
+	}
+	order := func(data []byte) func(*world) error {
+		return func(w *world) error {
+			return logstore.PutOrder(t.Context(), w.store, w.index.JobID, bytes.NewReader(data))
+		}
+	}
+	const most = spool.MaxPosition
 	tests := map[string]struct {
-		order *joblog.Order
-		want  string
+		put  func(*world) error
+		want string
 	}{
-		"none":             {nil, "out1\nout2\nerr1\nerr2\n"},
-		"empty":            {&joblog.Order{}, "out1\nout2\nerr1\nerr2\n"},
-		"right":            {&joblog.Order{Runs: []joblog.Run{run(out, 5), run(err, 5), run(out, 5), run(err, 5)}}, "out1\nerr1\nout2\nerr2\n"},
-		"too little":       {&joblog.Order{Runs: []joblog.Run{run(err, 5), run(out, 5)}}, "err1\nout1\nout2\nerr2\n"},
-		"too much":         {&joblog.Order{Runs: []joblog.Run{run(err, 5), run(out, 1000), run(err, 1000), run(out, 5)}}, "err1\nout1\nout2\nerr2\n"},
-		"one stream":       {&joblog.Order{Runs: []joblog.Run{run(err, 10)}}, "err1\nerr2\nout1\nout2\n"},
-		"nothing but huge": {&joblog.Order{Runs: []joblog.Run{run(out, math.MaxInt64), run(out, math.MaxInt64), run(err, math.MaxInt64)}}, "out1\nout2\nerr1\nerr2\n"},
+		"none":             {func(*world) error { return nil }, "out1\nout2\nerr1\nerr2\n"},
+		"empty":            {order(nil), "out1\nout2\nerr1\nerr2\n"},
+		"right":            {order(recordsOf(5, 5, 5, 5)), "out1\nerr1\nout2\nerr2\n"},
+		"too little":       {order(recordsOf(0, 5, 5)), "err1\nout1\nout2\nerr2\n"},
+		"too much":         {order(recordsOf(0, 5, 1000, 1000, 5)), "err1\nout1\nout2\nerr2\n"},
+		"one stream":       {order(recordsOf(0, 10)), "err1\nerr2\nout1\nout2\n"},
+		"nothing but huge": {order(recordsOf(most/2, most/2, most/2)), "out1\nout2\nerr1\nerr2\n"},
+		"backwards":        {order(slices.Concat(recordsOf(0, 5), recordsOf(5), recordsOf(0, 3))), "err1\nout1\nout2\nerr2\n"},
+		"cut off":          {order(recordsOf(0, 5, 5)[:spool.RecordSize*3-1]), "err1\nout1\nout2\nerr2\n"},
+		"zeros":            {order(make([]byte, 1000)), "out1\nout2\nerr1\nerr2\n"},
+		"ones":             {order(bytes.Repeat([]byte{0xff}, 1000)), "out1\nout2\nerr1\nerr2\n"},
+		"former":           {former(`{"stream":"stdout","bytes":5},{"stream":"stderr","bytes":5},{"stream":"stdout","bytes":5}`), "out1\nerr1\nout2\nerr2\n"},
+		"former, huge":     {former(`{"stream":"stderr","bytes":9223372036854775807},{"stream":"stderr","bytes":9223372036854775807}`), "err1\nerr2\nout1\nout2\n"},
+		"former, others":   {former(`{"stream":"stdin","bytes":1},{"stream":"stderr","bytes":-1}`), "out1\nout2\nerr1\nerr2\n"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			w.write(out, "out1\nout2\n")
-			w.write(err, "err1\nerr2\n")
-			if tt.order != nil {
-				if err := logstore.PutOrder(t.Context(), w.store, w.index.JobID, *tt.order); err != nil {
-					t.Fatal(err)
-				}
+			w.write(spool.Stdout, "out1\nout2\n")
+			w.write(spool.Stderr, "err1\nerr2\n")
+			if err := tt.put(w); err != nil {
+				t.Fatal(err)
 			}
 			w.finishFromFiles()
 			for n := range 6 {
@@ -201,7 +229,7 @@ func TestLines(t *testing.T) {
 	for _, text := range []string{"", "\n", "\n\n\n", "a", "a\n", "a\nb", "a\nb\n", "\na", "\r\n\r\n", "\x00\n\xff\xfe\n\x80", strings.Repeat("x", 65535) + "\n", strings.Repeat("x", 65536) + "\n" + strings.Repeat("y", 65536), strings.Repeat("\n", 70000)} {
 		for _, kept := range []bool{false, true} {
 			w := newWorld(t)
-			w.write(joblog.Stderr, text)
+			w.write(spool.Stderr, text)
 			w.ship(w.shipper())
 			if kept {
 				w.end(w.shipper())
@@ -230,6 +258,7 @@ func BenchmarkTail(b *testing.B) {
 			}
 		}
 		b.Run(fmt.Sprintf("live-%dMiB", size>>20), tail)
+		w.keepOrder()
 		w.finishFromFiles()
 		b.Run(fmt.Sprintf("kept-%dMiB", size>>20), tail)
 	}

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/spool"
 )
 
@@ -74,13 +73,13 @@ func TestFollowTimeout(t *testing.T) {
 	w := newWorld(t)
 	w.function.FollowTimeout = 300 * time.Millisecond
 	s := w.shipper()
-	w.write(joblog.Stdout, "one\n")
+	w.write(spool.Stdout, "one\n")
 	w.ship(s)
 	first := w.read("follow=true")
 	if first.body != "one\n" || first.phase() == "" || first.phase().Terminal() {
 		t.Fatalf("got %q and %q", first.body, first.phase())
 	}
-	w.write(joblog.Stdout, "two\n")
+	w.write(spool.Stdout, "two\n")
 	w.end(s)
 	next := w.read("follow=true&from=" + first.Trailer.Get("Log-Position"))
 	if next.body != "two\n" || !next.phase().Terminal() {
@@ -109,11 +108,11 @@ func TestProcess(t *testing.T) {
 		fmt.Fprintf(&want, "child %d\n", i)
 	}
 	want.WriteString("end")
-	w.want[joblog.Stdout].WriteString(want.String())
-	w.want[joblog.Stderr].WriteString("oops\n")
+	w.want[spool.Stdout].WriteString(want.String())
+	w.want[spool.Stderr].WriteString("oops\n")
 	answers := make(chan *answer, 2)
 	for _, s := range streams() {
-		go func() { answers <- w.get("follow=true&tail=all&stream=" + string(s)) }()
+		go func() { answers <- w.get("follow=true&tail=all&stream=" + s.String()) }()
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -139,7 +138,7 @@ func TestProcess(t *testing.T) {
 	w.end(s)
 	for range 2 {
 		a := <-answers
-		wanted := w.wanted(joblog.Stream(a.Request.URL.Query().Get("stream")))
+		wanted := w.wanted(parseStream(t, a.Request.URL.Query().Get("stream")))
 		if a.err != nil || a.body != wanted {
 			t.Errorf("%s: %d bytes, %v; want the %d written", a.Request.URL.RawQuery, len(a.body), a.err, len(wanted))
 		}
@@ -160,7 +159,7 @@ func TestAttempts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.write(joblog.Stdout, fmt.Sprintf("attempt %d\n", n))
+		w.write(spool.Stdout, fmt.Sprintf("attempt %d\n", n))
 		w.ship(w.shipper()) // each attempt has its own, which goes on where the last one stopped
 		now := time.Now()
 		a.FinishedAt = &now
@@ -186,7 +185,7 @@ func TestRemoved(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.function.reader.LastPoll = time.Millisecond
-	w.write(joblog.Stdout, "one\n")
+	w.write(spool.Stdout, "one\n")
 	w.ship(w.shipper())
 	r := w.intercept()
 	done := make(chan *answer, 1)
@@ -230,13 +229,13 @@ func TestRestarts(t *testing.T) {
 	w := newWorld(t)
 	w.function.reader.LastPoll = time.Millisecond
 	s, random := w.shipper(), rand.New(rand.NewPCG(1, 2))
-	got := map[joblog.Stream]string{}
-	queries := map[joblog.Stream]string{joblog.Stdout: "tail=all", joblog.Stderr: "tail=all"}
-	phases := map[joblog.Stream]job.Phase{}
+	got := map[spool.Stream]string{}
+	queries := map[spool.Stream]string{spool.Stdout: "tail=all", spool.Stderr: "tail=all"}
+	phases := map[spool.Stream]job.Phase{}
 	for round := range 12 {
-		answers := map[joblog.Stream]chan *answer{}
+		answers := map[spool.Stream]chan *answer{}
 		for _, stream := range streams() {
-			resp, err := w.open(t.Context(), "follow=true&stream="+string(stream)+"&"+queries[stream])
+			resp, err := w.open(t.Context(), "follow=true&stream="+stream.String()+"&"+queries[stream])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -263,8 +262,8 @@ func TestRestarts(t *testing.T) {
 			}
 			got[stream] += a.body
 			queries[stream], phases[stream] = "from="+a.Trailer.Get("Log-Position"), a.phase()
-			if at := a.position(); *at.Of(stream) != int64(len(got[stream])) {
-				t.Errorf("%s: Log-Position is %+v after %d bytes", stream, at, len(got[stream]))
+			if at := a.position(); at != int64(len(got[stream])) {
+				t.Errorf("%s: Log-Position is %d after %d bytes", stream, at, len(got[stream]))
 			}
 			if round < 11 && a.phase() != job.Pending {
 				t.Errorf("%s: Job-Phase is %q after the server was stopped", stream, a.phase())
@@ -276,6 +275,15 @@ func TestRestarts(t *testing.T) {
 			t.Errorf("%s: %d bytes and %s, want the %d written and Succeeded", stream, len(got[stream]), phases[stream], len(w.wanted(stream)))
 		}
 	}
+}
+
+func parseStream(t *testing.T, name string) spool.Stream {
+	t.Helper()
+	s, err := spool.ParseStream(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func noise(random *rand.Rand, n int) []byte {
@@ -305,7 +313,7 @@ func TestRandom(t *testing.T) {
 			}
 			followers.Go(func() {
 				a := w.get("follow=true&tail=all")
-				if n := len(w.wanted(joblog.Stdout)) + len(w.wanted(joblog.Stderr)); a.err != nil || len(a.body) != n {
+				if n := len(w.wanted(spool.Stdout)) + len(w.wanted(spool.Stderr)); a.err != nil || len(a.body) != n {
 					t.Errorf("a follower of both got %d bytes, %v; want %d", len(a.body), a.err, n)
 				}
 			})
@@ -332,13 +340,11 @@ func TestRandom(t *testing.T) {
 }
 
 // followOn follows one stream to its end. It goes away now and then, and comes back to where it was.
-func (w *world) followOn(stream joblog.Stream) {
+func (w *world) followOn(stream spool.Stream) {
 	var got bytes.Buffer
 	for n := 1; ; n++ {
-		var at joblog.Position
-		*at.Of(stream) = int64(got.Len())
 		ctx, cancel := context.WithCancel(w.t.Context())
-		resp, err := w.open(ctx, fmt.Sprintf("follow=true&stream=%s&from=%d,%d", stream, at.Stdout, at.Stderr))
+		resp, err := w.open(ctx, fmt.Sprintf("follow=true&stream=%s&from=%d", stream, got.Len()))
 		if err == nil && n < 20 {
 			_, err = io.CopyN(&got, resp.Body, int64(n)*5000)
 		} else if err == nil {
@@ -371,11 +377,8 @@ func (w *world) checkTails(random *rand.Rand) {
 		if a := w.read("from=" + whole.Trailer.Get("Log-Position") + stream); a.body != "" {
 			w.t.Errorf("%s: %d bytes come behind the end", stream, len(a.body))
 		}
-		if stream == "" || whole.body == "" {
-			continue
-		}
-		i := random.IntN(len(whole.body))
-		if a := w.read(fmt.Sprintf("from=%d,%d%s", i, i, stream)); a.body != whole.body[i:] {
+		i := random.IntN(len(whole.body) + 1)
+		if a := w.read(fmt.Sprintf("from=%d%s", i, stream)); a.body != whole.body[i:] {
 			w.t.Errorf("%s: from byte %d come %d bytes, want %d", stream, i, len(a.body), len(whole.body)-i)
 		}
 	}
@@ -393,13 +396,13 @@ func TestEnding(t *testing.T) {
 			w.write(streams()[j%2], fmt.Sprintf("%d.%d\n", i, j))
 			w.ship(s)
 		}
-		w.write(joblog.Stderr, "last words") // not shipped before the end
+		w.write(spool.Stderr, "last words") // not shipped before the end
 		var readers sync.WaitGroup
 		started := make(chan struct{}, 8)
 		for _, stream := range streams() {
 			readers.Go(func() {
 				started <- struct{}{}
-				a := w.get("follow=true&tail=all&stream=" + string(stream))
+				a := w.get("follow=true&tail=all&stream=" + stream.String())
 				if a.err != nil || a.body != w.wanted(stream) || a.phase() != job.Succeeded {
 					t.Errorf("follower of %s: %q %s %v, want %q", stream, a.body, a.phase(), a.err, w.wanted(stream))
 				}
@@ -408,7 +411,7 @@ func TestEnding(t *testing.T) {
 				started <- struct{}{}
 				var last *answer
 				for last == nil || !last.phase().Terminal() {
-					last = w.get("tail=all&stream=" + string(stream))
+					last = w.get("tail=all&stream=" + stream.String())
 					if last.err != nil || !strings.HasPrefix(w.wanted(stream), last.body) {
 						t.Errorf("reader of %s: %s %q %v", stream, last.Status, last.body, last.err)
 						return

@@ -4,17 +4,15 @@ package logs
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/julienschmidt/httprouter"
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/platform"
@@ -29,8 +27,7 @@ const (
 	lastPoll  = 500 * time.Millisecond
 )
 
-// The trailers of an answer. Log-Position is how many bytes of stdout and stderr lie before its end, as "<stdout>,<stderr>";
-// ?from=<Log-Position> goes on from there. Job-Phase is terminal when there is nothing behind its end: a follower that
+// The trailers of an answer in text. Log-Position is how many bytes of the log, or of the one stream that is asked for, lie before its end; ?from=<Log-Position> goes on from there. Job-Phase is terminal when there is nothing behind its end: a follower that
 // sees another one was cut off by the server, and goes on. It is absent when the job has just been removed.
 const (
 	phaseTrailer    = "Job-Phase"
@@ -52,9 +49,9 @@ func (s *Settings) Check() error {
 	return platform.CheckDurations(platform.Duration{Name: "FOLLOW_TIMEOUT", Value: s.FollowTimeout, Min: time.Second, Max: 30 * 24 * time.Hour})
 }
 
-// Function answers GET /api/v1/jobs/:id/logs with the bytes that the program wrote. Its parameters: tail, the number of
-// last lines (200) or "all"; stream, stdout or stderr (both); follow=true, go on until the job is over;
-// from=<stdout bytes>,<stderr bytes>, begin there instead of at tail.
+// Function answers GET /api/v1/jobs/:id/logs with the bytes that the program wrote, or as server-sent events to whoever accepts only those. Its
+// parameters: tail, the number of last lines (200) or "all"; stream, stdout or stderr (both); attempt, the number of one (all); since, a time or how
+// long ago; from=<Log-Position>; timestamps=true, each line begins with its time; follow=true, go on until the job is over.
 type Function struct {
 	reader *logstore.Reader
 	ledger *ledger.Ledger
@@ -90,9 +87,12 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	if err != nil {
 		return err
 	}
-	q, err := parseQuery(r.URL.RawQuery)
+	q, err := parseQuery(r.URL.RawQuery, time.Now())
 	if err != nil {
 		return err
+	}
+	if acceptsEvents(r.Header) {
+		return f.events(w, r, id, q)
 	}
 	ctx := r.Context()
 	// Read before the log is: all of it is there once a job is over, so a phase that is terminal by now holds for the end of
@@ -101,41 +101,58 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	if err != nil {
 		return err
 	}
-	out := &writer{ResponseWriter: w, control: http.NewResponseController(w), flush: q.Follow}
+	out := newText(w, q)
+	if out.inLine, err = f.inLine(ctx, id, q); err != nil {
+		return err
+	}
 	end := ending{phase: s.Phase}
 	if q.Follow {
 		out.begin() // the client is to see that it is connected before the first line comes
-		end, err = f.follow(ctx, id, q, out)
+		end, err = f.follow(ctx, id, q.Query, out)
 	} else {
-		end.at, err = f.read(ctx, id, q, out)
+		end.at, err = f.read(ctx, id, q.Query, out)
 	}
 	if err != nil && !out.begun {
 		return err
 	}
 	if err != nil {
-		if ctx.Err() == nil {
-			f.log.ErrorContext(ctx, "log cut off", "job", id, "error", err)
-		}
-		panic(http.ErrAbortHandler) // a part must not look like the whole
+		f.abort(ctx, id, err)
 	}
 	out.begin()
 	end.write(w.Header())
 	return nil
 }
 
+// inLine reports whether an answer whose lines get times begins in the middle of a line that an earlier answer has begun.
+func (f *Function) inLine(ctx context.Context, id job.ID, q query) (bool, error) {
+	if !q.timestamps || q.From == 0 {
+		return false, nil
+	}
+	before, err := f.reader.Before(ctx, id, q.Query)
+	return before != '\n', err
+}
+
+// abort ends an answer that has begun: a part must not look like the whole.
+func (f *Function) abort(ctx context.Context, id job.ID, err error) {
+	if ctx.Err() == nil {
+		f.log.ErrorContext(ctx, "log cut off", "job", id, "error", err)
+	}
+	panic(http.ErrAbortHandler)
+}
+
 // read writes the log as it is now.
-func (f *Function) read(ctx context.Context, id job.ID, q logstore.Query, out io.Writer) (joblog.Position, error) {
-	at, err := f.reader.Copy(ctx, id, q, nil, out)
+func (f *Function) read(ctx context.Context, id job.ID, q logstore.Query, out logstore.Sink) (offset int64, err error) {
+	offset, err = f.reader.Copy(ctx, id, q, nil, out)
 	if err != nil {
-		return at, err
+		return offset, err
 	}
 	// While a job is being removed its log becomes shorter.
 	_, err = f.ledger.Live(ctx, id)
-	return at, err
+	return offset, err
 }
 
 // follow writes the log until the job is over or gone, or the server stops.
-func (f *Function) follow(ctx context.Context, id job.ID, q logstore.Query, out io.Writer) (ending, error) {
+func (f *Function) follow(ctx context.Context, id job.ID, q logstore.Query, out logstore.Sink) (ending, error) {
 	stop, release := f.stop(ctx)
 	defer release()
 	at, err := f.reader.Copy(ctx, id, q, stop, out)
@@ -143,9 +160,9 @@ func (f *Function) follow(ctx context.Context, id job.ID, q logstore.Query, out 
 		return ending{at: at}, err
 	}
 	s, err := f.ledger.Status(ctx, id)
-	if err == nil && s.Phase.Terminal() {
+	if err == nil && attemptOver(s, q.Attempt) {
 		// It may have ended since the reader last looked, because the server stops: then there is more.
-		at, err = f.read(ctx, id, logstore.Query{Streams: q.Streams, From: &at}, out)
+		at, err = f.read(ctx, id, logstore.Query{Streams: q.Streams, Attempt: q.Attempt, Tail: logstore.All, From: at}, out)
 	}
 	if errors.Is(err, job.ErrNotFound) {
 		return ending{at: at}, nil // removed while it was followed
@@ -153,7 +170,7 @@ func (f *Function) follow(ctx context.Context, id job.ID, q logstore.Query, out 
 	if err != nil {
 		return ending{at: at}, err
 	}
-	return ending{phase: s.Phase, at: at}, nil
+	return ending{phase: s.Phase, status: s, at: at}, nil
 }
 
 // stop returns a channel that is closed when a follower is to be sent off, and what to call once it has gone.
@@ -172,48 +189,16 @@ func (f *Function) stop(ctx context.Context) (stop <-chan struct{}, release func
 	return limit.Done(), cancel
 }
 
-// ending is what the trailers say.
+// ending is how an answer ends: what the trailers say.
 type ending struct {
-	phase job.Phase
-	at    joblog.Position
+	phase  job.Phase
+	status *job.Status // nil when the job has been removed
+	at     int64       // offset in the log
 }
 
 func (e ending) write(h http.Header) {
-	h.Set(positionTrailer, fmt.Sprintf("%d,%d", e.at.Stdout, e.at.Stderr))
+	h.Set(positionTrailer, strconv.FormatInt(e.at, 10))
 	if e.phase != "" {
 		h.Set(phaseTrailer, string(e.phase))
 	}
-}
-
-// writer sends the headers before the first byte, and flushes behind each write for a follower.
-type writer struct {
-	http.ResponseWriter
-	control *http.ResponseController
-	flush   bool
-	begun   bool
-}
-
-func (w *writer) begin() {
-	if w.begun {
-		return
-	}
-	w.begun = true
-	h := w.Header()
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Trailer", phaseTrailer+", "+positionTrailer)
-	w.WriteHeader(http.StatusOK)
-	if w.flush {
-		_ = w.control.Flush() // the next write reports a client that has gone
-	}
-}
-
-func (w *writer) Write(p []byte) (int, error) {
-	w.begin()
-	n, err := w.ResponseWriter.Write(p)
-	if err == nil && w.flush {
-		err = w.control.Flush()
-	}
-	return n, err
 }

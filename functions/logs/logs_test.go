@@ -11,51 +11,60 @@ import (
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/serve"
+	"go-job-orchestrator/shared/spool"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/token"
 )
 
 func TestParseQuery(t *testing.T) {
 	t.Parallel()
-	both := []joblog.Stream{joblog.Stdout, joblog.Stderr}
-	good := map[string]logstore.Query{
-		"":                           {Streams: both, Tail: 200},
-		"tail=0":                     {Streams: both, Tail: 0},
-		"tail=7&follow=true":         {Streams: both, Tail: 7, Follow: true},
-		"tail=all&follow=false":      {Streams: both, Tail: logstore.All},
-		"stream=stdout":              {Streams: both[:1], Tail: 200},
-		"stream=stderr&tail=1":       {Streams: both[1:], Tail: 1},
-		"from=5,7&follow=true":       {Streams: both, Tail: 200, From: &joblog.Position{Stdout: 5, Stderr: 7}, Follow: true},
-		"tail=2147483647":            {Streams: both, Tail: 1<<31 - 1},
-		"from=0,4611686018427387903": {Streams: both, Tail: 200, From: &joblog.Position{Stderr: 1<<62 - 1}},
+	both := []spool.Stream{spool.Stdout, spool.Stderr}
+	now := time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)
+	good := map[string]query{
+		"":                                  {Query: logstore.Query{Streams: both, Tail: 200}},
+		"tail=0":                            {Query: logstore.Query{Streams: both, Tail: 0}},
+		"tail=7&follow=true":                {Query: logstore.Query{Streams: both, Tail: 7, Follow: true}},
+		"tail=all&follow=false":             {Query: logstore.Query{Streams: both, Tail: logstore.All}, noFollow: true},
+		"stream=stdout":                     {Query: logstore.Query{Streams: both[:1], Tail: 200}},
+		"stream=stderr&tail=1":              {Query: logstore.Query{Streams: both[1:], Tail: 1}},
+		"from=5&follow=true":                {Query: logstore.Query{Streams: both, Tail: logstore.All, From: 5, Follow: true}},
+		"from=5&tail=3":                     {Query: logstore.Query{Streams: both, Tail: 3, From: 5}},
+		"tail=2147483647":                   {Query: logstore.Query{Streams: both, Tail: 1<<31 - 1}},
+		"from=4611686018427387903":          {Query: logstore.Query{Streams: both, Tail: logstore.All, From: 1<<62 - 1}},
+		"timestamps=true":                   {Query: logstore.Query{Streams: both, Tail: 200}, timestamps: true},
+		"attempt=2":                         {Query: logstore.Query{Streams: both, Tail: 200, Attempt: 2}},
+		"since=90s":                         {Query: logstore.Query{Streams: both, Tail: logstore.All, Since: now.Add(-90 * time.Second)}},
+		"since=1h30m&tail=5":                {Query: logstore.Query{Streams: both, Tail: 5, Since: now.Add(-90 * time.Minute)}},
+		"since=2026-01-31T07:00:00.25Z":     {Query: logstore.Query{Streams: both, Tail: logstore.All, Since: now.Add(-time.Hour + 250*time.Millisecond)}},
+		"since=2026-01-31T09:00:00%2B02:00": {Query: logstore.Query{Streams: both, Tail: logstore.All, Since: now.Add(-time.Hour)}},
+		"since=2026-01-31T09:00:00+02:00":   {Query: logstore.Query{Streams: both, Tail: logstore.All, Since: now.Add(-time.Hour)}}, // not escaped
 	}
 	for raw, want := range good {
-		got, err := parseQuery(raw)
-		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		got, err := parseQuery(raw, now)
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(query{})); diff != "" || err != nil {
 			t.Errorf("%q: %v (-want +got):\n%s", raw, err, diff)
 		}
 	}
 	for _, raw := range []string{
 		"tail=", "tail=-1", "tail=1.5", "tail=ALL", "tail=9999999999999", "tail=1&tail=2", "stream=both", "stream=", "stream=stdout&stream=stderr",
-		"follow=1", "follow=yes", "follow", "folow=true", "from=1", "from=1,", "from=,1", "from=-1,0", "from=1,2,3", "from=99999999999999999999,0", "%zz", "tail=1;x=2",
+		"follow=1", "follow=yes", "follow", "folow=true", "from=", "from=1,2", "from=-1", "from=99999999999999999999", "%zz", "tail=1;x=2",
 	} {
-		if _, err := parseQuery(raw); err == nil {
+		if _, err := parseQuery(raw, now); err == nil {
 			t.Errorf("%q was taken", raw)
 		}
 	}
 }
 
 func FuzzQuery(f *testing.F) {
-	for _, seed := range []string{"tail=5&follow=true", "from=1,2", "stream=stdout", "%"} {
+	for _, seed := range []string{"tail=5&follow=true", "from=1", "since=5m&attempt=2", "stream=stdout", "%"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		q, err := parseQuery(raw)
-		if err == nil && (q.Tail < logstore.All || len(q.Streams) == 0 || q.From != nil && (q.From.Stdout < 0 || q.From.Stderr < 0)) {
+		q, err := parseQuery(raw, time.Now())
+		if err == nil && (q.Tail < logstore.All || len(q.Streams) == 0 || q.From < 0 || q.Attempt < 0) {
 			t.Errorf("%q became %+v", raw, q)
 		}
 	})

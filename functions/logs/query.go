@@ -1,23 +1,33 @@
 package logs
 
 import (
+	"fmt"
 	"maps"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go-job-orchestrator/shared/api"
-	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/logstore"
+	"go-job-orchestrator/shared/spool"
 )
 
 // defaultTail is how many lines are shown unless tail says otherwise.
 const defaultTail = 200
 
-// parseQuery reads tail, stream, follow and from. It knows no others: a misspelt follow must not end at once.
-func parseQuery(raw string) (logstore.Query, error) {
-	q := logstore.Query{Tail: defaultTail, Streams: []joblog.Stream{joblog.Stdout, joblog.Stderr}}
+// query is what a client asks for.
+type query struct {
+	logstore.Query
+	timestamps bool
+	noFollow   bool // it was said that it is not to follow
+}
+
+// parseQuery reads the parameters. It knows no others: a misspelt follow must not end at once.
+func parseQuery(raw string, now time.Time) (query, error) {
+	q := query{Query: logstore.Query{Tail: defaultTail, Streams: []spool.Stream{spool.Stdout, spool.Stderr}}}
 	values, err := url.ParseQuery(raw)
 	if err != nil {
 		return q, api.BadRequest("query", "is not a valid query string")
@@ -26,50 +36,87 @@ func parseQuery(raw string) (logstore.Query, error) {
 		if len(values[name]) > 1 {
 			return q, api.BadRequest(name, "was sent more than once")
 		}
-		if err := parseParameter(&q, name, values[name][0]); err != nil {
+		if err := q.parse(name, values[name][0], now); err != nil {
 			return q, err
 		}
+	}
+	if !values.Has("tail") && (values.Has("from") || values.Has("since")) {
+		q.Tail = logstore.All
 	}
 	return q, nil
 }
 
-func parseParameter(q *logstore.Query, name, value string) error {
+func (q *query) parse(name, value string, now time.Time) (err error) {
 	switch name {
 	case "tail":
-		if value == "all" {
-			q.Tail = logstore.All
-			return nil
-		}
-		n, err := strconv.ParseUint(value, 10, 31)
-		if err != nil {
-			return api.BadRequest("tail", "must be a number of lines from 0 to 2147483647, or all")
-		}
-		q.Tail = int(n)
+		return q.parseTail(value)
 	case "stream":
-		if value != string(joblog.Stdout) && value != string(joblog.Stderr) {
+		s, err := spool.ParseStream(value)
+		if err != nil {
 			return api.BadRequest("stream", "must be stdout or stderr; leave it out for both")
 		}
-		q.Streams = []joblog.Stream{joblog.Stream(value)}
+		q.Streams = []spool.Stream{s}
 	case "follow":
-		if value != "true" && value != "false" {
-			return api.BadRequest("follow", "must be true or false")
-		}
-		q.Follow = value == "true"
+		q.Follow, err = parseFlag(name, value)
+		q.noFollow = !q.Follow
+	case "timestamps":
+		q.timestamps, err = parseFlag(name, value)
 	case "from":
-		at, ok := parsePosition(value)
+		offset, ok := parseOffset(value)
 		if !ok {
-			return api.BadRequest("from", "must be the Log-Position of an earlier answer: bytes of stdout, a comma, bytes of stderr")
+			return api.BadRequest("from", "must be the Log-Position of an earlier answer, a number of bytes")
 		}
-		q.From = &at
+		q.From = offset
+	case "since":
+		return q.parseSince(value, now)
+	case "attempt":
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 || n > job.MaxRetries+1 {
+			return api.BadRequest("attempt", fmt.Sprintf("must be the number of an attempt, from 1 to %d; leave it out for all", job.MaxRetries+1))
+		}
+		q.Attempt = n
 	default:
-		return api.BadRequest(name, "is not a parameter of this call; there are: tail, stream, follow, from")
+		return api.BadRequest(name, "is not a parameter of this call; there are: tail, stream, follow, timestamps, since, attempt, from")
 	}
+	return err
+}
+
+func (q *query) parseTail(value string) error {
+	if value == "all" {
+		q.Tail = logstore.All
+		return nil
+	}
+	n, err := strconv.ParseUint(value, 10, 31)
+	if err != nil {
+		return api.BadRequest("tail", "must be a number of lines from 0 to 2147483647, or all")
+	}
+	q.Tail = int(n)
 	return nil
 }
 
-func parsePosition(value string) (joblog.Position, bool) {
-	a, b, _ := strings.Cut(value, ",")
-	stdout, err1 := strconv.ParseUint(a, 10, 62)
-	stderr, err2 := strconv.ParseUint(b, 10, 62)
-	return joblog.Position{Stdout: int64(stdout), Stderr: int64(stderr)}, err1 == nil && err2 == nil //nolint:gosec // 62 bits fit
+// parseSince reads a time (RFC 3339) or how long ago it was (time.ParseDuration).
+func (q *query) parseSince(value string, now time.Time) error {
+	if ago, err := time.ParseDuration(value); err == nil && ago >= 0 {
+		q.Since = now.Add(-ago)
+		return nil
+	}
+	// A plus sign in a query string that is not escaped is a blank.
+	at, err := time.Parse(time.RFC3339, strings.Replace(value, " ", "+", 1))
+	if err != nil || at.Unix() <= 0 {
+		return api.BadRequest("since", "must be a time such as 2026-01-31T08:00:00Z, or how long ago, such as 90s, 10m or 2h")
+	}
+	q.Since = at
+	return nil
+}
+
+func parseFlag(name, value string) (bool, error) {
+	if value != "true" && value != "false" {
+		return false, api.BadRequest(name, "must be true or false")
+	}
+	return value == "true", nil
+}
+
+func parseOffset(value string) (int64, bool) {
+	n, err := strconv.ParseUint(value, 10, 62)
+	return int64(n), err == nil //nolint:gosec // 62 bits fit
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/spool"
 )
 
 // TestStopAtEnd has the server stop and the job end at the same moment, behind the follower's last look. An answer
@@ -16,14 +16,14 @@ func TestStopAtEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := w.shipper()
-	w.write(joblog.Stdout, "one\n")
+	w.write(spool.Stdout, "one\n")
 	w.ship(s)
 	stopped := make(chan struct{})
 	w.intercept().live = func(call int) {
 		if call > 1 {
 			return
 		}
-		w.write(joblog.Stdout, "two\n")
+		w.write(spool.Stdout, "two\n")
 		w.end(s)
 		go func() { defer close(stopped); w.stop() }()
 		w.until("the server stops", func() bool { // before the reader goes on
@@ -36,8 +36,8 @@ func TestStopAtEnd(t *testing.T) {
 	if a.phase().Terminal() && a.body != "one\ntwo\n" {
 		t.Errorf("the answer says that the job %s, and has only %q of its log", a.phase(), a.body)
 	}
-	if want := (joblog.Position{Stdout: int64(len(a.body))}); a.position() != want {
-		t.Errorf("Log-Position is %+v, want %+v", a.position(), want)
+	if want := int64(len(a.body)); a.position() != want {
+		t.Errorf("Log-Position is %d, want %d", a.position(), want)
 	}
 }
 
@@ -47,12 +47,12 @@ func TestEndsWhileRead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := w.shipper()
-	w.write(joblog.Stdout, "one\n")
+	w.write(spool.Stdout, "one\n")
 	w.ship(s)
 	w.intercept().over = func(call int) {
 		if call == 1 {
-			w.write(joblog.Stdout, "two\n")
-			w.keep(s.Order())
+			w.write(spool.Stdout, "two\n")
+			w.keep()
 			if _, _, err := w.ledger.Finish(context.Background(), w.index, job.Terminal{Phase: job.Succeeded}); err != nil {
 				t.Error(err)
 			}
@@ -76,7 +76,7 @@ func TestEndsWhileRead(t *testing.T) {
 func TestRemovedBeforeRead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.write(joblog.Stdout, "one\n")
+	w.write(spool.Stdout, "one\n")
 	w.end(w.shipper())
 	w.intercept().over = func(call int) {
 		if call == 1 {

@@ -42,10 +42,10 @@ type world struct {
 	writer   *spool.Writer // under mu
 
 	mu   sync.Mutex
-	want map[joblog.Stream]*bytes.Buffer
+	want map[spool.Stream]*bytes.Buffer
 }
 
-func streams() []joblog.Stream { return []joblog.Stream{joblog.Stdout, joblog.Stderr} }
+func streams() []spool.Stream { return []spool.Stream{spool.Stdout, spool.Stderr} }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
@@ -76,7 +76,7 @@ func (w *world) accept() {
 	if err := w.ledger.Accept(context.Background(), w.index); err != nil {
 		w.t.Fatal(err)
 	}
-	w.want = map[joblog.Stream]*bytes.Buffer{joblog.Stdout: {}, joblog.Stderr: {}}
+	w.want = map[spool.Stream]*bytes.Buffer{spool.Stdout: {}, spool.Stderr: {}}
 	w.files, w.writer = spooltest.New(w.t)
 }
 
@@ -178,16 +178,16 @@ func (w *world) failingShipper(fails func() bool) *joblog.Shipper {
 	})
 }
 
-func (w *world) write(s joblog.Stream, text string) {
+func (w *world) write(s spool.Stream, text string) {
 	w.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.writer.Write(s.InSpool(), []byte(text))
+	w.writer.Write(s, []byte(text))
 	w.writer.Sync()
 	w.want[s].WriteString(text)
 }
 
-func (w *world) wanted(s joblog.Stream) string {
+func (w *world) wanted(s spool.Stream) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.want[s].String()
@@ -207,15 +207,24 @@ func (w *world) ship(s *joblog.Shipper) {
 }
 
 // keep stores the whole logs, as at the end of a job.
-func (w *world) keep(o joblog.Order) {
+func (w *world) keep() {
 	w.t.Helper()
 	ctx := context.Background()
-	for stream, name := range map[joblog.Stream]string{joblog.Stdout: job.StdoutFile, joblog.Stderr: job.StderrFile} {
+	for stream, name := range map[spool.Stream]string{spool.Stdout: job.StdoutFile, spool.Stderr: job.StderrFile} {
 		if _, err := w.store.Put(ctx, ledger.ResultKey(w.index.JobID, name), strings.NewReader(w.wanted(stream))); err != nil {
 			w.t.Error(err)
 		}
 	}
-	if err := logstore.PutOrder(ctx, w.store, w.index.JobID, o); err != nil {
+	w.keepOrder()
+}
+
+func (w *world) keepOrder() {
+	w.t.Helper()
+	order, err := w.files.Records()
+	if err == nil {
+		err = logstore.PutOrder(context.Background(), w.store, w.index.JobID, order)
+	}
+	if err != nil {
 		w.t.Error(err)
 	}
 }
@@ -234,7 +243,7 @@ func (w *world) conclude() {
 func (w *world) end(s *joblog.Shipper) {
 	w.t.Helper()
 	w.ship(s)
-	w.keep(s.Order())
+	w.keep()
 	w.conclude()
 }
 
@@ -284,8 +293,8 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(len(lines)-n, 0):], "")
 }
 
-// position is Log-Position as a number of bytes of each stream.
-func (a *answer) position() (p joblog.Position) {
-	_, _ = fmt.Sscanf(a.Trailer.Get("Log-Position"), "%d,%d", &p.Stdout, &p.Stderr)
-	return p
+// position is what Log-Position says.
+func (a *answer) position() (n int64) {
+	_, _ = fmt.Sscan(a.Trailer.Get("Log-Position"), &n)
+	return n
 }

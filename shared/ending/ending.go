@@ -4,14 +4,11 @@ package ending
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/store"
@@ -70,23 +67,12 @@ func (e *Ender) outputs(ctx context.Context, id job.ID, attempt int, summary *jo
 	r, err := e.Ledger.Report(ctx, id, attempt)
 	if errors.Is(err, job.ErrNotFound) {
 		// What an earlier attempt stored is not how the log ends; the pieces go on from there.
-		for _, name := range []string{job.StdoutFile, job.StderrFile} {
-			if err := e.Store.Remove(ctx, ledger.ResultKey(id, name)); err != nil {
-				return nil, err
-			}
+		if err := logstore.RemoveWhole(ctx, e.Store, id); err != nil {
+			return nil, err
 		}
 		return nil, nil //nolint:nilnil // there are none
 	}
 	if err != nil {
-		return nil, err
-	}
-	var order joblog.Order
-	if len(r.Order) > 0 {
-		if err := json.Unmarshal(r.Order, &order); err != nil {
-			return nil, fmt.Errorf("decode order of log: %w", err)
-		}
-	}
-	if err := logstore.PutOrder(ctx, e.Store, id, order); err != nil {
 		return nil, err
 	}
 	return r.Attempt.Outputs, e.Ledger.PutOutputs(ctx, id, r.Files)

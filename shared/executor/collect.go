@@ -80,6 +80,7 @@ func newCollector(to Results, limits OutputLimits, retry time.Duration) *collect
 func (c *collector) collect(ctx context.Context, w Workspace, l spool.Files) error {
 	c.storeLog(ctx, job.StdoutFile, l.Stdout)
 	c.storeLog(ctx, job.StderrFile, l.Stderr)
+	c.small.Go(func() error { c.storeOrder(ctx, l); return nil })
 	err := c.walk(ctx, w)
 	c.settle()
 	c.lost = errors.Join(c.lost, err)
@@ -94,6 +95,20 @@ func (c *collector) storeLog(ctx context.Context, name string, f *os.File) {
 		return
 	}
 	c.store(ctx, name, info.Size(), f, func() {})
+}
+
+// storeOrder stores the order of the log, if there is a log: without it nobody reads the whole files.
+func (c *collector) storeOrder(ctx context.Context, l spool.Files) {
+	order, err := l.Records()
+	if err == nil && order.Size() > 0 {
+		err = c.persist(ctx, func() error {
+			_, err := order.Seek(0, io.SeekStart)
+			return errors.Join(err, c.to.PutOrder(ctx, order))
+		})
+	}
+	if err != nil {
+		c.lose(fmt.Errorf("store the order of the log: %w", err))
+	}
 }
 
 func (c *collector) walk(ctx context.Context, w Workspace) error {
@@ -211,16 +226,10 @@ func (c *collector) settle() { _ = c.small.Wait() } // errors are noted where th
 
 func (c *collector) put(ctx context.Context, name string, size int64, f *os.File) {
 	var stored job.File
-	var err error
-	for try := range storeTries {
-		if try > 0 && !sleep(ctx, c.retry) {
-			break
-		}
+	err := c.persist(ctx, func() (err error) {
 		stored, err = c.to.PutResult(ctx, name, io.NewSectionReader(f, 0, size))
-		if err == nil || errors.Is(err, job.ErrInvalid) || errors.Is(err, job.ErrExhausted) {
-			break
-		}
-	}
+		return err
+	})
 	if err != nil {
 		c.omit(name, "could not be stored")
 		c.lose(fmt.Errorf("store %s: %w", name, err))
@@ -231,6 +240,20 @@ func (c *collector) put(ctx context.Context, name string, size int64, f *os.File
 	c.files = append(c.files, stored)
 	c.summary.Count++
 	c.summary.Bytes += stored.Size
+}
+
+// persist tries to store something a few times.
+func (c *collector) persist(ctx context.Context, store func() error) (err error) {
+	for try := range storeTries {
+		if try > 0 && !sleep(ctx, c.retry) {
+			return err
+		}
+		err = store()
+		if err == nil || errors.Is(err, job.ErrInvalid) || errors.Is(err, job.ErrExhausted) {
+			return err
+		}
+	}
+	return err
 }
 
 func (c *collector) lose(err error) {

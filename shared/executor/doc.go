@@ -4,11 +4,11 @@ package executor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/spool"
 )
 
@@ -24,14 +24,17 @@ type Results interface {
 	PutLog(ctx context.Context, segment string, data []byte) error
 	// PutResult stores a file under results/ and returns what was stored.
 	PutResult(ctx context.Context, name string, r io.Reader) (job.File, error)
+	// PutOrder stores the order of the log, whose streams are stored as results; see package spool.
+	PutOrder(ctx context.Context, r io.Reader) error
 	// PutManifest stores the list of what was stored, last.
 	PutManifest(ctx context.Context, m Manifest) error
 }
 
-// Manifest closes the results of a job: the outputs by name, and in which order the log was written.
+// Manifest closes the results of a job: the outputs by name.
 type Manifest struct {
-	Files []job.File   `json:"files"`
-	Order joblog.Order `json:"order"`
+	Files []job.File `json:"files"`
+	// Order is the order of the log as agents sent it before it had times. It is not used any more.
+	Order json.RawMessage `json:"order,omitempty"`
 }
 
 // LinkRequest asks for a Link to send an output to.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/spool"
 )
 
@@ -19,8 +18,6 @@ type Shipper interface {
 	Run(ctx context.Context)
 	// Finish ships what is left, once nobody writes any more.
 	Finish(ctx context.Context) error
-	// Order says in which order what was shipped came.
-	Order() joblog.Order
 }
 
 // Task is one attempt of a job.
@@ -81,9 +78,9 @@ func (t *Task) Run(ctx context.Context) Result {
 	if result.Ran {
 		t.saveExit(result)
 	}
-	order := shipper.finish(storing)
+	shipper.finish(storing)
 	if t.Last(result.Exit) {
-		t.collect(storing, l, order, &result)
+		t.collect(storing, l, &result)
 	}
 	return result
 }
@@ -132,13 +129,13 @@ func (t *Task) Collect(ctx context.Context, ended <-chan struct{}) Result {
 	defer l.Close()
 	shipper := t.startShipper(ctx, l)
 	<-ended
-	order := shipper.finish(ctx)
+	shipper.finish(ctx)
 	result := Interrupted()
 	if saved, err := t.Workspace.loadExit(t.Number); err == nil {
 		result = saved
 	}
 	if t.Last(result.Exit) {
-		t.collect(ctx, l, order, &result)
+		t.collect(ctx, l, &result)
 	}
 	return result
 }
@@ -193,6 +190,9 @@ func (t *Task) attempt(ctx context.Context, l spool.Files) Result {
 }
 
 func (t *Task) execute(ctx context.Context, l spool.Files) Result {
+	if err := l.Begin(t.Number); err != nil {
+		return t.failed(job.ReasonStartFailed, "the log could not be begun", err)
+	}
 	command := t.Command
 	command.Log = l
 	p, err := t.Starter.Start(command)
@@ -277,10 +277,10 @@ func stopped(e Exit, cause error) Exit {
 	return e
 }
 
-func (t *Task) collect(ctx context.Context, l spool.Files, order joblog.Order, result *Result) {
+func (t *Task) collect(ctx context.Context, l spool.Files, result *Result) {
 	c := newCollector(t.To, t.Limits, t.StoreRetry)
 	collected := c.collect(ctx, t.Workspace, l)
-	err := errors.Join(collected, t.To.PutManifest(ctx, Manifest{Files: c.files, Order: order}))
+	err := errors.Join(collected, t.To.PutManifest(ctx, Manifest{Files: c.files}))
 	result.Outputs = &c.summary
 	if err == nil || t.removed() {
 		return
@@ -325,16 +325,15 @@ func (t *Task) startShipper(ctx context.Context, l spool.Files) *shipping {
 }
 
 // finish ships what is left. A piece that cannot be stored is no loss: the whole log is stored as well.
-func (s *shipping) finish(ctx context.Context) joblog.Order {
+func (s *shipping) finish(ctx context.Context) {
 	s.stop()
 	<-s.done
 	if s.shipper == nil {
-		return joblog.Order{}
+		return
 	}
 	if err := s.shipper.Finish(ctx); err != nil {
 		s.log.Warn("live log incomplete", "error", err)
 	}
-	return s.shipper.Order()
 }
 
 type savedExit struct {

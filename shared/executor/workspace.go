@@ -127,22 +127,6 @@ func (w Workspace) OpenLog() (spool.Files, error) {
 	return spool.Open(dir)
 }
 
-// CompleteLog calls complete for both streams with the name of their output, their size and what appends to them.
-func (w Workspace) CompleteLog(complete func(name string, size int64, end io.Writer) error) error {
-	log, err := w.OpenLog()
-	if err != nil {
-		return err
-	}
-	for name, f := range map[string]*os.File{job.StdoutFile: log.Stdout, job.StderrFile: log.Stderr} {
-		info, statErr := f.Stat()
-		err = errors.Join(err, statErr)
-		if statErr == nil {
-			err = errors.Join(err, complete(name, info.Size(), f))
-		}
-	}
-	return errors.Join(err, log.Repair(), log.Close())
-}
-
 // fetch brings the uploaded files into the workspace and verifies that they are what was accepted.
 func fetch(ctx context.Context, from Artifacts, files []job.File, dir *os.Root) error {
 	for _, f := range files {

@@ -91,12 +91,13 @@ func (b *bucket) store(r joblog.Range, data []byte) {
 // contents is what a reader finds, with the largest segments taken where several hold the same bytes.
 type contents struct {
 	stdout, stderr bytes.Buffer
-	order          joblog.Order
+	merged         bytes.Buffer
+	records        []spool.Record
 	state          joblog.State
 }
 
-func (c *contents) of(s joblog.Stream) *bytes.Buffer {
-	if s == joblog.Stderr {
+func (c *contents) of(s spool.Stream) *bytes.Buffer {
+	if s == spool.Stderr {
 		return &c.stderr
 	}
 	return &c.stdout
@@ -130,20 +131,25 @@ func (c *contents) add(t testing.TB, r joblog.Range, data []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.Position != c.state.Position {
-		t.Fatalf("segment %s begins at %+v, the one before it ends at %+v", r.Name(), h.Position, c.state.Position)
+	if h.Start != c.state.Position {
+		t.Fatalf("segment %s begins at %+v, the one before it ends at %+v", r.Name(), h.Start, c.state.Position)
 	}
 	body := data[n:]
 	if int64(len(body)) != h.Body() {
 		t.Fatalf("segment %s has %d bytes, its header says %d", r.Name(), len(body), h.Body())
 	}
-	for _, run := range h.Runs {
-		c.of(run.Stream).Write(body[:run.Bytes])
-		body = body[run.Bytes:]
+	c.merged.Write(body)
+	at := h.Start
+	for _, r := range h.Records {
+		for _, s := range streams() {
+			n := *r.End.Of(s) - *at.Of(s)
+			c.of(s).Write(body[:n])
+			body = body[n:]
+		}
+		at = r.End
 	}
-	c.order.Add(h.Runs...)
+	c.records = append(c.records, h.Records...)
 	c.state.Next, c.state.Position = r.Last+1, h.End()
-	c.state.Order.Add(h.Runs...)
 }
 
 // program is a growing log, and what was written to it.
@@ -151,22 +157,24 @@ type program struct {
 	t      testing.TB
 	files  spool.Files
 	writer *spool.Writer
-	want   map[joblog.Stream]*bytes.Buffer
+	want   map[spool.Stream]*bytes.Buffer
+	merged bytes.Buffer
 }
 
-func streams() []joblog.Stream { return []joblog.Stream{joblog.Stdout, joblog.Stderr} }
+func streams() []spool.Stream { return []spool.Stream{spool.Stdout, spool.Stderr} }
 
 func newProgram(t testing.TB) *program {
 	t.Helper()
-	p := &program{t: t, want: map[joblog.Stream]*bytes.Buffer{joblog.Stdout: {}, joblog.Stderr: {}}}
+	p := &program{t: t, want: map[spool.Stream]*bytes.Buffer{spool.Stdout: {}, spool.Stderr: {}}}
 	p.files, p.writer = spooltest.New(t)
 	return p
 }
 
-func (p *program) write(s joblog.Stream, data []byte) {
-	p.writer.Write(s.InSpool(), data)
+func (p *program) write(s spool.Stream, data []byte) {
+	p.writer.Write(s, data)
 	p.writer.Sync()
 	p.want[s].Write(data)
+	p.merged.Write(data)
 }
 
 func (p *program) shipper(from joblog.State, b *bucket) *joblog.Shipper {
@@ -183,4 +191,12 @@ func (p *program) check(b *bucket) *contents {
 		}
 	}
 	return c
+}
+
+// checkOrder compares the order of what is stored with that of the writes.
+func (p *program) checkOrder(b *bucket) {
+	p.t.Helper()
+	if got := p.check(b).merged.Bytes(); !bytes.Equal(got, p.merged.Bytes()) {
+		p.t.Errorf("the %d bytes that are stored are in another order than the %d that were written", len(got), p.merged.Len())
+	}
 }

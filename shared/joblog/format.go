@@ -15,113 +15,109 @@ import (
 	"go-job-orchestrator/shared/spool"
 )
 
-// Stream is one of the two streams that a program writes.
-type Stream string
-
-// The streams.
-const (
-	Stdout Stream = "stdout"
-	Stderr Stream = "stderr"
-)
-
-// InSpool returns the stream as package spool calls it.
-func (s Stream) InSpool() spool.Stream {
-	if s == Stderr {
-		return spool.Stderr
-	}
-	return spool.Stdout
+// Header begins a segment. The bytes follow in the order that its records tell of.
+type Header struct {
+	Start   spool.Position
+	Records []spool.Record
 }
 
-// Position is how many bytes of each stream came before a place in the log.
-type Position struct {
-	Stdout int64 `json:"stdout"`
-	Stderr int64 `json:"stderr"`
+// line is a Header as it is stored, as one line of JSON.
+type line struct {
+	spool.Position        // of the first byte
+	Records        []byte `json:"records,omitempty"` // as in a spool, in base64
+	Runs           []run  `json:"runs,omitempty"`    // in place of records, from agents that did not know times
 }
 
-// Of returns the part of the stream s.
-func (p *Position) Of(s Stream) *int64 {
-	if s == Stderr {
-		return &p.Stderr
-	}
-	return &p.Stdout
-}
-
-// Run is bytes that one stream got while the other got none.
-type Run struct {
-	Stream Stream `json:"stream"`
+type run struct {
+	Stream string `json:"stream"`
 	Bytes  int64  `json:"bytes"`
 }
 
-// Header begins a segment, as one line of JSON. The bytes of its runs follow, in their order.
-type Header struct {
-	Position       // of the first byte
-	Runs     []Run `json:"runs"`
-}
-
 // End is the position behind the last byte.
-func (h *Header) End() Position {
-	end := h.Position
-	for _, r := range h.Runs {
-		*end.Of(r.Stream) += r.Bytes
+func (h *Header) End() spool.Position {
+	if n := len(h.Records); n > 0 {
+		return h.Records[n-1].End
 	}
-	return end
+	return h.Start
 }
 
 // Body is how many bytes follow the header.
-func (h *Header) Body() int64 {
-	var n int64
-	for _, r := range h.Runs {
-		n += r.Bytes
-	}
-	return n
-}
+func (h *Header) Body() int64 { return h.End().Total() - h.Start.Total() }
 
 // encode returns the header's line.
 func (h *Header) encode() ([]byte, error) {
-	line, err := json.Marshal(h)
+	l := line{Position: h.Start, Records: make([]byte, 0, len(h.Records)*spool.RecordSize)}
+	for _, r := range h.Records {
+		l.Records = append(l.Records, r.Encode()...)
+	}
+	text, err := json.Marshal(l)
 	if err != nil {
 		return nil, fmt.Errorf("encode log segment: %w", err)
 	}
-	return append(line, '\n'), nil
+	return append(text, '\n'), nil
 }
 
-// maxHeader bounds a header: a segment of the largest size has at most as many runs as an Order.
+// maxHeader bounds a header: a segment has at most maxMergedRecords, each of which takes 32 bytes of base64.
 const maxHeader = 4 << 20
 
-// maxPosition bounds how far into a log a segment can lie, so that no sum of such numbers overflows.
-const maxPosition = 1 << 60
-
-// ReadHeader reads a header and returns it with the number of bytes it took. What it returns can be reckoned with: no number is
-// negative, and the bytes of the runs are no more than a segment can have.
+// ReadHeader reads a header and returns it with the number of bytes it took. What it returns can be reckoned with: no position is
+// negative or comes before an earlier one, and the bytes are no more than a segment can have.
 func ReadHeader(r io.Reader) (*Header, int64, error) {
-	line, err := bufio.NewReader(io.LimitReader(r, maxHeader)).ReadBytes('\n')
+	text, err := bufio.NewReader(io.LimitReader(r, maxHeader)).ReadBytes('\n')
 	if err != nil {
 		return nil, 0, fmt.Errorf("read log segment: %w", err)
 	}
-	var h Header
-	if err := json.Unmarshal(line, &h); err != nil {
+	var l line
+	if err := json.Unmarshal(text, &l); err != nil {
 		return nil, 0, fmt.Errorf("read log segment: %w", err)
 	}
-	if err := h.check(); err != nil {
+	h, err := l.header()
+	if err != nil {
 		return nil, 0, fmt.Errorf("read log segment: %w", err)
 	}
-	return &h, int64(len(line)), nil
+	return h, int64(len(text)), nil
 }
 
-func (h *Header) check() error {
-	for _, at := range []int64{h.Stdout, h.Stderr} {
-		if at < 0 || at > maxPosition {
-			return errors.New("malformed position")
+func (l *line) header() (*Header, error) {
+	for _, at := range []int64{l.Stdout, l.Stderr} {
+		if at < 0 || at > spool.MaxPosition {
+			return nil, errors.New("malformed position")
 		}
 	}
-	left := int64(maxMerged)
-	for _, run := range h.Runs {
-		if run.Stream != Stdout && run.Stream != Stderr || run.Bytes < 0 || run.Bytes > left {
-			return errors.New("malformed run")
-		}
-		left -= run.Bytes
+	if len(l.Records)%spool.RecordSize != 0 {
+		return nil, errors.New("malformed records")
 	}
+	h := &Header{Start: l.Position}
+	for b := l.Records; len(b) > 0; b = b[spool.RecordSize:] {
+		if err := h.add(spool.Decode(b)); err != nil {
+			return nil, err
+		}
+	}
+	for _, run := range l.Runs {
+		if err := h.addRun(run); err != nil {
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+func (h *Header) add(r spool.Record) error {
+	end := h.End()
+	if r.End.Stdout < end.Stdout || r.End.Stderr < end.Stderr || r.End.Total()-h.Start.Total() > maxMerged {
+		return errors.New("malformed record")
+	}
+	h.Records = append(h.Records, r)
 	return nil
+}
+
+func (h *Header) addRun(r run) error {
+	s, err := spool.ParseStream(r.Stream)
+	if err != nil || r.Bytes < 0 || r.Bytes > maxMerged {
+		return errors.New("malformed run")
+	}
+	end := h.End()
+	*end.Of(s) += r.Bytes
+	return h.add(spool.Record{End: end})
 }
 
 // Range is the numbers of the first and the last piece that a segment holds.

@@ -2,15 +2,18 @@ package joblog_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/spool"
 )
 
 func TestName(t *testing.T) {
@@ -54,16 +57,33 @@ func TestCovers(t *testing.T) {
 	}
 }
 
+// stored returns how a header's records are stored.
+func stored(records ...spool.Record) string {
+	var all []byte
+	for _, r := range records {
+		all = append(all, r.Encode()...)
+	}
+	return base64.StdEncoding.EncodeToString(all)
+}
+
+func at(stdout, stderr int64) spool.Position { return spool.Position{Stdout: stdout, Stderr: stderr} }
+
 func TestReadHeader(t *testing.T) {
 	t.Parallel()
-	const line = `{"stdout":5,"stderr":7,"runs":[{"stream":"stderr","bytes":2},{"stream":"stdout","bytes":3}]}` + "\n"
-	got, n, err := joblog.ReadHeader(strings.NewReader(line + "\n\x00\xffab"))
-	want := &joblog.Header{Position: joblog.Position{Stdout: 5, Stderr: 7}, Runs: []joblog.Run{{Stream: joblog.Stderr, Bytes: 2}, {Stream: joblog.Stdout, Bytes: 3}}}
-	if diff := cmp.Diff(want, got); diff != "" || err != nil || n != int64(len(line)) {
-		t.Fatalf("%d bytes, %v (-want +got):\n%s", n, err, diff)
-	}
-	if got.Body() != 5 || got.End() != (joblog.Position{Stdout: 8, Stderr: 9}) || got.Stdout != 5 {
-		t.Errorf("body %d, end %+v", got.Body(), got.End())
+	begun := time.UnixMicro(1_790_000_000_123_456)
+	records := []spool.Record{{At: begun, Attempt: 2, End: at(5, 9)}, {At: begun.Add(time.Second), Attempt: 3, End: at(8, 9)}}
+	for line, want := range map[string][]spool.Record{
+		`{"stdout":5,"stderr":7,"records":"` + stored(records...) + `"}` + "\n": records,
+		// As agents wrote it that did not know times.
+		`{"stdout":5,"stderr":7,"runs":[{"stream":"stderr","bytes":2},{"stream":"stdout","bytes":3}]}` + "\n": {{End: at(5, 9)}, {End: at(8, 9)}},
+	} {
+		got, n, err := joblog.ReadHeader(strings.NewReader(line + "\n\x00\xffab"))
+		if diff := cmp.Diff(&joblog.Header{Start: at(5, 7), Records: want}, got); diff != "" || err != nil || n != int64(len(line)) {
+			t.Fatalf("%d bytes, %v (-want +got):\n%s", n, err, diff)
+		}
+		if got.Body() != 5 || got.End() != at(8, 9) {
+			t.Errorf("body %d, end %+v", got.Body(), got.End())
+		}
 	}
 }
 
@@ -81,6 +101,11 @@ func TestBadHeader(t *testing.T) {
 		"another stream":    `{"runs":[{"stream":"stdin","bytes":1}]}` + "\n",
 		"number too large":  `{"stdout":9223372036854775808}` + "\n",
 		"far out":           `{"stdout":9223372036854775807}` + "\n",
+		"half a record":     `{"records":"AAAA"}` + "\n",
+		"no base64":         `{"records":"AAA*"}` + "\n",
+		"goes back":         `{"stdout":5,"records":"` + stored(spool.Record{End: at(4, 9)}) + `"}` + "\n",
+		"goes back later":   `{"records":"` + stored(spool.Record{End: at(4, 9)}, spool.Record{End: at(5, 8)}) + `"}` + "\n",
+		"more than fit":     `{"records":"` + stored(spool.Record{End: at(joblog.MaxSegment, 0)}) + `"}` + "\n",
 		"sum overflows":     `{"runs":[` + huge + "," + huge + "," + huge + `]}` + "\n",
 		"too many bytes":    fmt.Sprintf(`{"runs":[{"stream":"stdout","bytes":%d}]}`, joblog.MaxSegment+1) + "\n",
 		"too long":          `{"runs":[` + strings.Repeat(" ", joblog.MaxSegment) + `]}` + "\n",
@@ -94,6 +119,7 @@ func TestBadHeader(t *testing.T) {
 // FuzzReadHeader gives any bytes to the parser of headers. What it lets through must be fit to be reckoned with.
 func FuzzReadHeader(f *testing.F) {
 	f.Add([]byte(`{"stdout":0,"stderr":5,"runs":[{"stream":"stdout","bytes":3}]}` + "\nabc"))
+	f.Add([]byte(`{"stdout":1,"stderr":5,"records":"` + stored(spool.Record{Attempt: 1, End: at(4, 5)}) + `"}` + "\nabc"))
 	f.Add([]byte("{}\n"))
 	f.Add([]byte("null\n"))
 	f.Add([]byte(`{"stdout":9223372036854775807,"runs":[{"stream":"stdout","bytes":9223372036854775807}]}` + "\n"))
@@ -105,16 +131,15 @@ func FuzzReadHeader(f *testing.F) {
 		if n < 1 || n > int64(len(data)) || data[n-1] != '\n' {
 			t.Errorf("the header takes %d of %d bytes", n, len(data))
 		}
-		at := h.Position
-		for _, r := range h.Runs {
-			if r.Bytes < 0 || r.Stream != joblog.Stdout && r.Stream != joblog.Stderr {
-				t.Errorf("run %+v", r)
+		before := h.Start
+		for _, r := range h.Records {
+			if r.End.Stdout < before.Stdout || r.End.Stderr < before.Stderr || r.End.Stdout < 0 {
+				t.Errorf("record %+v after %+v", r, before)
 			}
-			*at.Of(r.Stream) += r.Bytes
+			before = r.End
 		}
-		end := h.End()
-		if at != end || end.Stdout < h.Stdout || end.Stderr < h.Stderr || h.Stdout < 0 || h.Stderr < 0 {
-			t.Errorf("from %+v to %+v", h.Position, end)
+		if h.End() != before || h.Start.Stdout < 0 || h.Start.Stderr < 0 {
+			t.Errorf("from %+v to %+v", h.Start, h.End())
 		}
 		if body := h.Body(); body < 0 || body > joblog.MaxSegment {
 			t.Errorf("body of %d bytes", body)

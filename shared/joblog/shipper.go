@@ -2,9 +2,7 @@ package joblog
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"go-job-orchestrator/shared/spool"
@@ -17,8 +15,9 @@ const (
 	// MaxSegment is the most bytes a segment can have, header included.
 	MaxSegment = maxMerged + maxHeader
 	fanIn      = 32 // how many segments are merged into one
-	// maxPieceRuns bounds the header of a piece. A program that writes to both streams in turn fills more pieces.
-	maxPieceRuns = 1024
+	// Bounds of headers. A program that writes to both streams in turn fills more segments.
+	maxPieceRecords  = 1024
+	maxMergedRecords = 96 << 10
 )
 
 // Interval is the time between two looks at the files where nothing tells that they have grown, and the time after which another piece may
@@ -34,9 +33,8 @@ type Put func(ctx context.Context, name string, data []byte) error
 
 // State is where shipping a log has got to. The zero State is the beginning.
 type State struct {
-	Next     uint64 `json:"next"` // number of the next piece
-	Position        // of its first byte
-	Order    Order  `json:"order"`
+	Next           uint64 `json:"next"` // number of the next piece
+	spool.Position        // of its first byte
 }
 
 // Shipper stores a growing spool as segments. Its methods must not be called concurrently.
@@ -60,8 +58,7 @@ type segment struct {
 
 // NewShipper returns a Shipper that goes on from a state.
 func NewShipper(files spool.Files, from State, put Put) *Shipper {
-	from.Order = from.Order.clone()
-	return &Shipper{tail: &tail{files: files, skip: from.Position}, put: put, state: from}
+	return &Shipper{tail: &tail{files: files, at: from.Position}, put: put, state: from}
 }
 
 // Run ships what is new, as soon as it is written if that is not too often, until ctx ends. What cannot be stored is tried again.
@@ -133,17 +130,12 @@ func (s *Shipper) Flush(ctx context.Context) error {
 
 // Finish ships all that there is of a spool to which nobody writes any more.
 func (s *Shipper) Finish(ctx context.Context) error {
-	if err := s.Flush(ctx); err != nil {
-		return err
-	}
-	if err := s.tail.rest(s.state.Position); err != nil {
-		return err
+	// What was written just before a crash has no record.
+	if err := s.tail.files.Repair(); err != nil {
+		return fmt.Errorf("ship log: %w", err)
 	}
 	return s.Flush(ctx)
 }
-
-// Order says in which order what was shipped came.
-func (s *Shipper) Order() Order { return s.state.Order.clone() }
 
 // cut returns the next piece, or nil when there is nothing new.
 func (s *Shipper) cut() (*segment, error) {
@@ -153,18 +145,17 @@ func (s *Shipper) cut() (*segment, error) {
 	if err := s.tail.load(); err != nil {
 		return nil, err
 	}
-	piece := &segment{Range: Range{s.state.Next, s.state.Next}, Header: Header{Position: s.state.Position, Runs: s.tail.next()}}
-	if len(piece.Runs) == 0 {
+	records := s.tail.next()
+	if len(records) == 0 {
 		return nil, nil //nolint:nilnil // nothing new is no error
 	}
+	piece := &segment{Range: Range{s.state.Next, s.state.Next}, Header: Header{s.state.Position, records}}
 	if err := s.fill(piece); err != nil {
 		return nil, err
 	}
-	s.tail.took(piece.Runs)
+	s.tail.took(piece.End())
 	return piece, nil
 }
-
-var errShrunk = errors.New("the log became shorter")
 
 // fill reads a segment's bytes from the files.
 func (s *Shipper) fill(seg *segment) error {
@@ -173,18 +164,17 @@ func (s *Shipper) fill(seg *segment) error {
 		return err
 	}
 	data := make([]byte, int64(len(line))+seg.Body())
-	body, at := data[copy(data, line):], seg.Position
-	for _, r := range seg.Runs {
-		offset := at.Of(r.Stream)
-		_, err := s.tail.files.Of(r.Stream.InSpool()).ReadAt(body[:r.Bytes], *offset)
-		if errors.Is(err, io.EOF) {
-			return errShrunk
+	body, at := data[copy(data, line):], seg.Start
+	for _, r := range seg.Records {
+		for _, stream := range []spool.Stream{spool.Stdout, spool.Stderr} {
+			offset, end := at.Of(stream), *r.End.Of(stream)
+			part := body[:end-*offset]
+			if err := s.tail.read(stream, part, *offset); err != nil {
+				return err
+			}
+			*offset = end
+			body = body[len(part):]
 		}
-		if err != nil {
-			return fmt.Errorf("ship log: %w", err)
-		}
-		*offset += r.Bytes
-		body = body[r.Bytes:]
 	}
 	seg.data = data
 	return nil
@@ -199,7 +189,6 @@ func (s *Shipper) ship(ctx context.Context, piece *segment) error {
 	piece.data = nil
 	s.state.Next++
 	s.state.Position = piece.End()
-	s.state.Order.Add(piece.Runs...)
 	s.add(ctx, 0, *piece)
 	return nil
 }
@@ -230,13 +219,11 @@ func (s *Shipper) add(ctx context.Context, level int, seg segment) {
 // merge returns one segment with the bytes of all parts, unless it would be too large or the files have not got
 // them any more.
 func (s *Shipper) merge(parts []segment) (segment, bool) {
-	merged := segment{Range: Range{parts[0].First, parts[len(parts)-1].Last}, Header: Header{Position: parts[0].Position}}
-	var order Order
+	merged := segment{Range: Range{parts[0].First, parts[len(parts)-1].Last}, Header: Header{Start: parts[0].Start}}
 	for _, p := range parts {
-		order.Add(p.Runs...)
+		merged.Records = append(merged.Records, p.Records...)
 	}
-	merged.Runs = order.Runs
-	if merged.Body() > maxMerged {
+	if merged.Body() > maxMerged || len(merged.Records) > maxMergedRecords {
 		return segment{}, false
 	}
 	return merged, s.fill(&merged) == nil

@@ -106,9 +106,7 @@ func TestRandom(t *testing.T) {
 			}
 			for s.Flush(t.Context()) != nil {
 			}
-			if diff := cmp.Diff(p.check(b).state.Order, s.Order()); diff != "" {
-				t.Errorf("order of what is stored and what was shipped (-stored +shipped):\n%s", diff)
-			}
+			p.checkOrder(b)
 		})
 	}
 }
@@ -137,12 +135,9 @@ func TestOrder(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	p, b := newProgram(t), newBucket(t)
 	s := p.shipper(joblog.State{}, b)
-	var want joblog.Order
 	for range 1500 {
 		stream := streams()[random.IntN(2)]
-		data := noise(random, 1+random.IntN(2000))
-		p.write(stream, data)
-		want.Add(joblog.Run{Stream: stream, Bytes: int64(len(data))})
+		p.write(stream, noise(random, 1+random.IntN(2000)))
 		if random.IntN(50) == 0 {
 			if err := s.Flush(t.Context()); err != nil {
 				t.Fatal(err)
@@ -152,9 +147,7 @@ func TestOrder(t *testing.T) {
 	if err := s.Finish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, p.check(b).order); diff != "" {
-		t.Errorf("order (-want +got):\n%s", diff)
-	}
+	p.checkOrder(b)
 }
 
 // TestNoRecord ships bytes of which the order does not tell, as after a crash, but only once nobody writes any more.
@@ -162,9 +155,9 @@ func TestNoRecord(t *testing.T) {
 	t.Parallel()
 	p, b := newProgram(t), newBucket(t)
 	s := p.shipper(joblog.State{}, b)
-	p.write(joblog.Stderr, []byte("known\n"))
+	p.write(spool.Stderr, []byte("known\n"))
 	for _, stream := range streams() {
-		if _, err := p.files.Of(stream.InSpool()).WriteString("unknown\n"); err != nil {
+		if _, err := p.files.Of(stream).WriteString("unknown\n"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -197,8 +190,8 @@ func TestMeddled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p, b := newProgram(t), newBucket(t)
-			p.write(joblog.Stdout, []byte("one\n"))
-			p.write(joblog.Stderr, []byte("two\n"))
+			p.write(spool.Stdout, []byte("one\n"))
+			p.write(spool.Stderr, []byte("two\n"))
 			if err := meddle(p); err != nil {
 				t.Fatal(err)
 			}
@@ -215,18 +208,15 @@ func TestFlood(t *testing.T) {
 	t.Parallel()
 	p, b := newProgram(t), newBucket(t)
 	s := p.shipper(joblog.State{}, b)
-	p.write(joblog.Stdout, make([]byte, 5<<20))
-	p.write(joblog.Stderr, []byte("help\n"))
+	p.write(spool.Stdout, make([]byte, 5<<20))
+	p.write(spool.Stderr, []byte("help\n"))
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if b.count() != 6 {
 		t.Errorf("%d pieces, want five of 1 MiB and one", b.count())
 	}
-	want := []joblog.Run{{Stream: joblog.Stdout, Bytes: 5 << 20}, {Stream: joblog.Stderr, Bytes: 5}}
-	if diff := cmp.Diff(want, p.check(b).order.Runs); diff != "" {
-		t.Errorf("order (-want +got):\n%s", diff)
-	}
+	p.checkOrder(b)
 }
 
 // TestRun ships at each interval, also after failures, and ends with its context.
@@ -245,13 +235,13 @@ func TestRun(t *testing.T) {
 			time.Sleep(joblog.Interval) // of the bubble's clock
 			synctest.Wait()
 		}
-		p.write(joblog.Stdout, []byte("one\n"))
+		p.write(spool.Stdout, []byte("one\n"))
 		interval()
 		p.check(b)
 		away.Store(true)
-		p.write(joblog.Stderr, []byte("two\n"))
+		p.write(spool.Stderr, []byte("two\n"))
 		interval()
-		p.write(joblog.Stdout, []byte("three\n"))
+		p.write(spool.Stdout, []byte("three\n"))
 		interval()
 		if got := b.read().stderr.Len(); got != 0 {
 			t.Errorf("%d bytes got into a storage that was away", got)
@@ -293,12 +283,12 @@ func TestPace(t *testing.T) {
 				go func() { defer close(done); joblog.RunOn(s, ctx, grown) }()
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				p.write(joblog.Stdout, []byte("first\n"))
+				p.write(spool.Stdout, []byte("first\n"))
 				grown <- struct{}{}
 				synctest.Wait() // the clock stands still
 				p.check(b)
 				for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(time.Millisecond) {
-					p.write(joblog.Stdout, []byte("more\n"))
+					p.write(spool.Stdout, []byte("more\n"))
 					select {
 					case grown <- struct{}{}:
 					default:
@@ -312,6 +302,76 @@ func TestPace(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAttempts ships what several attempts wrote, each by a shipper that goes on where the one before had got to. Each byte belongs to its
+// attempt, also behind an attempt that wrote nothing.
+func TestAttempts(t *testing.T) {
+	t.Parallel()
+	p, b := newProgram(t), newBucket(t)
+	for attempt := 1; attempt <= 4; attempt++ {
+		var err error
+		if err = p.files.Begin(attempt); err != nil {
+			t.Fatal(err)
+		}
+		if p.writer, err = spool.NewWriter(p.files, 0); err != nil {
+			t.Fatal(err)
+		}
+		if attempt != 3 {
+			p.write(spool.Stdout, []byte("begun\n"))
+			p.write(spool.Stderr, []byte("failed\n"))
+		}
+		if err := p.shipper(b.read().state, b).Finish(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []int
+	for i, r := range p.check(b).records {
+		got = append(got, r.Attempt)
+		if i > 0 && r.At.Before(b.read().records[i-1].At) || r.At.IsZero() {
+			t.Errorf("the record of attempt %d has the time %v", r.Attempt, r.At)
+		}
+	}
+	if diff := cmp.Diff([]int{1, 1, 2, 2, 4, 4}, got); diff != "" {
+		t.Errorf("attempts (-want +got):\n%s", diff)
+	}
+	p.checkOrder(b)
+}
+
+// TestCoarse ships records that tell of both streams, as when the disk had no room for others, in pieces that end in the middle of them.
+func TestCoarse(t *testing.T) {
+	t.Parallel()
+	p, b := newProgram(t), newBucket(t)
+	var at spool.Position
+	for i := range 5 {
+		for _, s := range streams() {
+			data := bytes.Repeat([]byte{byte(i)}, 700<<10+i)
+			if _, err := p.files.Of(s).Write(data); err != nil {
+				t.Fatal(err)
+			}
+			*at.Of(s) += int64(len(data))
+			p.want[s].Write(data)
+			p.merged.Write(data)
+		}
+		if _, err := p.files.Order.Write(spool.Record{At: time.Now(), Attempt: 1, End: at}.Encode()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := p.shipper(joblog.State{}, b)
+	b.fails = func(r joblog.Range) (bool, bool) {
+		return r.First%2 == 0 || b.puts%2 == 0, r.First%2 == 1 && b.puts%2 == 1
+	}
+	for s.Flush(t.Context()) != nil {
+		if b.count() > 100 {
+			t.Fatal("it does not come to an end")
+		}
+	}
+	p.checkOrder(b)
+	next := p.shipper(b.read().state, b)
+	if err := next.Finish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.checkOrder(b)
 }
 
 // TestSegments bounds how many segments a long log has, and how often each byte is sent.

@@ -14,90 +14,89 @@ const loadRecords = 1024
 // tail reads the order of a growing spool.
 type tail struct {
 	files   spool.Files
-	at      int64    // of the next record, in the file of the order
-	skip    Position // how many bytes that records will tell of are shipped already
-	told    int64    // how many bytes all records told of
-	pending []Run    // are to be shipped
+	offset  int64          // of the next record, in the file of the order
+	at      spool.Position // behind what is shipped
+	pending []spool.Record // are to be shipped
 	buffer  [loadRecords * spool.RecordSize]byte
 }
 
-// load adds runs that are new, a bounded number of them at a time.
+// load adds records that are new, a bounded number of them at a time.
 func (t *tail) load() error {
-	if len(t.pending) >= maxRuns {
+	if len(t.pending) >= loadRecords {
 		return nil
 	}
-	n, err := t.files.Order.ReadAt(t.buffer[:], t.at)
+	n, err := t.files.Order.ReadAt(t.buffer[:], t.offset)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read order of log: %w", err)
 	}
 	for b := t.buffer[:n]; len(b) >= spool.RecordSize; b = b[spool.RecordSize:] {
-		t.at += spool.RecordSize
-		r := spool.Decode(b)
-		if t.told += r.Bytes; t.told > maxPosition { // no record of ours: a program has written it
-			t.told = maxPosition
+		t.offset += spool.RecordSize
+		t.add(spool.Decode(b))
+	}
+	return nil
+}
+
+// add notes a record, unless all that it tells of is shipped or noted.
+func (t *tail) add(r spool.Record) {
+	end := t.at
+	if n := len(t.pending); n > 0 {
+		end = t.pending[n-1].End
+	}
+	r.End.Stdout, r.End.Stderr = max(r.End.Stdout, end.Stdout), max(r.End.Stderr, end.Stderr)
+	if r.End != end {
+		t.pending = append(t.pending, r)
+	}
+}
+
+// next returns the records of the next piece. The last one is cut off where there is no more room.
+func (t *tail) next() []spool.Record {
+	var records []spool.Record
+	begin := t.at.Total()
+	for _, r := range t.pending[:min(len(t.pending), maxPieceRecords)] {
+		over := r.End.Total() - begin - maxPiece
+		if over <= 0 {
+			records = append(records, r)
 			continue
 		}
-		t.add(Run{streamOf(r.Stream), r.Bytes})
+		// Its stdout comes first, so the end is what is missing.
+		before := t.at
+		if n := len(records); n > 0 {
+			before = records[n-1].End
+		}
+		cut := min(over, r.End.Stderr-before.Stderr)
+		r.End.Stderr -= cut
+		r.End.Stdout -= over - cut
+		if r.End != before {
+			records = append(records, r)
+		}
+		break
+	}
+	return records
+}
+
+// took takes what lies before a position from what is pending.
+func (t *tail) took(end spool.Position) {
+	t.at = end
+	done := 0
+	for done < len(t.pending) && t.pending[done].End.Total() <= end.Total() {
+		done++
+	}
+	t.pending = append(t.pending[:0], t.pending[done:]...)
+}
+
+var errShrunk = errors.New("the log became shorter")
+
+// read fills part with what a stream has from an offset on.
+func (t *tail) read(s spool.Stream, part []byte, offset int64) error {
+	if len(part) == 0 {
+		return nil
+	}
+	_, err := t.files.Of(s).ReadAt(part, offset)
+	if errors.Is(err, io.EOF) {
+		return errShrunk
+	}
+	if err != nil {
+		return fmt.Errorf("ship log: %w", err)
 	}
 	return nil
-}
-
-func streamOf(s spool.Stream) Stream {
-	if s == spool.Stderr {
-		return Stderr
-	}
-	return Stdout
-}
-
-func (t *tail) add(r Run) {
-	skip := t.skip.Of(r.Stream)
-	shipped := min(*skip, r.Bytes)
-	*skip -= shipped
-	if r.Bytes -= shipped; r.Bytes == 0 {
-		return
-	}
-	if n := len(t.pending); n > 0 && t.pending[n-1].Stream == r.Stream {
-		t.pending[n-1].Bytes += r.Bytes
-		return
-	}
-	t.pending = append(t.pending, r)
-}
-
-// rest adds what the files have after a position and all that is pending: what was written just before a crash has no record.
-func (t *tail) rest(at Position) error {
-	for _, r := range t.pending {
-		*at.Of(r.Stream) += r.Bytes
-	}
-	t.skip = Position{}
-	for _, s := range []spool.Stream{spool.Stdout, spool.Stderr} {
-		info, err := t.files.Of(s).Stat()
-		if err != nil {
-			return fmt.Errorf("ship log: %w", err)
-		}
-		t.add(Run{streamOf(s), max(info.Size()-*at.Of(streamOf(s)), 0)})
-	}
-	return nil
-}
-
-// next returns what the next piece holds, and takes it from what is pending with took.
-func (t *tail) next() []Run {
-	var runs []Run
-	for room := int64(maxPiece); room > 0 && len(runs) < min(len(t.pending), maxPieceRuns); {
-		r := t.pending[len(runs)]
-		r.Bytes = min(r.Bytes, room)
-		room -= r.Bytes
-		runs = append(runs, r)
-	}
-	return runs
-}
-
-// took takes runs that next returned from what is pending.
-func (t *tail) took(runs []Run) {
-	for i, r := range runs {
-		if t.pending[i].Bytes -= r.Bytes; t.pending[i].Bytes > 0 {
-			t.pending = t.pending[i:]
-			return
-		}
-	}
-	t.pending = append(t.pending[:0], t.pending[len(runs):]...)
 }

@@ -56,8 +56,11 @@ func ResultKey(id job.ID, name string) string {
 // LogPrefix is the folder for the pieces of a job's log, which go when it is over.
 func LogPrefix(id job.ID) string { return logs + string(id) + "/" }
 
-// OrderKey is where the order of a job's log lies once it is over, in package joblog's format.
-func OrderKey(id job.ID) string { return runPrefix(id) + "order.json" }
+// OrderKey is where the order of a job's log lies once it is over, in package spool's format.
+func OrderKey(id job.ID) string { return runPrefix(id) + "order" }
+
+// FormerOrderKey is where it lies for jobs that ended when it had no times, as JSON: {"runs":[{"stream":…,"bytes":…}]}.
+func FormerOrderKey(id job.ID) string { return runPrefix(id) + "order.json" }
 
 func runPrefix(id job.ID) string   { return runs + string(id) + "/" }
 func cancelKey(id job.ID) string   { return runPrefix(id) + "cancel.json" }

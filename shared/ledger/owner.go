@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -20,9 +19,8 @@ func (l *Ledger) Owner(ctx context.Context, id job.ID, n int) (string, error) {
 // outside, or its program killed.
 type Report struct {
 	Attempt job.Attempt `json:"attempt"`
-	// Files are the outputs it stored, Order is that of its log, as in executor.Manifest.
-	Files []job.File      `json:"files"`
-	Order json.RawMessage `json:"order,omitempty"`
+	// Files are the outputs it stored, as in executor.Manifest.
+	Files []job.File `json:"files"`
 }
 
 // PutReport keeps a report until the attempt is ended. The first one stands.

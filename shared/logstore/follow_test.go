@@ -12,6 +12,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/spool"
 	"go-job-orchestrator/shared/store"
 )
 
@@ -20,7 +21,7 @@ func (w *world) follower(ctx context.Context) (lines *io.PipeReader, done chan e
 	lines, out := io.Pipe()
 	done = make(chan error, 1)
 	go func() {
-		_, err := w.reader.Copy(ctx, w.index.JobID, Query{Streams: both, Tail: All, Follow: true}, nil, out)
+		_, err := w.reader.Copy(ctx, w.index.JobID, Query{Streams: both, Tail: All, Follow: true}, nil, Text{out})
 		out.CloseWithError(io.EOF)
 		done <- err
 	}()
@@ -49,7 +50,7 @@ func (w *world) expect(from io.Reader, want string) {
 
 func (w *world) flush(s *joblog.Shipper, text string) {
 	w.t.Helper()
-	w.write(joblog.Stdout, text)
+	w.write(spool.Stdout, text)
 	if err := s.Flush(context.Background()); err != nil {
 		w.t.Fatal(err)
 	}

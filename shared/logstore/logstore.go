@@ -5,7 +5,6 @@ package logstore
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/spool"
 	"go-job-orchestrator/shared/store"
 )
 
@@ -134,7 +134,6 @@ func stateNow(ctx context.Context, s *store.Store, id job.ID) (joblog.State, err
 			return state, err
 		}
 		state.Next, state.Position = r.Last+1, h.End()
-		state.Order.Add(h.Runs...)
 	}
 	return state, nil
 }
@@ -186,30 +185,35 @@ func readHead(in io.Reader, size int64) (*head, error) {
 	return h, nil
 }
 
-// PutOrder records the order of a log that is complete, unless it is the one that logs without a record have: all of stdout, then stderr. The
-// first record stays.
-func PutOrder(ctx context.Context, s *store.Store, id job.ID, o joblog.Order) error {
-	if len(o.Runs) == 0 || len(o.Runs) == 1 && o.Runs[0].Stream == joblog.Stdout {
-		return nil
+// PutOrder stores the order of a log that is complete, as it is in the spool. It is stored before the job is over.
+func PutOrder(ctx context.Context, s *store.Store, id job.ID, order io.Reader) error {
+	_, err := s.Put(ctx, ledger.OrderKey(id), order)
+	return err
+}
+
+// RemoveWhole removes what an attempt stored as the whole log, although the log did not end with it.
+func RemoveWhole(ctx context.Context, s *store.Store, id job.ID) error {
+	for _, key := range wholeKeys(id) {
+		if err := s.Remove(ctx, key); err != nil {
+			return err
+		}
 	}
-	data, err := json.Marshal(o)
-	if err != nil {
-		return fmt.Errorf("encode order of log: %w", err)
-	}
-	if err := s.Create(ctx, ledger.OrderKey(id), data); err != nil && !errors.Is(err, job.ErrExists) {
-		return err
-	}
-	return nil
+	return s.Remove(ctx, ledger.OrderKey(id))
+}
+
+func wholeKeys(id job.ID) [2]string {
+	return [2]string{spool.Stdout: ledger.ResultKey(id, job.StdoutFile), spool.Stderr: ledger.ResultKey(id, job.StderrFile)}
 }
 
 // Retire removes the segments of a job that is over, unless its whole log was not stored: then they are all
 // there is.
 func Retire(ctx context.Context, s *store.Store, id job.ID) error {
-	for _, name := range []string{job.StdoutFile, job.StderrFile} {
-		stored, err := s.Exists(ctx, ledger.ResultKey(id, name))
-		if err != nil || !stored {
-			return err
-		}
+	_, err := whole(ctx, s, id)
+	if errors.Is(err, job.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
 	}
 	return s.RemoveAll(ctx, ledger.LogPrefix(id))
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -21,7 +22,7 @@ import (
 	"go-job-orchestrator/shared/store"
 )
 
-var both = []joblog.Stream{joblog.Stdout, joblog.Stderr}
+var both = []spool.Stream{spool.Stdout, spool.Stderr}
 
 // world is a job whose log is written, shipped and read.
 type world struct {
@@ -32,7 +33,7 @@ type world struct {
 	index  *job.Index
 	files  spool.Files
 	writer *spool.Writer
-	want   map[joblog.Stream]*bytes.Buffer
+	want   map[spool.Stream]*bytes.Buffer
 	reader *Reader
 	fail   func() bool // whether the next put is to fail
 }
@@ -54,7 +55,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	w.files, w.writer = spooltest.New(t)
-	w.want = map[joblog.Stream]*bytes.Buffer{joblog.Stdout: {}, joblog.Stderr: {}}
+	w.want = map[spool.Stream]*bytes.Buffer{spool.Stdout: {}, spool.Stderr: {}}
 	w.reader = &Reader{Store: w.store, Records: w.ledger, FirstPoll: 5 * time.Millisecond, LastPoll: 5 * time.Millisecond}
 	return w
 }
@@ -75,9 +76,9 @@ func (w *world) shipper(from joblog.State) *joblog.Shipper {
 	return joblog.NewShipper(w.files, from, w.put)
 }
 
-func (w *world) write(s joblog.Stream, text string) {
+func (w *world) write(s spool.Stream, text string) {
 	w.t.Helper()
-	w.writer.Write(s.InSpool(), []byte(text))
+	w.writer.Write(s, []byte(text))
 	w.writer.Sync()
 	w.want[s].WriteString(text)
 }
@@ -88,12 +89,15 @@ func (w *world) end(s *joblog.Shipper) {
 	ctx := context.Background()
 	for s.Flush(ctx) != nil {
 	}
-	for stream, name := range map[joblog.Stream]string{joblog.Stdout: job.StdoutFile, joblog.Stderr: job.StderrFile} {
+	for stream, name := range map[spool.Stream]string{spool.Stdout: job.StdoutFile, spool.Stderr: job.StderrFile} {
 		if _, err := w.store.Put(ctx, ledger.ResultKey(w.index.JobID, name), bytes.NewReader(w.want[stream].Bytes())); err != nil {
 			w.t.Fatal(err)
 		}
 	}
-	if err := PutOrder(ctx, w.store, w.index.JobID, s.Order()); err != nil {
+	if err := w.files.Repair(); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := PutOrder(ctx, w.store, w.index.JobID, io.NewSectionReader(w.files.Order, 0, 1<<40)); err != nil {
 		w.t.Fatal(err)
 	}
 	if _, _, err := w.ledger.Finish(ctx, w.index, job.Terminal{Phase: job.Succeeded, FinishedAt: time.Now()}); err != nil {
@@ -104,10 +108,10 @@ func (w *world) end(s *joblog.Shipper) {
 	}
 }
 
-func (w *world) read(q Query) (string, joblog.Position) {
+func (w *world) read(q Query) (string, int64) {
 	w.t.Helper()
 	var out bytes.Buffer
-	at, err := w.reader.Copy(context.Background(), w.index.JobID, q, nil, &out)
+	at, err := w.reader.Copy(context.Background(), w.index.JobID, q, nil, Text{&out})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -132,12 +136,12 @@ func TestRandom(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.fail = func() bool { return rand.IntN(5) == 0 }
-			queries := [][]joblog.Stream{both, {joblog.Stdout}, {joblog.Stderr}}
+			queries := [][]spool.Stream{both, {spool.Stdout}, {spool.Stderr}}
 			got := make([]bytes.Buffer, len(queries))
 			var followers sync.WaitGroup
 			for i, streams := range queries {
 				followers.Go(func() {
-					if _, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: streams, Tail: All, Follow: true}, nil, &got[i]); err != nil {
+					if _, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: streams, Tail: All, Follow: true}, nil, Text{&got[i]}); err != nil {
 						t.Error(err)
 					}
 				})
@@ -174,7 +178,7 @@ func TestRandom(t *testing.T) {
 					if got[i].String() != w.want[streams[0]].String() {
 						t.Errorf("a follower of %v got %d bytes that differ from the %d written", streams, got[i].Len(), w.want[streams[0]].Len())
 					}
-				} else if n := w.want[joblog.Stdout].Len() + w.want[joblog.Stderr].Len(); got[i].Len() != n {
+				} else if n := w.want[spool.Stdout].Len() + w.want[spool.Stderr].Len(); got[i].Len() != n {
 					t.Errorf("a follower of both got %d bytes, want %d", got[i].Len(), n)
 				}
 			}
@@ -222,7 +226,7 @@ func TestStateWhileMerged(t *testing.T) {
 		}
 		last = state
 	}
-	if want := (joblog.Position{Stdout: 350 * 5, Stderr: 350 * 5}); last.Position != want {
+	if want := (spool.Position{Stdout: 350 * 5, Stderr: 350 * 5}); last.Position != want {
 		t.Errorf("got %+v, want %+v", last.Position, want)
 	}
 }
@@ -230,23 +234,19 @@ func TestStateWhileMerged(t *testing.T) {
 // checkTails compares tails of what can be read now, and readings that go on from a place.
 func (w *world) checkTails() {
 	w.t.Helper()
-	for _, streams := range [][]joblog.Stream{both, {joblog.Stdout}, {joblog.Stderr}} {
+	for _, streams := range [][]spool.Stream{both, {spool.Stdout}, {spool.Stderr}} {
 		all, end := w.read(Query{Streams: streams, Tail: All})
 		for _, n := range []int{0, 1, 2, 7, 1 << 20} {
 			if got, _ := w.read(Query{Streams: streams, Tail: n}); got != lastLines(all, n) {
 				w.t.Errorf("the last %d lines of %v have %d bytes, want %d of %d", n, streams, len(got), len(lastLines(all, n)), len(all))
 			}
 		}
-		if got, _ := w.read(Query{Streams: streams, From: &end}); got != "" {
+		if got, _ := w.read(Query{Streams: streams, Tail: All, From: end}); got != "" {
 			w.t.Errorf("%d bytes come after the end", len(got))
 		}
-		if len(streams) == 1 && len(all) > 0 {
-			k := rand.IntN(len(all))
-			var from joblog.Position
-			*from.Of(streams[0]) = int64(k)
-			if got, _ := w.read(Query{Streams: streams, From: &from}); got != all[k:] {
-				w.t.Errorf("from byte %d of %v come %d bytes, want %d", k, streams, len(got), len(all)-k)
-			}
+		k := rand.IntN(len(all) + 1)
+		if got, _ := w.read(Query{Streams: streams, Tail: All, From: int64(k)}); got != all[k:] {
+			w.t.Errorf("from byte %d of %v come %d bytes, want %d", k, streams, len(got), len(all)-k)
 		}
 	}
 }
@@ -266,7 +266,7 @@ func TestPieces(t *testing.T) {
 	if err != nil || len(keys) > 3*32 {
 		t.Errorf("%d pieces for 2000 writes (%v)", len(keys), err)
 	}
-	if got, _ := w.read(Query{Streams: []joblog.Stream{joblog.Stderr}, Tail: All}); got != w.want[joblog.Stderr].String() {
+	if got, _ := w.read(Query{Streams: []spool.Stream{spool.Stderr}, Tail: All}); got != w.want[spool.Stderr].String() {
 		t.Error("the pieces do not hold what was written")
 	}
 }
@@ -276,7 +276,7 @@ func TestShrunk(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := w.shipper(joblog.State{})
-	w.write(joblog.Stdout, "0123456789")
+	w.write(spool.Stdout, "0123456789")
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +288,7 @@ func TestShrunk(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	w.want[joblog.Stdout].Truncate(3)
+	w.want[spool.Stdout].Truncate(3)
 	w.end(s)
 	if got, _ := w.read(Query{Streams: both, Tail: All}); got != "012" {
 		t.Errorf("got %q, want what the file has", got)
@@ -300,7 +300,7 @@ func TestNoWhole(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := w.shipper(joblog.State{})
-	w.write(joblog.Stdout, "kept\n")
+	w.write(spool.Stdout, "kept\n")
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -321,17 +321,17 @@ func TestFollowEnds(t *testing.T) {
 	w := newWorld(t)
 	stop := make(chan struct{})
 	close(stop)
-	if _, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: both, Follow: true}, stop, &bytes.Buffer{}); err != nil {
+	if _, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: both, Follow: true}, stop, Text{io.Discard}); err != nil {
 		t.Errorf("server stops: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := w.reader.Copy(ctx, w.index.JobID, Query{Streams: both, Follow: true}, nil, &bytes.Buffer{}); !errors.Is(err, context.Canceled) {
+	if _, err := w.reader.Copy(ctx, w.index.JobID, Query{Streams: both, Follow: true}, nil, Text{io.Discard}); !errors.Is(err, context.Canceled) {
 		t.Errorf("client goes: %v", err)
 	}
 	done := make(chan error)
 	go func() {
-		_, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: both, Follow: true}, nil, &bytes.Buffer{})
+		_, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: both, Follow: true}, nil, Text{io.Discard})
 		done <- err
 	}()
 	if _, _, err := w.ledger.Finish(t.Context(), w.index, job.Terminal{Phase: job.Failed, FinishedAt: time.Now()}); err != nil {
@@ -379,7 +379,7 @@ func FuzzHeader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if n > int64(len(data)) || h.Stdout < 0 || h.Stderr < 0 {
+		if n > int64(len(data)) || h.Start.Stdout < 0 || h.Start.Stderr < 0 {
 			t.Errorf("header %+v of %d bytes", h, n)
 		}
 		whole, err := readHead(bytes.NewReader(data), int64(len(data)))
@@ -416,39 +416,12 @@ func BenchmarkTail(b *testing.B) {
 		b.Run(fmt.Sprintf("%dMiB", size>>20), func(b *testing.B) {
 			w := newWorld(b)
 			line := strings.Repeat("x", 99) + "\n"
-			w.want[joblog.Stdout].WriteString(strings.Repeat(line, size/len(line)))
+			w.want[spool.Stdout].WriteString(strings.Repeat(line, size/len(line)))
 			w.end(w.shipper(joblog.State{}))
 			for b.Loop() {
-				if _, err := w.reader.Copy(b.Context(), w.index.JobID, Query{Streams: both, Tail: 100}, nil, &bytes.Buffer{}); err != nil {
+				if _, err := w.reader.Copy(b.Context(), w.index.JobID, Query{Streams: both, Tail: 100}, nil, Text{io.Discard}); err != nil {
 					b.Fatal(err)
 				}
-			}
-		})
-	}
-}
-
-// TestPutOrder demands a record where the files alone do not say in which order they were written, and no other.
-func TestPutOrder(t *testing.T) {
-	t.Parallel()
-	out, err := joblog.Run{Stream: joblog.Stdout, Bytes: 3}, joblog.Run{Stream: joblog.Stderr, Bytes: 4}
-	for name, test := range map[string]struct {
-		runs   []joblog.Run
-		stored bool
-	}{
-		"nothing":     {nil, false},
-		"stdout only": {[]joblog.Run{out}, false},
-		"stderr only": {[]joblog.Run{err}, true},
-		"both":        {[]joblog.Run{err, out}, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			for range 2 {
-				if err := PutOrder(t.Context(), w.store, w.index.JobID, joblog.Order{Runs: test.runs}); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if got, err := w.store.Exists(t.Context(), ledger.OrderKey(w.index.JobID)); err != nil || got != test.stored {
-				t.Errorf("stored: %t, %v; want %t", got, err, test.stored)
 			}
 		})
 	}

@@ -37,9 +37,10 @@ func (b *bucket) PutResult(ctx context.Context, name string, r io.Reader) (job.F
 	return job.File{Name: name, Size: d.Size, SHA256: d.SHA256}, err
 }
 
+func (b *bucket) PutOrder(ctx context.Context, r io.Reader) error {
+	return logstore.PutOrder(ctx, b.store, b.id, r)
+}
+
 func (b *bucket) PutManifest(ctx context.Context, m executor.Manifest) error {
-	if err := logstore.PutOrder(ctx, b.store, b.id, m.Order); err != nil {
-		return err
-	}
 	return b.ledger.PutOutputs(ctx, b.id, m.Files)
 }

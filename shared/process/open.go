@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -14,11 +13,11 @@ import (
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/sandbox"
+	"go-job-orchestrator/shared/spool"
 )
 
 // Local is the folder in STORAGE_DIR for what belongs to this machine and not to the bucket.
@@ -245,7 +244,7 @@ func untilInterrupted(ctx context.Context) (context.Context, context.CancelFunc)
 
 // salvage stores what an attempt left whose server died.
 func (r *runner) salvage(ctx context.Context, index *job.Index, number int, now <-chan struct{}) (executor.Result, error) {
-	if err := r.restoreLogs(ctx, index.JobID); err != nil {
+	if err := r.restoreLog(ctx, index.JobID); err != nil {
 		return executor.Result{}, fmt.Errorf("restore the log: %w", err)
 	}
 	task := r.task(ctx, index, number)
@@ -253,18 +252,28 @@ func (r *runner) salvage(ctx context.Context, index *job.Index, number int, now 
 	return task.Salvage(ctx), nil
 }
 
-// restoreLogs appends to the logs in the workspace what was shipped of them and is not there. When the power failed they may have lost their end,
+// restoreLog makes the log in the workspace that which was shipped of it, if it has less. When the power failed it may have lost its end,
 // since only what is shipped is flushed, and the workspace can be gone with the machine's temporary files.
-func (r *runner) restoreLogs(ctx context.Context, id job.ID) error {
-	shipped := &logstore.Reader{Store: r.store, Records: r.ledger}
-	return r.workspace(id).CompleteLog(func(name string, size int64, end io.Writer) error {
-		stream, from := joblog.Stdout, &joblog.Position{Stdout: size}
-		if name == job.StderrFile {
-			stream, from = joblog.Stderr, &joblog.Position{Stderr: size}
-		}
-		_, err := shipped.Copy(ctx, id, logstore.Query{Streams: []joblog.Stream{stream}, From: from}, nil, end)
+func (r *runner) restoreLog(ctx context.Context, id job.ID) error {
+	shipped, err := logstore.State(ctx, r.store, id)
+	if err != nil || shipped.Next == 0 {
 		return err
-	})
+	}
+	log, err := r.workspace(id).OpenLog()
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	if whole, err := log.Holds(shipped.Position); err != nil || whole {
+		return err
+	}
+	if err := log.Truncate(); err != nil {
+		return err
+	}
+	reader := &logstore.Reader{Store: r.store, Records: r.ledger}
+	every := logstore.Query{Streams: []spool.Stream{spool.Stdout, spool.Stderr}, Tail: logstore.All}
+	_, err = reader.Copy(ctx, id, every, nil, logstore.Spool{Files: log})
+	return err
 }
 
 // sweep removes the workspaces of jobs that are over or gone.

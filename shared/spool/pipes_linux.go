@@ -172,12 +172,13 @@ func (p *Pipes) Run() {
 
 // wait returns once there is something to read, or false when there will be no more.
 func (p *Pipes) wait() bool {
-	for timeout := 0; len(p.order) == 0; timeout = -1 {
-		if timeout < 0 {
-			p.writer.Sync()
-			if p.stopped {
-				return false
-			}
+	for p.poll(0); len(p.order) == 0; {
+		if p.stopped {
+			return false
+		}
+		timeout := -1
+		if after := p.writer.Settle(); after > 0 {
+			timeout = int(after.Milliseconds()) + 1
 		}
 		p.poll(timeout)
 	}

@@ -11,12 +11,12 @@ func (f Files) Reader() io.Reader { return &reader{files: f} }
 type reader struct {
 	files Files
 	order int64 // offset of the next record
-	at    [2]int64
-	left  Record // of which Bytes are to be read
+	at    Position
+	end   Position
 }
 
 func (r *reader) Read(p []byte) (int, error) {
-	for r.left.Bytes == 0 {
+	for r.at == r.end {
 		var b [RecordSize]byte
 		n, err := r.files.Order.ReadAt(b[:], r.order)
 		if n < RecordSize {
@@ -26,11 +26,15 @@ func (r *reader) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		r.order += RecordSize
-		r.left = Decode(b[:])
+		r.end = Decode(b[:]).End
 	}
-	n, err := r.files.Of(r.left.Stream).ReadAt(p[:min(int64(len(p)), r.left.Bytes)], r.at[r.left.Stream])
-	r.at[r.left.Stream] += int64(n)
-	r.left.Bytes -= int64(n)
+	stream := Stdout
+	if r.at.Stdout == r.end.Stdout {
+		stream = Stderr
+	}
+	at, end := r.at.Of(stream), *r.end.Of(stream)
+	n, err := r.files.Of(stream).ReadAt(p[:min(int64(len(p)), end-*at)], *at)
+	*at += int64(n)
 	if n > 0 {
 		err = nil
 	}

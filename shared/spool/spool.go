@@ -3,7 +3,6 @@
 package spool
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -12,18 +11,6 @@ import (
 	"syscall"
 	"time"
 )
-
-// Stream is one of the two streams that a program writes.
-type Stream uint8
-
-// The streams.
-const (
-	Stdout Stream = 0
-	Stderr Stream = 1
-)
-
-// Other returns the other stream.
-func (s Stream) Other() Stream { return 1 - s }
 
 // Files are a spool: a file for the bytes of each stream, and one for the order in which they came. Each must have been
 // opened for reading and appending.
@@ -90,92 +77,125 @@ func (f Files) Of(s Stream) *os.File {
 }
 
 // sizes returns how many bytes each stream has.
-func (f Files) sizes() (sizes [2]int64, err error) {
+func (f Files) sizes() (sizes Position, err error) {
 	for _, s := range []Stream{Stdout, Stderr} {
 		info, err := f.Of(s).Stat()
 		if err != nil {
 			return sizes, fmt.Errorf("size of log: %w", err)
 		}
-		sizes[s] = info.Size()
+		*sizes.Of(s) = info.Size()
 	}
 	return sizes, nil
 }
 
-// Record is bytes that one stream got while the other got none, and when the first of them was read.
-type Record struct {
-	At     time.Time
-	Stream Stream
-	Bytes  int64
-}
-
-// RecordSize is the length of a record in the file of the order: microseconds since 1970 in 8 bytes, the stream in one,
-// the number of bytes in 7, all big-endian.
-const RecordSize = 16
-
-const streamShift = 56
-
-func (r Record) encode() []byte {
-	var b [RecordSize]byte
-	binary.BigEndian.PutUint64(b[:8], uint64(r.At.UnixMicro()))                      //nolint:gosec // the sign is kept
-	binary.BigEndian.PutUint64(b[8:], uint64(r.Stream)<<streamShift|uint64(r.Bytes)) //nolint:gosec // not negative
-	return b[:]
-}
-
-// Decode reads a record from the RecordSize bytes at the beginning of b.
-func Decode(b []byte) Record {
-	second := binary.BigEndian.Uint64(b[8:RecordSize])
-	return Record{
-		At:     time.UnixMicro(int64(binary.BigEndian.Uint64(b[:8]))), //nolint:gosec // the sign is kept
-		Stream: Stream(second>>streamShift) & 1,
-		Bytes:  int64(second & (1<<streamShift - 1)), //nolint:gosec // 56 bits fit
+// Records returns the order as it is stored, which has nothing if the program has written nothing.
+func (f Files) Records() (*io.SectionReader, error) {
+	sizes, err := f.sizes()
+	if err != nil {
+		return nil, err
 	}
+	info, err := f.Order.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("size of log: %w", err)
+	}
+	size := info.Size()
+	if sizes == (Position{}) {
+		size = 0
+	}
+	return io.NewSectionReader(f.Order, 0, size), nil
 }
 
-// Repair makes the order tell of exactly the bytes that the streams have. After a power failure it can tell of more than
-// reached the disk; bytes that were appended by others it does not know, and these come last.
-func (f Files) Repair() error {
-	left, err := f.sizes()
+// Truncate empties the spool.
+func (f Files) Truncate() error {
+	var errs []error
+	for _, file := range []*os.File{f.Stdout, f.Stderr, f.Order} {
+		if err := file.Truncate(0); err != nil {
+			errs = append(errs, fmt.Errorf("empty log: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Holds reports whether the spool has, and knows the order of, at least what comes before a position.
+func (f Files) Holds(p Position) (bool, error) {
+	sizes, err := f.sizes()
+	if err != nil {
+		return false, err
+	}
+	last, _, err := f.scan(sizes)
+	return p.within(last.End), err
+}
+
+// Begin marks where the log of an attempt begins. What is written from then on belongs to it.
+func (f Files) Begin(attempt int) error {
+	last, err := f.repair()
 	if err != nil {
 		return err
 	}
-	good, err := f.scan(&left)
-	if err != nil {
-		return err
-	}
-	if err := f.Order.Truncate(good); err != nil {
-		return fmt.Errorf("repair order of log: %w", err)
-	}
-	now := time.Now()
-	for _, s := range []Stream{Stdout, Stderr} {
-		if left[s] == 0 {
-			continue
-		}
-		if _, err := f.Order.Write(Record{now, s, left[s]}.encode()); err != nil {
-			return fmt.Errorf("repair order of log: %w", err)
-		}
+	mark := Record{At: nowAfter(last.At), Attempt: attempt, End: last.End}
+	if err := appendWhole(f.Order, mark.Encode()); err != nil {
+		return fmt.Errorf("mark the attempt in the log: %w", err)
 	}
 	return nil
 }
 
-// scan takes from left what records tell of, up to the first that tells of more, and returns where that one begins.
-func (f Files) scan(left *[2]int64) (good int64, err error) {
+// nowAfter returns the time by the wall clock, but none before that of the last record: times ascend, so that one can be looked up.
+func nowAfter(last time.Time) time.Time {
+	if now := time.Now().Round(0); now.After(last) { // without the monotonic clock, which no record has
+		return now
+	}
+	return last
+}
+
+// Repair makes the order tell of exactly the bytes that the streams have. After a power failure it can tell of more than
+// reached the disk; bytes that it does not know come last.
+func (f Files) Repair() error {
+	_, err := f.repair()
+	return err
+}
+
+// repair returns the last record.
+func (f Files) repair() (Record, error) {
+	sizes, err := f.sizes()
+	if err != nil {
+		return Record{}, err
+	}
+	last, good, err := f.scan(sizes)
+	if err != nil {
+		return Record{}, err
+	}
+	if err := f.Order.Truncate(good); err != nil {
+		return Record{}, fmt.Errorf("repair order of log: %w", err)
+	}
+	if last.End == sizes {
+		return last, nil
+	}
+	last.At, last.End = nowAfter(last.At), sizes
+	if _, err := f.Order.Write(last.Encode()); err != nil {
+		return Record{}, fmt.Errorf("repair order of log: %w", err)
+	}
+	return last, nil
+}
+
+// scan returns the last record before the first that cannot be one, and where that one begins.
+func (f Files) scan(sizes Position) (last Record, good int64, err error) {
 	in := io.NewSectionReader(f.Order, 0, 1<<62)
 	buffer := make([]byte, 4096*RecordSize)
 	for {
 		n, err := io.ReadFull(in, buffer)
 		for b := buffer[:n]; len(b) >= RecordSize; b = b[RecordSize:] {
 			r := Decode(b)
-			if r.Bytes > left[r.Stream] {
-				return good, nil
+			if !last.before(r) || !r.End.within(sizes) {
+				return last, good, nil
 			}
-			left[r.Stream] -= r.Bytes
+			last = r
 			good += RecordSize
 		}
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return good, nil
+			return last, good, nil
 		case err != nil:
-			return 0, fmt.Errorf("read order of log: %w", err)
+			return last, 0, fmt.Errorf("read order of log: %w", err)
 		}
 	}
 }

@@ -14,9 +14,13 @@ const recordEvery = 100 * time.Millisecond
 type Writer struct {
 	files Files
 	limit int64
-	kept  int64    // bytes of both streams
-	open  Record   // grows
-	owed  []Record // could not be written yet
+	last  Record    // tells of all that was written, once it is written itself
+	open  bool      // it is not
+	since time.Time // when an open record began
+	by    Stream    // of which stream its first bytes are
+	many  int64     // how many records there are
+	exact int64     // up to how many of them each change of streams gets one
+	owed  []byte    // records that could not be written yet
 	fresh [2]bool
 	cut   bool // the limit was reached
 	lost  bool // bytes were not kept since the last that were
@@ -25,17 +29,21 @@ type Writer struct {
 // NewWriter returns a Writer to a spool that nobody else writes to. It keeps at most limit bytes of both streams together, and says
 // in the log that there were more; 0 is no limit.
 func NewWriter(files Files, limit int64) (*Writer, error) {
-	if err := files.Repair(); err != nil {
-		return nil, err
-	}
-	sizes, err := files.sizes()
+	last, err := files.repair()
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{files: files, limit: limit, kept: sizes[Stdout] + sizes[Stderr], fresh: [2]bool{true, true}}
-	w.cut = limit > 0 && w.kept >= limit // an earlier attempt has said so
+	info, err := files.Order.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("size of log: %w", err)
+	}
+	w := &Writer{files: files, limit: limit, last: last, many: info.Size() / RecordSize, exact: exactRecords, fresh: [2]bool{true, true}}
+	w.cut = limit > 0 && w.kept() >= limit // an earlier attempt has said so
 	return w, nil
 }
+
+// kept is how many bytes of both streams there are.
+func (w *Writer) kept() int64 { return w.last.End.Total() }
 
 // Write appends what was read from a stream. What cannot be kept is given up and the log says so: a program must not stop
 // because its log has no room.
@@ -44,8 +52,8 @@ func (w *Writer) Write(s Stream, data []byte) {
 		return
 	}
 	keep := data
-	if w.limit > 0 && int64(len(data)) > w.limit-w.kept {
-		keep = data[:w.limit-w.kept]
+	if w.limit > 0 && int64(len(data)) > w.limit-w.kept() {
+		keep = data[:w.limit-w.kept()]
 		w.cut = true
 	}
 	if w.lost {
@@ -72,58 +80,56 @@ func (w *Writer) keep(s Stream, data []byte) {
 	n, err := w.files.Of(s).Write(data)
 	w.lost = err != nil
 	if n > 0 {
-		w.kept += int64(n)
 		w.fresh[s] = data[n-1] == '\n'
 		w.record(s, int64(n))
 	}
 }
 
+// exactRecords is how many records an order has at the most before it becomes a coarser one, of one record each recordEvery: a program that
+// writes to both streams in turn must not fill the disk with them.
+const exactRecords = 4 << 20
+
 func (w *Writer) record(s Stream, n int64) {
-	now := time.Now()
-	if w.open.Bytes > 0 && (w.open.Stream != s || now.Sub(w.open.At) >= recordEvery) {
+	if w.open && (w.due() <= 0 || w.by != s && w.many < w.exact) {
 		w.Sync()
 	}
-	if w.open.Bytes == 0 {
-		w.open = Record{At: now, Stream: s}
+	if !w.open {
+		w.open, w.since, w.by, w.last.At = true, time.Now(), s, nowAfter(w.last.At)
 	}
-	w.open.Bytes += n
+	*w.last.End.Of(s) += n
 }
 
-// maxOwed bounds how many records wait for room on the disk.
-const maxOwed = 64
+// due returns how long an open record may stay so.
+func (w *Writer) due() time.Duration { return recordEvery - time.Since(w.since) }
+
+// Settle lets readers see what was written, if that may have a record by now. Otherwise it returns after how long it may; it is to be called
+// when nothing comes.
+func (w *Writer) Settle() (after time.Duration) {
+	if due := w.due(); w.open && w.many >= w.exact && due > 0 {
+		return due
+	}
+	w.Sync()
+	return 0
+}
+
+// maxOwed bounds the records that wait for room on the disk. In place of more than that there is one.
+const maxOwed = 64 * RecordSize
 
 // Sync lets readers see all that was written. It does not flush to the disk. Records for which there is no room are written
 // with the next ones.
 func (w *Writer) Sync() {
-	if w.open.Bytes > 0 {
-		w.owed = append(w.owed, w.open)
-		w.open = Record{}
-	}
-	for len(w.owed) > 0 {
-		if err := appendWhole(w.files.Order, w.owed[0].encode()); err != nil {
-			break
+	if w.open {
+		if len(w.owed) >= maxOwed {
+			w.owed = w.owed[:0] // the next one tells of the same bytes
 		}
-		w.owed = w.owed[1:]
+		w.owed = append(w.owed, w.last.Encode()...)
+		w.open = false
 	}
-	if len(w.owed) > maxOwed {
-		w.owed = join(w.owed)
+	if len(w.owed) == 0 || appendWhole(w.files.Order, w.owed) != nil {
+		return
 	}
-}
-
-// join returns at most two records that tell of the same bytes, in a coarser order.
-func join(records []Record) []Record {
-	first, second := records[0], Record{At: records[0].At, Stream: records[0].Stream.Other()}
-	for _, r := range records[1:] {
-		if r.Stream == first.Stream {
-			first.Bytes += r.Bytes
-		} else {
-			second.Bytes += r.Bytes
-		}
-	}
-	if second.Bytes == 0 {
-		return []Record{first}
-	}
-	return []Record{first, second}
+	w.many += int64(len(w.owed) / RecordSize)
+	w.owed = w.owed[:0]
 }
 
 // appendWhole appends all of data or nothing.
