@@ -22,9 +22,9 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
+	"go-job-orchestrator/shared/spool"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/token"
 )
@@ -245,8 +245,8 @@ func (w *world) log() string {
 	w.t.Helper()
 	var b strings.Builder
 	r := logstore.Reader{Store: w.store, Records: w.ledger}
-	q := logstore.Query{Tail: logstore.All, Streams: []joblog.Stream{joblog.Stdout, joblog.Stderr}}
-	if _, err := r.Copy(w.t.Context(), w.index.JobID, q, nil, &b); err != nil {
+	q := logstore.Query{Tail: logstore.All, Streams: []spool.Stream{spool.Stdout, spool.Stderr}}
+	if _, err := r.Copy(w.t.Context(), w.index.JobID, q, nil, logstore.Text{W: &b}); err != nil {
 		w.t.Fatal(err)
 	}
 	return b.String()

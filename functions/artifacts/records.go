@@ -71,9 +71,16 @@ func (f *Function) segment(name string) func(context.Context, upload) (any, erro
 	}
 }
 
-// order takes the order of the whole log.
+// order takes the order of the whole log. It may come again, until the list of outputs is stored.
 func (f *Function) order(ctx context.Context, u upload) (any, error) {
-	return nil, logstore.PutOrder(ctx, f.store, u.index.JobID, u.body)
+	id := u.index.JobID
+	if err := f.stillTaken(ctx, id); err != nil {
+		return nil, err
+	}
+	if err := logstore.PutOrder(ctx, f.store, id, u.body); err != nil {
+		return nil, err
+	}
+	return nil, f.stillThere(ctx, id, ledger.OrderKey(id))
 }
 
 // claim asks for an attempt. Owner tells those who ask apart.

@@ -1,9 +1,11 @@
 package artifacts_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/spool"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -190,8 +193,6 @@ func TestManifest(t *testing.T) {
 			"no sum":     `{"files":[{"name":"B","size":1}]}`,
 			"capitals":   `{"files":[{"name":"B","size":1,"sha256":"` + strings.ToUpper(sha("B")) + `"}]}`,
 			"type":       `{"files":[{"name":"B","size":1,"sha256":"` + sha("B") + `","contentType":"a b\r\nX: y"}]}`,
-			"stream":     `{"files":[],"order":{"runs":[{"stream":"x","bytes":1}]}}`,
-			"run":        `{"files":[],"order":{"runs":[{"stream":"stdout","bytes":-1}]}}`,
 		}
 		for name, body := range refused {
 			if got := w.record("outputs.json", body, 422); !strings.Contains(string(got), `"field"`) {
@@ -205,7 +206,6 @@ func TestManifest(t *testing.T) {
 		}
 
 		m := executor.Manifest{Files: []job.File{file("B", "B"), file("a.txt", "a.txt"), file("a/b", "a/b"), file("stdout.log", "stdout.log")}}
-		m.Order.Add(joblog.Run{Stream: joblog.Stderr, Bytes: 5}, joblog.Run{Stream: joblog.Stdout, Bytes: 10})
 		for range 2 { // again is harmless
 			got := unmarshal[executor.Manifest](t, w.record("outputs.json", m, 201))
 			if diff := cmp.Diff(m, got); diff != "" {
@@ -216,11 +216,8 @@ func TestManifest(t *testing.T) {
 		if diff := cmp.Diff(m.Files, files); diff != "" || err != nil {
 			t.Errorf("recorded (-want +got):\n%s %v", diff, err)
 		}
-		if data, err := w.store.Read(t.Context(), ledger.OrderKey(w.id)); err != nil || !strings.Contains(string(data), "stdout") {
-			t.Errorf("order %s: %v", data, err)
-		}
 		// What is listed stays as it is, and so does the list.
-		w.record("outputs.json", executor.Manifest{Files: m.Files[:1], Order: m.Order}, 409)
+		w.record("outputs.json", executor.Manifest{Files: m.Files[:1]}, 409)
 		resp, body := w.put("B", "changed")
 		wantProblem(t, resp, body, http.StatusConflict)
 		if got, _ := w.stored("B"); got != "B" {
@@ -350,13 +347,17 @@ func TestLogSoFar(t *testing.T) {
 	w.record("log/000000000000-000000000000", `{"stdout":0,"stderr":0,"runs":[{"stream":"stdout","bytes":2},{"stream":"stderr","bytes":3}]}`+"\nhierr", 204)
 	_, body := w.send(http.MethodGet, w.file("status.json"), nil)
 	state := unmarshal[joblog.State](t, body)
-	if state.Next != 1 || state.Stdout != 2 || state.Stderr != 3 || len(state.Order.Runs) != 2 {
+	if state.Next != 1 || state.Stdout != 2 || state.Stderr != 3 {
 		t.Errorf("state %+v", state)
 	}
 	for stream, want := range map[string]string{"stdout": "hi", "stderr": "err"} {
 		if _, body := w.send(http.MethodGet, w.file("results")+"?stream="+stream, nil); string(body) != want {
 			t.Errorf("%s: %q", stream, body)
 		}
+	}
+	want := slices.Concat(spool.Record{End: spool.Position{Stdout: 2}}.Encode(), spool.Record{End: spool.Position{Stdout: 2, Stderr: 3}}.Encode())
+	if _, body := w.send(http.MethodGet, w.file("results")+"?stream=order", nil); !bytes.Equal(body, want) {
+		t.Errorf("order: %q", body)
 	}
 	for _, query := range []string{"", "?stream=", "?stream=stdin", "?stream=stdout&stream=stderr", "?stream=stdout&tail=1", "?%zz"} {
 		resp, body := w.send(http.MethodGet, w.file("results")+query, nil)
@@ -393,9 +394,33 @@ func TestLog(t *testing.T) {
 	a := end(1)
 	a.Reason = job.ReasonCompleted
 	w.record("attempts/1/end", a, 201)
-	if got := pieces(); got != 0 {
-		t.Errorf("%d pieces are left", got)
+	if got := pieces(); got != 1 {
+		t.Errorf("without the order of the log %d pieces are left", got)
 	}
+}
+
+// The order of the log is stored with it, and then its pieces go.
+func TestLogOrder(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	w.record("log/000000000000-000000000000", `{"stdout":0,"stderr":0}`+"\n", http.StatusNoContent)
+	w.put("stdout.log", "hi")
+	w.put("stderr.log", "")
+	order := string(spool.Record{Attempt: 1, End: spool.Position{Stdout: 2}}.Encode())
+	for range 2 { // again is harmless
+		w.record("order", order, http.StatusNoContent)
+	}
+	w.record("outputs.json", executor.Manifest{Files: []job.File{file("stderr.log", ""), file("stdout.log", "hi")}}, 201)
+	w.record("attempts/next/start", `{"owner":"pod-1"}`, 201)
+	a := end(1)
+	a.Reason = job.ReasonCompleted
+	w.record("attempts/1/end", a, 201)
+	if keys, err := w.store.List(t.Context(), ledger.LogPrefix(w.id), "", 100); err != nil || len(keys) > 0 {
+		t.Errorf("pieces %v are left, %v", keys, err)
+	}
+	if got, err := w.store.Read(t.Context(), ledger.OrderKey(w.id)); err != nil || string(got) != order {
+		t.Errorf("the order is %q, %v", got, err)
+	}
+	w.record("order", order, http.StatusConflict)
 }
 
 // What a digest says of a record counts as well.

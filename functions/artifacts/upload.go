@@ -114,14 +114,16 @@ func (f *Function) output(ctx context.Context, u upload, name string) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	// The job may have been removed meanwhile. What came after that nobody would ever remove.
-	if _, err := f.ledger.Index(ctx, id); err != nil {
-		if errors.Is(err, job.ErrNotFound) {
-			err = errors.Join(err, f.store.Remove(ctx, key))
-		}
-		return nil, err
+	return job.File{Name: name, Size: d.Size, SHA256: d.SHA256}, f.stillThere(ctx, id, key)
+}
+
+// stillThere removes what was stored for a job that has been removed meanwhile: nobody else ever would.
+func (f *Function) stillThere(ctx context.Context, id job.ID, key string) error {
+	_, err := f.ledger.Index(ctx, id)
+	if errors.Is(err, job.ErrNotFound) {
+		err = errors.Join(err, f.store.Remove(ctx, key))
 	}
-	return job.File{Name: name, Size: d.Size, SHA256: d.SHA256}, nil
+	return err
 }
 
 // stillTaken is an error once the list of outputs is stored.

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/spool"
 )
 
 // artifacts is what was uploaded, by name.
@@ -49,6 +50,7 @@ type results struct {
 	calls    int
 	tries    map[string]int
 	manifest *Manifest
+	order    []byte
 	fail     func(name string, call int) error
 }
 
@@ -71,6 +73,11 @@ func (r *results) PutResult(_ context.Context, name string, in io.Reader) (job.F
 	}
 	r.stored[name] = string(data)
 	return job.File{Name: name, Size: int64(len(data))}, nil
+}
+
+func (r *results) PutOrder(_ context.Context, in io.Reader) (err error) {
+	r.order, err = io.ReadAll(in)
+	return err
 }
 
 func (r *results) PutManifest(_ context.Context, m Manifest) error {
@@ -367,8 +374,10 @@ func TestUsedWorkspace(t *testing.T) {
 	if got := task.Salvage(t.Context()); got.Exit.Code != 7 || got.Outputs == nil {
 		t.Errorf("what was left: %+v", got)
 	}
-	if err := task.Workspace.CompleteLog(func(string, int64, io.Writer) error { return nil }); err != nil {
+	if log, err := task.Workspace.OpenLog(); err != nil {
 		t.Error(err)
+	} else {
+		log.Close()
 	}
 	if diff := cmp.Diff(map[string]string{"stdout.log": "said", "stderr.log": ""}, to.stored); diff != "" {
 		t.Errorf("stored (-want +got):\n%s", diff)
@@ -409,6 +418,14 @@ func TestAttempts(t *testing.T) {
 	}
 	if got, want := to.stored["stdout.log"], "fresh true\nfresh true\n"; got != want {
 		t.Errorf("log %q, want %q", got, want)
+	}
+	ends := map[int]int64{} // of what each attempt wrote
+	for b := to.order; len(b) > 0; b = b[spool.RecordSize:] {
+		r := spool.Decode(b)
+		ends[r.Attempt] = r.End.Stdout
+	}
+	if diff := cmp.Diff(map[int]int64{1: 11, 2: 22}, ends); diff != "" {
+		t.Errorf("attempts in the log (-want +got):\n%s", diff)
 	}
 	if err := task.Workspace.Remove(t.Context()); err != nil || task.Workspace.Exists() {
 		t.Errorf("the workspace is still there: %v", err)

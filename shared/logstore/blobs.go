@@ -8,10 +8,15 @@ import (
 	"go-job-orchestrator/shared/store"
 )
 
+// opener is what blobs are read from.
+type opener interface {
+	Open(ctx context.Context, key string, offset, length int64) (*store.Reader, error)
+}
+
 // blobs reads blobs forward. What is read of one in several turns comes by one request: a log has far more extents than there should be
 // requests.
 type blobs struct {
-	store *store.Store
+	store opener
 	open  map[string]*blob
 }
 
@@ -70,7 +75,7 @@ const blockSize = 64 << 10
 
 // blocks reads blobs backward, a block at a time.
 type blocks struct {
-	store *store.Store
+	store opener
 	last  map[string]block
 }
 

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -494,4 +495,142 @@ func TestTornAtTheEnd(t *testing.T) {
 			t.Errorf("follow %t: %q", follow, got)
 		}
 	}
+}
+
+// TestNoOrder has a job end whose log was stored, but not its order: the pieces stay, and tell it.
+func TestNoOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.shipper(joblog.State{})
+	for i := range 10 {
+		w.write(both[i%2], fmt.Sprintf("%d\n", i))
+	}
+	w.end(s)
+	want, _ := w.read(Query{Streams: both, Tail: All})
+	again := w.shipper(joblog.State{})
+	if err := errors.Join(again.Flush(t.Context()), w.store.Remove(t.Context(), ledger.OrderKey(w.index.JobID))); err != nil {
+		t.Fatal(err)
+	}
+	if err := Retire(t.Context(), w.store, w.index.JobID); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := w.read(Query{Streams: both, Tail: All}); got != want || want != "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n" {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestSpool makes a spool of what was shipped, which must be like the first one up to there: bytes, order, times and attempts.
+func TestSpool(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if err := w.files.Begin(3); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if w.writer, err = spool.NewWriter(w.files, 0); err != nil {
+		t.Fatal(err)
+	}
+	s := w.shipper(joblog.State{})
+	for i := range 100 {
+		w.write(both[i%2], fmt.Sprintf("%d\n", i))
+		if i%7 == 0 {
+			if err := s.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	to, _ := spooltest.New(t)
+	if _, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: both, Tail: All}, nil, Spool{to}); err != nil {
+		t.Fatal(err)
+	}
+	if err := to.Repair(); err != nil { // which finds nothing to do
+		t.Fatal(err)
+	}
+	for name, pair := range map[string][2]*os.File{
+		"stdout": {w.files.Stdout, to.Stdout}, "stderr": {w.files.Stderr, to.Stderr}, "order": {w.files.Order, to.Order},
+	} {
+		var data [2][]byte
+		for i, f := range pair {
+			if data[i], err = io.ReadAll(io.NewSectionReader(f, 0, 1<<30)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if name == "order" {
+			data[0] = data[0][spool.RecordSize:] // the mark of the attempt, before its first byte
+		}
+		if !bytes.Equal(data[0], data[1]) {
+			t.Errorf("%s: %d bytes became %d others", name, len(data[0]), len(data[1]))
+		}
+	}
+	if holds, err := to.Holds(spool.Position{Stdout: 140, Stderr: 140}); err != nil || !holds {
+		t.Errorf("it holds all that was shipped: %t, %v", holds, err)
+	}
+}
+
+// TestRequests reads a log of many short records. A cloud charges for each request, and takes its time.
+func TestRequests(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i := range 10_000 {
+		w.writer.Write(both[i%2], []byte("line\n"))
+		w.want[both[i%2]].WriteString("line\n")
+	}
+	w.writer.Sync()
+	w.end(w.shipper(joblog.State{}))
+	parts, err := whole(t.Context(), w.store, w.index.JobID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := &counting{Store: w.store}
+	forward, backward := blobs{store: counted}, blocks{store: counted}
+	defer forward.closeAll()
+	n := 0
+	for _, p := range parts {
+		list, err := p.load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range list {
+			in, err := forward.extent(t.Context(), &list[i], 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if text, err := io.ReadAll(in); err != nil || string(text) != "line\n" {
+				t.Fatalf("extent %d is %q, %v", n, text, err)
+			}
+			n++
+		}
+	}
+	if n != 10_000 || counted.opened > 2 {
+		t.Errorf("%d extents were read with %d requests, want 2: one for each stream", n, counted.opened)
+	}
+	counted.opened = 0
+	for _, p := range slices.Backward(parts) {
+		list, err := p.load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range slices.Backward(list) {
+			if text, err := backward.read(t.Context(), &list[i], 0, 5); err != nil || string(text) != "line\n" {
+				t.Fatalf("%q, %v", text, err)
+			}
+		}
+	}
+	if counted.opened > 2 {
+		t.Errorf("backwards they were read with %d requests", counted.opened)
+	}
+}
+
+// counting counts requests.
+type counting struct {
+	*store.Store
+	opened int
+}
+
+func (c *counting) Open(ctx context.Context, key string, offset, length int64) (*store.Reader, error) {
+	c.opened++
+	return c.Store.Open(ctx, key, offset, length)
 }

@@ -88,9 +88,9 @@ func (f Files) sizes() (sizes Position, err error) {
 	return sizes, nil
 }
 
-// Records returns the order as it is stored, which has nothing if the program has written nothing.
+// Records returns the order of a spool to which nobody writes any more, as it is stored. It has nothing if the program has written nothing.
 func (f Files) Records() (*io.SectionReader, error) {
-	sizes, err := f.sizes()
+	last, err := f.repair()
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (f Files) Records() (*io.SectionReader, error) {
 		return nil, fmt.Errorf("size of log: %w", err)
 	}
 	size := info.Size()
-	if sizes == (Position{}) {
+	if last.End == (Position{}) {
 		size = 0
 	}
 	return io.NewSectionReader(f.Order, 0, size), nil

@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"go-job-orchestrator/shared/spool"
 	"go-job-orchestrator/shared/spool/spooltest"
@@ -86,6 +89,118 @@ func TestRepair(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestRecord stores records and reads them.
+func TestRecord(t *testing.T) {
+	t.Parallel()
+	most := int64(spool.MaxPosition)
+	for _, want := range []spool.Record{
+		{},
+		{At: time.UnixMicro(1), Attempt: 1, End: spool.Position{Stdout: 1}},
+		{At: time.UnixMicro(1_790_000_000_123_456), Attempt: 65535, End: spool.Position{Stdout: most, Stderr: most}},
+		{Attempt: 7, End: spool.Position{Stdout: 3, Stderr: most - 1}},
+	} {
+		if got := spool.Decode(want.Encode()); !cmp.Equal(want, got) {
+			t.Errorf("%+v came back as %+v", want, got)
+		}
+	}
+}
+
+// TestBegin marks attempts, of which one writes nothing and one is cut off before its last bytes have a record.
+func TestBegin(t *testing.T) {
+	t.Parallel()
+	f := spooltest.Open(t, t.TempDir())
+	for attempt := 1; attempt <= 3; attempt++ {
+		if err := f.Begin(attempt); err != nil {
+			t.Fatal(err)
+		}
+		w, err := spool.NewWriter(f, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if attempt != 2 {
+			w.Write(spool.Stdout, []byte("out"))
+			w.Write(spool.Stderr, []byte("err")) // no Sync
+		}
+	}
+	in, err := f.Records()
+	if err != nil {
+		t.Fatal(err)
+	}
+	type row struct {
+		Attempt int
+		End     spool.Position
+	}
+	var got []row
+	var last time.Time
+	for b := make([]byte, spool.RecordSize); ; {
+		if _, err := io.ReadFull(in, b); err != nil {
+			break
+		}
+		r := spool.Decode(b)
+		if r.At.Before(last) || r.At.IsZero() {
+			t.Errorf("%+v after %v", r, last)
+		}
+		last = r.At
+		got = append(got, row{r.Attempt, r.End})
+	}
+	want := []row{
+		{1, spool.Position{}}, {1, spool.Position{Stdout: 3}}, {1, spool.Position{Stdout: 3, Stderr: 3}},
+		{2, spool.Position{Stdout: 3, Stderr: 3}},
+		{3, spool.Position{Stdout: 3, Stderr: 3}}, {3, spool.Position{Stdout: 6, Stderr: 3}}, {3, spool.Position{Stdout: 6, Stderr: 6}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("records (-want +got):\n%s", diff)
+	}
+}
+
+// TestCoarse writes to both streams in turn for longer than the order is exact. It must stop growing, and no byte be lost.
+func TestCoarse(t *testing.T) {
+	t.Parallel()
+	const exact = 100
+	f, w := spooltest.New(t)
+	w.ExactUpTo(exact)
+	begun := time.Now()
+	for i := range 20_000 {
+		s := spool.Stream(i % 2) //nolint:gosec // 0 or 1
+		w.Write(s, []byte("x"))
+		if i%3 == 0 {
+			w.Settle()
+		}
+	}
+	w.Sync()
+	in, err := f.Records()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, most := in.Size()/spool.RecordSize, exact+2+int64(time.Since(begun)/(100*time.Millisecond)); n > most {
+		t.Errorf("%d records, want at most %d", n, most)
+	}
+	if all, err := io.ReadAll(f.Reader()); err != nil || len(all) != 20_000 {
+		t.Errorf("%d bytes, %v", len(all), err)
+	}
+}
+
+// TestSettle demands that what was written has a record soon, also when the order is a coarse one.
+func TestSettle(t *testing.T) {
+	t.Parallel()
+	f, w := spooltest.New(t)
+	w.ExactUpTo(0)
+	w.Write(spool.Stdout, []byte("one"))
+	for {
+		after := w.Settle()
+		if after == 0 {
+			break
+		}
+		if after > 100*time.Millisecond {
+			t.Fatalf("it may take %v", after)
+		}
+		time.Sleep(after)
+	}
+	if all, err := io.ReadAll(f.Reader()); err != nil || string(all) != "one" {
+		t.Errorf("%q, %v", all, err)
 	}
 }
 
