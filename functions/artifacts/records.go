@@ -21,14 +21,14 @@ import (
 	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
+	"go-job-orchestrator/shared/spool"
 )
 
 // The bounds of records: a manifest has ten thousand files with long names.
 const (
 	maxRecord   = 1 << 20
 	maxManifest = 16 << 20
-	// The order of a log that is as long as can be: it gets coarser before, but in a pod for a year (package spool).
-	maxOrder = 8 << 30
+	maxOrder    = spool.MaxRecords * spool.RecordSize
 )
 
 // recordReceiver returns what takes the record of a name below .job/. Every record may be sent again, since its answer may have been

@@ -85,9 +85,16 @@ func (w *Writer) keep(s Stream, data []byte) {
 	}
 }
 
-// exactRecords is how many records an order has at the most before it becomes a coarser one, of one record each recordEvery: a program that
-// writes to both streams in turn must not fill the disk with them.
-const exactRecords = 4 << 20
+// exactRecords is how many records an order has before it becomes a coarser one: a program that writes to both streams in turn must not fill the
+// disk with them. From then on there is one each recordEvery, and that time doubles with each further coarserAfter of them, so that even a
+// program that runs for years has no more than MaxRecords.
+const (
+	exactRecords = 1 << 20
+	coarserAfter = 256 << 10
+)
+
+// MaxRecords is the most records that an order has.
+const MaxRecords = 4 << 20
 
 func (w *Writer) record(s Stream, n int64) {
 	if w.open && (w.due() <= 0 || w.by != s && w.many < w.exact) {
@@ -100,7 +107,10 @@ func (w *Writer) record(s Stream, n int64) {
 }
 
 // due returns how long an open record may stay so.
-func (w *Writer) due() time.Duration { return recordEvery - time.Since(w.since) }
+func (w *Writer) due() time.Duration {
+	every := recordEvery << max(min((w.many-w.exact)/coarserAfter, 20), 0)
+	return every - time.Since(w.since)
+}
 
 // Settle lets readers see what was written, if that may have a record by now. Otherwise it returns after how long it may; it is to be called
 // when nothing comes.

@@ -145,7 +145,16 @@ func testLog(t *testing.T, to *client, s submitted, whole *reply) {
 	if got := get("?from=" + whole.Trailer.Get("Log-Position")); got != "" {
 		t.Errorf("behind the end: got %q", got)
 	}
-	for _, query := range []string{"tail=-1", "stream=stdin", "follow=yes", "from=1", "lines=1", "tail=1&tail=2", "%zz"} {
+	if got := get("?attempt=2&timestamps=true&since=1h"); !strings.HasSuffix(got, " mode full\n") {
+		t.Errorf("the second attempt with its times: %q", got)
+	}
+	events := to.call(t, http.StatusOK, http.MethodGet, s.path()+"/logs?tail=all", s.bearer(), header("Accept", "text/event-stream"))
+	for _, want := range []string{"event: stdout\n", "event: attempt\n", `"attempt":2`, "event: end\n", `"phase":"Failed"`} {
+		contains(t, string(events.body), want)
+	}
+	last := strings.TrimSpace(whole.Trailer.Get("Log-Position")) + "-end"
+	to.call(t, http.StatusNoContent, http.MethodGet, s.path()+"/logs", s.bearer(), header("Accept", "text/event-stream"), header("Last-Event-ID", last))
+	for _, query := range []string{"tail=-1", "stream=stdin", "follow=yes", "from=1,1", "since=x", "attempt=0", "timestamps=1", "lines=1", "tail=1&tail=2", "%zz"} {
 		to.call(t, http.StatusBadRequest, http.MethodGet, s.path()+"/logs?"+query, s.bearer())
 	}
 }

@@ -48,6 +48,23 @@ func content(contentType string, body []byte) option {
 	}
 }
 
+// blanks is a body of so many bytes.
+func blanks(n int64) option {
+	return func(r *http.Request) {
+		r.Header.Set("Content-Type", "application/octet-stream")
+		r.Body, r.ContentLength = io.NopCloser(io.LimitReader(blank{}, n)), n
+	}
+}
+
+type blank struct{}
+
+func (blank) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
 func octets(body string) option { return content("application/octet-stream", []byte(body)) }
 
 func record(t *testing.T, value any) option {

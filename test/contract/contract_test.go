@@ -65,7 +65,7 @@ func (a answer) String() string {
 // transportHeaders are those that belong to HTTP itself, and are described nowhere.
 func transportHeaders() []string {
 	return []string{
-		"Accept-Encoding", "Authorization", "Connection", "Content-Length", "Content-Type", "Date", "Host", "Origin", "Trailer", "User-Agent",
+		"Accept", "Accept-Encoding", "Authorization", "Connection", "Content-Length", "Content-Type", "Date", "Host", "Origin", "Trailer", "User-Agent",
 	}
 }
 

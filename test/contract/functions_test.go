@@ -1,7 +1,6 @@
 package contract
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -17,6 +16,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/spool"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -54,9 +54,6 @@ type report struct {
 
 type manifest struct {
 	Files []job.File `json:"files"`
-	Order struct {
-		Runs []struct{} `json:"runs"`
-	} `json:"order"`
 }
 
 func stored(name, content string) job.File {
@@ -64,7 +61,18 @@ func stored(name, content string) job.File {
 	return job.File{Name: name, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:])}
 }
 
-const segment = ".job/log/000000000000-000000000000"
+const (
+	segment  = ".job/log/000000000000-000000000000"
+	logOrder = ".job/order"
+)
+
+// piece is a segment of a log with so many bytes of each stream, stdout first.
+func piece(stdout, stderr string) option {
+	end := spool.Position{Stdout: int64(len(stdout)), Stderr: int64(len(stderr))}
+	records := spool.Record{At: time.Now(), Attempt: 1, End: end}.Encode()
+	line := fmt.Sprintf(`{"stdout":0,"stderr":0,"records":"%s"}`, base64.StdEncoding.EncodeToString(records))
+	return octets(line + "\n" + stdout + stderr)
+}
 
 func testAgent(t *testing.T, f *functions, to *client) {
 	s := to.submit(t, script(t, "true"))
@@ -87,9 +95,9 @@ func testAgent(t *testing.T, f *functions, to *client) {
 		t.Errorf("claimed job: got %+v", got)
 	}
 
-	put(http.StatusNoContent, segment, octets(`{"stdout":0,"stderr":0,"runs":[{"stream":"stdout","bytes":6}]}`+"\nhello\n"))
+	put(http.StatusNoContent, segment, piece("hello\n", ""))
 	log := to.call(t, http.StatusOK, http.MethodGet, s.path()+"/logs", s.bearer())
-	if string(log.body) != "hello\n" || log.Trailer.Get("Log-Position") != "6,0" {
+	if string(log.body) != "hello\n" || log.Trailer.Get("Log-Position") != "6" {
 		t.Errorf("log: got %q up to %s", log.body, log.Trailer.Get("Log-Position"))
 	}
 
@@ -105,18 +113,22 @@ func testAgent(t *testing.T, f *functions, to *client) {
 
 	put(http.StatusNotFound, ".job/link", record(t, executor.LinkRequest{Name: "report/table.csv", Size: 5})) // without SIGNED_URL_TTL
 
+	order := string(spool.Record{At: time.Now(), Attempt: 1, End: spool.Position{Stdout: 6}}.Encode())
+	put(http.StatusNoContent, logOrder, octets(order))
+	put(http.StatusNoContent, logOrder, octets(order))
 	list := manifest{Files: []job.File{output}}
 	put(http.StatusCreated, ".job/outputs.json", record(t, list))
 	put(http.StatusCreated, ".job/outputs.json", record(t, list))
 	put(http.StatusConflict, ".job/outputs.json", record(t, manifest{Files: []job.File{}}))
 	put(http.StatusConflict, "late.txt", octets(""))
+	put(http.StatusConflict, logOrder, octets(order))
 	put(http.StatusNoContent, ".job/attempts/1/report", record(t, report{attempt(1), list}))
 	put(http.StatusCreated, ".job/attempts/1/end", record(t, attempt(1)))
 	if got := to.status(t, s); got.Phase != job.Succeeded {
 		t.Errorf("phase: got %s, want that of the last attempt", got.Phase)
 	}
 	for name, body := range map[string]option{
-		"late.txt": octets(""), segment: octets("{}\n"), ".job/outputs.json": record(t, list),
+		"late.txt": octets(""), segment: octets("{}\n"), logOrder: octets(order), ".job/outputs.json": record(t, list),
 		start: record(t, mine), ".job/attempts/1/end": record(t, attempt(1)), ".job/attempts/1/report": record(t, report{attempt(1), list}),
 	} {
 		contains(t, problem(t, put(http.StatusConflict, name, body)), "is over")
@@ -145,7 +157,7 @@ func testRetry(t *testing.T, f *functions, to *client) {
 	}
 	const start = ".job/attempts/next/start"
 	put(http.StatusCreated, start, record(t, map[string]string{"owner": "pod-1"}))
-	put(http.StatusNoContent, segment, octets(`{"stdout":0,"stderr":0,"runs":[{"stream":"stdout","bytes":6},{"stream":"stderr","bytes":3}]}`+"\nhello\nbad"))
+	put(http.StatusNoContent, segment, piece("hello\n", "bad"))
 	failed := attempt(1)
 	failed.Reason = job.ReasonError
 	put(http.StatusCreated, ".job/attempts/1/end", record(t, failed))
@@ -228,6 +240,7 @@ func testRefusedUploads(t *testing.T, f *functions, to *client) {
 		segment: {12 << 20, map[string]option{
 			".job/log/1": octets("{}\n"), ".job/log/000000000001-000000000000": octets("{}\n"),
 		}},
+		logOrder: {96 << 20, nil},
 		".job/attempts/next/start": {1 << 20, map[string]option{
 			".job/attempts/next/start": record(t, map[string]string{"owner": ""}),
 		}},
@@ -252,7 +265,7 @@ func testRefusedUploads(t *testing.T, f *functions, to *client) {
 // wantRefused sends what no upload may be: larger than the limit, encoded, a part, and what is invalid, by name.
 func wantRefused(t *testing.T, to *client, agent option, s submitted, name string, limit int, invalid map[string]option) {
 	t.Helper()
-	large := content("application/octet-stream", bytes.Repeat([]byte(" "), limit+1))
+	large := blanks(int64(limit) + 1)
 	contains(t, problem(t, to.call(t, http.StatusRequestEntityTooLarge, http.MethodPut, s.upload(name), large, agent)), fmt.Sprint(limit))
 	to.call(t, http.StatusUnsupportedMediaType, http.MethodPut, s.upload(name), octets("x"), header("Content-Encoding", "gzip"), agent)
 	to.call(t, http.StatusBadRequest, http.MethodPut, s.upload(name), octets("x"), header("Content-Range", "bytes 0-0/2"), agent)
@@ -334,6 +347,7 @@ func authorized(t *testing.T) []operation {
 	read("results?stream=stdout")
 	put("a", octets("a"), false)
 	put(segment, octets("{}\n"), false)
+	put(logOrder, octets(""), false)
 	put(".job/attempts/next/start", record(t, map[string]string{"owner": "pod-1"}), false)
 	put(".job/attempts/1/end", record(t, attempt(1)), true)
 	put(".job/outputs.json", record(t, manifest{Files: []job.File{}}), true)
@@ -409,7 +423,7 @@ func testStorage(t *testing.T, f *functions, to *client) {
 
 	t.Run("log that moves away", func(t *testing.T) {
 		s := to.submit(t, script(t, "true"))
-		to.call(t, http.StatusNoContent, http.MethodPut, s.upload(segment), octets(`{"stdout":0,"stderr":0,"runs":[]}`+"\n"), f.agent(s.JobID))
+		to.call(t, http.StatusNoContent, http.MethodPut, s.upload(segment), octets(`{"stdout":0,"stderr":0}`+"\n"), f.agent(s.JobID))
 		merged := func(verb, key string) gcerrors.ErrorCode {
 			if verb == "read" && strings.HasPrefix(key, ledger.LogPrefix(s.JobID)) {
 				return gcerrors.NotFound

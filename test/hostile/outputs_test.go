@@ -48,13 +48,15 @@ func outputRows(h *house) []row {
 	}
 	for _, query := range []string{
 		"tail=-1", "tail=x", "tail=1e9", "tail=2147483648", "tail=", "stream=stdin", "stream=../stdout", "stream=",
-		"follow=yes", "follow=1", "from=1", "from=-1,0", "from=x,y", "from=,",
-		"from=9999999999999999999,0", "lines=1", "tail=1&tail=2", "%zz", "Tail=1",
+		"follow=yes", "follow=1", "from=1,1", "from=-1", "from=x", "from=", "from=1e3",
+		"from=9999999999999999999", "since=", "since=x", "since=-1s", "since=99999999h", "since=2026-13-01T00:00:00Z",
+		"since=2026-01-01", "since=0000-01-01T00:00:00Z", "attempt=0", "attempt=-1", "attempt=1e3", "attempt=99999",
+		"timestamps=1", "timestamps=", "lines=1", "tail=1&tail=2", "%zz", "Tail=1",
 	} {
 		rows = append(rows, refused(400, "", "log "+query, get("/api/v1/jobs/"+id+"/logs?"+query, auth)))
 	}
 	rows = append(rows, row{name: "log from behind its end",
-		req: get("/api/v1/jobs/"+id+"/logs?from=4611686018427387903,4611686018427387903", auth), status: []int{200, 400}})
+		req: get("/api/v1/jobs/"+id+"/logs?from=4611686018427387903", auth), status: []int{200, 400}})
 	return rows
 }
 
@@ -221,6 +223,9 @@ func uploadRows(g *group, h *house) []row {
 func segments(g *group, h *house) {
 	auth := bearer(h.agent(g.s, h.running.ID))
 	for i, body := range []string{
+		`{"stdout":0,"stderr":0,"records":"AAAA"}` + "\n", `{"stdout":0,"stderr":0,"records":"*"}` + "\n",
+		`{"stdout":0,"stderr":0,"records":"` + strings.Repeat("/", 64) + `"}` + "\n",
+		`{"stdout":0,"stderr":0,"records":"` + strings.Repeat("A", 320_000) + `"}` + "\n",
 		"", "x", "{}\n", `{"stdout":-1,"stderr":0,"runs":[]}` + "\n",
 		`{"stdout":0,"stderr":0,"runs":[{"stream":"stdin","bytes":1}]}` + "\nx",
 		`{"stdout":0,"stderr":0,"runs":[{"stream":"stdout","bytes":9}]}` + "\nx",
