@@ -114,11 +114,15 @@ type pod struct {
 	w    *world
 	name string
 	dir  string
-	out  map[string]*output
+	// grace is how long the program has to end.
+	grace  time.Duration
+	binary string
+	user   *syscall.Credential // nil: the test's
+	out    map[string]*output
 }
 
 func (w *world) pod(name string) *pod {
-	p := &pod{w: w, name: name, dir: w.t.TempDir(), out: map[string]*output{}}
+	p := &pod{w: w, name: name, dir: w.t.TempDir(), grace: 5 * time.Second, binary: os.Args[0], out: map[string]*output{}}
 	for _, folder := range []string{"workspace", "bin"} {
 		if err := os.Mkdir(filepath.Join(p.dir, folder), 0o700); err != nil {
 			w.t.Fatal(err)
@@ -130,13 +134,35 @@ func (w *world) pod(name string) *pod {
 	return p
 }
 
+// ordinary makes the pod's user one that is not root, as in Kubernetes.
+func (p *pod) ordinary() {
+	p.w.t.Helper()
+	const nobody = 65534
+	if os.Geteuid() != 0 {
+		return
+	}
+	p.binary = filepath.Join(p.dir, "agent.test") // the test's own lies in a folder that is root's alone
+	for _, c := range [][]string{{"cp", os.Args[0], p.binary}, {"chown", "-R", fmt.Sprintf("%d:%d", nobody, nobody), p.dir}} {
+		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
+			p.w.t.Fatalf("%v: %s", err, out)
+		}
+	}
+	for d := filepath.Dir(p.dir); d != os.TempDir(); d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil { //nolint:gosec // for that user
+			p.w.t.Fatal(err)
+		}
+	}
+	p.user = &syscall.Credential{Uid: nobody, Gid: nobody}
+}
+
 func (p *pod) start(part string) *exec.Cmd {
 	p.w.t.Helper()
-	cmd := exec.Command(os.Args[0], part)
+	cmd := exec.Command(p.binary, part)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.user}
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), placeVariable + "=" + p.dir, "KUBERNETES_SERVICE_HOST=10.0.0.1", "JAVA_HOME=/opt/java"}
 	if part != "exec" {
 		cmd.Env = append(cmd.Env, "JOB_ID="+string(p.w.index.JobID), "POD_UID="+p.name, "ORCH_BASE_URL="+p.w.server.URL,
-			"TOKEN_FILE="+filepath.Join(p.dir, "token"), "KILL_GRACE=5s", "PATIENCE=1m")
+			"TOKEN_FILE="+filepath.Join(p.dir, "token"), "KILL_GRACE="+p.grace.String(), "PATIENCE=1m")
 	}
 	out := &output{}
 	p.out[part] = out
@@ -421,6 +447,67 @@ func TestStopped(t *testing.T) {
 	}
 	if got := w.log(); !strings.HasPrefix(strings.Replace(got, "Terminated\n", "", 1), "begun\nbye\n") { // a shell may add that its sleep was ended
 		t.Errorf("log %q", got)
+	}
+}
+
+// What the program has started has until the end of the grace as well, whether or not the program itself is still there.
+func TestGrace(t *testing.T) {
+	const worker = `trap "sleep 0.5; echo x >results/x; exit" TERM; echo begun; while :; do sleep 0.05; done`
+	const deaf = `trap "" TERM; echo begun; while :; do sleep 0.05; done`
+	tests := map[string]struct {
+		script  string
+		grace   time.Duration
+		outputs int // both logs among them
+		atLeast time.Duration
+		order   syscall.Signal
+	}{
+		"child":                    {"sh -c '" + worker + "'; :", time.Minute, 3, 0, syscall.SIGTERM},
+		"background":               {"sh -c '" + worker + "' & wait", time.Minute, 3, 0, syscall.SIGTERM},
+		"daemon":                   {"(setsid sh -c '" + worker + "' &); exec sleep 1000", time.Minute, 3, 0, syscall.SIGTERM},
+		"deaf child":               {"sh -c '" + deaf + "'; :", time.Second, 2, time.Second, syscall.SIGTERM},
+		"deaf daemon":              {"(setsid sh -c '" + deaf + "' &); exec sleep 1000", time.Second, 2, time.Second, syscall.SIGTERM},
+		"an image's own signal":    {"echo begun; sleep 1000 & wait", time.Minute, 2, 0, syscall.SIGQUIT},
+		"an image's unusual order": {"echo begun; sleep 1000 & wait", time.Minute, 2, 0, syscall.SIGWINCH},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, tt.script)
+			p := w.pod("one")
+			p.grace = tt.grace
+			attend, main := p.begin()
+			w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
+			asked := time.Now()
+			if err := main.Process.Signal(tt.order); err != nil {
+				t.Fatal(err)
+			}
+			if got := code(main); got != 143 {
+				t.Errorf("the program's container ended with %d", got)
+			}
+			if took := time.Since(asked); took < tt.atLeast || took > tt.grace+30*time.Second {
+				t.Errorf("it took %s, with a grace of %s", took, tt.grace)
+			}
+			p.stop(attend)
+			r, err := w.ledger.Report(t.Context(), w.index.JobID, 1)
+			if err != nil || len(r.Files) != tt.outputs {
+				t.Errorf("reported %+v, %v", r, err)
+			}
+		})
+	}
+}
+
+// The program has the user of what runs it, which must not be in its power.
+func TestOutOfReach(t *testing.T) {
+	w := newWorld(t, `for s in ILL TRAP ABRT BUS FPE SEGV SYS; do kill -$s $PPID; done
+cat /proc/$PPID/environ; ls /proc/$PPID/fd/; ls /proc/$PPID/root/; echo alive`)
+	p := w.pod("one")
+	p.ordinary()
+	if got := p.run(); got != 0 {
+		t.Errorf("the program's container ended with %d", got)
+	}
+	w.terminal(job.Succeeded, job.ReasonCompleted)
+	if got := w.output(job.StdoutFile); got != "alive\n" {
+		t.Errorf("the program says %q", got)
 	}
 }
 

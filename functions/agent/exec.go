@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/executor"
+	"go-job-orchestrator/shared/proctree"
 	"go-job-orchestrator/shared/runtimes"
 )
 
@@ -55,6 +57,10 @@ func (r *runner) exec(ctx context.Context) (code int, err error) {
 	}
 	e, err := r.execution(&t, mine.Number)
 	if err != nil {
+		return 0, err
+	}
+	// The program has this process's user. Where its container shares the pod's processes, this is not their first.
+	if err := errors.Join(proctree.Adopt(), proctree.Hide()); err != nil {
 		return 0, err
 	}
 	stop := r.tail()

@@ -335,6 +335,77 @@ func TestTree(t *testing.T) {
 	})
 }
 
+// TestGrace asks a program to end whose first process does so at once, while something else of it has work left.
+func TestGrace(t *testing.T) {
+	t.Parallel()
+	const worker = "trap 'sleep 0.5; echo done > last; exit 0' TERM; echo > begun; while :; do sleep 0.05; done"
+	const deaf = "trap '' TERM; echo > begun; while :; do sleep 0.05; done"
+	tests := map[string]struct {
+		command string
+		killed  bool // it does not end by itself
+	}{
+		"child":              {"sh -c \"" + worker + "\"; :", false},
+		"background":         {"sh -c \"" + worker + "\" & wait", false},
+		"session":            {"setsid sh -c \"" + worker + "\" & wait", false},
+		"daemon":             {"(setsid sh -c \"" + worker + "\" &); exec sleep 1000", false},
+		"deaf child":         {"sh -c \"" + deaf + "\"; :", true},
+		"deaf daemon":        {"(setsid sh -c \"" + deaf + "\" &); exec sleep 1000", true},
+		"daemon that sleeps": {"(setsid sleep 1000 &); echo > begun; exec sleep 1000", false},
+	}
+	eachLevel(t, Config{}, func(t *testing.T, b *box) {
+		for name, tt := range tests {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				(&box{b.Sandbox, t}).endsInGrace(tt.command, tt.killed, strings.Contains(tt.command, worker))
+			})
+		}
+	})
+}
+
+// endsInGrace asks a command to end, which lives on as long as anything of it works, and no longer.
+func (b *box) endsInGrace(command string, killed, works bool) {
+	p := b.program(command)
+	process, err := b.Start(p)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	timer := time.AfterFunc(patience, func() { _ = process.Kill() })
+	defer timer.Stop()
+	ended := make(chan Exit, 1)
+	go func() {
+		exit, err := process.Wait()
+		if err != nil {
+			b.t.Error(err)
+		}
+		ended <- exit
+	}()
+	waitFor(b.t, filepath.Join(p.Workspace, "begun"))
+	if err := process.Terminate(); err != nil {
+		b.t.Fatal(err)
+	}
+	if killed {
+		select {
+		case exit := <-ended:
+			b.t.Fatalf("it was ended before the grace was over: %+v", exit)
+		case <-time.After(time.Second):
+		}
+		if err := process.Kill(); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	if exit := <-ended; exit.Code != 143 || exit.Reason != "" {
+		b.t.Errorf("exit = %+v", exit)
+	}
+	if !timer.Stop() {
+		b.t.Error("it did not end by itself")
+	}
+	if works {
+		if _, err := os.Stat(filepath.Join(p.Workspace, "last")); err != nil {
+			b.t.Errorf("the last work is lost: %v", err)
+		}
+	}
+}
+
 // TestForkBomb lets a program do nothing but start others.
 func TestForkBomb(t *testing.T) {
 	t.Parallel()
