@@ -89,7 +89,7 @@ func (i *initStage) prepare() error {
 		if err := i.order.setUpFiles(); err != nil {
 			return err
 		}
-		if err := unix.Sethostname([]byte("job")); err != nil {
+		if err := unix.Sethostname([]byte(hostName)); err != nil {
 			return fmt.Errorf("set host name: %w", err)
 		}
 	}
