@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+
 	"go-job-orchestrator/functions/artifacts"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/executor"
@@ -211,6 +213,14 @@ func (p *pod) install() {
 	}
 	if info, err := os.Stat(filepath.Join(p.dir, "bin", executor.PodAgentName)); err != nil || info.Mode().Perm()&0o111 != 0o111 {
 		p.w.t.Errorf("installed %v, %v", info, err)
+	}
+	for name, want := range map[string]string{
+		executor.PodPasswd: fmt.Sprintf("job:x:%d:%d:job:%s:/bin/sh\n", os.Getuid(), os.Getgid(), filepath.Join(p.dir, "workspace", "files")),
+		executor.PodGroup:  fmt.Sprintf("job:x:%d:\n", os.Getgid()),
+	} {
+		if got, err := os.ReadFile(filepath.Join(p.dir, "bin", name)); err != nil || p.user == nil && !strings.HasPrefix(string(got), want) {
+			p.w.t.Errorf("installed %s %q, %v", name, got, err)
+		}
 	}
 }
 
@@ -498,8 +508,33 @@ func TestGrace(t *testing.T) {
 
 // The program has the user of what runs it, which must not be in its power.
 func TestOutOfReach(t *testing.T) {
-	w := newWorld(t, `for s in ILL TRAP ABRT BUS FPE SEGV SYS; do kill -$s $PPID; done
-cat /proc/$PPID/environ; ls /proc/$PPID/fd/; ls /proc/$PPID/root/; echo alive`)
+	attacks := []string{
+		"kill -ILL $PPID && kill -SEGV $PPID && kill -SYS $PPID && kill -ABRT $PPID && ! :", "cat /proc/$PPID/environ", "ls /proc/$PPID/fd/",
+		"ls /proc/$PPID/root/",
+	}
+	abi, err := ll.LandlockGetABIVersion()
+	if err != nil || abi < referABI {
+		t.Logf("without Landlock the agent's files are not protected: ABI %d, %v", abi, err)
+	} else {
+		attacks = append(attacks, "echo forged >> ../log/stdout.log", "truncate -s 0 ../log/stdout.log", "rm ../log/stderr.log", "rm -r ../log",
+			"mv ../log ../old", "mv ../log/order .", "ln ../log/stdout.log mine", "touch ../log/new", "mkdir ../new", "mv main ../turn.json",
+			"echo {} > ../exit.json", "echo {} > ../done.json", "echo {} > ../task.json", "rm ../task.json", "ln -s log ../link", "rmdir ../tmp",
+			"cd ../log && echo forged >> order", "cp main /proc/self/cwd/../turn.json", "mv $PWD ../other",
+		)
+	}
+	if abi >= scopeABI {
+		attacks = append(attacks, "kill -0 $PPID", "kill -TERM $PPID", "kill -USR1 $PPID")
+	}
+	script := "mkdir a b; echo x >a/f\n"
+	for _, a := range attacks {
+		script += "(" + a + ") 2>/dev/null && echo '" + a + "'\n"
+	}
+	// What every program may do.
+	for _, use := range []string{"mv a/f b/f", "ln b/f a/f", "mv a/f f", "mv b results/b", "rm f", "touch ../tmp/x", "mkfifo p", "ln -s x l",
+		"echo x >/dev/null", "head -c 1 /dev/urandom >r", "truncate -s 5 r", "cat ../log/order >copy", "echo x >/dev/stderr", "sleep 100 & kill $!"} {
+		script += use + " || echo 'failed: " + use + "'\n"
+	}
+	w := newWorld(t, script+"echo alive\n")
 	p := w.pod("one")
 	p.ordinary()
 	if got := p.run(); got != 0 {
@@ -508,6 +543,9 @@ cat /proc/$PPID/environ; ls /proc/$PPID/fd/; ls /proc/$PPID/root/; echo alive`)
 	w.terminal(job.Succeeded, job.ReasonCompleted)
 	if got := w.output(job.StdoutFile); got != "alive\n" {
 		t.Errorf("the program says %q", got)
+	}
+	if got := w.output("b/f"); got != "x\n" {
+		t.Errorf("the output is %q", got)
 	}
 }
 

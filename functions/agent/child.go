@@ -16,10 +16,10 @@ import (
 )
 
 // starter starts the program as an ordinary child: what keeps it apart from the machine is the container around
-// the agent.
+// the agent. What keeps it from the agent's own files is in confine.go.
 type starter struct {
-	dir    string
-	maxLog int64
+	workspace executor.Workspace
+	maxLog    int64
 }
 
 var _ executor.Starter = starter{}
@@ -34,15 +34,18 @@ func (s starter) Start(c executor.Command) (executor.Process, error) {
 		return nil, err
 	}
 	cmd := &exec.Cmd{
-		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: s.dir, Stdout: pipes.Stdout(), Stderr: pipes.Stderr(),
+		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: s.workspace.Files(), Stdout: pipes.Stdout(), Stderr: pipes.Stderr(),
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
 	kills, known := oomKills()
-	err = cmd.Start()
+	var cannotRun error
+	err = confined(s.workspace.Root(), []string{s.workspace.Files(), s.workspace.Temp()}, func() {
+		cannotRun = cmd.Start()
+	})
 	go pipes.Run()
-	if err != nil {
+	if err != nil || cannotRun != nil {
 		pipes.Finish()
-		return failed{err}, nil
+		return failed{cannotRun}, err
 	}
 	// When memory runs out the program is to be killed, and this process left to tell of it. Where that is not allowed, Kubernetes tells.
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", cmd.Process.Pid), []byte(strconv.Itoa(1000)), 0)

@@ -86,7 +86,7 @@ func (r *runner) execution(t *task, number int) (*executor.Task, error) {
 		}
 	}
 	e := &executor.Task{
-		Index: t.Index, Number: number, Workspace: w, Starter: starter{dir: w.Files(), maxLog: t.MaxLog}, Grace: t.Grace, Log: r.log,
+		Index: t.Index, Number: number, Workspace: w, Starter: starter{workspace: w, maxLog: t.MaxLog}, Grace: t.Grace, Log: r.log,
 	}
 	e.Command.Path, e.Command.Args = kind.Command(interpreter, w.Files(), &t.Index.Spec)
 	e.Command.NonBlocking = kind.NonBlocking
