@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+
 	"go-job-orchestrator/functions/artifacts"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/executor"
@@ -114,11 +116,15 @@ type pod struct {
 	w    *world
 	name string
 	dir  string
-	out  map[string]*output
+	// grace is how long the program has to end.
+	grace  time.Duration
+	binary string
+	user   *syscall.Credential // nil: the test's
+	out    map[string]*output
 }
 
 func (w *world) pod(name string) *pod {
-	p := &pod{w: w, name: name, dir: w.t.TempDir(), out: map[string]*output{}}
+	p := &pod{w: w, name: name, dir: w.t.TempDir(), grace: 5 * time.Second, binary: os.Args[0], out: map[string]*output{}}
 	for _, folder := range []string{"workspace", "bin"} {
 		if err := os.Mkdir(filepath.Join(p.dir, folder), 0o700); err != nil {
 			w.t.Fatal(err)
@@ -130,13 +136,35 @@ func (w *world) pod(name string) *pod {
 	return p
 }
 
+// ordinary makes the pod's user one that is not root, as in Kubernetes.
+func (p *pod) ordinary() {
+	p.w.t.Helper()
+	const nobody = 65534
+	if os.Geteuid() != 0 {
+		return
+	}
+	p.binary = filepath.Join(p.dir, "agent.test") // the test's own lies in a folder that is root's alone
+	for _, c := range [][]string{{"cp", os.Args[0], p.binary}, {"chown", "-R", fmt.Sprintf("%d:%d", nobody, nobody), p.dir}} {
+		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
+			p.w.t.Fatalf("%v: %s", err, out)
+		}
+	}
+	for d := filepath.Dir(p.dir); d != os.TempDir(); d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil { //nolint:gosec // for that user
+			p.w.t.Fatal(err)
+		}
+	}
+	p.user = &syscall.Credential{Uid: nobody, Gid: nobody}
+}
+
 func (p *pod) start(part string) *exec.Cmd {
 	p.w.t.Helper()
-	cmd := exec.Command(os.Args[0], part)
+	cmd := exec.Command(p.binary, part)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.user}
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), placeVariable + "=" + p.dir, "KUBERNETES_SERVICE_HOST=10.0.0.1", "JAVA_HOME=/opt/java"}
 	if part != "exec" {
 		cmd.Env = append(cmd.Env, "JOB_ID="+string(p.w.index.JobID), "POD_UID="+p.name, "ORCH_BASE_URL="+p.w.server.URL,
-			"TOKEN_FILE="+filepath.Join(p.dir, "token"), "KILL_GRACE=5s", "PATIENCE=1m")
+			"TOKEN_FILE="+filepath.Join(p.dir, "token"), "KILL_GRACE="+p.grace.String(), "PATIENCE=1m")
 	}
 	out := &output{}
 	p.out[part] = out
@@ -185,6 +213,14 @@ func (p *pod) install() {
 	}
 	if info, err := os.Stat(filepath.Join(p.dir, "bin", executor.PodAgentName)); err != nil || info.Mode().Perm()&0o111 != 0o111 {
 		p.w.t.Errorf("installed %v, %v", info, err)
+	}
+	for name, want := range map[string]string{
+		executor.PodPasswd: fmt.Sprintf("job:x:%d:%d:job:%s:/bin/sh\n", os.Getuid(), os.Getgid(), filepath.Join(p.dir, "workspace", "files")),
+		executor.PodGroup:  fmt.Sprintf("job:x:%d:\n", os.Getgid()),
+	} {
+		if got, err := os.ReadFile(filepath.Join(p.dir, "bin", name)); err != nil || p.user == nil && !strings.HasPrefix(string(got), want) {
+			p.w.t.Errorf("installed %s %q, %v", name, got, err)
+		}
 	}
 }
 
@@ -421,6 +457,95 @@ func TestStopped(t *testing.T) {
 	}
 	if got := w.log(); !strings.HasPrefix(strings.Replace(got, "Terminated\n", "", 1), "begun\nbye\n") { // a shell may add that its sleep was ended
 		t.Errorf("log %q", got)
+	}
+}
+
+// What the program has started has until the end of the grace as well, whether or not the program itself is still there.
+func TestGrace(t *testing.T) {
+	const worker = `trap "sleep 0.5; echo x >results/x; exit" TERM; echo begun; while :; do sleep 0.05; done`
+	const deaf = `trap "" TERM; echo begun; while :; do sleep 0.05; done`
+	tests := map[string]struct {
+		script  string
+		grace   time.Duration
+		outputs int // both logs among them
+		atLeast time.Duration
+		order   syscall.Signal
+	}{
+		"child":                    {"sh -c '" + worker + "'; :", time.Minute, 3, 0, syscall.SIGTERM},
+		"background":               {"sh -c '" + worker + "' & wait", time.Minute, 3, 0, syscall.SIGTERM},
+		"daemon":                   {"(setsid sh -c '" + worker + "' &); exec sleep 1000", time.Minute, 3, 0, syscall.SIGTERM},
+		"deaf child":               {"sh -c '" + deaf + "'; :", time.Second, 2, time.Second, syscall.SIGTERM},
+		"deaf daemon":              {"(setsid sh -c '" + deaf + "' &); exec sleep 1000", time.Second, 2, time.Second, syscall.SIGTERM},
+		"an image's own signal":    {"echo begun; sleep 1000 & wait", time.Minute, 2, 0, syscall.SIGQUIT},
+		"an image's unusual order": {"echo begun; sleep 1000 & wait", time.Minute, 2, 0, syscall.SIGWINCH},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, tt.script)
+			p := w.pod("one")
+			p.grace = tt.grace
+			attend, main := p.begin()
+			w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
+			asked := time.Now()
+			if err := main.Process.Signal(tt.order); err != nil {
+				t.Fatal(err)
+			}
+			if got := code(main); got != 143 {
+				t.Errorf("the program's container ended with %d", got)
+			}
+			if took := time.Since(asked); took < tt.atLeast || took > tt.grace+30*time.Second {
+				t.Errorf("it took %s, with a grace of %s", took, tt.grace)
+			}
+			p.stop(attend)
+			r, err := w.ledger.Report(t.Context(), w.index.JobID, 1)
+			if err != nil || len(r.Files) != tt.outputs {
+				t.Errorf("reported %+v, %v", r, err)
+			}
+		})
+	}
+}
+
+// The program has the user of what runs it, which must not be in its power.
+func TestOutOfReach(t *testing.T) {
+	attacks := []string{
+		"kill -ILL $PPID && kill -SEGV $PPID && kill -SYS $PPID && kill -ABRT $PPID && ! :", "cat /proc/$PPID/environ", "ls /proc/$PPID/fd/",
+		"ls /proc/$PPID/root/",
+	}
+	abi, err := ll.LandlockGetABIVersion()
+	if err != nil || abi < referABI {
+		t.Logf("without Landlock the agent's files are not protected: ABI %d, %v", abi, err)
+	} else {
+		attacks = append(attacks, "echo forged >> ../log/stdout.log", "truncate -s 0 ../log/stdout.log", "rm ../log/stderr.log", "rm -r ../log",
+			"mv ../log ../old", "mv ../log/order .", "ln ../log/stdout.log mine", "touch ../log/new", "mkdir ../new", "mv main ../turn.json",
+			"echo {} > ../exit.json", "echo {} > ../done.json", "echo {} > ../task.json", "rm ../task.json", "ln -s log ../link", "rmdir ../tmp",
+			"cd ../log && echo forged >> order", "cp main /proc/self/cwd/../turn.json", "mv $PWD ../other",
+		)
+	}
+	if abi >= scopeABI {
+		attacks = append(attacks, "kill -0 $PPID", "kill -TERM $PPID", "kill -USR1 $PPID")
+	}
+	script := "mkdir a b; echo x >a/f\n"
+	for _, a := range attacks {
+		script += "(" + a + ") 2>/dev/null && echo '" + a + "'\n"
+	}
+	// What every program may do.
+	for _, use := range []string{"mv a/f b/f", "ln b/f a/f", "mv a/f f", "mv b results/b", "rm f", "touch ../tmp/x", "mkfifo p", "ln -s x l",
+		"echo x >/dev/null", "head -c 1 /dev/urandom >r", "truncate -s 5 r", "cat ../log/order >copy", "echo x >/dev/stderr", "sleep 100 & kill $!"} {
+		script += use + " || echo 'failed: " + use + "'\n"
+	}
+	w := newWorld(t, script+"echo alive\n")
+	p := w.pod("one")
+	p.ordinary()
+	if got := p.run(); got != 0 {
+		t.Errorf("the program's container ended with %d", got)
+	}
+	w.terminal(job.Succeeded, job.ReasonCompleted)
+	if got := w.output(job.StdoutFile); got != "alive\n" {
+		t.Errorf("the program says %q", got)
+	}
+	if got := w.output("b/f"); got != "x\n" {
+		t.Errorf("the output is %q", got)
 	}
 }
 

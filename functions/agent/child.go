@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,14 +11,15 @@ import (
 
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/proctree"
 	"go-job-orchestrator/shared/spool"
 )
 
 // starter starts the program as an ordinary child: what keeps it apart from the machine is the container around
-// the agent.
+// the agent. What keeps it from the agent's own files is in confine.go.
 type starter struct {
-	dir    string
-	maxLog int64
+	workspace executor.Workspace
+	maxLog    int64
 }
 
 var _ executor.Starter = starter{}
@@ -34,66 +34,51 @@ func (s starter) Start(c executor.Command) (executor.Process, error) {
 		return nil, err
 	}
 	cmd := &exec.Cmd{
-		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: s.dir, Stdout: pipes.Stdout(), Stderr: pipes.Stderr(),
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true}, // its group is what signals go to
+		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: s.workspace.Files(), Stdout: pipes.Stdout(), Stderr: pipes.Stderr(),
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
 	kills, known := oomKills()
-	err = cmd.Start()
+	var cannotRun error
+	err = confined(s.workspace.Root(), []string{s.workspace.Files(), s.workspace.Temp()}, func() {
+		cannotRun = cmd.Start()
+	})
 	go pipes.Run()
-	if err != nil {
+	if err != nil || cannotRun != nil {
 		pipes.Finish()
-		return failed{err}, nil
+		return failed{cannotRun}, err
 	}
 	// When memory runs out the program is to be killed, and this process left to tell of it. Where that is not allowed, Kubernetes tells.
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", cmd.Process.Pid), []byte(strconv.Itoa(1000)), 0)
-	return &child{pid: cmd.Process.Pid, kills: kills, known: known, pipes: pipes}, nil
+	tree := proctree.New(cmd.Process.Pid, os.Getpid() == 1)
+	return &child{tree: tree, kills: kills, known: known, pipes: pipes}, nil
 }
 
-// child is a program that runs. Its pid is not given to another process before Wait has returned.
+// child is a program that runs.
 type child struct {
-	pid   int
+	tree  *proctree.Tree
 	kills int64 // how many processes had been killed for their memory before
 	known bool
 	pipes *spool.Pipes
 }
 
-func (c *child) Terminate() error { return syscall.Kill(-c.pid, syscall.SIGTERM) }
-
-func (c *child) Kill() error { return syscall.Kill(-c.pid, syscall.SIGKILL) }
-
-// Wait also reaps what the program has left to the first process of its container, which this is, and ends all of that when the program has
-// ended.
-func (c *child) Wait() (executor.Exit, error) {
-	var status unix.WaitStatus
-	for {
-		pid, err := unix.Wait4(-1, &status, 0, nil)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return executor.Exit{}, fmt.Errorf("wait for the program: %w", err)
-		}
-		if pid == c.pid && (status.Exited() || status.Signaled()) {
-			break
-		}
-	}
-	c.killRest()
-	c.pipes.Finish()
-	return c.exit(status), nil
+func (c *child) Terminate() error {
+	c.tree.Terminate()
+	return nil
 }
 
-// killRest ends whatever else lives, so that nothing writes any more when the outputs are collected.
-func (c *child) killRest() {
-	everything := -c.pid
-	if os.Getpid() == 1 {
-		everything = -1
+func (c *child) Kill() error {
+	c.tree.Kill()
+	return nil
+}
+
+// Wait returns once nothing of the program lives, so that nothing writes any more when the outputs are collected.
+func (c *child) Wait() (executor.Exit, error) {
+	status, err := c.tree.Wait()
+	if err != nil {
+		return executor.Exit{}, err
 	}
-	_ = unix.Kill(everything, unix.SIGKILL)
-	for {
-		if _, err := unix.Wait4(-1, nil, 0, nil); err != nil && !errors.Is(err, unix.EINTR) {
-			return // no children are left
-		}
-	}
+	c.pipes.Finish()
+	return c.exit(status), nil
 }
 
 func (c *child) exit(status unix.WaitStatus) executor.Exit {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/executor"
+	"go-job-orchestrator/shared/proctree"
 	"go-job-orchestrator/shared/runtimes"
 )
 
@@ -57,6 +59,10 @@ func (r *runner) exec(ctx context.Context) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	// The program has this process's user. Where its container shares the pod's processes, this is not their first.
+	if err := errors.Join(proctree.Adopt(), proctree.Hide()); err != nil {
+		return 0, err
+	}
 	stop := r.tail()
 	defer stop()
 	result := e.Execute(ctx)
@@ -80,7 +86,7 @@ func (r *runner) execution(t *task, number int) (*executor.Task, error) {
 		}
 	}
 	e := &executor.Task{
-		Index: t.Index, Number: number, Workspace: w, Starter: starter{dir: w.Files(), maxLog: t.MaxLog}, Grace: t.Grace, Log: r.log,
+		Index: t.Index, Number: number, Workspace: w, Starter: starter{workspace: w, maxLog: t.MaxLog}, Grace: t.Grace, Log: r.log,
 	}
 	e.Command.Path, e.Command.Args = kind.Command(interpreter, w.Files(), &t.Index.Spec)
 	e.Command.NonBlocking = kind.NonBlocking

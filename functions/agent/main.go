@@ -12,6 +12,7 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"go-job-orchestrator/shared/executor"
+	"go-job-orchestrator/shared/proctree"
 )
 
 // exitPlatform is the agent's exit code when it could not do its work: sysexits.h calls it EX_SOFTWARE. A program's
@@ -32,12 +33,22 @@ func Main() int {
 	return code
 }
 
+// orders are the signals by which a container runtime asks the first process to end: SIGTERM, unless the image of the program, which
+// its user chooses, says otherwise (STOPSIGNAL).
+func orders() []os.Signal {
+	const realTimeMin3 = syscall.Signal(37) // as the C library counts
+	return []os.Signal{
+		syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGPWR,
+		realTimeMin3,
+	}
+}
+
 func run(log *slog.Logger, args, environ []string, p place, stdout, stderr io.Writer) (code int, err error) {
 	part, err := usage(args)
 	if err != nil {
 		return 0, err
 	}
-	signalled, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	signalled, stop := signal.NotifyContext(context.Background(), orders()...)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	context.AfterFunc(signalled, func() { cancel(executor.ErrInterrupted) })
@@ -45,6 +56,7 @@ func run(log *slog.Logger, args, environ []string, p place, stdout, stderr io.Wr
 	case "install":
 		return 0, p.install()
 	case "exec":
+		proctree.Withstand()
 		r := &runner{place: p, environ: environ, temp: os.TempDir(), stdout: stdout, stderr: stderr, log: log}
 		return r.exec(ctx)
 	}

@@ -5,6 +5,9 @@ const (
 	PodWorkDir   = "/workspace"    // the job's workspace
 	PodAgentDir  = "/orchestrator" // where the program's container finds the agent
 	PodAgentName = "agent"
+	// In PodAgentDir as well: the program's container sees them as files of /etc.
+	PodPasswd    = "passwd"
+	PodGroup     = "group"
 	PodTokenFile = "/var/run/secrets/go-job-orchestrator/token" //nolint:gosec // where it lies, not what it is
 )
 

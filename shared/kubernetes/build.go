@@ -27,6 +27,7 @@ const (
 	workspaceVolume = "workspace"
 	agentVolume     = "agent"
 	tempVolume      = "tmp"
+	sharedVolume    = "shm"
 	tokenVolume     = "token"
 	dataVolume      = "data"
 )
@@ -147,7 +148,11 @@ func (s *Settings) program(index *job.Index) corev1.Container {
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: workspaceVolume, MountPath: executor.PodWorkDir},
 			{Name: agentVolume, MountPath: executor.PodAgentDir, ReadOnly: true},
+			// The image does not know the user that its program runs as.
+			{Name: agentVolume, MountPath: "/etc/passwd", SubPath: executor.PodPasswd, ReadOnly: true},
+			{Name: agentVolume, MountPath: "/etc/group", SubPath: executor.PodGroup, ReadOnly: true},
 			{Name: tempVolume, MountPath: "/tmp"},
+			{Name: sharedVolume, MountPath: "/dev/shm"},
 		},
 	}
 	if s.DataHostPath != "" {
@@ -178,6 +183,7 @@ func (s *Settings) volumes(index *job.Index) []corev1.Volume {
 		{Name: workspaceVolume, VolumeSource: emptyDir(int64(s.Workspace))},
 		{Name: agentVolume, VolumeSource: emptyDir(64 << 20)},
 		{Name: tempVolume, VolumeSource: emptyDir(int64(s.Workspace))},
+		{Name: sharedVolume, VolumeSource: sharedMemory(&index.Spec)},
 		{Name: tokenVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: index.JobName, DefaultMode: &readable}}},
 	}
 	if s.DataHostPath != "" {
@@ -188,6 +194,20 @@ func (s *Settings) volumes(index *job.Index) []corev1.Volume {
 
 func emptyDir(bytes int64) corev1.VolumeSource {
 	return corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: resource.NewQuantity(bytes, resource.BinarySI)}}
+}
+
+// defaultShared is how much files in /dev/shm may hold where the job has no limit of memory, as on one machine.
+const defaultShared = 64 << 20
+
+// sharedMemory is what programs see as /dev/shm. What is in it counts towards the memory of their container.
+func sharedMemory(spec *job.Spec) corev1.VolumeSource {
+	bytes := int64(defaultShared)
+	if limit, message := job.Bytes(spec.Memory); spec.Memory != "" && message == "" {
+		bytes = limit
+	}
+	volume := emptyDir(bytes)
+	volume.EmptyDir.Medium = corev1.StorageMediumMemory
+	return volume
 }
 
 // hardened is what the restricted Pod Security Standard asks of a container, and a root that cannot be written.

@@ -24,6 +24,8 @@ type Runtime struct {
 	parse   func(output string) (Installed, error)
 	// entrypoint says why a job's entrypoint does not fit, or nothing.
 	entrypoint func(entrypoint string, files []string) string
+	// options are the interpreter's own for a job, before args; nil: none.
+	options func(spec *job.Spec) []string
 	// args are the interpreter's arguments before the user's. dir is the folder of the uploaded files.
 	args func(dir, entrypoint string) []string
 }
@@ -56,7 +58,7 @@ func java() Runtime {
 	return Runtime{
 		Name: "java", Interpreter: "java", Image: "eclipse-temurin:21-jdk", // a JRE has no compiler for single source files
 		inquiry: []string{"-XshowSettings:properties", "-version"},
-		parse:   javaProperties, entrypoint: javaEntrypoint, args: javaArgs,
+		parse:   javaProperties, entrypoint: javaEntrypoint, options: jvmOptions, args: javaArgs,
 	}
 }
 
@@ -140,5 +142,8 @@ func (r Runtime) Command(interpreter, dir string, spec *job.Spec) (path string, 
 	if r.Interpreter == "" {
 		path = dir + "/" + spec.Entrypoint
 	}
-	return path, append(r.args(dir, spec.Entrypoint), spec.Args...)
+	if r.options != nil {
+		args = r.options(spec)
+	}
+	return path, slices.Concat(args, r.args(dir, spec.Entrypoint), spec.Args)
 }

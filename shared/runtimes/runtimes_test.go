@@ -49,6 +49,34 @@ func TestCommand(t *testing.T) {
 	}
 }
 
+// TestJVMOptions tells a JVM the job's memory, unless that is no less than the machine's or the user says otherwise.
+func TestJVMOptions(t *testing.T) {
+	r, err := Find("java")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := func(name, value string) map[string]string { return map[string]string{name: value} }
+	for name, test := range map[string]struct {
+		spec job.Spec
+		want []string
+	}{
+		"no limit":           {job.Spec{}, nil},
+		"limit":              {job.Spec{Memory: "256Mi"}, []string{"-XX:MaxRAM=268435456"}},
+		"decimal":            {job.Spec{Memory: "0.1G"}, []string{"-XX:MaxRAM=100000000"}},
+		"tiny":               {job.Spec{Memory: "1Mi"}, []string{"-XX:MaxRAM=16777216"}},
+		"more than there is": {job.Spec{Memory: "1Pi"}, nil},
+		"own heap":           {job.Spec{Memory: "256Mi", Env: env("JAVA_TOOL_OPTIONS", "-Xmx1g")}, []string{"-XX:MaxRAM=268435456"}},
+		"own RAM":            {job.Spec{Memory: "256Mi", Env: env("JAVA_TOOL_OPTIONS", "-ea -XX:MaxRAM=1g")}, nil},
+		"own RAM, launcher":  {job.Spec{Memory: "256Mi", Env: env("JDK_JAVA_OPTIONS", "-XX:MaxRAM=1g")}, nil},
+	} {
+		test.spec.Entrypoint = "a.jar"
+		_, got := r.Command("/i", "/w", &test.spec)
+		if diff := cmp.Diff(append(test.want, "-jar", "/w/a.jar"), got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 func TestCheckEntrypoint(t *testing.T) {
 	for _, test := range []struct {
 		runtime, entrypoint string

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"go-job-orchestrator/shared/proctree"
 	"go-job-orchestrator/shared/spool/spooltest"
 )
 
@@ -159,7 +160,7 @@ func TestPause(t *testing.T) {
 		}()
 		waitFor(t, filepath.Join(p.Workspace, "ready"))
 		stopped := func() (n, of int) {
-			for _, pid := range descendants(process.cmd.Process.Pid) {
+			for _, pid := range proctree.Descendants(process.cmd.Process.Pid) {
 				switch processState(pid) {
 				case 0, 'Z': // it has ended; its parent, which is stopped, has not seen it yet
 				case 'T':

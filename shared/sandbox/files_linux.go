@@ -40,7 +40,10 @@ func sharedOptions(bytes int64) string {
 
 // systemFolders are those that every program may read.
 func systemFolders() []string {
-	return []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/nix/store", "/gnu/store"}
+	return []string{
+		"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/nix/store", "/gnu/store",
+		"/sys/devices/system/cpu", "/sys/devices/system/node", // how many processors there are, and of what kind
+	}
 }
 
 // systemFiles are what programs need of /etc: names, certificates, the dynamic linker's and the runtimes'
@@ -65,6 +68,15 @@ func devices() []string {
 	return []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"}
 }
 
+// What terminals are made with. A program has none to begin with: the stages lead sessions of their own.
+const (
+	ownTerminal = "/dev/tty" // stands for the terminal of whoever opens it
+	terminals   = "/dev/pts"
+	// terminalOptions bound the number of terminals, each of which takes terminalBytes of the kernel's memory at most. The machine
+	// has 4,096 for all.
+	terminalOptions = "newinstance,mode=0620,ptmxmode=0666,max=64"
+)
+
 // setUpFiles gives this process, and so the program, a view of files that holds what programs may read and write
 // and nothing else.
 func (o *order) setUpFiles() error {
@@ -76,9 +88,11 @@ func (o *order) setUpFiles() error {
 	v := view{root: root}
 	steps := []func() error{
 		func() error { return v.bindOwn(o.Workspace, o.Tmp) }, // first: what is to be read may lie in /tmp
+		func() error { return v.makeNames(o) },
 		func() error { return v.bindSystem(o.ReadPaths) },
 		func() error { return v.hide(o.HidePaths) },
 		func() error { return v.makeDevices(o.Shared) },
+		v.makeTerminals,
 	}
 	if err := v.mountRoot(); err != nil {
 		return err
@@ -97,7 +111,7 @@ type view struct{ root string }
 func (v *view) path(name string) string { return filepath.Join(v.root, name) }
 
 func (v *view) mountRoot() error {
-	if err := unix.Mount("tmpfs", v.root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=1m,nr_inodes=4096"); err != nil {
+	if err := unix.Mount("tmpfs", v.root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=16m,nr_inodes=4096"); err != nil {
 		return fmt.Errorf("mount a new root: %w", err)
 	}
 	return nil
@@ -126,9 +140,13 @@ func (v *view) show(path string) error {
 		return v.showLink(path)
 	}
 	if _, err := os.Lstat(v.path(path)); err == nil {
-		return nil // in a folder that is shown
+		return nil // in a folder that is shown, or made by makeNames
 	}
-	return v.bind(path, path, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV)
+	flags := uintptr(unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV)
+	if strings.HasPrefix(path, "/sys/") {
+		flags |= unix.MS_NOEXEC
+	}
+	return v.bind(path, path, flags)
 }
 
 func (v *view) showLink(path string) error {
@@ -189,6 +207,7 @@ func restrict(target string, flags uintptr) error {
 	attr := unix.MountAttr{}
 	for flag, bit := range map[uintptr]uint64{
 		unix.MS_RDONLY: unix.MOUNT_ATTR_RDONLY, unix.MS_NOSUID: unix.MOUNT_ATTR_NOSUID, unix.MS_NODEV: unix.MOUNT_ATTR_NODEV,
+		unix.MS_NOEXEC: unix.MOUNT_ATTR_NOEXEC,
 	} {
 		if flags&flag != 0 {
 			attr.Attr_set |= bit
@@ -245,6 +264,26 @@ func (v *view) makeDevices(shared int64) error {
 	}
 	if err := unix.Mount("tmpfs", shm, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, sharedOptions(shared)); err != nil {
 		return fmt.Errorf("make /dev/shm: %w", err)
+	}
+	return nil
+}
+
+// makeTerminals gives programs pseudo-terminals that are theirs alone.
+func (v *view) makeTerminals() error {
+	if _, err := os.Stat(ownTerminal); err == nil {
+		if err := v.bind(ownTerminal, ownTerminal, unix.MS_NOSUID|unix.MS_NOEXEC); err != nil {
+			return err
+		}
+	}
+	folder := v.path(terminals)
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		return fmt.Errorf("make %s: %w", terminals, err)
+	}
+	if err := unix.Mount("devpts", folder, "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, terminalOptions); err != nil {
+		return fmt.Errorf("make %s: %w", terminals, err)
+	}
+	if err := os.Symlink("pts/ptmx", v.path("/dev/ptmx")); err != nil {
+		return fmt.Errorf("make /dev/ptmx: %w", err)
 	}
 	return nil
 }

@@ -21,7 +21,9 @@ const (
 	mappingBytes = 384      // vm_area_struct, its place in the tree, anon_vma
 	fileBytes    = 1 << 10  // file, inode, what is behind it
 	lockBytes    = 256
-	inotifyBytes = 4 << 20 // events that nobody has read yet, up to fs.inotify.max_queued_events
+	// terminalBytes are a pseudo-terminal and what is written to it on both sides and not read.
+	terminalBytes = 64 << 10
+	inotifyBytes  = 4 << 20 // events that nobody has read yet, up to fs.inotify.max_queued_events
 )
 
 // holdings are what processes have that is in no figure of theirs.
@@ -31,6 +33,7 @@ type holdings struct {
 
 	mappings, files, inotify, locks int64
 	pipes, sockets                  map[uint32]bool
+	terminals                       map[string]bool
 	queued                          int64            // in the buffers of sockets
 	shared                          map[uint64]int64 // anonymous shared memory by inode: it stays when no process has it in its page tables
 	guessed                         map[uint64]int64 // the same where only the size of the mapping is known
@@ -38,7 +41,7 @@ type holdings struct {
 
 func newHoldings(m *meter) *holdings {
 	h := &holdings{
-		buffer: m.buffer, device: m.device, pipes: map[uint32]bool{}, sockets: map[uint32]bool{},
+		buffer: m.buffer, device: m.device, pipes: map[uint32]bool{}, sockets: map[uint32]bool{}, terminals: map[string]bool{},
 		shared: map[uint64]int64{}, guessed: map[uint64]int64{},
 	}
 	return h
@@ -47,7 +50,7 @@ func newHoldings(m *meter) *holdings {
 // bytes is what all of it takes, but for shared memory.
 func (h *holdings) bytes() int64 {
 	return h.mappings*mappingBytes + h.files*fileBytes + h.inotify*inotifyBytes + h.locks*lockBytes +
-		int64(len(h.pipes))*maxPipe + h.queued
+		int64(len(h.pipes))*maxPipe + int64(len(h.terminals))*terminalBytes + h.queued
 }
 
 // sharedBytes is what anonymous shared memory takes. Where only the size of mappings is known it is no more than what the
@@ -151,7 +154,7 @@ func (h *holdings) addFiles(folder string) error {
 				continue // closed
 			}
 			if target[0] == '/' {
-				h.addLocks(filepath.Join(folder, "fdinfo", name))
+				h.addInfo(filepath.Join(folder, "fdinfo", name))
 			}
 			h.addFile(target[:n])
 		}
@@ -185,17 +188,21 @@ func number(text []byte) uint32 {
 	return uint32(n)
 }
 
-// addLocks counts the locks that a process holds on a file: there can be any number, on parts of it. They are gone when it
-// closes the file.
-func (h *holdings) addLocks(path string) {
+// addInfo counts the locks that a process holds on a file: there can be any number, on parts of it. They are gone when it
+// closes the file. And it notes which terminal is behind a file that one was made with.
+func (h *holdings) addInfo(path string) {
 	f, err := os.Open(path)
 	if err != nil {
 		return // closed
 	}
 	defer f.Close()
 	for lines := h.scan(f); lines.Scan(); {
-		if bytes.HasPrefix(lines.Bytes(), []byte("lock:")) {
+		line := lines.Bytes()
+		if bytes.HasPrefix(line, []byte("lock:")) {
 			h.locks++
+		}
+		if index, found := bytes.CutPrefix(line, []byte("tty-index:")); found {
+			h.terminals[string(index)] = true
 		}
 	}
 }

@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime"
-	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"go-job-orchestrator/shared/proctree"
 	"go-job-orchestrator/shared/spool"
 )
 
@@ -72,36 +72,29 @@ func runInit(control *os.File) outcome {
 // initStage is the parent of the program and of all its orphans.
 type initStage struct {
 	order  *order
-	alone  bool // in a pid namespace that it is the first of
-	child  int
+	alone  bool           // in a pid namespace that it is the first of
+	tree   *proctree.Tree // the program; set once it was started
 	report *os.File
 	pipes  *spool.Pipes // the program's standard streams; nil: what it writes is not kept
-
-	mu      sync.Mutex
-	killing bool
-	oom     bool
+	oom    atomic.Bool
 }
 
 // prepare makes this process what no program can do anything to, and sets up the surroundings.
 func (i *initStage) prepare() error {
-	// A handler that does nothing: what is ignored instead would be ignored by the program as well.
-	signal.Notify(make(chan os.Signal, 1), deadly()...)
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("become the parent of orphans: %w", err)
+	proctree.Withstand()
+	if err := proctree.Adopt(); err != nil {
+		return err
 	}
 	if i.alone {
 		if err := i.order.setUpFiles(); err != nil {
 			return err
 		}
-		if err := unix.Sethostname([]byte("job")); err != nil {
+		if err := unix.Sethostname([]byte(hostName)); err != nil {
 			return fmt.Errorf("set host name: %w", err)
 		}
 	}
 	// The program may have this process's user: it must not trace it or read its memory.
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return fmt.Errorf("hide memory: %w", err)
-	}
-	return nil
+	return proctree.Hide()
 }
 
 // openLog makes the program's standard streams.
@@ -128,16 +121,6 @@ func (i *initStage) streams(null *os.File) (stdin, stdout, stderr uintptr) {
 	return null.Fd(), i.pipes.Stdout().Fd(), i.pipes.Stderr().Fd()
 }
 
-// deadly are the signals that would end this process, or have it panic, unless it is notified of them: of the others the runtime of Go takes no
-// notice (os/signal, "Default behavior of signals in Go programs"), or the kernel, which stops nobody who leads a session of his own by those of
-// terminals. Each costs two changes of threads.
-func deadly() []os.Signal {
-	return []os.Signal{
-		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGTERM,
-		unix.SIGSTKFLT, unix.SIGSYS,
-	}
-}
-
 // spawn starts the second stage.
 func (i *initStage) spawn() error {
 	orderRead, orderWrite, err := os.Pipe()
@@ -161,13 +144,14 @@ func (i *initStage) spawn() error {
 		return fmt.Errorf("drop ambient capabilities: %w", err)
 	}
 	stdin, stdout, stderr := i.streams(null)
-	i.child, err = syscall.ForkExec("/proc/self/exe", []string{execName}, &syscall.ProcAttr{
+	child, err := syscall.ForkExec("/proc/self/exe", []string{execName}, &syscall.ProcAttr{
 		Dir: "/", Env: stageEnv(), Sys: attributes,
 		Files: []uintptr{stdin, stdout, stderr, orderRead.Fd(), reportWrite.Fd()},
 	})
 	if err != nil {
 		return fmt.Errorf("start the second stage: %w", err)
 	}
+	i.tree = proctree.New(child, i.alone)
 	if i.pipes != nil {
 		go i.pipes.Run()
 	}
@@ -219,38 +203,25 @@ func (i *initStage) obey(in *bufio.Reader) {
 		c, err := in.ReadByte()
 		switch {
 		case err != nil:
-			i.killAll()
+			i.tree.Kill()
 			return
 		case c == commandTerminate:
-			_ = unix.Kill(-i.child, unix.SIGTERM) // its group; fails when it has just ended
+			i.tree.Terminate()
 		case c == commandKill:
-			i.killAll()
+			i.tree.Kill()
 		}
 	}
 }
 
-// reap waits for the program, ends what it leaves behind, and returns once nothing of it lives.
+// reap waits until nothing of the program lives.
 func (i *initStage) reap() outcome {
-	var out outcome
-	for {
-		var status syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &status, 0, nil)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-			continue
-		case errors.Is(err, syscall.ECHILD):
-			i.explain(&out)
-			return out
-		case err != nil:
-			return outcome{Fault: "wait: " + err.Error()}
-		}
-		if pid == i.child {
-			out.Status = status
-			i.killAll()
-		} else if i.isKilling() {
-			i.killAll() // what was started while others were being ended
-		}
+	status, err := i.tree.Wait()
+	if err != nil {
+		return outcome{Fault: err.Error()}
 	}
+	out := outcome{Status: syscall.WaitStatus(status)}
+	i.explain(&out)
+	return out
 }
 
 // explain adds what only this side knows.
@@ -259,30 +230,7 @@ func (i *initStage) explain(out *outcome) {
 	if data, err := io.ReadAll(i.report); err == nil && len(data) > 0 && json.Unmarshal(data, &r) == nil {
 		out.Reason, out.Message, out.Fault = r.Reason, r.Message, r.Fault
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.oom {
+	if i.oom.Load() {
 		out.Reason, out.Message = OOMKilled, memoryMessage
-	}
-}
-
-func (i *initStage) isKilling() bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.killing
-}
-
-// killAll ends everything the program has started. Those that are born meanwhile are found when the others are
-// reaped.
-func (i *initStage) killAll() {
-	i.mu.Lock()
-	i.killing = true
-	i.mu.Unlock()
-	if i.alone {
-		_ = unix.Kill(-1, unix.SIGKILL) // all in the namespace but this; fails when there are none
-		return
-	}
-	for _, pid := range descendants(os.Getpid()) {
-		_ = unix.Kill(pid, unix.SIGKILL) // fails when it has just ended
 	}
 }

@@ -17,10 +17,12 @@ func (o *order) applyLandlock(workspace string) error {
 	config := landlock.V11
 	config.HandledAccessNet = 0 // the network stays open
 	var readable []string
+	var private []string // terminals; without a view of its own those there are are other users'
 	own := []string{workspace, o.Tmp}
 	if o.Level == Namespaces {
 		readable = []string{"/"}
 		own = []string{workspacePath, tmpPath, "/dev/shm"}
+		private = []string{terminals}
 	} else {
 		readable = o.readable()
 	}
@@ -28,7 +30,9 @@ func (o *order) applyLandlock(workspace string) error {
 	err := config.BestEffort().Restrict(
 		landlock.RODirs(folders...), landlock.ROFiles(files...),
 		landlock.RWDirs(own...).WithRefer().WithResolveUnix(),
+		landlock.RWDirs(private...).WithIoctlDev(),
 		landlock.RWFiles(devices()...),
+		landlock.RWFiles(ownTerminal).WithIoctlDev().IgnoreIfMissing(),
 	)
 	if err != nil {
 		return fmt.Errorf("restrict files and signals: %w", err)

@@ -22,7 +22,7 @@ func (i *initStage) watchMemory() (stop func()) {
 	}
 	done := make(chan struct{})
 	go func() {
-		m := newMeter(i.order.MemoryBytes, i.processes, i.alone)
+		m := newMeter(i.order.MemoryBytes, i.tree.Processes, i.alone)
 		tick := time.NewTicker(memoryPeriod)
 		defer tick.Stop()
 		for {
@@ -32,10 +32,8 @@ func (i *initStage) watchMemory() (stop func()) {
 			case <-tick.C:
 			}
 			if m.exceeded(time.Now()) {
-				i.mu.Lock()
-				i.oom = true
-				i.mu.Unlock()
-				i.killAll()
+				i.oom.Store(true)
+				i.tree.Kill()
 				return
 			}
 		}

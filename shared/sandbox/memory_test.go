@@ -5,10 +5,15 @@ package sandbox
 import (
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // hoarding begins each program that takes memory without end. take is called until it fails, which is as good.
@@ -139,6 +144,7 @@ def take():
             fcntl.lockf(f, fcntl.LOCK_EX, 1, i)
 each(4, take)`, killed, killed},
 		"locks of open files": {"f = os.open('x', os.O_CREAT | os.O_RDWR); fcntl.fcntl(f, 37, struct.pack('hhqqi4x', 1, 0, 0, 1, 0))", refused, refused},
+		"terminals":           {"hoard(lambda: kept.extend(os.openpty()))", refused, refused},
 		"inotify":             {"hoard(lambda: kept.append(check(libc.inotify_init())))", killed, killed},
 		"locked memory":       {"at = mapped(1 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS); call(149, at, 1 << 20)", refused, refused},
 		"huge pages":          {"mapped(2 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000)", refused, refused},
@@ -248,4 +254,33 @@ time.sleep(1.5); print('done')`, 64 << 20},
 			}
 		}
 	})
+}
+
+// TestTerminalBytes counts a terminal once, however often it is open.
+func TestTerminalBytes(t *testing.T) {
+	t.Parallel()
+	own := filepath.Join("/proc", strconv.Itoa(os.Getpid()))
+	count := func() int {
+		h := newHoldings(&meter{buffer: make([]byte, 64<<10)})
+		if err := h.addFiles(own); err != nil {
+			t.Fatal(err)
+		}
+		return len(h.terminals)
+	}
+	before := count()
+	for range 3 {
+		master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+		if err != nil {
+			t.Skipf("this machine has no terminals: %v", err)
+		}
+		defer master.Close()
+		again, err := unix.FcntlInt(master.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(again)
+	}
+	if got := count() - before; got != 3 {
+		t.Errorf("%d terminals are counted, want 3", got)
+	}
 }

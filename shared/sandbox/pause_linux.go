@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"go-job-orchestrator/shared/proctree"
 )
 
 // pauseRounds bounds how often processes are looked for that were started while others were being stopped.
@@ -19,7 +21,7 @@ func (p *Process) Pause() (resume func()) {
 	stopped := map[int]bool{}
 	for range pauseRounds {
 		found := false
-		for _, pid := range descendants(p.cmd.Process.Pid) {
+		for _, pid := range proctree.Descendants(p.cmd.Process.Pid) {
 			if !stopped[pid] && !isStopped(pid) && unix.Kill(pid, unix.SIGSTOP) == nil {
 				stopped[pid], found = true, true
 			}
@@ -59,6 +61,6 @@ func (p *Process) Usage(ctx context.Context) Usage {
 	}
 	u := newUsage(0, 0)
 	u.named(ctx, &p.program)
-	u.nameless(p.program.Workspace, descendants(p.cmd.Process.Pid), true)
+	u.nameless(p.program.Workspace, proctree.Descendants(p.cmd.Process.Pid), true)
 	return Usage{Bytes: u.bytes, Uncounted: u.inFlight}
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"go-job-orchestrator/shared/spool"
 )
@@ -70,11 +71,15 @@ func (s *Sandbox) Start(p Program) (*Process, error) {
 type Process struct {
 	cmd     *exec.Cmd
 	failed  error
+	asked   atomic.Bool // to end
 	evicted atomic.Pointer[string]
 }
 
-// Terminate asks the program to end.
-func (p *Process) Terminate() error { return p.signal(syscall.SIGTERM) }
+// Terminate asks the program and its group to end.
+func (p *Process) Terminate() error {
+	p.asked.Store(true)
+	return p.signal(syscall.SIGTERM)
+}
 
 // Kill ends the program and its group.
 func (p *Process) Kill() error { return p.signal(syscall.SIGKILL) }
@@ -95,12 +100,18 @@ func (p *Process) Pause() (resume func()) { return func() {} }
 // Evict ends the program.
 func (p *Process) Evict(message string) { p.evicted.Store(&message); _ = p.Kill() }
 
+// lookAgain is the pause between two looks whether a group still has processes.
+const lookAgain = 20 * time.Millisecond
+
 // Wait waits for the program.
 func (p *Process) Wait() (Exit, error) {
 	if p.failed != nil {
 		return Exit{Code: 126, Reason: CannotRun, Message: "the program cannot be run: " + p.failed.Error()}, nil
 	}
 	err := p.cmd.Wait()
+	for p.asked.Load() && p.signal(0) == nil { // the others of its group have time until Kill
+		time.Sleep(lookAgain)
+	}
 	_ = p.Kill()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

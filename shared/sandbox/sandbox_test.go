@@ -335,6 +335,127 @@ func TestTree(t *testing.T) {
 	})
 }
 
+// TestGrace asks a program to end whose first process does so at once, while something else of it has work left.
+func TestGrace(t *testing.T) {
+	t.Parallel()
+	const worker = "trap 'sleep 0.5; echo done > last; exit 0' TERM; echo > begun; while :; do sleep 0.05; done"
+	const deaf = "trap '' TERM; echo > begun; while :; do sleep 0.05; done"
+	tests := map[string]struct {
+		command string
+		killed  bool // it does not end by itself
+	}{
+		"child":              {"sh -c \"" + worker + "\"; :", false},
+		"background":         {"sh -c \"" + worker + "\" & wait", false},
+		"session":            {"setsid sh -c \"" + worker + "\" & wait", false},
+		"daemon":             {"(setsid sh -c \"" + worker + "\" &); exec sleep 1000", false},
+		"deaf child":         {"sh -c \"" + deaf + "\"; :", true},
+		"deaf daemon":        {"(setsid sh -c \"" + deaf + "\" &); exec sleep 1000", true},
+		"daemon that sleeps": {"(setsid sleep 1000 &); echo > begun; exec sleep 1000", false},
+	}
+	eachLevel(t, Config{}, func(t *testing.T, b *box) {
+		for name, tt := range tests {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				(&box{b.Sandbox, t}).endsInGrace(tt.command, tt.killed, strings.Contains(tt.command, worker))
+			})
+		}
+	})
+}
+
+// endsInGrace asks a command to end, which lives on as long as anything of it works, and no longer.
+func (b *box) endsInGrace(command string, killed, works bool) {
+	p := b.program(command)
+	process, err := b.Start(p)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	timer := time.AfterFunc(patience, func() { _ = process.Kill() })
+	defer timer.Stop()
+	ended := make(chan Exit, 1)
+	go func() {
+		exit, err := process.Wait()
+		if err != nil {
+			b.t.Error(err)
+		}
+		ended <- exit
+	}()
+	waitFor(b.t, filepath.Join(p.Workspace, "begun"))
+	if err := process.Terminate(); err != nil {
+		b.t.Fatal(err)
+	}
+	if killed {
+		select {
+		case exit := <-ended:
+			b.t.Fatalf("it was ended before the grace was over: %+v", exit)
+		case <-time.After(time.Second):
+		}
+		if err := process.Kill(); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	if exit := <-ended; exit.Code != 143 || exit.Reason != "" {
+		b.t.Errorf("exit = %+v", exit)
+	}
+	if !timer.Stop() {
+		b.t.Error("it did not end by itself")
+	}
+	if works {
+		if _, err := os.Stat(filepath.Join(p.Workspace, "last")); err != nil {
+			b.t.Errorf("the last work is lost: %v", err)
+		}
+	}
+}
+
+// TestSurroundings looks for what programs expect to find in a view of files of their own.
+func TestSurroundings(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ command, want string }{
+		"name":            {"whoami", "job\n"},
+		"home":            {"getent passwd $(id -u) | cut -d: -f1,6", "job:/workspace\n"},
+		"group":           {"id -gn", "job\n"},
+		"groups":          {"id -Gn", "job\n"},
+		"others' names":   {"getent passwd root | cut -d: -f1,3", "root:0\n"},
+		"tilde":           {"unset HOME; bash -c 'cd / && cd ~ && pwd'", "/workspace\n"},
+		"home of Python":  {"python3 -c 'import os, pwd; print(pwd.getpwuid(os.getuid()).pw_dir)'", "/workspace\n"},
+		"home of Node":    {"node -p 'os.userInfo().username + os.userInfo().homedir'", "job/workspace\n"},
+		"host":            {"getent ahostsv4 $(uname -n) | cut -d' ' -f1 | sort -u", "127.0.0.1\n"},
+		"localhost":       {"getent ahostsv4 localhost | cut -d' ' -f1 | sort -u", "127.0.0.1\n"},
+		"address":         {"getent hosts 127.0.0.1 | cut -b1-9,17-26", "127.0.0.1localhost\n"},
+		"host of Python":  {"python3 -c 'import socket; print(socket.gethostbyname(socket.gethostname()))'", "127.0.0.1\n"},
+		"names stay":      {"for f in passwd group hosts; do (echo x >/etc/$f) 2>/dev/null || echo $f; done; rm -f /etc/hosts 2>/dev/null || echo kept", "passwd\ngroup\nhosts\nkept\n"},
+		"terminal":        {"python3 -c 'import pty, os; r = pty.spawn([\"tty\"]); exit(r)' </dev/null", "/dev/pts/0\r\n"},
+		"terminal of tty": {"python3 -c 'import pty; pty.spawn([\"sh\", \"-c\", \"echo hi >/dev/tty; stty -echo; stty size\"])' </dev/null", "hi\r\n0 0\r\n"},
+		"script":          {"script -qec 'test -t 0 && test -t 1 && echo tty' /dev/null </dev/null | tr -d '\\r'", "tty\n"},
+		"many terminals":  {"python3 -c 'import os\nn=0\ntry:\n  while 1: os.openpty(); n+=1\nexcept OSError: print(n)'", "64\n"},
+		"none of others'": {"ls /dev/pts", "ptmx\n"},
+		"no terminal":     {"(: </dev/tty) 2>/dev/null || echo none", "none\n"},
+		"line discipline": {"python3 -c 'import fcntl, os, struct\nm, s = os.openpty()\ntry: fcntl.ioctl(s, 0x5423, struct.pack(\"i\", 2)); print(\"set\")\nexcept PermissionError: print(\"no\")'", "no\n"},
+		"processors":      {"test $(ls -d /sys/devices/system/cpu/cpu[0-9]* | wc -l) -ge $(nproc) && echo ok", "ok\n"},
+		"lscpu":           {"lscpu -p=cpu >list && test $(grep -vc '#' list) -ge $(nproc) && echo ok", "ok\n"},
+		"processors stay": {"(echo 0 >/sys/devices/system/cpu/cpu0/online) 2>/dev/null || echo no; ls /sys; ls /sys/devices/system | grep -v node", "no\ndevices\ncpu\n"},
+		"mounts":          {`grep -E ' /(sys|dev/pts|dev/tty)' /proc/self/mounts | awk '{print $2, $4}' | grep -vE '(^/sys.* ro,nosuid,nodev,noexec)|(^/dev/(pts|tty) rw,nosuid,noexec)'; echo end`, "end\n"},
+	}
+	eachView(t, func(t *testing.T, b *box) {
+		for name, tt := range tests {
+			if exit, got := b.run(b.program(tt.command)); exit.Code != 0 || got != tt.want {
+				t.Errorf("%s: code %d, %q, want %q", name, exit.Code, got, tt.want)
+			}
+		}
+	})
+}
+
+// eachView runs a test with views of files made by root and, where the test is run by root, by an ordinary user.
+func eachView(t *testing.T, test func(t *testing.T, b *box)) {
+	t.Helper()
+	s, err := Open(t.Context(), Config{levels: []Level{Namespaces}, ReadPaths: pythonFolders(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("root", func(t *testing.T) { test(t, &box{s, t}) })
+	user := &Sandbox{config: s.config, log: s.log, level: Namespaces, user: true, abi: s.abi, cpus: s.cpus}
+	t.Run("user namespace", func(t *testing.T) { test(t, &box{user, t}) })
+}
+
 // TestForkBomb lets a program do nothing but start others.
 func TestForkBomb(t *testing.T) {
 	t.Parallel()

@@ -64,7 +64,8 @@ func conditional() []seccomp.SyscallGroup {
 	}
 	return []seccomp.SyscallGroup{
 		when(unix.EPERM, "clone", namespaces...),
-		when(unix.EPERM, "ioctl", is(1, unix.TIOCSTI)), // types into a terminal
+		// Types into a terminal; has it speak a protocol, for which the kernel loads drivers with a record of faults.
+		when(unix.EPERM, "ioctl", is(1, unix.TIOCSTI), is(1, unix.TIOCSETD)),
 		when(unix.EPERM, "fcntl", slices.Concat(is(1, unix.F_SETPIPE_SZ), enlarged)),
 		// Locks of open files belong to no process that they could be counted for.
 		when(unix.EINVAL, "fcntl", is(1, ofdSetLock), is(1, ofdSetLockWait)),

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"go-job-orchestrator/shared/proctree"
 )
 
 // The pause between two looks at a workspace is watchShare times what a look takes, within bounds: a program can make a look
@@ -60,7 +62,7 @@ func look(ctx context.Context, p Program, init int) string {
 	u := newUsage(p.WorkspaceFiles, p.WorkspaceBytes)
 	u.named(ctx, &p)
 	if u.excess() == "" {
-		u.nameless(p.Workspace, descendants(init), false)
+		u.nameless(p.Workspace, proctree.Descendants(init), false)
 	}
 	return u.excess()
 }
@@ -72,7 +74,7 @@ func hides(p *Program, init int, before int64) bool {
 		return false
 	}
 	u := newUsage(0, 0)
-	u.nameless(p.Workspace, descendants(init), true)
+	u.nameless(p.Workspace, proctree.Descendants(init), true)
 	return u.inFlight
 }
 

@@ -121,7 +121,7 @@ func calls() []call {
 		}
 	}
 	for _, dir := range []string{"/", "/usr", "/usr/bin", "/etc", "/opt", "/proc/sys/kernel", "/sys", "/dev", "/lib",
-		"/var", "/root", "/workspace/..", "/proc/1", "/run"} {
+		"/var", "/root", "/workspace/..", "/proc/1", "/run", "/dev/pts", "/sys/devices/system/cpu"} {
 		add("write to "+dir, "write('"+dir+"/hostile')")
 	}
 	for _, kind := range []string{"stat.S_IFCHR", "stat.S_IFBLK"} {
@@ -161,6 +161,13 @@ func calls() []call {
 		"real time":                     "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50)) is None",
 		"negative nice":                 "os.nice(-5) < 0 or None",
 		"type into a terminal":          "fcntl.ioctl(0, 0x5412, b'x') is None",
+		"terminals of others":           "[n for n in os.listdir('/dev/pts') if n != 'ptmx']",
+		"more terminals than allowed":   "[os.openpty() for _ in range(65)]",
+		"line discipline":               "fcntl.ioctl(os.openpty()[1], 0x5423, struct.pack('i', 2)) is not None",
+		"type into its own terminal":    "fcntl.ioctl(os.openpty()[1], 0x5412, b'x') is not None",
+		"turn off a processor":          "write('/sys/devices/system/cpu/cpu0/online')",
+		"another user's name":           "write('/etc/passwd')",
+		"another host's name":           "[os.rename('/workspace/h', '/etc/hosts') for _ in [write('/workspace/h')]]",
 		"locked memory":                 "libc.mlockall(3) == 0 and resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] > 1 << 30",
 		"core pattern":                  "write('/proc/sys/kernel/core_pattern')",
 		"oom score":                     "[open('/proc/self/oom_score_adj', 'w').write('-900')] and open('/proc/self/oom_score_adj').read().startswith('-9')",

@@ -1,4 +1,4 @@
-package sandbox
+package proctree
 
 import (
 	"bytes"
@@ -7,9 +7,10 @@ import (
 	"strconv"
 )
 
-func (i *initStage) processes() []int {
-	if !i.alone {
-		return descendants(os.Getpid())
+// Processes returns the processes of the program that live.
+func (t *Tree) Processes() []int {
+	if !t.alone {
+		return Descendants(os.Getpid())
 	}
 	var pids []int
 	for _, pid := range allProcesses() {
@@ -39,9 +40,9 @@ func allProcesses() []int {
 	return pids
 }
 
-// descendants returns the processes that have pid as an ancestor. Orphans are among them where pid is the
+// Descendants returns the processes that have pid as an ancestor. Orphans are among them where pid is the
 // reaper of its tree.
-func descendants(pid int) []int {
+func Descendants(pid int) []int {
 	children := map[int][]int{}
 	for _, p := range allProcesses() {
 		children[parent(p)] = append(children[parent(p)], p)
