@@ -1,12 +1,9 @@
 package status
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/julienschmidt/httprouter"
 
@@ -15,9 +12,6 @@ import (
 	"go-job-orchestrator/shared/token"
 	"go-job-orchestrator/shared/watch"
 )
-
-// keepAlive is how often something is sent to a client for whom nothing happens: proxies cut off what is silent.
-const keepAlive = 15 * time.Second
 
 // events answers with server-sent events, one for each phase and whatever else changes in it, until the job is over or gone or
 // the server stops. The last ID that a client has had says where it goes on.
@@ -40,21 +34,19 @@ func (f *Function) events(w http.ResponseWriter, r *http.Request, p httprouter.P
 		w.WriteHeader(http.StatusNoContent) // by which clients know not to come again
 		return nil
 	}
-	out := begin(w)
+	out, err := api.BeginEvents(w)
+	if err != nil {
+		return nil //nolint:nilerr // the client has gone
+	}
 	var pace watch.Pace
-	for quiet := time.Now(); ; {
-		sent, err := out.changes(last, s)
-		if err != nil || s.Phase.Terminal() {
-			return nil //nolint:nilerr // the client has gone
-		}
-		if sent != "" {
-			last, quiet = sent, time.Now()
+	for {
+		sent, err := changes(out, last, s)
+		if err == nil && sent != "" {
+			last = sent
 			pace.Reset()
-		} else if time.Since(quiet) >= keepAlive {
-			if out.comment("still "+string(s.Phase)) != nil {
-				return nil
-			}
-			quiet = time.Now()
+		}
+		if err := errors.Join(err, out.KeepAlive("still "+string(s.Phase)), out.Flush()); err != nil || s.Phase.Terminal() {
+			return nil //nolint:nilerr // the client has gone
 		}
 		select {
 		case <-changed:
@@ -67,7 +59,7 @@ func (f *Function) events(w http.ResponseWriter, r *http.Request, p httprouter.P
 		next, err := look(r.Context(), id)
 		switch {
 		case errors.Is(err, job.ErrNotFound):
-			_ = out.comment("the job has been removed")
+			_ = errors.Join(out.Comment("the job has been removed"), out.Flush())
 			return nil
 		case err != nil: // the client comes again, and sees what is wrong if it still is
 			return nil
@@ -116,43 +108,13 @@ func since(last string, s *job.Status) []*job.Status {
 	return list
 }
 
-// stream writes server-sent events.
-type stream struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-}
-
-func begin(w http.ResponseWriter) *stream {
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusOK)
-	return &stream{w: w, control: http.NewResponseController(w)}
-}
-
 // changes sends what is new to the client and returns the ID of the last it sent.
-func (s *stream) changes(last string, now *job.Status) (sent string, err error) {
+func changes(out *api.Events, last string, now *job.Status) (sent string, err error) {
 	for _, then := range since(last, now) {
-		var b bytes.Buffer
-		data, err := json.Marshal(then) // on one line
-		if err != nil {
-			return sent, err
-		}
 		sent = changeID(then)
-		fmt.Fprintf(&b, "id: %s\nretry: 1000\ndata: %s\n\n", sent, data)
-		if err := s.write(b.Bytes()); err != nil {
+		if err := out.Send(sent, "", then); err != nil {
 			return sent, err
 		}
 	}
 	return sent, nil
-}
-
-func (s *stream) comment(text string) error { return s.write([]byte(": " + text + "\n\n")) }
-
-func (s *stream) write(data []byte) error {
-	if _, err := s.w.Write(data); err != nil {
-		return err
-	}
-	return s.control.Flush()
 }
