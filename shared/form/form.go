@@ -3,6 +3,7 @@
 package form
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,9 +11,12 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"net/textproto"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"go-job-orchestrator/shared/api"
@@ -229,7 +233,14 @@ func (p *parser) part(ctx context.Context, part *multipart.Part) error {
 	}
 	// Part.FileName would cut folders off the name, and so make another name of it.
 	filename, isFile := params["filename"]
-	switch name := params["name"]; {
+	if !extended().MatchString(part.Header.Get("Content-Disposition")) {
+		filename = unescape(filename)
+	}
+	if field, value := encoded(part.Header); field != "" {
+		return api.BadRequest(cmp.Or(printable(unescape(params["name"])), "body"), fmt.Sprintf(
+			"the part has the header %s: %.60q, which forms do not have (RFC 7578, section 4.7); send its content as it is", field, value))
+	}
+	switch name := unescape(params["name"]); {
 	case p.only != nil && name != "" && !slices.Contains(p.only, name):
 		return job.Invalid(printable(name), "cannot be sent here; there are: "+strings.Join(p.only, ", "))
 	case name == "":
@@ -243,6 +254,29 @@ func (p *parser) part(ctx context.Context, part *multipart.Part) error {
 	default:
 		return p.field(ctx, name, part)
 	}
+}
+
+// extended finds a file name in the encoding of RFC 5987, which has its own escapes.
+var extended = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i);\s*filename\*`) })
+
+// unescape decodes a name as browsers and curl encode it: these three escapes and no others, so "100%.txt" stays what
+// it is (WHATWG HTML, "multipart/form-data encoding algorithm").
+func unescape(name string) string {
+	return strings.NewReplacer("%22", `"`, "%0D", "\r", "%0d", "\r", "%0A", "\n", "%0a", "\n").Replace(name)
+}
+
+// encoded returns the header by which a part says that its content is not what it carries, if there is one. Stored as
+// it came, such a file would be another one.
+func encoded(h textproto.MIMEHeader) (field, value string) {
+	plain := []string{"7bit", "8bit", "binary", "identity"}
+	for _, field := range []string{"Content-Transfer-Encoding", "Content-Encoding"} {
+		for _, value := range h.Values(field) {
+			if !slices.Contains(plain, strings.ToLower(strings.TrimSpace(value))) {
+				return field, value
+			}
+		}
+	}
+	return "", ""
 }
 
 func (p *parser) file(ctx context.Context, name string, content io.Reader) error {
