@@ -190,6 +190,8 @@ func TestManifest(t *testing.T) {
 			"no sum":     `{"files":[{"name":"B","size":1}]}`,
 			"capitals":   `{"files":[{"name":"B","size":1,"sha256":"` + strings.ToUpper(sha("B")) + `"}]}`,
 			"type":       `{"files":[{"name":"B","size":1,"sha256":"` + sha("B") + `","contentType":"a b\r\nX: y"}]}`,
+			"mode":       `{"files":[{"name":"B","size":1,"sha256":"` + sha("B") + `","mode":"4755"}]}`,
+			"log folder": `{"files":[{"name":"stdout.log/x","size":1,"sha256":"` + sha("B") + `"}]}`,
 			"stream":     `{"files":[],"order":{"runs":[{"stream":"x","bytes":1}]}}`,
 			"run":        `{"files":[],"order":{"runs":[{"stream":"stdout","bytes":-1}]}}`,
 		}
@@ -205,6 +207,7 @@ func TestManifest(t *testing.T) {
 		}
 
 		m := executor.Manifest{Files: []job.File{file("B", "B"), file("a.txt", "a.txt"), file("a/b", "a/b"), file("stdout.log", "stdout.log")}}
+		m.Files[1].Mode = "0755"
 		m.Order.Add(joblog.Run{Stream: joblog.Stderr, Bytes: 5}, joblog.Run{Stream: joblog.Stdout, Bytes: 10})
 		for range 2 { // again is harmless
 			got := unmarshal[executor.Manifest](t, w.record("outputs.json", m, 201))

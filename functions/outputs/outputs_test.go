@@ -613,17 +613,18 @@ type entry struct {
 	name     string
 	content  []byte
 	modified time.Time
+	mode     fs.FileMode
 }
 
 func unpack(t testing.TB, format string, data []byte) []entry {
 	t.Helper()
 	var entries []entry
-	add := func(name string, modified time.Time, r io.Reader) {
+	add := func(name string, modified time.Time, mode fs.FileMode, r io.Reader) {
 		content, err := io.ReadAll(r)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		entries = append(entries, entry{name, content, modified.UTC()})
+		entries = append(entries, entry{name, content, modified.UTC(), mode})
 	}
 	if format == "zip" {
 		z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
@@ -635,7 +636,7 @@ func unpack(t testing.TB, format string, data []byte) []entry {
 			if err != nil {
 				t.Fatal(err)
 			}
-			add(f.Name, f.Modified, r)
+			add(f.Name, f.Modified, f.Mode(), r)
 			r.Close()
 		}
 		return entries
@@ -655,7 +656,7 @@ func unpack(t testing.TB, format string, data []byte) []entry {
 		if h.Typeflag != tar.TypeReg {
 			t.Errorf("%s has type %c", h.Name, h.Typeflag)
 		}
-		add(h.Name, h.ModTime, r)
+		add(h.Name, h.ModTime, h.FileInfo().Mode(), r)
 	}
 }
 
@@ -715,6 +716,26 @@ func TestZipMethods(t *testing.T) {
 	want := map[string]uint16{"a.txt": zip.Deflate, "b.png": zip.Store, "c.tar.gz": zip.Store, "d": zip.Deflate, "e.log": zip.Store}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestArchiveModes unpacks programs as programs, and nothing with more rights than that.
+func TestArchiveModes(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	files := w.put(map[string][]byte{"data": []byte("x"), "tool": []byte("#!/bin/sh\n"), "odd": []byte("x")})
+	for i, f := range files {
+		files[i].Mode = map[string]string{"tool": "0755", "odd": "6777"}[f.Name]
+	}
+	w.end(files)
+	for _, format := range []string{"zip", "tar.gz"} {
+		_, body := w.send(http.MethodGet, "/outputs/"+string(w.id)+"?format="+format)
+		got := map[string]fs.FileMode{}
+		for _, e := range unpack(t, format, body) {
+			got[e.name] = e.mode
+		}
+		if diff := cmp.Diff(map[string]fs.FileMode{"data": 0o644, "tool": 0o755, "odd": 0o644}, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", format, diff)
+		}
 	}
 }
 

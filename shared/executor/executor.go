@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"time"
 
 	"go-job-orchestrator/shared/job"
@@ -33,8 +34,6 @@ type Task struct {
 	Starter   Starter
 	// Command is the program to run; its Log is set here.
 	Command Command
-	// Executable is the name of an uploaded file that must be made executable, or empty.
-	Executable string
 	// Ship returns what ships the log, or nil to ship none.
 	Ship func(log spool.Files) Shipper
 	// Prepare gives the workspace to the user the program will run as.
@@ -213,13 +212,13 @@ func (t *Task) Fetch(ctx context.Context) error {
 		return err
 	}
 	defer dir.Close()
-	if err := fetch(ctx, t.From, t.Index.Files, dir); err != nil {
-		return err
+	files := slices.Clone(t.Index.Files)
+	for i, f := range files { // jobs of earlier versions have no modes
+		if t.Index.Runtime == "binary" && f.Name == t.Index.Entrypoint {
+			files[i].Mode = job.ModeExecutable
+		}
 	}
-	if t.Executable == "" {
-		return nil
-	}
-	return dir.Chmod(t.Executable, 0o755)
+	return fetch(ctx, t.From, files, dir, fetchTime(t.Index))
 }
 
 type exited struct {
@@ -282,6 +281,11 @@ func (t *Task) collect(ctx context.Context, l spool.Files, order joblog.Order, r
 	collected := c.collect(ctx, t.Workspace, l)
 	err := errors.Join(collected, t.To.PutManifest(ctx, Manifest{Files: c.files, Order: order}))
 	result.Outputs = &c.summary
+	behind, err2 := t.leftBehind(ctx)
+	if err2 != nil { // the outputs are what matters
+		t.Log.Warn("files outside results/ not looked for", "job", t.Index.JobID, "error", err2)
+	}
+	result.Outputs.NotCollected = behind
 	if err == nil || t.removed() {
 		return
 	}

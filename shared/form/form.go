@@ -236,9 +236,10 @@ func (p *parser) part(ctx context.Context, part *multipart.Part) error {
 	if !extended().MatchString(part.Header.Get("Content-Disposition")) {
 		filename = unescape(filename)
 	}
-	if field, value := encoded(part.Header); field != "" {
+	if encoding := encoded(part.Header); encoding != "" {
 		return api.BadRequest(cmp.Or(printable(unescape(params["name"])), "body"), fmt.Sprintf(
-			"the part has the header %s: %.60q, which forms do not have (RFC 7578, section 4.7); send its content as it is", field, value))
+			"the part has Content-Transfer-Encoding: %.60q, which forms do not have (RFC 7578, section 4.7); "+
+				"send its content as it is", encoding))
 	}
 	switch name := unescape(params["name"]); {
 	case p.only != nil && name != "" && !slices.Contains(p.only, name):
@@ -265,18 +266,15 @@ func unescape(name string) string {
 	return strings.NewReplacer("%22", `"`, "%0D", "\r", "%0d", "\r", "%0A", "\n", "%0a", "\n").Replace(name)
 }
 
-// encoded returns the header by which a part says that its content is not what it carries, if there is one. Stored as
-// it came, such a file would be another one.
-func encoded(h textproto.MIMEHeader) (field, value string) {
-	plain := []string{"7bit", "8bit", "binary", "identity"}
-	for _, field := range []string{"Content-Transfer-Encoding", "Content-Encoding"} {
-		for _, value := range h.Values(field) {
-			if !slices.Contains(plain, strings.ToLower(strings.TrimSpace(value))) {
-				return field, value
-			}
+// encoded returns the encoding in which a part says that it carries its content, if it is one. Stored as it came, such a
+// file would be another one.
+func encoded(h textproto.MIMEHeader) string {
+	for _, value := range h.Values("Content-Transfer-Encoding") {
+		if !slices.Contains([]string{"7bit", "8bit", "binary"}, strings.ToLower(strings.TrimSpace(value))) {
+			return value
 		}
 	}
-	return "", ""
+	return ""
 }
 
 func (p *parser) file(ctx context.Context, name string, content io.Reader) error {

@@ -59,13 +59,12 @@ func TestEncodedParts(t *testing.T) {
 		"Content-Transfer-Encoding: 7bit":                                               true,
 		"Content-Transfer-Encoding: 8BIT":                                               true,
 		"Content-Transfer-Encoding:  binary ":                                           true,
-		"Content-Encoding: identity":                                                    true,
+		"Content-Encoding: gzip":                                                        true, // a file like any other
 		"Content-Transfer-Encoding: base64":                                             false,
 		"content-transfer-encoding: BASE64":                                             false,
 		"Content-Transfer-Encoding: quoted-printable":                                   false,
 		"Content-Transfer-Encoding: x-uuencode":                                         false,
 		"Content-Transfer-Encoding: binary\r\nContent-Transfer-Encoding: base64":        false,
-		"Content-Encoding: gzip":                                                        false,
 		"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64 ": false,
 	} {
 		for _, part := range []string{

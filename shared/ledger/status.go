@@ -36,7 +36,12 @@ func (l *Ledger) Watch(id job.ID) (changed <-chan struct{}, leave func()) {
 // ended is a job that is over.
 func ended(index *job.Index, t *job.Terminal) *job.Status {
 	s := newStatus(index)
-	s.Message, s.Outputs = t.Message, t.Outputs
+	s.Message = t.Message
+	if t.Outputs != nil {
+		outputs := *t.Outputs
+		s.NotCollected, outputs.NotCollected = outputs.NotCollected, nil
+		s.Outputs = &outputs
+	}
 	if t.Attempts != nil {
 		s.Attempts = t.Attempts
 	}

@@ -239,7 +239,7 @@ func (r *runner) workspace(id job.ID) executor.Workspace {
 func (r *runner) task(ctx context.Context, index *job.Index, number int) *executor.Task {
 	b := &bucket{store: r.store, ledger: r.ledger, id: index.JobID}
 	w := r.workspace(index.JobID)
-	t := &executor.Task{
+	return &executor.Task{
 		Index: index, Number: number, Workspace: w, From: b, To: b,
 		Starter: r.floor.starter(index.JobID, r.cage.starter(w)), Prepare: r.cage.Prepare,
 		Ship: func(log spool.Files) executor.Shipper { return r.shipper(ctx, b, log) },
@@ -249,10 +249,6 @@ func (r *runner) task(ctx context.Context, index *job.Index, number int) *execut
 		Grace: r.settings.Grace, StoreRetry: r.settings.RetryBackoff, Log: r.log,
 		Limits: executor.OutputLimits{Files: int(r.settings.MaxOutputFiles), Bytes: int64(r.settings.MaxOutput), Room: r.room},
 	}
-	if index.Runtime == "binary" {
-		t.Executable = index.Entrypoint
-	}
-	return t
 }
 
 // room reports whether so many bytes can be stored so that the storage stays above MIN_FREE_BYTES.
