@@ -174,7 +174,7 @@ func TestGoodFiles(t *testing.T) {
 // TestGoodParts are parts that are written in another way than ours.
 func TestGoodParts(t *testing.T) {
 	for name, test := range map[string]struct{ header, file, content string }{
-		"8bit":             {"Content-Disposition: form-data; name=\"files\"; filename=\"b\"\r\nContent-Transfer-Encoding: 8bit", "b", "=3D"},
+		"8bit": {"Content-Disposition: form-data; name=\"files\"; filename=\"b\"\r\nContent-Transfer-Encoding: 8bit", "b", "=3D"},
 		"nested multipart": {
 			"Content-Disposition: form-data; name=\"files\"; filename=\"b\"\r\nContent-Type: multipart/mixed; boundary=inner", "b",
 			"--inner\r\nContent-Disposition: file; filename=\"c\"\r\n\r\nx\r\n--inner--",

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -631,7 +632,9 @@ func TestNotCollected(t *testing.T) {
 		"a new file":     {func(dir string) error { return os.WriteFile(filepath.Join(dir, "out.csv"), nil, 0o600) }, &job.NotCollected{Count: 1, Names: []string{"out.csv"}}},
 		"a removed file": {func(dir string) error { return os.Remove(filepath.Join(dir, "a.py")) }, nil},
 		"a touched file": {func(dir string) error { return os.Chtimes(filepath.Join(dir, "a.py"), time.Time{}, time.Now()) }, nil},
-		"a longer file": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "a.py"), []byte("longer than before"), 0o600) },
+		"a longer file": {func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "a.py"), []byte("longer than before"), 0o600)
+		},
 			&job.NotCollected{Count: 1, Names: []string{"a.py"}}},
 		"another of its size": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "a.py"), []byte("print(2)"), 0o600) },
 			&job.NotCollected{Count: 1, Names: []string{"a.py"}}},
@@ -690,6 +693,54 @@ func TestNotCollectedIsBounded(t *testing.T) {
 	got := task.Run(t.Context()).Outputs.NotCollected
 	if got == nil || !got.More || len(got.Names) != 20 || got.Count < 1000 || got.Count > maxLeftoverEntries+1 {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// TestBuild makes a program of its sources before it runs.
+func TestBuild(t *testing.T) {
+	explain := func(stderr string, built bool) string {
+		if strings.HasPrefix(stderr, "broken") {
+			return fmt.Sprintf("%s (%v)", stderr, built)
+		}
+		return ""
+	}
+	for name, test := range map[string]struct {
+		build   Exit
+		program Exit
+		stderr  string
+		want    Exit
+		runs    string
+	}{
+		"built":              {Exit{}, Exit{Code: 7}, "", Exit{Code: 7}, "[build] [run x]"},
+		"not built":          {Exit{Code: 1}, Exit{}, "broken", Exit{Code: 1, Reason: job.ReasonError, Message: "broken (true)"}, "[build]"},
+		"not built, no word": {Exit{Code: 1}, Exit{}, "", Exit{Code: 1}, "[build]"},
+		"killed meanwhile":   {Exit{Code: 137, Signal: "SIGKILL", Reason: job.ReasonOOMKilled}, Exit{}, "broken", Exit{Code: 137, Signal: "SIGKILL", Reason: job.ReasonOOMKilled}, "[build]"},
+		"cannot be run":      {Exit{Reason: job.ReasonCannotRun}, Exit{}, "", Exit{Reason: job.ReasonCannotRun}, "[build]"},
+		"fails itself":       {Exit{}, Exit{Code: 1}, "", Exit{Code: 1}, "[build] [run x]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var runs []string
+			task, to := newTask(t, func(_ string, c Command, _, _ <-chan struct{}) Exit {
+				runs = append(runs, fmt.Sprint(c.Args))
+				if c.Args[0] == "build" {
+					_, _ = io.WriteString(c.Log.Stderr, test.stderr)
+					return test.build
+				}
+				return test.program
+			})
+			task.Explain = explain
+			task.Build = func(files fs.FS) (build, program []string, err error) {
+				_, err = fs.ReadFile(files, "a.py")
+				return []string{"build"}, []string{"run", "x"}, err
+			}
+			got := task.Run(t.Context())
+			if diff := cmp.Diff(test.want, got.Exit); diff != "" || strings.Join(runs, " ") != test.runs {
+				t.Errorf("%q was run (-want +got):\n%s", runs, diff)
+			}
+			if to.stored["stderr.log"] != test.stderr {
+				t.Errorf("the log is %q, want %q", to.stored["stderr.log"], test.stderr)
+			}
+		})
 	}
 }
 

@@ -4,6 +4,7 @@ package runtimes
 
 import (
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -25,7 +26,17 @@ type Runtime struct {
 	// entrypoint says why a job's entrypoint does not fit, or nothing.
 	entrypoint func(entrypoint string, files []string) string
 	// args are the interpreter's arguments before the user's. dir is the folder of the uploaded files.
-	args func(dir, entrypoint string) []string
+	args func(dir, entrypoint string, files []string) []string
+	// build says what is to be run before the program. It may be nil.
+	build func(in place, entrypoint string, files []string) (build, program []string, err error)
+	// explain finds in what a failed program, or its build, wrote to its standard error why it failed. It may be nil.
+	explain func(stderr string, built bool) string
+}
+
+// place is where sources lie.
+type place struct {
+	files     fs.FS
+	dir, temp string // as the program sees them
 }
 
 // All returns the runtimes.
@@ -39,7 +50,7 @@ func python() Runtime {
 		inquiry: []string{"-c", "import sys; print(sys.executable, sys.base_prefix, sys.prefix, sys.version.split()[0], sep='\\n')"},
 		parse:   fourLines, entrypoint: uploaded,
 		// -u: to a file Python writes in blocks, and nobody would see a line while it runs.
-		args: func(dir, entrypoint string) []string { return []string{"-u", dir + "/" + entrypoint} },
+		args: func(dir, entrypoint string, _ []string) []string { return []string{"-u", dir + "/" + entrypoint} },
 	}
 }
 
@@ -48,7 +59,7 @@ func node() Runtime {
 		Name: "node", Interpreter: "node", Image: "node:22-slim", NonBlocking: true,
 		inquiry: []string{"-p", "[process.execPath, process.execPath, process.execPath, process.versions.node].join('\\n')"},
 		parse:   fourLines, entrypoint: uploaded,
-		args: func(dir, entrypoint string) []string { return []string{dir + "/" + entrypoint} },
+		args: func(dir, entrypoint string, _ []string) []string { return []string{dir + "/" + entrypoint} },
 	}
 }
 
@@ -56,14 +67,14 @@ func java() Runtime {
 	return Runtime{
 		Name: "java", Interpreter: "java", Image: "eclipse-temurin:21-jdk", // a JRE has no compiler for single source files
 		inquiry: []string{"-XshowSettings:properties", "-version"},
-		parse:   javaProperties, entrypoint: javaEntrypoint, args: javaArgs,
+		parse:   javaProperties, entrypoint: javaEntrypoint, args: javaArgs, build: javaBuild, explain: javaExplain,
 	}
 }
 
 func binary() Runtime {
 	return Runtime{
 		Name: "binary", Image: "debian:stable-slim", entrypoint: uploaded,
-		args: func(string, string) []string { return nil },
+		args: func(string, string, []string) []string { return nil },
 	}
 }
 
@@ -103,10 +114,13 @@ func javaEntrypoint(entrypoint string, files []string) string {
 	return message
 }
 
-func javaArgs(dir, entrypoint string) []string {
+func javaArgs(dir, entrypoint string, files []string) []string {
+	isJar := func(name string) bool { return strings.HasSuffix(name, ".jar") }
 	switch {
 	case strings.HasSuffix(entrypoint, ".jar"):
 		return []string{"-jar", dir + "/" + entrypoint}
+	case strings.HasSuffix(entrypoint, ".java") && slices.ContainsFunc(files, isJar): // which it may use
+		return []string{"-cp", dir + "/*", dir + "/" + entrypoint}
 	case strings.HasSuffix(entrypoint, ".java"):
 		return []string{dir + "/" + entrypoint}
 	}
@@ -135,10 +149,40 @@ func (r Runtime) CheckEntrypoint(entrypoint string, files []string) error {
 
 // Command returns the program to start and its arguments, the user's among them exactly as sent. interpreter
 // is the path of the runtime's; dir is the folder of the uploaded files as the program sees it.
-func (r Runtime) Command(interpreter, dir string, spec *job.Spec) (path string, args []string) {
+func (r Runtime) Command(interpreter, dir string, index *job.Index) (path string, args []string) {
 	path = interpreter
 	if r.Interpreter == "" {
-		path = dir + "/" + spec.Entrypoint
+		path = dir + "/" + index.Entrypoint
 	}
-	return path, append(r.args(dir, spec.Entrypoint), spec.Args...)
+	return path, append(r.args(dir, index.Entrypoint, names(index)), index.Args...)
+}
+
+// Build returns the arguments with which the interpreter makes the program of its sources, and then those with which it
+// runs it, the user's among them; or nil when there is nothing to make. files are the uploaded ones; dir and temp are
+// where the program sees them and its temporary files.
+func (r Runtime) Build(files fs.FS, dir, temp string, index *job.Index) (build, program []string, err error) {
+	if r.build == nil {
+		return nil, nil, nil
+	}
+	build, program, err = r.build(place{files, dir, temp}, index.Entrypoint, names(index))
+	if build == nil || err != nil {
+		return nil, nil, err
+	}
+	return build, append(program, index.Args...), nil
+}
+
+// Explain returns why a program or its build failed, from what it wrote to its standard error, or "".
+func (r Runtime) Explain(stderr string, built bool) string {
+	if r.explain == nil {
+		return ""
+	}
+	return r.explain(stderr, built)
+}
+
+func names(index *job.Index) []string {
+	list := make([]string, len(index.Files))
+	for i, f := range index.Files {
+		list[i] = f.Name
+	}
+	return list
 }
