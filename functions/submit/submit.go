@@ -172,7 +172,8 @@ func (f *Function) store(ctx context.Context, id job.ID, fill fill) (*job.Index,
 	}
 	index := &job.Index{
 		JobID: id, JobName: id.Name(), Namespace: f.Common.Namespace, CreatedAt: id.Created(),
-		Spec: f.Settings.fill(d.Spec), Files: executable(d), Token: token.Hash(f.Keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
+		Spec: f.Settings.fill(d.Spec), Files: executable(d),
+		Token: token.Hash(f.Keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
 		Template: d.Template, Owner: d.Owner, Trace: d.Trace, Hops: d.Chain.Hops, Root: d.Chain.Root,
 	}
 	return f.recordChained(ctx, index, d)

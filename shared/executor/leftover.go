@@ -24,8 +24,9 @@ const (
 	maxLeftoverHash      = 64 << 20 // bytes are read to tell a file that was changed from one that was only touched
 )
 
-// leftovers finds files in a program's working directory that nobody stores, since they do not lie in results/: users
-// forget that, and would otherwise see a job that succeeded without outputs and no word why.
+// leftovers finds files in a program's working directory that nobody stores, since they do not lie
+// in results/: users forget that, and would otherwise see a job that succeeded without outputs and
+// no word why.
 type leftovers struct {
 	uploaded map[string]job.File
 	folders  map[string]bool // those that hold uploaded files
@@ -83,8 +84,8 @@ func (l *leftovers) visit(e *fstree.Entry, err error) error {
 	return nil
 }
 
-// isCache reports whether a folder is told as one, since nobody wants to know the files in it: what tools keep for
-// themselves in the home directory, and what interpreters and installers make.
+// isCache reports whether a folder is told as one, since nobody wants to know the files in it: what
+// tools keep for themselves in the home directory, and what interpreters and installers make.
 func isCache(folder string) bool {
 	return strings.HasPrefix(folder, ".") || folder == "__pycache__" || folder == "node_modules"
 }
@@ -123,8 +124,8 @@ func (l *leftovers) unchanged(e *fstree.Entry, name string) bool {
 	return err == nil && hex.EncodeToString(hash.Sum(nil)) == f.SHA256
 }
 
-// fetchTime is the time that uploaded files get as that of their last change, so that others can tell which ones the
-// program has changed. Whole seconds are what every file system keeps.
+// fetchTime is the time that uploaded files get as that of their last change, so that others can
+// tell which ones the program has changed. Whole seconds are what every file system keeps.
 func fetchTime(index *job.Index) time.Time {
 	if index.CreatedAt.IsZero() {
 		return time.Time{}

@@ -243,7 +243,8 @@ func (p *parser) part(ctx context.Context, part *multipart.Part) error {
 	}
 	switch name := unescape(params["name"]); {
 	case p.only != nil && name != "" && !slices.Contains(p.only, name):
-		return job.Invalid(printable(name), "cannot be sent here; there are: "+strings.Join(p.only, ", "))
+		return job.Invalid(printable(name), "cannot be sent here; there are: "+strings.Join(p.only, ", ")+
+			job.Meant(name, p.only, nil))
 	case name == "":
 		return api.BadRequest("body", "a part has no name; each needs one, such as name=\"files\"")
 	case name == "files" && isFile:
@@ -327,7 +328,8 @@ const fieldCost = 64
 
 func (p *parser) field(ctx context.Context, name string, content io.Reader) error {
 	if _, known := single()[name]; !known && name != "arg" {
-		return job.Invalid(printable(name), "is not a field of a job; there are: "+strings.Join(fieldNames(), ", "))
+		return job.Invalid(printable(name), "is not a field of a job; there are: "+strings.Join(fieldNames(), ", ")+
+			job.Meant(name, fieldNames(), otherNames()))
 	}
 	if p.count++; p.count > maxFields {
 		return job.Invalid(name, fmt.Sprintf("more than %d fields", maxFields))

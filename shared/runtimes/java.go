@@ -14,8 +14,9 @@ import (
 // classesDir is the folder for what is compiled, in that for temporary files.
 const classesDir = "java-classes"
 
-// javaBuild compiles a program of several sources, or of one in a package: java itself compiles a single file only, and
-// before Java 22 nothing but that. Of sources that were uploaded flat it would not find those of a package even then.
+// javaBuild compiles a program of several sources, or of one in a package: java itself compiles a
+// single file only, and before Java 22 nothing but that. Of sources that were uploaded flat it
+// would not find those of a package even then.
 func javaBuild(in place, entrypoint string, names []string) (compile, program []string, err error) {
 	if !strings.HasSuffix(entrypoint, ".java") {
 		return nil, nil, nil
@@ -40,7 +41,8 @@ func javaBuild(in place, entrypoint string, names []string) (compile, program []
 		return nil, nil, nil // java does it faster
 	}
 	classes := in.temp + "/" + classesDir
-	// The compiler by its module: where java is, javac need not be in any PATH. The option has it begin sooner.
+	// The compiler by its module: where java is, javac need not be in any PATH. The option has it
+	// begin sooner.
 	compile = []string{
 		"-XX:TieredStopAtLevel=1", "-m", "jdk.compiler/com.sun.tools.javac.Main", "-encoding", "UTF-8",
 		"-d", classes, "-cp", in.dir + ":" + in.dir + "/*",
@@ -64,8 +66,9 @@ func readBeginning(files fs.FS, name string) (string, error) {
 	return string(text), err
 }
 
-// belonging lists main and the sources that it needs: those that declare a type whose name is in it, or in another one
-// of them. Other sources may be programs of their own, with classes of the same names.
+// belonging lists main and the sources that it needs: those that declare a type whose name is in
+// it, or in another one of them. Other sources may be programs of their own, with classes of the
+// same names.
 func belonging(main *javaSource, all map[string]*javaSource) []string {
 	declared := map[string]bool{}
 	list := []string{}
@@ -98,8 +101,8 @@ type javaSource struct {
 	words   map[string]bool // all names in it, also those in texts: classes are loaded by name too
 }
 
-// serves reports whether the other source needs a type of this one. own restricts that to the type that its file is
-// named for.
+// serves reports whether the other source needs a type of this one. own restricts that to the type
+// that its file is named for.
 func (s *javaSource) serves(other *javaSource, own bool) bool {
 	return slices.ContainsFunc(s.types, func(t string) bool { return other.words[t] && (!own || t == s.stem()) })
 }
@@ -110,7 +113,8 @@ func (s *javaSource) repeats(declared map[string]bool) bool {
 
 func (s *javaSource) stem() string { return strings.TrimSuffix(path.Base(s.file), ".java") }
 
-// class is the name of the class to run: that of the file, or else the first in it, as java itself chooses.
+// class is the name of the class to run: that of the file, or else the first in it, as java itself
+// chooses.
 func (s *javaSource) class() string {
 	name := s.stem()
 	if !s.compact && len(s.types) > 0 && !slices.Contains(s.types, name) {
@@ -122,7 +126,8 @@ func (s *javaSource) class() string {
 	return name
 }
 
-// parseJava finds out what a source declares. Of one that is no Java it finds nothing, and the compiler says why.
+// parseJava finds out what a source declares. Of one that is no Java it finds nothing, and the
+// compiler says why.
 func parseJava(file, text string) *javaSource {
 	p := &javaParser{source: &javaSource{file: file, words: map[string]bool{}}}
 	for text != "" {
@@ -176,7 +181,8 @@ func (p *javaParser) take(token string) {
 		p.source.pkg += token
 	case token == "package":
 		p.inPackage, p.source.pkg = true, ""
-	case isName && slices.Contains([]string{"class", "interface", "enum", "record"}, p.before) && len(p.source.types) < maxTypes:
+	case isName && len(p.source.types) < maxTypes &&
+		slices.Contains([]string{"class", "interface", "enum", "record"}, p.before):
 		p.source.types = append(p.source.types, token)
 	}
 	if token == ";" {
@@ -194,7 +200,8 @@ func isJavaName(r rune) bool {
 	return r == '_' || r == '$' || unicode.IsLetter(r) || unicode.IsDigit(r)
 }
 
-// nextJavaToken returns the token that text begins with, a blank for space and comments, and what follows it.
+// nextJavaToken returns the token that text begins with, a blank for space and comments, and what
+// follows it.
 func nextJavaToken(text string) (token, rest string) {
 	until := func(from int, end string) (string, string) {
 		if i := strings.Index(text[from:], end); i >= 0 {

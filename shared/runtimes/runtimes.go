@@ -90,7 +90,7 @@ func uploaded(entrypoint string, files []string) string {
 	if more := len(files) - len(some); more > 0 {
 		list += fmt.Sprintf(" and %d more", more)
 	}
-	return fmt.Sprintf("no uploaded file is named %q; uploaded: %s", entrypoint, list)
+	return fmt.Sprintf("no uploaded file is named %q; uploaded: %s", entrypoint, list) + job.Meant(entrypoint, files, nil)
 }
 
 // javaEntrypoint also takes the name of a class that uploaded jars or class files may hold.
@@ -136,7 +136,24 @@ func Find(name string) (Runtime, error) {
 		}
 		names = append(names, r.Name)
 	}
-	return Runtime{}, job.Invalid("runtime", fmt.Sprintf("%.60q is not a runtime; there are: %s", name, strings.Join(names, ", ")))
+	return Runtime{}, job.Invalid("runtime", fmt.Sprintf("%.60q is not a runtime; there are: %s", name, strings.Join(names, ", "))+
+		job.Meant(name, names, otherNames()))
+}
+
+// otherNames are words by which people know the runtimes, without what separates their parts.
+func otherNames() map[string]string {
+	others := map[string]string{}
+	for name, words := range map[string]string{
+		"python": "py pypy pip uv ipython",
+		"node":   "js mjs javascript ts typescript npm deno bun",
+		"java":   "jdk jre jvm jar openjdk temurin class",
+		"binary": "sh bash zsh shell script elf exe executable native go golang rust c",
+	} {
+		for word := range strings.FieldsSeq(words) {
+			others[word] = name
+		}
+	}
+	return others
 }
 
 // CheckEntrypoint returns a fault of the field entrypoint when the runtime cannot run it.
