@@ -100,7 +100,7 @@ func (r *remote) gather(ctx context.Context, t *task, attempt job.Attempt) error
 		Ship: func(log spool.Files) executor.Shipper { return joblog.NewShipper(log, t.Log, r.client.PutLog) },
 		Last: func(e executor.Exit) bool {
 			to.unsure = unsure(e)
-			return to.unsure || !executor.MayRetry(t.Index, attempt.Number, e.Why())
+			return to.unsure || !t.Index.MayRetry(attempt.Number, e.Why())
 		},
 		Limits: r.settings.Limits,
 	}

@@ -173,6 +173,31 @@ type Index struct {
 	Void bool `json:"void,omitempty"`
 }
 
+// MayRetry reports whether an attempt of that number that ended for reason is followed by another. A program that cannot
+// be run, or whose time is up, would fare no better; one whose outputs were lost did its work.
+func (i *Index) MayRetry(number int, reason Reason) bool {
+	if number > i.Retries {
+		return false
+	}
+	switch reason {
+	case ReasonCompleted, ReasonCancelled, ReasonDeadlineExceeded, ReasonCannotRun, ReasonOutputsLost:
+		return false
+	default:
+		return true
+	}
+}
+
+// Deadline is when the job's time is up if it has a limit, counted from its first attempt as Kubernetes counts
+// activeDeadlineSeconds.
+func (i *Index) Deadline(attempts []Attempt) time.Time {
+	return attempts[0].StartedAt.Add(time.Duration(i.TimeoutSeconds) * time.Second)
+}
+
+// TimeUp reports whether the job's time was up by the time now.
+func (i *Index) TimeUp(attempts []Attempt, now time.Time) bool {
+	return i.TimeoutSeconds > 0 && !now.Before(i.Deadline(attempts))
+}
+
 // Origin is the template that a job was started from.
 type Origin struct {
 	Name    string `json:"name"`

@@ -152,7 +152,7 @@ func (r *runner) attempt(ctx context.Context, index *job.Index, before []job.Att
 	}
 	if index.TimeoutSeconds > 0 {
 		var stop context.CancelFunc
-		ctx, stop = context.WithDeadlineCause(ctx, executor.Deadline(index, append(before, a)), executor.ErrDeadline)
+		ctx, stop = context.WithDeadlineCause(ctx, index.Deadline(append(before, a)), executor.ErrDeadline)
 		defer stop()
 	}
 	result := task.Run(ctx)
@@ -245,7 +245,7 @@ func (r *runner) task(ctx context.Context, index *job.Index, number int) *execut
 		Starter: r.floor.starter(index.JobID, r.cage.starter(w)), Prepare: r.cage.Prepare,
 		Ship: func(log spool.Files) executor.Shipper { return r.shipper(ctx, b, log) },
 		Last: func(e executor.Exit) bool {
-			return !executor.MayRetry(index, number, e.Why())
+			return !index.MayRetry(number, e.Why())
 		},
 		Grace: r.settings.Grace, StoreRetry: r.settings.RetryBackoff, Log: r.log,
 		Limits: executor.OutputLimits{Files: int(r.settings.MaxOutputFiles), Bytes: int64(r.settings.MaxOutput), Room: r.room},
