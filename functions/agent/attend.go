@@ -161,17 +161,3 @@ func lastWords(path string, err error) {
 	text := err.Error()
 	_ = os.WriteFile(path, []byte(text[:min(len(text), most)]), 0o600) // there is nobody left to tell
 }
-
-var errUsage = errors.New("usage: agent install | attend | exec")
-
-// usage names the part that arguments ask for.
-func usage(args []string) (string, error) {
-	if len(args) != 2 {
-		return "", errUsage
-	}
-	switch args[1] {
-	case "install", "attend", "exec":
-		return args[1], nil
-	}
-	return "", fmt.Errorf("%q: %w", args[1], errUsage)
-}
