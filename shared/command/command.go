@@ -67,12 +67,11 @@ func (u Usage) argument(args []string) (string, error) {
 	case len(args) == 1 && slices.Contains(u.Arguments, args[0]):
 		return args[0], nil
 	}
-	wrong := args[0]
-	if i := slices.IndexFunc(args, func(a string) bool { return !slices.Contains(known, a) }); i >= 0 {
-		wrong = args[i]
-	} else {
+	i := slices.IndexFunc(args, func(a string) bool { return !slices.Contains(known, a) })
+	if i < 0 {
 		return "", fmt.Errorf("%d arguments are too many, one at a time; %w", len(args), errUsage)
 	}
+	wrong := args[i]
 	if name, value, found := strings.Cut(strings.TrimLeft(wrong, "-"), "="); found || strings.HasPrefix(wrong, "-") {
 		setting := strings.ReplaceAll(strings.ToUpper(name), "-", "_")
 		if u.has(setting) {

@@ -14,7 +14,6 @@ type settings struct {
 	Inner struct {
 		Most int `env:"MOST" envDefault:"3"`
 	}
-	unseen string
 }
 
 // TestParse gives commands lines of all kinds.
