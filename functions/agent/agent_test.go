@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	p := place{work: filepath.Join(dir, "workspace"), binary: filepath.Join(dir, "bin")}
-	code, err := run(log, os.Args, os.Environ(), p, os.Stdout, os.Stderr)
+	code, err := run(log, os.Args[1], os.Environ(), p, os.Stdout, os.Stderr)
 	if err != nil {
 		lastWords(filepath.Join(dir, "termination-log"), err)
 		if code == 0 {
@@ -726,14 +726,6 @@ func TestCannotRun(t *testing.T) {
 	p.stop(attend)
 	if end := w.terminal(job.Failed, job.ReasonCannotRun); !strings.Contains(end.Message, "python3") {
 		t.Errorf("message %q", end.Message)
-	}
-}
-
-func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{"agent"}, {"agent", "run"}, {"agent", "attend", "exec"}} {
-		if _, err := usage(args); err == nil {
-			t.Errorf("%q was taken", args)
-		}
 	}
 }
 

@@ -100,7 +100,7 @@ func (r *remote) gather(ctx context.Context, t *task, attempt job.Attempt) error
 		Ship: func(log spool.Files) executor.Shipper { return joblog.NewShipper(log, t.Log, r.client.PutLog) },
 		Last: func(e executor.Exit) bool {
 			to.unsure = unsure(e)
-			return to.unsure || !executor.MayRetry(t.Index, attempt.Number, e.Why())
+			return to.unsure || !t.Index.MayRetry(attempt.Number, e.Why())
 		},
 		Limits: r.settings.Limits,
 	}
@@ -160,18 +160,4 @@ func lastWords(path string, err error) {
 	const most = 4096 // Kubernetes cuts it off there
 	text := err.Error()
 	_ = os.WriteFile(path, []byte(text[:min(len(text), most)]), 0o600) // there is nobody left to tell
-}
-
-var errUsage = errors.New("usage: agent install | attend | exec")
-
-// usage names the part that arguments ask for.
-func usage(args []string) (string, error) {
-	if len(args) != 2 {
-		return "", errUsage
-	}
-	switch args[1] {
-	case "install", "attend", "exec":
-		return args[1], nil
-	}
-	return "", fmt.Errorf("%q: %w", args[1], errUsage)
 }

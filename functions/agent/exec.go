@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -88,7 +89,11 @@ func (r *runner) execution(t *task, number int) (*executor.Task, error) {
 	e := &executor.Task{
 		Index: t.Index, Number: number, Workspace: w, Starter: starter{workspace: w, maxLog: t.MaxLog}, Grace: t.Grace, Log: r.log,
 	}
-	e.Command.Path, e.Command.Args = kind.Command(interpreter, w.Files(), &t.Index.Spec)
+	e.Command.Path, e.Command.Args = kind.Command(interpreter, w.Files(), t.Index)
+	e.Build = func(uploaded fs.FS) (build, program []string, err error) {
+		return kind.Build(uploaded, w.Files(), r.temp, t.Index)
+	}
+	e.Explain = kind.Explain
 	e.Command.NonBlocking = kind.NonBlocking
 	e.Command.Env = environment(r.environ, executor.Environment(t.Index, number, w.Files(), r.temp, os.Getenv("PATH")))
 	return e, nil

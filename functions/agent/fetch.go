@@ -67,9 +67,6 @@ func (r *remote) fill(ctx context.Context, t *task) error {
 		return err
 	}
 	files := &executor.Task{Index: t.Index, Workspace: w, From: r.client}
-	if t.Index.Runtime == "binary" {
-		files.Executable = t.Index.Entrypoint
-	}
 	return files.Fetch(ctx)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
+	"go-job-orchestrator/shared/command"
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/proctree"
 )
@@ -21,8 +22,19 @@ const exitPlatform = 70
 
 // Main is the command: it is the part of the agent that its one argument names, and returns the exit code.
 func Main() int {
+	usage := command.Usage{
+		Summary: "Runs one job's program in its pod: install copies the agent, attend fetches files " +
+			"and stores results, exec runs it.",
+		Arguments: []string{"install", "attend", "exec"},
+		Settings:  []any{&Settings{}},
+	}
+	part, code, done := usage.Parse(os.Args, os.Stdout, os.Stderr)
+	if done {
+		return code
+	}
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	code, err := run(log, os.Args, os.Environ(), place{work: executor.PodWorkDir, binary: executor.PodAgentDir}, os.Stdout, os.Stderr)
+	here := place{work: executor.PodWorkDir, binary: executor.PodAgentDir}
+	code, err := run(log, part, os.Environ(), here, os.Stdout, os.Stderr)
 	if err != nil {
 		log.Error("stopped", "error", err)
 		lastWords(terminationLog, err)
@@ -43,11 +55,7 @@ func orders() []os.Signal {
 	}
 }
 
-func run(log *slog.Logger, args, environ []string, p place, stdout, stderr io.Writer) (code int, err error) {
-	part, err := usage(args)
-	if err != nil {
-		return 0, err
-	}
+func run(log *slog.Logger, part string, environ []string, p place, stdout, stderr io.Writer) (code int, err error) {
 	signalled, stop := signal.NotifyContext(context.Background(), orders()...)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(context.Background())

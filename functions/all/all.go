@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,6 +23,7 @@ import (
 	"go-job-orchestrator/functions/status"
 	"go-job-orchestrator/functions/submit"
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/command"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/platform"
@@ -159,7 +161,8 @@ func (a *app) start(ctx context.Context) error {
 
 // greeting says on one line what there is and what to try.
 func (a *app) greeting(addr net.Addr) string {
-	where := address(addr.(*net.TCPAddr)) //nolint:forcetypeassert // Listen opens TCP
+	listener := addr.(*net.TCPAddr) //nolint:forcetypeassert // Listen opens TCP
+	where := address(listener)
 	storage := a.common.StorageDir
 	if full, err := filepath.Abs(storage); err == nil {
 		storage = full
@@ -167,9 +170,56 @@ func (a *app) greeting(addr net.Addr) string {
 	if bucket, _, _ := strings.Cut(a.common.StorageURL, "?"); bucket != "" { // its parameters may be secret
 		storage = bucket
 	}
-	return fmt.Sprintf("Listening on %s, storing in %s, runtimes: %s, sandbox: %s, %d jobs at a time. "+
+	return fmt.Sprintf("Listening on %s%s, storing in %s, runtimes: %s, sandbox: %s, %d jobs at a time. "+
 		`Try: echo 'print("hello")' | curl -F runtime=python -F entrypoint=hello.py -F 'files=@-;filename=hello.py' %s/api/v1/jobs`,
-		where, storage, a.host.Machine, a.host.Sandbox.Describe(), a.host.Slots, where)
+		where, reach(listener, machineAddresses()), storage, a.host.Machine,
+		a.host.Sandbox.Describe(), a.host.Slots, where)
+}
+
+// reach says who else can reach a listener that is not only this machine's own.
+func reach(a *net.TCPAddr, machine []netip.Addr) string {
+	const others = "reachable from other machines: whoever reaches it can run programs here"
+	at := a.AddrPort().Addr().Unmap()
+	switch {
+	case at.IsLoopback():
+		return ""
+	case !at.IsUnspecified():
+		return " (" + others + ")"
+	}
+	all := "all addresses of this machine"
+	var list []string
+	for _, m := range machine {
+		if at.Is4() && !m.Is4() { // one that listens at [::] has those of IPv4 too
+			continue
+		}
+		list = append(list, m.String())
+	}
+	if len(list) > 0 {
+		all += ", " + strings.Join(list[:min(len(list), maxAddresses)], ", ")
+	}
+	if len(list) > maxAddresses {
+		all += ", …"
+	}
+	return fmt.Sprintf(" (%s, that is %s; %s)", net.JoinHostPort(at.String(), strconv.Itoa(a.Port)), all, others)
+}
+
+// maxAddresses is how many of the machine's addresses the greeting names.
+const maxAddresses = 8
+
+// machineAddresses lists the addresses at which other machines can reach this one.
+func machineAddresses() []netip.Addr {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil // they are only for people to read
+	}
+	var list []netip.Addr
+	for _, a := range all {
+		p, err := netip.ParsePrefix(a.String())
+		if err == nil && !p.Addr().IsLoopback() && !p.Addr().IsLinkLocalUnicast() {
+			list = append(list, p.Addr().Unmap())
+		}
+	}
+	return list
 }
 
 // address is a URL at which the listener answers on this machine.
@@ -183,5 +233,12 @@ func address(a *net.TCPAddr) string {
 
 // Main is the command. It returns the exit code.
 func Main() int {
-	return serve.Run(func(ctx context.Context, env *platform.Env) error { return Run(ctx, env, os.Stdout) })
+	usage := command.Usage{
+		Summary: "The whole orchestrator in one process: serves the API, and runs jobs in a sandbox on this machine.",
+		Settings: []any{
+			&platform.Common{}, &Settings{}, &process.Settings{}, &submit.Settings{}, &artifacts.Settings{}, &logs.Settings{},
+			&reap.Settings{}, &serve.Settings{},
+		},
+	}
+	return serve.Run(usage, func(ctx context.Context, env *platform.Env) error { return Run(ctx, env, os.Stdout) })
 }

@@ -90,6 +90,9 @@ func checkFile(f job.File) string {
 	if sum, err := hex.DecodeString(f.SHA256); err != nil || len(sum) != 32 || f.SHA256 != strings.ToLower(f.SHA256) {
 		return "sha256: must be 64 lowercase hexadecimal digits"
 	}
+	if f.Mode != "" && f.Mode != job.ModeExecutable {
+		return "mode: must be " + job.ModeExecutable + " for an executable file, and is left out for others"
+	}
 	if f.ContentType != "" {
 		if _, _, err := mime.ParseMediaType(f.ContentType); err != nil || len(f.ContentType) > maxType {
 			return "contentType: is not one"

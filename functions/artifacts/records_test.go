@@ -193,6 +193,8 @@ func TestManifest(t *testing.T) {
 			"no sum":     `{"files":[{"name":"B","size":1}]}`,
 			"capitals":   `{"files":[{"name":"B","size":1,"sha256":"` + strings.ToUpper(sha("B")) + `"}]}`,
 			"type":       `{"files":[{"name":"B","size":1,"sha256":"` + sha("B") + `","contentType":"a b\r\nX: y"}]}`,
+			"mode":       `{"files":[{"name":"B","size":1,"sha256":"` + sha("B") + `","mode":"4755"}]}`,
+			"log folder": `{"files":[{"name":"stdout.log/x","size":1,"sha256":"` + sha("B") + `"}]}`,
 		}
 		for name, body := range refused {
 			if got := w.record("outputs.json", body, 422); !strings.Contains(string(got), `"field"`) {
@@ -206,6 +208,7 @@ func TestManifest(t *testing.T) {
 		}
 
 		m := executor.Manifest{Files: []job.File{file("B", "B"), file("a.txt", "a.txt"), file("a/b", "a/b"), file("stdout.log", "stdout.log")}}
+		m.Files[1].Mode = "0755"
 		for range 2 { // again is harmless
 			got := unmarshal[executor.Manifest](t, w.record("outputs.json", m, 201))
 			if diff := cmp.Diff(m, got); diff != "" {

@@ -56,6 +56,7 @@ func TestUploadNames(t *testing.T) {
 		tests := map[string]int{
 			"": 422, "..": 422, "../x": 422, "a/../b": 422, "a//b": 422, "/a": 422, "a/": 422, "./a": 422, "a/.": 422, "%2e%2e%2fx": 422, "a%2f..%2f..%2fx": 422,
 			"a%00b": 422, "a%0ab": 422, "a%7fb": 422, "%ff": 422, "a%5cb": 422, strings.Repeat("x", 201): 422, strings.Repeat("x/", 501) + "x": 422,
+			"stdout.log/x": 422, "stderr.log/x/y": 422, "stdout.log/": 422,
 			".job": 422, ".job/": 404, ".job/x": 404, ".job/..": 404, ".job/../x": 404, ".job/log": 404, ".job/log/a/b": 404, ".job/log/": 422, ".job/log/..": 422, ".job/log/%2e%2e%2fx": 404,
 			".job/attempts/1/start": 404, ".job/attempts/-1/end": 404, ".job/attempts/01/end": 404, ".job/attempts/+1/end": 404, ".job/attempts/102/end": 404,
 			".job/attempts/1/": 404, ".job/attempts/1/stop": 404, ".job/attempts/x/end": 404, ".job/attempts/99999999999999999999/end": 404, ".job/status.json/": 404,

@@ -29,6 +29,7 @@ import (
 type Records interface {
 	Live(ctx context.Context, id job.ID) (*job.Index, error)
 	Terminal(ctx context.Context, id job.ID) (*job.Terminal, error)
+	Status(ctx context.Context, id job.ID) (*job.Status, error)
 	Outputs(ctx context.Context, id job.ID) ([]job.File, error)
 }
 
@@ -91,12 +92,31 @@ func (f *Function) one(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	}
 	i, found := slices.BinarySearchFunc(files, name, func(file job.File, name string) int { return strings.Compare(file.Name, name) })
 	if !found {
-		return fmt.Errorf("output %q: %w", name, job.ErrNotFound)
+		return f.missing(r.Context(), index.JobID, name)
 	}
 	return f.files.Serve(w, r, ledger.ResultKey(index.JobID, name), files[i])
 }
 
-// all answers with the list of outputs, which is empty until they are stored, or with an archive of them.
+// missing says why there is no output of that name: there is none yet, or never will be.
+func (f *Function) missing(ctx context.Context, id job.ID, name string) error {
+	if err := f.stored(ctx, id, http.StatusNotFound); err != nil {
+		return err
+	}
+	return api.Fail(http.StatusNotFound, fmt.Sprintf(
+		"The job is over and has no output %.200q; GET /outputs/%s lists those it has.", name, id))
+}
+
+// stored is an error with the given status while the outputs of a job cannot be stored yet.
+func (f *Function) stored(ctx context.Context, id job.ID, status int) error {
+	s, err := f.records.Status(ctx, id)
+	if err != nil || s.Phase.Terminal() {
+		return err
+	}
+	return api.Fail(status, fmt.Sprintf("Not yet: outputs are stored when the job is over, and it is %s. "+
+		"GET /api/v1/jobs/%s tells how it fares, with Prefer: wait=60 once it is over.", s.Phase, id))
+}
+
+// all answers with the list of outputs, once they are stored, or with an archive of them.
 func (f *Function) all(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
 	index, files, err := f.outputs(r, p)
 	if err != nil {
@@ -108,6 +128,11 @@ func (f *Function) all(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	}
 	if format != nil {
 		return f.archive(w, r, *format, index, files)
+	}
+	if len(files) == 0 {
+		if err := f.stored(r.Context(), index.JobID, http.StatusConflict); err != nil {
+			return err
+		}
 	}
 	api.WriteJSON(w, http.StatusOK, struct {
 		Items []job.File `json:"items"`
@@ -148,7 +173,7 @@ func parseFormat(raw string) (*download.Format, error) {
 	}
 	for name := range values {
 		if name != "format" {
-			return nil, api.BadRequest(name, "is not a parameter of this call; there is: format")
+			return nil, api.UnknownParameter(name, map[string]string{"archive": "format", "type": "format"}, "format")
 		}
 	}
 	list, found := values["format"]
@@ -157,7 +182,10 @@ func parseFormat(raw string) (*download.Format, error) {
 	}
 	format, known := download.Formats()[list[0]]
 	if !known || len(list) > 1 {
-		return nil, api.BadRequest("format", "must be zip or tar.gz, once")
+		return nil, api.BadRequest("format", "must be zip or tar.gz, once"+
+			job.Meant(list[0], []string{"zip", "tar.gz"}, map[string]string{
+				"tgz": "tar.gz", "gz": "tar.gz", "gzip": "tar.gz", "tar": "tar.gz",
+			}))
 	}
 	return &format, nil
 }
@@ -166,7 +194,10 @@ func parseFormat(raw string) (*download.Format, error) {
 func (f *Function) archive(w http.ResponseWriter, r *http.Request, format download.Format, index *job.Index, files []job.File) error {
 	t, err := f.records.Terminal(r.Context(), index.JobID)
 	if errors.Is(err, job.ErrNotFound) {
-		return api.Fail(http.StatusConflict, "The job is not over; its outputs can be had together once it is. GET /api/v1/jobs/<id> tells how it fares.")
+		if err := f.stored(r.Context(), index.JobID, http.StatusConflict); err != nil {
+			return err
+		}
+		t, err = f.records.Terminal(r.Context(), index.JobID) // it has come to its end just now
 	}
 	if err != nil {
 		return err

@@ -209,8 +209,8 @@ func sha(data []byte) string {
 func TestList(t *testing.T) {
 	stores(t, func(t *testing.T, w *world) {
 		resp, body := w.send(http.MethodGet, "/outputs/"+string(w.id))
-		if got, want := string(body), "{\"items\":[]}\n"; got != want || resp.StatusCode != http.StatusOK {
-			t.Errorf("before the end: got %d %s, want %s", resp.StatusCode, got, want)
+		if p := wantProblem(t, resp, body, http.StatusConflict); !strings.Contains(p.Detail, "Not yet") {
+			t.Errorf("before the end: %q", p.Detail)
 		}
 		w.finish(map[string][]byte{"stdout.log": []byte("hello\n"), "stderr.log": nil, "b/c.bin": {1, 2}, "B": {3}, "a.json": []byte("{}")})
 		for _, target := range []string{"/outputs/" + string(w.id), "/outputs/" + string(w.id) + "/"} {
@@ -232,6 +232,34 @@ func TestList(t *testing.T) {
 			if resp, body := w.send(http.MethodHead, target); resp.StatusCode != http.StatusOK || len(body) != 0 {
 				t.Errorf("HEAD: got %d %q", resp.StatusCode, body)
 			}
+		}
+	})
+}
+
+// TestNotYet asks for outputs in every phase. That there is none yet is another answer than that there will be none.
+func TestNotYet(t *testing.T) {
+	stores(t, func(t *testing.T, w *world) {
+		ask := func(phase string) {
+			t.Helper()
+			for target, status := range map[string]int{
+				"/outputs/" + string(w.id): 409, "/outputs/" + string(w.id) + "?format=zip": 409, w.url("a"): 404, w.url("stdout.log"): 404,
+			} {
+				resp, body := w.send(http.MethodGet, target)
+				p := wantProblem(t, resp, body, status)
+				if !strings.Contains(p.Detail, "Not yet") || !strings.Contains(p.Detail, "it is "+phase) {
+					t.Errorf("%s of a job that is %s: %q", target, phase, p.Detail)
+				}
+			}
+		}
+		ask("Pending")
+		if _, err := w.ledger.StartAttempt(t.Context(), w.id, 1, "owner", nil); err != nil {
+			t.Fatal(err)
+		}
+		ask("Running")
+		w.finish(map[string][]byte{"b": []byte("x")})
+		resp, body := w.send(http.MethodGet, w.url("a"))
+		if p := wantProblem(t, resp, body, http.StatusNotFound); strings.Contains(p.Detail, "yet") || !strings.Contains(p.Detail, `no output "a"`) {
+			t.Errorf("of a job that is over: %q", p.Detail)
 		}
 	})
 }
@@ -613,17 +641,18 @@ type entry struct {
 	name     string
 	content  []byte
 	modified time.Time
+	mode     fs.FileMode
 }
 
 func unpack(t testing.TB, format string, data []byte) []entry {
 	t.Helper()
 	var entries []entry
-	add := func(name string, modified time.Time, r io.Reader) {
+	add := func(name string, modified time.Time, mode fs.FileMode, r io.Reader) {
 		content, err := io.ReadAll(r)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		entries = append(entries, entry{name, content, modified.UTC()})
+		entries = append(entries, entry{name, content, modified.UTC(), mode})
 	}
 	if format == "zip" {
 		z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
@@ -635,7 +664,7 @@ func unpack(t testing.TB, format string, data []byte) []entry {
 			if err != nil {
 				t.Fatal(err)
 			}
-			add(f.Name, f.Modified, r)
+			add(f.Name, f.Modified, f.Mode(), r)
 			r.Close()
 		}
 		return entries
@@ -655,7 +684,7 @@ func unpack(t testing.TB, format string, data []byte) []entry {
 		if h.Typeflag != tar.TypeReg {
 			t.Errorf("%s has type %c", h.Name, h.Typeflag)
 		}
-		add(h.Name, h.ModTime, r)
+		add(h.Name, h.ModTime, h.FileInfo().Mode(), r)
 	}
 }
 
@@ -718,12 +747,32 @@ func TestZipMethods(t *testing.T) {
 	}
 }
 
+// TestArchiveModes unpacks programs as programs, and nothing with more rights than that.
+func TestArchiveModes(t *testing.T) {
+	w := newWorld(t, t.TempDir())
+	files := w.put(map[string][]byte{"data": []byte("x"), "tool": []byte("#!/bin/sh\n"), "odd": []byte("x")})
+	for i, f := range files {
+		files[i].Mode = map[string]string{"tool": "0755", "odd": "6777"}[f.Name]
+	}
+	w.end(files)
+	for _, format := range []string{"zip", "tar.gz"} {
+		_, body := w.send(http.MethodGet, "/outputs/"+string(w.id)+"?format="+format)
+		got := map[string]fs.FileMode{}
+		for _, e := range unpack(t, format, body) {
+			got[e.name] = e.mode
+		}
+		if diff := cmp.Diff(map[string]fs.FileMode{"data": 0o644, "tool": 0o755, "odd": 0o644}, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", format, diff)
+		}
+	}
+}
+
 func TestArchiveOfNothing(t *testing.T) {
 	w := newWorld(t, t.TempDir())
 	for _, format := range []string{"zip", "tar.gz"} {
 		resp, body := w.send(http.MethodGet, "/outputs/"+string(w.id)+"?format="+format)
 		p := wantProblem(t, resp, body, http.StatusConflict)
-		if !strings.Contains(p.Detail, "not over") {
+		if !strings.Contains(p.Detail, "Not yet") {
 			t.Errorf("detail %q", p.Detail)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	cloudevent "github.com/cloudevents/sdk-go/v2/event"
 
+	"go-job-orchestrator/shared/command"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
@@ -254,8 +255,12 @@ func (f *Function) observe(ctx context.Context, id job.ID) (lost bool, err error
 }
 
 // Main is the command: one round. It returns the exit code.
-func Main(open func(ctx context.Context, env *platform.Env) (*Function, error)) int {
-	return serve.Run(func(ctx context.Context, env *platform.Env) error {
+func Main(open func(ctx context.Context, env *platform.Env) (*Function, error), settings ...any) int {
+	usage := command.Usage{
+		Summary:  "Makes one round of reaping: removes what is past its time, and completes what was left undone.",
+		Settings: append(settings, &platform.Common{}, &Settings{}),
+	}
+	return serve.Run(usage, func(ctx context.Context, env *platform.Env) error {
 		defer env.Drain()
 		f, err := open(ctx, env)
 		if err != nil {

@@ -80,13 +80,17 @@ func parseParameter(q *ledger.Query, name, value string) error {
 		q.After = id
 	case "phase":
 		if !slices.Contains(job.Phases(), job.Phase(value)) {
-			return api.BadRequest("phase", fmt.Sprintf("must be one of %v", job.Phases()))
+			return api.BadRequest("phase", fmt.Sprintf("must be one of %v", job.Phases())+job.MeantPhase(value))
 		}
 		q.Phase = job.Phase(value)
 	case "label":
 		return parseLabel(q, value)
 	default:
-		return api.BadRequest(name, "is not a parameter of this call; there are: limit, pageToken, phase, label")
+		return api.UnknownParameter(name, map[string]string{
+			"status": "phase", "state": "phase", "selector": "label", "labelselector": "label", "tag": "label",
+			"page": "pageToken", "cursor": "pageToken", "continue": "pageToken", "nextpagetoken": "pageToken",
+			"pagesize": "limit", "count": "limit",
+		}, "limit", "pageToken", "phase", "label")
 	}
 	return nil
 }
@@ -94,7 +98,11 @@ func parseParameter(q *ledger.Query, name, value string) error {
 func parseLabel(q *ledger.Query, value string) error {
 	key, v, found := strings.Cut(value, "=")
 	if !found {
-		return api.BadRequest("label", "must be key=value")
+		message := "must be key=value"
+		if key, v, found := strings.Cut(value, ":"); found && job.CheckLabel(key, v) == "" {
+			message += fmt.Sprintf("; did you mean %s=%s?", key, v)
+		}
+		return api.BadRequest("label", message)
 	}
 	if message := job.CheckLabel(key, v); message != "" {
 		return api.BadRequest("label", message)

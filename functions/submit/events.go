@@ -200,7 +200,9 @@ func (f *Function) equip(ctx context.Context, spec *job.Spec, e *trigger.Event, 
 	}
 	spec.Env = env
 	for _, file := range e.Files() {
-		files = append(files, source{file.Name, func(context.Context) (io.ReadCloser, error) { return io.NopCloser(file.Open()), nil }})
+		files = append(files, source{name: file.Name, open: func(context.Context) (io.ReadCloser, error) {
+			return io.NopCloser(file.Open()), nil
+		}})
 	}
 	return append(files, inputs...), nil
 }
@@ -220,7 +222,7 @@ func (f *Function) resolve(ctx context.Context, args []string, e *trigger.Event)
 func inMemory(files map[string][]byte) []source {
 	var list []source
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		list = append(list, source{name, func(context.Context) (io.ReadCloser, error) {
+		list = append(list, source{name: name, open: func(context.Context) (io.ReadCloser, error) {
 			return io.NopCloser(bytes.NewReader(files[name])), nil
 		}})
 	}
@@ -260,7 +262,8 @@ func (f *Function) outputsOf(ctx context.Context, e cloudevent.Event, owner job.
 	list := make([]source, len(files))
 	for i, file := range files {
 		total += file.Size
-		list[i] = source{trigger.InputsDir + "/" + file.Name, func(ctx context.Context) (io.ReadCloser, error) {
+		name := trigger.InputsDir + "/" + file.Name
+		list[i] = source{name: name, mode: file.Mode, open: func(ctx context.Context) (io.ReadCloser, error) {
 			r, err := f.Store.Open(ctx, ledger.ResultKey(id, file.Name), 0, -1)
 			if errors.Is(err, job.ErrNotFound) {
 				return nil, job.Refuse(job.ErrForbidden, "withOutputs", "the job has just been removed")

@@ -140,6 +140,8 @@ func TestGoodFiles(t *testing.T) {
 		"index.json.bak":          "not ours",
 		"-rf":                     "an option",
 		"token.key":               "not ours",
+		"script":                  "#!/bin/sh\n",
+		"program":                 "\x7fELF\x02",
 	}
 	w := newWorld(t)
 	parts := []part{field("runtime", "binary"), field("entrypoint", "-rf")}
@@ -147,6 +149,11 @@ func TestGoodFiles(t *testing.T) {
 	for name, content := range contents {
 		parts = append(parts, file(name, content))
 		want[name] = described(name, content)
+	}
+	for _, name := range []string{"-rf", "script", "program"} { // the entrypoint, and what says so itself
+		f := want[name]
+		f.Mode = "0755"
+		want[name] = f
 	}
 	a := w.accepted(w.post(parts...))
 	got := map[string]job.File{}
@@ -166,10 +173,8 @@ func TestGoodFiles(t *testing.T) {
 
 // TestGoodParts are parts that are written in another way than ours.
 func TestGoodParts(t *testing.T) {
-	const encoded = "cHJpbnQoMSk=\r\n=3D=\r\n"
 	for name, test := range map[string]struct{ header, file, content string }{
-		"quoted-printable": {"Content-Disposition: form-data; name=\"files\"; filename=\"b\"\r\nContent-Transfer-Encoding: quoted-printable", "b", encoded},
-		"base64":           {"Content-Disposition: form-data; name=\"files\"; filename=\"b\"\r\nContent-Transfer-Encoding: base64", "b", encoded},
+		"8bit": {"Content-Disposition: form-data; name=\"files\"; filename=\"b\"\r\nContent-Transfer-Encoding: 8bit", "b", "=3D"},
 		"nested multipart": {
 			"Content-Disposition: form-data; name=\"files\"; filename=\"b\"\r\nContent-Type: multipart/mixed; boundary=inner", "b",
 			"--inner\r\nContent-Disposition: file; filename=\"c\"\r\n\r\nx\r\n--inner--",
@@ -180,7 +185,7 @@ func TestGoodParts(t *testing.T) {
 		"upper case":           {"CONTENT-DISPOSITION: FORM-DATA; NAME=\"files\"; FILENAME=\"b\"", "b", "x"},
 		"extended":             {"Content-Disposition: form-data; name=\"files\"; filename=\"b\"; filename*=UTF-8''%e2%82%ac%20b", "€ b", "x"},
 		"escaped quote":        {`Content-Disposition: form-data; name="files"; filename="b\"c"`, `b"c`, "x"},
-		"a browser's quote":    {`Content-Disposition: form-data; name="files"; filename="b%22c"`, `b%22c`, "x"},
+		"a browser's quote":    {`Content-Disposition: form-data; name="files"; filename="b%22c"`, `b"c`, "x"},
 		"continued":            {"Content-Disposition: form-data; name=\"files\"; filename*0=\"b\"; filename*1=\"c\"", "bc", "x"},
 		"folded":               {"Content-Disposition: form-data;\r\n name=\"files\";\r\n filename=\"b\"", "b", "x"},
 		"many other headers":   {"Content-Disposition: form-data; name=\"files\"; filename=\"b\"" + strings.Repeat("\r\nX: y", 100), "b", "x"},

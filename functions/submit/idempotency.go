@@ -48,6 +48,9 @@ func (f *Function) claim(ctx context.Context, index *job.Index, print string) (e
 // boundary differs each time, nor the order of its parts.
 func fingerprint(index *job.Index) (string, error) {
 	files := slices.SortedFunc(slices.Values(index.Files), func(a, b job.File) int { return strings.Compare(a.Name, b.Name) })
+	for i := range files { // it follows from the rest, and keys of earlier versions must keep their meaning
+		files[i].Mode = ""
+	}
 	data, err := json.Marshal(struct { // maps are encoded in the order of their keys
 		Spec  job.Spec   `json:"spec"`
 		Files []job.File `json:"files"`

@@ -1,6 +1,7 @@
 package submit
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -72,6 +73,7 @@ func digest(parts ...any) (string, error) {
 // source is a file that a job gets besides those of its template.
 type source struct {
 	name string
+	mode string // empty: as its content says
 	open func(ctx context.Context) (io.ReadCloser, error)
 }
 
@@ -148,6 +150,7 @@ func (f *Function) copyMore(ctx context.Context, save form.Saver, files []job.Fi
 		if err != nil {
 			return nil, err
 		}
+		file.Mode = cmp.Or(s.mode, file.Mode)
 		files = append(files, file)
 	}
 	return files, nil

@@ -172,10 +172,22 @@ func (f *Function) store(ctx context.Context, id job.ID, fill fill) (*job.Index,
 	}
 	index := &job.Index{
 		JobID: id, JobName: id.Name(), Namespace: f.Common.Namespace, CreatedAt: id.Created(),
-		Spec: f.Settings.fill(d.Spec), Files: d.Files, Token: token.Hash(f.Keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
+		Spec: f.Settings.fill(d.Spec), Files: executable(d),
+		Token: token.Hash(f.Keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
 		Template: d.Template, Owner: d.Owner, Trace: d.Trace, Hops: d.Chain.Hops, Root: d.Chain.Root,
 	}
 	return f.recordChained(ctx, index, d)
+}
+
+// executable returns the files of a job, its program executable if it runs by itself.
+func executable(d *draft) []job.File {
+	i := slices.IndexFunc(d.Files, func(f job.File) bool { return f.Name == d.Entrypoint })
+	if runtime, err := runtimes.Find(d.Runtime); err != nil || runtime.Interpreter != "" || i < 0 {
+		return d.Files
+	}
+	files := slices.Clone(d.Files) // a template's are shared
+	files[i].Mode = job.ModeExecutable
+	return files
 }
 
 // saver stores files of the job.
@@ -185,8 +197,10 @@ func (f *Function) saver(id job.ID) form.Saver {
 
 func (f *Function) saverTo(key func(name string) string) form.Saver {
 	return func(ctx context.Context, name string, content io.Reader) (job.File, error) {
-		d, err := f.Store.Put(ctx, key(name), &metered{r: content, check: func() error { return f.checkFree(0) }})
-		return job.File{Name: name, Size: d.Size, SHA256: d.SHA256}, err
+		var head job.Head
+		source := &metered{r: io.TeeReader(content, &head), check: func() error { return f.checkFree(0) }}
+		d, err := f.Store.Put(ctx, key(name), source)
+		return job.File{Name: name, Size: d.Size, SHA256: d.SHA256, Mode: job.ModeOf(head)}, err
 	}
 }
 

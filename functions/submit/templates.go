@@ -275,7 +275,7 @@ func parameters(r *http.Request, names ...string) (map[string]string, error) {
 	found := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if !slices.Contains(names, name) {
-			return nil, api.BadRequest(name, fmt.Sprintf("is not a parameter of this call; there are: %v", names))
+			return nil, api.UnknownParameter(name, map[string]string{"page": "pageToken", "outputs": "withOutputs"}, names...)
 		}
 		if len(values[name]) > 1 {
 			return nil, api.BadRequest(name, "was sent more than once")

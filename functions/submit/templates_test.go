@@ -157,6 +157,19 @@ func TestTemplateLife(t *testing.T) {
 	}
 }
 
+// TestTemplateModes takes the modes of a template's files to its jobs, which may run it as they are.
+func TestTemplateModes(t *testing.T) {
+	w := newWorld(t)
+	made := w.put("tool", "", field("runtime", "binary"), field("entrypoint", "run"), file("run", "x"), file("helper", "#!/bin/sh"), file("data", "y"))
+	got := map[string]string{}
+	for _, f := range w.index(w.accepted(w.start("tool", made.Token)).JobID).Files {
+		got[f.Name] = f.Mode
+	}
+	if diff := cmp.Diff(map[string]string{"run": "0755", "helper": "0755", "data": ""}, got); diff != "" {
+		t.Errorf("modes (-want +got):\n%s", diff)
+	}
+}
+
 func TestTemplateTokens(t *testing.T) {
 	w := newWorld(t)
 	mine, foreign := w.put("mine", "", script()...), w.put("foreign", "", script()...)

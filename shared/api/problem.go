@@ -70,6 +70,16 @@ func BadRequest(field, message string) error {
 	return &malformed{job.Fault{Field: field, Message: message}}
 }
 
+// UnknownParameter returns the error for a parameter of a query that the call does not have: one
+// that is misspelt must not pass for a plain request. others are words for the known ones.
+func UnknownParameter(name string, others map[string]string, known ...string) error {
+	if len(known) == 0 {
+		return BadRequest(name, "is not a parameter of this call, which has none")
+	}
+	return BadRequest(name, "is not a parameter of this call; there are: "+strings.Join(known, ", ")+
+		job.Meant(name, known, others))
+}
+
 type malformed struct{ fault job.Fault }
 
 func (m *malformed) Error() string { return m.fault.Field + ": " + m.fault.Message }

@@ -76,9 +76,6 @@ func addFile(ctx context.Context, a archive, b Bucket, key string, f job.File, b
 // level is that of the compression: an archive is made at every download, by a function with a share of a CPU.
 const level = flate.BestSpeed
 
-// unpackedMode is the mode of unpacked files.
-const unpackedMode = 0o644
-
 type zipArchive struct {
 	*zip.Writer
 	modified time.Time
@@ -105,7 +102,7 @@ func (a *zipArchive) add(f job.File) (io.Writer, error) {
 	if f.Size == 0 || isCompressed(ContentType(f)) {
 		h.Method = zip.Store
 	}
-	h.SetMode(unpackedMode)
+	h.SetMode(f.Perm())
 	return a.CreateHeader(h)
 }
 
@@ -126,7 +123,7 @@ func newTar(w io.Writer, modified time.Time) archive {
 func (a *tarArchive) add(f job.File) (io.Writer, error) {
 	// PAX, since the older formats have names without an encoding and sizes below 8 GiB.
 	return a.Writer, a.WriteHeader(&tar.Header{
-		Typeflag: tar.TypeReg, Name: f.Name, Size: f.Size, Mode: unpackedMode, ModTime: a.modified, Format: tar.FormatPAX,
+		Typeflag: tar.TypeReg, Name: f.Name, Size: f.Size, Mode: int64(f.Perm()), ModTime: a.modified, Format: tar.FormatPAX,
 	})
 }
 

@@ -79,7 +79,7 @@ func CheckQuery(r *http.Request) error {
 		return api.BadRequest("query", "is not a valid query string")
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		return api.BadRequest(name, "is not a parameter of this call, which has none")
+		return api.UnknownParameter(name, nil)
 	}
 	return nil
 }

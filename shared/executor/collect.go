@@ -62,6 +62,8 @@ type collector struct {
 	used   OutputLimits // what counts towards the limits: all but the logs
 	small  errgroup.Group
 
+	entered *folder // the folder that was entered last, until something in it was seen
+
 	mu      sync.Mutex
 	files   []job.File
 	summary job.Outputs
@@ -94,7 +96,7 @@ func (c *collector) storeLog(ctx context.Context, name string, f *os.File) {
 		c.lose(err)
 		return
 	}
-	c.store(ctx, name, info.Size(), f, func() {})
+	c.store(ctx, job.File{Name: name, Size: info.Size()}, f, func() {})
 }
 
 // storeOrder stores the order of the log, if there is a log: without it nobody reads the whole files.
@@ -125,8 +127,15 @@ func (c *collector) walk(ctx context.Context, w Workspace) error {
 	defer root.Close()
 	most := c.limits.Files + cmp.Or(c.limits.leftOut, maxLeftOut)
 	err = fstree.Walk{Depth: maxOutputDepth, Entries: most, Ordered: true}.Tree(ctx, root, func(e *fstree.Entry, err error) error {
+		if err != nil { // it is the folder that was entered
+			c.entered = nil
+		}
+		c.leave(e.Depth)
 		return c.entry(ctx, e, err)
 	})
+	if err == nil {
+		c.leave(0)
+	}
 	if errors.Is(err, fstree.ErrTooMany) {
 		c.omit(".", fmt.Sprintf("results has more than %d files and folders; what comes after them was not looked at", most))
 		return nil
@@ -136,7 +145,7 @@ func (c *collector) walk(ctx context.Context, w Workspace) error {
 
 // entry stores an entry of results/, or says why not.
 func (c *collector) entry(ctx context.Context, e *fstree.Entry, err error) error {
-	if e.Depth == 1 && (e.Name == job.StdoutFile || e.Name == job.StderrFile) {
+	if e.Depth == 1 && job.IsLog(e.Name) {
 		c.omit(e.Name, "is the name of the program's own log; give the file another one")
 		return fs.SkipDir
 	}
@@ -151,8 +160,25 @@ func (c *collector) entry(ctx context.Context, e *fstree.Entry, err error) error
 		c.omit(e.Path(), "cannot be read")
 	case !e.IsDir():
 		c.file(ctx, e)
+	default:
+		c.entered = &folder{e.Path(), e.Depth}
 	}
 	return nil
+}
+
+// folder is one that was entered.
+type folder struct {
+	name  string
+	depth int
+}
+
+// leave tells that the walk has come to an entry of that depth. It follows the entry of the folder that it is in, so a
+// folder that is followed by anything else was empty.
+func (c *collector) leave(depth int) {
+	if c.entered != nil && depth <= c.entered.depth {
+		c.omit(c.entered.name, "is an empty folder; only files are stored")
+	}
+	c.entered = nil
 }
 
 // shorten returns the beginning of a path that is too long.
@@ -192,7 +218,7 @@ func (c *collector) file(ctx context.Context, e *fstree.Entry) {
 	}
 	c.used.Files++
 	c.used.Bytes += info.Size()
-	c.store(ctx, name, info.Size(), f, func() { f.Close() })
+	c.store(ctx, job.File{Name: name, Size: info.Size(), Mode: modeOf(info)}, f, func() { f.Close() })
 }
 
 // exceeds says which limit another output of that size would exceed, or "".
@@ -206,30 +232,44 @@ func (c *collector) exceeds(size int64) string {
 	return ""
 }
 
-// store stores exactly size bytes of f, at once or soon, and then calls over; a file whose tree is dead does not grow.
-func (c *collector) store(ctx context.Context, name string, size int64, f *os.File, over func()) {
-	if size <= smallOutput {
+// modeOf keeps of a file's mode whether its owner can execute it.
+func modeOf(info fs.FileInfo) string {
+	if info.Mode()&0o100 != 0 {
+		return job.ModeExecutable
+	}
+	return ""
+}
+
+// store stores exactly as many bytes of f as the output has, at once or soon, and then calls over; a file whose tree is
+// dead does not grow.
+func (c *collector) store(ctx context.Context, output job.File, f *os.File, over func()) {
+	if output.Size <= smallOutput {
 		c.small.Go(func() error {
 			defer over()
-			c.put(ctx, name, size, f)
+			c.put(ctx, output, f)
 			return nil
 		})
 		return
 	}
 	c.settle()
 	defer over()
-	c.put(ctx, name, size, f)
+	c.put(ctx, output, f)
 }
 
 // settle waits for all small outputs.
 func (c *collector) settle() { _ = c.small.Wait() } // errors are noted where they occur
 
-func (c *collector) put(ctx context.Context, name string, size int64, f *os.File) {
+func (c *collector) put(ctx context.Context, output job.File, f *os.File) {
+	name := output.Name
 	var stored job.File
 	err := c.persist(ctx, func() (err error) {
-		stored, err = c.to.PutResult(ctx, name, io.NewSectionReader(f, 0, size))
+		stored, err = c.to.PutResult(ctx, name, io.NewSectionReader(f, 0, output.Size))
 		return err
 	})
+	if reason := refusal(err); reason != "" && !job.IsLog(name) {
+		c.omit(name, reason)
+		return
+	}
 	if err != nil {
 		c.omit(name, "could not be stored")
 		c.lose(fmt.Errorf("store %s: %w", name, err))
@@ -237,6 +277,7 @@ func (c *collector) put(ctx context.Context, name string, size int64, f *os.File
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	stored.Mode = output.Mode
 	c.files = append(c.files, stored)
 	c.summary.Count++
 	c.summary.Bytes += stored.Size
@@ -249,11 +290,22 @@ func (c *collector) persist(ctx context.Context, store func() error) (err error)
 			return err
 		}
 		err = store()
-		if err == nil || errors.Is(err, job.ErrInvalid) || errors.Is(err, job.ErrExhausted) {
+		if err == nil || errors.Is(err, job.ErrExhausted) || refusal(err) != "" {
 			return err
 		}
 	}
 	return err
+}
+
+// refusal says why the storage does not take an output, for a cause that lies in the output itself.
+func refusal(err error) string {
+	switch {
+	case errors.Is(err, job.ErrInvalid), errors.Is(err, job.ErrConflict):
+		return "the storage cannot hold a file of this name: it is too long, or one part of it is the name of another file"
+	case errors.Is(err, job.ErrTooLarge):
+		return "is larger than the storage takes (MAX_OUTPUT_BYTES)"
+	}
+	return ""
 }
 
 func (c *collector) lose(err error) {

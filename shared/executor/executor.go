@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
+	"os"
+	"slices"
 	"time"
 
 	"go-job-orchestrator/shared/job"
@@ -30,8 +33,12 @@ type Task struct {
 	Starter   Starter
 	// Command is the program to run; its Log is set here.
 	Command Command
-	// Executable is the name of an uploaded file that must be made executable, or empty.
-	Executable string
+	// Build, if it is set, is called once the files are there. When there is something to make of them first, it returns
+	// the arguments with which Command does so, and those with which it then runs the program.
+	Build func(files fs.FS) (build, program []string, err error)
+	// Explain says why a program that failed by itself did so, from what it wrote to its standard error, or "". built
+	// tells that it was the one that Build returned. It may be nil.
+	Explain func(stderr string, built bool) string
 	// Ship returns what ships the log, or nil to ship none.
 	Ship func(log spool.Files) Shipper
 	// Prepare gives the workspace to the user the program will run as.
@@ -195,6 +202,35 @@ func (t *Task) execute(ctx context.Context, l spool.Files) Result {
 	}
 	command := t.Command
 	command.Log = l
+	build, program, err := t.build()
+	if err != nil {
+		return t.failed(job.ReasonStartFailed, "the program's sources could not be looked at", err)
+	}
+	if build != nil {
+		command.Args = build
+		if result := t.start(ctx, l, command, true); result.Exit != (Exit{}) {
+			return result
+		}
+		command.Args = program
+	}
+	return t.start(ctx, l, command, false)
+}
+
+func (t *Task) build() (build, program []string, err error) {
+	if t.Build == nil {
+		return nil, nil, nil
+	}
+	dir, err := t.Workspace.openFolder(filesDir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer dir.Close()
+	return t.Build(dir.FS())
+}
+
+// start runs a program to its end.
+func (t *Task) start(ctx context.Context, l spool.Files, command Command, build bool) Result {
+	written := sizeOf(l.Stderr)
 	p, err := t.Starter.Start(command)
 	if err != nil {
 		return t.failed(job.ReasonStartFailed, "the program could not be started; the server's log says why", err)
@@ -203,7 +239,32 @@ func (t *Task) execute(ctx context.Context, l spool.Files) Result {
 	if err != nil {
 		return t.failed(job.ReasonStartFailed, "how the program ended is not known; the server's log says why", err)
 	}
+	if t.Explain != nil && exit.Code != 0 && exit.Reason == "" && exit.Signal == "" {
+		if why := t.Explain(beginning(l.Stderr, written), build); why != "" {
+			exit.Reason, exit.Message = job.ReasonError, why
+		}
+	}
 	return Result{Exit: exit, Ran: exit.Reason != job.ReasonCannotRun}
+}
+
+// maxExplained is how much of what a program wrote to its standard error is looked at to explain its failure.
+const maxExplained = 256 << 10
+
+func sizeOf(f *os.File) int64 {
+	info, err := f.Stat()
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+// beginning returns what was written to the file from an offset on, as far as it is looked at.
+func beginning(f *os.File, from int64) string {
+	text, err := io.ReadAll(io.NewSectionReader(f, from, maxExplained))
+	if err != nil {
+		return "" // it only explains
+	}
+	return string(text)
 }
 
 // Fetch brings the uploaded files into the workspace and verifies them.
@@ -213,13 +274,13 @@ func (t *Task) Fetch(ctx context.Context) error {
 		return err
 	}
 	defer dir.Close()
-	if err := fetch(ctx, t.From, t.Index.Files, dir); err != nil {
-		return err
+	files := slices.Clone(t.Index.Files)
+	for i, f := range files { // jobs of earlier versions have no modes
+		if t.Index.Runtime == "binary" && f.Name == t.Index.Entrypoint {
+			files[i].Mode = job.ModeExecutable
+		}
 	}
-	if t.Executable == "" {
-		return nil
-	}
-	return dir.Chmod(t.Executable, 0o755)
+	return fetch(ctx, t.From, files, dir, fetchTime(t.Index))
 }
 
 type exited struct {
@@ -282,6 +343,11 @@ func (t *Task) collect(ctx context.Context, l spool.Files, result *Result) {
 	collected := c.collect(ctx, t.Workspace, l)
 	err := errors.Join(collected, t.To.PutManifest(ctx, Manifest{Files: c.files}))
 	result.Outputs = &c.summary
+	behind, err2 := t.leftBehind(ctx)
+	if err2 != nil { // the outputs are what matters
+		t.Log.Warn("files outside results/ not looked for", "job", t.Index.JobID, "error", err2)
+	}
+	result.Outputs.NotCollected = behind
 	if err == nil || t.removed() {
 		return
 	}

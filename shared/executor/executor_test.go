@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -154,7 +155,6 @@ func write(files map[string]string, exit Exit) program {
 
 func TestRun(t *testing.T) {
 	task, to := newTask(t, write(map[string]string{"a": "1", "b/c": "22"}, Exit{Code: 7}))
-	task.Executable = "a.py"
 	got := task.Run(t.Context())
 	want := Result{Exit: Exit{Code: 7}, Ran: true, Outputs: &job.Outputs{Count: 4, Bytes: 3}}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -166,8 +166,53 @@ func TestRun(t *testing.T) {
 	if to.manifest == nil || len(to.manifest.Files) != 4 || to.manifest.Files[1].Name != "b/c" {
 		t.Errorf("manifest %+v; want four files in the order of their names", to.manifest)
 	}
-	if info, err := os.Stat(filepath.Join(task.Workspace.Files(), "a.py")); err != nil || info.Mode().Perm() != 0o755 {
-		t.Errorf("the program is %v (%v); want it executable", info, err)
+}
+
+// TestModes takes the executable bit, and nothing else of a mode, to the program and back.
+func TestModes(t *testing.T) {
+	task, to := newTask(t, func(dir string, _ Command, _, _ <-chan struct{}) Exit {
+		for name, mode := range map[string]os.FileMode{
+			"plain": 0o600, "all": 0o777, "owner": 0o700, "setuid": os.ModeSetuid | os.ModeSetgid | os.ModeSticky | 0o755,
+			"setuid alone": os.ModeSetuid | 0o600, "others": 0o677, "d/tool": 0o755,
+		} {
+			path := filepath.Join(dir, "results", name)
+			err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, nil, 0o600), os.Chmod(path, mode)) //nolint:gosec // a program's
+			if err != nil {
+				return Exit{Code: 1, Message: err.Error()}
+			}
+		}
+		return Exit{}
+	})
+	uploaded := artifacts{"a.py": "print(1)", "tool": "#!/bin/sh", "main": "x", "evil": "x", "inputs/tool": "x"}
+	task.From, task.Index.Files = uploaded, uploaded.files()
+	task.Index.Runtime, task.Index.Entrypoint = "binary", "main"
+	for i, f := range task.Index.Files {
+		task.Index.Files[i].Mode = map[string]string{"tool": "0755", "inputs/tool": "0755", "evil": "6777"}[f.Name]
+	}
+	if got := task.Run(t.Context()); got.Exit != (Exit{}) {
+		t.Fatalf("the attempt ended with %+v", got.Exit)
+	}
+	wantFetched := map[string]os.FileMode{"a.py": 0o644, "tool": 0o755, "main": 0o755, "evil": 0o644, "inputs/tool": 0o755}
+	fetched := map[string]os.FileMode{}
+	for name := range uploaded {
+		info, err := os.Stat(filepath.Join(task.Workspace.Files(), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fetched[name] = info.Mode()
+	}
+	if diff := cmp.Diff(wantFetched, fetched); diff != "" {
+		t.Errorf("modes in the workspace (-want +got):\n%s", diff)
+	}
+	stored := map[string]string{}
+	for _, f := range to.manifest.Files {
+		if f.Mode != "" {
+			stored[f.Name] = f.Mode
+		}
+	}
+	want := map[string]string{"all": "0755", "owner": "0755", "setuid": "0755", "d/tool": "0755"}
+	if diff := cmp.Diff(want, stored); diff != "" {
+		t.Errorf("modes in the manifest (-want +got):\n%s", diff)
 	}
 }
 
@@ -546,6 +591,176 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestLeftOut leaves what cannot be an output beside what can. None of it costs the job.
+func TestLeftOut(t *testing.T) {
+	const clash = "the storage cannot hold a file of this name: it is too long, or one part of it is the name of another file"
+	const empty = "is an empty folder; only files are stored"
+	task, to := newTask(t, leave(t, func(results string) error {
+		var errs []error
+		for _, dir := range []string{"stdout.log/x", "a", "b/c/d", "e/f", "g", "z"} {
+			errs = append(errs, os.MkdirAll(filepath.Join(results, dir), 0o700))
+		}
+		for _, name := range []string{
+			"stdout.log/x/y", "stderr.log", "STDOUT.LOG", "e/f/g", "e/stdout.log", "i", "large", ".job", "back\\slash", "new\nline", "not\xffutf8",
+			strings.Repeat("n", 201),
+		} {
+			errs = append(errs, os.WriteFile(filepath.Join(results, name), []byte("x"), 0o600))
+		}
+		return errors.Join(append(errs, os.Symlink("e", filepath.Join(results, "g", "link")))...)
+	}))
+	task.Limits.Files = 100
+	to.fail = func(name string, _ int) error {
+		return map[string]error{
+			"i": fmt.Errorf("put: %w", job.ErrConflict), "e/f/g": fmt.Errorf("put: %w", job.ErrInvalid), "large": fmt.Errorf("put: %w", job.ErrTooLarge),
+		}[name]
+	}
+	got := task.Run(t.Context())
+	if got.Exit != (Exit{}) {
+		t.Errorf("the job ended with %+v", got.Exit)
+	}
+	if diff := cmp.Diff(map[string]string{"STDOUT.LOG": "x", "e/stdout.log": "x", "stdout.log": "", "stderr.log": ""}, to.stored); diff != "" {
+		t.Errorf("stored (-want +got):\n%s", diff)
+	}
+	reasons := map[string]string{}
+	for _, o := range got.Outputs.Omitted {
+		reasons[o.Name] = o.Reason
+	}
+	want := map[string]string{
+		"stdout.log": "is the name of the program's own log; give the file another one", "stderr.log": "is the name of the program's own log; give the file another one",
+		"a": empty, "b/c/d": empty, "z": empty, "g/link": "is a symbolic link, not a regular file",
+		"i": clash, "e/f/g": clash, "large": "is larger than the storage takes (MAX_OUTPUT_BYTES)",
+		".job": `".job" is reserved`, "back\\slash": `"back\\slash" contains a slash or backslash; send a plain file name`,
+		"new\nline": `"new\nline" contains a control character`, "not\uFFFDutf8": `"not\xffutf8" is not valid UTF-8`,
+		strings.Repeat("n", 201): "the name has 201 bytes; at most 200 are allowed",
+	}
+	if diff := cmp.Diff(want, reasons); diff != "" || got.Outputs.OmittedCount != len(want) {
+		t.Errorf("%d left out (-want +got):\n%s", got.Outputs.OmittedCount, diff)
+	}
+}
+
+// TestNotCollected has programs write where nobody collects.
+func TestNotCollected(t *testing.T) {
+	for name, test := range map[string]struct {
+		run  func(dir string) error
+		want *job.NotCollected
+	}{
+		"nothing":        {func(string) error { return nil }, nil},
+		"only outputs":   {func(dir string) error { return os.WriteFile(filepath.Join(dir, "results", "x"), nil, 0o600) }, nil},
+		"a new file":     {func(dir string) error { return os.WriteFile(filepath.Join(dir, "out.csv"), nil, 0o600) }, &job.NotCollected{Count: 1, Names: []string{"out.csv"}}},
+		"a removed file": {func(dir string) error { return os.Remove(filepath.Join(dir, "a.py")) }, nil},
+		"a touched file": {func(dir string) error { return os.Chtimes(filepath.Join(dir, "a.py"), time.Time{}, time.Now()) }, nil},
+		"a longer file": {func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "a.py"), []byte("longer than before"), 0o600)
+		},
+			&job.NotCollected{Count: 1, Names: []string{"a.py"}}},
+		"another of its size": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "a.py"), []byte("print(2)"), 0o600) },
+			&job.NotCollected{Count: 1, Names: []string{"a.py"}}},
+		"a link in place of a file": {func(dir string) error {
+			return errors.Join(os.Remove(filepath.Join(dir, "a.py")), os.Symlink("/etc/passwd", filepath.Join(dir, "a.py")))
+		}, &job.NotCollected{Count: 1, Names: []string{"a.py"}}},
+		"a file among inputs": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "inputs", "new"), nil, 0o600) },
+			&job.NotCollected{Count: 1, Names: []string{"inputs/new"}}},
+		"no results any more": {func(dir string) error {
+			return errors.Join(os.Remove(filepath.Join(dir, "results")), os.WriteFile(filepath.Join(dir, "x"), nil, 0o600))
+		}, &job.NotCollected{Count: 1, Names: []string{"x"}}},
+		"caches": {func(dir string) error {
+			var errs []error
+			for _, name := range []string{"__pycache__/a.pyc", "node_modules/a/b/c.js", "pkg/__pycache__/b.pyc", ".cache/pip/x", "pkg/y"} {
+				path := filepath.Join(dir, name)
+				errs = append(errs, os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600))
+			}
+			return errors.Join(errs...)
+		}, &job.NotCollected{Count: 5, Names: []string{".cache/", "__pycache__/", "node_modules/", "pkg/y", "pkg/__pycache__/"}}},
+		"odd names": {func(dir string) error {
+			return errors.Join(os.WriteFile(filepath.Join(dir, "a\xffb"), nil, 0o600), os.WriteFile(filepath.Join(dir, strings.Repeat("n", 250)), nil, 0o600),
+				syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
+		}, &job.NotCollected{Count: 3, Names: []string{"a\uFFFDb", strings.Repeat("n", 200) + "…", "pipe"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			task, _ := newTask(t, func(dir string, _ Command, _, _ <-chan struct{}) Exit {
+				if err := test.run(dir); err != nil {
+					t.Error(err)
+				}
+				return Exit{}
+			})
+			uploaded := artifacts{"a.py": "print(1)", "inputs/b": "x"}
+			task.From, task.Index.Files, task.Index.CreatedAt = uploaded, uploaded.files(), time.Now().Add(-time.Hour)
+			got := task.Run(t.Context())
+			if diff := cmp.Diff(test.want, got.Outputs.NotCollected); diff != "" || got.Exit != (Exit{}) {
+				t.Errorf("%+v (-want +got):\n%s", got.Exit, diff)
+			}
+		})
+	}
+}
+
+// TestNotCollectedIsBounded leaves more than anybody wants to read, and folders that have no end.
+func TestNotCollectedIsBounded(t *testing.T) {
+	task, _ := newTask(t, func(dir string, _ Command, _, _ <-chan struct{}) Exit {
+		for i := range maxLeftoverEntries + 100 {
+			if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("f%06d", i)), nil, 0o600); err != nil {
+				t.Error(err)
+				break
+			}
+		}
+		if err := nested(dir, 3000, ""); err != nil {
+			t.Error(err)
+		}
+		return Exit{}
+	})
+	got := task.Run(t.Context()).Outputs.NotCollected
+	if got == nil || !got.More || len(got.Names) != 20 || got.Count < 1000 || got.Count > maxLeftoverEntries+1 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestBuild makes a program of its sources before it runs.
+func TestBuild(t *testing.T) {
+	explain := func(stderr string, built bool) string {
+		if strings.HasPrefix(stderr, "broken") {
+			return fmt.Sprintf("%s (%v)", stderr, built)
+		}
+		return ""
+	}
+	for name, test := range map[string]struct {
+		build   Exit
+		program Exit
+		stderr  string
+		want    Exit
+		runs    string
+	}{
+		"built":              {Exit{}, Exit{Code: 7}, "", Exit{Code: 7}, "[build] [run x]"},
+		"not built":          {Exit{Code: 1}, Exit{}, "broken", Exit{Code: 1, Reason: job.ReasonError, Message: "broken (true)"}, "[build]"},
+		"not built, no word": {Exit{Code: 1}, Exit{}, "", Exit{Code: 1}, "[build]"},
+		"killed meanwhile":   {Exit{Code: 137, Signal: "SIGKILL", Reason: job.ReasonOOMKilled}, Exit{}, "broken", Exit{Code: 137, Signal: "SIGKILL", Reason: job.ReasonOOMKilled}, "[build]"},
+		"cannot be run":      {Exit{Reason: job.ReasonCannotRun}, Exit{}, "", Exit{Reason: job.ReasonCannotRun}, "[build]"},
+		"fails itself":       {Exit{}, Exit{Code: 1}, "", Exit{Code: 1}, "[build] [run x]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var runs []string
+			task, to := newTask(t, func(_ string, c Command, _, _ <-chan struct{}) Exit {
+				runs = append(runs, fmt.Sprint(c.Args))
+				if c.Args[0] == "build" {
+					_, _ = io.WriteString(c.Log.Stderr, test.stderr)
+					return test.build
+				}
+				return test.program
+			})
+			task.Explain = explain
+			task.Build = func(files fs.FS) (build, program []string, err error) {
+				_, err = fs.ReadFile(files, "a.py")
+				return []string{"build"}, []string{"run", "x"}, err
+			}
+			got := task.Run(t.Context())
+			if diff := cmp.Diff(test.want, got.Exit); diff != "" || strings.Join(runs, " ") != test.runs {
+				t.Errorf("%q was run (-want +got):\n%s", runs, diff)
+			}
+			if to.stored["stderr.log"] != test.stderr {
+				t.Errorf("the log is %q, want %q", to.stored["stderr.log"], test.stderr)
+			}
+		})
+	}
+}
+
 // leave makes a program that leaves what make puts into results/.
 func leave(t *testing.T, make func(results string) error) program {
 	t.Helper()
@@ -640,7 +855,12 @@ func TestCollectMany(t *testing.T) {
 	if to.stored["z"] != "1" || got.Exit != (Exit{}) {
 		t.Errorf("got %+v %+v", got.Exit, got.Outputs)
 	}
-	want := []job.Omitted{{Name: ".", Reason: "results has more than 500 files and folders; what comes after them was not looked at"}}
+	const empty = "is an empty folder; only files are stored" // of which no more are known than were looked at
+	deepest := strings.Repeat("/d", 190)
+	want := []job.Omitted{
+		{Name: "0" + deepest, Reason: empty}, {Name: "1" + deepest, Reason: empty},
+		{Name: ".", Reason: "results has more than 500 files and folders; what comes after them was not looked at"},
+	}
 	if diff := cmp.Diff(want, got.Outputs.Omitted); diff != "" {
 		t.Errorf("left out (-want +got):\n%s", diff)
 	}

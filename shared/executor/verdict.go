@@ -33,26 +33,12 @@ func Judge(index *job.Index, attempts []job.Attempt, cancelled bool, now time.Ti
 		return Verdict{Over: true, Phase: job.Succeeded, Reason: last.Reason, Message: last.Message}
 	case cancelled || last.Reason == job.ReasonCancelled:
 		return Verdict{Over: true, Phase: job.Cancelled, Reason: job.ReasonCancelled, Message: "cancelled by its user"}
-	case !MayRetry(index, n, last.Reason):
+	case !index.MayRetry(n, last.Reason):
 		return Verdict{Over: true, Phase: job.Failed, Reason: last.Reason, Message: withAttempts(last.Message, n)}
-	case index.TimeoutSeconds > 0 && !now.Before(Deadline(index, attempts)):
+	case index.TimeUp(attempts, now):
 		return Verdict{Over: true, Phase: job.Failed, Reason: job.ReasonDeadlineExceeded, Message: "the job's timeoutSeconds passed before its next attempt"}
 	}
 	return Verdict{}
-}
-
-// MayRetry reports whether an attempt that ended for reason is followed by another. A program that cannot be
-// run, or whose time is up, would fare no better; one whose outputs were lost did its work.
-func MayRetry(index *job.Index, number int, reason job.Reason) bool {
-	if number > index.Retries {
-		return false
-	}
-	switch reason {
-	case job.ReasonCompleted, job.ReasonCancelled, job.ReasonDeadlineExceeded, job.ReasonCannotRun, job.ReasonOutputsLost:
-		return false
-	default:
-		return true
-	}
 }
 
 func withAttempts(message string, n int) string {
@@ -60,12 +46,6 @@ func withAttempts(message string, n int) string {
 		return message
 	}
 	return fmt.Sprintf("%s (attempt %d)", message, n)
-}
-
-// Deadline is when the job's time is up, counted from its first attempt as Kubernetes counts
-// activeDeadlineSeconds.
-func Deadline(index *job.Index, attempts []job.Attempt) time.Time {
-	return attempts[0].StartedAt.Add(time.Duration(index.TimeoutSeconds) * time.Second)
 }
 
 // Why names an exit's reason also when the program ended by itself.

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"go-job-orchestrator/shared/fstree"
 	"go-job-orchestrator/shared/job"
@@ -128,16 +129,16 @@ func (w Workspace) OpenLog() (spool.Files, error) {
 }
 
 // fetch brings the uploaded files into the workspace and verifies that they are what was accepted.
-func fetch(ctx context.Context, from Artifacts, files []job.File, dir *os.Root) error {
+func fetch(ctx context.Context, from Artifacts, files []job.File, dir *os.Root, modified time.Time) error {
 	for _, f := range files {
-		if err := fetchFile(ctx, from, f, dir); err != nil {
+		if err := fetchFile(ctx, from, f, dir, modified); err != nil {
 			return fmt.Errorf("fetch %s: %w", f.Name, err)
 		}
 	}
 	return nil
 }
 
-func fetchFile(ctx context.Context, from Artifacts, want job.File, dir *os.Root) error {
+func fetchFile(ctx context.Context, from Artifacts, want job.File, dir *os.Root, modified time.Time) error {
 	in, err := from.Open(ctx, want.Name)
 	if err != nil {
 		return err
@@ -148,7 +149,7 @@ func fetchFile(ctx context.Context, from Artifacts, want job.File, dir *os.Root)
 	if err := dir.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	out, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	out, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, want.Perm())
 	if err != nil {
 		return err
 	}
@@ -163,5 +164,5 @@ func fetchFile(ctx context.Context, from Artifacts, want job.File, dir *os.Root)
 	if n != want.Size || hex.EncodeToString(hash.Sum(nil)) != want.SHA256 {
 		return errors.New("the stored file is not the one that was accepted: size or SHA-256 differ")
 	}
-	return nil
+	return dir.Chtimes(name, modified, modified)
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf16"
+	"unicode/utf8"
 
 	"go-job-orchestrator/shared/job"
 )
@@ -32,11 +33,11 @@ func single() map[string]setter {
 		"env":        func(s *job.Spec, text string) (m string) { s.Env, m = stringMap(text); return m },
 		"labels":     func(s *job.Spec, text string) (m string) { s.Labels, m = stringMap(text); return m },
 		"timeoutSeconds": func(s *job.Spec, text string) (m string) {
-			s.TimeoutSeconds, m = whole(text, 1)
+			s.TimeoutSeconds, m = seconds(text, 1)
 			return m
 		},
 		"ttlSecondsAfterFinished": func(s *job.Spec, text string) (m string) {
-			s.TTLSecondsAfterFinished, m = whole(text, 0)
+			s.TTLSecondsAfterFinished, m = seconds(text, 0)
 			return m
 		},
 		"retries": func(s *job.Spec, text string) string {
@@ -108,7 +109,81 @@ func whole(text string, low int64) (int64, string) {
 	return n, ""
 }
 
+// seconds reads a whole number of them.
+func seconds(text string, low int64) (int64, string) {
+	n, message := whole(text, low)
+	if message != "" {
+		message += job.MeantSeconds(text)
+	}
+	return n, message
+}
+
+// otherNames are words by which people know the fields of a job, without what separates their parts.
+func otherNames() map[string]string {
+	others := map[string]string{}
+	for field, words := range map[string]string{
+		"files": "upload uploads script source sources", "runtime": "language lang interpreter",
+		"entrypoint": "command cmd main program", "args": "arguments argv params parameters",
+		"env": "environment vars variables", "labels": "tag tags annotations", "memory": "ram limitsmemory",
+		"cpu": "cores limitscpu", "timeoutSeconds": "deadline activedeadlineseconds maxruntime",
+		"ttlSecondsAfterFinished": "expiry expires keep retention", "retries": "retry backofflimit maxattempts attempts",
+		"image": "container docker",
+	} {
+		for word := range strings.FieldsSeq(words) {
+			others[word] = field
+		}
+	}
+	return others
+}
+
+// maxSuggested bounds the text of which a suggestion is made.
+const maxSuggested = 200
+
+// asList suggests the array of strings that a text was probably meant to be.
+func asList(text string) string {
+	if text == "" || len(text) > maxSuggested || strings.ContainsAny(text, `[]{}"\`) || !utf8.ValidString(text) {
+		return ""
+	}
+	return suggestJSON(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || r == ',' }))
+}
+
+// asMap suggests the object of strings that a text such as a=b,c=d was probably meant to be.
+func asMap(text string) string {
+	if len(text) > maxSuggested || strings.ContainsAny(text, `[]{}"\`) || !utf8.ValidString(text) {
+		return ""
+	}
+	pairs := map[string]string{}
+	between := func(r rune) bool { return unicode.IsSpace(r) || r == ',' || r == ';' }
+	for pair := range strings.FieldsFuncSeq(text, between) {
+		at := strings.IndexAny(pair, "=:")
+		if at < 1 {
+			return ""
+		}
+		pairs[pair[:at]] = pair[at+1:]
+	}
+	if len(pairs) == 0 {
+		return ""
+	}
+	return suggestJSON(pairs)
+}
+
+func suggestJSON(value any) string {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return ""
+	}
+	return "; did you mean " + string(data) + "?"
+}
+
 func stringList(text string) ([]string, string) {
+	list, message := parseList(text)
+	if message != "" {
+		message += asList(text)
+	}
+	return list, message
+}
+
+func parseList(text string) ([]string, string) {
 	const want = `must be a JSON array of strings, such as ["a","b"]`
 	var list []*string
 	if message := decodeJSON(text, &list, want); message != "" {
@@ -127,9 +202,17 @@ func stringList(text string) ([]string, string) {
 	return out, paired(text)
 }
 
-// stringMap reads an object by its tokens: into a map, encoding/json would take the last of two equal
-// names without a word.
 func stringMap(text string) (map[string]string, string) {
+	pairs, message := parseMap(text)
+	if message != "" {
+		message += asMap(text)
+	}
+	return pairs, message
+}
+
+// parseMap reads an object by its tokens: into a map, encoding/json would take the last of two equal
+// names without a word.
+func parseMap(text string) (map[string]string, string) {
 	const want = `must be a JSON object of strings, such as {"NAME":"value"}`
 	d := json.NewDecoder(bytes.NewReader([]byte(text)))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {

@@ -3,6 +3,7 @@
 package form
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,9 +11,12 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"net/textproto"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"go-job-orchestrator/shared/api"
@@ -229,9 +233,18 @@ func (p *parser) part(ctx context.Context, part *multipart.Part) error {
 	}
 	// Part.FileName would cut folders off the name, and so make another name of it.
 	filename, isFile := params["filename"]
-	switch name := params["name"]; {
+	if !extended().MatchString(part.Header.Get("Content-Disposition")) {
+		filename = unescape(filename)
+	}
+	if encoding := encoded(part.Header); encoding != "" {
+		return api.BadRequest(cmp.Or(printable(unescape(params["name"])), "body"), fmt.Sprintf(
+			"the part has Content-Transfer-Encoding: %.60q, which forms do not have (RFC 7578, section 4.7); "+
+				"send its content as it is", encoding))
+	}
+	switch name := unescape(params["name"]); {
 	case p.only != nil && name != "" && !slices.Contains(p.only, name):
-		return job.Invalid(printable(name), "cannot be sent here; there are: "+strings.Join(p.only, ", "))
+		return job.Invalid(printable(name), "cannot be sent here; there are: "+strings.Join(p.only, ", ")+
+			job.Meant(name, p.only, nil))
 	case name == "":
 		return api.BadRequest("body", "a part has no name; each needs one, such as name=\"files\"")
 	case name == "files" && isFile:
@@ -243,6 +256,26 @@ func (p *parser) part(ctx context.Context, part *multipart.Part) error {
 	default:
 		return p.field(ctx, name, part)
 	}
+}
+
+// extended finds a file name in the encoding of RFC 5987, which has its own escapes.
+var extended = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i);\s*filename\*`) })
+
+// unescape decodes a name as browsers and curl encode it: these three escapes and no others, so "100%.txt" stays what
+// it is (WHATWG HTML, "multipart/form-data encoding algorithm").
+func unescape(name string) string {
+	return strings.NewReplacer("%22", `"`, "%0D", "\r", "%0d", "\r", "%0A", "\n", "%0a", "\n").Replace(name)
+}
+
+// encoded returns the encoding in which a part says that it carries its content, if it is one. Stored as it came, such a
+// file would be another one.
+func encoded(h textproto.MIMEHeader) string {
+	for _, value := range h.Values("Content-Transfer-Encoding") {
+		if !slices.Contains([]string{"7bit", "8bit", "binary"}, strings.ToLower(strings.TrimSpace(value))) {
+			return value
+		}
+	}
+	return ""
 }
 
 func (p *parser) file(ctx context.Context, name string, content io.Reader) error {
@@ -295,7 +328,8 @@ const fieldCost = 64
 
 func (p *parser) field(ctx context.Context, name string, content io.Reader) error {
 	if _, known := single()[name]; !known && name != "arg" {
-		return job.Invalid(printable(name), "is not a field of a job; there are: "+strings.Join(fieldNames(), ", "))
+		return job.Invalid(printable(name), "is not a field of a job; there are: "+strings.Join(fieldNames(), ", ")+
+			job.Meant(name, fieldNames(), otherNames()))
 	}
 	if p.count++; p.count > maxFields {
 		return job.Invalid(name, fmt.Sprintf("more than %d fields", maxFields))

@@ -166,6 +166,9 @@ func (k *walker) ordered(dir *Dir, above *Entry, depth int) error {
 		}
 	}
 	for _, name := range folders {
+		if k.cut { // what is in them is not looked at
+			return nil
+		}
 		if err := k.entry(dir, name, above, depth); err != nil {
 			return err
 		}

@@ -50,6 +50,9 @@ func CheckOutputName(name string) string {
 	if segments[0] == PrivateDir {
 		return fmt.Sprintf("%q is reserved", PrivateDir)
 	}
+	if IsLog(segments[0]) && len(segments) > 1 {
+		return fmt.Sprintf("%q is the program's own log, and no folder", segments[0])
+	}
 	for _, segment := range segments {
 		if message := checkSegment(segment, MaxNameBytes); message != "" {
 			return message
@@ -57,6 +60,9 @@ func CheckOutputName(name string) string {
 	}
 	return ""
 }
+
+// IsLog reports whether the output of that name is one of the program's two logs.
+func IsLog(name string) bool { return name == StdoutFile || name == StderrFile }
 
 // PrivateDir is the folder of the upload route under which the agent sends its records; no output may
 // have this name.

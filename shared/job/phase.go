@@ -1,6 +1,10 @@
 package job
 
-import "time"
+import (
+	"bytes"
+	"io/fs"
+	"time"
+)
 
 // Phase says where a job is in its life. Succeeded, Failed and Cancelled are terminal: they never change.
 type Phase string
@@ -57,6 +61,41 @@ type File struct {
 	Size        int64  `json:"size"`
 	SHA256      string `json:"sha256"`
 	ContentType string `json:"contentType,omitempty"`
+	// Mode is ModeExecutable, or empty for a file that is not executable.
+	Mode string `json:"mode,omitempty"`
+}
+
+// ModeExecutable is the mode of an executable file, as chmod takes it. Files have this one or 0644: nothing else of a
+// mode, and above all no set-user-ID bit, is carried from one place to another.
+const ModeExecutable = "0755"
+
+// Perm returns the permissions that the file has where it is unpacked.
+func (f File) Perm() fs.FileMode {
+	if f.Mode == ModeExecutable {
+		return 0o755
+	}
+	return 0o644
+}
+
+// programHead is how many bytes tell a program.
+const programHead = 4
+
+// ModeOf returns the mode of an uploaded file that begins so. A form cannot say it, so the file does: what the kernel
+// would execute, an ELF file or a script with an interpreter line, is executable.
+func ModeOf(head []byte) string {
+	if bytes.HasPrefix(head, []byte("#!")) || bytes.HasPrefix(head, []byte("\x7fELF")) {
+		return ModeExecutable
+	}
+	return ""
+}
+
+// Head keeps the beginning of what is written to it, as much as ModeOf needs.
+type Head []byte
+
+// Write implements io.Writer.
+func (h *Head) Write(p []byte) (int, error) {
+	*h = append(*h, p[:min(len(p), programHead-len(*h))]...)
+	return len(p), nil
 }
 
 // Attempt is one run of a job's program.
@@ -88,6 +127,16 @@ type Outputs struct {
 	Bytes        int64     `json:"bytes"`
 	OmittedCount int       `json:"omittedCount,omitempty"`
 	Omitted      []Omitted `json:"omitted,omitempty"` // the first of them
+	// NotCollected is what lies outside results/, and so is no output; nil: nothing.
+	NotCollected *NotCollected `json:"notCollected,omitempty"`
+}
+
+// NotCollected is the files that a program wrote into its working directory and not into results/: new ones, and
+// uploaded ones that it changed. A folder that ends in a slash counts as one.
+type NotCollected struct {
+	Count int      `json:"count"`
+	Names []string `json:"names"`          // the first of them
+	More  bool     `json:"more,omitempty"` // there were too many to look at all
 }
 
 // Omitted is one thing under results/ that was not stored, and why.
@@ -122,6 +171,31 @@ type Index struct {
 	Root ID  `json:"root,omitempty"`
 	// Void marks an ID that was given up before its job was accepted; there is no such job.
 	Void bool `json:"void,omitempty"`
+}
+
+// MayRetry reports whether an attempt of that number that ended for reason is followed by another. A program that cannot
+// be run, or whose time is up, would fare no better; one whose outputs were lost did its work.
+func (i *Index) MayRetry(number int, reason Reason) bool {
+	if number > i.Retries {
+		return false
+	}
+	switch reason {
+	case ReasonCompleted, ReasonCancelled, ReasonDeadlineExceeded, ReasonCannotRun, ReasonOutputsLost:
+		return false
+	default:
+		return true
+	}
+}
+
+// Deadline is when the job's time is up if it has a limit, counted from its first attempt as Kubernetes counts
+// activeDeadlineSeconds.
+func (i *Index) Deadline(attempts []Attempt) time.Time {
+	return attempts[0].StartedAt.Add(time.Duration(i.TimeoutSeconds) * time.Second)
+}
+
+// TimeUp reports whether the job's time was up by the time now.
+func (i *Index) TimeUp(attempts []Attempt, now time.Time) bool {
+	return i.TimeoutSeconds > 0 && !now.Before(i.Deadline(attempts))
 }
 
 // Origin is the template that a job was started from.
@@ -177,6 +251,8 @@ type Status struct {
 	Message        string    `json:"message,omitempty"`
 	Attempts       []Attempt `json:"attempts"`
 	Outputs        *Outputs  `json:"outputs,omitempty"`
+	// NotCollected is that of the outputs, where it is seen.
+	NotCollected *NotCollected `json:"notCollected,omitempty"`
 }
 
 // Observation is how a job fares that was not over when it was looked at, as the place where it runs sees it.

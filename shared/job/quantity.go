@@ -16,6 +16,14 @@ var quantitySyntax = pattern(`^([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(Ki|Mi|Gi|
 // MilliCPU returns the thousandths of a CPU that a Kubernetes quantity such as "500m" or "2" names,
 // rounded up. The message says what is wrong, and is empty when nothing is.
 func MilliCPU(s string) (milli int64, message string) {
+	milli, message = milliCPU(s)
+	if message != "" {
+		message += meantCPU(s, func(guess string) bool { _, wrong := milliCPU(guess); return wrong == "" })
+	}
+	return milli, message
+}
+
+func milliCPU(s string) (milli int64, message string) {
 	v, message := quantity(s)
 	if message != "" {
 		return 0, message
@@ -30,7 +38,15 @@ func MilliCPU(s string) (milli int64, message string) {
 // Bytes returns the bytes that a Kubernetes quantity such as "512Mi" or "1G" names, rounded up. The message
 // says what is wrong, and is empty when nothing is.
 func Bytes(s string) (bytes int64, message string) {
-	bytes, message = Size(s)
+	bytes, message = memory(s)
+	if message != "" {
+		message += meantBytes(s, func(guess string) bool { _, wrong := memory(guess); return wrong == "" })
+	}
+	return bytes, message
+}
+
+func memory(s string) (bytes int64, message string) {
+	bytes, message = size(s)
 	if message == "" && bytes < 1<<20 {
 		return 0, fmt.Sprintf("%q is less than 1Mi, in which no program runs; quantities are in bytes, such as 512Mi or 1Gi", s)
 	}
@@ -39,6 +55,14 @@ func Bytes(s string) (bytes int64, message string) {
 
 // Size is Bytes for what need not hold a program.
 func Size(s string) (bytes int64, message string) {
+	bytes, message = size(s)
+	if message != "" {
+		message += meantBytes(s, func(guess string) bool { _, wrong := size(guess); return wrong == "" })
+	}
+	return bytes, message
+}
+
+func size(s string) (bytes int64, message string) {
 	v, message := quantity(s)
 	if message != "" {
 		return 0, message

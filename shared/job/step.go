@@ -51,6 +51,7 @@ func (s *Status) At(p Phase) *Status {
 	}
 	then.Phase, then.Reason, then.Message = p, "", ""
 	then.ExitCode, then.FinishedAt, then.ExpiresAt, then.Outputs = nil, nil, nil, nil
+	then.NotCollected = nil
 	then.Attempts = []Attempt{}
 	switch {
 	case p == Pending:

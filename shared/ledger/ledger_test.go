@@ -130,6 +130,56 @@ func (w *world) wantEmpty(when string) {
 	}
 }
 
+// TestRetrying ends the first attempt of jobs. Only one that is followed by another is shown as retrying, in lists as well: the
+// end of the others is just not recorded yet.
+func TestRetrying(t *testing.T) {
+	for name, test := range map[string]struct {
+		retries   int
+		timeout   int64
+		reason    job.Reason
+		cancelled bool
+		want      job.Reason
+	}{
+		"no retries":         {0, 0, job.ReasonError, false, ""},
+		"completed":          {3, 0, job.ReasonCompleted, false, ""},
+		"failed":             {1, 0, job.ReasonError, false, job.ReasonRetrying},
+		"cut off":            {1, 60, job.ReasonInterrupted, false, job.ReasonRetrying},
+		"cannot be run":      {3, 0, job.ReasonCannotRun, false, ""},
+		"time is up":         {3, 1, job.ReasonError, false, ""},
+		"out of time itself": {3, 0, job.ReasonDeadlineExceeded, false, ""},
+		"cancelled":          {3, 0, job.ReasonError, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			index := w.newIndex(nil)
+			index.Retries, index.TimeoutSeconds = test.retries, test.timeout
+			w.must(w.Accept(t.Context(), index))
+			w.start(index)
+			attempts, err := w.Attempts(t.Context(), index.JobID)
+			w.must(err)
+			w.mu.Lock()
+			w.time = w.time.Add(2 * time.Second)
+			w.mu.Unlock()
+			a, now := attempts[0], w.now()
+			a.FinishedAt, a.Reason = &now, test.reason
+			w.must(w.EndAttempt(t.Context(), index.JobID, a))
+			if test.cancelled {
+				w.must(w.RequestCancel(t.Context(), index.JobID))
+			}
+			s, err := w.Status(t.Context(), index.JobID)
+			w.must(err)
+			if s.Phase != job.Running || s.Reason != test.want || (s.Message == "") != (test.want == "") {
+				t.Errorf("status %s, %q, %q; want Running, %q", s.Phase, s.Reason, s.Message, test.want)
+			}
+			page, err := w.List(t.Context(), ledger.Query{Limit: 10})
+			w.must(err)
+			if len(page.Items) != 1 || page.Items[0].Phase != job.Running || page.Items[0].Reason != test.want {
+				t.Errorf("listed as %+v, want %q", page.Items, test.want)
+			}
+		})
+	}
+}
+
 func TestLife(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
@@ -171,7 +221,7 @@ func TestLife(t *testing.T) {
 	a, now := attempts[0], w.now()
 	a.FinishedAt, a.Reason = &now, job.ReasonError
 	w.must(w.EndAttempt(ctx, id, a))
-	check("between attempts", job.Running, job.ReasonRetrying)
+	check("before its end is recorded", job.Running, "")
 	_, err = w.StartAttempt(ctx, id, 2, "owner", nil)
 	w.must(err)
 	check("second attempt", job.Running, "")

@@ -24,7 +24,23 @@ func (l *Ledger) Status(ctx context.Context, id job.ID) (*job.Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	return begun(index, attempts), nil
+	retrying, err := l.retrying(ctx, index, attempts)
+	if err != nil {
+		return nil, err
+	}
+	return begun(index, attempts, retrying), nil
+}
+
+// retrying reports whether the last attempt is over and another will follow. Only then is that said: a job that has come
+// to its end is for a moment one whose end is not recorded yet.
+func (l *Ledger) retrying(ctx context.Context, index *job.Index, attempts []job.Attempt) (bool, error) {
+	n := len(attempts)
+	over := n > 0 && attempts[n-1].FinishedAt != nil
+	if !over || !index.MayRetry(n, attempts[n-1].Reason) || index.TimeUp(attempts, l.now()) {
+		return false, nil
+	}
+	cancelled, err := l.CancelRequested(ctx, index.JobID)
+	return !cancelled, err
 }
 
 // Watch returns a channel that has a value once this process has changed what Status returns of the job; what other processes change is not
@@ -36,7 +52,12 @@ func (l *Ledger) Watch(id job.ID) (changed <-chan struct{}, leave func()) {
 // ended is a job that is over.
 func ended(index *job.Index, t *job.Terminal) *job.Status {
 	s := newStatus(index)
-	s.Message, s.Outputs = t.Message, t.Outputs
+	s.Message = t.Message
+	if t.Outputs != nil {
+		outputs := *t.Outputs
+		s.NotCollected, outputs.NotCollected = outputs.NotCollected, nil
+		s.Outputs = &outputs
+	}
 	if t.Attempts != nil {
 		s.Attempts = t.Attempts
 	}
@@ -45,10 +66,10 @@ func ended(index *job.Index, t *job.Terminal) *job.Status {
 }
 
 // begun is a job that is not over.
-func begun(index *job.Index, attempts []job.Attempt) *job.Status {
+func begun(index *job.Index, attempts []job.Attempt, retrying bool) *job.Status {
 	s := newStatus(index)
 	s.Attempts = append(s.Attempts, attempts...)
-	progress(&s.Summary, attempts)
+	progress(&s.Summary, attempts, retrying)
 	s.Message = message(s.Reason)
 	return s
 }
@@ -81,7 +102,11 @@ func (l *Ledger) summary(ctx context.Context, id job.ID) (*job.Summary, error) {
 		return nil, err
 	}
 	attempts, err := l.Attempts(ctx, id)
-	progress(&s, attempts)
+	if err != nil {
+		return nil, err
+	}
+	retrying, err := l.retrying(ctx, index, attempts)
+	progress(&s, attempts, retrying)
 	return &s, err
 }
 
@@ -99,14 +124,14 @@ func conclude(s *job.Summary, t *job.Terminal) {
 }
 
 // progress fills in what the attempts of a job that is not over say.
-func progress(s *job.Summary, attempts []job.Attempt) {
+func progress(s *job.Summary, attempts []job.Attempt, retrying bool) {
 	if len(attempts) == 0 {
 		s.Phase, s.Reason = job.Pending, job.ReasonQueued
 		return
 	}
 	s.StartedAt = &attempts[0].StartedAt
 	s.Phase = job.Running
-	if attempts[len(attempts)-1].FinishedAt != nil {
+	if retrying {
 		s.Reason = job.ReasonRetrying
 	}
 }
@@ -117,7 +142,7 @@ func message(r job.Reason) string {
 	case job.ReasonQueued:
 		return "waiting for a free place to run"
 	case job.ReasonRetrying:
-		return "the last attempt ended; either it is being recorded or the next one will follow"
+		return "the last attempt failed; the next one will follow"
 	}
 	return ""
 }

@@ -117,10 +117,19 @@ func hostname() string {
 	return name
 }
 
+// manyCPUs is how many thousandths of a CPU nobody asks for on a machine that has fewer, but who forgets the suffix m.
+const manyCPUs = 100_000
+
 // Check returns a fault when this machine could never run the job.
 func (h *Host) Check(spec *job.Spec) error {
 	if err := h.Machine.Check(spec.Runtime); err != nil {
 		return err
+	}
+	// Other amounts are held to what there is. This one is a mistake.
+	milli, _ := job.MilliCPU(spec.CPU)
+	if cpus := runtime.NumCPU(); milli >= manyCPUs && milli > int64(cpus)*1000 {
+		return job.Invalid("cpu", fmt.Sprintf("%q are %d whole CPUs, and this machine has %d; did you mean %dm?",
+			spec.CPU, milli/1000, cpus, milli/1000))
 	}
 	if spec.Image != "" {
 		return job.Invalid("image", "images need Kubernetes; this server runs jobs as processes with what is installed on it. Leave the field out")

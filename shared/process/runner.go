@@ -3,6 +3,7 @@ package process
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -144,14 +145,14 @@ func (r *runner) attempt(ctx context.Context, index *job.Index, before []job.Att
 	}
 	task := r.task(keep, index, a.Number)
 	task.Now = now
-	if task.Command, err = r.command(index, a.Number); err != nil {
+	if err = r.equip(task); err != nil {
 		return true, r.endAttempt(keep, index, a, executor.Result{
 			Exit: executor.Exit{Reason: job.ReasonStartFailed, Message: err.Error()},
 		})
 	}
 	if index.TimeoutSeconds > 0 {
 		var stop context.CancelFunc
-		ctx, stop = context.WithDeadlineCause(ctx, executor.Deadline(index, append(before, a)), executor.ErrDeadline)
+		ctx, stop = context.WithDeadlineCause(ctx, index.Deadline(append(before, a)), executor.ErrDeadline)
 		defer stop()
 	}
 	result := task.Run(ctx)
@@ -239,20 +240,16 @@ func (r *runner) workspace(id job.ID) executor.Workspace {
 func (r *runner) task(ctx context.Context, index *job.Index, number int) *executor.Task {
 	b := &bucket{store: r.store, ledger: r.ledger, id: index.JobID}
 	w := r.workspace(index.JobID)
-	t := &executor.Task{
+	return &executor.Task{
 		Index: index, Number: number, Workspace: w, From: b, To: b,
 		Starter: r.floor.starter(index.JobID, r.cage.starter(w)), Prepare: r.cage.Prepare,
 		Ship: func(log spool.Files) executor.Shipper { return r.shipper(ctx, b, log) },
 		Last: func(e executor.Exit) bool {
-			return !executor.MayRetry(index, number, e.Why())
+			return !index.MayRetry(number, e.Why())
 		},
 		Grace: r.settings.Grace, StoreRetry: r.settings.RetryBackoff, Log: r.log,
 		Limits: executor.OutputLimits{Files: int(r.settings.MaxOutputFiles), Bytes: int64(r.settings.MaxOutput), Room: r.room},
 	}
-	if index.Runtime == "binary" {
-		t.Executable = index.Entrypoint
-	}
-	return t
 }
 
 // room reports whether so many bytes can be stored so that the storage stays above MIN_FREE_BYTES.
@@ -261,23 +258,29 @@ func (r *runner) room(bytes int64) bool {
 	return !known || free-bytes >= int64(r.settings.MinFree)
 }
 
-// command is the job's program in an attempt, as it stands on this machine.
-func (r *runner) command(index *job.Index, attempt int) (executor.Command, error) {
+// equip gives a task the job's program, as it stands on this machine.
+func (r *runner) equip(task *executor.Task) error {
+	index := task.Index
 	kind, err := runtimes.Find(index.Runtime)
 	if err != nil {
-		return executor.Command{}, err
+		return err
 	}
 	installed, err := r.machine.Lookup(index.Runtime)
 	if err != nil {
-		return executor.Command{}, err
+		return err
 	}
 	files, temp := r.cage.paths(r.workspace(index.JobID))
-	path, args := kind.Command(installed.Path, files, &index.Spec)
+	path, args := kind.Command(installed.Path, files, index)
 	cpu, memory := amounts(&index.Spec)
-	return executor.Command{
+	task.Build = func(uploaded fs.FS) (build, program []string, err error) {
+		return kind.Build(uploaded, files, temp, index)
+	}
+	task.Explain = kind.Explain
+	task.Command = executor.Command{
 		Path: path, Args: args, NonBlocking: kind.NonBlocking, CPUMillis: cpu, MemoryBytes: memory,
-		Env: executor.Environment(index, attempt, files, temp, r.machine.SearchPath()),
-	}, nil
+		Env: executor.Environment(index, task.Number, files, temp, r.machine.SearchPath()),
+	}
+	return nil
 }
 
 // lastTask is an attempt that no other follows, whatever its exit.

@@ -4,6 +4,7 @@ package runtimes
 
 import (
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -27,7 +28,17 @@ type Runtime struct {
 	// options are the interpreter's own for a job, before args; nil: none.
 	options func(spec *job.Spec) []string
 	// args are the interpreter's arguments before the user's. dir is the folder of the uploaded files.
-	args func(dir, entrypoint string) []string
+	args func(dir, entrypoint string, files []string) []string
+	// build says what is to be run before the program. It may be nil.
+	build func(in place, entrypoint string, files []string) (build, program []string, err error)
+	// explain finds in what a failed program, or its build, wrote to its standard error why it failed. It may be nil.
+	explain func(stderr string, built bool) string
+}
+
+// place is where sources lie.
+type place struct {
+	files     fs.FS
+	dir, temp string // as the program sees them
 }
 
 // All returns the runtimes.
@@ -41,7 +52,7 @@ func python() Runtime {
 		inquiry: []string{"-c", "import sys; print(sys.executable, sys.base_prefix, sys.prefix, sys.version.split()[0], sep='\\n')"},
 		parse:   fourLines, entrypoint: uploaded,
 		// -u: to a file Python writes in blocks, and nobody would see a line while it runs.
-		args: func(dir, entrypoint string) []string { return []string{"-u", dir + "/" + entrypoint} },
+		args: func(dir, entrypoint string, _ []string) []string { return []string{"-u", dir + "/" + entrypoint} },
 	}
 }
 
@@ -50,7 +61,7 @@ func node() Runtime {
 		Name: "node", Interpreter: "node", Image: "node:22-slim", NonBlocking: true,
 		inquiry: []string{"-p", "[process.execPath, process.execPath, process.execPath, process.versions.node].join('\\n')"},
 		parse:   fourLines, entrypoint: uploaded,
-		args: func(dir, entrypoint string) []string { return []string{dir + "/" + entrypoint} },
+		args: func(dir, entrypoint string, _ []string) []string { return []string{dir + "/" + entrypoint} },
 	}
 }
 
@@ -58,14 +69,14 @@ func java() Runtime {
 	return Runtime{
 		Name: "java", Interpreter: "java", Image: "eclipse-temurin:21-jdk", // a JRE has no compiler for single source files
 		inquiry: []string{"-XshowSettings:properties", "-version"},
-		parse:   javaProperties, entrypoint: javaEntrypoint, options: jvmOptions, args: javaArgs,
+		parse:   javaProperties, entrypoint: javaEntrypoint, options: jvmOptions, args: javaArgs, build: javaBuild, explain: javaExplain,
 	}
 }
 
 func binary() Runtime {
 	return Runtime{
 		Name: "binary", Image: "debian:stable-slim", entrypoint: uploaded,
-		args: func(string, string) []string { return nil },
+		args: func(string, string, []string) []string { return nil },
 	}
 }
 
@@ -81,7 +92,7 @@ func uploaded(entrypoint string, files []string) string {
 	if more := len(files) - len(some); more > 0 {
 		list += fmt.Sprintf(" and %d more", more)
 	}
-	return fmt.Sprintf("no uploaded file is named %q; uploaded: %s", entrypoint, list)
+	return fmt.Sprintf("no uploaded file is named %q; uploaded: %s", entrypoint, list) + job.Meant(entrypoint, files, nil)
 }
 
 // javaEntrypoint also takes the name of a class that uploaded jars or class files may hold.
@@ -105,10 +116,13 @@ func javaEntrypoint(entrypoint string, files []string) string {
 	return message
 }
 
-func javaArgs(dir, entrypoint string) []string {
+func javaArgs(dir, entrypoint string, files []string) []string {
+	isJar := func(name string) bool { return strings.HasSuffix(name, ".jar") }
 	switch {
 	case strings.HasSuffix(entrypoint, ".jar"):
 		return []string{"-jar", dir + "/" + entrypoint}
+	case strings.HasSuffix(entrypoint, ".java") && slices.ContainsFunc(files, isJar): // which it may use
+		return []string{"-cp", dir + "/*", dir + "/" + entrypoint}
 	case strings.HasSuffix(entrypoint, ".java"):
 		return []string{dir + "/" + entrypoint}
 	}
@@ -124,7 +138,24 @@ func Find(name string) (Runtime, error) {
 		}
 		names = append(names, r.Name)
 	}
-	return Runtime{}, job.Invalid("runtime", fmt.Sprintf("%.60q is not a runtime; there are: %s", name, strings.Join(names, ", ")))
+	return Runtime{}, job.Invalid("runtime", fmt.Sprintf("%.60q is not a runtime; there are: %s", name, strings.Join(names, ", "))+
+		job.Meant(name, names, otherNames()))
+}
+
+// otherNames are words by which people know the runtimes, without what separates their parts.
+func otherNames() map[string]string {
+	others := map[string]string{}
+	for name, words := range map[string]string{
+		"python": "py pypy pip uv ipython",
+		"node":   "js mjs javascript ts typescript npm deno bun",
+		"java":   "jdk jre jvm jar openjdk temurin class",
+		"binary": "sh bash zsh shell script elf exe executable native go golang rust c",
+	} {
+		for word := range strings.FieldsSeq(words) {
+			others[word] = name
+		}
+	}
+	return others
 }
 
 // CheckEntrypoint returns a fault of the field entrypoint when the runtime cannot run it.
@@ -137,13 +168,48 @@ func (r Runtime) CheckEntrypoint(entrypoint string, files []string) error {
 
 // Command returns the program to start and its arguments, the user's among them exactly as sent. interpreter
 // is the path of the runtime's; dir is the folder of the uploaded files as the program sees it.
-func (r Runtime) Command(interpreter, dir string, spec *job.Spec) (path string, args []string) {
+func (r Runtime) Command(interpreter, dir string, index *job.Index) (path string, args []string) {
 	path = interpreter
 	if r.Interpreter == "" {
-		path = dir + "/" + spec.Entrypoint
+		path = dir + "/" + index.Entrypoint
 	}
-	if r.options != nil {
-		args = r.options(spec)
+	return path, slices.Concat(r.optionsFor(index), r.args(dir, index.Entrypoint, names(index)), index.Args)
+}
+
+func (r Runtime) optionsFor(index *job.Index) []string {
+	if r.options == nil {
+		return nil
 	}
-	return path, slices.Concat(args, r.args(dir, spec.Entrypoint), spec.Args)
+	return r.options(&index.Spec)
+}
+
+// Build returns the arguments with which the interpreter makes the program of its sources, and then those with which it
+// runs it, the user's among them; or nil when there is nothing to make. files are the uploaded ones; dir and temp are
+// where the program sees them and its temporary files.
+func (r Runtime) Build(files fs.FS, dir, temp string, index *job.Index) (build, program []string, err error) {
+	if r.build == nil {
+		return nil, nil, nil
+	}
+	build, program, err = r.build(place{files, dir, temp}, index.Entrypoint, names(index))
+	if build == nil || err != nil {
+		return nil, nil, err
+	}
+	options := r.optionsFor(index)
+	return slices.Concat(options, build), slices.Concat(options, program, index.Args), nil
+}
+
+// Explain returns why a program or its build failed, from what it wrote to its standard error, or "".
+func (r Runtime) Explain(stderr string, built bool) string {
+	if r.explain == nil {
+		return ""
+	}
+	return r.explain(stderr, built)
+}
+
+func names(index *job.Index) []string {
+	list := make([]string, len(index.Files))
+	for i, f := range index.Files {
+		list[i] = f.Name
+	}
+	return list
 }

@@ -37,7 +37,7 @@ func TestCommand(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		path, got := r.Command("/i", "/w", &job.Spec{Entrypoint: test.entrypoint, Args: args})
+		path, got := r.Command("/i", "/w", &job.Index{Spec: job.Spec{Entrypoint: test.entrypoint, Args: args}})
 		if want := append(test.before, args...); path != test.path || !slices.Equal(got, want) {
 			t.Errorf("%s %s: %s %q, want %s %q", test.runtime, test.entrypoint, path, got, test.path, want)
 		}

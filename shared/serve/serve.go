@@ -6,17 +6,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/command"
 	"go-job-orchestrator/shared/platform"
 )
 
@@ -29,9 +33,10 @@ type Function interface {
 const shutdownWait = 20 * time.Second
 
 // Main opens a function with the environment of this process, serves it on PORT until SIGTERM, and returns the exit
-// code.
-func Main[F Function](open func(ctx context.Context, env *platform.Env) (F, error)) int {
-	return Run(func(ctx context.Context, env *platform.Env) error {
+// code. summary and settings are for --help; those that all functions have need not be among them.
+func Main[F Function](open func(ctx context.Context, env *platform.Env) (F, error), summary string, settings ...any) int {
+	usage := command.Usage{Summary: summary, Settings: append(settings, &platform.Common{}, &Settings{})}
+	return Run(usage, func(ctx context.Context, env *platform.Env) error {
 		f, err := open(ctx, env)
 		gate, gateErr := OpenGate(env)
 		if err := errors.Join(err, gateErr); err != nil {
@@ -58,28 +63,70 @@ func (g *Gate) Serve(ctx context.Context, ln net.Listener, h http.Handler, env *
 	return s.Serve(ctx, ln, g.Before(h))
 }
 
-// Listen opens the port on a host, or on all interfaces when host is empty.
+// Listen opens the port on a host, or on all interfaces when host is empty. 0.0.0.0 is all addresses of IPv4 and no
+// others, which package net would add.
 func Listen(ctx context.Context, host string, port uint16) (net.Listener, error) {
 	var config net.ListenConfig
-	ln, err := config.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
+	network := "tcp"
+	if a, err := netip.ParseAddr(host); err == nil && a.Is4() {
+		network = "tcp4"
+	}
+	ln, err := config.Listen(ctx, network, net.JoinHostPort(host, strconv.Itoa(int(port))))
 	if err != nil {
 		return nil, fmt.Errorf("HOST, PORT: %w", err)
 	}
 	return ln, nil
 }
 
-// Run calls f with a context that ends with SIGTERM or SIGINT, and returns the exit code. A second signal
-// ends the process at once.
-func Run(f func(ctx context.Context, env *platform.Env) error) int {
+// Run calls f with a context that ends with SIGTERM or SIGINT, and returns the exit code. A second signal ends the
+// process at once. A command line that asks for something else, or nothing that there is, is answered without f.
+func Run(usage command.Usage, f func(ctx context.Context, env *platform.Env) error) int {
+	if _, code, done := usage.Parse(os.Args, os.Stdout, os.Stderr); done {
+		return code
+	}
 	log := NewLog()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	ctx, stop := untilSignal(log, os.Exit)
 	defer stop()
-	context.AfterFunc(ctx, stop)
 	if err := f(ctx, platform.New(platform.OSVars(), log)); err != nil {
 		log.Error("stopped", "error", distinct(err))
 		return 1
 	}
 	return 0
+}
+
+// untilSignal returns a context that ends with the first signal to stop, which is logged with what the second one does:
+// that calls exit.
+func untilSignal(log *slog.Logger, exit func(code int)) (context.Context, context.CancelFunc) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	ctx, cancel := context.WithCancel(context.Background())
+	over := make(chan struct{})
+	go func() {
+		for first := true; ; first = false {
+			select {
+			case got := <-signals:
+				if !first {
+					log.Warn("ended at once; what was running is taken up at the next start")
+					number, _ := got.(syscall.Signal)
+					exit(128 + int(number))
+					return
+				}
+				again := "a second signal ends it at once"
+				if got == os.Interrupt {
+					again = "press Ctrl-C again to end at once"
+				}
+				log.Info("stopping: waiting for requests and running jobs; " + again)
+				cancel()
+			case <-over:
+				return
+			}
+		}
+	}()
+	return ctx, sync.OnceFunc(func() {
+		signal.Stop(signals)
+		close(over)
+		cancel()
+	})
 }
 
 // distinct tells a fault once that several functions came across.

@@ -289,11 +289,14 @@ func (e *end) drain(buffer []byte, to *Writer) {
 	}
 }
 
-// calm makes a large pipe small again, as soon as little enough is in it.
+// calm makes a large pipe small again, if little enough is in it. A program that goes on writing keeps the large one: a pause can also be ours, on a
+// busy machine.
 func (e *end) calm() {
+	if e.resize(smallPipe) != nil {
+		return
+	}
 	e.packets(true)
-	e.alone = 0
-	e.large = e.resize(smallPipe) != nil
+	e.alone, e.large = 0, false
 }
 
 // size returns how many bytes the pipe can hold.

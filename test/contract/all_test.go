@@ -275,7 +275,7 @@ func testQueue(t *testing.T, to *client) {
 	eventually(t, "the job runs", func() bool { return to.status(t, running).Phase == job.Running })
 	to.call(t, http.StatusConflict, http.MethodGet, running.outputs()+"?format=zip", running.bearer())
 	to.call(t, http.StatusConflict, http.MethodHead, running.outputs()+"?format=zip", running.bearer())
-	to.call(t, http.StatusOK, http.MethodGet, running.outputs(), running.bearer())
+	to.call(t, http.StatusConflict, http.MethodGet, running.outputs(), running.bearer())
 	eventually(t, "its first line can be read", func() bool {
 		log := to.call(t, http.StatusOK, http.MethodGet, running.path()+"/logs", running.bearer())
 		return string(log.body) == "started\n" && log.Trailer.Get("Job-Phase") == string(job.Running)

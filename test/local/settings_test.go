@@ -24,7 +24,10 @@ func decodeSent(t *testing.T, s *server, data []byte) *sent {
 // run runs a command to its end with just these variables.
 func run(t *testing.T, path string, env ...string) (output string, code int) {
 	t.Helper()
-	cmd := exec.CommandContext(timeout(t), path)
+	return runCommand(exec.CommandContext(timeout(t), path), env...)
+}
+
+func runCommand(cmd *exec.Cmd, env ...string) (output string, code int) {
 	cmd.Env = append(env, "PATH="+os.Getenv("PATH"))
 	out, _ := cmd.CombinedOutput()
 	return string(out), cmd.ProcessState.ExitCode()
@@ -94,10 +97,73 @@ func TestSmallSizes(t *testing.T) {
 // TestHost makes sure that the greeting names an address that answers.
 func TestHost(t *testing.T) {
 	t.Parallel()
-	for host, want := range map[string]string{"": "http://localhost:", "0.0.0.0": "http://localhost:"} {
+	for host, want := range map[string]string{
+		"": ", storing in", "0.0.0.0": "(0.0.0.0:", "::": "([::]:", "127.0.0.1": ", storing in", "localhost": ", storing in",
+	} {
 		s := start(t, t.TempDir(), "HOST="+host, "SANDBOX=off")
-		s.says("Listening on " + want)
+		s.says("Listening on http://localhost:")
+		s.says(want)
+		others := strings.Contains(s.output.String(), "reachable from other machines")
+		if open := strings.HasPrefix(want, "("); others != open {
+			t.Errorf("HOST=%s: that others can reach it is said: %v, want %v:\n%s", host, others, open, s.output)
+		}
 		s.kill()
+	}
+}
+
+// TestCommandLine asks every command what it is, and gives it what it does not take. None of them starts anything.
+func TestCommandLine(t *testing.T) {
+	t.Parallel()
+	dir, err := commands()
+	if err != nil {
+		t.Fatal(err)
+	}
+	given := func(name, arg string) (output string, code int) {
+		return runCommand(exec.CommandContext(timeout(t), filepath.Join(dir, name), arg)) //nolint:gosec // built here
+	}
+	for _, name := range []string{
+		"agent", "all", "artifacts", "cancel", "deadletter", "front", "launch", "logs", "outputs", "reap", "status", "submit",
+	} {
+		for arg, want := range map[string]struct {
+			code int
+			says string
+		}{
+			"--help": {0, "Usage: " + name}, "-h": {0, "Usage: " + name}, "--version": {0, name + " "},
+			"--hepl": {2, "did you mean --help?"}, "nonsense": {2, `unknown argument "nonsense"`},
+		} {
+			out, code := given(name, arg)
+			if code != want.code || !strings.Contains(out, want.says) {
+				t.Errorf("%s %s ended with %d: %s", name, arg, code, out)
+			}
+		}
+	}
+	out, _ := given("all", "--help")
+	for _, want := range []string{"\n  HOST=127.0.0.1\n", "\n  PORT=8080\n", "\n  MAX_UPLOAD_BYTES=", "\n  SANDBOX="} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the help lacks %q:\n%s", want, out)
+		}
+	}
+	if out, code := given("all", "--port=9000"); code != 2 || !strings.Contains(out, "set PORT=9000") {
+		t.Errorf("--port=9000 ended with %d: %s", code, out)
+	}
+}
+
+// TestSecondInterrupt presses Ctrl-C while a job runs: once to have it waited for, and once more.
+func TestSecondInterrupt(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), "DRAIN_TIMEOUT=1h")
+	j := s.submit(script("echo begun; exec sleep 1000\n"))
+	j.running("begun")
+	if err := s.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	s.says("press Ctrl-C again to end at once")
+	if err := s.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	<-s.stopped
+	if code := s.cmd.ProcessState.ExitCode(); code != 130 {
+		t.Errorf("exit code %d, want 130:\n%s", code, s.output)
 	}
 }
 

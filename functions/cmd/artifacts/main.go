@@ -8,4 +8,6 @@ import (
 	"go-job-orchestrator/shared/serve"
 )
 
-func main() { os.Exit(serve.Main(artifacts.Open)) }
+func main() {
+	os.Exit(serve.Main(artifacts.Open, "Hands uploaded files to agents, and takes results.", &artifacts.Settings{}))
+}

@@ -12,7 +12,9 @@ import (
 	"go-job-orchestrator/shared/serve"
 )
 
-func main() { os.Exit(serve.Main(open)) }
+func main() {
+	os.Exit(serve.Main(open, "Cancels and removes jobs.", &kubernetes.Settings{}))
+}
 
 func open(ctx context.Context, env *platform.Env) (*cancel.Function, error) {
 	o, err := kubernetes.OpenObserver(env)

@@ -8,4 +8,6 @@ import (
 	"go-job-orchestrator/shared/serve"
 )
 
-func main() { os.Exit(serve.Main(front.Open)) }
+func main() {
+	os.Exit(serve.Main(front.Open, "Is the one public URL, and passes requests to the functions.", &front.Settings{}))
+}

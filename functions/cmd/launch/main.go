@@ -11,7 +11,9 @@ import (
 	"go-job-orchestrator/shared/serve"
 )
 
-func main() { os.Exit(serve.Main(open)) }
+func main() {
+	os.Exit(serve.Main(open, "Makes Kubernetes Jobs of submitted jobs.", &kubernetes.Settings{}))
+}
 
 func open(ctx context.Context, env *platform.Env) (*launch.Function, error) {
 	l, err := kubernetes.OpenLauncher(ctx, env)

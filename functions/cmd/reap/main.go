@@ -11,7 +11,7 @@ import (
 	"go-job-orchestrator/shared/platform"
 )
 
-func main() { os.Exit(reap.Main(open)) }
+func main() { os.Exit(reap.Main(open, &kubernetes.Settings{})) }
 
 func open(ctx context.Context, env *platform.Env) (*reap.Function, error) {
 	o, err := kubernetes.OpenObserver(env)

@@ -8,4 +8,6 @@ import (
 	"go-job-orchestrator/shared/serve"
 )
 
-func main() { os.Exit(serve.Main(submit.Open)) }
+func main() {
+	os.Exit(serve.Main(submit.Open, "Accepts jobs, templates and events that start jobs.", &submit.Settings{}))
+}

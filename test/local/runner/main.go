@@ -12,7 +12,7 @@ import (
 )
 
 func main() {
-	os.Exit(serve.Main(open))
+	os.Exit(serve.Main(open, "Runs jobs for a test."))
 }
 
 func open(ctx context.Context, env *platform.Env) (*launch.Function, error) {

@@ -1,0 +1,263 @@
+package runtimes
+
+import (
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// classesDir is the folder for what is compiled, in that for temporary files.
+const classesDir = "java-classes"
+
+// javaBuild compiles a program of several sources, or of one in a package: java itself compiles a
+// single file only, and before Java 22 nothing but that. Of sources that were uploaded flat it
+// would not find those of a package even then.
+func javaBuild(in place, entrypoint string, names []string) (compile, program []string, err error) {
+	if !strings.HasSuffix(entrypoint, ".java") {
+		return nil, nil, nil
+	}
+	all := map[string]*javaSource{}
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".java") || strings.Contains(name, "/") {
+			continue
+		}
+		text, err := readBeginning(in.files, name)
+		if err != nil {
+			return nil, nil, err
+		}
+		all[name] = parseJava(name, text)
+	}
+	main := all[entrypoint]
+	if main == nil {
+		return nil, nil, nil // java will say so
+	}
+	together := belonging(main, all)
+	if len(together) == 1 && main.pkg == "" {
+		return nil, nil, nil // java does it faster
+	}
+	classes := in.temp + "/" + classesDir
+	// The compiler by its module: where java is, javac need not be in any PATH. The option has it
+	// begin sooner.
+	compile = []string{
+		"-XX:TieredStopAtLevel=1", "-m", "jdk.compiler/com.sun.tools.javac.Main", "-encoding", "UTF-8",
+		"-d", classes, "-cp", in.dir + ":" + in.dir + "/*",
+	}
+	for _, name := range together {
+		compile = append(compile, in.dir+"/"+name)
+	}
+	return compile, []string{"-cp", classes + ":" + in.dir + ":" + in.dir + "/*", main.class()}, nil
+}
+
+// maxSource is how much of a source is looked at to find what it belongs to.
+const maxSource = 1 << 20
+
+func readBeginning(files fs.FS, name string) (string, error) {
+	f, err := files.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSource))
+	return string(text), err
+}
+
+// belonging lists main and the sources that it needs: those that declare a type whose name is in
+// it, or in another one of them. Other sources may be programs of their own, with classes of the
+// same names.
+func belonging(main *javaSource, all map[string]*javaSource) []string {
+	declared := map[string]bool{}
+	list := []string{}
+	var add func(s *javaSource)
+	add = func(s *javaSource) {
+		list = append(list, s.file)
+		for _, t := range s.types {
+			declared[s.pkg+"."+t] = true
+		}
+		for _, own := range []bool{true, false} { // first those that are named for a type
+			for _, name := range slices.Sorted(maps.Keys(all)) {
+				other := all[name]
+				if !slices.Contains(list, name) && other.serves(s, own) && !other.repeats(declared) {
+					add(other)
+				}
+			}
+		}
+	}
+	add(main)
+	slices.Sort(list[1:])
+	return list
+}
+
+// javaSource is what matters of a Java source file.
+type javaSource struct {
+	file    string
+	pkg     string
+	types   []string        // at the top level
+	compact bool            // it has a main method outside of every class (JEP 512)
+	words   map[string]bool // all names in it, also those in texts: classes are loaded by name too
+}
+
+// serves reports whether the other source needs a type of this one. own restricts that to the type
+// that its file is named for.
+func (s *javaSource) serves(other *javaSource, own bool) bool {
+	return slices.ContainsFunc(s.types, func(t string) bool { return other.words[t] && (!own || t == s.stem()) })
+}
+
+func (s *javaSource) repeats(declared map[string]bool) bool {
+	return slices.ContainsFunc(s.types, func(t string) bool { return declared[s.pkg+"."+t] })
+}
+
+func (s *javaSource) stem() string { return strings.TrimSuffix(path.Base(s.file), ".java") }
+
+// class is the name of the class to run: that of the file, or else the first in it, as java itself
+// chooses.
+func (s *javaSource) class() string {
+	name := s.stem()
+	if !s.compact && len(s.types) > 0 && !slices.Contains(s.types, name) {
+		name = s.types[0]
+	}
+	if s.pkg != "" {
+		name = s.pkg + "." + name
+	}
+	return name
+}
+
+// parseJava finds out what a source declares. Of one that is no Java it finds nothing, and the
+// compiler says why.
+func parseJava(file, text string) *javaSource {
+	p := &javaParser{source: &javaSource{file: file, words: map[string]bool{}}}
+	for text != "" {
+		token, rest := nextJavaToken(text)
+		switch {
+		case token[0] == '"' || token[0] == '\'': // a name in it is one too
+			for _, word := range strings.FieldsFunc(token, func(r rune) bool { return !isJavaName(r) }) {
+				p.source.words[word] = true
+			}
+			p.take(`""`)
+		case token != " ":
+			p.take(token)
+		}
+		text = rest
+	}
+	return p.source
+}
+
+// Bounds of what is kept of a source, far from what any has.
+const (
+	maxPackage = 1000 // bytes
+	maxTypes   = 1000 // at its top level
+)
+
+// javaParser follows the tokens of a source at its top level.
+type javaParser struct {
+	source        *javaSource
+	braces, round int
+	before        string // the token before
+	inPackage     bool
+}
+
+func (p *javaParser) take(token string) {
+	isName := isJavaName(first(token))
+	if isName {
+		p.source.words[token] = true
+	}
+	outside := p.braces == 0 && p.round == 0
+	switch {
+	case token == "{":
+		p.braces++
+	case token == "}":
+		p.braces = max(p.braces-1, 0)
+	case token == "(":
+		p.source.compact = p.source.compact || outside && p.before == "main"
+		p.round++
+	case token == ")":
+		p.round = max(p.round-1, 0)
+	case !outside:
+	case p.inPackage && (isName || token == ".") && len(p.source.pkg) < maxPackage:
+		p.source.pkg += token
+	case token == "package":
+		p.inPackage, p.source.pkg = true, ""
+	case isName && len(p.source.types) < maxTypes &&
+		slices.Contains([]string{"class", "interface", "enum", "record"}, p.before):
+		p.source.types = append(p.source.types, token)
+	}
+	if token == ";" {
+		p.inPackage = false
+	}
+	p.before = token
+}
+
+func first(s string) rune {
+	r, _ := utf8.DecodeRuneInString(s)
+	return r
+}
+
+func isJavaName(r rune) bool {
+	return r == '_' || r == '$' || unicode.IsLetter(r) || unicode.IsDigit(r)
+}
+
+// nextJavaToken returns the token that text begins with, a blank for space and comments, and what
+// follows it.
+func nextJavaToken(text string) (token, rest string) {
+	until := func(from int, end string) (string, string) {
+		if i := strings.Index(text[from:], end); i >= 0 {
+			return text[:from+i+len(end)], text[from+i+len(end):]
+		}
+		return text, ""
+	}
+	switch {
+	case strings.HasPrefix(text, "//"):
+		_, rest = until(2, "\n")
+		return " ", rest
+	case strings.HasPrefix(text, "/*"):
+		_, rest = until(2, "*/")
+		return " ", rest
+	case strings.HasPrefix(text, `"""`):
+		return until(3, `"""`)
+	case text[0] == '"' || text[0] == '\'':
+		i := 1
+		for ; i < len(text) && text[i] != '\n'; i++ {
+			if text[i] == '\\' {
+				i++
+			} else if text[i] == text[0] {
+				i++
+				break
+			}
+		}
+		i = min(i, len(text))
+		return text[:i], text[i:]
+	case isJavaName(first(text)):
+		i := strings.IndexFunc(text, func(r rune) bool { return !isJavaName(r) })
+		if i < 0 {
+			return text, ""
+		}
+		return text[:i], text[i:]
+	case unicode.IsSpace(first(text)):
+		return " ", strings.TrimLeftFunc(text, unicode.IsSpace)
+	}
+	_, n := utf8.DecodeRuneInString(text)
+	return text[:n], text[n:]
+}
+
+// javaExplain finds in what java or its compiler wrote why sources could not be compiled.
+func javaExplain(stderr string, built bool) string {
+	if strings.Contains(stderr, "Module jdk.compiler not found") {
+		return "this Java has no compiler, as a JRE has none; use a JDK, or send class files or a jar"
+	}
+	if !built && !strings.HasSuffix(strings.TrimSpace(stderr), "error: compilation failed") {
+		return ""
+	}
+	for line := range strings.Lines(stderr) {
+		at := strings.Index(line, "error: ")
+		if at < 0 || at > 0 && !strings.HasSuffix(line[:at], ": ") {
+			continue
+		}
+		where := line[:at]
+		return "it could not be compiled: " + where[strings.LastIndex(where, "/")+1:] + strings.TrimSpace(line[at:])
+	}
+	return "it could not be compiled; its log says why"
+}
