@@ -117,7 +117,7 @@ func (a *app) mount(ctx context.Context) error {
 	functions[3], errs[3] = artifacts.Open(ctx, a.env)
 	functions[4], errs[4] = outputs.Open(ctx, a.env)
 	functions[5], errs[5] = cancel.OpenWith(ctx, a.env, a.host)
-	a.reap, errs[6] = reap.Open(ctx, a.env)
+	a.reap, errs[6] = reap.OpenBeside(ctx, a.env, a.host)
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}

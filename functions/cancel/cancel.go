@@ -17,6 +17,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/token"
+	"go-job-orchestrator/shared/watch"
 )
 
 // Stopper ends what runs of a job, soon; with remove set at once. A job it does not know is none of its business.
@@ -37,9 +38,6 @@ type Function struct {
 // maxWait is how long an answer waits for a job to be over. A user who cancels wants to see it cancelled, and a
 // proxy wants an answer.
 const maxWait = 15 * time.Second
-
-// poll is how often the end of a job is looked for meanwhile.
-const poll = 50 * time.Millisecond
 
 // New returns the function.
 func New(l *ledger.Ledger, keys api.Verifier, s Stopper, now func() time.Time, log *slog.Logger) *Function {
@@ -177,12 +175,14 @@ func (f *Function) stop(ctx context.Context, index *job.Index, remove bool) (ove
 	return f.await(ctx, index.JobID)
 }
 
+// await waits for the end of a job. What this process records is told at once; what others do has
+// to be looked for.
 func (f *Function) await(ctx context.Context, id job.ID) (over bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, f.wait)
 	defer cancel()
-	tick := time.NewTicker(poll)
-	defer tick.Stop()
-	for {
+	changed, leave := f.ledger.Watch(id)
+	defer leave()
+	for pace := (watch.Pace{}); ; {
 		over, err := f.ledger.Over(context.WithoutCancel(ctx), id)
 		if over || err != nil {
 			return over, err
@@ -194,7 +194,8 @@ func (f *Function) await(ctx context.Context, id job.ID) (over bool, err error) 
 		select {
 		case <-ctx.Done():
 			return false, nil
-		case <-tick.C:
+		case <-changed:
+		case <-pace.Next():
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go-job-orchestrator/shared/api"
@@ -120,7 +121,7 @@ func (w *world) impatient() *world {
 	log := slog.New(slog.DiscardHandler)
 	router := api.NewRouter(log)
 	f := New(w.ledger, w.keys, w.runner, time.Now, log)
-	f.wait = poll
+	f.wait = 50 * time.Millisecond
 	f.Mount(router)
 	w.server.Config.Handler = router
 	return w
@@ -495,4 +496,30 @@ func TestOpen(t *testing.T) {
 	if err := <-noticed; err != nil {
 		t.Error(err)
 	}
+}
+
+// TestAwaitIsTold demands that an end that this process records is seen at once, and that nobody
+// asks the storage all the time meanwhile. The clock is the test's.
+func TestAwaitIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ends = 10*time.Second + time.Microsecond
+		w := &world{t: t}
+		s, err := store.OpenDir(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		w.ledger = ledger.New(s, time.Now)
+		index := w.job()
+		w.start(index)
+		f := New(w.ledger, nil, nil, time.Now, slog.New(slog.DiscardHandler))
+		begun := time.Now()
+		ended := make(chan struct{})
+		time.AfterFunc(ends, func() { defer close(ended); w.finish(index, cancelled(index, false)) })
+		over, err := f.await(t.Context(), index.JobID)
+		if took := time.Since(begun); !over || err != nil || took != ends {
+			t.Errorf("await: %t, %v after %s; want the end after %s", over, err, took, ends)
+		}
+		<-ended // what comes behind the record is done by then
+	})
 }

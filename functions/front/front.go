@@ -41,7 +41,6 @@ type Backends struct {
 // Function answers what the functions behind it answer.
 type Function struct {
 	routes    []route
-	hidden    bool // whether uploads look like a path that there is not
 	transport http.RoundTripper
 	log       *slog.Logger
 }
@@ -52,7 +51,7 @@ func New(b Backends, exposeUploads bool, log *slog.Logger) *Function {
 	if exposeUploads {
 		list = append(list, uploads(b))
 	}
-	return &Function{routes: list, hidden: !exposeUploads, transport: newTransport(), log: log}
+	return &Function{routes: list, transport: newTransport(), log: log}
 }
 
 // Open returns the function with what env has.
@@ -116,8 +115,8 @@ type route struct {
 	to      *url.URL
 }
 
-// routes lists all that can be reached from outside. Which function has which call is its Mount's to say; launch, for one,
-// is not among them.
+// routes lists all that can be reached from outside, with the methods and paths of the functions'
+// own Mount, so that Allow says here what it says there. launch, for one, is not among them.
 func routes(b Backends) []route {
 	return []route{
 		{"POST", "/api/v1/jobs", b.Submit},
@@ -128,25 +127,22 @@ func routes(b Backends) []route {
 		{"GET", "/api/v1/jobs/:id/logs", b.Logs},
 		{"POST", "/api/v1/jobs/:id/cancel", b.Cancel},
 		{"DELETE", "/api/v1/jobs/:id", b.Cancel},
-		{"GET HEAD", artifactsPath, b.Artifacts},
-		{"GET HEAD", "/outputs/*path", b.Outputs},
-		{"POST", "/events", b.Submit},
-		{"GET HEAD PUT POST DELETE", "/api/v1/templates", b.Submit},
-		{"GET HEAD PUT POST DELETE", "/api/v1/templates/*path", b.Submit},
+		{"GET HEAD", "/artifacts/:id/*filename", b.Artifacts},
+		{"GET HEAD", "/outputs/:id", b.Outputs},
+		{"GET HEAD", "/outputs/:id/*filename", b.Outputs},
+		{"OPTIONS POST", "/events", b.Submit},
+		{"GET", "/api/v1/templates", b.Submit},
+		{"GET PUT DELETE", "/api/v1/templates/:name", b.Submit},
+		{"POST", "/api/v1/templates/:name/jobs", b.Submit},
 	}
 }
 
-const artifactsPath = "/artifacts/*path"
-
 // uploads is what agents call to store outputs and records.
-func uploads(b Backends) route { return route{"PUT", artifactsPath, b.Artifacts} }
+func uploads(b Backends) route { return route{"PUT", "/artifacts/:id/upload/*filename", b.Artifacts} }
 
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) {
 	openapi.Mount(r)
-	if f.hidden {
-		r.Handle(http.MethodPut, artifactsPath, func(http.ResponseWriter, *http.Request, httprouter.Params) error { return api.NoSuchPath() })
-	}
 	for _, one := range f.routes {
 		proxy := f.proxy(one.to)
 		for method := range strings.FieldsSeq(one.methods) {

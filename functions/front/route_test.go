@@ -1,13 +1,16 @@
 package front_test
 
 import (
+	"iter"
 	"log/slog"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/pb33f/libopenapi"
+	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
 
 	"go-job-orchestrator/functions/front"
 	"go-job-orchestrator/shared/openapi"
@@ -21,6 +24,7 @@ func TestRoutes(t *testing.T) {
 	for _, test := range []struct{ method, path, backend string }{
 		{"POST", "/api/v1/jobs", "submit"},
 		{"POST", "/events?template=nightly", "submit"},
+		{"OPTIONS", "/events?template=nightly", "submit"},
 		{"GET", "/api/v1/templates", "submit"},
 		{"PUT", "/api/v1/templates/x", "submit"},
 		{"GET", "/api/v1/templates/x", "submit"},
@@ -59,9 +63,43 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// TestDocumentedCalls demands that each call of the description reaches a function, and no other method does.
-func TestDocumentedCalls(t *testing.T) {
-	w := newWorld(t, "EXPOSE_ARTIFACT_UPLOADS=true")
+// TestAllow holds what the front allows to the description of the API, with the agents' uploads and
+// without.
+func TestAllow(t *testing.T) {
+	parameter := regexp.MustCompile(`\{[^}]+\}`)
+	const upload = "/artifacts/{jobID}/upload/{filename}"
+	for exposed, w := range map[bool]*world{true: newWorld(t, "EXPOSE_ARTIFACT_UPLOADS=true"), false: newWorld(t)} {
+		for path, item := range describedPaths(t) {
+			if strings.HasPrefix(path, "/artifacts/") && !strings.HasSuffix(path, "{filename}") {
+				continue // one of the files that may have any name
+			}
+			var want []string
+			for method := range item.GetOperations().FromOldest() {
+				if exposed || path != upload {
+					want = append(want, strings.ToUpper(method))
+				}
+			}
+			if path == upload { // as a file that is read, it may have this name
+				want = append(want, "GET", "HEAD")
+			}
+			slices.Sort(want)
+			for _, method := range []string{"PROBE", "OPTIONS"} {
+				if slices.Contains(want, method) {
+					continue // it reaches the function, which says itself what it allows
+				}
+				got, body := w.do(w.request(method, parameter.ReplaceAllString(path, "x"), nil))
+				w.problem(got, body, http.StatusMethodNotAllowed)
+				if allow := got.Header.Get("Allow"); allow != strings.Join(want, ", ") {
+					t.Errorf("%s %s, uploads %t: Allow is %q, want %q", method, path, exposed, allow, want)
+				}
+			}
+		}
+	}
+}
+
+// describedPaths are those of the description of the API.
+func describedPaths(t *testing.T) iter.Seq2[string, *v3.PathItem] {
+	t.Helper()
 	document, err := libopenapi.NewDocument(openapi.Document())
 	if err != nil {
 		t.Fatal(err)
@@ -70,9 +108,16 @@ func TestDocumentedCalls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return model.Model.Paths.PathItems.FromOldest()
+}
+
+// TestDocumentedCalls demands that each call of the description reaches a function, and no other
+// method does.
+func TestDocumentedCalls(t *testing.T) {
+	w := newWorld(t, "EXPOSE_ARTIFACT_UPLOADS=true")
 	parameter := regexp.MustCompile(`\{[^}]+\}`)
 	calls := 0
-	for path, item := range model.Model.Paths.PathItems.FromOldest() {
+	for path, item := range describedPaths(t) {
 		path = parameter.ReplaceAllString(path, "x")
 		for method := range item.GetOperations().FromOldest() {
 			calls++
@@ -113,8 +158,13 @@ func TestNothingElse(t *testing.T) {
 		{"DELETE", "/outputs/" + id + "/x", 405},
 		{"POST", "/artifacts/" + id + "/x", 405},
 		{"DELETE", "/artifacts/" + id + "/x", 405},
-		{"PUT", "/artifacts/" + id + "/upload/x", 404}, // agents have a way of their own
-		{"PUT", "/artifacts/" + id + "/upload/.job/outputs.json", 404},
+		{"PUT", "/artifacts/" + id + "/upload/x", 405}, // agents have a way of their own
+		{"PUT", "/artifacts/" + id + "/upload/.job/outputs.json", 405},
+		{"POST", "/api/v1/templates", 405},
+		{"HEAD", "/api/v1/templates/x", 405},
+		{"GET", "/api/v1/templates/x/jobs", 405},
+		{"GET", "/api/v1/templates/x/y", 404},
+		{"GET", "/outputs/", 404},
 		{"PUT", "/artifacts/x", 404},
 		{"GET", "/events", 405},
 		{"OPTIONS", "/api/v1/jobs", 405},
@@ -166,7 +216,7 @@ func TestTraversal(t *testing.T) {
 		"/outputs/..;/x/../y",
 	} {
 		got := w.raw("GET " + path + " HTTP/1.1\r\nHost: jobs.example\r\nConnection: close\r\n\r\n")
-		if got.Header.Get("Backend") != "" || got.StatusCode != 400 && got.StatusCode != 404 {
+		if got.Header.Get("Backend") != "" || !slices.Contains([]int{400, 404, 405}, got.StatusCode) {
 			t.Errorf("GET %s: got %s from %q", path, got.Status, got.Header.Get("Backend"))
 		}
 		if kind := got.Header.Get("Content-Type"); kind != "application/problem+json" {
@@ -258,17 +308,14 @@ func TestSettings(t *testing.T) {
 
 // TestExposedUploads opens the agents' calls to those outside the cluster.
 func TestExposedUploads(t *testing.T) {
-	for value, want := range map[string]int{"true": 200, "1": 200, "false": 404, "": 404} {
+	for value, want := range map[string]int{"true": 200, "1": 200, "false": 405, "": 405} {
 		w := newWorld(t, "EXPOSE_ARTIFACT_UPLOADS="+value)
-		got, body := w.do(w.request("PUT", "/artifacts/"+id+"/upload/deep/er%2Fname", strings.NewReader("x")))
+		got, _ := w.do(w.request("PUT", "/artifacts/"+id+"/upload/deep/er%2Fname", strings.NewReader("x")))
 		if got.StatusCode != want || (got.Header.Get("Backend") == "artifacts") != (want == 200) {
 			t.Errorf("%q: %s from %q", value, got.Status, got.Header.Get("Backend"))
 		}
-		if want == 404 {
-			_, unknown := w.do(w.request("PUT", "/unknown", nil))
-			if string(body) != string(unknown) {
-				t.Errorf("%q: the answer %s is not that of a path there is not, %s", value, body, unknown)
-			}
+		if allow := got.Header.Get("Allow"); want == 405 && allow != "GET, HEAD" {
+			t.Errorf("%q: Allow is %q, want what a file of this name allows", value, allow)
 		}
 		if got, _ := w.do(w.request("GET", "/artifacts/"+id+"/a", nil)); got.StatusCode != 200 {
 			t.Errorf("%q: downloads get %s", value, got.Status)

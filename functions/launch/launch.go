@@ -2,17 +2,13 @@
 package launch
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 
-	cebinding "github.com/cloudevents/sdk-go/v2/binding"
 	"github.com/cloudevents/sdk-go/v2/event"
-	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"github.com/julienschmidt/httprouter"
 
 	"go-job-orchestrator/shared/api"
@@ -86,14 +82,14 @@ func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.
 	}
 	var e *event.Event
 	if err == nil {
-		e, err = cebinding.ToEvent(r.Context(), cehttp.NewMessage(r.Header, io.NopCloser(bytes.NewReader(body))))
+		e, err = ourevent.Read(r.Context(), r.Header, body)
 	}
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
 		return job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("is larger than %d bytes; events of this service are small", maxEvent))
 	}
 	if err != nil {
-		return api.BadRequest("body", "is not a CloudEvent in binary or structured mode")
+		return api.BadRequest("body", "is not a CloudEvent of version 1.0 in binary or structured mode")
 	}
 	if err := f.Handle(r.Context(), *e); err != nil {
 		// Its kind is hidden: a Broker would drop an event whose launch was "invalid" or "forbidden".

@@ -31,6 +31,10 @@ type Records interface {
 	Terminal(ctx context.Context, id job.ID) (*job.Terminal, error)
 	Status(ctx context.Context, id job.ID) (*job.Status, error)
 	Outputs(ctx context.Context, id job.ID) ([]job.File, error)
+	OutputsRecorded(ctx context.Context, id job.ID) (bool, error)
+	Output(ctx context.Context, id job.ID, name string) (job.File, error)
+	// Reported returns what an agent has said of the end of a job that nobody has recorded yet.
+	Reported(ctx context.Context, index *job.Index) (*ledger.Report, error)
 }
 
 // Function answers GET and HEAD of /outputs/:id and /outputs/:id/*filename.
@@ -83,18 +87,24 @@ func (f *Function) one(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	if name == "" {
 		return f.all(w, r, p)
 	}
-	index, files, err := f.outputs(r, p)
+	index, err := f.job(r, p)
 	if err != nil {
 		return err
 	}
 	if err := download.CheckQuery(r); err != nil {
 		return err
 	}
-	i, found := slices.BinarySearchFunc(files, name, func(file job.File, name string) int { return strings.Compare(file.Name, name) })
-	if !found {
+	file, err := f.records.Output(r.Context(), index.JobID, name)
+	if errors.Is(err, job.ErrNotFound) {
+		file, err = f.reported(r.Context(), index, name)
+	}
+	if errors.Is(err, job.ErrNotFound) {
 		return f.missing(r.Context(), index.JobID, name)
 	}
-	return f.files.Serve(w, r, ledger.ResultKey(index.JobID, name), files[i])
+	if err != nil {
+		return err
+	}
+	return f.files.Serve(w, r, ledger.ResultKey(index.JobID, name), file)
 }
 
 // missing says why there is no output of that name: there is none yet, or never will be.
@@ -140,19 +150,31 @@ func (f *Function) all(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	return nil
 }
 
-// outputs returns the job that the request may see, and its outputs sorted by name.
-func (f *Function) outputs(r *http.Request, p httprouter.Params) (*job.Index, []job.File, error) {
+// job returns the job that the request may see.
+func (f *Function) job(r *http.Request, p httprouter.Params) (*job.Index, error) {
 	id, err := api.Authorize(r, p, f.keys, token.User)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	index, err := f.records.Live(r.Context(), id)
+	return f.records.Live(r.Context(), id)
+}
+
+// outputs returns the job that the request may see, and its outputs sorted by name.
+func (f *Function) outputs(r *http.Request, p httprouter.Params) (*job.Index, []job.File, error) {
+	index, err := f.job(r, p)
 	if err != nil {
 		return nil, nil, err
 	}
-	files, err := f.records.Outputs(r.Context(), id)
+	files, err := f.records.Outputs(r.Context(), index.JobID)
 	if err != nil {
 		return nil, nil, err
+	}
+	if len(files) == 0 {
+		report, err := f.report(r.Context(), index)
+		if err != nil {
+			return nil, nil, err
+		}
+		files = report.Files
 	}
 	if files == nil { // recorded as none at all; items is a list all the same
 		files = []job.File{}
@@ -162,6 +184,58 @@ func (f *Function) outputs(r *http.Request, p httprouter.Params) (*job.Index, []
 	}
 	slices.SortFunc(files, func(a, b job.File) int { return strings.Compare(a.Name, b.Name) })
 	return index, files, nil
+}
+
+// report is what an agent has said of the end of a job, while it is not recorded: the outputs are
+// stored by then. It is empty for any other job.
+func (f *Function) report(ctx context.Context, index *job.Index) (*ledger.Report, error) {
+	recorded, err := f.records.OutputsRecorded(ctx, index.JobID)
+	if err != nil || recorded {
+		return &ledger.Report{}, err
+	}
+	r, err := f.records.Reported(ctx, index)
+	if errors.Is(err, job.ErrNotFound) {
+		return &ledger.Report{}, nil
+	}
+	return r, err
+}
+
+// reported returns an output that an agent has reported.
+func (f *Function) reported(ctx context.Context, index *job.Index, name string) (job.File, error) {
+	r, err := f.report(ctx, index)
+	if err != nil {
+		return job.File{}, err
+	}
+	i := slices.IndexFunc(r.Files, func(file job.File) bool { return file.Name == name })
+	if i < 0 {
+		return job.File{}, fmt.Errorf("output %q: %w", name, job.ErrNotFound)
+	}
+	return r.Files[i], nil
+}
+
+// finished is when a job was over, or its agent said that it was.
+func (f *Function) finished(ctx context.Context, index *job.Index) (time.Time, error) {
+	t, err := f.records.Terminal(ctx, index.JobID)
+	if err == nil {
+		return t.FinishedAt, nil
+	}
+	if !errors.Is(err, job.ErrNotFound) {
+		return time.Time{}, err
+	}
+	r, err := f.report(ctx, index)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if r.Attempt.FinishedAt != nil {
+		return *r.Attempt.FinishedAt, nil
+	}
+	if err := f.stored(ctx, index.JobID, http.StatusConflict); err != nil {
+		return time.Time{}, err
+	}
+	if t, err = f.records.Terminal(ctx, index.JobID); err != nil { // it has come to its end just now
+		return time.Time{}, err
+	}
+	return t.FinishedAt, nil
 }
 
 // parseFormat reads the query, whose only parameter is format: one that is misspelt must not pass for a plain request. Without
@@ -192,13 +266,7 @@ func parseFormat(raw string) (*download.Format, error) {
 
 // archive streams all outputs of a job that is over; before, some could be missing.
 func (f *Function) archive(w http.ResponseWriter, r *http.Request, format download.Format, index *job.Index, files []job.File) error {
-	t, err := f.records.Terminal(r.Context(), index.JobID)
-	if errors.Is(err, job.ErrNotFound) {
-		if err := f.stored(r.Context(), index.JobID, http.StatusConflict); err != nil {
-			return err
-		}
-		t, err = f.records.Terminal(r.Context(), index.JobID) // it has come to its end just now
-	}
+	finished, err := f.finished(r.Context(), index)
 	if err != nil {
 		return err
 	}
@@ -215,7 +283,7 @@ func (f *Function) archive(w http.ResponseWriter, r *http.Request, format downlo
 	defer f.packing.Release(1)
 	out := &counter{w: w}
 	key := func(name string) string { return ledger.ResultKey(index.JobID, name) }
-	err = format.Write(r.Context(), out, f.bucket, key, files, t.FinishedAt)
+	err = format.Write(r.Context(), out, f.bucket, key, files, finished)
 	gone := r.Context().Err() != nil
 	if err == nil || out.n == 0 && !gone {
 		return err

@@ -1009,3 +1009,52 @@ func FuzzPath(f *testing.F) {
 		}
 	})
 }
+
+// TestReported has an agent whose program was stopped from outside: what it stored can be read
+// before anybody has found out why and recorded the end, unless another attempt may follow.
+func TestReported(t *testing.T) {
+	for retries, visible := range []bool{true, false} {
+		w := newWorld(t, t.TempDir())
+		w.index = w.newJob()
+		w.index.Retries = retries
+		id, err := job.NewID(time.Now(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.index.JobID, w.id = id, id
+		if err := w.ledger.Accept(t.Context(), w.index); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.ledger.StartAttempt(t.Context(), w.id, 1, "mine", nil); err != nil {
+			t.Fatal(err)
+		}
+		files := w.put(map[string][]byte{"a.txt": []byte("kept")})
+		check := func(visible bool) {
+			t.Helper()
+			status := map[bool]int{true: http.StatusOK, false: http.StatusNotFound}[visible]
+			if resp, body := w.send(http.MethodGet, w.url("a.txt")); resp.StatusCode != status || visible && string(body) != "kept" {
+				t.Errorf("with %d retries: got %s: %s", retries, resp.Status, body)
+			}
+			_, list := w.send(http.MethodGet, "/outputs/"+string(w.id))
+			if strings.Contains(string(list), "a.txt") != visible {
+				t.Errorf("with %d retries: the list is %s", retries, list)
+			}
+			if !visible {
+				status = http.StatusConflict
+			}
+			if resp, body := w.send(http.MethodGet, "/outputs/"+string(w.id)+"?format=zip"); resp.StatusCode != status {
+				t.Errorf("with %d retries, all: got %s: %.200s", retries, resp.Status, body)
+			}
+			if resp, _ := w.send(http.MethodGet, w.url("b.txt")); resp.StatusCode != http.StatusNotFound {
+				t.Errorf("what is not there: got %s", resp.Status)
+			}
+		}
+		check(false)
+		at := finished()
+		report := ledger.Report{Attempt: job.Attempt{Number: 1, Reason: job.ReasonInterrupted, FinishedAt: &at}, Files: files}
+		if err := w.ledger.PutReport(t.Context(), w.id, report); err != nil {
+			t.Fatal(err)
+		}
+		check(visible)
+	}
+}

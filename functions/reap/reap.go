@@ -28,8 +28,8 @@ type Settings struct {
 	StartTimeout time.Duration `env:"START_TIMEOUT" envDefault:"15m"`
 }
 
-// nudgeAfter is how long a job may wait for its event to arrive before it is sent again.
-const nudgeAfter = 30 * time.Second
+// resendAfter is how long an event may take to arrive before the reaper sends one for it.
+const resendAfter = 30 * time.Second
 
 // relaunchAfter is how long a job's pod may be starting before its launch is repeated, which changes nothing unless the launcher died between
 // the Job and the Secret that its pod waits for.
@@ -40,17 +40,21 @@ const batch = 500
 
 // Place is where jobs run, if that is not this process: it does not by itself tell of jobs that nobody reports the end of.
 type Place interface {
-	// Observe finds out how a job fares, and records its end if it is over.
-	Observe(ctx context.Context, id job.ID) (job.Observation, error)
+	// Conclude finds out how a job fares, and records its end if it is over.
+	Conclude(ctx context.Context, id job.ID) (job.Observation, error)
 	// Stop ends what runs of a job.
 	Stop(ctx context.Context, id job.ID, remove bool) error
 	// GiveUp ends a job that cannot start.
 	GiveUp(ctx context.Context, id job.ID, why job.Observation) error
 }
 
+// Queue is where jobs of this process wait and run. What it has need not be launched.
+type Queue interface{ Has(id job.ID) bool }
+
 // Function reaps.
 type Function struct {
 	place    Place // nil: the records are all there is
+	queue    Queue // nil: it is elsewhere
 	ledger   *ledger.Ledger
 	store    *store.Store
 	sink     event.Sink
@@ -62,6 +66,15 @@ type Function struct {
 
 // Open returns the function with what env has.
 func Open(ctx context.Context, env *platform.Env) (*Function, error) { return OpenWith(ctx, env, nil) }
+
+// OpenBeside is Open for jobs that run in this process.
+func OpenBeside(ctx context.Context, env *platform.Env, q Queue) (*Function, error) {
+	f, err := Open(ctx, env)
+	if err == nil {
+		f.queue = q
+	}
+	return f, err
+}
 
 // OpenWith is Open for jobs that run elsewhere.
 func OpenWith(ctx context.Context, env *platform.Env, p Place) (*Function, error) {
@@ -90,12 +103,12 @@ func (s *Settings) Check() error {
 }
 
 // Result counts what one round did.
-type Result struct{ Removed, Swept, Nudged, Announced int }
+type Result struct{ Removed, Swept, Relaunched, Announced int }
 
 // Once makes one round. Several at once do no harm.
 func (f *Function) Once(ctx context.Context) (Result, error) {
 	var r Result
-	var removeErr, uploadErr, keyErr, activeErr, owedErr error
+	var removeErr, uploadErr, keyErr, activeErr error
 	r.Removed, removeErr = f.ledger.RemoveExpired(ctx)
 	// An upload ends by UPLOAD_TIMEOUT; twice that is long enough for any that still runs.
 	r.Swept, uploadErr = f.ledger.SweepUploads(ctx, 2*f.settings.UploadAge)
@@ -104,10 +117,13 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 	_, chainErr := f.ledger.SweepChains(ctx)
 	linkErr := f.ledger.SweepLinks(ctx)
 	tempErr := f.store.Sweep(ctx, 2*f.settings.UploadAge)
-	r.Nudged, activeErr = f.active(ctx)
-	r.Announced, owedErr = f.ledger.SweepOwed(ctx, nudgeAfter, func(n job.Notice) error { return f.send(ctx, n) })
+	r.Relaunched, r.Announced, activeErr = f.active(ctx)
+	owed, owedErr := f.ledger.SweepOwed(ctx, resendAfter, event.MaxSending, func(n job.Notice) error {
+		return event.SendAndWait(ctx, f.sink, event.Of(f.source, n))
+	})
+	r.Announced += owed
 	if r != (Result{}) {
-		f.log.Info("reaped", "removed", r.Removed, "swept", r.Swept, "nudged", r.Nudged, "announced", r.Announced)
+		f.log.Info("reaped", "removed", r.Removed, "swept", r.Swept, "relaunched", r.Relaunched, "announced", r.Announced)
 	}
 	return r, errors.Join(removeErr, uploadErr, keyErr, templateErr, chainErr, linkErr, tempErr, activeErr, owedErr)
 }
@@ -128,66 +144,41 @@ func (f *Function) Every(ctx context.Context) {
 	}
 }
 
-// maxRefused is how many events a round tries to send to a sink that takes none. It may be only one consumer behind a Broker that takes none, and the
-// next job's launch not be that one.
-const maxRefused = 5
-
 // active looks at the jobs that are not over. One whose records cannot be read must not keep the others from being
 // looked at.
-func (f *Function) active(ctx context.Context) (nudged int, err error) {
+func (f *Function) active(ctx context.Context) (relaunched, announced int, err error) {
+	out := newSender(f.sink)
 	var failed error // the first of them
-	refused := 0
 	for after := job.ID(""); ; {
 		ids, err := f.ledger.Active(ctx, after, batch)
 		if err != nil {
-			return nudged, errors.Join(failed, err)
+			return out.end(failed, err)
 		}
 		for _, id := range ids {
 			after = id
-			again, err := f.tend(ctx, id)
+			due, err := f.tend(ctx, id)
 			switch {
 			case ctx.Err() != nil:
-				return nudged, errors.Join(failed, ctx.Err())
+				return out.end(failed, ctx.Err())
 			case err != nil:
 				f.log.Error("job not looked after; the next round tries again", "job", id, "error", err)
 				if failed == nil {
 					failed = err
 				}
 			}
-			for _, n := range again {
-				if err := f.send(ctx, n); err != nil {
-					if refused++; refused >= maxRefused {
-						return nudged, errors.Join(failed, err)
-					}
-					failed = errors.Join(failed, err)
-					break
-				}
-				nudged++
+			if len(due) > 0 && !out.begin(ctx, due) {
+				return out.end(failed)
 			}
 		}
 		if len(ids) < batch {
-			return nudged, failed
+			return out.end(failed)
 		}
 	}
 }
 
-// patient is a sink that can be waited for.
-type patient interface {
-	SendAndWait(ctx context.Context, e cloudevent.Event) error
-}
-
-// send announces a step, again perhaps. Nobody waits for the reaper, so that it waits for the sink and knows.
-func (f *Function) send(ctx context.Context, n job.Notice) error {
-	e := event.Of(f.source, n)
-	if s, ok := f.sink.(patient); ok {
-		return s.SendAndWait(ctx, e)
-	}
-	return f.sink.Send(ctx, e)
-}
-
-// tend completes the records of a job that is over, and returns what is to be announced again of one that is not: that it was
-// submitted, when it was not launched, and what others have not been told.
-func (f *Function) tend(ctx context.Context, id job.ID) (again []job.Notice, err error) {
+// tend completes the records of a job that is over, and returns the events that are due of one that
+// is not: that it is to be launched, when it was not, and what others have not been told.
+func (f *Function) tend(ctx context.Context, id job.ID) (due []cloudevent.Event, err error) {
 	over, err := f.ledger.Settle(ctx, id, 2*f.settings.UploadAge)
 	if err != nil || over {
 		return nil, err
@@ -197,22 +188,13 @@ func (f *Function) tend(ctx context.Context, id job.ID) (again []job.Notice, err
 		return nil, err
 	}
 	if lost {
-		index, err := f.ledger.Index(ctx, id)
-		if errors.Is(err, job.ErrNotFound) { // removed between two reads
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		again = append(again, ledger.SubmitNotice(index))
+		due = append(due, event.NewLaunch(f.source, id, f.now()))
 	}
-	missing, err := f.ledger.Unannounced(ctx, id, nudgeAfter)
+	missing, err := f.ledger.Unannounced(ctx, id, resendAfter)
 	for _, n := range missing {
-		if !(lost && n.Step == job.StepSubmitted) {
-			again = append(again, n)
-		}
+		due = append(due, event.Of(f.source, n))
 	}
-	return again, err
+	return due, err
 }
 
 // lost reports whether a job was not launched.
@@ -220,7 +202,7 @@ func (f *Function) lost(ctx context.Context, id job.ID) (bool, error) {
 	if f.place != nil {
 		return f.observe(ctx, id)
 	}
-	if f.now().Sub(id.Created()) < nudgeAfter {
+	if f.now().Sub(id.Created()) < resendAfter || f.queue != nil && f.queue.Has(id) {
 		return false, nil
 	}
 	attempts, err := f.ledger.Attempts(ctx, id)
@@ -238,7 +220,7 @@ func (f *Function) observe(ctx context.Context, id job.ID) (lost bool, err error
 			return false, err
 		}
 	}
-	o, err := f.place.Observe(ctx, id)
+	o, err := f.place.Conclude(ctx, id)
 	switch {
 	case errors.Is(err, job.ErrNotFound), err == nil && o.Over:
 		return false, nil
@@ -251,7 +233,7 @@ func (f *Function) observe(ctx context.Context, id job.ID) (lost bool, err error
 	if o.Reason == job.ReasonStarting && f.now().Sub(o.Since) > relaunchAfter {
 		return true, nil
 	}
-	return o.Lost && f.now().Sub(id.Created()) >= nudgeAfter, nil
+	return o.Lost && f.now().Sub(id.Created()) >= resendAfter, nil
 }
 
 // Main is the command: one round. It returns the exit code.

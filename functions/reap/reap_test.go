@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	cloudevent "github.com/cloudevents/sdk-go/v2/event"
@@ -56,14 +57,15 @@ func (w *world) Send(_ context.Context, e cloudevent.Event) error {
 	return w.err
 }
 
-// nudged returns the jobs that events were sent of since it was last asked, in the order of their IDs.
-func (w *world) nudged() []job.ID {
+// relaunched returns the jobs that were to be launched again since it was last asked, in the order
+// of their IDs.
+func (w *world) relaunched() []job.ID {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	ids := []job.ID{}
 	for _, e := range w.sent {
 		id, err := event.JobID(e)
-		if err != nil || e.Validate() != nil || e.Source() != "http://jobs.example" {
+		if err != nil || e.Type() != event.Launch || e.Validate() != nil || e.Source() != "http://jobs.example" {
 			w.t.Errorf("event: got %s, %v", e, err)
 		}
 		ids = append(ids, id)
@@ -184,12 +186,12 @@ func TestRemovesExpired(t *testing.T) {
 	w.end(running)
 	w.once(reap.Result{Removed: 1})
 	w.wantNothing()
-	if got := w.nudged(); len(got) > 0 {
-		t.Errorf("nudged: %s", got)
+	if got := w.relaunched(); len(got) > 0 {
+		t.Errorf("relaunched: %s", got)
 	}
 }
 
-func TestNudges(t *testing.T) {
+func TestRelaunches(t *testing.T) {
 	w := newWorld(t)
 	lost, started, over, cancelled := w.job(3600), w.job(3600), w.job(3600), w.job(3600)
 	w.start(started)
@@ -197,27 +199,172 @@ func TestNudges(t *testing.T) {
 	w.must(w.ledger.RequestCancel(t.Context(), cancelled.JobID))
 	w.pass(30*time.Second - 2*time.Millisecond)
 	w.once(reap.Result{})
-	if got := w.nudged(); len(got) > 0 {
+	if got := w.relaunched(); len(got) > 0 {
 		t.Errorf("before 30 s: got %s", got)
 	}
 	w.pass(2 * time.Millisecond)
 	young := w.job(3600)
 	want := []job.ID{lost.JobID, cancelled.JobID} // whoever starts the cancelled one ends it
 	slices.Sort(want)
-	w.once(reap.Result{Nudged: 2})
-	if got := w.nudged(); !slices.Equal(got, want) {
+	w.once(reap.Result{Relaunched: 2})
+	if got := w.relaunched(); !slices.Equal(got, want) {
 		t.Errorf("after 30 s: got %s, want %s", got, want)
 	}
-	w.once(reap.Result{Nudged: 2}) // until it is launched
-	w.nudged()
+	w.once(reap.Result{Relaunched: 2}) // until it is launched
+	w.relaunched()
 	w.start(lost)
 	w.end(cancelled)
 	w.pass(time.Minute)
-	w.once(reap.Result{Nudged: 1})
-	if got := w.nudged(); !slices.Equal(got, []job.ID{young.JobID}) {
+	w.once(reap.Result{Relaunched: 1})
+	if got := w.relaunched(); !slices.Equal(got, []job.ID{young.JobID}) {
 		t.Errorf("after the launch: got %s, want %s", got, young.JobID)
 	}
 }
+
+// queue is one that has some jobs.
+type queue []job.ID
+
+func (q queue) Has(id job.ID) bool { return slices.Contains(q, id) }
+
+// TestLeavesTheQueue demands that jobs that wait in this process are left alone however long they
+// wait.
+func TestLeavesTheQueue(t *testing.T) {
+	w := newWorld(t)
+	waits, lost := w.job(3600), w.job(3600)
+	env := platform.New(map[string]string{"ORCH_BASE_URL": "http://jobs.example"}, slog.New(slog.DiscardHandler))
+	env.Now = w.clock
+	env.SetStore(w.store)
+	event.SetSink(env, w)
+	var err error
+	w.reap, err = reap.OpenBeside(t.Context(), env, queue{waits.JobID})
+	w.must(err)
+	for range 9 {
+		w.pass(time.Minute)
+		w.once(reap.Result{Relaunched: 1})
+		if got := w.relaunched(); !slices.Equal(got, []job.ID{lost.JobID}) {
+			t.Errorf("relaunched: got %s, want %s", got, lost.JobID)
+		}
+	}
+}
+
+// TestSubmittedGoesOutOnce demands that others are told once that a job was submitted, however long
+// it takes to start.
+func TestSubmittedGoesOutOnce(t *testing.T) {
+	w := newWorld(t)
+	outside := &slowSink{}
+	w.outside(outside, 0)
+	w.job(3600)
+	for range 20 {
+		w.pass(time.Minute)
+		if _, err := w.reap.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	types := map[string]int{}
+	for _, e := range append(outside.events(), w.sent...) {
+		types[e.Type()]++
+	}
+	if diff := cmp.Diff(map[string]int{event.Submitted: 2, event.Launch: 20}, types); diff != "" {
+		t.Errorf("in 20 rounds (-want +got):\n%s", diff) // submitted: once to the launcher, once to others
+	}
+}
+
+// slowSink is somebody's server that takes its time.
+type slowSink struct {
+	mu            sync.Mutex
+	takes         time.Duration
+	got           []cloudevent.Event
+	sending, most int
+}
+
+func (s *slowSink) Send(_ context.Context, e cloudevent.Event) error {
+	s.mu.Lock()
+	s.sending++
+	s.most = max(s.most, s.sending)
+	s.mu.Unlock()
+	time.Sleep(s.takes)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sending--
+	s.got = append(s.got, e)
+	return nil
+}
+
+func (s *slowSink) events() []cloudevent.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.got)
+}
+
+// outside has the reaper announce to a server that takes so long for each event, as in the one
+// process.
+func (w *world) outside(s *slowSink, takes time.Duration) *event.Background {
+	w.t.Helper()
+	s.takes = takes
+	env := platform.New(map[string]string{"ORCH_BASE_URL": "http://jobs.example", "K_SINK": "http://unused.example"},
+		slog.New(slog.DiscardHandler))
+	env.Now = w.clock
+	env.SetStore(w.store)
+	out := event.NewBackground(&event.Recorded{Sink: s, Records: w.ledger}, slog.New(slog.DiscardHandler))
+	event.SetSink(env, event.Fork{Launcher: w, Outside: out})
+	var err error
+	w.ledger, err = event.OpenLedger(env)
+	w.must(err)
+	w.reap, err = reap.Open(w.t.Context(), env)
+	w.must(err)
+	return out
+}
+
+// TestSlowSink has a server outside that takes a second for each event, and was away for a while:
+// one round tells it all that is owed, several jobs at a time, and a bounded number.
+func TestSlowSink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		const over, active = 200, 100
+		s := &slowSink{}
+		away := errors.New("away")
+		env := platform.New(map[string]string{"K_SINK": "http://unused.example"}, slog.New(slog.DiscardHandler))
+		env.Now = w.clock
+		env.SetStore(w.store)
+		event.SetSink(env, sinkFunc(func() error { return away }))
+		var err error
+		w.ledger, err = event.OpenLedger(env)
+		w.must(err)
+		for n := range over + active {
+			index := w.job(3600)
+			if n < over {
+				w.end(index)
+			} else {
+				w.start(index)
+			}
+		}
+		w.pass(time.Minute)
+		out := w.outside(s, time.Second)
+		begun := time.Now()
+		w.once(reap.Result{Announced: 2 * (over + active)})
+		took := time.Since(begun)
+		if took > 20*time.Second || s.most != event.MaxSending {
+			t.Errorf("%d events at %d at a time took %s", len(s.events()), s.most, took)
+		}
+		w.once(reap.Result{})
+		types := map[string]int{}
+		for _, e := range s.events() {
+			types[e.Type()]++
+		}
+		want := map[string]int{
+			event.Submitted: over + active, event.Type(job.StepStarted): active, event.Type(job.StepSucceeded): over,
+		}
+		if diff := cmp.Diff(want, types); diff != "" {
+			t.Errorf("sent (-want +got):\n%s", diff)
+		}
+		out.Drain()
+	})
+}
+
+// sinkFunc answers each event.
+type sinkFunc func() error
+
+func (f sinkFunc) Send(context.Context, cloudevent.Event) error { return f() }
 
 // TestManyActive has more jobs than are looked at in one go.
 func TestManyActive(t *testing.T) {
@@ -230,9 +377,9 @@ func TestManyActive(t *testing.T) {
 		w.pass(time.Millisecond)
 	}
 	w.pass(time.Minute)
-	w.once(reap.Result{Nudged: 501})
-	if got := slices.Compact(w.nudged()); len(got) != 501 {
-		t.Errorf("nudged %d jobs", len(got))
+	w.once(reap.Result{Relaunched: 501})
+	if got := slices.Compact(w.relaunched()); len(got) != 501 {
+		t.Errorf("relaunched %d jobs", len(got))
 	}
 }
 
@@ -304,20 +451,20 @@ func TestForgetsKeys(t *testing.T) {
 // TestSinkFails sends again in the next round.
 func TestSinkFails(t *testing.T) {
 	w := newWorld(t)
-	const jobs = 7
+	const jobs = 300
 	for range jobs {
 		w.job(60)
 	}
 	w.pass(time.Minute)
 	w.err = errors.New("away")
-	if r, err := w.reap.Once(t.Context()); !errors.Is(err, w.err) || r.Nudged != 0 {
+	if r, err := w.reap.Once(t.Context()); !errors.Is(err, w.err) || r.Relaunched != 0 {
 		t.Errorf("got %+v, %v", r, err)
 	}
-	if got := w.nudged(); len(got) < 2 || len(got) >= jobs { // one may be the only one that is not taken, but not all of them
+	if got := w.relaunched(); len(got) < 2 || len(got) >= jobs { // one may be the only one that is not taken, but not all of them
 		t.Errorf("tried %d events", len(got))
 	}
 	w.err = nil
-	w.once(reap.Result{Nudged: jobs})
+	w.once(reap.Result{Relaunched: jobs})
 }
 
 // TestBrokenRecord must not keep the other jobs from being looked after.
@@ -332,13 +479,13 @@ func TestBrokenRecord(t *testing.T) {
 	broken := ids[2]
 	w.must(w.store.Create(t.Context(), ledger.FileKey(broken, job.StatusFile), []byte("{")))
 	r, err := w.reap.Once(t.Context())
-	if err == nil || !strings.Contains(err.Error(), string(broken)) || r.Nudged != 4 {
+	if err == nil || !strings.Contains(err.Error(), string(broken)) || r.Relaunched != 4 {
 		t.Errorf("got %+v, %v", r, err)
 	}
 	want := slices.DeleteFunc(ids, func(id job.ID) bool { return id == broken })
 	slices.Sort(want)
-	if got := w.nudged(); !slices.Equal(got, want) {
-		t.Errorf("nudged: got %s, want %s", got, want)
+	if got := w.relaunched(); !slices.Equal(got, want) {
+		t.Errorf("relaunched: got %s, want %s", got, want)
 	}
 }
 

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/julienschmidt/httprouter"
 
 	"go-job-orchestrator/shared/api"
-	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
@@ -27,6 +27,7 @@ type Records interface {
 
 // Observer looks at a job that is not over where it runs; records alone do not say why one does not start, or that its node is gone.
 type Observer interface {
+	// Observe changes nothing: whoever asks how a job fares must not make it fare so.
 	Observe(ctx context.Context, id job.ID) (job.Observation, error)
 }
 
@@ -51,7 +52,7 @@ func Open(ctx context.Context, env *platform.Env) (*Function, error) { return Op
 
 // OpenWith is Open with an observer.
 func OpenWith(_ context.Context, env *platform.Env, o Observer) (*Function, error) {
-	records, ledgerErr := event.OpenLedger(env)
+	records, ledgerErr := env.Ledger()
 	keys, err := env.Keys()
 	if err := errors.Join(ledgerErr, err); err != nil {
 		return nil, err
@@ -90,8 +91,7 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	return nil
 }
 
-// status is what the records say, and of a job that is not over what its place says on top. The phase follows from the records alone, so that
-// it never goes back.
+// status is what the records say, and of a job that is not over what its place says on top.
 func (f *Function) status(ctx context.Context, id job.ID) (*job.Status, error) {
 	s, err := f.records.Status(ctx, id)
 	if err != nil || s.Phase.Terminal() || f.observer == nil {
@@ -133,11 +133,27 @@ func (f *Function) complete(ctx context.Context, s *job.Status, o job.Observatio
 		return f.records.Status(ctx, s.JobID)
 	case err != nil:
 		s.Message = "Kubernetes could not be asked; this is what was last recorded"
+	case o.Terminal != nil:
+		s.Conclude(o.Terminal)
+		s.Message = unrecorded(o.Terminal.Message)
+	case o.Attempt != nil && len(s.Attempts) == o.Attempt.Number:
+		s.Attempts = append(slices.Clone(s.Attempts[:o.Attempt.Number-1]), *o.Attempt)
+		s.Reason, s.Message = job.ReasonRetrying, unrecorded(o.Attempt.Message)
 	case o.Reason == job.ReasonStarting && s.Phase == job.Running && s.Reason == "": // the records are ahead of it
 	case o.Reason != "" || o.Message != "":
 		s.Reason, s.Message = o.Reason, o.Message
 	}
 	return s, nil
+}
+
+// unrecorded says of an end that it is seen and not recorded: the reaper does that. To ask how a
+// job fares changes nothing.
+func unrecorded(message string) string {
+	const note = "this is what Kubernetes says, and is being recorded"
+	if message == "" {
+		return note
+	}
+	return message + "; " + note
 }
 
 func (f *Function) warn(ctx context.Context, id job.ID, err error) {

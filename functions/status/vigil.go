@@ -118,7 +118,7 @@ func (v *vigil) asked() moment {
 func (v *vigil) note(s sighting) (changed bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	changed = s.saw != v.seen.saw || (s.fault == nil) != (v.seen.fault == nil)
+	changed = !s.saw.Same(v.seen.saw) || (s.fault == nil) != (v.seen.fault == nil)
 	v.seen = s
 	return changed
 }

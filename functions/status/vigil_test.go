@@ -268,3 +268,53 @@ func TestObservationOfOneAnswer(t *testing.T) {
 		<-stream.answered
 	})
 }
+
+// TestSeenEnd has a job whose end is seen and not recorded yet: whoever asks, waits or follows is
+// told of it.
+func TestSeenEnd(t *testing.T) {
+	finished := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	code := 137
+	attempt := job.Attempt{
+		Number: 1, Reason: job.ReasonOOMKilled, Message: "too much", ExitCode: &code, FinishedAt: &finished,
+	}
+	terminal := job.Terminal{
+		Phase: job.Failed, Reason: job.ReasonOOMKilled, Message: "too much", ExitCode: &code,
+		Attempts: []job.Attempt{attempt}, FinishedAt: finished, ExpiresAt: finished.Add(time.Hour), Outputs: &job.Outputs{Count: 3},
+	}
+	synctest.Test(t, func(t *testing.T) {
+		l, p := newLife(), &place{}
+		call := observed(t, l, p, slog.DiscardHandler)
+		l.begin()
+		waiting := []*client{call("/events"), call("", "Prefer", "wait=60")}
+		time.Sleep(5 * time.Second)
+		p.set(job.Observation{Attempt: &attempt, Terminal: &terminal}, nil)
+		ended := time.Now()
+		for _, c := range append(waiting, call("")) {
+			<-c.answered
+			body := c.Body.String()
+			for _, want := range []string{
+				`"phase":"Failed"`, `"reason":"OOMKilled"`, `"exitCode":137`, `"outputs":{"count":3`,
+				"too much; this is what Kubernetes says",
+			} {
+				if !strings.Contains(body, want) {
+					t.Errorf("%s is missing in %s", want, body)
+				}
+			}
+		}
+		if took := time.Since(ended); took > 10*time.Second {
+			t.Errorf("the end was told after %s", took)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		l, p := newLife(), &place{says: job.Observation{Attempt: &attempt}}
+		call := observed(t, l, p, slog.DiscardHandler)
+		l.begin()
+		c := call("")
+		<-c.answered
+		for _, want := range []string{`"phase":"Running"`, `"reason":"Retrying"`, `"reason":"OOMKilled"`} {
+			if !strings.Contains(c.Body.String(), want) {
+				t.Errorf("%s is missing in %s", want, c.Body)
+			}
+		}
+	})
+}

@@ -132,6 +132,9 @@ func (f *Function) handle(ctx context.Context, s subscription, e cloudevent.Even
 
 // admits refuses an event that the settings do not let in.
 func (f *Function) admits(e cloudevent.Event) error {
+	if e.Type() == event.Launch { // or a Trigger without a filter would start a job for each that does not start
+		return job.Invalid("type", event.Launch+" is between the reaper and the launcher; have the Trigger filter for type")
+	}
 	if !matches(f.Settings.EventTypes, e.Type()) {
 		return job.Refuse(job.ErrForbidden, "type", fmt.Sprintf("%.200q is not a type of event that is taken here (EVENT_TYPES)", e.Type()))
 	}

@@ -60,7 +60,7 @@ type Deps struct {
 	Log      *slog.Logger
 }
 
-// Function answers POST /api/v1/jobs, the calls of templates, and POST /events.
+// Function answers POST /api/v1/jobs, the calls of templates, and POST and OPTIONS /events.
 type Function struct {
 	Deps
 	forms     *form.Reader

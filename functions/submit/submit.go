@@ -33,6 +33,7 @@ func (f *Function) Mount(r *api.Router) {
 	r.Handle(http.MethodDelete, "/api/v1/templates/:name", f.deleteTemplate)
 	r.Handle(http.MethodPost, "/api/v1/templates/:name/jobs", f.startTemplate)
 	r.Handle(http.MethodPost, "/events", f.receive)
+	r.Handle(http.MethodOptions, "/events", f.handshake)
 }
 
 // accepted is the answer to a submit. Job is there when the answer was to wait.
@@ -156,7 +157,7 @@ func (f *Function) admit(ctx context.Context, size int64, fill fill) (*job.Index
 		return nil, err
 	}
 	kept = index.JobID == id
-	f.nudge(ctx, index) // before the place in the queue is given back
+	f.announce(ctx, index) // before the place in the queue is given back
 	return index, nil
 }
 
@@ -324,8 +325,9 @@ func (f *Function) abort(ctx context.Context, id job.ID) {
 	}
 }
 
-// nudge tells the launcher of the job. The job is recorded: should the event be lost, the reaper sends it again.
-func (f *Function) nudge(ctx context.Context, index *job.Index) {
+// announce tells the launcher of the job. The job is recorded: should the event be lost, the reaper
+// has the job launched.
+func (f *Function) announce(ctx context.Context, index *job.Index) {
 	e := event.Of(f.Common.BaseURL, ledger.SubmitNotice(index))
 	if err := f.Sink.Send(context.WithoutCancel(ctx), e); err != nil {
 		f.Log.Warn("event not sent; the reaper will", "job", index.JobID, "error", err)

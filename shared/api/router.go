@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
+	"strings"
 
 	"github.com/julienschmidt/httprouter"
 )
@@ -30,6 +32,7 @@ func NewRouter(log *slog.Logger) *Router {
 		WriteError(w, req, log, NoSuchPath())
 	})
 	mux.MethodNotAllowed = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.correctAllow(w.Header(), req.URL.Path)
 		WriteError(w, req, log, Fail(http.StatusMethodNotAllowed, fmt.Sprintf("%s is not possible here; Allow names what is.", req.Method)))
 	})
 	mux.PanicHandler = func(w http.ResponseWriter, req *http.Request, v any) {
@@ -45,6 +48,17 @@ func NewRouter(log *slog.Logger) *Router {
 		return nil
 	})
 	return r
+}
+
+// correctAllow takes OPTIONS from the methods that httprouter found for a path, unless it is routed
+// there: httprouter names it always.
+func (r *Router) correctAllow(h http.Header, path string) {
+	if handle, _, _ := r.mux.Lookup(http.MethodOptions, path); handle != nil {
+		return
+	}
+	methods := strings.Split(h.Get("Allow"), ", ")
+	methods = slices.DeleteFunc(methods, func(m string) bool { return m == http.MethodOptions })
+	h.Set("Allow", strings.Join(methods, ", "))
 }
 
 // NoSuchPath is the error for a path that is not routed.

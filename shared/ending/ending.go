@@ -29,30 +29,43 @@ func (e *Ender) Attempt(ctx context.Context, index *job.Index, a job.Attempt) (o
 	return e.Job(ctx, index, nil)
 }
 
-// Job records the end of a job whose attempts say that it is over. Where they do not, last, if it is not nil, tells that none follows
-// all the same, and why. It reports whether the job is over.
-func (e *Ender) Job(ctx context.Context, index *job.Index, last *executor.Verdict) (over bool, err error) {
-	attempts, err := e.Ledger.Attempts(ctx, index.JobID)
-	if err != nil {
-		return false, err
-	}
+// Conclusion tells how a job has ended whose attempts are these, or nil when it has not. Where they
+// do not say so, last, if it is not nil, tells that none follows all the same, and why. It writes
+// nothing.
+func (e *Ender) Conclusion(
+	ctx context.Context, index *job.Index, attempts []job.Attempt, last *executor.Verdict,
+) (*job.Terminal, error) {
 	cancelled, err := e.Ledger.CancelRequested(ctx, index.JobID)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	v := executor.Judge(index, attempts, cancelled, e.Now())
 	switch {
 	case v.Over:
 	case last == nil || v.Running:
-		return false, nil
+		return nil, nil //nolint:nilnil // it is not over
 	default:
 		v = *last
 	}
 	t := v.Terminal(attempts, e.Now())
+	t.JobID, t.ExpiresAt = index.JobID, index.Expiry(t.FinishedAt)
+	return &t, nil
+}
+
+// Job records the end of a job, if its Conclusion is that it is over, and reports whether it is.
+func (e *Ender) Job(ctx context.Context, index *job.Index, last *executor.Verdict) (over bool, err error) {
+	attempts, err := e.Ledger.Attempts(ctx, index.JobID)
+	if err != nil {
+		return false, err
+	}
+	t, err := e.Conclusion(ctx, index, attempts, last)
+	if err != nil || t == nil {
+		return false, err
+	}
 	if t.Outputs, err = e.outputs(ctx, index.JobID, len(attempts), t.Outputs); err != nil {
 		return false, err
 	}
-	if _, _, err := e.Ledger.Finish(ctx, index, t); err != nil {
+	if _, _, err := e.Ledger.Finish(ctx, index, *t); err != nil {
 		return false, err
 	}
 	return true, logstore.Retire(ctx, e.Store, index.JobID)

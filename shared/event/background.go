@@ -2,33 +2,65 @@ package event
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"golang.org/x/sync/semaphore"
+
+	"go-job-orchestrator/shared/job"
 )
 
 // patience is how long a sender waits for its sink. Knative's in-memory channel answers only after delivery, and a
 // cold start of the receiver would hold up the user.
 const patience = 200 * time.Millisecond
 
+// MaxSending is how many events a Background sends at a time, and how many a reaper does.
+const MaxSending = 64
+
+// The memory that events take until a slow sink has taken them. What an event takes besides its
+// data is a goroutine's stack and its attributes. Beyond that events are left to the reaper.
+const (
+	maxPending = 16 << 20
+	overhead   = 4 << 10
+)
+
 // Background is a Sink that lets its callers go after a fifth of a second and goes on sending by itself.
 type Background struct {
-	sink Sink
-	log  *slog.Logger
-	wait sync.WaitGroup
+	sink     Sink
+	log      *slog.Logger
+	wait     sync.WaitGroup
+	room     *semaphore.Weighted
+	sending  chan struct{} // has a value for each event that is being sent
+	draining context.Context
+	drain    context.CancelFunc
 }
 
 var _ Sink = (*Background)(nil)
 
 // NewBackground returns a Background before sink.
-func NewBackground(sink Sink, log *slog.Logger) *Background { return &Background{sink: sink, log: log} }
+func NewBackground(sink Sink, log *slog.Logger) *Background {
+	b := &Background{
+		sink: sink, log: log, room: semaphore.NewWeighted(maxPending), sending: make(chan struct{}, MaxSending),
+	}
+	b.draining, b.drain = context.WithCancel(context.Background())
+	return b
+}
 
 // Send returns the sink's answer, or nil when it takes longer than a caller should wait.
 func (b *Background) Send(ctx context.Context, e event.Event) error {
+	size := int64(len(e.Data())) + overhead
+	if !b.room.TryAcquire(size) {
+		return fmt.Errorf("send event: too many wait for the sink already: %w", job.ErrUnavailable)
+	}
 	answer := make(chan error, 1)
-	b.wait.Go(func() { answer <- b.sink.Send(context.WithoutCancel(ctx), e) })
+	b.wait.Go(func() {
+		defer b.room.Release(size)
+		answer <- b.deliver(context.WithoutCancel(ctx), e)
+	})
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
@@ -44,10 +76,33 @@ func (b *Background) Send(ctx context.Context, e event.Event) error {
 	return nil
 }
 
-// SendAndWait returns the sink's answer, however long it takes.
-func (b *Background) SendAndWait(ctx context.Context, e event.Event) error {
+// errDraining is why an event is not sent that was still waiting for its turn.
+var errDraining = errors.New("the process ends before the event's turn")
+
+// deliver sends an event when it is its turn.
+func (b *Background) deliver(ctx context.Context, e event.Event) error {
+	select {
+	case b.sending <- struct{}{}:
+	default:
+		select {
+		case b.sending <- struct{}{}:
+		case <-b.draining.Done():
+			return errDraining
+		}
+	}
+	defer func() { <-b.sending }()
 	return b.sink.Send(ctx, e)
 }
 
-// Drain waits for the events that are still being sent.
-func (b *Background) Drain() { b.wait.Wait() }
+// SendAndWait returns the sink's answer, however long it takes. Whoever waits bounds how much is
+// sent so.
+func (b *Background) SendAndWait(ctx context.Context, e event.Event) error {
+	return SendAndWait(ctx, b.sink, e)
+}
+
+// Drain waits for the events that are being sent. Those that wait for their turn are left to the
+// reaper: a slow sink must not keep the process from ending.
+func (b *Background) Drain() {
+	b.drain()
+	b.wait.Wait()
+}

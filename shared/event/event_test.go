@@ -10,7 +10,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	cloudevent "github.com/cloudevents/sdk-go/v2/event"
@@ -50,6 +52,7 @@ func TestJobID(t *testing.T) {
 		want          error
 	}{
 		{event.Submitted, string(id), nil}, {event.Submitted, "", job.ErrNotFound}, {event.Submitted, "../x", job.ErrNotFound}, {event.Submitted, strings.ToUpper(string(id)), job.ErrNotFound},
+		{event.Launch, string(id), nil}, {event.Launch, "x", job.ErrNotFound},
 		{"another.type", string(id), job.ErrInvalid}, {"", string(id), job.ErrInvalid}, {event.Submitted + "2", string(id), job.ErrInvalid},
 	} {
 		e := submitted()
@@ -194,4 +197,74 @@ func TestBackground(t *testing.T) {
 	if !sent {
 		t.Error("Drain did not wait for the event, or the event was given up with its caller")
 	}
+}
+
+// TestBackgroundIsBounded has a sink that takes nothing for now: only so many events are sent at a
+// time, the others wait in order to be sent as soon as there is a place, and beyond that much
+// memory an event is refused.
+func TestBackgroundIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sending, most, sent atomic.Int64
+		goOn := make(chan struct{})
+		b := event.NewBackground(sinkFunc(func(context.Context, cloudevent.Event) error {
+			if n := sending.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			<-goOn
+			sending.Add(-1)
+			sent.Add(1)
+			return nil
+		}), slog.New(slog.DiscardHandler))
+		large := submitted()
+		if err := large.SetData("text/plain", strings.Repeat("x", 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+		refused := 0
+		for range 2 * event.MaxSending {
+			if err := b.Send(t.Context(), submitted()); err != nil {
+				t.Fatalf("a small event: %v", err)
+			}
+		}
+		for range 40 {
+			if err := b.Send(t.Context(), large); errors.Is(err, job.ErrUnavailable) {
+				refused++
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if most.Load() != event.MaxSending || refused < 20 || refused > 30 {
+			t.Errorf("%d were sent at a time, %d of 40 large ones refused", most.Load(), refused)
+		}
+		close(goOn)
+		synctest.Wait()
+		if want := int64(2*event.MaxSending + 40 - refused); sent.Load() != want {
+			t.Errorf("%d were sent in the end, want %d", sent.Load(), want)
+		}
+		if err := b.Send(t.Context(), large); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
+		b.Drain()
+	})
+}
+
+// TestDrainLeavesTheQueue has a sink that takes a minute for each event: the process ends when
+// those are taken that are being sent.
+func TestDrainLeavesTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent atomic.Int64
+		b := event.NewBackground(sinkFunc(func(context.Context, cloudevent.Event) error {
+			time.Sleep(time.Minute)
+			sent.Add(1)
+			return nil
+		}), slog.New(slog.DiscardHandler))
+		for range 3 * event.MaxSending {
+			go func() { _ = b.Send(t.Context(), submitted()) }()
+		}
+		synctest.Wait()
+		begun := time.Now()
+		b.Drain()
+		if took := time.Since(begun); took != time.Minute || sent.Load() != event.MaxSending {
+			t.Errorf("%d were sent in %s, want %d in a minute", sent.Load(), took, event.MaxSending)
+		}
+	})
 }

@@ -105,19 +105,31 @@ func (r *Recorded) Send(ctx context.Context, e event.Event) error {
 }
 
 // Fork is a Sink before two others: the launcher in the same process gets what it is to launch, and Outside, unless it is
-// nil, everything.
+// nil, what is announced.
 type Fork struct{ Launcher, Outside Sink }
 
-var _ Sink = Fork{}
+var (
+	_ Sink    = Fork{}
+	_ patient = Fork{}
+)
 
 // Send returns what went wrong with either.
 func (f Fork) Send(ctx context.Context, e event.Event) error {
+	return f.send(e, func(s Sink) error { return s.Send(ctx, e) })
+}
+
+// SendAndWait is Send, and waits for both.
+func (f Fork) SendAndWait(ctx context.Context, e event.Event) error {
+	return f.send(e, func(s Sink) error { return SendAndWait(ctx, s, e) })
+}
+
+func (f Fork) send(e event.Event, to func(Sink) error) error {
 	var errs [2]error
-	if e.Type() == Submitted {
-		errs[0] = f.Launcher.Send(ctx, e)
+	if e.Type() == Submitted || e.Type() == Launch {
+		errs[0] = to(f.Launcher)
 	}
-	if f.Outside != nil {
-		errs[1] = f.Outside.Send(ctx, e)
+	if f.Outside != nil && e.Type() != Launch {
+		errs[1] = to(f.Outside)
 	}
 	return errors.Join(errs[:]...)
 }

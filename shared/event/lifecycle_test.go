@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	cloudevent "github.com/cloudevents/sdk-go/v2/event"
@@ -134,14 +136,56 @@ func TestFork(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(launcher.heard) != 1 || launcher.heard[0] != event.Submitted || len(outside.heard) != 2 {
-		t.Errorf("launcher heard %q, outside %q", launcher.heard, outside.heard)
+	again := event.NewLaunch("s", id, time.Now())
+	if err := fork.Send(t.Context(), again); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{event.Submitted, event.Launch}, launcher.heard); diff != "" {
+		t.Errorf("the launcher heard (-want +got):\n%s", diff)
+	}
+	want := []string{event.Submitted, event.Type(job.StepStarted)} // nobody is told outside that a job is launched again
+	if diff := cmp.Diff(want, outside.heard); diff != "" {
+		t.Errorf("outside heard (-want +got):\n%s", diff)
 	}
 	outside.err = errors.New("down")
-	if err := fork.Send(t.Context(), event.Of("s", notice(job.StepSubmitted))); !errors.Is(err, outside.err) || len(launcher.heard) != 2 {
+	err := fork.Send(t.Context(), event.Of("s", notice(job.StepSubmitted)))
+	if !errors.Is(err, outside.err) || len(launcher.heard) != 3 {
 		t.Errorf("with nobody outside: %v; launcher heard %q", err, launcher.heard)
 	}
-	if err := (event.Fork{Launcher: launcher}).Send(t.Context(), event.Of("s", notice(job.StepFailed))); err != nil || len(launcher.heard) != 2 {
+	alone := event.Fork{Launcher: launcher}
+	if err := alone.Send(t.Context(), event.Of("s", notice(job.StepFailed))); err != nil || len(launcher.heard) != 3 {
 		t.Errorf("alone: %v; launcher heard %q", err, launcher.heard)
+	}
+}
+
+// TestForkWaits demands that whoever wants to wait for a slow sink can do so through a Fork.
+func TestForkWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := errors.New("down")
+		slow := event.NewBackground(sinkFunc(func(context.Context, cloudevent.Event) error {
+			time.Sleep(time.Second)
+			return down
+		}), slog.New(slog.DiscardHandler))
+		fork := event.Fork{Launcher: &ear{}, Outside: slow}
+		e := event.Of("s", notice(job.StepFailed))
+		if err := event.SendAndWait(t.Context(), fork, e); !errors.Is(err, down) {
+			t.Errorf("SendAndWait: %v; want the sink's answer", err)
+		}
+		if err := fork.Send(t.Context(), e); err != nil {
+			t.Errorf("Send: %v; want nil, since the sink is slow", err)
+		}
+		slow.Drain()
+	})
+}
+
+// TestNewLaunch demands that two are two events.
+func TestNewLaunch(t *testing.T) {
+	now := time.Now()
+	first, second := event.NewLaunch("s", id, now), event.NewLaunch("s", id, now.Add(time.Minute))
+	if first.ID() == second.ID() || first.Validate() != nil || first.Subject() != string(id) {
+		t.Errorf("got %s and %s", first, second)
+	}
+	if _, step, ours := event.StepOf(first); ours {
+		t.Errorf("it is taken for the step %s", step)
 	}
 }

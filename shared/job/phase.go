@@ -198,6 +198,11 @@ func (i *Index) TimeUp(attempts []Attempt, now time.Time) bool {
 	return i.TimeoutSeconds > 0 && !now.Before(i.Deadline(attempts))
 }
 
+// Expiry is when a job is removed that finished at a time.
+func (i *Index) Expiry(finished time.Time) time.Time {
+	return finished.Add(time.Duration(i.TTLSecondsAfterFinished) * time.Second)
+}
+
 // Origin is the template that a job was started from.
 type Origin struct {
 	Name    string `json:"name"`
@@ -235,6 +240,12 @@ type Summary struct {
 	ExpiresAt  *time.Time        `json:"expiresAt,omitempty"`
 }
 
+// Conclude fills in how the job has ended.
+func (s *Summary) Conclude(t *Terminal) {
+	s.Phase, s.Reason, s.ExitCode, s.StartedAt = t.Phase, t.Reason, t.ExitCode, t.StartedAt
+	s.FinishedAt, s.ExpiresAt = &t.FinishedAt, &t.ExpiresAt
+}
+
 // Status is a job as its owner sees it.
 type Status struct {
 	Summary
@@ -255,9 +266,23 @@ type Status struct {
 	NotCollected *NotCollected `json:"notCollected,omitempty"`
 }
 
+// Conclude fills in how the job has ended.
+func (s *Status) Conclude(t *Terminal) {
+	s.Summary.Conclude(t)
+	s.Message = t.Message
+	if t.Outputs != nil {
+		outputs := *t.Outputs
+		s.NotCollected, outputs.NotCollected = outputs.NotCollected, nil
+		s.Outputs = &outputs
+	}
+	if t.Attempts != nil {
+		s.Attempts = t.Attempts
+	}
+}
+
 // Observation is how a job fares that was not over when it was looked at, as the place where it runs sees it.
 type Observation struct {
-	// Over tells that it is over by now; its terminal record says how.
+	// Over tells that its end is recorded by now.
 	Over bool
 	// Reason and Message are empty when there is nothing to add to the records.
 	Reason  Reason
@@ -267,4 +292,15 @@ type Observation struct {
 	// Stuck tells that it cannot start for Reason, and since when.
 	Stuck bool
 	Since time.Time
+	// Attempt is the last attempt, and Terminal the job, when their ends are seen and nobody has
+	// recorded them. What they point to must not be changed.
+	Attempt  *Attempt
+	Terminal *Terminal
+}
+
+// Same reports whether two observations come to the same.
+func (o Observation) Same(other Observation) bool {
+	return (o.Attempt == nil) == (other.Attempt == nil) && (o.Terminal == nil) == (other.Terminal == nil) &&
+		o.Over == other.Over && o.Reason == other.Reason && o.Message == other.Message &&
+		o.Lost == other.Lost && o.Stuck == other.Stuck && o.Since.Equal(other.Since)
 }

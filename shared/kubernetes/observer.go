@@ -11,7 +11,7 @@ import (
 	"go-job-orchestrator/shared/platform"
 )
 
-// Observer finds out how jobs fare that no agent has reported the end of, and records what it finds to be over.
+// Observer finds out how jobs fare that no agent has reported the end of.
 type Observer struct {
 	client *Client
 	ender  *ending.Ender
@@ -55,31 +55,71 @@ func (o *Observer) GiveUp(ctx context.Context, id job.ID, why job.Observation) e
 	return o.Stop(ctx, id, false)
 }
 
-// Observe looks at what Kubernetes has of a job: one call while it runs or waits, two or three when its pod is gone or was never made.
+// Observe looks at what Kubernetes has of a job: one call while it runs or waits, two or three when
+// its pod is gone or was never made. It writes nothing.
 func (o *Observer) Observe(ctx context.Context, id job.ID) (job.Observation, error) {
-	index, err := o.ender.Ledger.Index(ctx, id)
+	s, err := o.see(ctx, id)
 	if err != nil {
 		return job.Observation{}, err
 	}
-	if over, err := o.ender.Job(ctx, index, nil); over || err != nil {
-		return job.Observation{Over: over}, err
+	return s.Observation, nil
+}
+
+// Conclude is Observe, and records the ends that were seen.
+func (o *Observer) Conclude(ctx context.Context, id job.ID) (job.Observation, error) {
+	s, err := o.see(ctx, id)
+	if err != nil {
+		return job.Observation{}, err
+	}
+	if s.Attempt != nil {
+		if err := o.ender.Ledger.EndAttempt(ctx, id, *s.Attempt); err != nil {
+			return job.Observation{}, err
+		}
+	}
+	if s.Terminal == nil {
+		return s.Observation, nil
+	}
+	over, err := o.ender.Job(ctx, s.index, s.final)
+	return job.Observation{Over: over}, err
+}
+
+// seen is what there is to be said of a job.
+type seen struct {
+	finding
+	index *job.Index
+}
+
+// see reads the records of a job, and looks at what Kubernetes has of it where those do not say
+// that it is over.
+func (o *Observer) see(ctx context.Context, id job.ID) (*seen, error) {
+	index, err := o.ender.Ledger.Index(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	s := &seen{index: index}
+	if s.Over, err = o.ender.Ledger.Over(ctx, id); err != nil || s.Over {
+		return s, err
 	}
 	// The records are read before Kubernetes is asked: what an agent reports in between stands, since the first record does.
 	attempts, err := o.ender.Ledger.Attempts(ctx, id)
 	if err != nil {
-		return job.Observation{}, err
+		return nil, err
+	}
+	if s.Terminal, err = o.ender.Conclusion(ctx, index, attempts, nil); err != nil || s.Terminal != nil {
+		return s, err
 	}
 	owner := ""
 	if n := len(attempts); n > 0 && attempts[n-1].FinishedAt == nil {
 		if owner, err = o.ender.Ledger.Owner(ctx, id, n); err != nil {
-			return job.Observation{}, err
+			return nil, err
 		}
 	}
-	s, err := o.look(ctx, index.JobName, owner)
+	looked, err := o.look(ctx, index.JobName, owner)
 	if err != nil {
-		return job.Observation{}, err
+		return nil, err
 	}
-	return o.conclude(ctx, index, attempts, s.translate(owner, len(attempts)))
+	s.finding = looked.translate(owner, len(attempts))
+	return s, o.conclude(ctx, s, attempts)
 }
 
 // look gathers what there is to be seen.
@@ -103,28 +143,24 @@ func (o *Observer) look(ctx context.Context, name, owner string) (*sight, error)
 	return s, err
 }
 
-// conclude records what the finding says is over.
-func (o *Observer) conclude(ctx context.Context, index *job.Index, attempts []job.Attempt, f finding) (job.Observation, error) {
-	if f.ended != nil {
+// conclude finds out what ends follow from what was seen.
+func (o *Observer) conclude(ctx context.Context, s *seen, attempts []job.Attempt) (err error) {
+	if s.ended != nil {
 		n := len(attempts) - 1
-		a, err := o.complete(ctx, index, attempts[n], f.ended)
+		a, err := o.complete(ctx, s.index, attempts[n], s.ended)
 		if err != nil {
-			return job.Observation{}, err
+			return err
 		}
-		attempts[n] = a
-		if over, err := o.ender.Attempt(ctx, index, a); over || err != nil {
-			return job.Observation{Over: over}, err
-		}
+		attempts[n], s.Attempt = a, &a
 	}
-	if f.final != nil {
-		if n := len(attempts); n > 0 && f.final.Reason != job.ReasonDeadlineExceeded { // what is recorded of it is known better
-			f.final.Reason, f.final.Message = attempts[n-1].Reason, attempts[n-1].Message
-		}
-		if over, err := o.ender.Job(ctx, index, f.final); over || err != nil {
-			return job.Observation{Over: over}, err
-		}
+	if n := len(attempts); s.final != nil && n > 0 && s.final.Reason != job.ReasonDeadlineExceeded {
+		s.final.Reason, s.final.Message = attempts[n-1].Reason, attempts[n-1].Message // what is known of it is better
 	}
-	return f.Observation, nil
+	s.Terminal, err = o.ender.Conclusion(ctx, s.index, attempts, s.final)
+	if n := len(attempts); s.Terminal != nil && n <= s.index.Retries {
+		s.Terminal.Outputs = nil // they are shown once they are recorded: see ledger.Reported
+	}
+	return err
 }
 
 // complete puts together what Kubernetes knows of the end of an attempt and what its agent could still report.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go-job-orchestrator/shared/job"
@@ -203,21 +204,24 @@ func (l *Ledger) writeFarewell(ctx context.Context, r *removal) (*job.Notice, er
 // errNotTold ends a sweep: who does not take one notice does not take the next either.
 var errNotTold = errors.New("not told")
 
-// SweepOwed calls tell for what is to be announced, since longer than age, of jobs that are over or no more, and returns how
-// much of it is known now. What was told in vain waits longer each time, and does not keep what comes after it waiting: whoever was to hear it may have
-// heard it all the same.
-func (l *Ledger) SweepOwed(ctx context.Context, age time.Duration, tell func(job.Notice) error) (int, error) {
-	told := 0
-	ended, endedErr := l.sweep(ctx, owed, func(key string) (bool, bool, error) {
+// SweepOwed calls tell for what is to be announced, since longer than age, of jobs that are over or
+// no more, and returns how much of it is known now. It does so for several jobs at a time, atOnce at
+// most: a sink may take a second for each event. What was told in vain waits longer each time, and
+// does not keep what comes after it waiting: whoever was to hear it may have heard it all the same.
+func (l *Ledger) SweepOwed(
+	ctx context.Context, age time.Duration, atOnce int, tell func(job.Notice) error,
+) (int, error) {
+	var told atomic.Int64
+	_, endedErr := l.sweepJobs(ctx, owed, atOnce, func(key string) (bool, bool, error) {
 		n, err := l.tellEnd(ctx, key, age, tell)
-		told += n
+		told.Add(int64(n))
 		return false, !errors.Is(err, errNotTold), err
 	})
-	gone, goneErr := l.sweep(ctx, farewell, func(key string) (bool, bool, error) {
+	gone, goneErr := l.sweepJobs(ctx, farewell, atOnce, func(key string) (bool, bool, error) {
 		done, err := l.tellFarewell(ctx, key, age, tell)
 		return done, !errors.Is(err, errNotTold), err
 	})
-	return told + ended + gone, errors.Join(endedErr, goneErr, l.sweepTries(ctx))
+	return int(told.Load()) + gone, errors.Join(endedErr, goneErr, l.sweepTries(ctx))
 }
 
 func (l *Ledger) tellEnd(ctx context.Context, key string, age time.Duration, tell func(job.Notice) error) (int, error) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,7 +74,7 @@ func (w *world) end(index *job.Index, phase job.Phase) {
 
 // sweepOwed is what a reaper does.
 func (w *world) sweepOwed(o *outside) (int, error) {
-	return w.SweepOwed(w.t.Context(), time.Minute, func(n job.Notice) error { return o.tell(w.t.Context(), n) })
+	return w.SweepOwed(w.t.Context(), time.Minute, 1, func(n job.Notice) error { return o.tell(w.t.Context(), n) })
 }
 
 func TestStepsAreAnnounced(t *testing.T) {
@@ -204,9 +206,87 @@ func TestSlowSink(t *testing.T) {
 	}
 	w.pass(time.Hour)
 	begun := 0
-	n, err := w.SweepOwed(t.Context(), time.Minute, func(job.Notice) error { begun++; return nil })
+	n, err := w.SweepOwed(t.Context(), time.Minute, 1, func(job.Notice) error { begun++; return nil })
 	if n != 0 || err == nil || begun != 1 {
 		t.Errorf("SweepOwed: %d, %v after %d notices; want an error after one", n, err, begun)
+	}
+}
+
+// TestSeveralAtOnce has a sink that takes a while for each event. Each answer waits until as many
+// are sent as may be at a time, so that this ends only if they are; and what is told of one job is
+// told in order.
+func TestSeveralAtOnce(t *testing.T) {
+	for name, remove := range map[string]bool{"over": false, "removed": true} {
+		t.Run(name, func(t *testing.T) {
+			w, o := announcing(t)
+			o.down = true
+			const jobs, atOnce = 40, 8
+			for range jobs {
+				index := w.accept(w.newIndex(nil))
+				w.start(index)
+				w.end(index, job.Succeeded)
+				if remove {
+					w.must(w.Remove(t.Context(), index.JobID))
+				}
+			}
+			w.pass(time.Hour)
+			var mu sync.Mutex
+			sending, most := 0, 0
+			full := make(chan struct{})
+			steps := map[job.ID][]job.Step{}
+			n, err := w.SweepOwed(t.Context(), time.Minute, atOnce, func(n job.Notice) error {
+				mu.Lock()
+				sending++
+				if most = max(most, sending); sending == atOnce && most == atOnce {
+					select {
+					case <-full:
+					default:
+						close(full)
+					}
+				}
+				steps[n.Status.JobID] = append(steps[n.Status.JobID], n.Step)
+				mu.Unlock()
+				<-full
+				mu.Lock()
+				defer mu.Unlock()
+				sending--
+				return o.records.Announced(t.Context(), n.Status.JobID, n.Step)
+			})
+			want := []job.Step{job.StepSubmitted, job.StepStarted, job.StepSucceeded}
+			if remove {
+				want = append(want, job.StepReaped)
+			}
+			if n != jobs*len(want) || err != nil || most != atOnce {
+				t.Errorf("SweepOwed: %d, %v, at most %d at a time; want %d, %d at a time", n, err, most, jobs*len(want), atOnce)
+			}
+			for id, got := range steps {
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("told of %s (-want +got):\n%s", id, diff)
+				}
+			}
+			again := func(job.Notice) error { return errors.New("again") }
+			if n, err := w.SweepOwed(t.Context(), time.Minute, atOnce, again); n != 0 || err != nil {
+				t.Errorf("SweepOwed again: %d, %v", n, err)
+			}
+		})
+	}
+}
+
+// TestSeveralAtOnceStop has a sink that takes nothing: what has begun is ended, and nothing more is
+// begun.
+func TestSeveralAtOnceStop(t *testing.T) {
+	w, o := announcing(t)
+	o.down = true
+	const jobs, atOnce = 40, 4
+	for range jobs {
+		w.end(w.accept(w.newIndex(nil)), job.Succeeded)
+	}
+	w.pass(time.Hour)
+	var tried atomic.Int64
+	refuse := func(job.Notice) error { tried.Add(1); return errors.New("no") }
+	n, err := w.SweepOwed(t.Context(), time.Minute, atOnce, refuse)
+	if n != 0 || err == nil || tried.Load() < 1 || tried.Load() > 2*atOnce {
+		t.Errorf("SweepOwed: %d, %v after %d notices; want an error after about %d", n, err, tried.Load(), atOnce)
 	}
 }
 
@@ -230,7 +310,7 @@ func TestRefused(t *testing.T) {
 			var tried []time.Duration
 			for range 8 * 24 * 60 {
 				w.pass(time.Minute)
-				_, _ = w.SweepOwed(t.Context(), time.Minute, func(n job.Notice) error {
+				_, _ = w.SweepOwed(t.Context(), time.Minute, 1, func(n job.Notice) error {
 					if n.Status.JobID == refused.JobID && n.Step != job.StepSubmitted {
 						return errors.New("no")
 					}

@@ -137,7 +137,7 @@ func (l *Ledger) Over(ctx context.Context, id job.ID) (bool, error) {
 // whether it is what was given. It may be called again at any time to complete what a crash cut off.
 func (l *Ledger) Finish(ctx context.Context, index *job.Index, t job.Terminal) (*job.Terminal, bool, error) {
 	t.JobID = index.JobID
-	t.ExpiresAt = t.FinishedAt.Add(time.Duration(index.TTLSecondsAfterFinished) * time.Second)
+	t.ExpiresAt = index.Expiry(t.FinishedAt)
 	data, err := json.Marshal(&t)
 	if err != nil {
 		return nil, false, fmt.Errorf("encode terminal record: %w", err)

@@ -41,6 +41,21 @@ func (l *Ledger) Report(ctx context.Context, id job.ID, n int) (*Report, error) 
 	return &r, nil
 }
 
+// Reported returns the report on the last attempt of a job whose end nobody has recorded yet, if no
+// attempt can follow: what it says of outputs is what will be recorded. Otherwise the error is of
+// kind job.ErrNotFound.
+func (l *Ledger) Reported(ctx context.Context, index *job.Index) (*Report, error) {
+	attempts, err := l.Attempts(ctx, index.JobID)
+	if err != nil {
+		return nil, err
+	}
+	n := len(attempts)
+	if n <= index.Retries || attempts[n-1].FinishedAt != nil {
+		return nil, fmt.Errorf("report on job %s: %w", index.JobID, job.ErrNotFound)
+	}
+	return l.Report(ctx, index.JobID, n)
+}
+
 // StartedBy returns the attempt if owner is who claimed it; otherwise the error is of kind job.ErrExists.
 func (l *Ledger) StartedBy(ctx context.Context, id job.ID, n int, owner string) (job.Attempt, error) {
 	var record startRecord

@@ -52,16 +52,7 @@ func (l *Ledger) Watch(id job.ID) (changed <-chan struct{}, leave func()) {
 // ended is a job that is over.
 func ended(index *job.Index, t *job.Terminal) *job.Status {
 	s := newStatus(index)
-	s.Message = t.Message
-	if t.Outputs != nil {
-		outputs := *t.Outputs
-		s.NotCollected, outputs.NotCollected = outputs.NotCollected, nil
-		s.Outputs = &outputs
-	}
-	if t.Attempts != nil {
-		s.Attempts = t.Attempts
-	}
-	conclude(&s.Summary, t)
+	s.Conclude(t)
 	return s
 }
 
@@ -95,7 +86,7 @@ func (l *Ledger) summary(ctx context.Context, id job.ID) (*job.Summary, error) {
 	s := newSummary(index)
 	t, err := l.Terminal(ctx, id)
 	if err == nil {
-		conclude(&s, t)
+		s.Conclude(t)
 		return &s, nil
 	}
 	if !errors.Is(err, job.ErrNotFound) {
@@ -115,12 +106,6 @@ func newSummary(index *job.Index) job.Summary {
 		JobID: index.JobID, JobName: index.JobName, Namespace: index.Namespace, Runtime: index.Runtime,
 		Labels: index.Labels, CreatedAt: index.CreatedAt,
 	}
-}
-
-// conclude fills in what the terminal record says.
-func conclude(s *job.Summary, t *job.Terminal) {
-	s.Phase, s.Reason, s.ExitCode, s.StartedAt = t.Phase, t.Reason, t.ExitCode, t.StartedAt
-	s.FinishedAt, s.ExpiresAt = &t.FinishedAt, &t.ExpiresAt
 }
 
 // progress fills in what the attempts of a job that is not over say.

@@ -73,14 +73,25 @@ func (l *Launcher) enqueue(ctx context.Context, id job.ID) error {
 	if l.stopping {
 		return fmt.Errorf("launch %s: %w: the server is stopping", id, job.ErrUnavailable)
 	}
-	_, runs := l.running[id]
-	_, left := l.leftIDs[id]
-	if runs || left || l.waiting.has(id) {
+	if l.has(id) {
 		return nil
 	}
 	l.waiting.add(id)
 	l.dispatch(context.WithoutCancel(ctx))
 	return nil
+}
+
+// Has reports whether the job waits, runs or is being taken up here: then it need not be launched.
+func (l *Launcher) Has(id job.ID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.has(id)
+}
+
+func (l *Launcher) has(id job.ID) bool {
+	_, runs := l.running[id]
+	_, left := l.leftIDs[id]
+	return runs || left || l.waiting.has(id)
 }
 
 // takeUp has jobs of an earlier process brought to where they can go on, beside the jobs that run and as many at a time: what

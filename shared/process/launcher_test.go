@@ -82,6 +82,11 @@ func TestLaunchInOrder(t *testing.T) {
 		s.launch(n)
 	}
 	s.idle("one runs at a time")
+	for n, want := range map[int]bool{0: true, 3: true, 9: false} { // runs, waits, is not known
+		if s.Has(id(n)) != want {
+			t.Errorf("Has(%d): got %t", n, !want)
+		}
+	}
 	first.end()
 	var got []job.ID
 	for range 4 {
@@ -95,6 +100,9 @@ func TestLaunchInOrder(t *testing.T) {
 	}
 	s.Launcher.Drain(time.Minute)
 	s.idle("none was sent twice")
+	if s.Has(id(1)) {
+		t.Error("a job that has run is still there")
+	}
 }
 
 func TestStop(t *testing.T) {

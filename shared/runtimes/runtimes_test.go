@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -70,9 +71,18 @@ func TestJVMOptions(t *testing.T) {
 		"own RAM, launcher":  {job.Spec{Memory: "256Mi", Env: env("JDK_JAVA_OPTIONS", "-XX:MaxRAM=1g")}, nil},
 	} {
 		test.spec.Entrypoint = "a.jar"
-		_, got := r.Command("/i", "/w", &test.spec)
-		if diff := cmp.Diff(append(test.want, "-jar", "/w/a.jar"), got); diff != "" {
+		_, got := r.Command("/i", "/w", &job.Index{Spec: test.spec})
+		if diff := cmp.Diff(append(slices.Clone(test.want), "-jar", "/w/a.jar"), got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		sources := fstest.MapFS{"Main.java": {Data: []byte("class Main { Other o; }")}, "Other.java": {Data: []byte("class Other {}")}}
+		index := &job.Index{Spec: test.spec, Files: []job.File{{Name: "Main.java"}, {Name: "Other.java"}}}
+		index.Entrypoint = "Main.java"
+		build, program, err := r.Build(sources, "/w", "/t", index)
+		for _, args := range [][]string{build, program} {
+			if len(args) == 0 || !slices.Equal(args[:len(test.want)], test.want) || err != nil {
+				t.Errorf("%s, compiled: %q, %v; want it to begin with %q", name, args, err, test.want)
+			}
 		}
 	}
 }

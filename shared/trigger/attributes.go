@@ -2,9 +2,12 @@ package trigger
 
 import (
 	"fmt"
+	"strings"
+	"unicode"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
+	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
 )
 
@@ -27,6 +30,9 @@ func checkAttributes(e event.Event) error {
 		{"dataschema", e.DataSchema()},
 		{"datacontenttype", e.DataContentType()},
 	} {
+		if strings.ContainsFunc(one.value, isDisallowed) {
+			return disallowed(one.name)
+		}
 		if len(one.value) > maxAttribute {
 			return job.Invalid(one.name, fmt.Sprintf("has more than %d bytes; what is large belongs into the data", maxAttribute))
 		}
@@ -38,9 +44,25 @@ func checkAttributes(e event.Event) error {
 		if len(name) > maxExtensionName {
 			return job.Invalid("body", fmt.Sprintf("has an extension attribute whose name has more than %d characters", maxExtensionName))
 		}
-		if text, ok := value.(string); ok && len(text) > maxExtension {
+		text, _ := value.(string)
+		if strings.ContainsFunc(text, isDisallowed) {
+			return disallowed(name)
+		}
+		if len(text) > maxExtension {
 			return job.Invalid(name, fmt.Sprintf("has more than %d bytes; what is large belongs into the data", maxExtension))
 		}
 	}
 	return nil
+}
+
+func disallowed(name string) error {
+	return api.BadRequest(name,
+		"has a character that no attribute can have, such as a control character (CloudEvents 1.0, String)")
+}
+
+// isDisallowed reports whether a character is one that CloudEvents keeps out of strings. The
+// variables of a program cannot have all of them either.
+func isDisallowed(r rune) bool {
+	const firstNonCharacter, lastNonCharacter = 0xFDD0, 0xFDEF
+	return unicode.IsControl(r) || firstNonCharacter <= r && r <= lastNonCharacter || r&0xFFFE == 0xFFFE
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/binding"
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -16,6 +17,7 @@ import (
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/budget"
+	ours "go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 )
 
@@ -60,8 +62,16 @@ func Read(w http.ResponseWriter, r *http.Request, limit int64) ([]event.Event, e
 	return []event.Event{*e}, check(*e)
 }
 
-// readBinary has the SDK read the headers. The data stays where it is.
+// readBinary has the SDK read the headers, once they are decoded. The data stays where it is.
 func readBinary(ctx context.Context, header http.Header, body []byte) (*event.Event, error) {
+	header, err := ours.DecodeHeader(header)
+	var fault *ours.HeaderError
+	if errors.As(err, &fault) {
+		return nil, api.BadRequest(printable(fault.Attribute), fault.Message)
+	}
+	if version := header.Get("Ce-Specversion"); version != "" && version != event.CloudEventsVersionV1 {
+		return nil, wrongVersion(version)
+	}
 	message := cehttp.NewMessage(header, nil)
 	if message.ReadEncoding() != binding.EncodingBinary {
 		return nil, api.BadRequest("body", "is no CloudEvent of version 1.0: it has neither ce-specversion among its headers nor a Content-Type "+
@@ -77,11 +87,20 @@ func readBinary(ctx context.Context, header http.Header, body []byte) (*event.Ev
 	return e, nil
 }
 
+func wrongVersion(version string) error {
+	return api.BadRequest("specversion", fmt.Sprintf("is %.20q; only CloudEvents of version 1.0 are taken", version))
+}
+
+func notUTF8() error { return api.BadRequest("body", "is not UTF-8, as JSON is") }
+
 func unreadable(err error) error {
 	return api.BadRequest("body", "is not a CloudEvent that can be read: "+printable(err.Error()))
 }
 
 func readBatch(body []byte) ([]event.Event, error) {
+	if !utf8.Valid(body) {
+		return nil, notUTF8()
+	}
 	list, err := elements(body, maxBatch+1)
 	if err != nil {
 		return nil, api.BadRequest("body", "is not a batch of CloudEvents: "+printable(err.Error()))
@@ -105,8 +124,11 @@ func readBatch(body []byte) ([]event.Event, error) {
 
 // check says what is wrong with an event that could be read.
 func check(e event.Event) error {
-	if e.Context == nil || e.SpecVersion() != event.CloudEventsVersionV1 {
+	if e.Context == nil {
 		return api.BadRequest("body", "is not a CloudEvent of version 1.0")
+	}
+	if e.SpecVersion() != event.CloudEventsVersionV1 {
+		return wrongVersion(e.SpecVersion())
 	}
 	if err := e.Validate(); err != nil {
 		return api.BadRequest("body", "is not a valid CloudEvent: "+printable(err.Error()))

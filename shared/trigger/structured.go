@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -18,6 +21,9 @@ const maxAttributes = 200
 
 // readStructured reads an event in the JSON format of CloudEvents.
 func readStructured(body []byte) (*event.Event, error) {
+	if !utf8.Valid(body) {
+		return nil, notUTF8()
+	}
 	if !json.Valid(body) {
 		return nil, api.BadRequest("body", "is not valid JSON")
 	}
@@ -45,6 +51,8 @@ func structuredEvent(text []byte) (*event.Event, error) {
 			inBase64 = m.value
 		case m.value[0] == '{' || m.value[0] == '[':
 			return nil, api.BadRequest(printable(name[:min(len(name), 60)]), "is not text, a number, true or false, as an attribute of an event is")
+		case hasLoneSurrogate(m.value):
+			return nil, loneSurrogate(printable(name[:min(len(name), 60)]))
 		case string(m.value) == "null": // as if it were absent, says the JSON format
 		default:
 			if len(attributes) > 1 {
@@ -88,9 +96,52 @@ func setData(e *event.Event, data, inBase64 []byte) error {
 		if err := json.Unmarshal(data, &text); err != nil {
 			return api.BadRequest("data", fmt.Sprintf("is not a string, as data of the type %.60q is", e.DataContentType()))
 		}
+		if hasLoneSurrogate(data) {
+			return loneSurrogate("data")
+		}
 		e.DataEncoded = []byte(text)
 	}
 	return nil
+}
+
+func loneSurrogate(field string) error {
+	return api.BadRequest(field, `has half of a surrogate pair, such as \ud800 alone, which is no character`)
+}
+
+// hasLoneSurrogate reports whether a JSON string has an escape for half of a character. Decoding it
+// would put another character in its place.
+func hasLoneSurrogate(quoted []byte) bool {
+	for i := 0; i < len(quoted); i++ {
+		if quoted[i] != '\\' {
+			continue
+		}
+		first, escaped := escapedUnit(quoted[i:])
+		if !escaped {
+			i++ // past what the backslash escapes
+			continue
+		}
+		i += escapeBytes - 1
+		if !utf16.IsSurrogate(first) {
+			continue
+		}
+		second, escaped := escapedUnit(quoted[i+1:])
+		if !escaped || utf16.DecodeRune(first, second) == utf8.RuneError {
+			return true
+		}
+		i += escapeBytes
+	}
+	return false
+}
+
+const escapeBytes = len(`\u0000`)
+
+// escapedUnit returns the UTF-16 unit whose escape text begins with, if it does.
+func escapedUnit(text []byte) (rune, bool) {
+	if len(text) < escapeBytes || text[0] != '\\' || text[1] != 'u' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(text[2:escapeBytes]), 16, 16)
+	return rune(n), err == nil
 }
 
 // member is one of an object: its name, the same as it was written, and its value.

@@ -142,6 +142,15 @@ func testEvents(t *testing.T, to *client) {
 		cloudEvent("8", "io.github.go-job-orchestrator.job.succeeded.v1", nil, "subject", strings.Repeat("0", 32)))
 	to.call(t, http.StatusNotFound, http.MethodPost, "/events?template=none", sent)
 	to.call(t, http.StatusUnauthorized, http.MethodPost, "/events?template=keep", sent, header("Authorization", "Bearer "+s.Token))
+	const options, origin, rate = http.MethodOptions, "WebHook-Request-Origin", "WebHook-Request-Rate"
+	sender := header(origin, "eventemitter.example.com")
+	allowed := to.call(t, http.StatusNoContent, options, "/events?template=keep", sender, header(rate, "120"))
+	if got := allowed.Header.Get("WebHook-Allowed-Origin"); got != "eventemitter.example.com" {
+		t.Errorf("WebHook-Allowed-Origin: got %q", got)
+	}
+	to.call(t, http.StatusBadRequest, options, "/events?template=keep", sender, header(rate, "0"))
+	to.call(t, http.StatusUnauthorized, options, "/events?template=keep", header("Authorization", "Bearer "+s.Token))
+	to.call(t, http.StatusUnprocessableEntity, options, "/events?template=-", sender)
 	to.call(t, http.StatusBadRequest, http.MethodPost, "/events?template=keep", content("application/json", []byte("{}")))
 }
 

@@ -266,6 +266,40 @@ http.server.HTTPServer(("", 8080), H).serve_forever()`
 	}
 }
 
+// TestHandshake asks through the front whether events may be delivered, and what else the paths
+// allow.
+func TestHandshake(t *testing.T) {
+	s := installed(t)
+	ask := func(method, path string) *http.Response {
+		req, err := http.NewRequestWithContext(t.Context(), method, s.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("WebHook-Request-Origin", "sender.example.com")
+		resp, _ := s.do(t, req)
+		return resp
+	}
+	got := ask(http.MethodOptions, "/events?template=none")
+	if got.StatusCode != http.StatusNoContent || got.Header.Get("WebHook-Allowed-Origin") != "sender.example.com" ||
+		got.Header.Get("WebHook-Allowed-Rate") != "*" || got.Header.Get("Allow") != "OPTIONS, POST" {
+		t.Errorf("got %s, %v", got.Status, got.Header)
+	}
+	for name := range got.Header {
+		if strings.HasPrefix(name, "Access-Control-") {
+			t.Errorf("the answer has %s", name)
+		}
+	}
+	for path, want := range map[string]string{
+		"/api/v1/jobs": "GET, POST", "/api/v1/templates/x": "DELETE, GET, PUT", "/outputs/x": "GET, HEAD",
+		"/events": "OPTIONS, POST", "/artifacts/x/upload/y": "GET, HEAD",
+	} {
+		got := ask(http.MethodPatch, path)
+		if got.StatusCode != http.StatusMethodNotAllowed || got.Header.Get("Allow") != want {
+			t.Errorf("PATCH %s: %s, Allow %q, want %q", path, got.Status, got.Header.Get("Allow"), want)
+		}
+	}
+}
+
 // TestWaiting waits for a job's end with the submit itself, and for its phases with server-sent events.
 func TestWaiting(t *testing.T) {
 	s := installed(t)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -58,10 +59,33 @@ func TestDeliveredOften(t *testing.T) {
 	send(t, launchURL, 1, foreign)
 }
 
-// TestLauncherCutOff has the launcher fail between Job and Secret, as if it had been killed there.
+// TestLauncherCutOff has the launcher fail between Job and Secret, as if it had been killed there,
+// for two rounds of the reaper. Each of them has the job launched again, and others are told once
+// that it was submitted.
 func TestLauncherCutOff(t *testing.T) {
 	s := installed(t)
-	const take, give = `[{"op":"replace","path":"/rules/%d/verbs","value":["get"]}]`, `[{"op":"replace","path":"/rules/%d/verbs","value":["create"]}]`
+	heard := listen(t, "event-listener")
+	give := withoutSecrets(t)
+	j := s.submit(t, shell("echo hello"))
+	until(t, patience, "its pod waits for the Secret", func() bool { return len(j.pods()) == 1 })
+	if got := j.status(); got.Phase != "Pending" {
+		t.Errorf("got %+v", got)
+	}
+	const submitted, launch = "io.github.go-job-orchestrator.job.submitted.v1", "io.github.go-job-orchestrator.launch.v1"
+	until(t, patience, "two rounds have launched it again", func() bool { return heard(launch, j) >= 2 })
+	give()
+	if end := j.ends("Succeeded", "Completed"); len(end.Attempts) != 1 {
+		t.Errorf("got %+v", end)
+	}
+	if n := heard(submitted, j); n != 1 {
+		t.Errorf("others were told %d times that the job was submitted", n)
+	}
+}
+
+// withoutSecrets takes from the launcher the right to make Secrets.
+func withoutSecrets(t *testing.T) (give func()) {
+	t.Helper()
+	const patch = `[{"op":"replace","path":"/rules/%d/verbs","value":[%q]}]`
 	rule := -1
 	var role struct {
 		Rules []struct{ Resources []string } `json:"rules"`
@@ -77,21 +101,51 @@ func TestLauncherCutOff(t *testing.T) {
 	if rule < 0 {
 		t.Fatal("the Role of launch has no rule of Secrets")
 	}
-	patch := func(text string) { // also in the end, when the test's context is over
-		if out, err := command("kubectl", "patch", "role", "launch", "-n", namespace, "--type=json", "-p", fmt.Sprintf(text, rule)); err != nil {
+	set := func(verb string) { // also in the end, when the test's context is over
+		change := fmt.Sprintf(patch, rule, verb)
+		out, err := command("kubectl", "patch", "role", "launch", "-n", namespace, "--type=json", "-p", change)
+		if err != nil {
 			t.Errorf("%v: %s", err, out)
 		}
 	}
-	patch(take)
-	t.Cleanup(func() { patch(give) })
-	j := s.submit(t, shell("echo hello"))
-	until(t, patience, "its pod waits for the Secret", func() bool { return len(j.pods()) == 1 })
-	if got := j.status(); got.Phase != "Pending" {
-		t.Errorf("got %+v", got)
+	set("get")
+	t.Cleanup(func() { set("create") })
+	return func() { set("create") }
+}
+
+// listen has a pod of that name hear all events of the Broker, and returns how many of a type it
+// has heard of a job.
+func listen(t *testing.T, name string) (heard func(kind string, j *run) int) {
+	t.Helper()
+	program := `import http.server
+class H(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        print(self.headers["ce-type"], self.headers["ce-subject"], flush=True)
+        self.send_response(204); self.end_headers()
+http.server.HTTPServer(("", 8080), H).serve_forever()`
+	serve(t, name, restricted(map[string]any{"image": "python:3.13-slim", "command": []string{"python3", "-c", program}}))
+	trigger, err := json.Marshal(map[string]any{
+		"apiVersion": "eventing.knative.dev/v1", "kind": "Trigger",
+		"metadata": map[string]any{"name": name, "namespace": namespace},
+		"spec": map[string]any{"broker": "default", "subscriber": map[string]any{
+			"ref": map[string]any{"apiVersion": "v1", "kind": "Service", "name": name},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	patch(give)
-	if end := j.ends("Succeeded", "Completed"); len(end.Attempts) != 1 {
-		t.Errorf("got %+v", end)
+	path := t.TempDir() + "/trigger.json"
+	if err := os.WriteFile(path, trigger, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, err := kubectl(t, trigger, "apply", "-f", "-"); err != nil {
+		t.Fatalf("%v: %s", err, stderr)
+	}
+	t.Cleanup(func() { removeTriggers(t, path) })
+	kube(t, "wait", "-n", namespace, "--for=condition=Ready", "--timeout=2m", "trigger", "--all")
+	return func(kind string, j *run) int {
+		return strings.Count(kube(t, "logs", name, "-n", namespace), kind+" "+j.ID+"\n")
 	}
 }
 

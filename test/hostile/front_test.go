@@ -41,7 +41,7 @@ func (s *suite) throughFront(t *testing.T, behind *server) {
 			"/artifacts/" + id + "/..%2f..%2fx", "/api/v1/templates//x",
 			"/outputs/" + id + "/a/%2e%2e/b", "/api/v1/templates/../jobs",
 		} {
-			add("path "+target, get(target, user), 400, 401, 403, 404)
+			add("path "+target, get(target, user), 400, 401, 403, 404, 405)
 		}
 		for _, host := range []string{"evil.example", "127.0.0.1.evil.example", "jobs.example.evil.example",
 			"169.254.169.254"} {

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go-job-orchestrator/shared/job"
 )
@@ -413,6 +414,88 @@ func TestSinkThatIsDown(t *testing.T) {
 	s.start()
 	r.until(t, ended.ID, "submitted", "started", "succeeded")
 	r.until(t, removed.ID, "submitted", "started", "failed", "reaped")
+}
+
+// listener is somebody's server that takes a while for each event.
+type listener struct {
+	*httptest.Server
+	takes         time.Duration
+	mu            sync.Mutex
+	heard         map[string]int // by type and job
+	sending, most int
+}
+
+func newListener(t *testing.T, takes time.Duration) *listener {
+	l := &listener{takes: takes, heard: map[string]int{}}
+	l.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		l.mu.Lock()
+		l.sending++
+		l.most = max(l.most, l.sending)
+		l.mu.Unlock()
+		time.Sleep(l.takes)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.sending--
+		l.heard[r.Header.Get("Ce-Type")+" "+r.Header.Get("Ce-Subject")]++
+	}))
+	t.Cleanup(l.Close)
+	return l
+}
+
+// of returns how often the steps of a job were announced, and of how many kinds all events were.
+func (l *listener) of(id string) (steps map[string]int, kinds int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	steps = map[string]int{}
+	for _, step := range []string{"submitted", "started", "succeeded"} {
+		steps[step] = l.heard["io.github.go-job-orchestrator.job."+step+".v1 "+id]
+	}
+	return steps, len(l.heard)
+}
+
+// TestSlowListener has a server outside that takes a second for each event. It is told of every job
+// all the same, and once.
+func TestSlowListener(t *testing.T) {
+	t.Parallel()
+	l := newListener(t, time.Second)
+	s := start(t, t.TempDir(), "K_SINK="+l.URL, "MAX_CONCURRENT_JOBS=4", "REAP_INTERVAL=1s")
+	jobs := make([]*sent, 30)
+	for i := range jobs {
+		jobs[i] = s.submit(script("true"))
+	}
+	for _, j := range jobs {
+		must(t, j.wait(), job.Succeeded, job.ReasonCompleted)
+	}
+	s.until("all steps of all jobs are announced", func() bool { _, n := l.of(""); return n == 3*len(jobs) })
+	for _, j := range jobs {
+		steps, _ := l.of(j.ID)
+		if want := map[string]int{"submitted": 1, "started": 1, "succeeded": 1}; !maps.Equal(steps, want) {
+			t.Errorf("job %s: announced %v, want each step once", j.ID, steps)
+		}
+	}
+	if l.most > 64 {
+		t.Errorf("%d events were sent at a time", l.most)
+	}
+}
+
+// TestQueuedJobsAreAnnouncedOnce has jobs wait for longer than the reaper takes an event to be
+// lost.
+func TestQueuedJobsAreAnnouncedOnce(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("waits for 40 s")
+	}
+	l := newListener(t, 0)
+	s := start(t, t.TempDir(), "K_SINK="+l.URL, "MAX_CONCURRENT_JOBS=1", "REAP_INTERVAL=100ms")
+	first := s.submit(script("exec sleep 40")) // after 30 s an event counts as lost
+	waiting := s.submit(script("true"))
+	must(t, first.wait(), job.Succeeded, job.ReasonCompleted)
+	must(t, waiting.wait(), job.Succeeded, job.ReasonCompleted)
+	s.until("its end is announced", func() bool { steps, _ := l.of(waiting.ID); return steps["succeeded"] > 0 })
+	steps, kinds := l.of(waiting.ID)
+	if want := map[string]int{"submitted": 1, "started": 1, "succeeded": 1}; !maps.Equal(steps, want) || kinds > 6 {
+		t.Errorf("announced %v, and %d kinds of events in all; want each step once, and nothing else", steps, kinds)
+	}
 }
 
 const succeededType = "io.github.go-job-orchestrator.job.succeeded.v1"

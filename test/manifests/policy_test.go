@@ -266,8 +266,10 @@ func TestWiring(t *testing.T) {
 			}
 		}
 	})
+	var launched []string
 	each(all, func(file string, tr *eventingv1.Trigger) {
-		if tr.Spec.Filter.Attributes["type"] != event.Submitted || tr.Spec.Subscriber.Ref.Name != "launch" || tr.Spec.Delivery.DeadLetterSink.Ref.Name != "deadletter" {
+		launched = append(launched, tr.Spec.Filter.Attributes["type"])
+		if tr.Spec.Subscriber.Ref.Name != "launch" || tr.Spec.Delivery.DeadLetterSink.Ref.Name != "deadletter" {
 			t.Errorf("%s: got %+v", file, tr.Spec)
 		}
 		for _, name := range []string{tr.Spec.Subscriber.Ref.Name, tr.Spec.Delivery.DeadLetterSink.Ref.Name} {
@@ -280,6 +282,9 @@ func TestWiring(t *testing.T) {
 			t.Errorf("K_SINK %s leads to another Broker than %s", settings.Data["K_SINK"], want)
 		}
 	})
+	if want := []string{event.Submitted, event.Launch}; !slices.Equal(launched, want) {
+		t.Errorf("Triggers launch by %q, want %q", launched, want)
+	}
 	for _, name := range []string{"ORCH_BASE_URL", "ARTIFACTS_URL"} {
 		u, err := url.Parse(settings.Data[name])
 		service, rest, _ := strings.Cut(u.Hostname(), ".")
