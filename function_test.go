@@ -264,7 +264,7 @@ func TestWholeAPI(t *testing.T) {
 	}
 	path := "/api/v1/jobs/" + string(accepted.JobID)
 	for name, status := range map[string]int{
-		"/api/v1/jobs": 200, path: 200, path + "/logs": 200, "/outputs/" + string(accepted.JobID): 200,
+		"/api/v1/jobs": 200, path: 200, path + "/logs": 200, "/outputs/" + string(accepted.JobID): 409,
 		"/artifacts/" + string(accepted.JobID) + "/hello": 200, "/openapi.yaml": 200, "/healthz": 200, "/health/readiness": 200, "/nothing": 404,
 	} {
 		if got := call(t, server, "GET", name, accepted.Token, "", nil); got.StatusCode != status {
