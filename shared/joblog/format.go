@@ -61,7 +61,8 @@ func (h *Header) encode() ([]byte, error) {
 const maxHeader = 4 << 20
 
 // ReadHeader reads a header and returns it with the number of bytes it took. What it returns can be reckoned with: no position is
-// negative or comes before an earlier one, and the bytes are no more than a segment can have.
+// negative or comes before an earlier one, and the bytes are no more than a segment can have. The error is of kind job.ErrInvalid when
+// what was read is no header.
 func ReadHeader(r io.Reader) (*Header, int64, error) {
 	text, err := bufio.NewReader(io.LimitReader(r, maxHeader)).ReadBytes('\n')
 	if err != nil {
@@ -69,11 +70,11 @@ func ReadHeader(r io.Reader) (*Header, int64, error) {
 	}
 	var l line
 	if err := json.Unmarshal(text, &l); err != nil {
-		return nil, 0, fmt.Errorf("read log segment: %w", err)
+		return nil, 0, fmt.Errorf("read log segment: %w: %w", job.ErrInvalid, err)
 	}
 	h, err := l.header()
 	if err != nil {
-		return nil, 0, fmt.Errorf("read log segment: %w", err)
+		return nil, 0, fmt.Errorf("read log segment: %w: %w", job.ErrInvalid, err)
 	}
 	return h, int64(len(text)), nil
 }

@@ -138,7 +138,7 @@ func stateNow(ctx context.Context, s *store.Store, id job.ID) (joblog.State, err
 	return state, nil
 }
 
-// errTorn means that a segment is cut short: the power failed before it was durable. It counts as not stored.
+// errTorn means that a segment is cut short, since the power failed before it was durable, or is none. It counts as not stored.
 var errTorn = errors.New("a segment is cut short")
 
 // head is how a segment begins.
@@ -158,7 +158,7 @@ func openHead(ctx context.Context, s *store.Store, id job.ID, r joblog.Range) (*
 	}
 	defer in.Close()
 	h, err := readHead(in, in.Size)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, job.ErrInvalid) {
 		return nil, fmt.Errorf("%s: %w", r.Name(), errTorn)
 	}
 	return h, err

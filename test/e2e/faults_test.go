@@ -60,8 +60,7 @@ func TestDeliveredOften(t *testing.T) {
 }
 
 // TestLauncherCutOff has the launcher fail between Job and Secret, as if it had been killed there,
-// for two rounds of the reaper. Each of them has the job launched again, and others are told once
-// that it was submitted.
+// for two rounds of the reaper. Each of them has the job launched again, by an event of its own.
 func TestLauncherCutOff(t *testing.T) {
 	s := installed(t)
 	heard := listen(t, "event-listener")
@@ -77,8 +76,9 @@ func TestLauncherCutOff(t *testing.T) {
 	if end := j.ends("Succeeded", "Completed"); len(end.Attempts) != 1 {
 		t.Errorf("got %+v", end)
 	}
-	if n := heard(submitted, j); n != 1 {
-		t.Errorf("others were told %d times that the job was submitted", n)
+	// Whether an event that launch refuses counts as delivered is the Broker's business: an in-memory channel does not say, so it may come again.
+	if n := heard(submitted, j); n < 1 {
+		t.Error("others were not told that the job was submitted")
 	}
 }
 

@@ -22,6 +22,7 @@ func wanted() map[string][]string {
 	return map[string][]string{
 		"GET /api/v1/jobs": open, "POST /api/v1/jobs": open, "GET /api/v1/templates": open, "GET /healthz": open,
 		"GET /openapi.yaml": open,
+		"OPTIONS /events":   {"", "ownerToken"},
 		"POST /events":      {"", "ownerToken"}, "PUT /api/v1/templates/{name}": {"", "ownerToken"},
 		"GET /api/v1/jobs/{jobID}": user, "DELETE /api/v1/jobs/{jobID}": user, "GET /api/v1/jobs/{jobID}/events": user,
 		"POST /api/v1/jobs/{jobID}/cancel": user,
@@ -33,7 +34,7 @@ func wanted() map[string][]string {
 		upload + "{filename}": agent, upload + ".job/attempts/next/start": agent,
 		upload + ".job/attempts/{number}/end":    agent,
 		upload + ".job/attempts/{number}/report": agent, upload + ".job/log/{segment}": agent,
-		upload + ".job/outputs.json": agent, upload + ".job/link": agent,
+		upload + ".job/outputs.json": agent, upload + ".job/link": agent, upload + ".job/order": agent,
 		"GET /api/v1/jobs/{jobID}/token": owner, "GET /api/v1/templates/{name}": owner,
 		"DELETE /api/v1/templates/{name}":    owner,
 		"POST /api/v1/templates/{name}/jobs": owner,
@@ -238,6 +239,7 @@ func openRows(h *house, r route) []row {
 	status := []int{200}
 	refusedAs := map[string][]int{
 		"POST /api/v1/jobs": {415}, "PUT /api/v1/templates/{name}": {401, 403}, "POST /events": {401, 403},
+		"OPTIONS /events": {401, 403},
 	}
 	if other, found := refusedAs[r.name()]; found {
 		status = other
