@@ -76,7 +76,8 @@ func (q *query) parse(name, value string, now time.Time) (err error) {
 		}
 		q.Attempt = n
 	default:
-		return api.BadRequest(name, "is not a parameter of this call; there are: tail, stream, follow, timestamps, since, attempt, from")
+		others := map[string]string{"lines": "tail", "container": "stream", "f": "follow", "sincetime": "since", "sinceseconds": "since", "offset": "from"}
+		return api.UnknownParameter(name, others, "tail", "stream", "follow", "timestamps", "since", "attempt", "from")
 	}
 	return err
 }
