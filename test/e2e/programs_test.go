@@ -74,7 +74,7 @@ func TestSurroundings(t *testing.T) {
 		"account": {shell(`whoami; id -gn; getent passwd "$(id -u)" | cut -d: -f6; getent passwd root | cut -d: -f3; getent group 0 | cut -d: -f1`),
 			"job\njob\n" + home + "0\nroot\n"},
 		"host":                {shell(`getent hosts "$(uname -n)" | grep -c .; getent ahostsv4 localhost | cut -d' ' -f1 | sort -u`), "1\n127.0.0.1\n"},
-		"shared memory":       {shell(`df -k --output=size,target /dev/shm | tail -1 | tr -s ' '; echo x >/dev/shm/x && cat /dev/shm/x`, "memory=128Mi"), "131072 /dev/shm\nx\n"},
+		"shared memory":       {shell(`df -k --output=size,target /dev/shm | tail -1 | tr -s ' ' | sed 's,^ ,,'; echo x >/dev/shm/x && cat /dev/shm/x`, "memory=128Mi"), "131072 /dev/shm\nx\n"},
 		"shared, without any": {shell(`df -k --output=size /dev/shm | tail -1 | tr -d ' '`), "65536\n"},
 		"python": {script("python", "main.py", `import multiprocessing, os, pty, pwd
 print(pwd.getpwuid(os.getuid()).pw_dir)

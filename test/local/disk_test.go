@@ -68,12 +68,16 @@ func TestDeepFolders(t *testing.T) {
 	j := s.submit(dig(false, 5000, 3000, 190))
 	got := j.wait()
 	must(t, got, job.Succeeded, job.ReasonCompleted)
-	if j.output("kept") != "kept" || got.Outputs == nil || got.Outputs.OmittedCount != 2 {
+	if j.output("kept") != "kept" || got.Outputs == nil || got.Outputs.OmittedCount != 3 {
 		t.Errorf("outputs are %+v", got.Outputs)
 	}
-	for _, o := range got.Outputs.Omitted {
-		if !strings.Contains(o.Reason, "more than 200 folders deep") {
-			t.Errorf("left out: %+v", o)
+	for i, o := range got.Outputs.Omitted {
+		want := "more than 200 folders deep"
+		if i == 2 { // all of it was looked at
+			want = "is an empty folder"
+		}
+		if !strings.Contains(o.Reason, want) {
+			t.Errorf("left out: %+v, want that it %s", o, want)
 		}
 	}
 	must(t, s.submit(script("true\n")).wait(), job.Succeeded, job.ReasonCompleted)
