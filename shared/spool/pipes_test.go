@@ -144,9 +144,10 @@ func TestNonBlocking(t *testing.T) {
 	t.Run("found out", func(t *testing.T) {
 		t.Parallel()
 		f := run(t, t.TempDir(), 0, `python3 -u -c '
-import os, time
+import fcntl, os, time
 os.set_blocking(1, False)
-os.write(1, b"first\n"); time.sleep(0.3)
+os.write(1, b"first\n")
+while fcntl.fcntl(1, fcntl.F_GETPIPE_SZ) < 500000: time.sleep(0.01)
 os.write(1, b"z" * 500000)'`)
 		if got := content(t, f.Stdout); got != "first\n"+strings.Repeat("z", 500_000) {
 			t.Errorf("the log has %d bytes", len(got))

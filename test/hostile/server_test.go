@@ -236,6 +236,20 @@ func (srv *server) open(t *testing.T) int {
 	return len(entries)
 }
 
+// openFiles names what is open.
+func (srv *server) openFiles(t *testing.T) []string {
+	t.Helper()
+	entries, _ := os.ReadDir(srv.proc("fd"))
+	var names []string
+	for _, e := range entries {
+		name, err := os.Readlink(filepath.Join(srv.proc("fd"), e.Name()))
+		if err == nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // ticks is how much CPU the server has used, in hundredths of a second.
 func (srv *server) ticks(t *testing.T) int64 {
 	t.Helper()
