@@ -22,11 +22,9 @@ import (
 	middleware "knative.dev/func-go/http"
 	"sigs.k8s.io/yaml"
 
-	"go-job-orchestrator/functions/cancel"
-	"go-job-orchestrator/functions/launch"
-	"go-job-orchestrator/functions/reap"
-	"go-job-orchestrator/functions/status"
+	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
 )
 
@@ -144,6 +142,12 @@ func (r recorder) Launch(_ context.Context, index *job.Index) error {
 	return nil
 }
 
+func recording(r recorder) backend.Backend {
+	b := backend.Remote()
+	b.Launcher = r
+	return b
+}
+
 func settings(t *testing.T) map[string]string {
 	return map[string]string{"STORAGE_DIR": t.TempDir(), "TOKEN_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=", "REAP_INTERVAL": "1h"}
 }
@@ -154,10 +158,7 @@ func serveHere(t *testing.T) (*httptest.Server, recorder) {
 	launched := make(recorder, 10)
 	f := New()
 	f.log = slog.New(slog.DiscardHandler)
-	f.place = place{
-		launcher: func(context.Context, *platform.Env) (launch.Launcher, error) { return launched, nil },
-		status:   status.Open, cancel: cancel.Open, reap: reap.Open,
-	}
+	f.backend = func(*platform.Env, *ledger.Ledger) (backend.Backend, error) { return recording(launched), nil }
 	service := middleware.New(f)
 	server := httptest.NewUnstartedServer(service.Handler)
 	server.Config.ReadTimeout, server.Config.WriteTimeout = limit, limit
@@ -295,8 +296,7 @@ func TestFaultsInSettings(t *testing.T) {
 	} {
 		f := New()
 		f.log = slog.New(slog.DiscardHandler)
-		f.place.launcher = func(context.Context, *platform.Env) (launch.Launcher, error) { return make(recorder), nil }
-		f.place.status, f.place.cancel, f.place.reap = status.Open, cancel.Open, reap.Open
+		f.backend = func(*platform.Env, *ledger.Ledger) (backend.Backend, error) { return recording(make(recorder)), nil }
 		s := settings(t)
 		change(s)
 		if err := f.Start(t.Context(), s); err == nil || !strings.Contains(err.Error(), name) {

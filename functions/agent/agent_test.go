@@ -26,6 +26,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
+	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/spool"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/token"
@@ -76,7 +77,14 @@ func newWorld(t *testing.T, script string, change ...func(*job.Index)) *world {
 	w := &world{t: t, store: s, ledger: ledger.New(s, time.Now), keys: keys}
 	log := slog.New(slog.DiscardHandler)
 	router := api.NewRouter(log)
-	artifacts.New(s, w.ledger, keys, artifacts.Settings{MaxOutput: 1 << 30, UploadTimeout: time.Hour}, time.Now, log).Mount(router)
+	env := platform.New(map[string]string{"MAX_OUTPUT_BYTES": "1Gi"}, log)
+	env.SetStore(s)
+	env.SetKeys(keys)
+	f, err := artifacts.New(artifacts.Deps{Env: env, Ledger: w.ledger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Mount(router)
 	w.server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if trouble := w.trouble.Load(); trouble == nil || !(*trouble)(rw, r) {
 			router.ServeHTTP(rw, r)

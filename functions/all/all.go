@@ -1,5 +1,5 @@
-// Package all is every function in one process on one port, with an event bus in it, and jobs as sandboxed child
-// processes.
+// Package all is every function in one process on one port. Jobs are sandboxed child processes of it,
+// or Jobs of a Kubernetes cluster.
 package all
 
 import (
@@ -14,18 +14,10 @@ import (
 	"strconv"
 	"strings"
 
-	"go-job-orchestrator/functions/artifacts"
-	"go-job-orchestrator/functions/cancel"
-	"go-job-orchestrator/functions/launch"
-	"go-job-orchestrator/functions/logs"
-	"go-job-orchestrator/functions/outputs"
-	"go-job-orchestrator/functions/reap"
-	"go-job-orchestrator/functions/status"
-	"go-job-orchestrator/functions/submit"
-	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/functions/assembly"
+	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/command"
-	"go-job-orchestrator/shared/event"
-	"go-job-orchestrator/shared/openapi"
+	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/process"
 	"go-job-orchestrator/shared/serve"
@@ -34,6 +26,29 @@ import (
 // Settings are those of the one process.
 type Settings struct {
 	Host string `env:"HOST" envDefault:"127.0.0.1"` // whoever reaches the port can run programs
+	Jobs string `env:"JOBS" envDefault:"processes"` // what jobs run as
+}
+
+// The values of JOBS.
+const (
+	asProcesses  = "processes"
+	asKubernetes = "kubernetes"
+)
+
+// Check finds a value of JOBS that there is not.
+func (s *Settings) Check() error {
+	if s.Jobs != asProcesses && s.Jobs != asKubernetes {
+		return fmt.Errorf("JOBS: %q is not one of %s, %s", s.Jobs, asProcesses, asKubernetes)
+	}
+	return nil
+}
+
+// ofRunner returns the settings of what runs the jobs.
+func (s *Settings) ofRunner() []any {
+	if s.Jobs == asKubernetes {
+		return kubernetesSettings()
+	}
+	return []any{&process.Settings{}}
 }
 
 // Run serves everything until ctx ends, and says on out where and how.
@@ -48,32 +63,42 @@ func Run(ctx context.Context, env *platform.Env, out io.Writer) error {
 		return err
 	}
 	defer ln.Close()
-	if err := a.start(ctx); err != nil {
+	if err := a.runner.Recover(ctx); err != nil {
 		return err
 	}
+	go a.functions.Reap(ctx)
 	fmt.Fprintln(out, a.greeting(ln.Addr()))
-	return a.gate.Serve(ctx, ln, a.router, env)
+	return a.gate.Serve(ctx, ln, a.functions.Router, env)
+}
+
+// runner runs the jobs.
+type runner interface {
+	Backend() backend.Backend
+	// Describe says on one line what jobs run with.
+	Describe() string
+	// Recover takes up what an earlier process left.
+	Recover(ctx context.Context) error
+	// Drain ends what must not outlive this process.
+	Drain()
 }
 
 // app is the opened process.
 type app struct {
-	env      *platform.Env
-	settings Settings
-	common   *platform.Common
-	router   *api.Router
-	gate     *serve.Gate
-	bus      *event.Bus
-	host     *process.Host
-	launch   *launch.Function
-	reap     *reap.Function
+	settings  Settings
+	common    *platform.Common
+	gate      *serve.Gate
+	functions *assembly.Assembly
+	runner    runner
 }
 
 func open(ctx context.Context, env *platform.Env) (*app, error) {
-	a := &app{env: env, router: api.NewRouter(env.Log)}
+	a := &app{}
 	common, err := env.Common()
+	err = errors.Join(err, env.Load(&a.settings))
 	// All of them now, so that whoever starts this learns of all faults at once.
-	err = errors.Join(err, env.Load(&a.settings), env.Load(&process.Settings{}), env.Load(&submit.Settings{}),
-		env.Load(&artifacts.Settings{}), env.Load(&logs.Settings{}), env.Load(&reap.Settings{}), env.Load(&serve.Settings{}))
+	for _, settings := range append(append(assembly.Settings(), &serve.Settings{}), a.settings.ofRunner()...) {
+		err = errors.Join(err, env.Load(settings))
+	}
 	if common != nil {
 		_, storeErr := env.Store()
 		err = errors.Join(err, storeErr, openKeys(env, common))
@@ -85,78 +110,23 @@ func open(ctx context.Context, env *platform.Env) (*app, error) {
 	if a.gate, err = serve.OpenGate(env); err != nil {
 		return nil, err
 	}
-	if a.bus, err = event.NewBus(); err != nil {
-		return nil, err
-	}
-	background := event.NewBackground(a.bus, env.Log)
-	env.OnDrain(background.Drain)
-	outside, err := event.OpenOutside(env)
-	if err != nil {
-		return nil, err
-	}
-	event.SetSink(env, event.Fork{Launcher: background, Outside: outside})
-	if a.host, err = process.Open(ctx, env); err != nil {
-		return nil, err
-	}
-	env.OnDrain(a.host.Drain)
-	return a, a.mount(ctx)
-}
-
-// mount opens each function and routes it.
-func (a *app) mount(ctx context.Context) error {
-	records, err := event.OpenLedger(a.env)
-	if err != nil {
-		return err
-	}
-	a.launch = launch.New(a.host, records, a.env.Log)
-	var errs [7]error
-	var functions [6]serve.Function
-	functions[0], errs[0] = submit.OpenWith(ctx, a.env, a.host)
-	functions[1], errs[1] = status.Open(ctx, a.env)
-	functions[2], errs[2] = logs.Open(ctx, a.env)
-	functions[3], errs[3] = artifacts.Open(ctx, a.env)
-	functions[4], errs[4] = outputs.Open(ctx, a.env)
-	functions[5], errs[5] = cancel.OpenWith(ctx, a.env, a.host)
-	a.reap, errs[6] = reap.OpenBeside(ctx, a.env, a.host)
-	if err := errors.Join(errs[:]...); err != nil {
-		return err
-	}
-	for _, f := range functions {
-		f.Mount(a.router)
-	}
-	openapi.Mount(a.router)
-	return nil
-}
-
-// start takes up what an earlier process left, then receives events and reaps.
-func (a *app) start(ctx context.Context) error {
-	records, err := event.OpenLedger(a.env)
-	if err != nil {
-		return err
-	}
-	// No other process stores uploads here, so whatever is unfinished was cut off.
-	if _, err := records.SweepUploads(ctx, 0); err != nil {
-		return fmt.Errorf("sweep uploads: %w", err)
-	}
-	s, err := a.env.Store()
-	if err != nil {
-		return err
-	}
-	if err := s.Sweep(ctx, 0); err != nil {
-		return err
-	}
-	if err := a.host.Recover(ctx); err != nil {
-		return err
-	}
-	receiving, stop := context.WithCancel(context.WithoutCancel(ctx))
-	a.env.OnDrain(stop)
-	go func() {
-		if err := a.bus.Receive(receiving, a.launch.Handle); err != nil {
-			a.env.Log.Error("event bus stopped; the reaper launches jobs", "error", err)
+	a.functions, err = assembly.Open(env, func(env *platform.Env, records *ledger.Ledger) (backend.Backend, error) {
+		if err := a.openRunner(ctx, env, records); err != nil {
+			return backend.Backend{}, err
 		}
-	}()
-	go a.reap.Every(ctx)
-	return nil
+		env.OnDrain(a.runner.Drain)
+		return a.runner.Backend(), nil
+	})
+	return a, err
+}
+
+func (a *app) openRunner(ctx context.Context, env *platform.Env, records *ledger.Ledger) (err error) {
+	if a.settings.Jobs == asKubernetes {
+		a.runner, err = openKubernetes(env, records)
+		return err
+	}
+	a.runner, err = openProcesses(ctx, env, records)
+	return err
 }
 
 // greeting says on one line what there is and what to try.
@@ -170,10 +140,9 @@ func (a *app) greeting(addr net.Addr) string {
 	if bucket, _, _ := strings.Cut(a.common.StorageURL, "?"); bucket != "" { // its parameters may be secret
 		storage = bucket
 	}
-	return fmt.Sprintf("Listening on %s%s, storing in %s, runtimes: %s, sandbox: %s, %d jobs at a time. "+
+	return fmt.Sprintf("Listening on %s%s, storing in %s, %s. "+
 		`Try: echo 'print("hello")' | curl -F runtime=python -F entrypoint=hello.py -F 'files=@-;filename=hello.py' %s/api/v1/jobs`,
-		where, reach(listener, machineAddresses()), storage, a.host.Machine,
-		a.host.Sandbox.Describe(), a.host.Slots, where)
+		where, reach(listener, machineAddresses()), storage, a.runner.Describe(), where)
 }
 
 // reach says who else can reach a listener that is not only this machine's own.
@@ -234,11 +203,9 @@ func address(a *net.TCPAddr) string {
 // Main is the command. It returns the exit code.
 func Main() int {
 	usage := command.Usage{
-		Summary: "The whole orchestrator in one process: serves the API, and runs jobs in a sandbox on this machine.",
-		Settings: []any{
-			&platform.Common{}, &Settings{}, &process.Settings{}, &submit.Settings{}, &artifacts.Settings{}, &logs.Settings{},
-			&reap.Settings{}, &serve.Settings{},
-		},
+		Summary:  "The whole orchestrator in one process: serves the API, and runs jobs in a sandbox on this machine.",
+		Settings: append(assembly.Settings(), &platform.Common{}, &Settings{}, &process.Settings{}, &serve.Settings{}),
 	}
+	usage.Settings = append(usage.Settings, kubernetesSettings()...)
 	return serve.Run(usage, func(ctx context.Context, env *platform.Env) error { return Run(ctx, env, os.Stdout) })
 }

@@ -3,7 +3,6 @@
 package artifacts
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,7 +15,6 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/download"
 	"go-job-orchestrator/shared/ending"
-	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
@@ -48,34 +46,27 @@ type Function struct {
 	log      *slog.Logger
 }
 
-// New returns the function. The clock now is time.Now outside tests.
-func New(s *store.Store, l *ledger.Ledger, keys api.Verifier, settings Settings, now func() time.Time, log *slog.Logger) *Function {
-	return &Function{
-		store: s, files: download.From(s), ledger: l, ender: &ending.Ender{Ledger: l, Store: s, Now: now},
-		keys: keys, settings: settings, now: now, log: log,
-	}
+// Deps is what artifacts works with.
+type Deps struct {
+	Env    *platform.Env
+	Ledger *ledger.Ledger // announces what it records
 }
 
-// Open returns the function with what env has.
-func Open(_ context.Context, env *platform.Env) (*Function, error) {
-	var settings Settings
-	loadErr := env.Load(&settings)
-	s, storeErr := env.Store()
-	l, ledgerErr := event.OpenLedger(env)
-	keys, err := env.Keys()
-	common, commonErr := env.Common()
-	if err := errors.Join(loadErr, storeErr, ledgerErr, err, commonErr); err != nil {
+// New returns the function. Where the bucket has such, files and outputs move between their clients
+// and the bucket by URLs of it.
+func New(d Deps) (*Function, error) {
+	f := &Function{ledger: d.Ledger, now: d.Env.Now, log: d.Env.Log}
+	loadErr := d.Env.Load(&f.settings)
+	s, storeErr := d.Env.Store()
+	keys, err := d.Env.Keys()
+	common, commonErr := d.Env.Common()
+	if err := errors.Join(loadErr, storeErr, err, commonErr); err != nil {
 		return nil, err
 	}
-	f := New(s, l, keys, settings, env.Now, env.Log)
-	f.Linking(common.SignedURLs)
+	f.store, f.keys, f.files, f.links = s, keys, download.From(s), common.SignedURLs
+	f.ender = &ending.Ender{Ledger: d.Ledger, Store: s, Now: f.now}
+	f.files.Linking(s, f.links, f.log)
 	return f, nil
-}
-
-// Linking has files and outputs move between their clients and the bucket by URLs of it that are valid for ttl, where the bucket has such.
-func (f *Function) Linking(ttl time.Duration) {
-	f.links = ttl
-	f.files.Linking(f.store, ttl, f.log)
 }
 
 // Mount routes the function.

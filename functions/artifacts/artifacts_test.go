@@ -74,7 +74,7 @@ func newWorld(t testing.TB, dir string, settings ...string) *world {
 	env := platform.New(vars, slog.New(slog.DiscardHandler))
 	env.SetStore(w.store)
 	env.SetKeys(w.keys)
-	f, err := artifacts.Open(t.Context(), env)
+	f, err := artifacts.New(artifacts.Deps{Env: env, Ledger: w.ledger})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -411,7 +411,7 @@ func TestUnknownJob(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	env := platform.New(map[string]string{"MAX_OUTPUT_BYTES": "lots", "STORAGE_DIR": t.TempDir()}, slog.New(slog.DiscardHandler))
-	_, err := artifacts.Open(t.Context(), env)
+	_, err := artifacts.New(artifacts.Deps{Env: env})
 	if err == nil || !strings.Contains(err.Error(), "MaxOutput") && !strings.Contains(err.Error(), "MAX_OUTPUT_BYTES") || !strings.Contains(err.Error(), "TOKEN_KEYS") {
 		t.Errorf("got %v, want both faults", err)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"go-job-orchestrator/shared/api"
-	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
@@ -20,16 +20,11 @@ import (
 	"go-job-orchestrator/shared/watch"
 )
 
-// Stopper ends what runs of a job, soon; with remove set at once. A job it does not know is none of its business.
-type Stopper interface {
-	Stop(ctx context.Context, id job.ID, remove bool) error
-}
-
 // Function answers POST /api/v1/jobs/:id/cancel and DELETE /api/v1/jobs/:id.
 type Function struct {
 	ledger  *ledger.Ledger
 	keys    api.Verifier
-	stopper Stopper
+	stopper backend.Stopper
 	now     func() time.Time
 	wait    time.Duration
 	log     *slog.Logger
@@ -39,29 +34,23 @@ type Function struct {
 // proxy wants an answer.
 const maxWait = 15 * time.Second
 
+// Deps is what cancel works with.
+type Deps struct {
+	Env     *platform.Env
+	Ledger  *ledger.Ledger // announces the ends that it records
+	Stopper backend.Stopper
+}
+
 // New returns the function.
-func New(l *ledger.Ledger, keys api.Verifier, s Stopper, now func() time.Time, log *slog.Logger) *Function {
-	return &Function{ledger: l, keys: keys, stopper: s, now: now, wait: maxWait, log: log}
-}
-
-// Open returns the function with what env has. Whoever runs a job notices its cancel in the records.
-func Open(ctx context.Context, env *platform.Env) (*Function, error) {
-	return OpenWith(ctx, env, noticed{})
-}
-
-// OpenWith is Open for a launcher that can be told directly.
-func OpenWith(_ context.Context, env *platform.Env, s Stopper) (*Function, error) {
-	l, ledgerErr := event.OpenLedger(env)
-	keys, err := env.Keys()
-	if err := errors.Join(ledgerErr, err); err != nil {
+func New(d Deps) (*Function, error) {
+	keys, err := d.Env.Keys()
+	if err != nil {
 		return nil, err
 	}
-	return New(l, keys, s, env.Now, env.Log), nil
+	return &Function{
+		ledger: d.Ledger, keys: keys, stopper: d.Stopper, now: d.Env.Now, wait: maxWait, log: d.Env.Log,
+	}, nil
 }
-
-type noticed struct{}
-
-func (noticed) Stop(context.Context, job.ID, bool) error { return nil }
 
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) {

@@ -4,7 +4,6 @@ package deadletter
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -25,11 +24,8 @@ import (
 // Function receives undeliverable events.
 type Function struct{ log *slog.Logger }
 
-// New returns the function.
-func New(log *slog.Logger) *Function { return &Function{log: log} }
-
-// Open returns the function with what env has.
-func Open(_ context.Context, env *platform.Env) (*Function, error) { return New(env.Log), nil }
+// New returns the function with what env has.
+func New(env *platform.Env) (*Function, error) { return &Function{log: env.Log}, nil }
 
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) { r.Handle(http.MethodPost, "/", f.receive) }

@@ -33,7 +33,7 @@ func serve(t *testing.T) (url string, log *bytes.Buffer) {
 	t.Helper()
 	log = &bytes.Buffer{}
 	env := platform.New(nil, slog.New(slog.NewJSONHandler(log, nil)))
-	f, err := deadletter.Open(t.Context(), env)
+	f, err := deadletter.New(env)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@
 package front
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -55,7 +54,7 @@ func New(b Backends, exposeUploads bool, log *slog.Logger) *Function {
 }
 
 // Open returns the function with what env has.
-func Open(_ context.Context, env *platform.Env) (*Function, error) {
+func Open(env *platform.Env) (*Function, error) {
 	var s Settings
 	err := env.Load(&s)
 	common, commonErr := env.Common()

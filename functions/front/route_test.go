@@ -284,10 +284,10 @@ func TestHeaders(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
-	if _, err := front.Open(t.Context(), platform.New(map[string]string{"NAMESPACE": "jobs"}, log)); err != nil {
+	if _, err := front.Open(platform.New(map[string]string{"NAMESPACE": "jobs"}, log)); err != nil {
 		t.Errorf("nothing set: %v", err)
 	}
-	_, err := front.Open(t.Context(), platform.New(map[string]string{
+	_, err := front.Open(platform.New(map[string]string{
 		"SUBMIT_URL": "submit", "STATUS_URL": "ftp://status", "LOGS_URL": "http://", "ARTIFACTS_URL": "http://a/b",
 		"OUTPUTS_URL": "http://user:secret@a", "CANCEL_URL": "http://a?b",
 	}, log))
@@ -300,7 +300,7 @@ func TestSettings(t *testing.T) {
 		}
 	}
 	for _, good := range []string{"http://a", "https://a.b:8443/", "http://[::1]:80"} {
-		if _, err := front.Open(t.Context(), platform.New(map[string]string{"SUBMIT_URL": good}, log)); err != nil {
+		if _, err := front.Open(platform.New(map[string]string{"SUBMIT_URL": good}, log)); err != nil {
 			t.Errorf("%s: %v", good, err)
 		}
 	}
@@ -322,7 +322,7 @@ func TestExposedUploads(t *testing.T) {
 		}
 	}
 	env := platform.New(map[string]string{"EXPOSE_ARTIFACT_UPLOADS": "perhaps"}, slog.New(slog.DiscardHandler))
-	if _, err := front.Open(t.Context(), env); err == nil || !strings.Contains(err.Error(), "EXPOSE_ARTIFACT_UPLOADS") {
+	if _, err := front.Open(env); err == nil || !strings.Contains(err.Error(), "EXPOSE_ARTIFACT_UPLOADS") {
 		t.Errorf("perhaps: %v", err)
 	}
 }

@@ -61,7 +61,7 @@ func newWorld(t testing.TB, settings ...string) *world {
 func (w *world) open(vars map[string]string) http.Handler {
 	w.t.Helper()
 	env := platform.New(vars, slog.New(slog.NewJSONHandler(w.log, nil)))
-	f, err := front.Open(w.t.Context(), env)
+	f, err := front.Open(env)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -12,15 +12,11 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/budget"
 	ourevent "go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 )
-
-// Launcher starts a job, or makes sure that it will be started. Starting one twice changes nothing.
-type Launcher interface {
-	Launch(ctx context.Context, index *job.Index) error
-}
 
 // Records tells which jobs need no launching.
 type Records interface {
@@ -30,39 +26,40 @@ type Records interface {
 	Index(ctx context.Context, id job.ID) (*job.Index, error)
 }
 
-// Function receives events.
-type Function struct {
-	launcher Launcher
-	records  Records
-	log      *slog.Logger
+// Deps is what launch works with.
+type Deps struct {
+	Launcher backend.Launcher
+	Records  Records
+	Log      *slog.Logger
 }
 
+// Function receives events.
+type Function struct{ Deps }
+
 // New returns the function.
-func New(l Launcher, r Records, log *slog.Logger) *Function {
-	return &Function{launcher: l, records: r, log: log}
-}
+func New(d Deps) *Function { return &Function{d} }
 
 // Handle launches the job that the event is about. Late, repeated and foreign events are no errors: a Broker
 // would deliver them again and again.
 func (f *Function) Handle(ctx context.Context, e event.Event) error {
 	id, err := ourevent.JobID(e)
 	if err != nil {
-		f.log.Warn("event ignored", "event", e.ID(), "type", e.Type(), "error", err)
+		f.Log.Warn("event ignored", "event", e.ID(), "type", e.Type(), "error", err)
 		return nil
 	}
-	over, err := f.records.Over(ctx, id)
+	over, err := f.Records.Over(ctx, id)
 	if err != nil || over {
 		return err
 	}
-	index, err := f.records.Index(ctx, id)
+	index, err := f.Records.Index(ctx, id)
 	if errors.Is(err, job.ErrNotFound) {
-		f.log.Warn("event of a job that does not exist", "job", id)
+		f.Log.Warn("event of a job that does not exist", "job", id)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return f.launcher.Launch(ctx, index)
+	return f.Launcher.Launch(ctx, index)
 }
 
 // Mount routes the function for events that come over HTTP.

@@ -53,7 +53,7 @@ func newWorld(t testing.TB) *world {
 	t.Cleanup(func() { s.Close() })
 	w := &world{t: t, store: s, ledger: ledger.New(s, time.Now), launcher: &launcher{}}
 	log := slog.New(slog.DiscardHandler)
-	w.function = launch.New(w.launcher, w.ledger, log)
+	w.function = launch.New(launch.Deps{Launcher: w.launcher, Records: w.ledger, Log: log})
 	router := api.NewRouter(log)
 	w.function.Mount(router)
 	w.server = httptest.NewServer(router)

@@ -75,15 +75,15 @@ func TestTrailers(t *testing.T) {
 	check("follow=true&from=4", "err", "Succeeded", "7")
 }
 
-// TestOpen makes the function from settings.
-func TestOpen(t *testing.T) {
+// TestNew makes the function from settings.
+func TestNew(t *testing.T) {
 	t.Parallel()
 	vars := map[string]string{"STORAGE_DIR": t.TempDir(), "TOKEN_KEYS": strings.Repeat("A", 43) + "="}
-	if _, err := Open(t.Context(), platform.New(vars, slog.New(slog.DiscardHandler))); err != nil {
+	if _, err := New(platform.New(vars, slog.New(slog.DiscardHandler))); err != nil {
 		t.Error(err)
 	}
 	delete(vars, "TOKEN_KEYS")
-	if _, err := Open(t.Context(), platform.New(vars, slog.New(slog.DiscardHandler))); err == nil || !strings.Contains(err.Error(), "TOKEN_KEYS") {
+	if _, err := New(platform.New(vars, slog.New(slog.DiscardHandler))); err == nil || !strings.Contains(err.Error(), "TOKEN_KEYS") {
 		t.Errorf("without keys: %v", err)
 	}
 }

@@ -16,7 +16,6 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/platform"
-	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -60,22 +59,17 @@ type Function struct {
 	Settings
 }
 
-// New returns the function.
-func New(s *store.Store, l *ledger.Ledger, keys api.Verifier, log *slog.Logger) *Function {
-	return &Function{reader: &logstore.Reader{Store: s, Records: l, FirstPoll: firstPoll, LastPoll: lastPoll}, ledger: l, keys: keys, log: log}
-}
-
-// Open returns the function with what env has.
-func Open(_ context.Context, env *platform.Env) (*Function, error) {
+// New returns the function with what env has.
+func New(env *platform.Env) (*Function, error) {
+	f := &Function{log: env.Log}
 	s, storeErr := env.Store()
-	l, ledgerErr := env.Ledger()
+	records, ledgerErr := env.Ledger()
 	keys, err := env.Keys()
-	var settings Settings
-	if err := errors.Join(storeErr, ledgerErr, err, env.Load(&settings)); err != nil {
+	if err := errors.Join(storeErr, ledgerErr, err, env.Load(&f.Settings)); err != nil {
 		return nil, err
 	}
-	f := New(s, l, keys, env.Log)
-	f.Settings = settings
+	f.ledger, f.keys = records, keys
+	f.reader = &logstore.Reader{Store: s, Records: records, FirstPoll: firstPoll, LastPoll: lastPoll}
 	return f, nil
 }
 

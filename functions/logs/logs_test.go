@@ -84,7 +84,7 @@ func TestAnswers(t *testing.T) {
 	}
 	log := serve.NewLog()
 	router := api.NewRouter(log)
-	New(s, l, keys, log).Mount(router)
+	newFunction(t, s, keys).Mount(router)
 	server := httptest.NewServer(router)
 	defer server.Close()
 	id := job.ID(strings.Repeat("a", 32))

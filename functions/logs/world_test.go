@@ -21,6 +21,7 @@ import (
 	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
+	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/spool"
 	"go-job-orchestrator/shared/spool/spooltest"
 	"go-job-orchestrator/shared/store"
@@ -47,6 +48,19 @@ type world struct {
 
 func streams() []spool.Stream { return []spool.Stream{spool.Stdout, spool.Stderr} }
 
+// newFunction is the function over a bucket.
+func newFunction(t testing.TB, s *store.Store, keys token.Keys) *Function {
+	t.Helper()
+	env := platform.New(nil, slog.New(slog.DiscardHandler))
+	env.SetStore(s)
+	env.SetKeys(keys)
+	f, err := New(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t}
@@ -59,7 +73,7 @@ func newWorld(t testing.TB) *world {
 	}
 	w.ledger = ledger.New(w.store, time.Now)
 	w.accept()
-	w.function = New(w.store, w.ledger, w.keys, slog.New(slog.DiscardHandler))
+	w.function = newFunction(t, w.store, w.keys)
 	w.serve()
 	return w
 }

@@ -54,13 +54,8 @@ const (
 	packPatience = 10 * time.Second
 )
 
-// New returns the function.
-func New(b download.Bucket, r Records, keys api.Verifier, log *slog.Logger) *Function {
-	return &Function{records: r, bucket: b, files: download.From(b), keys: keys, packing: semaphore.NewWeighted(maxArchives), log: log}
-}
-
-// Open returns the function with what env has.
-func Open(_ context.Context, env *platform.Env) (*Function, error) {
+// New returns the function with what env has.
+func New(env *platform.Env) (*Function, error) {
 	bucket, storeErr := env.Store()
 	records, ledgerErr := env.Ledger()
 	keys, err := env.Keys()
@@ -68,7 +63,10 @@ func Open(_ context.Context, env *platform.Env) (*Function, error) {
 	if err := errors.Join(storeErr, ledgerErr, err, commonErr); err != nil {
 		return nil, err
 	}
-	f := New(bucket, records, keys, env.Log)
+	f := &Function{
+		records: records, bucket: bucket, files: download.From(bucket), keys: keys,
+		packing: semaphore.NewWeighted(maxArchives), log: env.Log,
+	}
 	f.files.Linking(bucket, common.SignedURLs, env.Log)
 	return f, nil
 }

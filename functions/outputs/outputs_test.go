@@ -83,7 +83,7 @@ func newWorld(t testing.TB, dir string) *world {
 	env := platform.New(map[string]string{}, slog.New(slog.DiscardHandler))
 	env.SetStore(w.store)
 	env.SetKeys(w.keys)
-	f, err := outputs.Open(t.Context(), env)
+	f, err := outputs.New(env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -913,9 +913,9 @@ func TestClientGoesAway(t *testing.T) {
 	})
 }
 
-func TestOpen(t *testing.T) {
+func TestNew(t *testing.T) {
 	env := platform.New(map[string]string{"STORAGE_DIR": t.TempDir()}, slog.New(slog.DiscardHandler))
-	if _, err := outputs.Open(t.Context(), env); err == nil || !strings.Contains(err.Error(), "TOKEN_KEYS") {
+	if _, err := outputs.New(env); err == nil || !strings.Contains(err.Error(), "TOKEN_KEYS") {
 		t.Errorf("without keys: %v", err)
 	}
 }
@@ -942,7 +942,15 @@ func TestRequestsToABucket(t *testing.T) {
 	w.finish(map[string][]byte{"a": []byte("0123456789")})
 	b := &countingBucket{Store: w.store}
 	router := api.NewRouter(slog.New(slog.DiscardHandler))
-	outputs.New(b, w.ledger, w.keys, slog.New(slog.DiscardHandler)).Mount(router)
+	env := platform.New(nil, slog.New(slog.DiscardHandler))
+	env.SetStore(w.store)
+	env.SetKeys(w.keys)
+	f, err := outputs.New(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.SetBucket(b)
+	f.Mount(router)
 	tests := []struct {
 		name    string
 		method  string

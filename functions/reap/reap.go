@@ -10,10 +10,10 @@ import (
 
 	cloudevent "github.com/cloudevents/sdk-go/v2/event"
 
+	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/command"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
 	"go-job-orchestrator/shared/store"
@@ -38,54 +38,35 @@ const relaunchAfter = time.Minute
 // batch is how many active jobs are taken into memory at a time.
 const batch = 500
 
-// Place is where jobs run, if that is not this process: it does not by itself tell of jobs that nobody reports the end of.
-type Place interface {
-	// Conclude finds out how a job fares, and records its end if it is over.
-	Conclude(ctx context.Context, id job.ID) (job.Observation, error)
-	// Stop ends what runs of a job.
-	Stop(ctx context.Context, id job.ID, remove bool) error
-	// GiveUp ends a job that cannot start.
-	GiveUp(ctx context.Context, id job.ID, why job.Observation) error
+// Deps is what reap works with.
+type Deps struct {
+	Env      *platform.Env
+	Events   *event.Events
+	Observer backend.Observer // nil: the records are all there is
+	Stopper  backend.Stopper
+	Queue    backend.Queue // nil: it is elsewhere
 }
-
-// Queue is where jobs of this process wait and run. What it has need not be launched.
-type Queue interface{ Has(id job.ID) bool }
 
 // Function reaps.
 type Function struct {
-	place    Place // nil: the records are all there is
-	queue    Queue // nil: it is elsewhere
-	ledger   *ledger.Ledger
+	Deps
 	store    *store.Store
-	sink     event.Sink
 	source   string
 	settings Settings
-	now      func() time.Time
 	log      *slog.Logger
 }
 
-// Open returns the function with what env has.
-func Open(ctx context.Context, env *platform.Env) (*Function, error) { return OpenWith(ctx, env, nil) }
-
-// OpenBeside is Open for jobs that run in this process.
-func OpenBeside(ctx context.Context, env *platform.Env, q Queue) (*Function, error) {
-	f, err := Open(ctx, env)
-	if err == nil {
-		f.queue = q
+// New returns the function.
+func New(d Deps) (*Function, error) {
+	f := &Function{Deps: d, log: d.Env.Log}
+	var errs [4]error
+	errs[0] = d.Env.Load(&f.settings)
+	common, err := d.Env.Common()
+	errs[1] = err
+	f.store, errs[2] = d.Env.Store()
+	if d.Events.Sink == nil {
+		errs[3] = event.ErrNoSink
 	}
-	return f, err
-}
-
-// OpenWith is Open for jobs that run elsewhere.
-func OpenWith(ctx context.Context, env *platform.Env, p Place) (*Function, error) {
-	f := &Function{place: p, now: env.Now, log: env.Log}
-	var errs [5]error
-	errs[0] = env.Load(&f.settings)
-	f.ledger, errs[1] = event.OpenLedger(env)
-	f.sink, errs[2] = event.OpenSink(env)
-	common, err := env.Common()
-	errs[3] = err
-	f.store, errs[4] = env.Store()
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
@@ -109,17 +90,17 @@ type Result struct{ Removed, Swept, Relaunched, Announced int }
 func (f *Function) Once(ctx context.Context) (Result, error) {
 	var r Result
 	var removeErr, uploadErr, keyErr, activeErr error
-	r.Removed, removeErr = f.ledger.RemoveExpired(ctx)
+	r.Removed, removeErr = f.Events.Ledger.RemoveExpired(ctx)
 	// An upload ends by UPLOAD_TIMEOUT; twice that is long enough for any that still runs.
-	r.Swept, uploadErr = f.ledger.SweepUploads(ctx, 2*f.settings.UploadAge)
-	_, keyErr = f.ledger.SweepKeys(ctx)
-	_, templateErr := template.NewShelf(f.store, f.now).Sweep(ctx, 2*f.settings.UploadAge)
-	_, chainErr := f.ledger.SweepChains(ctx)
-	linkErr := f.ledger.SweepLinks(ctx)
+	r.Swept, uploadErr = f.Events.Ledger.SweepUploads(ctx, 2*f.settings.UploadAge)
+	_, keyErr = f.Events.Ledger.SweepKeys(ctx)
+	_, templateErr := template.NewShelf(f.store, f.Env.Now).Sweep(ctx, 2*f.settings.UploadAge)
+	_, chainErr := f.Events.Ledger.SweepChains(ctx)
+	linkErr := f.Events.Ledger.SweepLinks(ctx)
 	tempErr := f.store.Sweep(ctx, 2*f.settings.UploadAge)
 	r.Relaunched, r.Announced, activeErr = f.active(ctx)
-	owed, owedErr := f.ledger.SweepOwed(ctx, resendAfter, event.MaxSending, func(n job.Notice) error {
-		return event.SendAndWait(ctx, f.sink, event.Of(f.source, n))
+	owed, owedErr := f.Events.Ledger.SweepOwed(ctx, resendAfter, event.MaxSending, func(n job.Notice) error {
+		return event.SendAndWait(ctx, f.Events.Sink, event.Of(f.source, n))
 	})
 	r.Announced += owed
 	if r != (Result{}) {
@@ -147,10 +128,10 @@ func (f *Function) Every(ctx context.Context) {
 // active looks at the jobs that are not over. One whose records cannot be read must not keep the others from being
 // looked at.
 func (f *Function) active(ctx context.Context) (relaunched, announced int, err error) {
-	out := newSender(f.sink)
+	out := newSender(f.Events.Sink)
 	var failed error // the first of them
 	for after := job.ID(""); ; {
-		ids, err := f.ledger.Active(ctx, after, batch)
+		ids, err := f.Events.Ledger.Active(ctx, after, batch)
 		if err != nil {
 			return out.end(failed, err)
 		}
@@ -179,7 +160,7 @@ func (f *Function) active(ctx context.Context) (relaunched, announced int, err e
 // tend completes the records of a job that is over, and returns the events that are due of one that
 // is not: that it is to be launched, when it was not, and what others have not been told.
 func (f *Function) tend(ctx context.Context, id job.ID) (due []cloudevent.Event, err error) {
-	over, err := f.ledger.Settle(ctx, id, 2*f.settings.UploadAge)
+	over, err := f.Events.Ledger.Settle(ctx, id, 2*f.settings.UploadAge)
 	if err != nil || over {
 		return nil, err
 	}
@@ -188,9 +169,9 @@ func (f *Function) tend(ctx context.Context, id job.ID) (due []cloudevent.Event,
 		return nil, err
 	}
 	if lost {
-		due = append(due, event.NewLaunch(f.source, id, f.now()))
+		due = append(due, event.NewLaunch(f.source, id, f.Env.Now()))
 	}
-	missing, err := f.ledger.Unannounced(ctx, id, resendAfter)
+	missing, err := f.Events.Ledger.Unannounced(ctx, id, resendAfter)
 	for _, n := range missing {
 		due = append(due, event.Of(f.source, n))
 	}
@@ -199,52 +180,52 @@ func (f *Function) tend(ctx context.Context, id job.ID) (due []cloudevent.Event,
 
 // lost reports whether a job was not launched.
 func (f *Function) lost(ctx context.Context, id job.ID) (bool, error) {
-	if f.place != nil {
+	if f.Observer != nil {
 		return f.observe(ctx, id)
 	}
-	if f.now().Sub(id.Created()) < resendAfter || f.queue != nil && f.queue.Has(id) {
+	if f.Env.Now().Sub(id.Created()) < resendAfter || f.Queue != nil && f.Queue.Has(id) {
 		return false, nil
 	}
-	attempts, err := f.ledger.Attempts(ctx, id)
+	attempts, err := f.Events.Ledger.Attempts(ctx, id)
 	return len(attempts) == 0, err
 }
 
 // observe looks after a job that runs elsewhere, and reports whether it was not launched, or not to the end.
 func (f *Function) observe(ctx context.Context, id job.ID) (lost bool, err error) {
-	cancelled, err := f.ledger.CancelRequested(ctx, id)
+	cancelled, err := f.Events.Ledger.CancelRequested(ctx, id)
 	if err != nil {
 		return false, err
 	}
 	if cancelled { // whoever cancelled it may not have come to this
-		if err := f.place.Stop(ctx, id, false); err != nil {
+		if err := f.Stopper.Stop(ctx, id, false); err != nil {
 			return false, err
 		}
 	}
-	o, err := f.place.Conclude(ctx, id)
+	o, err := f.Observer.Conclude(ctx, id)
 	switch {
 	case errors.Is(err, job.ErrNotFound), err == nil && o.Over:
 		return false, nil
 	case err != nil:
 		return false, err
-	case o.Stuck && f.now().Sub(o.Since) > f.settings.StartTimeout:
+	case o.Stuck && f.Env.Now().Sub(o.Since) > f.settings.StartTimeout:
 		o.Message = fmt.Sprintf("could not start within %s (START_TIMEOUT): %s", f.settings.StartTimeout, o.Message)
-		return false, f.place.GiveUp(ctx, id, o)
+		return false, f.Observer.GiveUp(ctx, id, o)
 	}
-	if o.Reason == job.ReasonStarting && f.now().Sub(o.Since) > relaunchAfter {
+	if o.Reason == job.ReasonStarting && f.Env.Now().Sub(o.Since) > relaunchAfter {
 		return true, nil
 	}
-	return o.Lost && f.now().Sub(id.Created()) >= resendAfter, nil
+	return o.Lost && f.Env.Now().Sub(id.Created()) >= resendAfter, nil
 }
 
 // Main is the command: one round. It returns the exit code.
-func Main(open func(ctx context.Context, env *platform.Env) (*Function, error), settings ...any) int {
+func Main(open func(*platform.Env) (*Function, error), settings ...any) int {
 	usage := command.Usage{
 		Summary:  "Makes one round of reaping: removes what is past its time, and completes what was left undone.",
 		Settings: append(settings, &platform.Common{}, &Settings{}),
 	}
 	return serve.Run(usage, func(ctx context.Context, env *platform.Env) error {
 		defer env.Drain()
-		f, err := open(ctx, env)
+		f, err := open(env)
 		if err != nil {
 			return err
 		}

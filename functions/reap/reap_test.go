@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"go-job-orchestrator/functions/reap"
+	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
@@ -87,8 +88,8 @@ func newWorld(t testing.TB) *world {
 	env := platform.New(map[string]string{"ORCH_BASE_URL": "http://jobs.example"}, slog.New(slog.DiscardHandler))
 	env.Now = w.clock
 	env.SetStore(w.store)
-	event.SetSink(env, w)
-	if w.reap, err = reap.Open(t.Context(), env); err != nil {
+	w.reap, err = reap.New(reap.Deps{Env: env, Events: &event.Events{Sink: w, Ledger: w.ledger}, Stopper: backend.Remote().Stopper})
+	if err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -234,9 +235,8 @@ func TestLeavesTheQueue(t *testing.T) {
 	env := platform.New(map[string]string{"ORCH_BASE_URL": "http://jobs.example"}, slog.New(slog.DiscardHandler))
 	env.Now = w.clock
 	env.SetStore(w.store)
-	event.SetSink(env, w)
 	var err error
-	w.reap, err = reap.OpenBeside(t.Context(), env, queue{waits.JobID})
+	w.reap, err = reap.New(reap.Deps{Env: env, Events: &event.Events{Sink: w, Ledger: w.ledger}, Queue: queue{waits.JobID}})
 	w.must(err)
 	for range 9 {
 		w.pass(time.Minute)
@@ -296,21 +296,25 @@ func (s *slowSink) events() []cloudevent.Event {
 	return slices.Clone(s.got)
 }
 
+// announcing has what is recorded from now on announced to a sink.
+func (w *world) announcing(s event.Sink) *event.Events {
+	log := slog.New(slog.DiscardHandler)
+	w.ledger = ledger.New(w.store, w.clock).Announcing(&event.Teller{Sink: s, Source: "http://jobs.example", Log: log})
+	return &event.Events{Sink: s, Ledger: w.ledger}
+}
+
 // outside has the reaper announce to a server that takes so long for each event, as in the one
 // process.
 func (w *world) outside(s *slowSink, takes time.Duration) *event.Background {
 	w.t.Helper()
 	s.takes = takes
-	env := platform.New(map[string]string{"ORCH_BASE_URL": "http://jobs.example", "K_SINK": "http://unused.example"},
-		slog.New(slog.DiscardHandler))
+	env := platform.New(map[string]string{"ORCH_BASE_URL": "http://jobs.example"}, slog.New(slog.DiscardHandler))
 	env.Now = w.clock
 	env.SetStore(w.store)
 	out := event.NewBackground(&event.Recorded{Sink: s, Records: w.ledger}, slog.New(slog.DiscardHandler))
-	event.SetSink(env, event.Fork{Launcher: w, Outside: out})
+	events := w.announcing(event.Fork{Launcher: w, Outside: out})
 	var err error
-	w.ledger, err = event.OpenLedger(env)
-	w.must(err)
-	w.reap, err = reap.Open(w.t.Context(), env)
+	w.reap, err = reap.New(reap.Deps{Env: env, Events: events})
 	w.must(err)
 	return out
 }
@@ -323,13 +327,7 @@ func TestSlowSink(t *testing.T) {
 		const over, active = 200, 100
 		s := &slowSink{}
 		away := errors.New("away")
-		env := platform.New(map[string]string{"K_SINK": "http://unused.example"}, slog.New(slog.DiscardHandler))
-		env.Now = w.clock
-		env.SetStore(w.store)
-		event.SetSink(env, sinkFunc(func() error { return away }))
-		var err error
-		w.ledger, err = event.OpenLedger(env)
-		w.must(err)
+		w.announcing(sinkFunc(func() error { return away }))
 		for n := range over + active {
 			index := w.job(3600)
 			if n < over {
@@ -533,8 +531,7 @@ func TestEvery(t *testing.T) {
 	env := platform.New(map[string]string{"REAP_INTERVAL": "10ms"}, slog.New(slog.DiscardHandler))
 	env.Now = w.clock
 	env.SetStore(w.store)
-	event.SetSink(env, w)
-	f, err := reap.Open(t.Context(), env)
+	f, err := reap.New(reap.Deps{Env: env, Events: &event.Events{Sink: w, Ledger: w.ledger}})
 	w.must(err)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -553,7 +550,11 @@ func TestEvery(t *testing.T) {
 func TestSettings(t *testing.T) {
 	for name, value := range map[string]string{"REAP_INTERVAL": "0s", "UPLOAD_TIMEOUT": "-1s", "K_SINK": ""} {
 		env := platform.New(map[string]string{"STORAGE_DIR": t.TempDir(), "K_SINK": "http://localhost:1", name: value}, slog.New(slog.DiscardHandler))
-		if _, err := reap.Open(t.Context(), env); err == nil || !strings.Contains(err.Error(), name) {
+		events, err := event.Open(env, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := reap.New(reap.Deps{Env: env, Events: events}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s=%s: got %v", name, value, err)
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -94,6 +95,18 @@ func (l *life) serve(t *testing.T) (url, auth string, stop func()) {
 	return "http://" + ln.Addr().String() + "/api/v1/jobs/" + string(lifeID), auth, stop
 }
 
+// mount routes the function over these records.
+func mount(t *testing.T, r *api.Router, records status.Records, keys token.Keys, o status.Observer, log *slog.Logger) {
+	t.Helper()
+	env := platform.New(nil, log)
+	env.SetKeys(keys)
+	f, err := status.New(status.Deps{Env: env, Records: records, Observer: o})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Mount(r)
+}
+
 // route returns the function over the job, and the credentials.
 func (l *life) route(t *testing.T) (router *api.Router, auth string) {
 	t.Helper()
@@ -103,7 +116,7 @@ func (l *life) route(t *testing.T) (router *api.Router, auth string) {
 	}
 	log := slog.New(slog.DiscardHandler)
 	router = api.NewRouter(log)
-	status.New(l, keys, nil, log).Mount(router)
+	mount(t, router, l, keys, nil, log)
 	return router, "Bearer " + keys.Derive(token.User, lifeID)
 }
 

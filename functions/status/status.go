@@ -25,9 +25,9 @@ type Records interface {
 	List(ctx context.Context, q ledger.Query) (ledger.Page, error)
 }
 
-// Observer looks at a job that is not over where it runs; records alone do not say why one does not start, or that its node is gone.
+// Observer looks at a job that is not over where it runs. The records alone do not say why a job does
+// not start, or that its node is gone.
 type Observer interface {
-	// Observe changes nothing: whoever asks how a job fares must not make it fare so.
 	Observe(ctx context.Context, id job.ID) (job.Observation, error)
 }
 
@@ -40,24 +40,27 @@ type Function struct {
 	log      *slog.Logger
 }
 
-// New returns the function. The observer may be nil.
-func New(r Records, keys api.Verifier, o Observer, log *slog.Logger) *Function {
-	f := &Function{records: r, keys: keys, observer: o, log: log}
-	f.vigils = vigils{observer: o, warn: f.warn, jobs: map[job.ID]*vigil{}}
-	return f
+// Deps is what status works with.
+type Deps struct {
+	Env      *platform.Env
+	Records  Records  // nil: those in the bucket
+	Observer Observer // nil: the records are all there is
 }
 
-// Open returns the function with what env has.
-func Open(ctx context.Context, env *platform.Env) (*Function, error) { return OpenWith(ctx, env, nil) }
-
-// OpenWith is Open with an observer.
-func OpenWith(_ context.Context, env *platform.Env, o Observer) (*Function, error) {
-	records, ledgerErr := env.Ledger()
-	keys, err := env.Keys()
-	if err := errors.Join(ledgerErr, err); err != nil {
+// New returns the function.
+func New(d Deps) (*Function, error) {
+	keys, err := d.Env.Keys()
+	if err != nil {
 		return nil, err
 	}
-	return New(records, keys, o, env.Log), nil
+	f := &Function{records: d.Records, keys: keys, observer: d.Observer, log: d.Env.Log}
+	if f.records == nil {
+		if f.records, err = d.Env.Ledger(); err != nil {
+			return nil, err
+		}
+	}
+	f.vigils = vigils{observer: d.Observer, warn: f.warn, jobs: map[job.ID]*vigil{}}
+	return f, nil
 }
 
 // Mount routes the function.

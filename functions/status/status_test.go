@@ -48,7 +48,15 @@ func newWorld(t testing.TB) *world {
 	}
 	w.ledger = ledger.New(w.store, func() time.Time { return w.now })
 	router := api.NewRouter(slog.New(slog.DiscardHandler))
-	status.New(w.ledger, w.keys, nil, slog.New(slog.DiscardHandler)).Mount(router)
+	env := platform.New(nil, slog.New(slog.DiscardHandler))
+	env.Now = func() time.Time { return w.now }
+	env.SetStore(w.store)
+	env.SetKeys(w.keys)
+	f, err := status.New(status.Deps{Env: env})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Mount(router)
 	w.server = httptest.NewServer(router)
 	t.Cleanup(w.server.Close)
 	return w
@@ -424,9 +432,9 @@ func TestGet(t *testing.T) {
 	}
 }
 
-func TestOpen(t *testing.T) {
+func TestNew(t *testing.T) {
 	env := platform.New(map[string]string{"STORAGE_DIR": t.TempDir()}, slog.New(slog.DiscardHandler))
-	if _, err := status.Open(t.Context(), env); err == nil || !strings.Contains(err.Error(), "TOKEN_KEYS") {
+	if _, err := status.New(status.Deps{Env: env}); err == nil || !strings.Contains(err.Error(), "TOKEN_KEYS") {
 		t.Errorf("without keys: got %v", err)
 	}
 }

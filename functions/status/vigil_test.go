@@ -13,7 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go-job-orchestrator/functions/status"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/token"
@@ -78,7 +77,7 @@ func observed(t *testing.T, l *life, p *place, log slog.Handler) (call func(path
 		t.Fatal(err)
 	}
 	router := api.NewRouter(slog.New(log))
-	status.New(l, keys, p, slog.New(log)).Mount(router)
+	mount(t, router, l, keys, p, slog.New(log))
 	return func(path string, header ...string) *client {
 		ctx, cancel := context.WithCancel(t.Context())
 		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/api/v1/jobs/"+string(lifeID)+path, nil)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +17,6 @@ import (
 
 	"go-job-orchestrator/functions/submit"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/platform"
 )
 
 const head = "POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: " + contentType + "\r\n"
@@ -58,7 +58,7 @@ func TestAborts(t *testing.T) {
 		for _, ending := range []string{"close", "reset"} {
 			t.Run(framing+"/"+ending, func(t *testing.T) {
 				p := &admitting{began: make(chan struct{}, 100)}
-				w := newWorld(t, func(d *submit.Deps) { d.Platform = p })
+				w := newWorld(t, func(d *submit.Deps) { d.Admission = p })
 				var all sync.WaitGroup
 				for _, body := range cuts() {
 					for range 4 {
@@ -90,8 +90,8 @@ func TestAborts(t *testing.T) {
 // TestStalledClient demands that a client that stops sending is let go after UPLOAD_TIMEOUT, and told so.
 func TestStalledClient(t *testing.T) {
 	w := newWorld(t, func(d *submit.Deps) {
-		d.Settings.UploadTimeout = 50 * time.Millisecond
-		d.Now = func() time.Time { return time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC) } // no clock for sockets
+		d.Env.Vars["UPLOAD_TIMEOUT"] = "100ms"
+		d.Env.Now = func() time.Time { return time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC) } // no clock for sockets
 	})
 	conn := w.dial()
 	fmt.Fprintf(conn, "%sContent-Length: %d\r\n\r\n%s", head, 10<<20, encode(script()...)[:200])
@@ -150,7 +150,7 @@ func TestRefusalIsRead(t *testing.T) {
 		"unknown field":  {nil, []part{field("x", "")}, 422, "not a field"},
 		"too large":      {maxUpload(1 << 20), []part{file("a", "")}, 413, "MAX_UPLOAD_BYTES"},
 		"second file":    {nil, []part{file("a", "x"), file("a", "")}, 422, "two files"},
-		"full queue":     {func(d *submit.Deps) { d.Platform = place{full: true} }, []part{file("a", "")}, 503, "MAX_QUEUED_JOBS"},
+		"full queue":     {func(d *submit.Deps) { d.Admission = place{full: true} }, []part{file("a", "")}, 503, "MAX_QUEUED_JOBS"},
 		"large field":    {nil, []part{field("args", "")}, 413, "MAX_FIELD_BYTES"},
 		"not a form":     {nil, []part{{"X: y", ""}}, 400, "Content-Disposition"},
 		"refused by key": {nil, []part{file("a", "")}, 400, "Idempotency-Key"},
@@ -226,7 +226,7 @@ func TestExpect(t *testing.T) {
 		status int
 	}{
 		{"too large", maxUpload(1 << 20), fmt.Sprintf("Content-Length: %d\r\n", 300<<20), 413},
-		{"full queue", func(d *submit.Deps) { d.Platform = place{full: true} }, "Transfer-Encoding: chunked\r\n", 503},
+		{"full queue", func(d *submit.Deps) { d.Admission = place{full: true} }, "Transfer-Encoding: chunked\r\n", 503},
 		{"two keys", func(*submit.Deps) {}, "Transfer-Encoding: chunked\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\n", 400},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -308,7 +308,7 @@ func TestDeafClient(t *testing.T) {
 
 // TestPanic demands that nothing is left even of a request that we fail at.
 func TestPanic(t *testing.T) {
-	w := newWorld(t, func(d *submit.Deps) { d.Platform = place{check: func(*job.Spec) error { panic("a bug") }} })
+	w := newWorld(t, func(d *submit.Deps) { d.Admission = place{check: func(*job.Spec) error { panic("a bug") }} })
 	w.problem(w.post(script()...), http.StatusInternalServerError)
 	w.wantNothing()
 }
@@ -321,7 +321,7 @@ func TestDiskFillsUp(t *testing.T) {
 		t.Skip("this system does not tell what is free")
 	}
 	const room = 128 << 20
-	w = newWorld(t, func(d *submit.Deps) { d.Settings.MinFree = platform.Size(free - room) })
+	w = newWorld(t, func(d *submit.Deps) { d.Env.Vars["MIN_FREE_BYTES"] = strconv.FormatInt(free-room, 10) })
 	r := w.request(struct{ io.Reader }{io.LimitReader(endless(file("a", "")), 8*room)}, nil)
 	got := w.do(r)
 	w.problem(got, http.StatusInsufficientStorage)
@@ -332,7 +332,7 @@ func TestDiskFillsUp(t *testing.T) {
 // TestTransport does the same through a connection that is given up by its context.
 func TestTransport(t *testing.T) {
 	p := &admitting{began: make(chan struct{}, 100)}
-	w := newWorld(t, func(d *submit.Deps) { d.Platform = p })
+	w := newWorld(t, func(d *submit.Deps) { d.Admission = p })
 	for range 8 {
 		ctx, cancel := context.WithCancel(t.Context())
 		r := w.request(endless(file("a", "")), nil).WithContext(ctx)

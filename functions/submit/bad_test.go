@@ -4,16 +4,15 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"go-job-orchestrator/functions/submit"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/platform"
 )
 
 // bad is a request that must be refused, and what its sender must be told.
@@ -234,21 +233,21 @@ func badFields() []bad {
 		{name: "platform/not installed", parts: script(), deps: refuse("runtime", "python is not installed on this machine"), field: "runtime", message: "not installed"},
 		{name: "platform/image", parts: script(field("image", "python:3.13")), deps: refuse("image", "images need Kubernetes"), field: "image", message: "Kubernetes"},
 		{name: "platform/away", parts: script(), deps: func(d *submit.Deps) {
-			d.Platform = place{check: func(*job.Spec) error { return fmt.Errorf("no answer: %w", job.ErrUnavailable) }}
+			d.Admission = place{check: func(*job.Spec) error { return fmt.Errorf("no answer: %w", job.ErrUnavailable) }}
 		}, status: 503, message: "try again"},
 		{name: "platform/broken", parts: script(), deps: func(d *submit.Deps) {
-			d.Platform = place{check: func(*job.Spec) error { return io.ErrNoProgress }}
+			d.Admission = place{check: func(*job.Spec) error { return io.ErrNoProgress }}
 		}, status: 500, message: "Something went wrong"},
-		{name: "queue full", parts: script(), deps: func(d *submit.Deps) { d.Platform = place{full: true} }, status: 503, message: "MAX_QUEUED_JOBS"},
-		{name: "disk full", parts: script(), deps: func(d *submit.Deps) { d.Settings.MinFree = math.MaxInt64 }, status: 507, message: "not enough storage"},
-		{name: "disk full, length unknown", parts: script(), chunked: true, deps: func(d *submit.Deps) { d.Settings.MinFree = math.MaxInt64 }, status: 507, message: "not enough storage"},
+		{name: "queue full", parts: script(), deps: func(d *submit.Deps) { d.Admission = place{full: true} }, status: 503, message: "MAX_QUEUED_JOBS"},
+		{name: "disk full", parts: script(), deps: func(d *submit.Deps) { d.Env.Vars["MIN_FREE_BYTES"] = "1Pi" }, status: 507, message: "not enough storage"},
+		{name: "disk full, length unknown", parts: script(), chunked: true, deps: func(d *submit.Deps) { d.Env.Vars["MIN_FREE_BYTES"] = "1Pi" }, status: 507, message: "not enough storage"},
 		{name: "total/by Content-Length", parts: script(file("b", strings.Repeat("b", 4096))), deps: maxUpload(4096), status: 413, field: "files", message: "4096 bytes (MAX_UPLOAD_BYTES)"},
 		{name: "total/by chunks", parts: script(file("b", strings.Repeat("b", 2<<20))), chunked: true, deps: maxUpload(1 << 20), status: 413, field: "files", message: "1048576 bytes (MAX_UPLOAD_BYTES)"},
 		{name: "total/by chunks in a field", parts: script(field("args", strings.Repeat(" ", 1<<19))), chunked: true, deps: maxUpload(1 << 18), status: 413, field: "files", message: "MAX_UPLOAD_BYTES"},
 		{name: "total/by chunks in a preamble", body: strings.Repeat("x\r\n", 1<<20) + encode(script()...), chunked: true, deps: maxUpload(1 << 20), status: 400, field: "body", message: "16384 bytes of header"},
 		{name: "total/larger than the disk", parts: script(file("b", strings.Repeat("b", 4096))), deps: func(d *submit.Deps) {
 			maxUpload(4096)(d)
-			d.Settings.MinFree = math.MaxInt64
+			d.Env.Vars["MIN_FREE_BYTES"] = "1Pi"
 		}, status: 413, field: "files", message: "MAX_UPLOAD_BYTES"},
 	}
 	for _, name := range []string{"runtime", "entrypoint", "args", "env", "labels", "cpu", "memory", "image", "timeoutSeconds", "ttlSecondsAfterFinished", "retries"} {
@@ -271,12 +270,12 @@ func files(n int) []part {
 
 func refuse(name, message string) func(*submit.Deps) {
 	return func(d *submit.Deps) {
-		d.Platform = place{check: func(*job.Spec) error { return job.Invalid(name, message) }}
+		d.Admission = place{check: func(*job.Spec) error { return job.Invalid(name, message) }}
 	}
 }
 
 func maxUpload(n int64) func(*submit.Deps) {
-	return func(d *submit.Deps) { d.Settings.MaxUpload = platform.Size(n) }
+	return func(d *submit.Deps) { d.Env.Vars["MAX_UPLOAD_BYTES"] = strconv.FormatInt(n, 10) }
 }
 
 // badBodies are no forms.

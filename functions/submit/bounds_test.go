@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -18,7 +19,12 @@ import (
 )
 
 func bounded(b submit.Bounds) func(*submit.Deps) {
-	return func(d *submit.Deps) { d.Settings.Bounds = b }
+	return func(d *submit.Deps) {
+		maps.Copy(d.Env.Vars, map[string]string{
+			"DEFAULT_MEMORY": b.DefaultMemory, "MAX_MEMORY": b.MaxMemory, "DEFAULT_CPU": b.DefaultCPU, "MAX_CPU": b.MaxCPU,
+			"DEFAULT_TIMEOUT_SECONDS": strconv.FormatInt(b.DefaultTimeout, 10), "MAX_TIMEOUT_SECONDS": strconv.FormatInt(b.MaxTimeout, 10),
+		})
+	}
 }
 
 // amounts are what a job asks for: memory, cpu, timeoutSeconds.
@@ -146,7 +152,7 @@ func TestBadBounds(t *testing.T) {
 	vars := map[string]string{"STORAGE_DIR": t.TempDir(), "TOKEN_KEYS": base64.StdEncoding.EncodeToString([]byte(key)), "K_SINK": "http://sink.example"}
 	open := func(more map[string]string) error {
 		maps.Copy(more, vars)
-		_, err := submit.Open(t.Context(), platform.New(more, slog.New(slog.DiscardHandler)))
+		_, err := open(platform.New(more, slog.New(slog.DiscardHandler)))
 		return err
 	}
 	err := open(map[string]string{

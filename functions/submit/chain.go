@@ -35,7 +35,7 @@ func (f *Function) chainOf(ctx context.Context, e cloudevent.Event, template str
 		return ledger.Lineage{Hops: claimedHops(e)}, withinHops(claimedHops(e))
 	}
 	own := e.Extensions()[event.Template] == template
-	index, err := f.Ledger.Index(ctx, id)
+	index, err := f.Events.Ledger.Index(ctx, id)
 	if err != nil && !errors.Is(err, job.ErrNotFound) {
 		return ledger.Lineage{}, err
 	}
@@ -43,7 +43,7 @@ func (f *Function) chainOf(ctx context.Context, e cloudevent.Event, template str
 	if err == nil {
 		own = index.Template != nil && index.Template.Name == template
 		before = ledger.LineageOf(index)
-	} else if before, err = f.Ledger.Lineage(ctx, id); err != nil {
+	} else if before, err = f.Events.Ledger.Lineage(ctx, id); err != nil {
 		return ledger.Lineage{}, err
 	} else {
 		before.Hops = max(before.Hops, claimedHops(e))
@@ -57,8 +57,8 @@ func (f *Function) chainOf(ctx context.Context, e cloudevent.Event, template str
 	if err := withinHops(next.Hops); err != nil {
 		return ledger.Lineage{}, err
 	}
-	n, err := f.Ledger.ChainLength(ctx, next.Root, int(f.Settings.MaxChained))
-	if err == nil && n >= int(f.Settings.MaxChained) { // before any file is copied
+	n, err := f.Events.Ledger.ChainLength(ctx, next.Root, int(f.settings.MaxChained))
+	if err == nil && n >= int(f.settings.MaxChained) { // before any file is copied
 		err = f.chainFull(next.Root)
 	}
 	return next, err
@@ -74,7 +74,7 @@ func withinHops(n int) error {
 
 func (f *Function) chainFull(root job.ID) error {
 	return job.Invalid("template", fmt.Sprintf("%d jobs have been started by the events of job %s and of those that it started, "+
-		"and no more are let in (MAX_CHAINED_JOBS): is a Trigger without a filter for type or template?", f.Settings.MaxChained, root))
+		"and no more are let in (MAX_CHAINED_JOBS): is a Trigger without a filter for type or template?", f.settings.MaxChained, root))
 }
 
 // recordChained is record for a job that counts in a chain. One that is not accepted does not count.
@@ -82,7 +82,7 @@ func (f *Function) recordChained(ctx context.Context, index *job.Index, d *draft
 	if d.Chain.Root == "" {
 		return f.record(ctx, index, d.Fingerprint)
 	}
-	link, err := f.Ledger.JoinChain(ctx, index.JobID, d.Chain, int(f.Settings.MaxChained))
+	link, err := f.Events.Ledger.JoinChain(ctx, index.JobID, d.Chain, int(f.settings.MaxChained))
 	if errors.Is(err, ledger.ErrChainFull) {
 		return nil, f.chainFull(d.Chain.Root)
 	}
@@ -93,8 +93,8 @@ func (f *Function) recordChained(ctx context.Context, index *job.Index, d *draft
 	if err == nil && recorded.JobID == index.JobID {
 		return recorded, nil
 	}
-	if leaveErr := f.Ledger.LeaveChain(context.WithoutCancel(ctx), index.JobID, link); leaveErr != nil {
-		f.Log.WarnContext(ctx, "chain has a job too many", "job", index.JobID, "root", d.Chain.Root, "error", leaveErr)
+	if leaveErr := f.Events.Ledger.LeaveChain(context.WithoutCancel(ctx), index.JobID, link); leaveErr != nil {
+		f.Env.Log.WarnContext(ctx, "chain has a job too many", "job", index.JobID, "root", d.Chain.Root, "error", leaveErr)
 	}
 	return recorded, err
 }

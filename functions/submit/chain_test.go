@@ -3,6 +3,7 @@ package submit_test
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -61,7 +62,7 @@ func TestHopsAreRecorded(t *testing.T) {
 // TestChainThatBranches sends the events of many jobs of one chain at once, and demands that no more are started than may be.
 func TestChainThatBranches(t *testing.T) {
 	const most, clients = 20, 12
-	w := newWorld(t, func(d *submit.Deps) { d.Settings.MaxChained = most })
+	w := newWorld(t, func(d *submit.Deps) { d.Env.Vars["MAX_CHAINED_JOBS"] = strconv.Itoa(most) })
 	made := w.put("a", "", script()...)
 	w.put("b", made.Token, script()...)
 	root := w.accepted(w.start("a", made.Token)).JobID
@@ -105,7 +106,7 @@ func TestChainThatBranches(t *testing.T) {
 
 // TestDeliveriesOfOneStepCountOnce delivers one event many times at once.
 func TestDeliveriesOfOneStepCountOnce(t *testing.T) {
-	w := newWorld(t, func(d *submit.Deps) { d.Settings.MaxChained = 1 })
+	w := newWorld(t, func(d *submit.Deps) { d.Env.Vars["MAX_CHAINED_JOBS"] = "1" })
 	made := w.put("a", "", script()...)
 	root := w.accepted(w.start("a", made.Token)).JobID
 	w.started(w.event("?template=a", "{}", lifecycleHeader(job.StepSucceeded, root)...))
@@ -114,7 +115,7 @@ func TestDeliveriesOfOneStepCountOnce(t *testing.T) {
 		t.Errorf("the chain has %d jobs, %v; want 1", n, err)
 	}
 	// What is refused after it was counted does not count.
-	roomy := newWorld(t, func(d *submit.Deps) { d.Settings.MaxChained = 50 })
+	roomy := newWorld(t, func(d *submit.Deps) { d.Env.Vars["MAX_CHAINED_JOBS"] = "50" })
 	made = roomy.put("a", "", script()...)
 	root = roomy.accepted(roomy.start("a", made.Token)).JobID
 	var wait sync.WaitGroup

@@ -73,7 +73,7 @@ func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.
 		return err
 	}
 	f.limitReading(w)
-	events, err := trigger.Read(w, r, int64(f.Settings.MaxEvent))
+	events, err := trigger.Read(w, r, int64(f.settings.MaxEvent))
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.
 	for _, e := range events {
 		index, err := f.handle(r.Context(), s, e, r)
 		if err != nil {
-			f.Log.WarnContext(r.Context(), "event starts no job", "event", e.ID(), "source", e.Source(), "type", e.Type(), "error", err)
+			f.Env.Log.WarnContext(r.Context(), "event starts no job", "event", e.ID(), "source", e.Source(), "type", e.Type(), "error", err)
 		}
 		if index != nil {
 			started = append(started, "/api/v1/jobs/"+string(index.JobID))
@@ -120,7 +120,7 @@ func (f *Function) handle(ctx context.Context, s subscription, e cloudevent.Even
 	// One event may start several templates, but each of them once. Its identity has all that it says, or one that was forged could
 	// take the place of the real one; the rest is what a request adds to it.
 	keyHash := ledger.HashKey(ledger.EventKeys, s.template, strconv.FormatBool(s.outputs), string(s.owner), trigger.Identity(e))
-	index, err := f.Ledger.Earlier(ctx, keyHash)
+	index, err := f.Events.Ledger.Earlier(ctx, keyHash)
 	if index == nil && err == nil {
 		index, err = f.startBy(ctx, s, e, draft{KeyHash: keyHash, Fingerprint: "event", Trace: traceIn(e, r)})
 	}
@@ -135,10 +135,10 @@ func (f *Function) admits(e cloudevent.Event) error {
 	if e.Type() == event.Launch { // or a Trigger without a filter would start a job for each that does not start
 		return job.Invalid("type", event.Launch+" is between the reaper and the launcher; have the Trigger filter for type")
 	}
-	if !matches(f.Settings.EventTypes, e.Type()) {
+	if !matches(f.settings.EventTypes, e.Type()) {
 		return job.Refuse(job.ErrForbidden, "type", fmt.Sprintf("%.200q is not a type of event that is taken here (EVENT_TYPES)", e.Type()))
 	}
-	if !matches(f.Settings.EventSources, e.Source()) {
+	if !matches(f.settings.EventSources, e.Source()) {
 		return job.Refuse(job.ErrForbidden, "source", fmt.Sprintf("%.200q is not a source that events are taken from here (EVENT_SOURCES)", e.Source()))
 	}
 	return nil
@@ -242,7 +242,7 @@ func (f *Function) outputsOf(ctx context.Context, e cloudevent.Event, owner job.
 	if !ours || !step.Ends() {
 		return nil, job.Invalid("withOutputs", "is for events that a job has succeeded, failed or was cancelled")
 	}
-	index, err := f.Ledger.Live(ctx, id)
+	index, err := f.Events.Ledger.Live(ctx, id)
 	if errors.Is(err, job.ErrNotFound) || err == nil && (index.Owner == "" || index.Owner != owner) {
 		return nil, job.Refuse(job.ErrForbidden, "withOutputs",
 			"the job is gone, or its template has another owner than this one; PUT both with the same token")
@@ -250,14 +250,14 @@ func (f *Function) outputsOf(ctx context.Context, e cloudevent.Event, owner job.
 	if err != nil {
 		return nil, err
 	}
-	t, err := f.Ledger.Terminal(ctx, id)
+	t, err := f.Events.Ledger.Terminal(ctx, id)
 	if errors.Is(err, job.ErrNotFound) || err == nil && job.EndOf(t.Phase) != step {
 		return nil, job.Invalid("withOutputs", fmt.Sprintf("the event says that the job has %s, and it has not", step))
 	}
 	if err != nil {
 		return nil, err
 	}
-	files, err := f.Ledger.Outputs(ctx, id)
+	files, err := f.Events.Ledger.Outputs(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -267,23 +267,23 @@ func (f *Function) outputsOf(ctx context.Context, e cloudevent.Event, owner job.
 		total += file.Size
 		name := trigger.InputsDir + "/" + file.Name
 		list[i] = source{name: name, mode: file.Mode, open: func(ctx context.Context) (io.ReadCloser, error) {
-			r, err := f.Store.Open(ctx, ledger.ResultKey(id, file.Name), 0, -1)
+			r, err := f.bucket.Open(ctx, ledger.ResultKey(id, file.Name), 0, -1)
 			if errors.Is(err, job.ErrNotFound) {
 				return nil, job.Refuse(job.ErrForbidden, "withOutputs", "the job has just been removed")
 			}
 			return r, err
 		}}
 	}
-	if len(list) > maxInputs || total > int64(f.Settings.MaxUpload) {
+	if len(list) > maxInputs || total > int64(f.settings.MaxUpload) {
 		return nil, job.Refuse(job.ErrTooLarge, "withOutputs", fmt.Sprintf(
-			"the job has %d outputs with %d bytes; at most %d with %d (MAX_UPLOAD_BYTES) are handed on", len(list), total, maxInputs, f.Settings.MaxUpload))
+			"the job has %d outputs with %d bytes; at most %d with %d (MAX_UPLOAD_BYTES) are handed on", len(list), total, maxInputs, f.settings.MaxUpload))
 	}
 	return list, nil
 }
 
 // startRequested starts the job that an event brings along.
 func (f *Function) startRequested(ctx context.Context, e cloudevent.Event, d draft) (*job.Index, error) {
-	limits := trigger.Limits{Files: int(f.Settings.MaxFiles), NameBytes: min(int(f.Settings.MaxName), job.MaxNameBytes)}
+	limits := trigger.Limits{Files: int(f.settings.MaxFiles), NameBytes: min(int(f.settings.MaxName), job.MaxNameBytes)}
 	request, files, err := trigger.ParseRequest(e, f.defaults(), limits)
 	if request == nil {
 		return nil, err

@@ -139,8 +139,8 @@ func TestDeliveries(t *testing.T) {
 func TestBrokerAnswers(t *testing.T) {
 	full := place{full: true}
 	w := newWorld(t, func(d *submit.Deps) {
-		d.Settings.EventTypes, d.Settings.EventSources = []string{"com.example.*", "exact", "io.github.*"}, []string{"/tests", "https://*"}
-		d.Settings.MaxEvent = 1000
+		d.Env.Vars["EVENT_TYPES"], d.Env.Vars["EVENT_SOURCES"] = "com.example.*,exact,io.github.*", "/tests,https://*"
+		d.Env.Vars["MAX_EVENT_BYTES"] = "1000"
 	})
 	w.put("a", "", script(field("args", `["$.data.x"]`))...)
 	for name, test := range map[string]struct {
@@ -187,10 +187,10 @@ func TestBrokerAnswers(t *testing.T) {
 	}
 	w.started(w.event("?template=a", `{"x":1}`, append([]string{"Ce-Type", "exact", "Ce-Source", "https://x"}, without(without(eventHeader("1"), "Ce-Type"), "Ce-Source")...)...))
 
-	busy := newWorld(t, func(d *submit.Deps) { d.Platform = full })
+	busy := newWorld(t, func(d *submit.Deps) { d.Admission = full })
 	busy.put("a", "", script()...)
 	busy.problem(busy.event("?template=a", "{}", eventHeader("1")...), http.StatusServiceUnavailable)
-	tight := newWorld(t, func(d *submit.Deps) { d.Settings.MinFree = 1 << 62 })
+	tight := newWorld(t, func(d *submit.Deps) { d.Env.Vars["MIN_FREE_BYTES"] = "1Pi" })
 	tight.problem(tight.event("", requestData(), requestHeader("1")...), http.StatusInsufficientStorage)
 	tight.wantNothing()
 }

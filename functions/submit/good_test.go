@@ -329,7 +329,7 @@ func TestFailingSink(t *testing.T) {
 func TestHangingSink(t *testing.T) {
 	hanging := &stuck{entered: make(chan struct{}), leave: make(chan struct{})}
 	background := event.NewBackground(hanging, slog.New(slog.DiscardHandler))
-	w := newWorld(t, func(d *submit.Deps) { d.Sink = background })
+	w := newWorld(t, func(d *submit.Deps) { d.Events.Sink = background })
 	a := w.accepted(w.post(script()...))
 	<-hanging.entered
 	w.index(a.JobID)
@@ -358,8 +358,8 @@ func TestOrder(t *testing.T) {
 	p := &counting{}
 	told := false
 	w = newWorld(t, func(d *submit.Deps) {
-		d.Platform = p
-		d.Sink = sinkFunc(func(e cloudevent.Event) error {
+		d.Admission = p
+		d.Events.Sink = sinkFunc(func(e cloudevent.Event) error {
 			told = true
 			if _, err := w.ledger.Index(t.Context(), job.ID(e.Subject())); err != nil {
 				t.Errorf("told of a job that is not there: %v", err)
@@ -396,13 +396,13 @@ func (f sinkFunc) Send(_ context.Context, e cloudevent.Event) error { return f(e
 // TestOpen reads settings, and names all that are wrong before anything is served.
 func TestOpen(t *testing.T) {
 	vars := map[string]string{"STORAGE_DIR": t.TempDir(), "TOKEN_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=", "K_SINK": "http://localhost:1"}
-	f, err := submit.Open(t.Context(), platform.New(vars, slog.New(slog.DiscardHandler)))
+	f, err := open(platform.New(vars, slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := settings()
 	want.MinFree = 256 << 20
-	if diff := cmp.Diff(want, f.Settings); diff != "" {
+	if diff := cmp.Diff(want, *submit.SettingsOf(f)); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
 	}
 	for name, value := range map[string]string{
@@ -414,7 +414,7 @@ func TestOpen(t *testing.T) {
 			bad[k] = v
 		}
 		bad[name] = value
-		_, err := submit.Open(t.Context(), platform.New(bad, slog.New(slog.DiscardHandler)))
+		_, err := open(platform.New(bad, slog.New(slog.DiscardHandler)))
 		if err == nil || !mentions(err, name) {
 			t.Errorf("%s=%s: got error %v", name, value, err)
 		}

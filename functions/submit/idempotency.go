@@ -28,12 +28,12 @@ const (
 func (f *Function) claim(ctx context.Context, index *job.Index, print string) (earlier *job.Index, err error) {
 	for range claimTries {
 		var owner job.ID
-		owner, err = f.Ledger.ClaimKey(ctx, index.IdempotencyKey, print, index.JobID)
+		owner, err = f.Events.Ledger.ClaimKey(ctx, index.IdempotencyKey, print, index.JobID)
 		if err == nil && owner == index.JobID {
 			return nil, nil //nolint:nilnil // no earlier job
 		}
 		if err == nil {
-			earlier, err = f.Ledger.Index(ctx, owner)
+			earlier, err = f.Events.Ledger.Index(ctx, owner)
 		}
 		// Not found: the other was given up, or its job removed, between two reads.
 		if !errors.Is(err, job.ErrUnavailable) && !errors.Is(err, job.ErrNotFound) {

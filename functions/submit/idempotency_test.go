@@ -153,7 +153,7 @@ func (c *clock) pass(d time.Duration) {
 
 func TestKeyOutlivesItsJob(t *testing.T) {
 	c := &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	w := newWorld(t, func(d *submit.Deps) { d.Now = c.Now })
+	w := newWorld(t, func(d *submit.Deps) { d.Env.Now = c.Now })
 	first := w.accepted(w.keyed("k", script()...))
 	if _, _, err := w.ledger.Finish(t.Context(), w.index(first.JobID), job.Terminal{Phase: job.Succeeded, FinishedAt: c.Now()}); err != nil {
 		t.Fatal(err)
@@ -205,7 +205,7 @@ func TestKeyOfFailedRequest(t *testing.T) {
 // TestKeyOfDeadRequest claims a key for a request whose process died before it recorded the job.
 func TestKeyOfDeadRequest(t *testing.T) {
 	c := &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	w := newWorld(t, func(d *submit.Deps) { d.Now = c.Now })
+	w := newWorld(t, func(d *submit.Deps) { d.Env.Now = c.Now })
 	first := w.accepted(w.keyed("k", script()...))
 	// What is stored looks as if the process had died just before it wrote the index.
 	if err := w.store.RemoveAll(t.Context(), string(first.JobID)+"/"); err != nil {
@@ -224,7 +224,7 @@ func TestKeyOfDeadRequest(t *testing.T) {
 // TestLostID records a job whose ID was given up for another request with the same key, since it took so long.
 func TestLostID(t *testing.T) {
 	now := time.Now()
-	w := newWorld(t, func(d *submit.Deps) { d.Now, d.Random = func() time.Time { return now }, zeros{} })
+	w := newWorld(t, func(d *submit.Deps) { d.Env.Now, d.Env.Random = func() time.Time { return now }, zeros{} })
 	id, err := job.NewID(now, zeros{})
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"go-job-orchestrator/functions/submit"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/platform"
 )
@@ -41,7 +40,7 @@ func serve(dir string) error {
 	env := platform.New(map[string]string{
 		"STORAGE_DIR": dir, "TOKEN_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=", "K_SINK": "http://127.0.0.1:1",
 	}, slog.New(slog.DiscardHandler))
-	f, err := submit.Open(ctx, env)
+	f, err := open(env)
 	if err != nil {
 		return err
 	}

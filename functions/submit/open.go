@@ -1,20 +1,16 @@
 package submit
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"runtime"
 	"time"
 
+	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/form"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
-	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/template"
 	"go-job-orchestrator/shared/token"
@@ -38,64 +34,45 @@ type Settings struct {
 	MaxChained uint16 `env:"MAX_CHAINED_JOBS" envDefault:"1000"`
 }
 
-// Platform is what the place where jobs will run says of a job before it is accepted.
-type Platform interface {
-	// Admit reserves a place in the queue, or refuses with an error of kind job.ErrUnavailable.
-	Admit() (release func(), err error)
-	// Check returns the faults for which a job could never run here.
-	Check(spec *job.Spec) error
-}
-
 // Deps is what submit works with.
 type Deps struct {
-	Store    *store.Store
-	Ledger   *ledger.Ledger
-	Keys     token.Keys
-	Sink     event.Sink
-	Platform Platform
-	Common   *platform.Common
-	Settings Settings
-	Now      func() time.Time
-	Random   io.Reader
-	Log      *slog.Logger
+	Env       *platform.Env
+	Events    *event.Events
+	Admission backend.Admission
 }
 
 // Function answers POST /api/v1/jobs, the calls of templates, and POST and OPTIONS /events.
 type Function struct {
 	Deps
+	bucket    *store.Store
+	keys      token.Keys
+	common    *platform.Common
+	settings  Settings
 	forms     *form.Reader
 	shelf     *template.Shelf
 	resolving chan struct{} // has a value for each event whose arguments are being found
 }
 
 // New returns the function.
-func New(d Deps) *Function {
-	resolving := make(chan struct{}, runtime.GOMAXPROCS(0))
-	return &Function{Deps: d, resolving: resolving, shelf: template.NewShelf(d.Store, d.Now), forms: form.NewReader(form.Limits{
-		TotalBytes: int64(d.Settings.MaxUpload), FieldBytes: int64(d.Settings.MaxField),
-		Files: int(d.Settings.MaxFiles), NameBytes: min(int(d.Settings.MaxName), job.MaxNameBytes),
-	})}
-}
-
-// Open returns the function with what env has.
-func Open(ctx context.Context, env *platform.Env) (*Function, error) {
-	return OpenWith(ctx, env, anywhere{})
-}
-
-// OpenWith is Open for a known place to run jobs at.
-func OpenWith(ctx context.Context, env *platform.Env, p Platform) (*Function, error) {
-	d := Deps{Platform: p, Now: env.Now, Random: env.Random, Log: env.Log}
-	var errs [6]error
-	errs[0] = env.Load(&d.Settings)
-	d.Common, errs[1] = env.Common()
-	d.Store, errs[2] = env.Store()
-	d.Ledger, errs[3] = event.OpenLedger(env)
-	d.Keys, errs[4] = env.Keys()
-	d.Sink, errs[5] = event.OpenSink(env)
+func New(d Deps) (*Function, error) {
+	f := &Function{Deps: d, resolving: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	var errs [5]error
+	errs[0] = d.Env.Load(&f.settings)
+	f.common, errs[1] = d.Env.Common()
+	f.bucket, errs[2] = d.Env.Store()
+	f.keys, errs[3] = d.Env.Keys()
+	if d.Events.Sink == nil {
+		errs[4] = event.ErrNoSink
+	}
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
-	return New(d), nil
+	f.shelf = template.NewShelf(f.bucket, d.Env.Now)
+	f.forms = form.NewReader(form.Limits{
+		TotalBytes: int64(f.settings.MaxUpload), FieldBytes: int64(f.settings.MaxField),
+		Files: int(f.settings.MaxFiles), NameBytes: min(int(f.settings.MaxName), job.MaxNameBytes),
+	})
+	return f, nil
 }
 
 // Check finds settings with which no job could be submitted.
@@ -124,14 +101,4 @@ func (s *Settings) Check() error {
 	}
 	errs = append(errs, s.Bounds.check())
 	return errors.Join(errs...)
-}
-
-// anywhere is a place of which submit knows nothing.
-type anywhere struct{}
-
-func (anywhere) Admit() (func(), error) { return func() {}, nil }
-
-func (anywhere) Check(spec *job.Spec) error {
-	_, err := runtimes.Find(spec.Runtime)
-	return err
 }

@@ -28,7 +28,7 @@ func (f *Function) startTemplate(w http.ResponseWriter, r *http.Request, p httpr
 	r.Body = body
 	index, err := f.startByHand(w, r, p.ByName("name"))
 	if err != nil {
-		refuse(w, r, body, f.Log, err)
+		refuse(w, r, body, f.Env.Log, err)
 		return nil
 	}
 	f.answer(w, r, index)

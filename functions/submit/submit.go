@@ -52,7 +52,7 @@ func (f *Function) submit(w http.ResponseWriter, r *http.Request, _ httprouter.P
 	r.Body = body
 	index, err := f.accept(w, r)
 	if err != nil {
-		refuse(w, r, body, f.Log, err)
+		refuse(w, r, body, f.Env.Log, err)
 		return nil
 	}
 	f.answer(w, r, index)
@@ -63,14 +63,14 @@ func (f *Function) submit(w http.ResponseWriter, r *http.Request, _ httprouter.P
 func (f *Function) answer(w http.ResponseWriter, r *http.Request, index *job.Index) {
 	a := accepted{
 		JobID: index.JobID, JobName: index.JobName, Namespace: index.Namespace,
-		Token: f.Keys.Derive(token.User, index.JobID), Phase: job.Pending, CreatedAt: index.CreatedAt,
+		Token: f.keys.Derive(token.User, index.JobID), Phase: job.Pending, CreatedAt: index.CreatedAt,
 	}
 	if wait, asked := watch.Preferred(r.Header); asked {
 		w.Header().Set(watch.Applied(wait))
-		changed, leave := f.Ledger.Watch(index.JobID)
+		changed, leave := f.Events.Ledger.Watch(index.JobID)
 		defer leave()
 		// The job is accepted whatever comes now: an answer without its state is better than none.
-		if s, err := watch.Until(r.Context(), wait, f.Ledger.Status, index.JobID, changed); err == nil {
+		if s, err := watch.Until(r.Context(), wait, f.Events.Ledger.Status, index.JobID, changed); err == nil {
 			a.Job, a.Phase = s, s.Phase
 		}
 	}
@@ -98,14 +98,14 @@ func (f *Function) accept(w http.ResponseWriter, r *http.Request) (*job.Index, e
 }
 
 // limitReading keeps a client that stalls from holding its files and its place for ever. The deadline is the kernel's: not
-// f.Now.
+// f.Env.Now.
 func (f *Function) limitReading(w http.ResponseWriter) {
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.Settings.UploadTimeout))
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.settings.UploadTimeout))
 }
 
 // defaults is what a job has that says nothing else.
 func (f *Function) defaults() job.Spec {
-	return job.Spec{TTLSecondsAfterFinished: f.Settings.DefaultTTL}
+	return job.Spec{TTLSecondsAfterFinished: f.settings.DefaultTTL}
 }
 
 func traceOf(r *http.Request) job.Trace {
@@ -130,17 +130,17 @@ type fill func(ctx context.Context, id job.ID) (*draft, error)
 // admit makes a job of what fill does, about size bytes of it, unless its idempotency key is that of an earlier one, which is
 // returned then. After an error nothing is left.
 func (f *Function) admit(ctx context.Context, size int64, fill fill) (*job.Index, error) {
-	release, err := f.Platform.Admit()
+	release, err := f.Admission.Admit()
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	if size <= int64(f.Settings.MaxUpload) { // else no storage is large enough
+	if size <= int64(f.settings.MaxUpload) { // else no storage is large enough
 		if err := f.checkFree(max(size, 0)); err != nil {
 			return nil, err
 		}
 	}
-	id, err := job.NewID(f.Now(), f.Random)
+	id, err := job.NewID(f.Env.Now(), f.Env.Random)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +164,7 @@ func (f *Function) admit(ctx context.Context, size int64, fill fill) (*job.Index
 // store stores the files of a new job and records it. The index it returns is that of an earlier job when the
 // idempotency key says so.
 func (f *Function) store(ctx context.Context, id job.ID, fill fill) (*job.Index, error) {
-	if err := f.Ledger.BeginUpload(ctx, id); err != nil {
+	if err := f.Events.Ledger.BeginUpload(ctx, id); err != nil {
 		return nil, err
 	}
 	d, err := fill(ctx, id)
@@ -172,9 +172,9 @@ func (f *Function) store(ctx context.Context, id job.ID, fill fill) (*job.Index,
 		return nil, err
 	}
 	index := &job.Index{
-		JobID: id, JobName: id.Name(), Namespace: f.Common.Namespace, CreatedAt: id.Created(),
-		Spec: f.Settings.fill(d.Spec), Files: executable(d),
-		Token: token.Hash(f.Keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
+		JobID: id, JobName: id.Name(), Namespace: f.common.Namespace, CreatedAt: id.Created(),
+		Spec: f.settings.fill(d.Spec), Files: executable(d),
+		Token: token.Hash(f.keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
 		Template: d.Template, Owner: d.Owner, Trace: d.Trace, Hops: d.Chain.Hops, Root: d.Chain.Root,
 	}
 	return f.recordChained(ctx, index, d)
@@ -200,7 +200,7 @@ func (f *Function) saverTo(key func(name string) string) form.Saver {
 	return func(ctx context.Context, name string, content io.Reader) (job.File, error) {
 		var head job.Head
 		source := &metered{r: io.TeeReader(content, &head), check: func() error { return f.checkFree(0) }}
-		d, err := f.Store.Put(ctx, key(name), source)
+		d, err := f.bucket.Put(ctx, key(name), source)
 		return job.File{Name: name, Size: d.Size, SHA256: d.SHA256, Mode: job.ModeOf(head)}, err
 	}
 }
@@ -211,12 +211,12 @@ func (f *Function) check(sent *form.Job, err error) error {
 	if err != nil && !errors.As(err, &faults) {
 		return err
 	}
-	faults.List = append(faults.List, f.Settings.excess(&sent.Spec)...)
+	faults.List = append(faults.List, f.settings.excess(&sent.Spec)...)
 	wrong := func(field string) bool {
 		return slices.ContainsFunc(faults.List, func(f job.Fault) bool { return f.Field == field })
 	}
 	if !wrong("runtime") {
-		if err := add(faults, f.Platform.Check(&sent.Spec)); err != nil {
+		if err := add(faults, f.Admission.Check(&sent.Spec)); err != nil {
 			return err
 		}
 	}
@@ -257,7 +257,7 @@ func add(faults *job.Faults, err error) error {
 // record accepts the job, unless its idempotency key belongs to one that was accepted before.
 func (f *Function) record(ctx context.Context, index *job.Index, print string) (*job.Index, error) {
 	if index.IdempotencyKey == "" {
-		return index, f.Ledger.Accept(ctx, index)
+		return index, f.Events.Ledger.Accept(ctx, index)
 	}
 	if print == "" {
 		var err error
@@ -269,9 +269,9 @@ func (f *Function) record(ctx context.Context, index *job.Index, print string) (
 	if earlier != nil || err != nil {
 		return earlier, err
 	}
-	if err := f.Ledger.Accept(ctx, index); err != nil {
-		if releaseErr := f.Ledger.ReleaseKey(ctx, index.IdempotencyKey, index.JobID); releaseErr != nil {
-			f.Log.Warn("idempotency key not released", "job", index.JobID, "error", releaseErr)
+	if err := f.Events.Ledger.Accept(ctx, index); err != nil {
+		if releaseErr := f.Events.Ledger.ReleaseKey(ctx, index.IdempotencyKey, index.JobID); releaseErr != nil {
+			f.Env.Log.Warn("idempotency key not released", "job", index.JobID, "error", releaseErr)
 		}
 		if errors.Is(err, job.ErrExists) {
 			return nil, job.Refuse(job.ErrExists, "Idempotency-Key",
@@ -284,8 +284,8 @@ func (f *Function) record(ctx context.Context, index *job.Index, print string) (
 
 // checkFree refuses a job of so many bytes when the storage would get too full to end the jobs there are.
 func (f *Function) checkFree(size int64) error {
-	free, known := f.Store.Free()
-	if known && free-size < int64(f.Settings.MinFree) {
+	free, known := f.bucket.Free()
+	if known && free-size < int64(f.settings.MinFree) {
 		return fmt.Errorf("%d bytes free, %d to come: %w", free, size, job.ErrExhausted)
 	}
 	return nil
@@ -320,16 +320,16 @@ const abortTimeout = 30 * time.Second
 func (f *Function) abort(ctx context.Context, id job.ID) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
-	if err := f.Ledger.AbortUpload(ctx, id); err != nil {
-		f.Log.Warn("files of a refused request not removed; the reaper will", "job", id, "error", err)
+	if err := f.Events.Ledger.AbortUpload(ctx, id); err != nil {
+		f.Env.Log.Warn("files of a refused request not removed; the reaper will", "job", id, "error", err)
 	}
 }
 
 // announce tells the launcher of the job. The job is recorded: should the event be lost, the reaper
 // has the job launched.
 func (f *Function) announce(ctx context.Context, index *job.Index) {
-	e := event.Of(f.Common.BaseURL, ledger.SubmitNotice(index))
-	if err := f.Sink.Send(context.WithoutCancel(ctx), e); err != nil {
-		f.Log.Warn("event not sent; the reaper will", "job", index.JobID, "error", err)
+	e := event.Of(f.common.BaseURL, ledger.SubmitNotice(index))
+	if err := f.Events.Sink.Send(context.WithoutCancel(ctx), e); err != nil {
+		f.Env.Log.Warn("event not sent; the reaper will", "job", index.JobID, "error", err)
 	}
 }

@@ -35,7 +35,7 @@ func (f *Function) putTemplate(w http.ResponseWriter, r *http.Request, p httprou
 	r.Body = body
 	v, created, err := f.saveTemplate(w, r, p.ByName("name"))
 	if err != nil {
-		refuse(w, r, body, f.Log, err)
+		refuse(w, r, body, f.Env.Log, err)
 		return nil
 	}
 	status := http.StatusOK
@@ -44,7 +44,7 @@ func (f *Function) putTemplate(w http.ResponseWriter, r *http.Request, p httprou
 		w.Header().Set("Location", "/api/v1/templates/"+v.Name)
 	}
 	api.WriteJSON(w, status, saved{
-		Name: v.Name, Version: v.Version, Owner: v.Owner, Token: f.Keys.Owner(v.Owner), CreatedAt: v.CreatedAt,
+		Name: v.Name, Version: v.Version, Owner: v.Owner, Token: f.keys.Owner(v.Owner), CreatedAt: v.CreatedAt,
 	})
 	return nil
 }
@@ -66,11 +66,11 @@ func (f *Function) saveTemplate(w http.ResponseWriter, r *http.Request, name str
 	if err != nil {
 		return nil, false, err
 	}
-	if err := f.checkFree(max(r.ContentLength, 0)); err != nil && r.ContentLength <= int64(f.Settings.MaxUpload) {
+	if err := f.checkFree(max(r.ContentLength, 0)); err != nil && r.ContentLength <= int64(f.settings.MaxUpload) {
 		return nil, false, err
 	}
 	f.limitReading(w)
-	id, err := job.NewID(f.Now(), f.Random)
+	id, err := job.NewID(f.Env.Now(), f.Env.Random)
 	if err != nil {
 		return nil, false, err
 	}
@@ -111,7 +111,7 @@ func (f *Function) claimedOwner(r *http.Request) (job.ID, error) {
 	if len(r.Header.Values("Authorization")) == 0 {
 		return "", nil
 	}
-	return api.AuthorizeOwner(r, f.Keys)
+	return api.AuthorizeOwner(r, f.keys)
 }
 
 // mayReplace returns the owner of the version to come, empty for a new one, and the current version if there is one. Whoever
@@ -125,7 +125,7 @@ func (f *Function) mayReplace(r *http.Request, name string, owner job.ID, keyHas
 		return owner, nil, nil
 	case findErr != nil:
 		return "", nil, findErr
-	case anonymous && keyHash != "" && keyHash == current.IdempotencyKey && f.Now().Sub(current.CreatedAt) < ledger.KeyLifetime:
+	case anonymous && keyHash != "" && keyHash == current.IdempotencyKey && f.Env.Now().Sub(current.CreatedAt) < ledger.KeyLifetime:
 		return current.Owner, current, nil
 	case anonymous:
 		return "", nil, job.Refuse(job.ErrUnauthorized, "", fmt.Sprintf("there is a template %q; to replace it send its owner's token: Authorization: Bearer <token>", name))
@@ -168,7 +168,7 @@ func (f *Function) readTemplate(ctx context.Context, r *http.Request, name strin
 	if err != nil {
 		return nil, err
 	}
-	t := template.Template{Name: name, CreatedAt: f.Now().UTC(), Spec: sent.Spec, Files: sent.Files}
+	t := template.Template{Name: name, CreatedAt: f.Env.Now().UTC(), Spec: sent.Spec, Files: sent.Files}
 	return &template.Draft{Template: t, Folder: id, Fingerprint: fingerprint}, nil
 }
 
@@ -176,13 +176,13 @@ func (f *Function) abortTemplate(ctx context.Context, name string, id job.ID) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
 	if err := f.shelf.Abort(ctx, name, id); err != nil {
-		f.Log.Warn("files of a refused template not removed; the reaper will", "template", name, "error", err)
+		f.Env.Log.Warn("files of a refused template not removed; the reaper will", "template", name, "error", err)
 	}
 }
 
 // owned returns a template that the request has the token for.
 func (f *Function) owned(r *http.Request, name string) (*template.Version, error) {
-	owner, err := api.AuthorizeOwner(r, f.Keys)
+	owner, err := api.AuthorizeOwner(r, f.keys)
 	if err != nil {
 		return nil, err
 	}
@@ -288,7 +288,7 @@ func parameters(r *http.Request, names ...string) (map[string]string, error) {
 // jobToken gives the owner of a template the token of a job that was started from it, above all by an event, whose answer
 // nobody has seen.
 func (f *Function) jobToken(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-	owner, err := api.AuthorizeOwner(r, f.Keys)
+	owner, err := api.AuthorizeOwner(r, f.keys)
 	if err != nil {
 		return err
 	}
@@ -296,7 +296,7 @@ func (f *Function) jobToken(w http.ResponseWriter, r *http.Request, p httprouter
 	if err != nil {
 		return api.NotOwner()
 	}
-	index, err := f.Ledger.Live(r.Context(), id)
+	index, err := f.Events.Ledger.Live(r.Context(), id)
 	if errors.Is(err, job.ErrNotFound) || err == nil && index.Owner != owner { // unknown and foreign look the same
 		return api.NotOwner()
 	}
@@ -306,6 +306,6 @@ func (f *Function) jobToken(w http.ResponseWriter, r *http.Request, p httprouter
 	api.WriteJSON(w, http.StatusOK, struct {
 		JobID job.ID `json:"jobID"`
 		Token string `json:"token"`
-	}{id, f.Keys.Derive(token.User, id)})
+	}{id, f.keys.Derive(token.User, id)})
 	return nil
 }

@@ -3,7 +3,6 @@ package submit_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"io"
 	"io/fs"
@@ -22,6 +21,8 @@ import (
 	"go-job-orchestrator/functions/status"
 	"go-job-orchestrator/functions/submit"
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/backend"
+	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
@@ -45,10 +46,19 @@ const key = "0123456789abcdef0123456789abcdef"
 
 func settings() submit.Settings {
 	return submit.Settings{
-		MaxUpload: 4 << 30, MaxField: 1 << 20, MaxFiles: 100, MaxName: 200, MinFree: 1 << 20,
+		MaxUpload: 4 << 30, MaxField: 1 << 20, MaxFiles: 100, MaxName: 200, MinFree: 256 << 20,
 		UploadTimeout: time.Hour, DefaultTTL: 86400,
 		EventTypes: []string{"*"}, EventSources: []string{"*"}, MaxEvent: 4 << 20, MaxChained: 1000,
 	}
+}
+
+// open returns the function as its command does.
+func open(env *platform.Env) (*submit.Function, error) {
+	events, err := event.Open(env, nil)
+	if err != nil {
+		return nil, err
+	}
+	return submit.New(submit.Deps{Env: env, Events: events, Admission: backend.AnyRuntime{}})
 }
 
 func newWorld(t testing.TB, options ...func(*submit.Deps)) *world {
@@ -75,19 +85,28 @@ func (w *world) mount(options ...func(*submit.Deps)) {
 	if w.keys, err = token.New([]byte(key)); err != nil {
 		t.Fatal(err)
 	}
-	d := submit.Deps{
-		Store: w.store, Keys: w.keys, Sink: w.sink, Platform: place{}, Settings: settings(),
-		Common: &platform.Common{Namespace: "here", BaseURL: "http://jobs.example"},
-		Now:    time.Now, Random: rand.Reader, Log: slog.New(slog.DiscardHandler),
-	}
+	env := platform.New(map[string]string{
+		"NAMESPACE": "here", "ORCH_BASE_URL": "http://jobs.example", "MIN_FREE_BYTES": "1Mi",
+	}, slog.New(slog.DiscardHandler))
+	env.SetStore(w.store)
+	env.SetKeys(w.keys)
+	d := submit.Deps{Env: env, Events: &event.Events{Sink: w.sink}, Admission: place{}}
 	for _, option := range options {
 		option(&d)
 	}
-	w.ledger = ledger.New(w.store, d.Now)
-	d.Ledger = w.ledger
-	router := api.NewRouter(d.Log)
-	submit.New(d).Mount(router)
-	status.New(w.ledger, w.keys, nil, slog.New(slog.DiscardHandler)).Mount(router)
+	w.ledger = ledger.New(w.store, env.Now)
+	d.Events.Ledger = w.ledger
+	router := api.NewRouter(env.Log)
+	f, err := submit.New(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Mount(router)
+	s, err := status.New(status.Deps{Env: env})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Mount(router)
 	w.server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		defer func() { w.finished <- struct{}{} }()
 		router.ServeHTTP(rw, r)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -115,56 +114,6 @@ func TestHTTPSinkIsCancelled(t *testing.T) {
 	go func() { <-began; cancel() }()
 	if err := sink.Send(ctx, submitted()); err == nil {
 		t.Error("Send succeeded without an answer")
-	}
-}
-
-func TestBus(t *testing.T) {
-	bus, err := event.NewBus()
-	if err != nil {
-		t.Fatal(err)
-	}
-	const n = 100
-	ctx, cancel := context.WithCancel(t.Context())
-	refused := errors.New("refused")
-	var order []string
-	done := make(chan error, 1)
-	early := make(chan error, 1)
-	go func() { early <- bus.Send(t.Context(), submitted()) }() // waits for its receiver
-	go func() {
-		done <- bus.Receive(ctx, func(_ context.Context, e cloudevent.Event) error {
-			if len(e.Extensions()) > 0 {
-				t.Errorf("the receiver gets extensions nobody sent: %v", e.Extensions())
-			}
-			order = append(order, e.ID())
-			if e.ID() == "50" {
-				return refused
-			}
-			return nil
-		})
-	}()
-	if err := <-early; err != nil {
-		t.Errorf("Send before Receive: %v", err)
-	}
-	want := []string{submitted().ID()}
-	for i := range n {
-		e := submitted()
-		e.SetID(fmt.Sprint(i))
-		if err := bus.Send(t.Context(), e); (i == 50) != errors.Is(err, refused) {
-			t.Errorf("Send %d: %v", i, err)
-		}
-		want = append(want, e.ID())
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("Receive: %v", err)
-	}
-	if diff := cmp.Diff(want, order); diff != "" {
-		t.Errorf("order (-want +got):\n%s", diff)
-	}
-	for range 50 { // more than the channel holds
-		if err := bus.Send(t.Context(), submitted()); err == nil {
-			t.Fatal("Send succeeded without a receiver")
-		}
 	}
 }
 

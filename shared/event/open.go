@@ -1,92 +1,69 @@
 package event
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"sync"
+
+	"github.com/cloudevents/sdk-go/v2/event"
 
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
 )
 
-// sinks are those of an Env.
-type sinks struct {
-	mu      sync.Mutex
-	set     Sink
-	outside Sink // to K_SINK
+// Events are the ways by which a function tells others what becomes of jobs.
+type Events struct {
+	Sink   Sink           // nil: there is none
+	Ledger *ledger.Ledger // announces what it records, where K_SINK is set
 }
 
-// sinksOf returns the sinks of all that share env. It is not env itself that has them, since the SDK, which sinks need, would be linked by
-// functions that only read as well: a third of their size, and of what it costs to start them.
-func sinksOf(env *platform.Env) *sinks {
-	type key struct{}
-	kept, _ := env.Others.LoadOrStore(key{}, &sinks{})
-	return kept.(*sinks) //nolint:forcetypeassert // the key is ours
-}
+// ErrNoSink means that a function needs a sink and has none.
+var ErrNoSink = errors.New("K_SINK is required: the URL that events are sent to")
 
-// OpenSink returns where events are sent.
-func OpenSink(env *platform.Env) (Sink, error) {
-	s := sinksOf(env)
-	s.mu.Lock()
-	set := s.set
-	s.mu.Unlock()
-	if set != nil {
-		return set, nil
-	}
-	sink, err := OpenOutside(env)
-	if err == nil && sink == nil {
-		return nil, errors.New("K_SINK is required: the URL that events are sent to")
-	}
-	return sink, err
-}
-
-// SetSink makes all functions use sink.
-func SetSink(env *platform.Env, sink Sink) {
-	s := sinksOf(env)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.set = sink
-}
-
-// OpenOutside returns the sink that K_SINK names, or nil. What it has taken is recorded as announced.
-func OpenOutside(env *platform.Env) (Sink, error) {
-	c, err := env.Common()
-	if err != nil || c.Sink == "" {
-		return nil, err
-	}
+// Open returns the events of a process. What is to be launched goes to local, which is the launcher
+// if that is in the same process, and nil otherwise. All other events go to K_SINK. It is not
+// platform.Env that has them: the SDK would then be linked by functions that only read as well, a
+// third of their size and of what it costs to start them.
+func Open(env *platform.Env, local Sink) (*Events, error) {
 	records, err := env.Ledger()
-	if err != nil {
+	common, commonErr := env.Common()
+	if err := errors.Join(err, commonErr); err != nil {
 		return nil, err
 	}
-	s := sinksOf(env)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.outside != nil {
-		return s.outside, nil
+	events := &Events{Ledger: records}
+	var outside Sink
+	if common.Sink != "" {
+		if outside, err = openOutside(env, common.Sink, records); err != nil {
+			return nil, err
+		}
+		events.Sink = outside
 	}
-	sink, err := NewHTTPSink(c.Sink)
+	if local != nil {
+		background := NewBackground(local, env.Log)
+		env.OnDrain(background.Drain)
+		events.Sink = Fork{Launcher: background, Outside: outside}
+	}
+	if outside != nil {
+		events.Ledger = records.Announcing(&Teller{Sink: events.Sink, Source: common.BaseURL, Log: env.Log})
+	}
+	return events, nil
+}
+
+// openOutside returns the sink that K_SINK names. What it has taken is recorded as announced.
+func openOutside(env *platform.Env, url string, records *ledger.Ledger) (Sink, error) {
+	sink, err := NewHTTPSink(url)
 	if err != nil {
 		return nil, fmt.Errorf("K_SINK: %w", err)
 	}
 	background := NewBackground(&Recorded{Sink: sink, Records: records}, env.Log)
 	env.OnDrain(background.Drain)
-	s.outside = background
 	return background, nil
 }
 
-// OpenLedger returns the records in the bucket. Where there is a K_SINK, all that is recorded of jobs is announced.
-func OpenLedger(env *platform.Env) (*ledger.Ledger, error) {
-	records, err := env.Ledger()
-	if err != nil {
-		return nil, err
-	}
-	c, err := env.Common()
-	if err != nil || c.Sink == "" {
-		return records, err
-	}
-	sink, err := OpenSink(env)
-	if err != nil {
-		return nil, err
-	}
-	return records.Announcing(&Teller{Sink: sink, Source: c.BaseURL, Log: env.Log}), nil
-}
+// Handler is a Sink in this process: to send is to call it.
+type Handler func(ctx context.Context, e event.Event) error
+
+var _ Sink = Handler(nil)
+
+// Send implements Sink.
+func (h Handler) Send(ctx context.Context, e event.Event) error { return h(ctx, e) }

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/platform"
 )
 
 // Client makes the few calls of the API server that this package needs, in one namespace. Errors are of the kinds of package job.
@@ -33,8 +34,12 @@ const userAgent = "go-job-orchestrator"
 // ErrNoCluster means that this process does not run in a cluster.
 var ErrNoCluster = errors.New("not in a Kubernetes cluster: KUBERNETES_SERVICE_HOST is not set, or the pod has no ServiceAccount token")
 
-// InCluster returns a Client with the credentials of the pod that this runs in.
-func InCluster(namespace string) (*Client, error) {
+// InCluster returns a Client with the credentials of the pod that this runs in, for NAMESPACE.
+func InCluster(env *platform.Env) (*Client, error) {
+	common, err := env.Common()
+	if err != nil {
+		return nil, err
+	}
 	c, err := rest.InClusterConfig()
 	if errors.Is(err, rest.ErrNotInCluster) {
 		return nil, ErrNoCluster
@@ -42,7 +47,7 @@ func InCluster(namespace string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (%w)", ErrNoCluster, err)
 	}
-	return NewClient(c, namespace)
+	return NewClient(c, common.Namespace)
 }
 
 // NewClient returns a Client for the API server that c names.

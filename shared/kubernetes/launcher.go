@@ -5,10 +5,11 @@ import (
 	"errors"
 	"log/slog"
 
+	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/ending"
-	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/token"
 )
@@ -22,16 +23,42 @@ type Launcher struct {
 	log      *slog.Logger
 }
 
-// OpenLauncher returns the launcher for the cluster that this process runs in.
-func OpenLauncher(_ context.Context, env *platform.Env) (*Launcher, error) {
+// Open returns a backend that has the cluster of a client run the jobs whose records these are.
+func Open(env *platform.Env, c *Client, records *ledger.Ledger) (backend.Backend, error) {
 	settings, settingsErr := load(env)
 	keys, keysErr := env.Keys()
-	e, enderErr := openEnder(env)
-	client, err := openClient(env)
-	if err := errors.Join(settingsErr, keysErr, enderErr, err); err != nil {
-		return nil, err
+	e, err := newEnder(env, records)
+	if err := errors.Join(settingsErr, keysErr, err); err != nil {
+		return backend.Backend{}, err
 	}
-	return NewLauncher(client, e, keys, settings, env.Log), nil
+	b := over(c, e)
+	b.Launcher = NewLauncher(c, e, keys, settings, env.Log)
+	return b, nil
+}
+
+// OpenInCluster is Open for the cluster that this process runs in.
+func OpenInCluster(env *platform.Env, records *ledger.Ledger) (backend.Backend, error) {
+	c, err := InCluster(env)
+	b, openErr := Open(env, c, records)
+	return b, errors.Join(openErr, err)
+}
+
+// OpenWithoutLauncher is Open for a function that launches nothing, in the cluster that it runs in. A
+// function that does not run in a cluster gets what the records offer.
+func OpenWithoutLauncher(env *platform.Env, records *ledger.Ledger) (backend.Backend, error) {
+	e, enderErr := newEnder(env, records)
+	c, err := InCluster(env)
+	if errors.Is(err, ErrNoCluster) {
+		return backend.Remote(), enderErr
+	}
+	if err := errors.Join(enderErr, err); err != nil {
+		return backend.Backend{}, err
+	}
+	return over(c, e), nil
+}
+
+func over(c *Client, e *ending.Ender) backend.Backend {
+	return backend.Backend{Observer: NewObserver(c, e), Stopper: NewStopper(c), Admission: backend.AnyRuntime{}}
 }
 
 // NewLauncher returns a Launcher.
@@ -39,21 +66,12 @@ func NewLauncher(c *Client, e *ending.Ender, keys token.Keys, s *Settings, log *
 	return &Launcher{client: c, ender: e, keys: keys, settings: s, log: log}
 }
 
-func openClient(env *platform.Env) (*Client, error) {
-	common, err := env.Common()
+func newEnder(env *platform.Env, records *ledger.Ledger) (*ending.Ender, error) {
+	s, err := env.Store()
 	if err != nil {
 		return nil, err
 	}
-	return InCluster(common.Namespace)
-}
-
-func openEnder(env *platform.Env) (*ending.Ender, error) {
-	s, storeErr := env.Store()
-	l, err := event.OpenLedger(env)
-	if err := errors.Join(storeErr, err); err != nil {
-		return nil, err
-	}
-	return &ending.Ender{Ledger: l, Store: s, Now: env.Now}, nil
+	return &ending.Ender{Ledger: records, Store: s, Now: env.Now}, nil
 }
 
 // Launch makes sure that the job's Job and the Secret of its token exist. Both have names that follow from the job's ID, so that doing it twice,

@@ -8,7 +8,6 @@ import (
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
-	"go-job-orchestrator/shared/platform"
 )
 
 // Observer finds out how jobs fare that no agent has reported the end of.
@@ -17,26 +16,8 @@ type Observer struct {
 	ender  *ending.Ender
 }
 
-// OpenObserver returns the observer of the cluster that this process runs in.
-func OpenObserver(env *platform.Env) (*Observer, error) {
-	e, enderErr := openEnder(env)
-	client, err := openClient(env)
-	if err := errors.Join(enderErr, err); err != nil {
-		return nil, err
-	}
-	return NewObserver(client, e), nil
-}
-
 // NewObserver returns an Observer.
 func NewObserver(c *Client, e *ending.Ender) *Observer { return &Observer{client: c, ender: e} }
-
-// Stopper returns a Stopper for the same cluster.
-func (o *Observer) Stopper() *Stopper { return NewStopper(o.client) }
-
-// Stop is that of Stopper.
-func (o *Observer) Stop(ctx context.Context, id job.ID, remove bool) error {
-	return o.Stopper().Stop(ctx, id, remove)
-}
 
 // GiveUp ends a job that cannot start, for the reason that was observed. The record comes first: a pod that starts all the same after it finds
 // that there is nothing to do.
@@ -52,7 +33,7 @@ func (o *Observer) GiveUp(ctx context.Context, id job.ID, why job.Observation) e
 	if err != nil || !over {
 		return err
 	}
-	return o.Stop(ctx, id, false)
+	return NewStopper(o.client).Stop(ctx, id, false)
 }
 
 // Observe looks at what Kubernetes has of a job: one call while it runs or waits, two or three when

@@ -10,9 +10,10 @@ import (
 	"sync"
 	"time"
 
-	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/runtimes"
@@ -41,15 +42,15 @@ type Host struct {
 	stopBackground context.CancelFunc
 }
 
-// Open returns a Host with what env has. It looks for the runtimes, tries the sandbox and each runtime in it.
-func Open(ctx context.Context, env *platform.Env) (*Host, error) {
-	r := &runner{settings: &Settings{}, now: env.Now, log: env.Log}
-	var errs [4]error
+// Open returns a Host for the jobs whose records these are. It looks for the runtimes, tries the
+// sandbox and each runtime in it.
+func Open(ctx context.Context, env *platform.Env, records *ledger.Ledger) (*Host, error) {
+	r := &runner{settings: &Settings{}, ledger: records, now: env.Now, log: env.Log}
+	var errs [3]error
 	errs[0] = env.Load(r.settings)
 	common, err := env.Common()
 	errs[1] = err
 	r.store, errs[2] = env.Store()
-	r.ledger, errs[3] = event.OpenLedger(env)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
@@ -74,6 +75,16 @@ func Open(ctx context.Context, env *platform.Env) (*Host, error) {
 	h.Launcher = newLauncher(h.Slots, int(r.settings.MaxQueued), env.Log, r.run)
 	h.again = r.takeUp
 	return h, nil
+}
+
+// Backend is the Host as the functions see it.
+func (h *Host) Backend() backend.Backend {
+	return backend.Backend{Launcher: h, Stopper: h, Admission: h, Queue: h}
+}
+
+// Describe says on one line what jobs run with.
+func (h *Host) Describe() string {
+	return fmt.Sprintf("runtimes: %s, sandbox: %s, %d jobs at a time", h.Machine, h.Sandbox.Describe(), h.Slots)
 }
 
 // claimFolder makes sure that no other process runs jobs in the folder: at its start each takes the jobs that

@@ -34,10 +34,10 @@ const shutdownWait = 20 * time.Second
 
 // Main opens a function with the environment of this process, serves it on PORT until SIGTERM, and returns the exit
 // code. summary and settings are for --help; those that all functions have need not be among them.
-func Main[F Function](open func(ctx context.Context, env *platform.Env) (F, error), summary string, settings ...any) int {
+func Main[F Function](open func(*platform.Env) (F, error), summary string, settings ...any) int {
 	usage := command.Usage{Summary: summary, Settings: append(settings, &platform.Common{}, &Settings{})}
 	return Run(usage, func(ctx context.Context, env *platform.Env) error {
-		f, err := open(ctx, env)
+		f, err := open(env)
 		gate, gateErr := OpenGate(env)
 		if err := errors.Join(err, gateErr); err != nil {
 			return err

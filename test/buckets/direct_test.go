@@ -53,11 +53,15 @@ func (s *server) serve(t *testing.T) *service {
 	v.env = platform.New(map[string]string{"TOKEN_KEYS": base64.StdEncoding.EncodeToString(key), "SIGNED_URL_TTL": "5m", "MAX_OUTPUT_BYTES": "16Mi"}, slog.Default())
 	bucket := s.fresh(t)
 	v.env.SetStore(bucket)
-	a, err := artifacts.Open(t.Context(), v.env)
+	var err error
+	if v.ledger, err = v.env.Ledger(); err != nil {
+		t.Fatal(err)
+	}
+	a, err := artifacts.New(artifacts.Deps{Env: v.env, Ledger: v.ledger})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := outputs.Open(t.Context(), v.env)
+	o, err := outputs.New(v.env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,9 +72,6 @@ func (s *server) serve(t *testing.T) *service {
 	t.Cleanup(server.Close)
 	v.url = server.URL
 	if v.keys, err = v.env.Keys(); err != nil {
-		t.Fatal(err)
-	}
-	if v.ledger, err = v.env.Ledger(); err != nil {
 		t.Fatal(err)
 	}
 	id, err := job.NewID(time.Now(), rand.Reader)

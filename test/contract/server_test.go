@@ -12,22 +12,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	ce "github.com/cloudevents/sdk-go/v2/event"
-
 	"go-job-orchestrator/functions/all"
-	"go-job-orchestrator/functions/artifacts"
-	"go-job-orchestrator/functions/cancel"
-	"go-job-orchestrator/functions/logs"
-	"go-job-orchestrator/functions/outputs"
-	"go-job-orchestrator/functions/status"
-	"go-job-orchestrator/functions/submit"
-	"go-job-orchestrator/shared/api"
-	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/functions/assembly"
+	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
-	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/platform"
-	"go-job-orchestrator/shared/serve"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -103,37 +93,28 @@ func startFunctions(t *testing.T, vars map[string]string, set ...func(*platform.
 	}
 	env.SetStore(f.bucket.Store())
 	env.SetKeys(f.keys)
-	event.SetSink(env, nowhere{})
 	for _, s := range set {
 		s(env)
 	}
-	router := api.NewRouter(env.Log)
-	for _, open := range []func() (serve.Function, error){
-		func() (serve.Function, error) { return submit.Open(t.Context(), env) },
-		func() (serve.Function, error) { return status.Open(t.Context(), env) },
-		func() (serve.Function, error) { return logs.Open(t.Context(), env) },
-		func() (serve.Function, error) { return artifacts.Open(t.Context(), env) },
-		func() (serve.Function, error) { return outputs.Open(t.Context(), env) },
-		func() (serve.Function, error) { return cancel.Open(t.Context(), env) },
-	} {
-		function, err := open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		function.Mount(router)
+	a, err := assembly.Open(env, func(*platform.Env, *ledger.Ledger) (backend.Backend, error) {
+		b := backend.Remote()
+		b.Launcher = nowhere{}
+		return b, nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	openapi.Mount(router)
-	f.router = router
+	f.router = a.Router
 	return f
 }
 
-// nowhere is a sink that loses events.
+// nowhere is a launcher that launches nothing.
 type nowhere struct{}
 
-var _ event.Sink = nowhere{}
+var _ backend.Launcher = nowhere{}
 
-// Send implements event.Sink.
-func (nowhere) Send(context.Context, ce.Event) error { return nil }
+// Launch implements backend.Launcher.
+func (nowhere) Launch(context.Context, *job.Index) error { return nil }
 
 // ledger is the records in the bucket, as others than the functions under test see them.
 func (f *functions) ledger() *ledger.Ledger { return ledger.New(f.bucket.Store(), time.Now) }

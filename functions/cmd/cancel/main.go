@@ -2,11 +2,10 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"os"
 
 	"go-job-orchestrator/functions/cancel"
+	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/kubernetes"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
@@ -16,13 +15,14 @@ func main() {
 	os.Exit(serve.Main(open, "Cancels and removes jobs.", &kubernetes.Settings{}))
 }
 
-func open(ctx context.Context, env *platform.Env) (*cancel.Function, error) {
-	o, err := kubernetes.OpenObserver(env)
-	if errors.Is(err, kubernetes.ErrNoCluster) {
-		return cancel.Open(ctx, env)
-	}
+func open(env *platform.Env) (*cancel.Function, error) {
+	events, err := event.Open(env, nil)
 	if err != nil {
 		return nil, err
 	}
-	return cancel.OpenWith(ctx, env, o.Stopper())
+	b, err := kubernetes.OpenWithoutLauncher(env, events.Ledger)
+	if err != nil {
+		return nil, err
+	}
+	return cancel.New(cancel.Deps{Env: env, Ledger: events.Ledger, Stopper: b.Stopper})
 }

@@ -8,4 +8,4 @@ import (
 	"go-job-orchestrator/shared/serve"
 )
 
-func main() { os.Exit(serve.Main(deadletter.Open, "Logs events that a Broker could not deliver.")) }
+func main() { os.Exit(serve.Main(deadletter.New, "Logs events that a Broker could not deliver.")) }

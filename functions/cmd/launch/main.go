@@ -2,10 +2,10 @@
 package main
 
 import (
-	"context"
 	"os"
 
 	"go-job-orchestrator/functions/launch"
+	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/kubernetes"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
@@ -15,10 +15,14 @@ func main() {
 	os.Exit(serve.Main(open, "Makes Kubernetes Jobs of submitted jobs.", &kubernetes.Settings{}))
 }
 
-func open(ctx context.Context, env *platform.Env) (*launch.Function, error) {
-	l, err := kubernetes.OpenLauncher(ctx, env)
+func open(env *platform.Env) (*launch.Function, error) {
+	events, err := event.Open(env, nil)
 	if err != nil {
 		return nil, err
 	}
-	return launch.Open(ctx, env, l)
+	b, err := kubernetes.OpenInCluster(env, events.Ledger)
+	if err != nil {
+		return nil, err
+	}
+	return launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log}), nil
 }

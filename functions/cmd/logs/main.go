@@ -8,4 +8,4 @@ import (
 	"go-job-orchestrator/shared/serve"
 )
 
-func main() { os.Exit(serve.Main(logs.Open, "Shows the logs of jobs.", &logs.Settings{})) }
+func main() { os.Exit(serve.Main(logs.New, "Shows the logs of jobs.", &logs.Settings{})) }

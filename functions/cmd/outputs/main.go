@@ -8,4 +8,4 @@ import (
 	"go-job-orchestrator/shared/serve"
 )
 
-func main() { os.Exit(serve.Main(outputs.Open, "Lets users download what their jobs left.")) }
+func main() { os.Exit(serve.Main(outputs.New, "Lets users download what their jobs left.")) }

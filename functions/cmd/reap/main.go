@@ -2,24 +2,24 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"os"
 
 	"go-job-orchestrator/functions/reap"
+	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/kubernetes"
 	"go-job-orchestrator/shared/platform"
 )
 
 func main() { os.Exit(reap.Main(open, &kubernetes.Settings{})) }
 
-func open(ctx context.Context, env *platform.Env) (*reap.Function, error) {
-	o, err := kubernetes.OpenObserver(env)
-	if errors.Is(err, kubernetes.ErrNoCluster) {
-		return reap.Open(ctx, env)
-	}
+func open(env *platform.Env) (*reap.Function, error) {
+	events, err := event.Open(env, nil)
 	if err != nil {
 		return nil, err
 	}
-	return reap.OpenWith(ctx, env, o)
+	b, err := kubernetes.OpenWithoutLauncher(env, events.Ledger)
+	if err != nil {
+		return nil, err
+	}
+	return reap.New(reap.Deps{Env: env, Events: events, Observer: b.Observer, Stopper: b.Stopper})
 }

@@ -2,8 +2,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"os"
 
 	"go-job-orchestrator/functions/status"
@@ -16,13 +14,14 @@ func main() {
 	os.Exit(serve.Main(open, "Shows and lists jobs.", &kubernetes.Settings{}))
 }
 
-func open(ctx context.Context, env *platform.Env) (*status.Function, error) {
-	o, err := kubernetes.OpenObserver(env)
-	if errors.Is(err, kubernetes.ErrNoCluster) {
-		return status.Open(ctx, env)
-	}
+func open(env *platform.Env) (*status.Function, error) {
+	records, err := env.Ledger()
 	if err != nil {
 		return nil, err
 	}
-	return status.OpenWith(ctx, env, o)
+	b, err := kubernetes.OpenWithoutLauncher(env, records)
+	if err != nil {
+		return nil, err
+	}
+	return status.New(status.Deps{Env: env, Observer: b.Observer})
 }

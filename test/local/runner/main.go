@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"go-job-orchestrator/functions/launch"
+	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/process"
 	"go-job-orchestrator/shared/serve"
@@ -15,8 +16,13 @@ func main() {
 	os.Exit(serve.Main(open, "Runs jobs for a test."))
 }
 
-func open(ctx context.Context, env *platform.Env) (*launch.Function, error) {
-	host, err := process.Open(ctx, env)
+func open(env *platform.Env) (*launch.Function, error) {
+	events, err := event.Open(env, nil)
+	if err != nil {
+		return nil, err
+	}
+	ctx := context.Background()
+	host, err := process.Open(ctx, env, events.Ledger)
 	if err != nil {
 		return nil, err
 	}
@@ -24,5 +30,5 @@ func open(ctx context.Context, env *platform.Env) (*launch.Function, error) {
 	if err := host.Recover(ctx); err != nil {
 		return nil, err
 	}
-	return launch.Open(ctx, env, host)
+	return launch.New(launch.Deps{Launcher: host, Records: events.Ledger, Log: env.Log}), nil
 }

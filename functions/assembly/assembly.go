@@ -1,0 +1,90 @@
+// Package assembly wires the functions that one process serves together, over what runs their jobs. It
+// is the same for every mode, so that no mode can differ from another by accident. A function that is
+// a Knative Service of its own is wired by its command, which must not link the others.
+package assembly
+
+import (
+	"context"
+	"errors"
+
+	cloudevent "github.com/cloudevents/sdk-go/v2/event"
+
+	"go-job-orchestrator/functions/artifacts"
+	"go-job-orchestrator/functions/cancel"
+	"go-job-orchestrator/functions/launch"
+	"go-job-orchestrator/functions/logs"
+	"go-job-orchestrator/functions/outputs"
+	"go-job-orchestrator/functions/reap"
+	"go-job-orchestrator/functions/status"
+	"go-job-orchestrator/functions/submit"
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/backend"
+	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/openapi"
+	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/serve"
+)
+
+// Settings returns a pointer to the settings of each function.
+func Settings() []any {
+	return []any{&submit.Settings{}, &artifacts.Settings{}, &logs.Settings{}, &reap.Settings{}}
+}
+
+// OpenBackend opens what runs the jobs whose records these are.
+type OpenBackend func(env *platform.Env, records *ledger.Ledger) (backend.Backend, error)
+
+// Assembly is the functions of one process.
+type Assembly struct {
+	Router *api.Router
+	Ledger *ledger.Ledger
+	reaper *reap.Function
+}
+
+// Open wires all functions. Events that have a job launched do not leave the process: to send one is
+// to call the launcher.
+func Open(env *platform.Env, open OpenBackend) (*Assembly, error) {
+	var launcher *launch.Function
+	events, err := event.Open(env, event.Handler(func(ctx context.Context, e cloudevent.Event) error {
+		return launcher.Handle(ctx, e)
+	}))
+	if err != nil {
+		return nil, err
+	}
+	b, err := open(env, events.Ledger)
+	if err != nil {
+		return nil, err
+	}
+	launcher = launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log})
+	a := &Assembly{Router: api.NewRouter(env.Log), Ledger: events.Ledger}
+	if err := a.mount(env, events, b); err != nil {
+		return nil, err
+	}
+	a.reaper, err = reap.New(reap.Deps{
+		Env: env, Events: events, Observer: b.Observer, Stopper: b.Stopper, Queue: b.Queue,
+	})
+	return a, err
+}
+
+// mount opens each function that answers requests, and routes it.
+func (a *Assembly) mount(env *platform.Env, events *event.Events, b backend.Backend) error {
+	var functions [6]serve.Function
+	var errs [6]error
+	functions[0], errs[0] = submit.New(submit.Deps{Env: env, Events: events, Admission: b.Admission})
+	functions[1], errs[1] = status.New(status.Deps{Env: env, Observer: b.Observer})
+	functions[2], errs[2] = logs.New(env)
+	functions[3], errs[3] = artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})
+	functions[4], errs[4] = outputs.New(env)
+	functions[5], errs[5] = cancel.New(cancel.Deps{Env: env, Ledger: events.Ledger, Stopper: b.Stopper})
+	if err := errors.Join(errs[:]...); err != nil {
+		return err
+	}
+	for _, f := range functions {
+		f.Mount(a.Router)
+	}
+	openapi.Mount(a.Router)
+	return nil
+}
+
+// Reap looks after the jobs and removes what is past its time, until ctx ends.
+func (a *Assembly) Reap(ctx context.Context) { a.reaper.Every(ctx) }

@@ -1,0 +1,4 @@
+package submit
+
+// SettingsOf is what a function was made with.
+func SettingsOf(f *Function) *Settings { return &f.settings }
