@@ -5,8 +5,10 @@ STORAGE_DIR ?= ./data
 BASE_TAGS := grpcnotrace,disable_grpc_modules
 # DRIVERS=s3, gs, azblob, or several with commas between: the buckets that STORAGE_URL can name. What is not linked costs nothing at every start.
 export DRIVERS ?=
+# JOBS=kubernetes runs jobs as Jobs of a cluster; what speaks to one is linked only then.
+export JOBS ?= processes
 comma := ,
-TAGS := $(BASE_TAGS)$(if $(DRIVERS),$(comma)$(DRIVERS))
+TAGS := $(BASE_TAGS)$(if $(DRIVERS),$(comma)$(DRIVERS))$(if $(filter kubernetes,$(JOBS)),$(comma)kubernetes)
 GO ?= go
 TOOL := $(GO) tool -modfile=.ci/tools/go.mod
 
@@ -40,7 +42,7 @@ buckets: ## test everything that depends on the bucket with real servers of S3, 
 
 e2e: ## install config/ on the cluster that KUBECONFIG names, and test everything there; E2E_PROXY is an HTTP proxy to its URLs
 	@test -n "$(KUBECONFIG)" || { echo "KUBECONFIG names no cluster. make e2e needs one with Knative Serving and Eventing, kubectl, ko and KO_DOCKER_REPO."; exit 1; }
-	$(GO) test -tags e2e,$(TAGS) -count=1 -timeout 60m -v ./test/e2e
+	$(GO) test -tags e2e,kubernetes,$(TAGS) -count=1 -timeout 60m -v ./test/e2e ./shared/kubernetes
 
 BENCH ?=
 bench: ## compare with rivals and print a table of ratios; BENCH='-run upload -rounds 5' picks rows; those about a cluster need KUBECONFIG
@@ -57,6 +59,7 @@ fuzz: ## run every fuzz target for FUZZTIME
 check: ## formatting, vet, staticcheck, and govulncheck where its database can be had
 	@unformatted=$$(gofmt -l *.go functions shared test); test -z "$$unformatted" || { echo "gofmt would change:" $$unformatted; exit 1; }
 	$(GO) vet -tags $(TAGS) ./...
+	$(GO) vet -tags $(TAGS),e2e,kubernetes ./test/e2e ./functions/all ./shared/kubernetes
 	$(TOOL) staticcheck -tags $(TAGS) ./...
 	@.ci/vulnerabilities $(TOOL) govulncheck -tags $(TAGS) ./...
 

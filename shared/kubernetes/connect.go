@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -40,7 +42,11 @@ func Connect(env *platform.Env) (c *Client, where string, err error) {
 // from.
 func findConfig(kubeconfig, home string) (config *rest.Config, namespace, source string, err error) {
 	if kubeconfig != "" { // several files, as kubectl has it
-		config, namespace, err := loadConfig(&clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(kubeconfig)})
+		files := filepath.SplitList(kubeconfig)
+		if !slices.ContainsFunc(files, exists) { // the client would ask for another variable
+			return nil, "", "", fmt.Errorf("KUBECONFIG: there is no file %s", strings.Join(files, ", nor "))
+		}
+		config, namespace, err := loadConfig(&clientcmd.ClientConfigLoadingRules{Precedence: files})
 		if err != nil {
 			return nil, "", "", fmt.Errorf("KUBECONFIG: %w", err)
 		}
@@ -62,6 +68,11 @@ func findConfig(kubeconfig, home string) (config *rest.Config, namespace, source
 			"and this is no pod with a ServiceAccount token: %w", file, err)
 	}
 	return config, "", "the pod's own account", nil
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }
 
 func loadConfig(rules *clientcmd.ClientConfigLoadingRules) (*rest.Config, string, error) {

@@ -12,12 +12,23 @@ import (
 	"testing/synctest"
 	"time"
 
+	ce "github.com/cloudevents/sdk-go/v2/event"
+
 	"go-job-orchestrator/functions/all"
-	"go-job-orchestrator/functions/assembly"
+	"go-job-orchestrator/functions/artifacts"
+	"go-job-orchestrator/functions/cancel"
+	"go-job-orchestrator/functions/logs"
+	"go-job-orchestrator/functions/outputs"
+	"go-job-orchestrator/functions/status"
+	"go-job-orchestrator/functions/submit"
+	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/backend"
+	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/serve"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -96,25 +107,40 @@ func startFunctions(t *testing.T, vars map[string]string, set ...func(*platform.
 	for _, s := range set {
 		s(env)
 	}
-	a, err := assembly.Open(env, func(*platform.Env, *ledger.Ledger) (backend.Backend, error) {
-		b := backend.Remote()
-		b.Launcher = nowhere{}
-		return b, nil
-	})
-	if err != nil {
-		t.Fatal(err)
+	records := f.ledger()
+	events, b := &event.Events{Sink: nowhere{}, Ledger: records}, backend.Remote()
+	router := api.NewRouter(env.Log)
+	for _, open := range []func() (serve.Function, error){
+		func() (serve.Function, error) {
+			return submit.New(submit.Deps{Env: env, Events: events, Admission: b.Admission})
+		},
+		func() (serve.Function, error) { return status.New(status.Deps{Env: env}) },
+		func() (serve.Function, error) { return logs.New(env) },
+		func() (serve.Function, error) { return artifacts.New(artifacts.Deps{Env: env, Ledger: records}) },
+		func() (serve.Function, error) { return outputs.New(env) },
+		func() (serve.Function, error) {
+			return cancel.New(cancel.Deps{Env: env, Ledger: records, Stopper: b.Stopper})
+		},
+	} {
+		function, err := open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		function.Mount(router)
 	}
-	f.router = a.Router
+	openapi.Mount(router)
+	f.router = router
 	return f
 }
 
-// nowhere is a launcher that launches nothing.
+// nowhere is a sink that loses events. Requests are sent from inside and from outside of a bubble of
+// synctest, which the sinks of a process would not allow.
 type nowhere struct{}
 
-var _ backend.Launcher = nowhere{}
+var _ event.Sink = nowhere{}
 
-// Launch implements backend.Launcher.
-func (nowhere) Launch(context.Context, *job.Index) error { return nil }
+// Send implements event.Sink.
+func (nowhere) Send(context.Context, ce.Event) error { return nil }
 
 // ledger is the records in the bucket, as others than the functions under test see them.
 func (f *functions) ledger() *ledger.Ledger { return ledger.New(f.bucket.Store(), time.Now) }

@@ -55,7 +55,7 @@ func TestCommands(t *testing.T) {
 		"submit":     {cloud, cluster, local},
 		"deadletter": {cloud, cluster, local},
 		"launch":     {cloud, local},
-		"status":     {cloud, local},
+		"status":     {cloud, local, events[:1]},
 		"cancel":     {cloud, local},
 		"reap":       {cloud, local},
 	}

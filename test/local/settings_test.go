@@ -52,6 +52,24 @@ func TestFaultySettings(t *testing.T) {
 	}
 }
 
+// TestJobs asks for jobs that this build cannot run.
+func TestJobs(t *testing.T) {
+	t.Parallel()
+	path, err := command()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for jobs, want := range map[string]string{
+		"pods":       `JOBS: \"pods\" is not one of processes, kubernetes`,
+		"kubernetes": "make run JOBS=kubernetes",
+	} {
+		out, code := run(t, path, "STORAGE_DIR="+t.TempDir(), "PORT="+freePort(t), "JOBS="+jobs)
+		if code != 1 || !strings.Contains(out, want) {
+			t.Errorf("JOBS=%s: exit code %d and\n%s", jobs, code, out)
+		}
+	}
+}
+
 // TestFaultsOfAllKinds makes sure that faults of values, of secrets and of folders are told together, each once.
 func TestFaultsOfAllKinds(t *testing.T) {
 	t.Parallel()
