@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"go-job-orchestrator/shared/backoff"
 	"go-job-orchestrator/shared/fstree"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/spool"
@@ -286,7 +287,7 @@ func (c *collector) put(ctx context.Context, output job.File, f *os.File) {
 // persist tries to store something a few times.
 func (c *collector) persist(ctx context.Context, store func() error) (err error) {
 	for try := range storeTries {
-		if try > 0 && !sleep(ctx, c.retry) {
+		if try > 0 && !backoff.Wait(ctx, c.retry) {
 			return err
 		}
 		err = store()
@@ -335,16 +336,4 @@ func typeName(t fs.FileMode) string {
 		return "socket"
 	}
 	return "device"
-}
-
-// sleep reports whether the time passed before ctx ended.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

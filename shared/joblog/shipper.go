@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"go-job-orchestrator/shared/backoff"
 	"go-job-orchestrator/shared/spool"
 )
 
@@ -86,7 +87,7 @@ func (s *Shipper) run(ctx context.Context, grown <-chan struct{}) {
 		if now := time.Now(); s.state.Next > before || err != nil {
 			spent = later(spent, now).Add(rest)
 		}
-		if !pause(ctx, min(time.Until(spent.Add(-(burst-1)*rest)), rest)) {
+		if !backoff.Wait(ctx, min(time.Until(spent.Add(-(burst-1)*rest)), rest)) {
 			return
 		}
 		look.Reset(Interval)
@@ -98,18 +99,6 @@ func later(a, b time.Time) time.Time {
 		return a
 	}
 	return b
-}
-
-// pause returns false when ctx ends before it is over.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
 
 // Flush ships all that is new.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"go-job-orchestrator/shared/backoff"
 	"go-job-orchestrator/shared/job"
 )
 
@@ -27,15 +28,7 @@ type tries struct {
 	Last  time.Time `json:"last"`
 }
 
-func (t tries) wait() time.Duration {
-	wait := firstWait
-	for range t.Count - 1 {
-		if wait *= 2; wait >= maxWait {
-			return maxWait
-		}
-	}
-	return wait
-}
+func (t tries) wait() time.Duration { return backoff.Exponential(firstWait, maxWait, t.Count) }
 
 func triesKey(n job.Notice) string { return fmt.Sprintf("%s%s-%s", tried, n.Status.JobID, n.Step) }
 

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"go-job-orchestrator/shared/backoff"
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/sandbox"
@@ -102,7 +103,7 @@ func lockHold(path string) (*os.File, error) {
 
 // awaitHold waits until nothing of an earlier program lives, and reports whether that came to be.
 func awaitHold(ctx context.Context, path string, atMost time.Duration) bool {
-	for end := time.Now().Add(atMost); ; pause(ctx, 20*time.Millisecond) {
+	for end := time.Now().Add(atMost); ; backoff.Wait(ctx, 20*time.Millisecond) {
 		f, err := lockHold(path)
 		if err == nil {
 			f.Close()

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"go-job-orchestrator/shared/backoff"
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/sandbox"
@@ -51,7 +52,7 @@ func newFloor(dir string, min int64, log *slog.Logger) *floor {
 
 // run watches the disk until ctx ends.
 func (f *floor) run(ctx context.Context) {
-	for pause(ctx, floorPeriod) {
+	for backoff.Wait(ctx, floorPeriod) {
 		if free, known := f.free(); !known || free >= f.min {
 			continue
 		}
@@ -63,7 +64,7 @@ func (f *floor) run(ctx context.Context) {
 
 // await waits until there is room again, for floorPause at most.
 func (f *floor) await(ctx context.Context) {
-	for end := time.Now().Add(floorPause); time.Now().Before(end) && pause(ctx, floorPeriod); {
+	for end := time.Now().Add(floorPause); time.Now().Before(end) && backoff.Wait(ctx, floorPeriod); {
 		if free, known := f.free(); known && free >= f.min {
 			return
 		}

@@ -226,18 +226,6 @@ func TestLaunchOutlivesItsCaller(t *testing.T) {
 	r.end()
 }
 
-func TestBackoff(t *testing.T) {
-	t.Parallel()
-	for n, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 5: 16 * time.Second, 7: time.Minute, 100: time.Minute} {
-		if got := backoff(time.Second, n); got != want {
-			t.Errorf("after attempt %d: %s, want %s", n, got, want)
-		}
-	}
-	if got := backoff(0, 100); got != 0 {
-		t.Errorf("no pause became %s", got)
-	}
-}
-
 // TestTakeUp takes up jobs of an earlier process beside those that run: one is not launched meanwhile, one is stopped before it
 // is begun with, and what is due afterwards is queued.
 func TestTakeUp(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"go-job-orchestrator/shared/backoff"
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
@@ -55,7 +56,7 @@ func (r *runner) run(ctx context.Context, id job.ID, now <-chan struct{}) {
 		again, err = r.advance(ctx, index, now, r.next)
 		if err != nil {
 			r.log.Error("job not advanced; will be taken up again", "job", id, "error", err)
-			again = pause(ctx, r.settings.RetryBackoff)
+			again = r.rest(ctx, 1)
 		}
 	}
 }
@@ -80,7 +81,7 @@ func (r *runner) takeUp(ctx context.Context, id job.ID, now <-chan struct{}) (du
 }
 
 func (r *runner) watchCancel(ctx context.Context, id job.ID, cancel context.CancelCauseFunc) {
-	for pause(ctx, cancelPoll) {
+	for backoff.Wait(ctx, cancelPoll) {
 		if asked, err := r.ledger.CancelRequested(ctx, id); err == nil && asked {
 			cancel(executor.ErrCancelled)
 		}
@@ -121,7 +122,7 @@ func (r *runner) advance(ctx context.Context, index *job.Index, now <-chan struc
 
 // next makes the next attempt when it is time.
 func (r *runner) next(ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{}) (again bool, err error) {
-	if len(before) > 0 && !pause(ctx, backoff(r.settings.RetryBackoff, len(before))) {
+	if len(before) > 0 && !r.rest(ctx, len(before)) {
 		return true, nil // cancelled meanwhile
 	}
 	return r.attempt(ctx, index, before, now)
@@ -226,7 +227,7 @@ func (r *runner) persist(ctx context.Context, write func() error) error {
 			return err
 		}
 		r.log.Warn("record not written; trying again", "error", err)
-		if !pause(ctx, backoff(r.settings.RetryBackoff, n)) {
+		if !r.rest(ctx, n) {
 			return err
 		}
 	}
@@ -314,24 +315,10 @@ func restFor(followers int) time.Duration {
 	return min(time.Duration(followers)*followerRest, joblog.Interval)
 }
 
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
+// rest waits after so many tries, and reports whether ctx did not end meanwhile.
+func (r *runner) rest(ctx context.Context, tries int) bool {
+	return backoff.Wait(ctx, backoff.Exponential(r.settings.RetryBackoff, maxBackoff, tries))
 }
 
 // maxBackoff bounds the pause between attempts.
 const maxBackoff = time.Minute
-
-func backoff(first time.Duration, n int) time.Duration {
-	d := first
-	for range n - 1 {
-		d = min(2*d, maxBackoff)
-	}
-	return d
-}
