@@ -40,7 +40,7 @@ func OpenDir(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open storage directory: %w", err)
 	}
-	return &Store{bucket: b, rules: &directory{root: dir, bucket: b, large: make(chan struct{}, largeCopies)}, bells: newBells()}, nil
+	return &Store{bucket: b, rules: &directory{root: dir, bucket: b, large: make(chan struct{}, largeCopies)}, notifier: newNotifier()}, nil
 }
 
 // directory is the rules of a bucket that is a directory. Keys of records and folders are made of the

@@ -9,7 +9,7 @@ type Hook func(op, key string) error
 // WithHook returns a Store over the same bucket with a Hook. It is how tests have a process die, or a disk fail,
 // between any two changes.
 func (s *Store) WithHook(h Hook) *Store {
-	return &Store{bucket: s.bucket, rules: s.rules, bells: s.bells, hook: h}
+	return &Store{bucket: s.bucket, rules: s.rules, notifier: s.notifier, hook: h}
 }
 
 // WithPatience returns a Store over the same bucket that waits less, or more, for a cloud's answers, and for progress.

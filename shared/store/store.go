@@ -31,10 +31,10 @@ const copyBuffer = 256 << 10
 
 // Store is a bucket. Its methods may be called concurrently. Errors are of the kinds of package job.
 type Store struct {
-	bucket *blob.Bucket
-	rules  rules
-	bells  *bells
-	hook   Hook
+	bucket   *blob.Bucket
+	rules    rules
+	notifier *notifier
+	hook     Hook
 }
 
 // rules is what a backend does in its own way, since gocloud's portable API either cannot say it or, on
@@ -77,7 +77,7 @@ type Digest struct {
 
 // OpenBucket returns a Store over any bucket with sound conditional writes.
 func OpenBucket(b *blob.Bucket, also Backend) *Store {
-	return &Store{bucket: b, rules: newCloud(b, also), bells: newBells()}
+	return &Store{bucket: b, rules: newCloud(b, also), notifier: newNotifier()}
 }
 
 // Close releases the bucket.
@@ -90,7 +90,7 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader) (Digest, error
 	if err := s.put(ctx, key, in, nil); err != nil {
 		return Digest{}, err
 	}
-	s.bells.ring(key)
+	s.notifier.notify(key)
 	return Digest{Size: in.n, SHA256: hex.EncodeToString(in.hash.Sum(nil))}, nil
 }
 
@@ -98,7 +98,7 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader) (Digest, error
 // returns. After an error nothing new is stored there; an older blob may be gone as well. Should the power fail in between, a directory may keep a
 // blob that is cut short. The key is to be one of a record.
 func (s *Store) PutEarly(ctx context.Context, key string, r io.Reader) error {
-	return s.put(ctx, key, r, func() { s.bells.ring(key) })
+	return s.put(ctx, key, r, func() { s.notifier.notify(key) })
 }
 
 func (s *Store) put(ctx context.Context, key string, r io.Reader, seen func()) error {
@@ -135,7 +135,7 @@ func (s *Store) Create(ctx context.Context, key string, data []byte) error {
 	}
 	err = s.rules.create(ctx, name, data)
 	if err == nil {
-		s.bells.ring(key)
+		s.notifier.notify(key)
 	}
 	return err
 }
@@ -151,7 +151,7 @@ func (s *Store) Mark(ctx context.Context, key string) error {
 		return nil
 	}
 	if err == nil {
-		s.bells.ring(key)
+		s.notifier.notify(key)
 	}
 	return err
 }
@@ -256,7 +256,7 @@ func (s *Store) Remove(ctx context.Context, key string) error {
 	}
 	err = s.rules.remove(ctx, name)
 	if err == nil {
-		s.bells.ring(key)
+		s.notifier.notify(key)
 	}
 	return err
 }
@@ -272,7 +272,7 @@ func (s *Store) RemoveAll(ctx context.Context, prefix string) error {
 	}
 	err = s.rules.removeAll(ctx, name+"/")
 	if err == nil {
-		s.bells.ring(prefix)
+		s.notifier.notify(prefix)
 	}
 	return err
 }

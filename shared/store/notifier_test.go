@@ -6,10 +6,10 @@ import (
 	"testing"
 )
 
-// rung reports whether a bell has rung, and takes that back.
-func rung(bell <-chan struct{}) bool {
+// notified reports whether a watcher was notified, and forgets that.
+func notified(changed <-chan struct{}) bool {
 	select {
-	case <-bell:
+	case <-changed:
 		return true
 	default:
 		return false
@@ -29,12 +29,12 @@ func TestWatch(t *testing.T) {
 	}
 	away := errors.New("away")
 	failing := s.WithHook(func(string, string) error { return away })
-	bell, leave := s.Watch("a/", "b/c/")
+	changed, leave := s.Watch("a/", "b/c/")
 	late, leaveLate := s.Watch("a/")
 	for _, step := range []struct {
-		name  string
-		do    func() error
-		rings bool
+		name     string
+		do       func() error
+		notifies bool
 	}{
 		{"put", put("a/x"), true},
 		{"put over it", put("a/x"), true},
@@ -51,22 +51,22 @@ func TestWatch(t *testing.T) {
 		{"remove all", func() error { return s.RemoveAll(ctx, "a/") }, true},
 	} {
 		err := step.do()
-		if got := rung(bell); got != step.rings {
-			t.Errorf("%s (%v): rang: %t, want %t", step.name, err, got, step.rings)
+		if got := notified(changed); got != step.notifies {
+			t.Errorf("%s (%v): notified: %t, want %t", step.name, err, got, step.notifies)
 		}
 	}
-	if !rung(late) || rung(late) { // many changes, and nobody listened
+	if !notified(late) || notified(late) { // many changes, and nobody listened
 		t.Error("many changes must be one value")
 	}
 	if n := s.Watchers("a/"); n != 2 {
 		t.Errorf("%d watch, want 2", n)
 	}
 	leave()
-	if err := put("a/x")(); err != nil || rung(bell) || !rung(late) {
-		t.Errorf("%v: it must ring for who stayed, and for nobody else", err)
+	if err := put("a/x")(); err != nil || notified(changed) || !notified(late) {
+		t.Errorf("%v: only the watcher that stayed is to be notified", err)
 	}
 	leaveLate()
-	if n := len(s.bells.hung); n > 0 {
+	if n := len(s.notifier.watchers); n > 0 {
 		t.Errorf("%d folders are watched by nobody", n)
 	}
 }
