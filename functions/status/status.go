@@ -36,7 +36,7 @@ type Function struct {
 	records  Records
 	keys     api.Verifier
 	observer Observer // nil: the records are all there is
-	vigils   vigils
+	pollers  pollers
 	log      *slog.Logger
 }
 
@@ -59,7 +59,7 @@ func New(d Deps) (*Function, error) {
 			return nil, err
 		}
 	}
-	f.vigils = vigils{observer: d.Observer, warn: f.warn, jobs: map[job.ID]*vigil{}}
+	f.pollers = pollers{observer: d.Observer, warn: f.warn, jobs: map[job.ID]*poller{}}
 	return f, nil
 }
 
@@ -114,13 +114,13 @@ func (f *Function) watching(ctx context.Context, id job.ID) (look watch.Look, ch
 	if f.observer == nil {
 		return f.status, changed, unwatch
 	}
-	v, quit := f.vigils.join(ctx, id)
+	v, quit := f.pollers.join(ctx, id)
 	look = func(ctx context.Context, id job.ID) (*job.Status, error) {
 		s, err := f.records.Status(ctx, id)
 		if err != nil || s.Phase.Terminal() {
 			return s, err
 		}
-		seen, ok := v.sighted(ctx, momentOf(s))
+		seen, ok := v.latest(ctx, momentOf(s))
 		if !ok {
 			return s, nil
 		}

@@ -13,30 +13,30 @@ import (
 // place knows, such as why an image cannot be pulled, seldom changes, and each observation is a call to the API that all of the
 // cluster shares.
 const (
-	firstRest = time.Second
-	lastRest  = 10 * time.Second
+	firstInterval = time.Second
+	lastInterval  = 10 * time.Second
 )
 
-// vigils are the jobs that clients wait for. All clients of one job share what is observed of it.
-type vigils struct {
+// pollers are the jobs that clients wait for. All clients of one job share what is observed of it.
+type pollers struct {
 	observer Observer
 	warn     func(context.Context, job.ID, error)
 
 	mu   sync.Mutex
-	jobs map[job.ID]*vigil
+	jobs map[job.ID]*poller
 }
 
-// vigil observes one job for as long as somebody waits for it.
-type vigil struct {
-	clients int // guarded by vigils.mu
+// poller observes one job for as long as somebody waits for it.
+type poller struct {
+	clients int // guarded by pollers.mu
 	stop    context.CancelFunc
 	begun   <-chan struct{} // closed after the first observation, or when that takes long
-	seenOne context.CancelFunc
+	sawOne  context.CancelFunc
 	news    chan struct{} // has a value when wanted has changed
 
 	mu     sync.Mutex
 	wanted moment
-	seen   sighting
+	seen   observed
 }
 
 // moment is what the records say of a job at one time: what was observed at another says nothing about this one.
@@ -48,23 +48,23 @@ type moment struct {
 
 func momentOf(s *job.Status) moment { return moment{s.Phase, s.Reason, len(s.Attempts)} }
 
-// sighting is what an observation came to, and what the records said when it was asked for.
-type sighting struct {
+// observed is what an observation came to, and what the records said when it was asked for.
+type observed struct {
 	at    moment
 	saw   job.Observation
 	fault error
 }
 
-// join returns the vigil over a job, and what is to be called by who does not wait any longer.
-func (w *vigils) join(ctx context.Context, id job.ID) (v *vigil, leave func()) {
+// join returns the poller over a job, and what is to be called by who does not wait any longer.
+func (w *pollers) join(ctx context.Context, id job.ID) (v *poller, leave func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	v = w.jobs[id]
 	if v == nil {
-		v = &vigil{news: make(chan struct{}, 1)}
+		v = &poller{news: make(chan struct{}, 1)}
 		ctx, v.stop = context.WithCancel(context.WithoutCancel(ctx)) // the client that came first may be the first to leave
-		patience, seenOne := context.WithTimeout(ctx, firstRest)
-		v.begun, v.seenOne = patience.Done(), seenOne
+		patience, sawOne := context.WithTimeout(ctx, firstInterval)
+		v.begun, v.sawOne = patience.Done(), sawOne
 		w.jobs[id] = v
 		go v.keep(ctx, id, w.observer, w.warn)
 	}
@@ -80,18 +80,18 @@ func (w *vigils) join(ctx context.Context, id job.ID) (v *vigil, leave func()) {
 }
 
 // keep observes the job: at once when the records have changed, and the more seldom the longer an observation stays the same.
-func (v *vigil) keep(ctx context.Context, id job.ID, o Observer, warn func(context.Context, job.ID, error)) {
+func (v *poller) keep(ctx context.Context, id job.ID, o Observer, warn func(context.Context, job.ID, error)) {
 	var again <-chan time.Time
-	rest := firstRest
+	interval := firstInterval
 	for {
 		select {
 		case <-v.news:
-			rest = firstRest
+			interval = firstInterval
 		case <-again:
 		case <-ctx.Done():
 			return
 		}
-		s := sighting{at: v.asked()}
+		s := observed{at: v.asked()}
 		s.saw, s.fault = o.Observe(ctx, id)
 		if ctx.Err() != nil {
 			return
@@ -100,22 +100,22 @@ func (v *vigil) keep(ctx context.Context, id job.ID, o Observer, warn func(conte
 			warn(ctx, id, s.fault)
 		}
 		if v.note(s) {
-			rest = firstRest
+			interval = firstInterval
 		}
-		v.seenOne()
-		again = time.After(rest)
-		rest = min(2*rest, lastRest)
+		v.sawOne()
+		again = time.After(interval)
+		interval = min(2*interval, lastInterval)
 	}
 }
 
-func (v *vigil) asked() moment {
+func (v *poller) asked() moment {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.wanted
 }
 
-// note keeps a sighting and reports whether it is another than the one before.
-func (v *vigil) note(s sighting) (changed bool) {
+// note keeps what was observed and reports whether it is another than the one before.
+func (v *poller) note(s observed) (changed bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	changed = !s.saw.Same(v.seen.saw) || (s.fault == nil) != (v.seen.fault == nil)
@@ -123,9 +123,9 @@ func (v *vigil) note(s sighting) (changed bool) {
 	return changed
 }
 
-// sighted returns what was last observed while the records said this, and false when nothing was. Only the first observation is waited for,
+// latest returns what was last observed while the records said this, and false when nothing was. Only the first observation is waited for,
 // and not for long: what the records say must reach clients also when somebody else's API hangs.
-func (v *vigil) sighted(ctx context.Context, now moment) (sighting, bool) {
+func (v *poller) latest(ctx context.Context, now moment) (observed, bool) {
 	v.mu.Lock()
 	if v.wanted != now {
 		v.wanted = now
