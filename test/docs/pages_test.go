@@ -190,9 +190,20 @@ func (b block) check(t *testing.T, path string) {
 	case !strings.Contains(b.above, "`"+b.file+"`"):
 		t.Errorf("%s:%d: the text before the block does not name `%s`", path, b.line, b.file)
 	default:
-		example, err := os.ReadFile(filepath.Join(root, "examples", filepath.Base(b.file)))
-		if err == nil && string(example) != b.text {
-			t.Errorf("%s:%d: %s differs from examples/%s", path, b.line, b.file, filepath.Base(b.file))
-		}
+		b.compare(t, path)
+	}
+	if quiet.MatchString(b.text) {
+		t.Errorf("%s:%d: curl -s alone hides that the server is down; -sS does not", path, b.line)
+	}
+}
+
+var quiet = regexp.MustCompile(`\bcurl -s\b`)
+
+// compare demands that a file that is also an example is that example.
+func (b block) compare(t *testing.T, path string) {
+	t.Helper()
+	example, err := os.ReadFile(filepath.Join(root, "examples", filepath.Base(b.file)))
+	if err == nil && string(example) != b.text {
+		t.Errorf("%s:%d: %s differs from examples/%s", path, b.line, b.file, filepath.Base(b.file))
 	}
 }
