@@ -25,7 +25,7 @@ const (
 	secretKey = "jobs-secret"
 )
 
-// TestBucket has everything on a bucket of S3, as the README says it: without the volume, credentials from a Secret, and then with signed URLs. In the end
+// TestBucket has everything on a bucket of S3, as docs/buckets.md says it: without the volume, credentials from a Secret, and then with signed URLs. In the end
 // the volume is there again.
 func TestBucket(t *testing.T) {
 	s := installed(t)

@@ -1,6 +1,6 @@
 // Package hostile throws what attackers send at the real command, and demands for every input the right answer, that a
 // refused one leaves nothing behind, and that the server stays small and goes on answering. Each group has its table in a
-// file of its own; SECURITY.md says what they prove.
+// file of its own; docs/security.md says what they prove.
 package hostile
 
 import (

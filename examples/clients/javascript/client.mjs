@@ -1,0 +1,65 @@
+// Submits a program, follows its log and downloads its outputs.
+//
+//     node client.mjs http://localhost:8080 words.py results alpha beta
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+
+const runtimes = { ".py": "python", ".js": "node", ".java": "java", ".jar": "java" };
+const over = ["Succeeded", "Failed", "Cancelled"];
+
+const [url, program, folder, ...args] = process.argv.slice(2);
+if (!folder) {
+  console.error("usage: node client.mjs URL PROGRAM FOLDER [ARGUMENT...]");
+  process.exit(2);
+}
+
+// call sends a request, and throws what the server says is wrong.
+async function call(where, options) {
+  const answer = await fetch(url + where, options);
+  if (!answer.ok) {
+    const problem = await answer.json();
+    throw new Error(`${answer.status}: ${problem.detail}`);
+  }
+  return answer;
+}
+
+const form = new FormData();
+form.set("runtime", runtimes[path.extname(program)] ?? "binary");
+form.set("entrypoint", path.basename(program));
+form.set("args", JSON.stringify(args));
+form.set("files", new Blob([await readFile(program)]), path.basename(program));
+const accepted = await call("/api/v1/jobs", {
+  method: "POST",
+  body: form,
+  headers: { "Idempotency-Key": crypto.randomUUID() },
+});
+const { jobID, token } = await accepted.json();
+const headers = { Authorization: `Bearer ${token}` };
+
+// The log goes to standard output until the job is over. A connection that breaks is made again.
+let position = 0;
+let status;
+for (let done = false; !done; ) {
+  // Asked before the log is: once the job is over, the log that comes after is all of it.
+  status = await (await call(`/api/v1/jobs/${jobID}`, { headers })).json();
+  const log = await call(`/api/v1/jobs/${jobID}/logs?follow=true&from=${position}`, { headers });
+  try {
+    for await (const piece of log.body) {
+      process.stdout.write(piece);
+      position += piece.length;
+    }
+    done = over.includes(status.phase);
+  } catch (error) {
+    if (error.name !== "TypeError") throw error; // fetch's word for a connection that breaks
+  }
+}
+
+const { items } = await (await call(`/outputs/${jobID}`, { headers })).json();
+for (const { name } of items) {
+  const file = await call(`/outputs/${jobID}/${name.split("/").map(encodeURIComponent).join("/")}`, { headers });
+  const to = path.join(folder, name);
+  await mkdir(path.dirname(to), { recursive: true });
+  await writeFile(to, file.body);
+}
+console.error(`${status.phase}: ${status.message ?? status.reason}`);
+process.exitCode = status.phase === "Succeeded" ? 0 : 1;

@@ -1,0 +1,5 @@
+import time
+
+print("waiting")
+while True:
+    time.sleep(1)

@@ -1,0 +1,163 @@
+package docs
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
+)
+
+// TestClients has every client of examples/ run a program, follow it and download what it has left.
+func TestClients(t *testing.T) {
+	t.Parallel()
+	host := serve(t)
+	clients := map[string]func(t *testing.T) []string{
+		"go": func(t *testing.T) []string {
+			path, err := build("client", "go-job-orchestrator/examples/clients/go")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return []string{path}
+		},
+		"python": pythonWithRequests,
+		"javascript": func(t *testing.T) []string {
+			return []string{interpreter(t, "node"), example(t, "clients/javascript/client.mjs")}
+		},
+	}
+	for name, line := range clients {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			results := filepath.Join(t.TempDir(), "results")
+			run := func(program string, args ...string) (stdout, stderr string, code int) {
+				args = slices.Concat(line(t), []string{"http://" + host, program, results}, args)
+				cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+				var out, errs strings.Builder
+				cmd.Stdout, cmd.Stderr = &out, &errs
+				_ = cmd.Run()
+				return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+			}
+			stdout, stderr, code := run(example(t, "words.py"), "alpha", "$(beta)")
+			if diff := cmp.Diff("1 alpha\n2 $(beta)\n", stdout); diff != "" || code != 0 {
+				t.Errorf("ended with %d: %s\nlog (-want +got):\n%s", code, stderr, diff)
+			}
+			for output, want := range map[string]string{"count.txt": "2 words\n", "stdout.log": stdout, "stderr.log": ""} {
+				got, err := os.ReadFile(filepath.Join(results, output))
+				if diff := cmp.Diff(want, string(got)); err != nil || diff != "" {
+					t.Errorf("%s: %v (-want +got):\n%s", output, err, diff)
+				}
+			}
+			if stdout, stderr, code := run(example(t, "flaky.py")); code != 1 || !strings.Contains(stderr, "Failed") {
+				t.Errorf("a program that fails: ended with %d: %s%s", code, stdout, stderr)
+			}
+			long := filepath.Join(t.TempDir(), strings.Repeat("x", 240))
+			if err := os.WriteFile(long, []byte("#!/bin/sh\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, stderr, code := run(long); code != 1 || !strings.Contains(stderr, "422") {
+				t.Errorf("a name that is too long: ended with %d: %s", code, stderr)
+			}
+		})
+	}
+}
+
+func example(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join(root, "examples", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// interpreter returns the path of a command, and skips the test when there is none.
+func interpreter(t *testing.T, name string) string {
+	t.Helper()
+	for dir := range strings.SplitSeq(searchPath(), string(filepath.ListSeparator)) {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path
+		}
+	}
+	t.Skipf("SKIPPED: there is no %s", name)
+	return ""
+}
+
+// pythonWithRequests returns the command of the client in Python. Where there is no requests it is installed for this
+// test.
+func pythonWithRequests(t *testing.T) []string {
+	t.Helper()
+	python, client := interpreter(t, "python3"), example(t, "clients/python/client.py")
+	if exec.Command(python, "-c", "import requests").Run() == nil {
+		return []string{python, client}
+	}
+	dir, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	venv := filepath.Join(dir, "venv")
+	if out, err := exec.Command(python, "-m", "venv", venv).CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED: python has neither requests nor venv: %v\n%s", err, out)
+	}
+	if out, err := exec.Command(venv+"/bin/pip", "install", "--quiet", "requests").CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED: python has no requests, and it cannot be installed: %v\n%s", err, out)
+	}
+	return []string{venv + "/bin/python", client}
+}
+
+// TestAction runs the step of the workflow.
+func TestAction(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("jq"); err != nil {
+		t.Skip("SKIPPED: there is no jq, which GitHub's runners have")
+	}
+	text, err := os.ReadFile(example(t, "github-action.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var workflow struct {
+		Jobs map[string]struct {
+			Steps []struct {
+				Run string
+				Env map[string]string
+			}
+		}
+	}
+	if err := yaml.Unmarshal(text, &workflow); err != nil {
+		t.Fatal(err)
+	}
+	host, dir, ran := serve(t), t.TempDir(), 0
+	if err := os.Symlink(filepath.Dir(example(t, "words.py")), dir+"/examples"); err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]string{"ORCHESTRATOR": "http://" + host, "KEY": "17-1-secret"}
+	for _, step := range workflow.Jobs["job"].Steps {
+		if step.Run == "" {
+			continue
+		}
+		ran++
+		cmd := exec.CommandContext(t.Context(), "bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", step.Run)
+		cmd.Dir, cmd.Env = dir, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
+		for name := range step.Env {
+			cmd.Env = append(cmd.Env, name+"="+values[name])
+		}
+		out, err := cmd.CombinedOutput()
+		want := regexp.MustCompile(`^::add-mask::[A-Za-z0-9_-]{43}\n1 alpha\n2 beta\nSucceeded: Completed\n$`)
+		if err != nil || !want.Match(out) {
+			t.Errorf("%v:\n%s", err, out)
+		}
+		if head, err := os.ReadFile(dir + "/outputs.zip"); err != nil || !strings.HasPrefix(string(head), "PK") {
+			t.Errorf("outputs.zip: %v: %.20q", err, head)
+		}
+	}
+	if ran != 1 {
+		t.Errorf("%d steps ran", ran)
+	}
+}

@@ -1,0 +1,119 @@
+package docs
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"go-job-orchestrator/shared/runtimes"
+)
+
+// patience bounds each wait for a condition. It is long: these machines are shared.
+const patience = 2 * time.Minute
+
+// tags are those with which everything is built, so that the tests of a run share what is compiled.
+const tags = "grpcnotrace,disable_grpc_modules"
+
+// built is a folder for what is built.
+var built = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "docs-") })
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, err := built(); err == nil {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// build returns the path of a command as users build it. The race detector would make every start of it, and of the stages of
+// its sandbox, many times as slow.
+func build(name, pkg string) (string, error) {
+	dir, err := built()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, name)
+	cmd := exec.Command("go", "build", "-tags", tags, "-o", path, pkg)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+	}
+	return path, nil
+}
+
+var command = sync.OnceValues(func() (string, error) { return build("all", "go-job-orchestrator/functions/cmd/all") })
+
+// searchPath has the folders of the interpreters themselves before those of a version manager's shims, which every server
+// would ask again and which take long to answer.
+var searchPath = sync.OnceValue(func() string {
+	path := os.Getenv("PATH")
+	found := runtimes.Detect(context.Background(), path, os.Getenv("HOME")).SearchPath()
+	return found + string(filepath.ListSeparator) + path
+})
+
+// serve starts the one process as make run does, on an empty directory, and returns its host and port.
+func serve(t *testing.T) string {
+	t.Helper()
+	path, err := command()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := "localhost:" + freePort(t)
+	var output bytes.Buffer
+	cmd := exec.Command(path)
+	cmd.Env = []string{
+		"PATH=" + searchPath(), "HOME=" + os.Getenv("HOME"),
+		"PORT=" + host[len("localhost:"):], "STORAGE_DIR=" + t.TempDir(),
+	}
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-ended
+		if t.Failed() {
+			t.Logf("output of the server:\n%s", output.String())
+		}
+	})
+	for deadline := time.Now().Add(patience); !answers("http://" + host + "/healthz"); time.Sleep(20 * time.Millisecond) {
+		select {
+		case <-ended:
+			t.Fatal("the server ended")
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the server does not answer within %s", patience)
+		}
+	}
+	return host
+}
+
+func answers(url string) bool {
+	resp, err := http.Get(url)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
