@@ -20,7 +20,6 @@ import (
 	"go-job-orchestrator/functions/logs"
 	"go-job-orchestrator/functions/outputs"
 	"go-job-orchestrator/functions/reap"
-	"go-job-orchestrator/functions/status"
 	"go-job-orchestrator/functions/submit"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/command"
@@ -112,7 +111,7 @@ func (a *app) mount(ctx context.Context) error {
 	var errs [7]error
 	var functions [6]serve.Function
 	functions[0], errs[0] = submit.OpenWith(ctx, a.env, a.host)
-	functions[1], errs[1] = status.Open(ctx, a.env)
+	functions[1], errs[1] = a.openStatus(ctx)
 	functions[2], errs[2] = logs.Open(ctx, a.env)
 	functions[3], errs[3] = artifacts.Open(ctx, a.env)
 	functions[4], errs[4] = outputs.Open(ctx, a.env)

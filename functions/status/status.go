@@ -31,12 +31,13 @@ type Observer interface {
 	Observe(ctx context.Context, id job.ID) (job.Observation, error)
 }
 
-// Function answers GET /api/v1/jobs, GET /api/v1/jobs/:id and GET /api/v1/jobs/:id/events.
+// Function answers GET /api/v1/jobs, GET /api/v1/jobs/:id, GET /api/v1/jobs/:id/events and GET /api/v1/server.
 type Function struct {
 	records  Records
 	keys     api.Verifier
 	observer Observer // nil: the records are all there is
 	vigils   vigils
+	runtimes []Runtime
 	log      *slog.Logger
 }
 
@@ -57,7 +58,11 @@ func OpenWith(_ context.Context, env *platform.Env, o Observer) (*Function, erro
 	if err := errors.Join(ledgerErr, err); err != nil {
 		return nil, err
 	}
-	return New(records, keys, o, env.Log), nil
+	f := New(records, keys, o, env.Log)
+	if o != nil { // whoever is observed runs in a pod
+		f.SetRuntimes(PodRuntimes())
+	}
+	return f, nil
 }
 
 // Mount routes the function.
@@ -65,6 +70,7 @@ func (f *Function) Mount(r *api.Router) {
 	r.Handle(http.MethodGet, "/api/v1/jobs", f.list)
 	r.Handle(http.MethodGet, "/api/v1/jobs/:id", f.get)
 	r.Handle(http.MethodGet, "/api/v1/jobs/:id/events", f.events)
+	r.Handle(http.MethodGet, "/api/v1/server", f.server)
 }
 
 func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
