@@ -39,7 +39,7 @@ buckets: ## test everything that depends on the bucket with real servers of S3, 
 	$(GO) test -count=1 -timeout 30m -tags $(BASE_TAGS),s3,gs,azblob ./test/buckets ./shared/store/...
 
 e2e: ## install config/ on the cluster that KUBECONFIG names, and test everything there; E2E_PROXY is an HTTP proxy to its URLs
-	@test -n "$(KUBECONFIG)" || { echo "KUBECONFIG names no cluster. make e2e needs one with Knative Serving and Eventing, kubectl, ko and KO_DOCKER_REPO."; exit 1; }
+	@test -n "$(KUBECONFIG)" || { echo "KUBECONFIG names no cluster. make e2e needs one with Knative Serving and Eventing, kubectl, ko and KO_DOCKER_REPO, and podman; E2E_BASE_IMAGE is an image of Debian for it where there is no public registry."; exit 1; }
 	$(GO) test -tags e2e,$(TAGS) -count=1 -timeout 60m -v ./test/e2e
 
 BENCH ?=
