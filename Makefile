@@ -76,15 +76,17 @@ features: ## allow in Knative Serving what config/ needs: volumes and fsGroup
 	$(KUBECTL) patch configmap config-features -n knative-serving --type merge -p '{"data":{"kubernetes.podspec-persistent-volume-claim":"enabled","kubernetes.podspec-persistent-volume-write":"enabled","kubernetes.podspec-securitycontext":"enabled"}}'
 
 secret: ## make the key of tokens, unless there is one
-	$(KUBECTL) apply -f config/100-namespace.yaml
+	$(KUBECTL) apply -f config/base/100-namespace.yaml
 	@if test -n "$$($(KUBECTL) get secret token-keys -n $(NAMESPACE) --ignore-not-found -o name)"; then echo "secret/token-keys is there already"; else \
 	  head -c 32 /dev/urandom | base64 | tr -d '\n' | $(KUBECTL) create secret generic token-keys -n $(NAMESPACE) --from-file=TOKEN_KEYS=/dev/stdin; fi
 
-deploy: ## build the images and install or upgrade everything in config/; CONFIG=<folder> is a copy of it
-	$(KO) apply $(KO_FLAGS) -Rf $(CONFIG)/
+# One of the folders in config/overlays; without it config/ as it is.
+OVERLAY ?=
+deploy: ## build the images and install or upgrade everything in config/; OVERLAY=volume, bucket or kind; CONFIG=<folder> is a copy of it
+	$(if $(OVERLAY),$(KUBECTL) kustomize $(CONFIG)/overlays/$(OVERLAY) | $(KO) apply $(KO_FLAGS) -f -,$(KO) apply $(KO_FLAGS) -Rf $(CONFIG)/)
 
-deploy-bucket: ## the same without the volume: DRIVERS=s3 make deploy-bucket, with STORAGE_URL in config/310-settings.yaml
-	$(KUBECTL) kustomize $(CONFIG) | $(KO) apply $(KO_FLAGS) -f -
+deploy-bucket: ## the same without the volume: DRIVERS=s3 make deploy-bucket, with STORAGE_URL in config/base/310-settings.yaml
+	@$(MAKE) --no-print-directory deploy OVERLAY=bucket
 
 undeploy: ## remove everything, with all jobs, their files and the key
 	$(KUBECTL) delete namespace $(NAMESPACE) --ignore-not-found

@@ -89,7 +89,7 @@ func (f *Function) open(running context.Context) (*api.Router, error) {
 			f.log.Error("event bus stopped; the reaper launches jobs", "error", err)
 		}
 	}()
-	// Between requests there may be no process. What is due then is done with the next one, or by config/700-reap.yaml.
+	// Between requests there may be no process. What is due then is done with the next one, or by config/base/700-reap.yaml.
 	go reaper.Every(running)
 	return router, nil
 }
