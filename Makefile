@@ -54,10 +54,11 @@ fuzz: ## run every fuzz target for FUZZTIME
 	  done; \
 	done
 
-check: ## formatting, vet, staticcheck, and govulncheck where its database can be had
+check: ## formatting, vet, staticcheck, actionlint, and govulncheck where its database can be had
 	@unformatted=$$(gofmt -l *.go functions shared test); test -z "$$unformatted" || { echo "gofmt would change:" $$unformatted; exit 1; }
 	$(GO) vet -tags $(TAGS) ./...
 	$(TOOL) staticcheck -tags $(TAGS) ./...
+	$(TOOL) actionlint .github/workflows/*.yaml
 	@.ci/vulnerabilities $(TOOL) govulncheck -tags $(TAGS) ./...
 
 # On Knative; config/README.md says what is installed. ko comes with: go install github.com/google/ko@v0.19.1
