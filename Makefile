@@ -41,8 +41,8 @@ buckets: ## test everything that depends on the bucket with real servers of S3, 
 	$(GO) test -count=1 -timeout 30m -tags $(BASE_TAGS),s3,gs,azblob ./test/buckets ./shared/store/...
 
 e2e: ## install config/ on the cluster that KUBECONFIG names, and test everything there; E2E_PROXY is an HTTP proxy to its URLs
-	@test -n "$(KUBECONFIG)" || { echo "KUBECONFIG names no cluster. make e2e needs one with Knative Serving and Eventing, kubectl, ko and KO_DOCKER_REPO."; exit 1; }
-	$(GO) test -tags e2e,kubernetes,$(TAGS) -count=1 -timeout 60m -v ./test/e2e ./shared/kubernetes
+	@test -n "$(KUBECONFIG)" || { echo "KUBECONFIG names no cluster. make e2e needs one with Knative Serving and Eventing, kubectl, ko and KO_DOCKER_REPO, and podman; E2E_BASE_IMAGE is an image of Debian for it where there is no public registry."; exit 1; }
+	$(GO) test -tags e2e,kubernetes,$(TAGS) -count=1 -timeout 80m -v ./test/e2e ./shared/kubernetes
 
 BENCH ?=
 bench: ## compare with rivals and print a table of ratios; BENCH='-run upload -rounds 5' picks rows; those about a cluster need KUBECONFIG
@@ -56,11 +56,12 @@ fuzz: ## run every fuzz target for FUZZTIME
 	  done; \
 	done
 
-check: ## formatting, vet, staticcheck, and govulncheck where its database can be had
-	@unformatted=$$(gofmt -l *.go functions shared test); test -z "$$unformatted" || { echo "gofmt would change:" $$unformatted; exit 1; }
+check: ## formatting, vet, staticcheck, actionlint, and govulncheck where its database can be had
+	@unformatted=$$(gofmt -l *.go examples functions shared test); test -z "$$unformatted" || { echo "gofmt would change:" $$unformatted; exit 1; }
 	$(GO) vet -tags $(TAGS) ./...
 	$(GO) vet -tags $(TAGS),e2e,kubernetes ./test/e2e ./functions/all ./shared/kubernetes
 	$(TOOL) staticcheck -tags $(TAGS) ./...
+	$(TOOL) actionlint .github/workflows/*.yaml
 	@.ci/vulnerabilities $(TOOL) govulncheck -tags $(TAGS) ./...
 
 # On Knative; config/README.md says what is installed. ko comes with: go install github.com/google/ko@v0.19.1
@@ -79,15 +80,17 @@ features: ## allow in Knative Serving what config/ needs: volumes and fsGroup
 	$(KUBECTL) patch configmap config-features -n knative-serving --type merge -p '{"data":{"kubernetes.podspec-persistent-volume-claim":"enabled","kubernetes.podspec-persistent-volume-write":"enabled","kubernetes.podspec-securitycontext":"enabled"}}'
 
 secret: ## make the key of tokens, unless there is one
-	$(KUBECTL) apply -f config/100-namespace.yaml
+	$(KUBECTL) apply -f config/base/100-namespace.yaml
 	@if test -n "$$($(KUBECTL) get secret token-keys -n $(NAMESPACE) --ignore-not-found -o name)"; then echo "secret/token-keys is there already"; else \
 	  head -c 32 /dev/urandom | base64 | tr -d '\n' | $(KUBECTL) create secret generic token-keys -n $(NAMESPACE) --from-file=TOKEN_KEYS=/dev/stdin; fi
 
-deploy: ## build the images and install or upgrade everything in config/; CONFIG=<folder> is a copy of it
-	$(KO) apply $(KO_FLAGS) -Rf $(CONFIG)/
+# One of the folders in config/overlays; without it config/ as it is.
+OVERLAY ?=
+deploy: ## build the images and install or upgrade everything in config/; OVERLAY=volume, bucket or kind; CONFIG=<folder> is a copy of it
+	$(if $(OVERLAY),$(KUBECTL) kustomize $(CONFIG)/overlays/$(OVERLAY) | $(KO) apply $(KO_FLAGS) -f -,$(KO) apply $(KO_FLAGS) -Rf $(CONFIG)/)
 
-deploy-bucket: ## the same without the volume: DRIVERS=s3 make deploy-bucket, with STORAGE_URL in config/310-settings.yaml
-	$(KUBECTL) kustomize $(CONFIG) | $(KO) apply $(KO_FLAGS) -f -
+deploy-bucket: ## the same without the volume: DRIVERS=s3 make deploy-bucket, with STORAGE_URL in config/base/310-settings.yaml
+	@$(MAKE) --no-print-directory deploy OVERLAY=bucket
 
 undeploy: ## remove everything, with all jobs, their files and the key
 	$(KUBECTL) delete namespace $(NAMESPACE) --ignore-not-found

@@ -42,7 +42,7 @@ func (f *Function) Start(ctx context.Context, settings map[string]string) error 
 		return err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	// Between requests there may be no process. What is due then is done with the next one, or by config/700-reap.yaml.
+	// Between requests there may be no process. What is due then is done with the next one, or by config/base/700-reap.yaml.
 	go functions.Reap(running)
 	f.handler, f.stop = gate.Before(functions.Router), stop
 	close(f.opened)

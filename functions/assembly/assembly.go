@@ -71,7 +71,7 @@ func (a *Assembly) mount(env *platform.Env, events *event.Events, b backend.Back
 	var functions [6]serve.Function
 	var errs [6]error
 	functions[0], errs[0] = submit.New(submit.Deps{Env: env, Events: events, Admission: b.Admission})
-	functions[1], errs[1] = status.New(status.Deps{Env: env, Observer: b.Observer})
+	functions[1], errs[1] = status.New(status.Deps{Env: env, Observer: b.Observer, Runtimes: b.Runtimes})
 	functions[2], errs[2] = logs.New(env)
 	functions[3], errs[3] = artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})
 	functions[4], errs[4] = outputs.New(env)

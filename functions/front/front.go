@@ -123,6 +123,7 @@ func routes(b Backends) []route {
 		{"GET", "/api/v1/jobs/:id", b.Status},
 		{"GET", "/api/v1/jobs/:id/events", b.Status},
 		{"GET", "/api/v1/jobs/:id/token", b.Submit},
+		{"GET", "/api/v1/server", b.Status},
 		{"GET", "/api/v1/jobs/:id/logs", b.Logs},
 		{"POST", "/api/v1/jobs/:id/cancel", b.Cancel},
 		{"DELETE", "/api/v1/jobs/:id", b.Cancel},

@@ -35,6 +35,7 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/api/v1/jobs?limit=%zz;x", "status"}, // the function says what is wrong with it
 		{"GET", "/api/v1/jobs/" + id, "status"},
 		{"GET", "/api/v1/jobs/" + id + "/events", "status"},
+		{"GET", "/api/v1/server", "status"},
 		{"GET", "/api/v1/jobs/" + id + "/token", "submit"},
 		{"GET", "/api/v1/jobs/" + id + "/logs?follow=true", "logs"},
 		{"POST", "/api/v1/jobs/" + id + "/cancel", "cancel"},

@@ -11,6 +11,7 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
@@ -31,12 +32,14 @@ type Observer interface {
 	Observe(ctx context.Context, id job.ID) (job.Observation, error)
 }
 
-// Function answers GET /api/v1/jobs, GET /api/v1/jobs/:id and GET /api/v1/jobs/:id/events.
+// Function answers GET /api/v1/jobs, GET /api/v1/jobs/:id, GET /api/v1/jobs/:id/events and GET
+// /api/v1/server.
 type Function struct {
 	records  Records
 	keys     api.Verifier
 	observer Observer // nil: the records are all there is
 	pollers  pollers
+	runtimes []backend.Runtime
 	log      *slog.Logger
 }
 
@@ -45,6 +48,7 @@ type Deps struct {
 	Env      *platform.Env
 	Records  Records  // nil: those in the bucket
 	Observer Observer // nil: the records are all there is
+	Runtimes []backend.Runtime
 }
 
 // New returns the function.
@@ -53,7 +57,7 @@ func New(d Deps) (*Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Function{records: d.Records, keys: keys, observer: d.Observer, log: d.Env.Log}
+	f := &Function{records: d.Records, keys: keys, observer: d.Observer, runtimes: d.Runtimes, log: d.Env.Log}
 	if f.records == nil {
 		if f.records, err = d.Env.Ledger(); err != nil {
 			return nil, err
@@ -68,6 +72,7 @@ func (f *Function) Mount(r *api.Router) {
 	r.Handle(http.MethodGet, "/api/v1/jobs", f.list)
 	r.Handle(http.MethodGet, "/api/v1/jobs/:id", f.get)
 	r.Handle(http.MethodGet, "/api/v1/jobs/:id/events", f.events)
+	r.Handle(http.MethodGet, "/api/v1/server", f.server)
 }
 
 func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {

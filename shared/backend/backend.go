@@ -41,13 +41,21 @@ type Admission interface {
 // Queue is where jobs of this process wait and run. A job that it has need not be launched.
 type Queue interface{ Has(id job.ID) bool }
 
+// Runtime is one that jobs can name.
+type Runtime struct {
+	Name string `json:"name"`
+	// Version is that of the interpreter on this machine; empty: each job's image has its own.
+	Version string `json:"version,omitempty"`
+}
+
 // Backend is what runs jobs.
 type Backend struct {
 	Launcher  Launcher
 	Observer  Observer // nil: the records alone say how jobs fare
 	Stopper   Stopper
 	Admission Admission
-	Queue     Queue // nil: jobs wait elsewhere
+	Queue     Queue     // nil: jobs wait elsewhere
+	Runtimes  []Runtime // nil: it is not known which there are
 }
 
 // Remote is the backend of a function that reaches none: another process runs the jobs, and learns

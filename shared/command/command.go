@@ -8,7 +8,6 @@ import (
 	"io"
 	"path"
 	"reflect"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/version"
 )
 
 // Usage says what a command is and takes.
@@ -45,7 +45,7 @@ func (u Usage) Parse(line []string, stdout, stderr io.Writer) (argument string, 
 			u.help(stdout, name)
 			return "", 0, true
 		case "-version", "--version", "version":
-			fmt.Fprintln(stdout, version(name, info))
+			fmt.Fprintln(stdout, name, version.Get())
 			return "", 0, true
 		}
 	}
@@ -134,27 +134,4 @@ func commandName(line []string, info *debug.BuildInfo) string {
 		return "command"
 	}
 	return path.Base(line[0])
-}
-
-// version says what was built, and from what.
-func version(name string, info *debug.BuildInfo) string {
-	if info == nil {
-		return name + " of an unknown version"
-	}
-	settings := map[string]string{}
-	for _, s := range info.Settings {
-		settings[s.Key] = s.Value
-	}
-	parts := []string{name}
-	if v := info.Main.Version; v != "" {
-		parts = append(parts, v)
-	}
-	if revision := settings["vcs.revision"]; revision != "" {
-		from := "commit " + revision + " of " + settings["vcs.time"]
-		if settings["vcs.modified"] == "true" {
-			from += ", changed"
-		}
-		parts = append(parts, "("+from+")")
-	}
-	return strings.Join(append(parts, info.GoVersion, runtime.GOOS+"/"+runtime.GOARCH), " ")
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go-job-orchestrator/shared/version"
 )
 
 type settings struct {
@@ -32,7 +34,7 @@ func TestParse(t *testing.T) {
 		"-h":               {plain, "", 0, true, "  AFTER=1m\n  MOST=3\n  PORT=8080\n  THE_KEY=(required)\n", ""},
 		"-help":            {plain, "", 0, true, "Usage", ""},
 		"help":             {plain, "", 0, true, "Usage", ""},
-		"--version":        {plain, "", 0, true, "go1.", ""},
+		"--version":        {plain, "", 0, true, "command.test " + version.Get().String() + "\n", ""},
 		"version":          {plain, "", 0, true, "go1.", ""},
 		"serve":            {plain, "", 2, true, "", `unknown argument "serve"`},
 		"--versoin":        {plain, "", 2, true, "", "did you mean --version?"},
@@ -60,18 +62,12 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestVersion(t *testing.T) {
-	info := &debug.BuildInfo{
-		GoVersion: "go1.26.0", Path: "go-job-orchestrator/functions/cmd/submit", Main: debug.Module{Version: "v1.2.3"},
-		Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.time", Value: "2026-11-29T15:00:00Z"}, {Key: "vcs.modified", Value: "true"}},
-	}
-	if got, want := version("submit", info), "submit v1.2.3 (commit abc of 2026-11-29T15:00:00Z, changed) go1.26.0 "; !strings.HasPrefix(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	if got := version("submit", nil); got != "submit of an unknown version" {
-		t.Errorf("of no build %q", got)
-	}
+func TestCommandName(t *testing.T) {
+	info := &debug.BuildInfo{Path: "go-job-orchestrator/functions/cmd/submit"}
 	if got := commandName([]string{"/ko-app/x"}, info); got != "submit" {
 		t.Errorf("name %q", got)
+	}
+	if got := commandName([]string{"/ko-app/x"}, nil); got != "x" {
+		t.Errorf("name without a build's notes %q", got)
 	}
 }

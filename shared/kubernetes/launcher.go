@@ -11,6 +11,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -58,7 +59,11 @@ func OpenWithoutLauncher(env *platform.Env, records *ledger.Ledger) (backend.Bac
 }
 
 func over(c *Client, e *ending.Ender) backend.Backend {
-	return backend.Backend{Observer: NewObserver(c, e), Stopper: NewStopper(c), Admission: backend.AnyRuntime{}}
+	b := backend.Backend{Observer: NewObserver(c, e), Stopper: NewStopper(c), Admission: backend.AnyRuntime{}}
+	for _, r := range runtimes.All() { // images bring them
+		b.Runtimes = append(b.Runtimes, backend.Runtime{Name: r.Name})
+	}
+	return b
 }
 
 // NewLauncher returns a Launcher.

@@ -79,7 +79,13 @@ func Open(ctx context.Context, env *platform.Env, records *ledger.Ledger) (*Host
 
 // Backend is the Host as the functions see it.
 func (h *Host) Backend() backend.Backend {
-	return backend.Backend{Launcher: h, Stopper: h, Admission: h, Queue: h}
+	b := backend.Backend{Launcher: h, Stopper: h, Admission: h, Queue: h}
+	for _, name := range h.Machine.Names() {
+		if found, err := h.Machine.Lookup(name); err == nil {
+			b.Runtimes = append(b.Runtimes, backend.Runtime{Name: name, Version: found.Version})
+		}
+	}
+	return b
 }
 
 // Describe says on one line what jobs run with.

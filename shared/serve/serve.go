@@ -22,6 +22,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/command"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/version"
 )
 
 // Function is what is served.
@@ -79,12 +80,14 @@ func Listen(ctx context.Context, host string, port uint16) (net.Listener, error)
 }
 
 // Run calls f with a context that ends with SIGTERM or SIGINT, and returns the exit code. A second signal ends the
-// process at once. A command line that asks for something else, or nothing that there is, is answered without f.
+// process at once. A command line that asks for something else, or nothing that there is, is answered without f. The
+// log's first line says what the process was built from.
 func Run(usage command.Usage, f func(ctx context.Context, env *platform.Env) error) int {
 	if _, code, done := usage.Parse(os.Args, os.Stdout, os.Stderr); done {
 		return code
 	}
 	log := NewLog()
+	log.Info("starting", "", version.Get())
 	ctx, stop := untilSignal(log, os.Exit)
 	defer stop()
 	if err := f(ctx, platform.New(platform.OSVars(), log)); err != nil {

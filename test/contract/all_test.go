@@ -37,6 +37,13 @@ func testService(t *testing.T, to *client) {
 	if ct := got.Header.Get("Content-Type"); ct != "application/yaml" || !bytes.Equal(got.body, openapi.Document()) {
 		t.Errorf("description: got %d bytes of %s, want %d of application/yaml", len(got.body), ct, len(openapi.Document()))
 	}
+	server := as[struct {
+		Version  string
+		Runtimes []struct{ Name string }
+	}](t, to.call(t, http.StatusOK, http.MethodGet, "/api/v1/server"))
+	if last := len(server.Runtimes) - 1; server.Version == "" || last < 0 || server.Runtimes[last].Name != "binary" {
+		t.Errorf("server: got %+v", server)
+	}
 	to.call(t, http.StatusNotFound, http.MethodGet, "/api/v1")
 	to.call(t, http.StatusNotFound, http.MethodHead, "/api/v2/jobs")
 	to.call(t, http.StatusMethodNotAllowed, http.MethodPut, "/api/v1/jobs")

@@ -110,7 +110,10 @@ func TestFunction(t *testing.T) {
 	t.Cleanup(func() {
 		_, _ = command("kubectl", "delete", "namespace", functionSpace, "--wait=false", "--ignore-not-found")
 	})
-	for _, name := range []string{"100-namespace.yaml", "200-accounts.yaml", "210-roles.yaml", "300-storage.yaml", "310-settings.yaml", "examples/function.yml"} {
+	for _, name := range []string{
+		"base/100-namespace.yaml", "base/200-accounts.yaml", "base/210-roles.yaml", "base/300-storage.yaml", "base/310-settings.yaml",
+		"examples/function.yml",
+	} {
 		manifest, err := os.ReadFile(filepath.Join(manifestsFolder, name))
 		if err != nil {
 			t.Fatal(err)

@@ -18,7 +18,10 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-const manifestsFolder = "../../config"
+const (
+	manifestsFolder = "../../config"
+	baseFolder      = manifestsFolder + "/base"
+)
 
 // kubectl runs against the cluster that KUBECONFIG names.
 func kubectl(t *testing.T, stdin []byte, args ...string) (stdout, stderr string, err error) {
@@ -70,7 +73,7 @@ func accepted(t *testing.T, manifests []byte) {
 // namespaceExists makes the namespace if need be: the API server cannot look at what would be in one that is not there.
 func namespaceExists(t *testing.T) {
 	t.Helper()
-	if _, stderr, err := kubectl(t, nil, "apply", "-f", manifestsFolder+"/100-namespace.yaml"); err != nil {
+	if _, stderr, err := kubectl(t, nil, "apply", "-f", baseFolder+"/100-namespace.yaml"); err != nil {
 		t.Fatalf("namespace: %v: %s", err, stderr)
 	}
 }
@@ -80,6 +83,16 @@ func TestManifestsAreAccepted(t *testing.T) {
 	namespaceExists(t)
 	for _, ending := range []string{".yaml", ".yml"} {
 		t.Run(ending, func(t *testing.T) { accepted(t, resolved(t, ending)) })
+	}
+	// Not volume: a claim that is installed keeps its access mode.
+	for _, name := range []string{"bucket", "kind"} {
+		t.Run(name, func(t *testing.T) {
+			stdout, stderr, err := kubectl(t, nil, "kustomize", manifestsFolder+"/overlays/"+name)
+			if err != nil {
+				t.Fatalf("%v: %s", err, stderr)
+			}
+			accepted(t, manifestImage.ReplaceAll([]byte(stdout), []byte("registry.example/image@sha256:"+strings.Repeat("0", 64))))
+		})
 	}
 }
 
@@ -92,7 +105,7 @@ func TestWrongManifestsAreRefused(t *testing.T) {
 		"privileges":       {"capabilities: {drop: [ALL]}", "capabilities: {add: [SYS_ADMIN]}"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			text, err := os.ReadFile(manifestsFolder + "/530-front.yaml")
+			text, err := os.ReadFile(baseFolder + "/530-front.yaml")
 			if err != nil || !bytes.Contains(text, []byte(change[0])) {
 				t.Fatalf("nothing to change: %v", err)
 			}
@@ -166,7 +179,7 @@ func resolvedFiles(t *testing.T, names ...string) []byte {
 	t.Helper()
 	var all [][]byte
 	for _, name := range names {
-		text, err := os.ReadFile(filepath.Join(manifestsFolder, name))
+		text, err := os.ReadFile(filepath.Join(baseFolder, name))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -57,7 +57,7 @@ func deployOnBucket(t *testing.T, ttl string) {
 	if err := os.CopyFS(config, os.DirFS(manifestsFolder)); err != nil {
 		t.Fatal(err)
 	}
-	settings := filepath.Join(config, "310-settings.yaml")
+	settings := filepath.Join(config, "base", "310-settings.yaml")
 	text, err := os.ReadFile(settings)
 	if err != nil {
 		t.Fatal(err)

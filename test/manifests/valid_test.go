@@ -111,7 +111,12 @@ func TestEventingAccepts(t *testing.T) {
 // pods calls do with every pod that the manifests make.
 func pods(t *testing.T, do func(file, name string, meta *metav1.ObjectMeta, spec *corev1.PodSpec)) {
 	t.Helper()
-	all := load(t, ".yaml")
+	podsOf(t, load(t, ".yaml"), do)
+}
+
+// podsOf calls do with every pod that these make.
+func podsOf(t *testing.T, all []object, do func(file, name string, meta *metav1.ObjectMeta, spec *corev1.PodSpec)) {
+	t.Helper()
 	n := 0
 	each(all, func(file string, s *servingv1.Service) {
 		n++
@@ -127,32 +132,45 @@ func pods(t *testing.T, do func(file, name string, meta *metav1.ObjectMeta, spec
 	}
 }
 
-// TestRestrictedPodSecurity holds each pod to what the namespace enforces, and to more than it asks for.
-func TestRestrictedPodSecurity(t *testing.T) {
+// forbidden says why restricted Pod Security, which the namespace enforces, would refuse a pod.
+func forbidden(t *testing.T, meta *metav1.ObjectMeta, spec *corev1.PodSpec) string {
+	t.Helper()
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	level := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
+	if result := policy.AggregateCheckResults(evaluator.EvaluatePod(level, meta, spec)); !result.Allowed {
+		return result.ForbiddenDetail()
+	}
+	return ""
+}
+
+// checkRestricted holds a pod to what the namespace enforces, and to more than it asks for.
+func checkRestricted(t *testing.T, file string, meta *metav1.ObjectMeta, spec *corev1.PodSpec) {
+	t.Helper()
+	if why := forbidden(t, meta, spec); why != "" {
+		t.Errorf("%s: %s", file, why)
+	}
+	for _, c := range append(spec.InitContainers, spec.Containers...) {
+		s := c.SecurityContext
+		if s == nil || s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem || s.RunAsUser == nil || *s.RunAsUser == 0 {
+			t.Errorf("%s: the root must be read-only, the user not root", file)
+		}
+	}
+	if spec.EnableServiceLinks == nil || *spec.EnableServiceLinks {
+		t.Errorf("%s: enableServiceLinks puts other services' addresses into the environment", file)
+	}
+}
+
+func TestRestrictedPodSecurity(t *testing.T) {
 	each(load(t, ".yml"), func(file string, j *batchv1.Job) { // the namespace would refuse an example as well
-		if result := policy.AggregateCheckResults(evaluator.EvaluatePod(level, &j.Spec.Template.ObjectMeta, &j.Spec.Template.Spec)); !result.Allowed {
-			t.Errorf("%s: %s", file, result.ForbiddenDetail())
+		if why := forbidden(t, &j.Spec.Template.ObjectMeta, &j.Spec.Template.Spec); why != "" {
+			t.Errorf("%s: %s", file, why)
 		}
 	})
 	pods(t, func(file, _ string, meta *metav1.ObjectMeta, spec *corev1.PodSpec) {
-		result := policy.AggregateCheckResults(evaluator.EvaluatePod(level, meta, spec))
-		if !result.Allowed {
-			t.Errorf("%s: %s", file, result.ForbiddenDetail())
-		}
-		for _, c := range append(spec.InitContainers, spec.Containers...) {
-			s := c.SecurityContext
-			if s == nil || s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem || s.RunAsUser == nil || *s.RunAsUser == 0 {
-				t.Errorf("%s: the root must be read-only, the user not root", file)
-			}
-		}
-		if spec.EnableServiceLinks == nil || *spec.EnableServiceLinks {
-			t.Errorf("%s: enableServiceLinks puts other services' addresses into the environment", file)
-		}
+		checkRestricted(t, file, meta, spec)
 	})
 	each(load(t, ".yaml"), func(file string, n *corev1.Namespace) {
 		if n.Labels[api.EnforceLevelLabel] != string(api.LevelRestricted) {
@@ -162,28 +180,32 @@ func TestRestrictedPodSecurity(t *testing.T) {
 }
 
 func TestResources(t *testing.T) {
-	pods(t, func(file, _ string, _ *metav1.ObjectMeta, spec *corev1.PodSpec) {
-		for _, c := range append(spec.InitContainers, spec.Containers...) {
-			for _, list := range []corev1.ResourceList{c.Resources.Requests, c.Resources.Limits} {
-				if list.Cpu().IsZero() || list.Memory().IsZero() {
-					t.Errorf("%s: container %q: requests and limits of cpu and memory must be set", file, c.Name)
-				}
-			}
-			if most, soft := c.Resources.Limits.Memory().Value(), goMemory(t, c.Env); soft < most*7/10 || soft > most*8/10 {
-				t.Errorf("%s: GOMEMLIMIT is %d of %d bytes; the program itself needs room beside it", file, soft, most)
-			}
-			for name, request := range c.Resources.Requests {
-				if limit := c.Resources.Limits[name]; request.Cmp(limit) > 0 {
-					t.Errorf("%s: %s: the request is above the limit", file, name)
-				}
+	pods(t, func(file, _ string, _ *metav1.ObjectMeta, spec *corev1.PodSpec) { checkResources(t, file, spec) })
+}
+
+// checkResources demands requests and limits, and that Go keeps away from the limit.
+func checkResources(t *testing.T, file string, spec *corev1.PodSpec) {
+	t.Helper()
+	for _, c := range append(spec.InitContainers, spec.Containers...) {
+		for _, list := range []corev1.ResourceList{c.Resources.Requests, c.Resources.Limits} {
+			if list.Cpu().IsZero() || list.Memory().IsZero() {
+				t.Errorf("%s: container %q: requests and limits of cpu and memory must be set", file, c.Name)
 			}
 		}
-		for _, v := range spec.Volumes {
-			if v.EmptyDir != nil && v.EmptyDir.SizeLimit == nil {
-				t.Errorf("%s: volume %s has no size limit", file, v.Name)
+		if most, soft := c.Resources.Limits.Memory().Value(), goMemory(t, c.Env); soft < most*7/10 || soft > most*8/10 {
+			t.Errorf("%s: GOMEMLIMIT is %d of %d bytes; the program itself needs room beside it", file, soft, most)
+		}
+		for name, request := range c.Resources.Requests {
+			if limit := c.Resources.Limits[name]; request.Cmp(limit) > 0 {
+				t.Errorf("%s: %s: the request is above the limit", file, name)
 			}
 		}
-	})
+	}
+	for _, v := range spec.Volumes {
+		if v.EmptyDir != nil && v.EmptyDir.SizeLimit == nil {
+			t.Errorf("%s: volume %s has no size limit", file, v.Name)
+		}
+	}
 }
 
 // goMemory reads GOMEMLIMIT, by which Go keeps away from the limit of the container.
@@ -207,7 +229,7 @@ func TestNothingElseIsApplied(t *testing.T) {
 	for _, path := range files(t, ".yaml") {
 		name := filepath.Base(path)
 		number, rest, found := strings.Cut(name, "-")
-		if filepath.Dir(path) != filepath.Clean(folder) || len(number) != 3 || !found || rest == "" {
+		if filepath.Dir(path) != filepath.Join(folder, "base") || len(number) != 3 || !found || rest == "" {
 			t.Errorf("%s: want NNN-name.yaml; what is not to be applied ends in .yml", path)
 		}
 		if other := numbers[number]; other != "" {
@@ -215,7 +237,7 @@ func TestNothingElseIsApplied(t *testing.T) {
 		}
 		numbers[number] = name
 	}
-	if found, err := filepath.Glob(folder + "/*.json"); err != nil || len(found) > 0 {
+	if found, err := filepath.Glob(folder + "/*/*.json"); err != nil || len(found) > 0 {
 		t.Errorf("got %q, %v", found, err)
 	}
 	for _, path := range files(t, ".yml") {

@@ -23,5 +23,5 @@ func open(env *platform.Env) (*status.Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	return status.New(status.Deps{Env: env, Observer: b.Observer})
+	return status.New(status.Deps{Env: env, Observer: b.Observer, Runtimes: b.Runtimes})
 }

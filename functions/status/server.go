@@ -1,0 +1,47 @@
+package status
+
+import (
+	"net/http"
+
+	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/backend"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/version"
+)
+
+// server is what GET /api/v1/server answers.
+type server struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+	Date    string `json:"date"`
+	Go      string `json:"go"`
+	// Runtimes is left out where the function does not know what runs jobs.
+	Runtimes []backend.Runtime `json:"runtimes,omitempty"`
+	Limits   limits            `json:"limits"`
+}
+
+// limits are those of every job, which no setting changes.
+type limits struct {
+	ArgumentBytes        int `json:"argumentBytes"`
+	ArgumentsAndEnvBytes int `json:"argumentsAndEnvBytes"`
+	TimeoutSeconds       int `json:"timeoutSeconds"`
+	Retries              int `json:"retries"`
+	FileNameBytes        int `json:"fileNameBytes"`
+	OutputNameBytes      int `json:"outputNameBytes"`
+}
+
+// server answers with what the server is. It opens nothing for that.
+func (f *Function) server(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
+	v := version.Get()
+	api.WriteJSON(w, http.StatusOK, server{
+		Version: v.Version, Commit: v.Commit, Date: v.Date, Go: v.Go, Runtimes: f.runtimes,
+		Limits: limits{
+			ArgumentBytes: job.MaxArgBytes, ArgumentsAndEnvBytes: job.MaxExecBytes,
+			TimeoutSeconds: job.MaxSeconds, Retries: job.MaxRetries,
+			FileNameBytes: job.MaxNameBytes, OutputNameBytes: job.MaxOutputNameBytes,
+		},
+	})
+	return nil
+}
