@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -40,17 +41,17 @@ func TestKo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for drivers, want := range map[string]string{"": "", "gs": "gs", "s3,azblob": "s3,azblob"} {
-		env := map[string]string{"HOME": "/"}
-		if drivers != "" {
-			env["DRIVERS"] = drivers
-		}
+	for _, env := range []map[string]string{
+		{}, {"DRIVERS": "gs"}, {"DRIVERS": "s3,azblob"}, {"JOBS": "kubernetes"}, {"DRIVERS": "s3", "JOBS": "kubernetes"},
+	} {
+		env["HOME"] = "/"
 		var got strings.Builder
 		if err := flags.Execute(&got, map[string]any{"Env": env}); err != nil {
 			t.Fatal(err)
 		}
-		if want := "-tags=" + string(tags[1]) + "," + want; got.String() != want {
-			t.Errorf("DRIVERS=%s: got %s, want %s", drivers, got.String(), want)
+		want := fmt.Sprintf("-tags=%s,%s,%s", tags[1], env["DRIVERS"], env["JOBS"])
+		if got.String() != want {
+			t.Errorf("%v: got %s, want %s", env, got.String(), want)
 		}
 	}
 	if !regexp.MustCompile(`(?m)^export KO_CONFIG_PATH := ko.yaml$`).Match(makefile) {
