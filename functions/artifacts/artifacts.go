@@ -20,6 +20,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/token"
 )
@@ -80,9 +81,9 @@ func (f *Function) Linking(ttl time.Duration) {
 
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) {
-	r.Handle(http.MethodGet, "/artifacts/:id/*filename", f.get)
-	r.Handle(http.MethodHead, "/artifacts/:id/*filename", f.get)
-	r.Handle(http.MethodPut, "/artifacts/:id/upload/*filename", f.put)
+	r.Handle(routes.GetArtifact, f.get)
+	r.Handle(routes.HeadArtifact, f.get)
+	r.Handle(routes.UploadOutput, f.put)
 }
 
 // get answers with an uploaded file, or for index.json with what the user asked for. Its agent also gets the log of earlier attempts, which the

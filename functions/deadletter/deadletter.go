@@ -20,6 +20,7 @@ import (
 	"go-job-orchestrator/shared/budget"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/routes"
 )
 
 // Function receives undeliverable events.
@@ -32,7 +33,7 @@ func New(log *slog.Logger) *Function { return &Function{log: log} }
 func Open(_ context.Context, env *platform.Env) (*Function, error) { return New(env.Log), nil }
 
 // Mount routes the function.
-func (f *Function) Mount(r *api.Router) { r.Handle(http.MethodPost, "/", f.receive) }
+func (f *Function) Mount(r *api.Router) { r.Handle(routes.LogDeadLetter, f.receive) }
 
 // maxEvent bounds the body of an event.
 const maxEvent = 1 << 20

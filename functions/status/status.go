@@ -14,6 +14,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/token"
 	"go-job-orchestrator/shared/watch"
 )
@@ -62,9 +63,9 @@ func OpenWith(_ context.Context, env *platform.Env, o Observer) (*Function, erro
 
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) {
-	r.Handle(http.MethodGet, "/api/v1/jobs", f.list)
-	r.Handle(http.MethodGet, "/api/v1/jobs/:id", f.get)
-	r.Handle(http.MethodGet, "/api/v1/jobs/:id/events", f.events)
+	r.Handle(routes.ListJobs, f.list)
+	r.Handle(routes.GetJob, f.get)
+	r.Handle(routes.GetJobEvents, f.events)
 }
 
 func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {

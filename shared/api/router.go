@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/routes"
 )
 
 // Handler answers a request or returns the error to answer it with. It must not return an error once it
@@ -42,7 +44,7 @@ func NewRouter(log *slog.Logger) *Router {
 		log.ErrorContext(req.Context(), "panic", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		WriteError(w, req, log, fmt.Errorf("panic: %v", v))
 	}
-	r.Handle(http.MethodGet, "/healthz", func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
+	r.Handle(routes.GetHealth, func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n"))
 		return nil
@@ -53,7 +55,7 @@ func NewRouter(log *slog.Logger) *Router {
 // correctAllow takes OPTIONS from the methods that httprouter found for a path, unless it is routed
 // there: httprouter names it always.
 func (r *Router) correctAllow(h http.Header, path string) {
-	if handle, _, _ := r.mux.Lookup(http.MethodOptions, path); handle != nil {
+	if r.Handles(http.MethodOptions, path) {
 		return
 	}
 	methods := strings.Split(h.Get("Allow"), ", ")
@@ -66,13 +68,21 @@ func NoSuchPath() error {
 	return Fail(http.StatusNotFound, "There is no such path; GET /openapi.yaml lists those there are.")
 }
 
-// Handle routes a method and a path in httprouter's syntax.
-func (r *Router) Handle(method, path string, h Handler) {
+// Handle has a handler answer a call of the table.
+func (r *Router) Handle(route routes.Route, h Handler) { r.handle(route.Method, route.Path, h) }
+
+func (r *Router) handle(method, path string, h Handler) {
 	r.mux.Handle(method, path, func(w http.ResponseWriter, req *http.Request, p httprouter.Params) {
 		if err := h(w, req, p); err != nil {
 			WriteError(w, req, r.log, err)
 		}
 	})
+}
+
+// Handles reports whether a handler answers a call.
+func (r *Router) Handles(method, path string) bool {
+	handle, _, _ := r.mux.Lookup(method, path)
+	return handle != nil
 }
 
 // ServeHTTP implements http.Handler.

@@ -8,6 +8,7 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/routes"
 )
 
 //go:embed openapi.yaml
@@ -18,7 +19,7 @@ func Document() []byte { return append([]byte(nil), document...) }
 
 // Mount routes GET /openapi.yaml.
 func Mount(r *api.Router) {
-	r.Handle(http.MethodGet, "/openapi.yaml", func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
+	r.Handle(routes.GetDescription, func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
 		w.Header().Set("Content-Type", "application/yaml") // RFC 9512
 		_, _ = w.Write(document)                           // nothing can be done for a client that has gone
 		return nil
