@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"go-job-orchestrator/functions/agentapi"
 	"go-job-orchestrator/functions/artifacts"
 	"go-job-orchestrator/functions/launch"
 	"go-job-orchestrator/functions/logs"
@@ -62,14 +63,15 @@ func (f *Function) open(running context.Context) (*api.Router, error) {
 	f.env.OnDrain(background.Drain)
 	event.SetSink(f.env, background)
 
-	var errs [9]error
-	var functions [6]serve.Function
+	var errs [10]error
+	var functions [7]serve.Function
 	functions[0], errs[0] = submit.Open(running, f.env)
 	functions[1], errs[1] = f.place.status(running, f.env)
 	functions[2], errs[2] = logs.Open(running, f.env)
 	functions[3], errs[3] = artifacts.Open(running, f.env)
 	functions[4], errs[4] = outputs.Open(running, f.env)
 	functions[5], errs[5] = f.place.cancel(running, f.env)
+	functions[6], errs[9] = agentapi.Open(running, f.env)
 	launcher, err := f.place.launcher(running, f.env)
 	errs[6] = err
 	records, err := event.OpenLedger(f.env)

@@ -20,6 +20,7 @@ import (
 
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 
+	"go-job-orchestrator/functions/agentapi"
 	"go-job-orchestrator/functions/artifacts"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/executor"
@@ -29,6 +30,7 @@ import (
 	"go-job-orchestrator/shared/spool"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/token"
+	"go-job-orchestrator/shared/upload"
 )
 
 // placeVariable makes this test's binary the agent, with its folders below the place that it names.
@@ -76,7 +78,9 @@ func newWorld(t *testing.T, script string, change ...func(*job.Index)) *world {
 	w := &world{t: t, store: s, ledger: ledger.New(s, time.Now), keys: keys}
 	log := slog.New(slog.DiscardHandler)
 	router := api.NewRouter(log)
-	artifacts.New(s, w.ledger, keys, artifacts.Settings{MaxOutput: 1 << 30, UploadTimeout: time.Hour}, time.Now, log).Mount(router)
+	settings := upload.Settings{MaxOutput: 1 << 30, UploadTimeout: time.Hour}
+	artifacts.New(s, w.ledger, keys, settings, log).Mount(router)
+	agentapi.New(s, w.ledger, keys, settings, time.Now, log).Mount(router)
 	w.server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if trouble := w.trouble.Load(); trouble == nil || !(*trouble)(rw, r) {
 			router.ServeHTTP(rw, r)

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"go-job-orchestrator/functions/agentapi"
 	"go-job-orchestrator/functions/artifacts"
 	"go-job-orchestrator/functions/cancel"
 	"go-job-orchestrator/functions/launch"
@@ -109,14 +110,15 @@ func (a *app) mount(ctx context.Context) error {
 		return err
 	}
 	a.launch = launch.New(a.host, records, a.env.Log)
-	var errs [7]error
-	var functions [6]serve.Function
+	var errs [8]error
+	var functions [7]serve.Function
 	functions[0], errs[0] = submit.OpenWith(ctx, a.env, a.host)
 	functions[1], errs[1] = status.Open(ctx, a.env)
 	functions[2], errs[2] = logs.Open(ctx, a.env)
 	functions[3], errs[3] = artifacts.Open(ctx, a.env)
 	functions[4], errs[4] = outputs.Open(ctx, a.env)
 	functions[5], errs[5] = cancel.OpenWith(ctx, a.env, a.host)
+	functions[6], errs[7] = agentapi.Open(ctx, a.env)
 	a.reap, errs[6] = reap.OpenBeside(ctx, a.env, a.host)
 	if err := errors.Join(errs[:]...); err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Package artifacts is what the agent in a job's pod speaks to: it hands out the uploaded files, and takes the
-// results and the records of the run.
+// Package artifacts hands out the files that a job was submitted with, to its user and its agent, and takes the outputs that the
+// agent stores. The agent's records are agentapi's.
 package artifacts
 
 import (
@@ -15,7 +15,6 @@ import (
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/download"
-	"go-job-orchestrator/shared/ending"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
@@ -23,37 +22,28 @@ import (
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/token"
+	"go-job-orchestrator/shared/upload"
 )
 
-// Settings are artifacts' own.
-type Settings struct {
-	// MaxOutput bounds a single output.
-	MaxOutput platform.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
-	// UploadTimeout bounds one upload: after twice that the reaper takes what is stored of it for a dead one's.
-	UploadTimeout time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"1h"`
-}
-
-// Check finds settings with which nothing could be uploaded.
-func (s *Settings) Check() error { return platform.CheckDurations(platform.Upload(s.UploadTimeout)) }
+// Settings are those of uploads.
+type Settings = upload.Settings
 
 // Function answers GET, HEAD /artifacts/:id/*filename and PUT /artifacts/:id/upload/*filename.
 type Function struct {
-	store    *store.Store
-	files    *download.Source
-	ledger   *ledger.Ledger
-	ender    *ending.Ender
-	keys     api.Verifier
-	settings Settings
-	links    time.Duration // how long URLs for uploads are valid; 0: there are none
-	now      func() time.Time
-	log      *slog.Logger
+	store     *store.Store
+	files     *download.Source
+	ledger    *ledger.Ledger
+	uploads   *upload.Receiver
+	keys      api.Verifier
+	maxOutput int64
+	log       *slog.Logger
 }
 
-// New returns the function. The clock now is time.Now outside tests.
-func New(s *store.Store, l *ledger.Ledger, keys api.Verifier, settings Settings, now func() time.Time, log *slog.Logger) *Function {
+// New returns the function.
+func New(s *store.Store, l *ledger.Ledger, keys api.Verifier, settings Settings, log *slog.Logger) *Function {
 	return &Function{
-		store: s, files: download.From(s), ledger: l, ender: &ending.Ender{Ledger: l, Store: s, Now: now},
-		keys: keys, settings: settings, now: now, log: log,
+		store: s, files: download.From(s), ledger: l, uploads: &upload.Receiver{Store: s, Ledger: l, Timeout: settings.UploadTimeout},
+		keys: keys, maxOutput: int64(settings.MaxOutput), log: log,
 	}
 }
 
@@ -68,16 +58,13 @@ func Open(_ context.Context, env *platform.Env) (*Function, error) {
 	if err := errors.Join(loadErr, storeErr, ledgerErr, err, commonErr); err != nil {
 		return nil, err
 	}
-	f := New(s, l, keys, settings, env.Now, env.Log)
+	f := New(s, l, keys, settings, env.Log)
 	f.Linking(common.SignedURLs)
 	return f, nil
 }
 
-// Linking has files and outputs move between their clients and the bucket by URLs of it that are valid for ttl, where the bucket has such.
-func (f *Function) Linking(ttl time.Duration) {
-	f.links = ttl
-	f.files.Linking(f.store, ttl, f.log)
-}
+// Linking has files be read from the bucket itself, by URLs of it that are valid for ttl, where the bucket has such.
+func (f *Function) Linking(ttl time.Duration) { f.files.Linking(f.store, ttl, f.log) }
 
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) {
@@ -86,22 +73,17 @@ func (f *Function) Mount(r *api.Router) {
 	r.Handle(routes.UploadOutput, f.put)
 }
 
-// get answers with an uploaded file, or for index.json with what the user asked for. Its agent also gets the log of earlier attempts, which the
-// next one continues: where it ended as status.json, and its bytes as results?stream=stdout and results?stream=stderr. A job that is being
-// removed is gone for its user, but may still be ending, and its agent then needs all of this.
+// get answers with an uploaded file, or for index.json with what the user asked for. A job that is being removed is gone for its
+// user, but may still be ending, and its agent then needs both.
 func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-	find, agent := f.ledger.Live, false
+	find := f.ledger.Live
 	id, err := api.Authorize(r, p, f.keys, token.User)
 	if errors.Is(err, job.ErrForbidden) {
-		find, agent = f.ledger.Index, true
+		find = f.ledger.Index
 		id, err = api.Authorize(r, p, f.keys, token.Agent)
 	}
 	if err != nil {
 		return err
-	}
-	name := download.Name(p.ByName("filename"))
-	if agent && name == job.ResultsDir {
-		return f.logSoFar(w, r, id)
 	}
 	if err := download.CheckQuery(r); err != nil {
 		return err
@@ -110,9 +92,7 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	if err != nil {
 		return err
 	}
-	if agent && name == job.StatusFile {
-		return f.logState(w, r, id)
-	}
+	name := download.Name(p.ByName("filename"))
 	if name == job.IndexFile {
 		api.WriteJSON(w, http.StatusOK, index)
 		return nil

@@ -21,6 +21,8 @@ type Handler func(w http.ResponseWriter, r *http.Request, p httprouter.Params) e
 type Router struct {
 	mux *httprouter.Router
 	log *slog.Logger
+
+	rewrites []func(*http.Request) *http.Request
 }
 
 // NewRouter returns a Router that answers GET /healthz.
@@ -85,5 +87,15 @@ func (r *Router) Handles(method, path string) bool {
 	return handle != nil
 }
 
+// Rewrite has each request be looked up as what rewrite makes of it.
+func (r *Router) Rewrite(rewrite func(*http.Request) *http.Request) {
+	r.rewrites = append(r.rewrites, rewrite)
+}
+
 // ServeHTTP implements http.Handler.
-func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) { r.mux.ServeHTTP(w, req) }
+func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	for _, rewrite := range r.rewrites {
+		req = rewrite(req)
+	}
+	r.mux.ServeHTTP(w, req)
+}

@@ -14,6 +14,7 @@ import (
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
 
+	"go-job-orchestrator/functions/agentapi"
 	"go-job-orchestrator/functions/all"
 	"go-job-orchestrator/functions/artifacts"
 	"go-job-orchestrator/functions/cancel"
@@ -27,6 +28,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/serve"
 	"go-job-orchestrator/shared/token"
 )
@@ -108,23 +110,34 @@ func startFunctions(t *testing.T, vars map[string]string, set ...func(*platform.
 		s(env)
 	}
 	router := api.NewRouter(env.Log)
-	for _, open := range []func() (serve.Function, error){
-		func() (serve.Function, error) { return submit.Open(t.Context(), env) },
-		func() (serve.Function, error) { return status.Open(t.Context(), env) },
-		func() (serve.Function, error) { return logs.Open(t.Context(), env) },
-		func() (serve.Function, error) { return artifacts.Open(t.Context(), env) },
-		func() (serve.Function, error) { return outputs.Open(t.Context(), env) },
-		func() (serve.Function, error) { return cancel.Open(t.Context(), env) },
-	} {
-		function, err := open()
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, function := range opened(t, env) {
 		function.Mount(router)
 	}
 	openapi.Mount(router)
 	f.router = router
 	return f
+}
+
+// opened is every function that is part of the API.
+func opened(t *testing.T, env *platform.Env) map[routes.Function]serve.Function {
+	t.Helper()
+	all := map[routes.Function]serve.Function{}
+	for name, open := range map[routes.Function]func() (serve.Function, error){
+		routes.Submit:    func() (serve.Function, error) { return submit.Open(t.Context(), env) },
+		routes.Status:    func() (serve.Function, error) { return status.Open(t.Context(), env) },
+		routes.Logs:      func() (serve.Function, error) { return logs.Open(t.Context(), env) },
+		routes.Artifacts: func() (serve.Function, error) { return artifacts.Open(t.Context(), env) },
+		routes.AgentAPI:  func() (serve.Function, error) { return agentapi.Open(t.Context(), env) },
+		routes.Outputs:   func() (serve.Function, error) { return outputs.Open(t.Context(), env) },
+		routes.Cancel:    func() (serve.Function, error) { return cancel.Open(t.Context(), env) },
+	} {
+		function, err := open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[name] = function
+	}
+	return all
 }
 
 // nowhere is a sink that loses events.
