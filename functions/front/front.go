@@ -31,7 +31,7 @@ type Settings struct {
 	Artifacts string `env:"ARTIFACTS_URL"`
 	Outputs   string `env:"OUTPUTS_URL"`
 	Cancel    string `env:"CANCEL_URL"`
-	// ExposeUploads lets the agents in pods call through here. Those in the cluster have ARTIFACTS_URL.
+	// ExposeUploads lets agents call through here: an upload is of no use without the other calls. Those in the cluster have ARTIFACTS_URL.
 	ExposeUploads bool `env:"EXPOSE_ARTIFACT_UPLOADS" envDefault:"false"`
 }
 
