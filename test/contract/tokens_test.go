@@ -113,8 +113,14 @@ func wantClosed(t *testing.T, f *functions, to *client, r routes.Route, mine, ot
 		}
 	}
 	for name, one := range all {
-		for _, path := range []string{mine.target(r), mine.target(r) + "?nonsense=1", mine.target(r) + "?access_token=" + good} {
-			wantStatus(t, to, name, r.Method, path, one.values, one.status...)
+		// Parameters, and names of nothing, are looked at behind the token.
+		for _, more := range []string{"", "?nonsense=1", "?format=zip", "?access_token=" + good} {
+			wantStatus(t, to, name, r.Method, mine.target(r)+more, one.values, one.status...)
+		}
+		if strings.HasSuffix(r.Path, "/*filename") {
+			for _, file := range []string{"index.json", "missing", "a%2Fb", ".job"} {
+				wantStatus(t, to, name, r.Method, strings.TrimSuffix(mine.target(r), "run")+file, one.values, one.status...)
+			}
 		}
 	}
 	// Of an unknown job, and of what is no ID, as little is said as of a foreign one.
