@@ -1,5 +1,6 @@
-// Package agentapi is what the agent in a job's pod tells the orchestrator and asks it, beside the files: it claims attempts, ships the
-// log, records the list of outputs and how attempts ended. Only the agent's token opens it.
+// Package agentapi is what the agent in a job's pod tells the orchestrator and asks it, beside the
+// files: it claims attempts, ships the log, records the list of outputs and how attempts ended.
+// Only the agent's token opens it.
 package agentapi
 
 import (
@@ -44,7 +45,9 @@ type Function struct {
 }
 
 // New returns the function. The clock now is time.Now outside tests.
-func New(s *store.Store, l *ledger.Ledger, keys api.Verifier, settings Settings, now func() time.Time, log *slog.Logger) *Function {
+func New(
+	s *store.Store, l *ledger.Ledger, keys api.Verifier, settings Settings, now func() time.Time, log *slog.Logger,
+) *Function {
 	return &Function{
 		store: s, ledger: l, ender: &ending.Ender{Ledger: l, Store: s, Now: now},
 		uploads: &upload.Receiver{Store: s, Ledger: l, Timeout: settings.UploadTimeout},
@@ -68,7 +71,8 @@ func Open(_ context.Context, env *platform.Env) (*Function, error) {
 	return f, nil
 }
 
-// Linking has outputs be sent to the bucket itself, by URLs of it that are valid for ttl, where the bucket has such.
+// Linking has outputs be sent to the bucket itself, by URLs of it that are valid for ttl, where the
+// bucket has such.
 func (f *Function) Linking(ttl time.Duration) { f.links = ttl }
 
 // The bounds of records: a manifest has ten thousand files with long names.
@@ -93,7 +97,8 @@ func (f *Function) Mount(r *api.Router) {
 	r.Rewrite(f.former)
 }
 
-// take returns a handler for what is sent for a job. Everything may be sent again, since its answer may have been lost.
+// take returns a handler for what is sent for a job. Everything may be sent again, since its answer
+// may have been lost.
 func (f *Function) take(limit int64, to upload.Store) api.Handler {
 	return func(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
 		id, err := api.Authorize(r, p, f.keys, token.Agent)

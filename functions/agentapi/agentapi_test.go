@@ -42,7 +42,8 @@ func newWorld(t testing.TB, dir string, settings ...string) *world {
 // path is a path below the job.
 func (w *world) path(rest string) string { return "/agent/v1/jobs/" + string(w.ID) + "/" + rest }
 
-// call makes a call with the agent's token. It is named by its method and what follows the job in its path.
+// call makes a call with the agent's token. It is named by its method and what follows the job in
+// its path.
 func (w *world) call(name string, body io.Reader, headers ...string) (*http.Response, []byte) {
 	w.T.Helper()
 	method, rest, _ := strings.Cut(name, " ")
@@ -144,7 +145,8 @@ func TestWhenOver(t *testing.T) {
 	})
 }
 
-// TestRecordsThatStall demands that a record that does not come to its end is not waited for, and leaves nothing.
+// TestRecordsThatStall demands that a record that does not come to its end is not waited for, and
+// leaves nothing.
 func TestRecordsThatStall(t *testing.T) {
 	w := newWorld(t, t.TempDir(), "UPLOAD_TIMEOUT=500ms")
 	for _, path := range []string{w.path("outputs"), w.path("log/segments/0-0")} {
@@ -226,7 +228,8 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// Whatever the path and the body: no fault of the server, and nothing stored outside the job's results.
+// Whatever the path and the body: no fault of the server, and nothing stored outside the job's
+// results.
 func FuzzRecords(f *testing.F) {
 	w := newWorld(f, f.TempDir())
 	for _, name := range []string{"attempts", "links", "attempts/1/end", "attempts/1/report", "outputs", "log/order", "log/segments/000000000001-000000000001", "log/segments/x", "../x"} {

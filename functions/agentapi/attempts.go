@@ -30,8 +30,9 @@ func decodeClaim(ctx context.Context, b *upload.Body) (agentwire.Claim, error) {
 	return c, nil
 }
 
-// claimNext claims the attempt that is due, whatever its number: a pod does not know which one it is. While another's has not ended
-// the answer is 503, since that may have died and somebody will find out.
+// claimNext claims the attempt that is due, whatever its number: a pod does not know which one it
+// is. While another's has not ended the answer is 503, since that may have died and somebody will
+// find out.
 func (f *Function) claimNext(ctx context.Context, u upload.Upload) (any, error) {
 	c, err := decodeClaim(ctx, u.Body)
 	if err != nil {
@@ -117,8 +118,9 @@ func (f *Function) end(n int) upload.Store {
 	}
 }
 
-// report takes what an agent saw of the end of attempt n when it cannot know the reason: somebody stopped its container. Unless that was
-// the job's user, who looks at Kubernetes next will find out.
+// report takes what an agent saw of the end of attempt n when it cannot know the reason: somebody
+// stopped its container. Unless that was the job's user, who looks at Kubernetes next will find
+// out.
 func (f *Function) report(n int) upload.Store {
 	return func(ctx context.Context, u upload.Upload) (any, error) {
 		var r agentwire.Report
@@ -170,7 +172,8 @@ func (f *Function) recordEnd(ctx context.Context, index *job.Index, a job.Attemp
 	return begun, err
 }
 
-// maxSkew is how far the agent's clock may be off. When a job is removed is counted from the time the agent says.
+// maxSkew is how far the agent's clock may be off. When a job is removed is counted from the time
+// the agent says.
 const maxSkew = 24 * time.Hour
 
 const maxReason = 64

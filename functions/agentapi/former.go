@@ -10,8 +10,9 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// formerCalls are the calls of agents that were built before /agent/v1 was, and what they are now: what followed /artifacts/:id/, and what
-// follows /agent/v1/jobs/:id/. One that ends in / or = goes on with what the agent names.
+// formerCalls are the calls of agents that were built before /agent/v1 was, and what they are now:
+// what followed /artifacts/:id/, and what follows /agent/v1/jobs/:id/. One that ends in / or = goes
+// on with what the agent names.
 var formerCalls = []struct{ method, path, toMethod, to string }{
 	{http.MethodPut, "upload/.job/attempts/next/start", http.MethodPost, "attempts"},
 	{http.MethodPut, "upload/.job/attempts/", http.MethodPut, "attempts/"},
@@ -24,8 +25,9 @@ var formerCalls = []struct{ method, path, toMethod, to string }{
 	{http.MethodGet, "results?stream=", http.MethodGet, "log/streams/"},
 }
 
-// former returns what a request is now that an older agent makes: its pod was started before an upgrade, and its job must not end by that. For
-// everybody without an agent's token the paths are names of files, as ever.
+// former returns what a request is now that an older agent makes: its pod was started before an
+// upgrade, and its job must not end by that. For everybody without an agent's token the paths are
+// names of files, as ever.
 func (f *Function) former(r *http.Request) *http.Request {
 	rest, found := strings.CutPrefix(r.URL.Path, "/artifacts/")
 	if !found {
@@ -37,7 +39,8 @@ func (f *Function) former(r *http.Request) *http.Request {
 	}
 	for _, c := range formerCalls {
 		name, found := strings.CutPrefix(path, c.path)
-		if r.Method != c.method || !found || name != "" && !strings.HasSuffix(c.path, "/") && !strings.HasSuffix(c.path, "=") {
+		goesOn := strings.HasSuffix(c.path, "/") || strings.HasSuffix(c.path, "=")
+		if r.Method != c.method || !found || name != "" && !goesOn {
 			continue
 		}
 		if bearer, err := api.Bearer(r); err != nil || !f.keys.Verify(bearer, job.ID(id), token.Agent) {

@@ -12,8 +12,9 @@ import (
 	"go-job-orchestrator/shared/upload"
 )
 
-// link answers with a URL of the bucket to which an output can be sent past the functions. Whoever gets none, an error of kind job.ErrNotFound, sends
-// it to artifacts. What came is looked at when the list of outputs is stored.
+// link answers with a URL of the bucket to which an output can be sent past the functions. Whoever
+// gets none, an error of kind job.ErrNotFound, sends it to artifacts. What came is looked at when
+// the list of outputs is stored.
 func (f *Function) link(ctx context.Context, u upload.Upload) (any, error) {
 	var want agentwire.LinkRequest
 	if err := u.Body.Decode(ctx, &want); err != nil {

@@ -36,7 +36,8 @@ func (f *Function) order(ctx context.Context, u upload.Upload) (any, error) {
 	return nil, f.uploads.CheckRemoved(ctx, id, ledger.OrderKey(id))
 }
 
-// logState answers with where shipping the log of a job that is not over has got to: the next attempt goes on from there.
+// logState answers with where shipping the log of a job that is not over has got to: the next
+// attempt goes on from there.
 func (f *Function) logState(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
 	id, err := f.read(r, p)
 	if err != nil {
@@ -85,7 +86,9 @@ func (f *Function) logOrder(w http.ResponseWriter, r *http.Request, p httprouter
 	return f.logSoFar(w, r, id, both, func(w io.Writer) logstore.Sink { return logstore.Order{W: w} })
 }
 
-func (f *Function) logSoFar(w http.ResponseWriter, r *http.Request, id job.ID, of []spool.Stream, to func(io.Writer) logstore.Sink) error {
+func (f *Function) logSoFar(
+	w http.ResponseWriter, r *http.Request, id job.ID, of []spool.Stream, to func(io.Writer) logstore.Sink,
+) error {
 	ctx := r.Context()
 	if _, err := f.ledger.Index(ctx, id); err != nil {
 		return err

@@ -102,8 +102,8 @@ func checkFile(f job.File) string {
 	return ""
 }
 
-// statAtOnce is how many files are looked at at a time: a remote bucket takes a while to answer, and there may be
-// ten thousand.
+// statAtOnce is how many files are looked at at a time: a remote bucket takes a while to answer,
+// and there may be ten thousand.
 const statAtOnce = 16
 
 // checkStored refuses files that are not stored with the size they are said to have.

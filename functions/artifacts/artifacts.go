@@ -1,5 +1,5 @@
-// Package artifacts hands out the files that a job was submitted with, to its user and its agent, and takes the outputs that the
-// agent stores. The agent's records are agentapi's.
+// Package artifacts hands out the files that a job was submitted with, to its user and its agent,
+// and takes the outputs that the agent stores. The agent's records are agentapi's.
 package artifacts
 
 import (
@@ -63,7 +63,8 @@ func Open(_ context.Context, env *platform.Env) (*Function, error) {
 	return f, nil
 }
 
-// Linking has files be read from the bucket itself, by URLs of it that are valid for ttl, where the bucket has such.
+// Linking has files be read from the bucket itself, by URLs of it that are valid for ttl, where the
+// bucket has such.
 func (f *Function) Linking(ttl time.Duration) { f.files.Linking(f.store, ttl, f.log) }
 
 // Mount routes the function.
@@ -73,8 +74,8 @@ func (f *Function) Mount(r *api.Router) {
 	r.Handle(routes.UploadOutput, f.put)
 }
 
-// get answers with an uploaded file, or for index.json with what the user asked for. A job that is being removed is gone for its
-// user, but may still be ending, and its agent then needs both.
+// get answers with an uploaded file, or for index.json with what the user asked for. A job that is
+// being removed is gone for its user, but may still be ending, and its agent then needs both.
 func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
 	find := f.ledger.Live
 	id, err := api.Authorize(r, p, f.keys, token.User)

@@ -30,8 +30,8 @@ func (f *Function) put(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	})
 }
 
-// output stores a file. The same file may come again, until the list of outputs is stored: what that describes stays as
-// it is.
+// output stores a file. The same file may come again, until the list of outputs is stored: what
+// that describes stays as it is.
 func (f *Function) output(ctx context.Context, u upload.Upload, name string) (any, error) {
 	id := u.Index.JobID
 	if err := f.uploads.CheckOutputs(ctx, id); err != nil {

@@ -1,6 +1,6 @@
-// Package agentwire is what the agent in a job's pod and functions/agentapi send each other, as JSON. Package routes says where each goes;
-// the state of the log is joblog.State, and a segment of it is described there. The agent links this package, so it imports only
-// what that has anyway.
+// Package agentwire is what the agent in a job's pod and functions/agentapi send each other, as
+// JSON. Package routes says where each goes; the state of the log is joblog.State, and a segment of
+// it is described there. The agent links this package, so it imports only what that has anyway.
 package agentwire
 
 import (
@@ -22,7 +22,8 @@ type Manifest struct {
 	Order json.RawMessage `json:"order,omitempty"`
 }
 
-// Report is what an agent saw of the end of an attempt whose reason it does not know, and the outputs that it stored.
+// Report is what an agent saw of the end of an attempt whose reason it does not know, and the
+// outputs that it stored.
 type Report struct {
 	Attempt  job.Attempt `json:"attempt"`
 	Manifest Manifest    `json:"manifest"`
@@ -34,7 +35,8 @@ type LinkRequest struct {
 	Size int64  `json:"size"` // in bytes
 }
 
-// Link is a URL of the bucket that takes one PUT of an output, of the size that was asked for, with these headers.
+// Link is a URL of the bucket that takes one PUT of an output, of the size that was asked for, with
+// these headers.
 type Link struct {
 	URL     string            `json:"url"`
 	Headers map[string]string `json:"headers,omitempty"`

@@ -1,5 +1,6 @@
-// Package routes is the table of all calls: the method and path of each, the function that answers it, the tokens that open it, and
-// who can reach it. The functions mount their handlers by it, front passes requests on by it, and tests hold both to it.
+// Package routes is the table of all calls: the method and path of each, the function that answers
+// it, the tokens that open it, and who can reach it. The functions mount their handlers by it,
+// front passes requests on by it, and tests hold both to it.
 package routes
 
 import (
@@ -12,7 +13,8 @@ import (
 // Function is the name of what answers a call: the last part of its package's path.
 type Function string
 
-// The functions. AgentAPI has no service of its own on Knative: the one of Artifacts mounts both, so that a pod waits for one cold start.
+// The functions. AgentAPI has no service of its own on Knative: the one of Artifacts mounts both,
+// so that a pod waits for one cold start.
 const (
 	Submit     Function = "submit"
 	Status     Function = "status"
@@ -50,7 +52,8 @@ const (
 	Cluster                  // the Broker; never through front
 )
 
-// Route is a call. Only this package makes routes, and it lists all that it makes, so a call that is not in the table cannot be mounted.
+// Route is a call. Only this package makes routes, and it lists all that it makes, so a call that
+// is not in the table cannot be mounted.
 type Route struct{ *row }
 
 type row struct {
@@ -73,7 +76,8 @@ var (
 	GetJobToken  = add("GET", "/api/v1/jobs/:id/token", Submit, Owner, Public)
 )
 
-// The calls about templates, and the events that start jobs. An event and a new template may name an owner, and need not.
+// The calls about templates, and the events that start jobs. An event and a new template may name
+// an owner, and need not.
 var (
 	ListTemplates  = add("GET", "/api/v1/templates", Submit, None, Public)
 	GetTemplate    = add("GET", "/api/v1/templates/:name", Submit, Owner, Public)
@@ -132,7 +136,8 @@ func All() []Route { return slices.Clone(table) }
 // String is the method and the path.
 func (r Route) String() string { return r.Method + " " + r.Path }
 
-// URL returns the path with values in place of its parameters, in their order, escaped. The slashes of a file's name stay as they are.
+// URL returns the path with values in place of its parameters, in their order, escaped. The slashes
+// of a file's name stay as they are.
 func (r Route) URL(values ...string) string {
 	segments := strings.Split(r.Path, "/")
 	next := 0

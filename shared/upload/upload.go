@@ -1,4 +1,5 @@
-// Package upload takes what agents send for their jobs: a body that is stored whole or not at all, for a job that is not over.
+// Package upload takes what agents send for their jobs: a body that is stored whole or not at all,
+// for a job that is not over.
 package upload
 
 import (
@@ -19,7 +20,8 @@ import (
 type Settings struct {
 	// MaxOutput bounds a single output.
 	MaxOutput platform.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
-	// UploadTimeout bounds one upload: after twice that the reaper takes what is stored of it for a dead one's.
+	// UploadTimeout bounds one upload: after twice that the reaper takes what is stored of it for a
+	// dead one's.
 	UploadTimeout time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"1h"`
 }
 
@@ -44,8 +46,8 @@ type Store func(ctx context.Context, u Upload) (any, error)
 
 // Receive answers a request that brings something for a job. The body has at most limit bytes.
 func (u *Receiver) Receive(w http.ResponseWriter, r *http.Request, id job.ID, limit int64, to Store) error {
-	// A client that has sent everything and closed its side still waits for the answer, which net/http does not know. One that
-	// has gone ends the body.
+	// A client that has sent everything and closed its side still waits for the answer, which
+	// net/http does not know. One that has gone ends the body.
 	ctx := context.WithoutCancel(r.Context())
 	index, err := u.open(ctx, id)
 	if err != nil {
@@ -99,7 +101,8 @@ func (u *Receiver) CheckOutputs(ctx context.Context, id job.ID) error {
 	return err
 }
 
-// CheckRemoved removes what was stored for a job that has been removed meanwhile: nobody else ever would.
+// CheckRemoved removes what was stored for a job that has been removed meanwhile: nobody else ever
+// would.
 func (u *Receiver) CheckRemoved(ctx context.Context, id job.ID, key string) error {
 	_, err := u.Ledger.Index(ctx, id)
 	if errors.Is(err, job.ErrNotFound) {
@@ -108,8 +111,8 @@ func (u *Receiver) CheckRemoved(ctx context.Context, id job.ID, key string) erro
 	return err
 }
 
-// IsClash reports whether a bucket that is a directory refused a name since a part of it is a file's, or since it is a
-// folder's.
+// IsClash reports whether a bucket that is a directory refused a name since a part of it is a
+// file's, or since it is a folder's.
 func IsClash(err error) bool {
 	return errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) || errors.Is(err, syscall.EEXIST)
 }

@@ -14,8 +14,9 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// TestTokens tries each call of the table with every kind of token: those that the table says open it, and nothing else does. It is the one
-// matrix of them; test/hostile throws odd shapes of tokens at the real command.
+// TestTokens tries each call of the table with every kind of token: those that the table says open
+// it, and nothing else does. It is the one matrix of them; test/hostile throws odd shapes of tokens
+// at the real command.
 func TestTokens(t *testing.T) {
 	f := startFunctions(t, nil)
 	to := &client{base: "http://functions", http: &http.Client{Transport: f}}
@@ -43,7 +44,8 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// withOwner is a job that was started from a template, so that there are tokens of each kind for it.
+// withOwner is a job that was started from a template, so that there are tokens of each kind for
+// it.
 type withOwner struct {
 	submitted
 	template version
@@ -71,7 +73,8 @@ func target(r routes.Route, id job.ID, template string) string {
 		":segment", "000000000000-000000000000", ":stream", "stdout").Replace(r.Path)
 }
 
-// wantClosed demands that nothing but a right token opens a call, and that the answer does not tell what there is.
+// wantClosed demands that nothing but a right token opens a call, and that the answer does not tell
+// what there is.
 func wantClosed(t *testing.T, f *functions, to *client, r routes.Route, mine, other withOwner) {
 	t.Helper()
 	right := mine.tokens(f)
@@ -153,14 +156,15 @@ func flipped(good string) string {
 	return string(b)
 }
 
-// wantOpen demands that each token that the table names opens a call: it is then answered, or refused for what it lacks, and not for its token.
+// wantOpen demands that each token that the table names opens a call: it is then answered, or
+// refused for what it lacks, and not for its token.
 func wantOpen(t *testing.T, f *functions, to *client, r routes.Route) {
 	t.Helper()
 	for kind := routes.None; kind <= routes.Owner; kind <<= 1 {
 		if !r.Tokens.Opens(kind) {
 			continue
 		}
-		s := started(t, to, fmt.Sprintf("open-%d-%s-%s", kind, strings.ToLower(r.Method), strings.Trim(strings.NewReplacer("/", "-", ":", "", "*", "").Replace(r.Path), "-")))
+		s := started(t, to, fmt.Sprintf("open-%d-%d", kind, slices.Index(routes.All(), r)))
 		var values []string
 		if kind != routes.None {
 			values = []string{"Bearer " + s.tokens(f)[kind]}
@@ -193,12 +197,14 @@ func finish(t *testing.T, f *functions, id job.ID) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := records.Finish(t.Context(), index, job.Terminal{Phase: job.Succeeded, Reason: job.ReasonCompleted, FinishedAt: time.Now()}); err != nil {
+	end := job.Terminal{Phase: job.Succeeded, Reason: job.ReasonCompleted, FinishedAt: time.Now()}
+	if _, _, err := records.Finish(t.Context(), index, end); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// mayBeMissing reports whether what a call is for is not there, of a job that has not run: an output, or a URL for one.
+// mayBeMissing reports whether what a call is for is not there, of a job that has not run: an
+// output, or a URL for one.
 func mayBeMissing(r routes.Route) bool {
 	return r == routes.GetOutput || r == routes.HeadOutput
 }

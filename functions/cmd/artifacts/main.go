@@ -1,4 +1,5 @@
-// Command artifacts serves the functions artifacts and agentapi: a pod calls both, and so waits for one cold start.
+// Command artifacts serves the functions artifacts and agentapi: a pod calls both, and so waits for
+// one cold start.
 package main
 
 import (

@@ -52,7 +52,8 @@ const MaxOutput = 2 << 20
 // Opener opens a function of the server.
 type Opener func(env *platform.Env) (serve.Function, error)
 
-// New starts a server of functions on a bucket that is a folder, or in memory where dir is empty. Settings are NAME=value.
+// New starts a server of functions on a bucket that is a folder, or in memory where dir is empty.
+// Settings are NAME=value.
 func New(t testing.TB, dir string, open []Opener, settings ...string) *Server {
 	t.Helper()
 	w := &Server{T: t, Dir: dir}
@@ -158,7 +159,8 @@ func (w *Server) Put(name, body string, headers ...string) (*http.Response, []by
 	return w.Send(http.MethodPut, routes.UploadOutput.URL(string(w.ID), name), strings.NewReader(body), headers...)
 }
 
-// Stall sends a request whose body does not end, drop by drop or not at all, and returns the answer.
+// Stall sends a request whose body does not end, drop by drop or not at all, and returns the
+// answer.
 func (w *Server) Stall(method, target string, drip bool) (*http.Response, []byte) {
 	w.T.Helper()
 	var d net.Dialer
@@ -167,7 +169,8 @@ func (w *Server) Stall(method, target string, drip bool) (*http.Response, []byte
 		w.T.Fatal(err)
 	}
 	defer c.Close()
-	fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Length: 1000000\r\n\r\n{", method, target, w.Bearer(token.Agent, w.ID))
+	fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Length: 1000000\r\n\r\n{",
+		method, target, w.Bearer(token.Agent, w.ID))
 	if drip {
 		go func() {
 			for {
