@@ -13,6 +13,7 @@ import (
 	"go-job-orchestrator/shared/kubernetes"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
+	"go-job-orchestrator/shared/version"
 )
 
 // Function is what func's middleware calls: Start once, Ready and Alive now and then, Handle for each request, Stop at the end.
@@ -35,6 +36,7 @@ func New() *Function {
 
 // Start opens everything with the settings that func's middleware collected. An error ends the process.
 func (f *Function) Start(ctx context.Context, settings map[string]string) error {
+	f.log.Info("starting", "", version.Get())
 	f.env = platform.New(settings, f.log)
 	gate, gateErr := serve.OpenGate(f.env)
 	functions, err := assembly.Open(f.env, f.backend)

@@ -20,6 +20,7 @@ import (
 
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 
+	"go-job-orchestrator/functions/agentapi"
 	"go-job-orchestrator/functions/artifacts"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/executor"
@@ -85,6 +86,11 @@ func newWorld(t *testing.T, script string, change ...func(*job.Index)) *world {
 		t.Fatal(err)
 	}
 	f.Mount(router)
+	p, err := agentapi.New(agentapi.Deps{Env: env, Ledger: w.ledger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Mount(router)
 	w.server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if trouble := w.trouble.Load(); trouble == nil || !(*trouble)(rw, r) {
 			router.ServeHTTP(rw, r)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"go-job-orchestrator/shared/agentwire"
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
@@ -72,7 +73,7 @@ func (r *remote) take(ctx context.Context, t *task) (job.Attempt, error) {
 // claim asks for an attempt, for as long as the pod lives: another's may first have to be found dead.
 func (r *remote) claim(ctx context.Context, index *job.Index) (job.Attempt, error) {
 	for {
-		a, err := r.client.startNext(ctx, r.settings.Owner, limits(&index.Spec))
+		a, err := r.client.claimNext(ctx, agentwire.Claim{Owner: r.settings.Owner, Limits: limits(&index.Spec)})
 		if err == nil || !errors.Is(err, job.ErrUnavailable) || ctx.Err() != nil {
 			return a, err
 		}
@@ -116,7 +117,7 @@ func (r *remote) gather(ctx context.Context, t *task, attempt job.Attempt) error
 
 func (r *remote) report(ctx context.Context, a job.Attempt, to *results) error {
 	if to.unsure {
-		return r.client.reportAttempt(ctx, a, to.manifest)
+		return r.client.reportAttempt(ctx, agentwire.Report{Attempt: a, Manifest: agentwire.Manifest{Files: to.files}})
 	}
 	return r.client.endAttempt(ctx, a)
 }
@@ -141,18 +142,18 @@ func (r *remote) ended(ctx context.Context) <-chan struct{} {
 // results is the orchestrator as the place for what a program left. The list of an attempt whose end is unsure goes with its report.
 type results struct {
 	*client
-	unsure   bool
-	manifest executor.Manifest
+	unsure bool
+	files  []job.File // what the report has
 }
 
 var _ executor.Results = (*results)(nil)
 
-func (r *results) PutManifest(ctx context.Context, m executor.Manifest) error {
+func (r *results) PutManifest(ctx context.Context, files []job.File) error {
 	if r.unsure {
-		r.manifest = m
+		r.files = files
 		return nil
 	}
-	return r.client.PutManifest(ctx, m)
+	return r.client.PutManifest(ctx, files)
 }
 
 // lastWords leaves a message for who looks at the pod.

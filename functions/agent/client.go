@@ -12,16 +12,20 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"go-job-orchestrator/shared/agentwire"
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/routes"
+	"go-job-orchestrator/shared/spool"
 )
 
-// client speaks to the artifacts function for one job.
+// client speaks to the functions artifacts and agentapi for one job.
 type client struct {
 	base  string
 	id    job.ID
@@ -67,7 +71,11 @@ var (
 )
 
 func (c *client) Open(ctx context.Context, name string) (io.ReadCloser, error) {
-	resp, err := c.do(ctx, http.MethodGet, "/artifacts/"+string(c.id)+"/"+url.PathEscape(name), nil)
+	return c.get(ctx, routes.GetArtifact.URL(string(c.id), name))
+}
+
+func (c *client) get(ctx context.Context, path string) (io.ReadCloser, error) {
+	resp, err := c.do(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +96,7 @@ func (c *client) index(ctx context.Context) (*job.Index, error) {
 }
 
 func (c *client) PutLog(ctx context.Context, segment string, data []byte) error {
-	return c.put(ctx, job.PrivateDir+"/log/"+segment, bytes.NewReader(data), nil)
+	return c.send(ctx, routes.PutLogSegment, []string{segment}, bytes.NewReader(data), nil)
 }
 
 func (c *client) PutResult(ctx context.Context, name string, r io.Reader) (job.File, error) {
@@ -96,7 +104,7 @@ func (c *client) PutResult(ctx context.Context, name string, r io.Reader) (job.F
 		return *stored, nil
 	}
 	var stored job.File
-	err := c.put(ctx, name, r, &stored)
+	err := c.send(ctx, routes.UploadOutput, []string{name}, r, &stored)
 	return stored, err
 }
 
@@ -112,8 +120,8 @@ func (c *client) putDirect(ctx context.Context, name string, r io.Reader) *job.F
 	if !ok || file.Size() < directFrom || c.noLinks.Load() {
 		return nil
 	}
-	var link executor.Link
-	err := c.putRecord(ctx, "link", executor.LinkRequest{Name: name, Size: file.Size()}, &link)
+	var link agentwire.Link
+	err := c.record(ctx, routes.LinkOutput, nil, agentwire.LinkRequest{Name: name, Size: file.Size()}, &link)
 	if errors.Is(err, job.ErrNotFound) {
 		c.noLinks.Store(true)
 	}
@@ -121,7 +129,7 @@ func (c *client) putDirect(ctx context.Context, name string, r io.Reader) *job.F
 		return nil
 	}
 	sum := sha256.New()
-	if err := c.send(ctx, link, io.TeeReader(file, sum), file.Size()); err != nil {
+	if err := c.sendDirect(ctx, link, io.TeeReader(file, sum), file.Size()); err != nil {
 		c.noLinks.Store(true)
 		c.log.WarnContext(ctx, "output not taken by the bucket itself; outputs go through the function", "output", name, "error", err)
 		rewind(file)
@@ -130,7 +138,7 @@ func (c *client) putDirect(ctx context.Context, name string, r io.Reader) *job.F
 	return &job.File{Name: name, Size: file.Size(), SHA256: hex.EncodeToString(sum.Sum(nil))}
 }
 
-func (c *client) send(ctx context.Context, link executor.Link, body io.Reader, size int64) error {
+func (c *client) sendDirect(ctx context.Context, link agentwire.Link, body io.Reader, size int64) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, link.URL, io.NopCloser(body))
 	if err != nil {
 		return errors.New("the URL is not one") // the error would tell it
@@ -156,42 +164,34 @@ func (c *client) send(ctx context.Context, link executor.Link, body io.Reader, s
 }
 
 func (c *client) PutOrder(ctx context.Context, r io.Reader) error {
-	return c.put(ctx, job.PrivateDir+"/order", r, nil)
+	return c.send(ctx, routes.PutLogOrder, nil, r, nil)
 }
 
-func (c *client) PutManifest(ctx context.Context, m executor.Manifest) error {
-	return c.putRecord(ctx, "outputs.json", m, nil)
+func (c *client) PutManifest(ctx context.Context, files []job.File) error {
+	return c.record(ctx, routes.RecordOutputs, nil, agentwire.Manifest{Files: files}, nil)
 }
 
-// startNext claims the attempt that is due. An error of kind job.ErrConflict means that the job is not to be run any more, one of kind
+// claimNext claims the attempt that is due. An error of kind job.ErrConflict means that the job is not to be run any more, one of kind
 // job.ErrUnavailable that another's attempt has not ended.
-func (c *client) startNext(ctx context.Context, owner string, l *job.Limits) (job.Attempt, error) {
+func (c *client) claimNext(ctx context.Context, claim agentwire.Claim) (job.Attempt, error) {
 	var a job.Attempt
-	claim := struct {
-		Owner  string      `json:"owner"`
-		Limits *job.Limits `json:"limits"`
-	}{owner, l}
-	err := c.putRecord(ctx, "attempts/next/start", claim, &a)
+	err := c.record(ctx, routes.ClaimAttempt, nil, claim, &a)
 	return a, err
 }
 
 func (c *client) endAttempt(ctx context.Context, a job.Attempt) error {
-	return c.putRecord(ctx, fmt.Sprintf("attempts/%d/end", a.Number), a, nil)
+	return c.record(ctx, routes.EndAttempt, []string{strconv.Itoa(a.Number)}, a, nil)
 }
 
 // reportAttempt says what was seen of the end of an attempt whose reason is to be found out.
-func (c *client) reportAttempt(ctx context.Context, a job.Attempt, m executor.Manifest) error {
-	report := struct {
-		Attempt  job.Attempt       `json:"attempt"`
-		Manifest executor.Manifest `json:"manifest"`
-	}{a, m}
-	return c.putRecord(ctx, fmt.Sprintf("attempts/%d/report", a.Number), report, nil)
+func (c *client) reportAttempt(ctx context.Context, report agentwire.Report) error {
+	return c.record(ctx, routes.ReportAttempt, []string{strconv.Itoa(report.Attempt.Number)}, report, nil)
 }
 
 // logState returns where the log of earlier attempts ends.
 func (c *client) logState(ctx context.Context) (joblog.State, error) {
 	var state joblog.State
-	body, err := c.Open(ctx, job.StatusFile)
+	body, err := c.get(ctx, routes.GetLogState.URL(string(c.id)))
 	if err != nil {
 		return state, err
 	}
@@ -202,38 +202,44 @@ func (c *client) logState(ctx context.Context) (joblog.State, error) {
 	return state, nil
 }
 
-// copyLog copies the first size bytes of what was shipped of a stream; or all of the order if size is negative.
-func (c *client) copyLog(ctx context.Context, stream string, size int64, to io.Writer) error {
-	resp, err := c.do(ctx, http.MethodGet, "/artifacts/"+string(c.id)+"/"+job.ResultsDir+"?stream="+stream, nil)
+// copyStream copies the first size bytes of what was shipped of a stream.
+func (c *client) copyStream(ctx context.Context, s spool.Stream, size int64, to io.Writer) error {
+	body, err := c.get(ctx, routes.GetLogStream.URL(string(c.id), s.String()))
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	if size < 0 {
-		_, err = io.Copy(to, resp.Body)
-	} else {
-		_, err = io.CopyN(to, resp.Body, size)
-	}
-	if err != nil {
+	defer body.Close()
+	if _, err := io.CopyN(to, body, size); err != nil {
 		return fmt.Errorf("fetch the log of earlier attempts: %w", err)
 	}
 	return nil
 }
 
-func (c *client) putRecord(ctx context.Context, name string, record, into any) error {
-	data, err := json.Marshal(record)
+// copyOrder copies the order of what was shipped.
+func (c *client) copyOrder(ctx context.Context, to io.Writer) error {
+	body, err := c.get(ctx, routes.GetLogOrder.URL(string(c.id)))
 	if err != nil {
-		return fmt.Errorf("encode %s: %w", name, err)
+		return err
 	}
-	return c.put(ctx, job.PrivateDir+"/"+name, bytes.NewReader(data), into)
+	defer body.Close()
+	if _, err := io.Copy(to, body); err != nil {
+		return fmt.Errorf("fetch the order of the log of earlier attempts: %w", err)
+	}
+	return nil
 }
 
-func (c *client) put(ctx context.Context, name string, body io.Reader, into any) error {
-	segments := strings.Split(name, "/")
-	for i, s := range segments {
-		segments[i] = url.PathEscape(s)
+// record sends a record as JSON.
+func (c *client) record(ctx context.Context, to routes.Route, names []string, record, into any) error {
+	data, err := json.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("encode what is sent to %s: %w", to, err)
 	}
-	resp, err := c.do(ctx, http.MethodPut, "/artifacts/"+string(c.id)+"/upload/"+strings.Join(segments, "/"), body)
+	return c.send(ctx, to, names, bytes.NewReader(data), into)
+}
+
+// send sends a body. The names are what follows the job in the path.
+func (c *client) send(ctx context.Context, to routes.Route, names []string, body io.Reader, into any) error {
+	resp, err := c.do(ctx, to.Method, to.URL(append([]string{string(c.id)}, names...)...), body)
 	if err != nil {
 		return err
 	}
@@ -243,7 +249,7 @@ func (c *client) put(ctx context.Context, name string, body io.Reader, into any)
 		return err
 	}
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
-		return fmt.Errorf("decode the answer to %s: %w", name, err)
+		return fmt.Errorf("decode the answer to %s: %w", to, err)
 	}
 	return nil
 }
@@ -313,12 +319,19 @@ func rewind(body io.Reader) bool {
 // maxProblem bounds what is read of an error's body.
 const maxProblem = 8 << 10
 
+// noSuchPath begins the answer of a server that is older than this agent: during an upgrade the newer one is about to come. It does not mean
+// that the job is gone.
+const noSuchPath = "There is no such path"
+
 // answer turns an error status into an error with the kind that our side acts on.
 func answer(resp *http.Response) error {
 	defer resp.Body.Close()
 	var problem struct{ Detail string }
 	_ = json.NewDecoder(io.LimitReader(resp.Body, maxProblem)).Decode(&problem) // the status says enough
 	err := fmt.Errorf("%s: %s", resp.Status, problem.Detail)
+	if resp.StatusCode == http.StatusNotFound && strings.HasPrefix(problem.Detail, noSuchPath) {
+		return fmt.Errorf("%w: %w", job.ErrUnavailable, err)
+	}
 	kinds := map[int]error{
 		http.StatusUnauthorized: job.ErrUnauthorized, http.StatusForbidden: job.ErrForbidden, http.StatusNotFound: job.ErrNotFound,
 		http.StatusConflict: job.ErrConflict, http.StatusUnprocessableEntity: job.ErrInvalid,

@@ -18,7 +18,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/agentwire"
+	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/routes"
 )
 
 const testJob job.ID = "fe6aa1b2c3d4000102030405060708ff"
@@ -115,10 +120,30 @@ func TestRefusals(t *testing.T) {
 			w.WriteHeader(status)
 			_, _ = io.WriteString(w, `{"detail":"because of this"}`)
 		})
-		_, err := c.startNext(t.Context(), "me", nil)
+		_, err := c.claimNext(t.Context(), agentwire.Claim{Owner: "me"})
 		if !errors.Is(err, kind) || !strings.Contains(err.Error(), "because of this") || n.Load() != 1 {
 			t.Errorf("%d: %v after %d calls", status, err, n.Load())
 		}
+	}
+}
+
+// TestOlderServer waits for a server that is about to be replaced by one that knows the agent's calls.
+func TestOlderServer(t *testing.T) {
+	older, newer := api.NewRouter(slog.New(slog.DiscardHandler)), api.NewRouter(slog.New(slog.DiscardHandler))
+	newer.Handle(routes.ClaimAttempt, func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
+		api.WriteJSON(w, http.StatusCreated, job.Attempt{Number: 1})
+		return nil
+	})
+	var n atomic.Int32
+	c := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1) < 3 {
+			older.ServeHTTP(w, r)
+			return
+		}
+		newer.ServeHTTP(w, r)
+	})
+	if a, err := c.claimNext(t.Context(), agentwire.Claim{Owner: "me"}); err != nil || a.Number != 1 || n.Load() != 3 {
+		t.Errorf("got %+v, %v after %d calls", a, err, n.Load())
 	}
 }
 
@@ -136,7 +161,7 @@ func TestGivesUp(t *testing.T) {
 	c.patience = time.Hour
 	n.Store(0)
 	unseekable := struct{ io.Reader }{strings.NewReader("once")}
-	if err := c.put(t.Context(), "x", unseekable, nil); err == nil || n.Load() != 1 {
+	if err := c.send(t.Context(), routes.UploadOutput, []string{"x"}, unseekable, nil); err == nil || n.Load() != 1 {
 		t.Errorf("a stream was sent %d times: %v", n.Load(), err)
 	}
 	n.Store(0)
@@ -224,7 +249,7 @@ func TestDirect(t *testing.T) {
 			}))
 			defer bucket.Close()
 			c := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
-				if strings.HasSuffix(r.URL.Path, "/upload/.job/link") {
+				if strings.HasSuffix(r.URL.Path, "/links") {
 					w.WriteHeader(test.link)
 					_, _ = io.WriteString(w, `{"url":"`+bucket.URL+`/a?signature=1","headers":{"X-Kind":"BlockBlob"}}`)
 					return
@@ -258,7 +283,7 @@ func TestNoSecondTry(t *testing.T) {
 			asked := 0
 			c := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
 				switch {
-				case !strings.HasSuffix(r.URL.Path, "/.job/link"):
+				case !strings.HasSuffix(r.URL.Path, "/links"):
 					w.WriteHeader(http.StatusCreated)
 					_, _ = io.WriteString(w, `{"name":"a"}`)
 				case link == "":

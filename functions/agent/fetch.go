@@ -82,7 +82,7 @@ func (r *remote) restoreLog(ctx context.Context, w executor.Workspace, before jo
 	}
 	for _, s := range []spool.Stream{spool.Stdout, spool.Stderr} {
 		if size := *before.Of(s); size > 0 {
-			if err := r.client.copyLog(ctx, s.String(), size, log.Of(s)); err != nil {
+			if err := r.client.copyStream(ctx, s, size, log.Of(s)); err != nil {
 				return err
 			}
 		}
@@ -90,7 +90,7 @@ func (r *remote) restoreLog(ctx context.Context, w executor.Workspace, before jo
 	if before.Total() == 0 {
 		return nil
 	}
-	if err := r.client.copyLog(ctx, "order", -1, log.Order); err != nil {
+	if err := r.client.copyOrder(ctx, log.Order); err != nil {
 		return err
 	}
 	return log.Repair() // the order may tell of what was shipped since

@@ -1,5 +1,5 @@
-// Package artifacts is what the agent in a job's pod speaks to: it hands out the uploaded files, and takes the
-// results and the records of the run.
+// Package artifacts hands out the files that a job was submitted with, to its user and its agent,
+// and takes the outputs that the agent stores. The agent's records are agentapi's.
 package artifacts
 
 import (
@@ -8,42 +8,32 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/julienschmidt/httprouter"
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/download"
-	"go-job-orchestrator/shared/ending"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/token"
+	"go-job-orchestrator/shared/upload"
 )
 
-// Settings are artifacts' own.
-type Settings struct {
-	// MaxOutput bounds a single output.
-	MaxOutput platform.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
-	// UploadTimeout bounds one upload: after twice that the reaper takes what is stored of it for a dead one's.
-	UploadTimeout time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"1h"`
-}
-
-// Check finds settings with which nothing could be uploaded.
-func (s *Settings) Check() error { return platform.CheckDurations(platform.Upload(s.UploadTimeout)) }
+// Settings are those of uploads.
+type Settings = upload.Settings
 
 // Function answers GET, HEAD /artifacts/:id/*filename and PUT /artifacts/:id/upload/*filename.
 type Function struct {
-	store    *store.Store
-	files    *download.Source
-	ledger   *ledger.Ledger
-	ender    *ending.Ender
-	keys     api.Verifier
-	settings Settings
-	links    time.Duration // how long URLs for uploads are valid; 0: there are none
-	now      func() time.Time
-	log      *slog.Logger
+	store     *store.Store
+	files     *download.Source
+	ledger    *ledger.Ledger
+	uploads   *upload.Receiver
+	keys      api.Verifier
+	maxOutput int64
+	log       *slog.Logger
 }
 
 // Deps is what artifacts works with.
@@ -52,46 +42,43 @@ type Deps struct {
 	Ledger *ledger.Ledger // announces what it records
 }
 
-// New returns the function. Where the bucket has such, files and outputs move between their clients
-// and the bucket by URLs of it.
+// New returns the function. Where the bucket has such, files are read from the bucket itself, by URLs
+// of it.
 func New(d Deps) (*Function, error) {
-	f := &Function{ledger: d.Ledger, now: d.Env.Now, log: d.Env.Log}
-	loadErr := d.Env.Load(&f.settings)
+	var settings Settings
+	loadErr := d.Env.Load(&settings)
 	s, storeErr := d.Env.Store()
 	keys, err := d.Env.Keys()
 	common, commonErr := d.Env.Common()
 	if err := errors.Join(loadErr, storeErr, err, commonErr); err != nil {
 		return nil, err
 	}
-	f.store, f.keys, f.files, f.links = s, keys, download.From(s), common.SignedURLs
-	f.ender = &ending.Ender{Ledger: d.Ledger, Store: s, Now: f.now}
-	f.files.Linking(s, f.links, f.log)
+	f := &Function{
+		store: s, files: download.From(s), ledger: d.Ledger, keys: keys, maxOutput: int64(settings.MaxOutput), log: d.Env.Log,
+		uploads: &upload.Receiver{Store: s, Ledger: d.Ledger, Timeout: settings.UploadTimeout},
+	}
+	f.files.Linking(s, common.SignedURLs, f.log)
 	return f, nil
 }
 
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) {
-	r.Handle(http.MethodGet, "/artifacts/:id/*filename", f.get)
-	r.Handle(http.MethodHead, "/artifacts/:id/*filename", f.get)
-	r.Handle(http.MethodPut, "/artifacts/:id/upload/*filename", f.put)
+	r.Handle(routes.GetArtifact, f.get)
+	r.Handle(routes.HeadArtifact, f.get)
+	r.Handle(routes.UploadOutput, f.put)
 }
 
-// get answers with an uploaded file, or for index.json with what the user asked for. Its agent also gets the log of earlier attempts, which the
-// next one continues: where it ended as status.json, and its bytes as results?stream=stdout and results?stream=stderr. A job that is being
-// removed is gone for its user, but may still be ending, and its agent then needs all of this.
+// get answers with an uploaded file, or for index.json with what the user asked for. A job that is
+// being removed is gone for its user, but may still be ending, and its agent then needs both.
 func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-	find, agent := f.ledger.Live, false
+	find := f.ledger.Live
 	id, err := api.Authorize(r, p, f.keys, token.User)
 	if errors.Is(err, job.ErrForbidden) {
-		find, agent = f.ledger.Index, true
+		find = f.ledger.Index
 		id, err = api.Authorize(r, p, f.keys, token.Agent)
 	}
 	if err != nil {
 		return err
-	}
-	name := download.Name(p.ByName("filename"))
-	if agent && name == job.ResultsDir {
-		return f.logSoFar(w, r, id)
 	}
 	if err := download.CheckQuery(r); err != nil {
 		return err
@@ -100,9 +87,7 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	if err != nil {
 		return err
 	}
-	if agent && name == job.StatusFile {
-		return f.logState(w, r, id)
-	}
+	name := download.Name(p.ByName("filename"))
 	if name == job.IndexFile {
 		api.WriteJSON(w, http.StatusOK, index)
 		return nil

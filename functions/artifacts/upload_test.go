@@ -2,8 +2,6 @@ package artifacts_test
 
 import (
 	"bufio"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,6 +19,7 @@ import (
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/token"
+	"go-job-orchestrator/shared/upload/uploadtest"
 )
 
 func TestUpload(t *testing.T) {
@@ -31,8 +30,8 @@ func TestUpload(t *testing.T) {
 	stores(t, func(t *testing.T, w *world) {
 		for _, name := range names {
 			for range 2 { // again is harmless
-				resp, body := w.put(name, "content of "+name)
-				want := job.File{Name: name, Size: int64(len("content of " + name)), SHA256: sha("content of " + name)}
+				resp, body := w.Put(name, "content of "+name)
+				want := job.File{Name: name, Size: int64(len("content of " + name)), SHA256: uploadtest.SHA256("content of " + name)}
 				var got job.File
 				if err := json.Unmarshal(body, &got); err != nil || resp.StatusCode != http.StatusCreated {
 					t.Fatalf("%q: %d %s %v", name, resp.StatusCode, body, err)
@@ -40,12 +39,12 @@ func TestUpload(t *testing.T) {
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("%q (-want +got):\n%s", name, diff)
 				}
-				if got, _ := w.stored(name); got != "content of "+name {
+				if got, _ := w.Stored(name); got != "content of "+name {
 					t.Errorf("%q: stored %q", name, got)
 				}
 			}
 		}
-		if got := w.results(); len(got) != len(names) {
+		if got := w.Results(); len(got) != len(names) {
 			t.Errorf("%d files are stored, want %d: %q", len(got), len(names), got)
 		}
 	})
@@ -57,18 +56,16 @@ func TestUploadNames(t *testing.T) {
 			"": 422, "..": 422, "../x": 422, "a/../b": 422, "a//b": 422, "/a": 422, "a/": 422, "./a": 422, "a/.": 422, "%2e%2e%2fx": 422, "a%2f..%2f..%2fx": 422,
 			"a%00b": 422, "a%0ab": 422, "a%7fb": 422, "%ff": 422, "a%5cb": 422, strings.Repeat("x", 201): 422, strings.Repeat("x/", 501) + "x": 422,
 			"stdout.log/x": 422, "stderr.log/x/y": 422, "stdout.log/": 422,
-			".job": 422, ".job/": 404, ".job/x": 404, ".job/..": 404, ".job/../x": 404, ".job/log": 404, ".job/log/a/b": 404, ".job/log/": 422, ".job/log/..": 422, ".job/log/%2e%2e%2fx": 404,
-			".job/attempts/1/start": 404, ".job/attempts/-1/end": 404, ".job/attempts/01/end": 404, ".job/attempts/+1/end": 404, ".job/attempts/102/end": 404,
-			".job/attempts/1/": 404, ".job/attempts/1/stop": 404, ".job/attempts/x/end": 404, ".job/attempts/99999999999999999999/end": 404, ".job/status.json/": 404,
-			".job/outputs.json%00": 404, ".job/index.json": 404,
+			".job": 422, ".job/": 422, ".job/x": 422, ".job/..": 422, ".job/../x": 422, ".job/log/a": 422, ".job/log/%2e%2e%2fx": 422, ".job/index.json": 422,
+			".job/outputs.json": 422, ".job/outputs.json%00": 422, ".job/attempts/next/start": 422, ".job/attempts/1/end": 422,
 		}
 		for target, want := range tests {
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, w.server.URL, strings.NewReader("x"))
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, w.HTTP.URL, strings.NewReader("x"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			req.URL.Opaque = "//" + req.URL.Host + "/artifacts/" + string(w.id) + "/upload/" + target // as it is
-			req.Header.Set("Authorization", w.bearer(token.Agent, w.id))
+			req.URL.Opaque = "//" + req.URL.Host + "/artifacts/" + string(w.ID) + "/upload/" + target // as it is
+			req.Header.Set("Authorization", w.Bearer(token.Agent, w.ID))
 			resp, err := http.DefaultTransport.RoundTrip(req)
 			if err != nil {
 				t.Fatal(err)
@@ -82,9 +79,9 @@ func TestUploadNames(t *testing.T) {
 				t.Errorf("%s: got %d %s, want %d", target, resp.StatusCode, body, want)
 				continue
 			}
-			wantProblem(t, resp, body, want)
+			uploadtest.WantProblem(t, resp, body, want)
 		}
-		if got := w.results(); len(got) != 0 {
+		if got := w.Results(); len(got) != 0 {
 			t.Errorf("stored: %q", got)
 		}
 	})
@@ -93,42 +90,37 @@ func TestUploadNames(t *testing.T) {
 // A name can be a file's or a folder's. A bucket that is no directory has no folders and takes both.
 func TestUploadFileAndFolder(t *testing.T) {
 	w := newWorld(t, t.TempDir())
-	w.put("a", "x")
-	w.put("d/e", "x")
+	w.Put("a", "x")
+	w.Put("d/e", "x")
 	for _, name := range []string{"a/b", "a/b/c", "d"} {
-		resp, body := w.put(name, "y")
-		p := wantProblem(t, resp, body, http.StatusConflict)
+		resp, body := w.Put(name, "y")
+		p := uploadtest.WantProblem(t, resp, body, http.StatusConflict)
 		if !strings.Contains(p.Detail, "folder") {
 			t.Errorf("%s: %q", name, p.Detail)
 		}
 	}
-	w.record("outputs.json", `{"files":[{"name":"a/b","size":1,"sha256":"`+sha("x")+`"}],"order":{"runs":[]}}`, http.StatusUnprocessableEntity)
-	w.record("outputs.json", `{"files":[{"name":"d","size":1,"sha256":"`+sha("x")+`"}],"order":{"runs":[]}}`, http.StatusUnprocessableEntity)
-	if diff := cmp.Diff([]string{string(w.id) + "/results/a", string(w.id) + "/results/d/e"}, w.results()); diff != "" {
+	if diff := cmp.Diff([]string{string(w.ID) + "/results/a", string(w.ID) + "/results/d/e"}, w.Results()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
-// unsized hides the length of a body, which then is sent in chunks.
-type unsized struct{ io.Reader }
-
 func TestUploadSize(t *testing.T) {
 	stores(t, func(t *testing.T, w *world) {
-		exact := strings.Repeat("x", maxOutput)
-		for name, body := range map[string]io.Reader{"sized": strings.NewReader(exact), "chunked": unsized{strings.NewReader(exact)}} {
-			if resp, data := w.send(http.MethodPut, w.upload(name), body); resp.StatusCode != http.StatusCreated {
+		exact := strings.Repeat("x", uploadtest.MaxOutput)
+		for name, body := range map[string]io.Reader{"sized": strings.NewReader(exact), "chunked": uploadtest.Unsized{Reader: strings.NewReader(exact)}} {
+			if resp, data := w.Send(http.MethodPut, w.upload(name), body); resp.StatusCode != http.StatusCreated {
 				t.Errorf("%s: got %d %s", name, resp.StatusCode, data)
 			}
 		}
-		stored := w.results()
-		for _, body := range []io.Reader{strings.NewReader(exact + "x"), unsized{strings.NewReader(exact + "x")}} {
-			resp, data := w.send(http.MethodPut, w.upload("large"), body)
-			p := wantProblem(t, resp, data, http.StatusRequestEntityTooLarge)
+		stored := w.Results()
+		for _, body := range []io.Reader{strings.NewReader(exact + "x"), uploadtest.Unsized{Reader: strings.NewReader(exact + "x")}} {
+			resp, data := w.Send(http.MethodPut, w.upload("large"), body)
+			p := uploadtest.WantProblem(t, resp, data, http.StatusRequestEntityTooLarge)
 			if !strings.Contains(p.Detail, "2097152") {
 				t.Errorf("detail %q", p.Detail)
 			}
 		}
-		if diff := cmp.Diff(stored, w.results()); diff != "" {
+		if diff := cmp.Diff(stored, w.Results()); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
@@ -146,21 +138,21 @@ func TestUploadTooLargeEarly(t *testing.T) {
 // raw sends a PUT of cut/off.bin whose headers and body are given, closes its side or everything, and returns what is
 // answered.
 func (w *world) raw(rest string, abort bool) string {
-	w.t.Helper()
+	w.T.Helper()
 	var d net.Dialer
-	conn, err := d.DialContext(w.t.Context(), "tcp", w.server.Listener.Addr().String())
+	conn, err := d.DialContext(w.T.Context(), "tcp", w.HTTP.Listener.Addr().String())
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	defer conn.Close()
-	fmt.Fprintf(conn, "PUT %s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\n%s", w.upload("cut/off.bin"), w.bearer(token.Agent, w.id), rest)
+	fmt.Fprintf(conn, "PUT %s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\n%s", w.upload("cut/off.bin"), w.Bearer(token.Agent, w.ID), rest)
 	if abort {
 		time.Sleep(20 * time.Millisecond) // for the server to begin
 		return ""
 	}
 	if !strings.Contains(rest, "100-continue") {
 		if err := conn.(*net.TCPConn).CloseWrite(); err != nil { //nolint:forcetypeassert // it was dialled
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -183,8 +175,8 @@ func TestUploadCutOff(t *testing.T) {
 		stores(t, func(t *testing.T, w *world) {
 			want := []string{}
 			if before {
-				w.put("cut/off.bin", "older")
-				want = w.results()
+				w.Put("cut/off.bin", "older")
+				want = w.Results()
 			}
 			for name, rest := range tests {
 				if answer := w.raw(rest, false); answer != "" && !strings.HasPrefix(answer, "HTTP/1.1 400 ") {
@@ -192,11 +184,11 @@ func TestUploadCutOff(t *testing.T) {
 				}
 				w.raw(rest, true)
 			}
-			w.server.Close() // waits for the handlers
-			if diff := cmp.Diff(want, w.results()); diff != "" {
+			w.HTTP.Close() // waits for the handlers
+			if diff := cmp.Diff(want, w.Results()); diff != "" {
 				t.Errorf("stored (-want +got):\n%s", diff)
 			}
-			if got, _ := w.stored("cut/off.bin"); before && got != "older" {
+			if got, _ := w.Stored("cut/off.bin"); before && got != "older" {
 				t.Errorf("got %q", got)
 			}
 		})
@@ -209,18 +201,13 @@ func TestUploadLengthTooShort(t *testing.T) {
 	if answer := w.raw("Content-Length: 3\r\n\r\nabcdef", false); !strings.HasPrefix(answer, "HTTP/1.1 201 ") {
 		t.Errorf("got %q", answer)
 	}
-	if got, _ := w.stored("cut/off.bin"); got != "abc" {
+	if got, _ := w.Stored("cut/off.bin"); got != "abc" {
 		t.Errorf("stored %q", got)
 	}
 }
 
-func digestOf(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return "sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"
-}
-
 func TestDigests(t *testing.T) {
-	right, wrong := digestOf("content"), digestOf("other")
+	right, wrong := uploadtest.Digest("content"), uploadtest.Digest("other")
 	tests := []struct {
 		name    string
 		headers []string
@@ -235,7 +222,7 @@ func TestDigests(t *testing.T) {
 		{"wrong repr", []string{"Repr-Digest", wrong}, 422},
 		{"one wrong", []string{"Content-Digest", right, "Repr-Digest", wrong}, 422},
 		{"no base64", []string{"Content-Digest", "sha-256=:!!:"}, 400},
-		{"hexadecimal", []string{"Content-Digest", "sha-256=" + sha("content")}, 400},
+		{"hexadecimal", []string{"Content-Digest", "sha-256=" + uploadtest.SHA256("content")}, 400},
 		{"short", []string{"Content-Digest", "sha-256=:YWJj:"}, 400},
 		{"encoded", []string{"Content-Encoding", "gzip"}, 415},
 		{"not encoded", []string{"Content-Encoding", "identity"}, 201},
@@ -244,32 +231,32 @@ func TestDigests(t *testing.T) {
 	stores(t, func(t *testing.T, w *world) {
 		for i, test := range tests {
 			name := fmt.Sprintf("file%d", i)
-			resp, body := w.put(name, "content", test.headers...)
+			resp, body := w.Put(name, "content", test.headers...)
 			if resp.StatusCode != test.want {
 				t.Errorf("%s: got %d %s, want %d", test.name, resp.StatusCode, body, test.want)
 			}
-			got, stored := w.stored(name)
+			got, stored := w.Stored(name)
 			if stored != (test.want == 201) || stored && got != "content" {
 				t.Errorf("%s: stored %v %q", test.name, stored, got)
 			}
 			if test.want != 201 {
-				if p := wantProblem(t, resp, body, test.want); test.want == 422 && p.Errors[0].Field != test.headers[len(test.headers)-2] {
+				if p := uploadtest.WantProblem(t, resp, body, test.want); test.want == 422 && p.Errors[0].Field != test.headers[len(test.headers)-2] {
 					t.Errorf("%s: %+v", test.name, p.Errors)
 				}
 			}
 		}
-		w.put("file0", "content")
-		if resp, _ := w.put("file0", "changed", "Content-Digest", right); resp.StatusCode != 422 {
+		w.Put("file0", "content")
+		if resp, _ := w.Put("file0", "changed", "Content-Digest", right); resp.StatusCode != 422 {
 			t.Errorf("changed on the way: got %d", resp.StatusCode)
 		}
-		if got, _ := w.stored("file0"); got != "content" {
+		if got, _ := w.Stored("file0"); got != "content" {
 			t.Errorf("stored %q", got)
 		}
 		// A digest is checked of an empty and of a chunked body as well.
-		if resp, _ := w.put("empty", "", "Content-Digest", right); resp.StatusCode != 422 {
+		if resp, _ := w.Put("empty", "", "Content-Digest", right); resp.StatusCode != 422 {
 			t.Errorf("empty: got %d", resp.StatusCode)
 		}
-		if resp, _ := w.send(http.MethodPut, w.upload("chunked"), unsized{strings.NewReader("other")}, "Repr-Digest", right); resp.StatusCode != 422 {
+		if resp, _ := w.Send(http.MethodPut, w.upload("chunked"), uploadtest.Unsized{Reader: strings.NewReader("other")}, "Repr-Digest", right); resp.StatusCode != 422 {
 			t.Errorf("chunked: got %d", resp.StatusCode)
 		}
 	})
@@ -281,12 +268,12 @@ func TestConcurrentUploads(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 16 {
 			all.Go(func() {
-				req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, w.server.URL+w.upload("one"), strings.NewReader(strings.Repeat(string(rune('a'+i)), 500_000)))
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, w.HTTP.URL+w.upload("one"), strings.NewReader(strings.Repeat(string(rune('a'+i)), 500_000)))
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				req.Header.Set("Authorization", w.bearer(token.Agent, w.id))
+				req.Header.Set("Authorization", w.Bearer(token.Agent, w.ID))
 				resp, err := http.DefaultTransport.RoundTrip(req)
 				if err != nil {
 					t.Error(err)
@@ -299,11 +286,11 @@ func TestConcurrentUploads(t *testing.T) {
 			})
 		}
 		all.Wait()
-		got, _ := w.stored("one")
+		got, _ := w.Stored("one")
 		if len(got) != 500_000 || strings.Trim(got, got[:1]) != "" {
 			t.Errorf("stored %d bytes of several", len(got))
 		}
-		if names := w.results(); len(names) != 1 {
+		if names := w.Results(); len(names) != 1 {
 			t.Errorf("stored %q", names)
 		}
 	})
@@ -315,14 +302,14 @@ func TestUploadMemory(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	const files = 32
 	for i := range files {
-		body := unsized{io.LimitReader(zeros{}, maxOutput)}
-		if resp, data := w.send(http.MethodPut, w.upload(fmt.Sprint(i)), body); resp.StatusCode != http.StatusCreated {
+		body := uploadtest.Unsized{Reader: io.LimitReader(zeros{}, uploadtest.MaxOutput)}
+		if resp, data := w.Send(http.MethodPut, w.upload(fmt.Sprint(i)), body); resp.StatusCode != http.StatusCreated {
 			t.Fatalf("%d %s", resp.StatusCode, data)
 		}
 	}
 	runtime.ReadMemStats(&after)
-	if perFile := (after.TotalAlloc - before.TotalAlloc) / files; perFile > maxOutput/2 {
-		t.Errorf("%d bytes were allocated for each file of %d", perFile, maxOutput)
+	if perFile := (after.TotalAlloc - before.TotalAlloc) / files; perFile > uploadtest.MaxOutput/2 {
+		t.Errorf("%d bytes were allocated for each file of %d", perFile, uploadtest.MaxOutput)
 	}
 }
 
@@ -335,17 +322,13 @@ func (zeros) Read(p []byte) (int, error) {
 
 func TestUploadWhenOver(t *testing.T) {
 	stores(t, func(t *testing.T, w *world) {
-		w.end()
-		for name, body := range map[string]string{
-			"a": "x", ".job/attempts/next/start": `{"owner":"me"}`, ".job/attempts/1/end": `{}`, ".job/outputs.json": `{}`, ".job/log/000000000000-000000000000": "x",
-		} {
-			resp, data := w.put(name, body)
-			p := wantProblem(t, resp, data, http.StatusConflict)
-			if !strings.Contains(p.Detail, "over") {
-				t.Errorf("%s: %q", name, p.Detail)
-			}
+		w.End()
+		resp, data := w.Put("a", "x")
+		p := uploadtest.WantProblem(t, resp, data, http.StatusConflict)
+		if !strings.Contains(p.Detail, "over") {
+			t.Errorf("%q", p.Detail)
 		}
-		if got := w.results(); len(got) != 0 {
+		if got := w.Results(); len(got) != 0 {
 			t.Errorf("stored %q", got)
 		}
 	})
@@ -354,30 +337,28 @@ func TestUploadWhenOver(t *testing.T) {
 // Whatever the name and the body: no fault of the server, and nothing stored outside the job's results.
 func FuzzUpload(f *testing.F) {
 	w := newWorld(f, f.TempDir())
-	for _, name := range []string{"a", "../x", "a/../../x", ".job/log/x", ".job/attempts/next/start", ".job/attempts/1/end", ".job/outputs.json", ".job/log/000000000001-000000000001", "\x00", "a//b", "..", "x.attrs"} {
+	for _, name := range []string{"a", "../x", "a/../../x", ".job/log/x", ".job/attempts/next/start", ".job/outputs.json", "\x00", "a//b", "..", "x.attrs"} {
 		f.Add(name, `{"owner":"x"}`)
 	}
-	f.Add(".job/outputs.json", `{"files":[{"name":"a","size":1,"sha256":"x"}],"order":{"runs":[{"stream":"stdout","bytes":1}]}}`)
-	f.Add(".job/attempts/1/end", `{"number":1,"startedAt":"2026-01-01T00:00:00Z","finishedAt":"2026-01-01T00:00:00Z","reason":"Error"}`)
-	router := w.server.Config.Handler
+	router := w.HTTP.Config.Handler
 	f.Fuzz(func(t *testing.T, name, body string) {
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodPut, "/", strings.NewReader(body))
-		req.URL = &url.URL{Path: "/artifacts/" + string(w.id) + "/upload/" + name}
-		req.Header.Set("Authorization", w.bearer(token.Agent, w.id))
+		req.URL = &url.URL{Path: "/artifacts/" + string(w.ID) + "/upload/" + name}
+		req.Header.Set("Authorization", w.Bearer(token.Agent, w.ID))
 		rec := httptest.NewRecorder()
 		router.ServeHTTP(rec, req)
 		if rec.Code >= http.StatusInternalServerError {
 			t.Errorf("%q: %d %s", name, rec.Code, rec.Body)
 		}
-		if rec.Code == http.StatusCreated && !strings.HasPrefix(name, job.PrivateDir) && job.CheckOutputName(strings.TrimPrefix(name, "/")) != "" {
+		if rec.Code == http.StatusCreated && job.CheckOutputName(strings.TrimPrefix(name, "/")) != "" {
 			t.Errorf("%q was stored", name)
 		}
-		keys, err := w.store.List(t.Context(), string(w.id)+"/", "", 100_000)
+		keys, err := w.Store.List(t.Context(), string(w.ID)+"/", "", 100_000)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, key := range keys {
-			if rest := strings.TrimPrefix(key, string(w.id)+"/"); !strings.HasPrefix(rest, "results/") && !strings.HasPrefix(rest, "main.py") &&
+			if rest := strings.TrimPrefix(key, string(w.ID)+"/"); !strings.HasPrefix(rest, "results/") && !strings.HasPrefix(rest, "main.py") &&
 				!strings.HasPrefix(rest, "we") && rest != "status.json.bak" && rest != "index.json" && rest != "status.json" {
 				t.Errorf("%q stored %q", name, key)
 			}

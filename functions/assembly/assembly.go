@@ -9,6 +9,7 @@ import (
 
 	cloudevent "github.com/cloudevents/sdk-go/v2/event"
 
+	"go-job-orchestrator/functions/agentapi"
 	"go-job-orchestrator/functions/artifacts"
 	"go-job-orchestrator/functions/cancel"
 	"go-job-orchestrator/functions/launch"
@@ -68,14 +69,15 @@ func Open(env *platform.Env, open OpenBackend) (*Assembly, error) {
 
 // mount opens each function that answers requests, and routes it.
 func (a *Assembly) mount(env *platform.Env, events *event.Events, b backend.Backend) error {
-	var functions [6]serve.Function
-	var errs [6]error
+	var functions [7]serve.Function
+	var errs [7]error
 	functions[0], errs[0] = submit.New(submit.Deps{Env: env, Events: events, Admission: b.Admission})
 	functions[1], errs[1] = status.New(status.Deps{Env: env, Observer: b.Observer, Runtimes: b.Runtimes})
 	functions[2], errs[2] = logs.New(env)
 	functions[3], errs[3] = artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})
 	functions[4], errs[4] = outputs.New(env)
 	functions[5], errs[5] = cancel.New(cancel.Deps{Env: env, Ledger: events.Ledger, Stopper: b.Stopper})
+	functions[6], errs[6] = agentapi.New(agentapi.Deps{Env: env, Ledger: events.Ledger})
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}

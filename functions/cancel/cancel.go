@@ -16,6 +16,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/token"
 	"go-job-orchestrator/shared/watch"
 )
@@ -54,8 +55,8 @@ func New(d Deps) (*Function, error) {
 
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) {
-	r.Handle(http.MethodPost, "/api/v1/jobs/:id/cancel", f.cancel)
-	r.Handle(http.MethodDelete, "/api/v1/jobs/:id", f.remove)
+	r.Handle(routes.CancelJob, f.cancel)
+	r.Handle(routes.RemoveJob, f.remove)
 }
 
 // cancel answers 200 with the job once it is cancelled, 202 with it while that takes longer, and 409 when it

@@ -19,6 +19,7 @@ import (
 	"go-job-orchestrator/shared/budget"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/routes"
 )
 
 // Function receives undeliverable events.
@@ -28,7 +29,7 @@ type Function struct{ log *slog.Logger }
 func New(env *platform.Env) (*Function, error) { return &Function{log: env.Log}, nil }
 
 // Mount routes the function.
-func (f *Function) Mount(r *api.Router) { r.Handle(http.MethodPost, "/", f.receive) }
+func (f *Function) Mount(r *api.Router) { r.Handle(routes.LogDeadLetter, f.receive) }
 
 // maxEvent bounds the body of an event.
 const maxEvent = 1 << 20

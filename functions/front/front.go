@@ -1,5 +1,5 @@
-// Package front is the one public URL of the functions when each is a service of its own: it passes each request
-// on to the function that answers it, and its answer back, byte by byte as they come.
+// Package front is the one public URL of the functions when each is a service of its own: it passes each request that the
+// table of routes calls public on to the function that answers it, and its answer back, byte by byte as they come.
 package front
 
 import (
@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/routes"
 )
 
 // Settings say where the functions are. What is not set is the Service of that name in this namespace.
@@ -28,29 +30,28 @@ type Settings struct {
 	Artifacts string `env:"ARTIFACTS_URL"`
 	Outputs   string `env:"OUTPUTS_URL"`
 	Cancel    string `env:"CANCEL_URL"`
-	// ExposeUploads lets agents store outputs and records through here. Those in the cluster have ARTIFACTS_URL.
+	// ExposeUploads lets agents call through here: an upload is of no use without the other calls. Those in the cluster have ARTIFACTS_URL.
 	ExposeUploads bool `env:"EXPOSE_ARTIFACT_UPLOADS" envDefault:"false"`
 }
 
 // Backends are the URLs of the functions behind.
-type Backends struct {
-	Submit, Status, Logs, Artifacts, Outputs, Cancel *url.URL
-}
+type Backends map[routes.Function]*url.URL
 
 // Function answers what the functions behind it answer.
 type Function struct {
-	routes    []route
+	backends  Backends
+	reach     []routes.Reach // of the calls that it passes on
 	transport http.RoundTripper
 	log       *slog.Logger
 }
 
-// New returns the function. Without exposeUploads the agents' calls are not among its routes.
+// New returns the function. Without exposeUploads it does not pass on the agents' calls.
 func New(b Backends, exposeUploads bool, log *slog.Logger) *Function {
-	list := routes(b)
+	reach := []routes.Reach{routes.Public}
 	if exposeUploads {
-		list = append(list, uploads(b))
+		reach = append(reach, routes.Pods)
 	}
-	return &Function{routes: list, transport: newTransport(), log: log}
+	return &Function{backends: b, reach: reach, transport: newTransport(), log: log}
 }
 
 // Open returns the function with what env has.
@@ -68,28 +69,30 @@ func Open(env *platform.Env) (*Function, error) {
 	return New(b, s.ExposeUploads, env.Log), nil
 }
 
-func (s *Settings) backends(namespace string) (b Backends, err error) {
+func (s *Settings) backends(namespace string) (Backends, error) {
 	var errs []error
+	b := Backends{}
 	for _, one := range []struct {
-		name, value string
-		to          **url.URL
+		function routes.Function
+		value    string
 	}{
-		{"submit", s.Submit, &b.Submit},
-		{"status", s.Status, &b.Status},
-		{"logs", s.Logs, &b.Logs},
-		{"artifacts", s.Artifacts, &b.Artifacts},
-		{"outputs", s.Outputs, &b.Outputs},
-		{"cancel", s.Cancel, &b.Cancel},
+		{routes.Submit, s.Submit},
+		{routes.Status, s.Status},
+		{routes.Logs, s.Logs},
+		{routes.Artifacts, s.Artifacts},
+		{routes.Outputs, s.Outputs},
+		{routes.Cancel, s.Cancel},
 	} {
 		if one.value == "" {
-			one.value = fmt.Sprintf("http://%s.%s.svc.cluster.local", one.name, namespace)
+			one.value = fmt.Sprintf("http://%s.%s.svc.cluster.local", one.function, namespace)
 		}
 		u, err := parse(one.value)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s_URL: %w", strings.ToUpper(one.name), err))
+			errs = append(errs, fmt.Errorf("%s_URL: %w", strings.ToUpper(string(one.function)), err))
 		}
-		*one.to = u
+		b[one.function] = u
 	}
+	b[routes.AgentAPI] = b[routes.Artifacts]
 	return b, errors.Join(errs...)
 }
 
@@ -107,53 +110,25 @@ func parse(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// route is what a function behind is asked.
-type route struct {
-	methods string // separated by spaces
-	path    string
-	to      *url.URL
-}
-
-// routes lists all that can be reached from outside, with the methods and paths of the functions'
-// own Mount, so that Allow says here what it says there. launch, for one, is not among them.
-func routes(b Backends) []route {
-	return []route{
-		{"POST", "/api/v1/jobs", b.Submit},
-		{"GET", "/api/v1/jobs", b.Status},
-		{"GET", "/api/v1/jobs/:id", b.Status},
-		{"GET", "/api/v1/jobs/:id/events", b.Status},
-		{"GET", "/api/v1/jobs/:id/token", b.Submit},
-		{"GET", "/api/v1/server", b.Status},
-		{"GET", "/api/v1/jobs/:id/logs", b.Logs},
-		{"POST", "/api/v1/jobs/:id/cancel", b.Cancel},
-		{"DELETE", "/api/v1/jobs/:id", b.Cancel},
-		{"GET HEAD", "/artifacts/:id/*filename", b.Artifacts},
-		{"GET HEAD", "/outputs/:id", b.Outputs},
-		{"GET HEAD", "/outputs/:id/*filename", b.Outputs},
-		{"OPTIONS POST", "/events", b.Submit},
-		{"GET", "/api/v1/templates", b.Submit},
-		{"GET PUT DELETE", "/api/v1/templates/:name", b.Submit},
-		{"POST", "/api/v1/templates/:name/jobs", b.Submit},
-	}
-}
-
-// uploads is what agents call to store outputs and records.
-func uploads(b Backends) route { return route{"PUT", "/artifacts/:id/upload/*filename", b.Artifacts} }
-
-// Mount routes the function.
+// Mount routes the function. Methods and paths are those of the functions' own Mount, so that Allow says here what it says there.
 func (f *Function) Mount(r *api.Router) {
 	openapi.Mount(r)
-	for _, one := range f.routes {
-		proxy := f.proxy(one.to)
-		for method := range strings.FieldsSeq(one.methods) {
-			r.Handle(method, one.path, func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
-				if err := checkPath(r.URL.Path); err != nil {
-					return err
-				}
-				pass(proxy, w, r)
-				return nil
-			})
+	proxies := map[routes.Function]*httputil.ReverseProxy{}
+	for function, to := range f.backends {
+		proxies[function] = f.proxy(to)
+	}
+	for _, one := range routes.All() {
+		if one.Function == routes.Every || !slices.Contains(f.reach, one.Reach) {
+			continue
 		}
+		proxy := proxies[one.Function]
+		r.Handle(one, func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
+			if err := checkPath(r.URL.Path); err != nil {
+				return err
+			}
+			pass(proxy, w, r)
+			return nil
+		})
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"go-job-orchestrator/functions/front"
 	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/routes"
 )
 
 const id = "fe5df73070535f3b1d397b4f85a949ff"
@@ -61,6 +62,32 @@ func TestRoutes(t *testing.T) {
 				t.Errorf("Host: got %q, want that of the function, %q", got.Header.Get("Got-Host"), want)
 			}
 		})
+	}
+}
+
+// TestTable demands that each call of the table that is public reaches its function, and no other does.
+func TestTable(t *testing.T) {
+	values := strings.NewReplacer(":id", id, "*filename", "deep/er%2Fname", ":name", "x", ":number", "1", ":segment", "s", ":stream", "stdout")
+	for exposed, w := range map[bool]*world{true: newWorld(t, "EXPOSE_ARTIFACT_UPLOADS=true"), false: newWorld(t)} {
+		for _, r := range routes.All() {
+			want := ""
+			if r.Reach == routes.Public || exposed && r.Reach == routes.Pods {
+				want = string(r.Function)
+			}
+			switch r.Function {
+			case routes.Every:
+				want = ""
+			case routes.AgentAPI:
+				want = strings.Replace(want, "agentapi", "artifacts", 1)
+			}
+			got, _ := w.do(w.request(r.Method, values.Replace(r.Path), nil))
+			if got.Header.Get("Backend") != want {
+				t.Errorf("%s, uploads %t: got %s from %q, want %q", r, exposed, got.Status, got.Header.Get("Backend"), want)
+			}
+			if unreachable := want == "" && r.Function != routes.Every; unreachable && got.StatusCode != http.StatusNotFound && got.StatusCode != http.StatusMethodNotAllowed {
+				t.Errorf("%s, uploads %t: got %s, want nothing there", r, exposed, got.Status)
+			}
+		}
 	}
 }
 

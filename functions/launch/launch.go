@@ -16,6 +16,7 @@ import (
 	"go-job-orchestrator/shared/budget"
 	ourevent "go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/routes"
 )
 
 // Records tells which jobs need no launching.
@@ -64,7 +65,7 @@ func (f *Function) Handle(ctx context.Context, e event.Event) error {
 
 // Mount routes the function for events that come over HTTP.
 func (f *Function) Mount(r *api.Router) {
-	r.Handle(http.MethodPost, "/", f.receive)
+	r.Handle(routes.LaunchJob, f.receive)
 }
 
 // maxEvent bounds the body of an event.

@@ -16,6 +16,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -74,7 +75,7 @@ func New(env *platform.Env) (*Function, error) {
 }
 
 // Mount routes the function.
-func (f *Function) Mount(r *api.Router) { r.Handle(http.MethodGet, "/api/v1/jobs/:id/logs", f.get) }
+func (f *Function) Mount(r *api.Router) { r.Handle(routes.GetJobLogs, f.get) }
 
 func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
 	id, err := api.Authorize(r, p, f.keys, token.User)

@@ -22,6 +22,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -73,10 +74,10 @@ func New(env *platform.Env) (*Function, error) {
 
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) {
-	for _, method := range []string{http.MethodGet, http.MethodHead} {
-		r.Handle(method, "/outputs/:id", f.all)
-		r.Handle(method, "/outputs/:id/*filename", f.one)
-	}
+	r.Handle(routes.ListOutputs, f.all)
+	r.Handle(routes.HeadOutputs, f.all)
+	r.Handle(routes.GetOutput, f.one)
+	r.Handle(routes.HeadOutput, f.one)
 }
 
 // one answers with the output that filename names. Only names in the job's list of outputs are looked for in the bucket.

@@ -300,53 +300,6 @@ func TestDownload(t *testing.T) {
 	})
 }
 
-func TestTokens(t *testing.T) {
-	w := newWorld(t, t.TempDir())
-	w.finish(map[string][]byte{"a": []byte("x")})
-	other := w.newJob().JobID
-	tests := []struct {
-		name   string
-		values []string
-		want   int
-	}{
-		{"user", []string{w.user()}, http.StatusOK},
-		{"none", nil, http.StatusUnauthorized},
-		{"empty", []string{""}, http.StatusUnauthorized},
-		{"other scheme", []string{"Basic " + w.keys.Derive(token.User, w.id)}, http.StatusUnauthorized},
-		{"malformed", []string{"Bearer %%%"}, http.StatusForbidden},
-		{"another job's", []string{"Bearer " + w.keys.Derive(token.User, other)}, http.StatusForbidden},
-		{"the agent's", []string{"Bearer " + w.keys.Derive(token.Agent, w.id)}, http.StatusForbidden},
-		{"two", []string{w.user(), w.user()}, http.StatusBadRequest},
-	}
-	targets := []string{"", "/", "?format=zip", "?format=tar.gz", "/a", "/missing", "?nonsense=1"}
-	for _, test := range tests {
-		for _, method := range []string{http.MethodGet, http.MethodHead} {
-			for _, target := range targets {
-				t.Run(test.name+method+target, func(t *testing.T) {
-					req, err := http.NewRequestWithContext(t.Context(), method, w.server.URL+"/outputs/"+string(w.id)+target, nil)
-					if err != nil {
-						t.Fatal(err)
-					}
-					req.Header["Authorization"] = test.values
-					resp, err := http.DefaultTransport.RoundTrip(req)
-					if err != nil {
-						t.Fatal(err)
-					}
-					defer resp.Body.Close()
-					want := test.want
-					if want == http.StatusOK {
-						want = map[string]int{"/missing": http.StatusNotFound, "?nonsense=1": http.StatusBadRequest}[target]
-						want = max(want, http.StatusOK)
-					}
-					if resp.StatusCode != want {
-						t.Errorf("got %d, want %d", resp.StatusCode, want)
-					}
-				})
-			}
-		}
-	}
-}
-
 // An unknown job, one that is being removed, and what is no ID look the same to whoever has no token for them.
 func TestUnknownJobs(t *testing.T) {
 	w := newWorld(t, t.TempDir())

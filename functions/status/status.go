@@ -15,6 +15,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/token"
 	"go-job-orchestrator/shared/watch"
 )
@@ -69,10 +70,10 @@ func New(d Deps) (*Function, error) {
 
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) {
-	r.Handle(http.MethodGet, "/api/v1/jobs", f.list)
-	r.Handle(http.MethodGet, "/api/v1/jobs/:id", f.get)
-	r.Handle(http.MethodGet, "/api/v1/jobs/:id/events", f.events)
-	r.Handle(http.MethodGet, "/api/v1/server", f.server)
+	r.Handle(routes.ListJobs, f.list)
+	r.Handle(routes.GetJob, f.get)
+	r.Handle(routes.GetJobEvents, f.events)
+	r.Handle(routes.GetServer, f.server)
 }
 
 func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {

@@ -321,6 +321,7 @@ func TestListKeepsSecrets(t *testing.T) {
 	}
 }
 
+// TestGetAccess has what test/contract does not try with the tokens of every call.
 func TestGetAccess(t *testing.T) {
 	w := newWorld(t)
 	mine, other := w.job(nil), w.job(nil)
@@ -335,31 +336,13 @@ func TestGetAccess(t *testing.T) {
 		authorization []string
 		want          int
 	}{
-		"owner":                   {path, []string{"Bearer " + user(mine.JobID)}, 200},
-		"lower case":              {path, []string{"bearer " + user(mine.JobID)}, 200},
-		"several spaces":          {path, []string{"Bearer   " + user(mine.JobID)}, 200},
-		"nobody":                  {path, nil, 401},
-		"empty":                   {path, []string{""}, 401},
-		"no token":                {path, []string{"Bearer"}, 401},
-		"no token but a space":    {path, []string{"Bearer "}, 401},
-		"other scheme":            {path, []string{"Basic " + user(mine.JobID)}, 401},
-		"no scheme":               {path, []string{user(mine.JobID)}, 401},
-		"two headers":             {path, []string{"Bearer " + user(mine.JobID), "Bearer " + user(mine.JobID)}, 400},
-		"the agent":               {path, []string{"Bearer " + w.keys.Derive(token.Agent, mine.JobID)}, 403},
-		"somebody else":           {path, []string{"Bearer " + user(other.JobID)}, 403},
-		"garbage":                 {path, []string{"Bearer x"}, 403},
-		"cut":                     {path, []string{"Bearer " + user(mine.JobID)[:42]}, 403},
-		"padded":                  {path, []string{"Bearer " + user(mine.JobID) + "="}, 403},
-		"the hash":                {path, []string{"Bearer " + mine.Token}, 403},
-		"foreign job":             {"/api/v1/jobs/" + string(other.JobID), []string{"Bearer " + user(mine.JobID)}, 403},
-		"unknown job":             {"/api/v1/jobs/" + string(missing), []string{"Bearer " + user(mine.JobID)}, 403},
-		"unknown job, its token":  {"/api/v1/jobs/" + string(missing), []string{"Bearer " + user(missing)}, 404},
-		"no ID":                   {"/api/v1/jobs/x", []string{"Bearer " + user(mine.JobID)}, 403},
-		"no ID and nobody":        {"/api/v1/jobs/x", nil, 401},
-		"upper case ID":           {"/api/v1/jobs/" + strings.ToUpper(string(mine.JobID)), []string{"Bearer " + user(mine.JobID)}, 403},
-		"traversal":               {"/api/v1/jobs/..%2f" + string(mine.JobID), []string{"Bearer " + user(mine.JobID)}, 404},
-		"trailing slash":          {path + "/", []string{"Bearer " + user(mine.JobID)}, 404},
-		"token in the query only": {path + "?access_token=" + user(mine.JobID), nil, 401},
+		"owner":                  {path, []string{"Bearer " + user(mine.JobID)}, 200},
+		"lower case":             {path, []string{"bearer " + user(mine.JobID)}, 200},
+		"several spaces":         {path, []string{"Bearer   " + user(mine.JobID)}, 200},
+		"foreign job":            {"/api/v1/jobs/" + string(other.JobID), []string{"Bearer " + user(mine.JobID)}, 403},
+		"unknown job, its token": {"/api/v1/jobs/" + string(missing), []string{"Bearer " + user(missing)}, 404},
+		"traversal":              {"/api/v1/jobs/..%2f" + string(mine.JobID), []string{"Bearer " + user(mine.JobID)}, 404},
+		"trailing slash":         {path + "/", []string{"Bearer " + user(mine.JobID)}, 404},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, body := w.get(test.path, test.authorization...)
@@ -368,9 +351,6 @@ func TestGetAccess(t *testing.T) {
 			}
 			if ct := got.Header.Get("Content-Type"); test.want != 200 && ct != "application/problem+json" {
 				t.Errorf("Content-Type: got %q", ct)
-			}
-			if (got.Header.Get("WWW-Authenticate") != "") != (test.want == 401) {
-				t.Errorf("WWW-Authenticate: got %q", got.Header.Get("WWW-Authenticate"))
 			}
 		})
 	}

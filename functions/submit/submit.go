@@ -18,6 +18,7 @@ import (
 	"go-job-orchestrator/shared/form"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/token"
 	"go-job-orchestrator/shared/watch"
@@ -25,15 +26,15 @@ import (
 
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) {
-	r.Handle(http.MethodPost, "/api/v1/jobs", f.submit)
-	r.Handle(http.MethodGet, "/api/v1/jobs/:id/token", f.jobToken)
-	r.Handle(http.MethodGet, "/api/v1/templates", f.listTemplates)
-	r.Handle(http.MethodGet, "/api/v1/templates/:name", f.showTemplate)
-	r.Handle(http.MethodPut, "/api/v1/templates/:name", f.putTemplate)
-	r.Handle(http.MethodDelete, "/api/v1/templates/:name", f.deleteTemplate)
-	r.Handle(http.MethodPost, "/api/v1/templates/:name/jobs", f.startTemplate)
-	r.Handle(http.MethodPost, "/events", f.receive)
-	r.Handle(http.MethodOptions, "/events", f.handshake)
+	r.Handle(routes.SubmitJob, f.submit)
+	r.Handle(routes.GetJobToken, f.jobToken)
+	r.Handle(routes.ListTemplates, f.listTemplates)
+	r.Handle(routes.GetTemplate, f.showTemplate)
+	r.Handle(routes.PutTemplate, f.putTemplate)
+	r.Handle(routes.DeleteTemplate, f.deleteTemplate)
+	r.Handle(routes.StartTemplate, f.startTemplate)
+	r.Handle(routes.ReceiveEvent, f.receive)
+	r.Handle(routes.AllowEvents, f.handshake)
 }
 
 // accepted is the answer to a submit. Job is there when the answer was to wait.

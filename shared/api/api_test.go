@@ -116,15 +116,15 @@ func TestFaultsAreTold(t *testing.T) {
 func TestRouter(t *testing.T) {
 	var log bytes.Buffer
 	router := api.NewRouter(slog.New(slog.NewTextHandler(&log, nil)))
-	router.Handle(http.MethodGet, "/jobs/:id", func(w http.ResponseWriter, _ *http.Request, p httprouter.Params) error {
+	router.HandlePath(http.MethodGet, "/jobs/:id", func(w http.ResponseWriter, _ *http.Request, p httprouter.Params) error {
 		api.WriteJSON(w, http.StatusOK, map[string]string{"id": p.ByName("id")})
 		return nil
 	})
-	router.Handle(http.MethodGet, "/fails", func(http.ResponseWriter, *http.Request, httprouter.Params) error {
+	router.HandlePath(http.MethodGet, "/fails", func(http.ResponseWriter, *http.Request, httprouter.Params) error {
 		return fmt.Errorf("secret: %w", job.ErrConflict)
 	})
-	router.Handle(http.MethodGet, "/panics", func(http.ResponseWriter, *http.Request, httprouter.Params) error { panic("secret state") })
-	router.Handle(http.MethodGet, "/aborts", func(http.ResponseWriter, *http.Request, httprouter.Params) error { panic(http.ErrAbortHandler) })
+	router.HandlePath(http.MethodGet, "/panics", func(http.ResponseWriter, *http.Request, httprouter.Params) error { panic("secret state") })
+	router.HandlePath(http.MethodGet, "/aborts", func(http.ResponseWriter, *http.Request, httprouter.Params) error { panic(http.ErrAbortHandler) })
 	server := httptest.NewServer(router)
 	t.Cleanup(server.Close)
 	for _, test := range []struct {

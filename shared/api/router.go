@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/routes"
 )
 
 // Handler answers a request or returns the error to answer it with. It must not return an error once it
@@ -19,6 +21,8 @@ type Handler func(w http.ResponseWriter, r *http.Request, p httprouter.Params) e
 type Router struct {
 	mux *httprouter.Router
 	log *slog.Logger
+
+	rewrites []func(*http.Request) *http.Request
 }
 
 // NewRouter returns a Router that answers GET /healthz.
@@ -42,7 +46,7 @@ func NewRouter(log *slog.Logger) *Router {
 		log.ErrorContext(req.Context(), "panic", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		WriteError(w, req, log, fmt.Errorf("panic: %v", v))
 	}
-	r.Handle(http.MethodGet, "/healthz", func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
+	r.Handle(routes.GetHealth, func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n"))
 		return nil
@@ -53,7 +57,7 @@ func NewRouter(log *slog.Logger) *Router {
 // correctAllow takes OPTIONS from the methods that httprouter found for a path, unless it is routed
 // there: httprouter names it always.
 func (r *Router) correctAllow(h http.Header, path string) {
-	if handle, _, _ := r.mux.Lookup(http.MethodOptions, path); handle != nil {
+	if r.Handles(http.MethodOptions, path) {
 		return
 	}
 	methods := strings.Split(h.Get("Allow"), ", ")
@@ -66,8 +70,10 @@ func NoSuchPath() error {
 	return Fail(http.StatusNotFound, "There is no such path; GET /openapi.yaml lists those there are.")
 }
 
-// Handle routes a method and a path in httprouter's syntax.
-func (r *Router) Handle(method, path string, h Handler) {
+// Handle has a handler answer a call of the table.
+func (r *Router) Handle(route routes.Route, h Handler) { r.handle(route.Method, route.Path, h) }
+
+func (r *Router) handle(method, path string, h Handler) {
 	r.mux.Handle(method, path, func(w http.ResponseWriter, req *http.Request, p httprouter.Params) {
 		if err := h(w, req, p); err != nil {
 			WriteError(w, req, r.log, err)
@@ -75,5 +81,21 @@ func (r *Router) Handle(method, path string, h Handler) {
 	})
 }
 
+// Handles reports whether a handler answers a call.
+func (r *Router) Handles(method, path string) bool {
+	handle, _, _ := r.mux.Lookup(method, path)
+	return handle != nil
+}
+
+// Rewrite has each request be looked up as what rewrite makes of it.
+func (r *Router) Rewrite(rewrite func(*http.Request) *http.Request) {
+	r.rewrites = append(r.rewrites, rewrite)
+}
+
 // ServeHTTP implements http.Handler.
-func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) { r.mux.ServeHTTP(w, req) }
+func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	for _, rewrite := range r.rewrites {
+		req = rewrite(req)
+	}
+	r.mux.ServeHTTP(w, req)
+}

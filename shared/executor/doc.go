@@ -4,7 +4,6 @@ package executor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 
@@ -26,27 +25,8 @@ type Results interface {
 	PutResult(ctx context.Context, name string, r io.Reader) (job.File, error)
 	// PutOrder stores the order of the log, whose streams are stored as results; see package spool.
 	PutOrder(ctx context.Context, r io.Reader) error
-	// PutManifest stores the list of what was stored, last.
-	PutManifest(ctx context.Context, m Manifest) error
-}
-
-// Manifest closes the results of a job: the outputs by name.
-type Manifest struct {
-	Files []job.File `json:"files"`
-	// Order is the order of the log as agents sent it before it had times. It is not used any more.
-	Order json.RawMessage `json:"order,omitempty"`
-}
-
-// LinkRequest asks for a Link to send an output to.
-type LinkRequest struct {
-	Name string `json:"name"`
-	Size int64  `json:"size"` // in bytes
-}
-
-// Link is a URL of the bucket that takes one PUT of an output, of the size that was asked for, with these headers.
-type Link struct {
-	URL     string            `json:"url"`
-	Headers map[string]string `json:"headers,omitempty"`
+	// PutManifest stores the list of what was stored, last, by name.
+	PutManifest(ctx context.Context, files []job.File) error
 }
 
 // Starter starts the program; how it is kept apart from the machine is the starter's business.

@@ -341,7 +341,7 @@ func stopped(e Exit, cause error) Exit {
 func (t *Task) collect(ctx context.Context, l spool.Files, result *Result) {
 	c := newCollector(t.To, t.Limits, t.StoreRetry)
 	collected := c.collect(ctx, t.Workspace, l)
-	err := errors.Join(collected, t.To.PutManifest(ctx, Manifest{Files: c.files}))
+	err := errors.Join(collected, t.To.PutManifest(ctx, c.files))
 	result.Outputs = &c.summary
 	behind, err2 := t.leftBehind(ctx)
 	if err2 != nil { // the outputs are what matters

@@ -50,7 +50,7 @@ type results struct {
 	stored   map[string]string
 	calls    int
 	tries    map[string]int
-	manifest *Manifest
+	manifest *[]job.File // nil until it comes
 	order    []byte
 	fail     func(name string, call int) error
 }
@@ -81,8 +81,8 @@ func (r *results) PutOrder(_ context.Context, in io.Reader) (err error) {
 	return err
 }
 
-func (r *results) PutManifest(_ context.Context, m Manifest) error {
-	r.manifest = &m
+func (r *results) PutManifest(_ context.Context, files []job.File) error {
+	r.manifest = &files
 	return nil
 }
 
@@ -163,7 +163,7 @@ func TestRun(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"a": "1", "b/c": "22", "stdout.log": "", "stderr.log": ""}, to.stored); diff != "" {
 		t.Errorf("stored (-want +got):\n%s", diff)
 	}
-	if to.manifest == nil || len(to.manifest.Files) != 4 || to.manifest.Files[1].Name != "b/c" {
+	if to.manifest == nil || len(*to.manifest) != 4 || (*to.manifest)[1].Name != "b/c" {
 		t.Errorf("manifest %+v; want four files in the order of their names", to.manifest)
 	}
 }
@@ -205,7 +205,7 @@ func TestModes(t *testing.T) {
 		t.Errorf("modes in the workspace (-want +got):\n%s", diff)
 	}
 	stored := map[string]string{}
-	for _, f := range to.manifest.Files {
+	for _, f := range *to.manifest {
 		if f.Mode != "" {
 			stored[f.Name] = f.Mode
 		}
@@ -561,7 +561,7 @@ func TestAtOnce(t *testing.T) {
 		}
 	}
 	var listed []string
-	for _, f := range to.manifest.Files {
+	for _, f := range *to.manifest {
 		listed = append(listed, f.Name)
 	}
 	if diff := cmp.Diff([]string{"a", "b", "large", "stderr.log", "stdout.log", "z"}, listed); diff != "" {
@@ -919,11 +919,11 @@ func (s stopper) PutResult(ctx context.Context, name string, in io.Reader) (job.
 	return s.results.PutResult(ctx, name, in)
 }
 
-func (s stopper) PutManifest(ctx context.Context, m Manifest) error {
+func (s stopper) PutManifest(ctx context.Context, files []job.File) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return s.results.PutManifest(ctx, m)
+	return s.results.PutManifest(ctx, files)
 }
 
 // TestResetEnds cancels a job while its workspace is emptied for another attempt.

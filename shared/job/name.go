@@ -64,8 +64,7 @@ func CheckOutputName(name string) string {
 // IsLog reports whether the output of that name is one of the program's two logs.
 func IsLog(name string) bool { return name == StdoutFile || name == StderrFile }
 
-// PrivateDir is the folder of the upload route under which the agent sends its records; no output may
-// have this name.
+// PrivateDir is a name that no output may have: agents of earlier releases send their records below it.
 const PrivateDir = ".job"
 
 func checkSegment(name string, bytes int) string {

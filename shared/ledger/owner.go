@@ -19,7 +19,7 @@ func (l *Ledger) Owner(ctx context.Context, id job.ID, n int) (string, error) {
 // outside, or its program killed.
 type Report struct {
 	Attempt job.Attempt `json:"attempt"`
-	// Files are the outputs it stored, as in executor.Manifest.
+	// Files are the outputs it stored, as in agentwire.Manifest.
 	Files []job.File `json:"files"`
 }
 

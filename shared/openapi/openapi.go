@@ -1,4 +1,5 @@
-// Package openapi holds the description of the API, the one that is served and that tests hold the functions to.
+// Package openapi holds the descriptions that tests hold the functions to: that of the API, which is served, and that of the calls that only
+// agents make.
 package openapi
 
 import (
@@ -8,6 +9,7 @@ import (
 	"github.com/julienschmidt/httprouter"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/routes"
 )
 
 //go:embed openapi.yaml
@@ -16,9 +18,15 @@ var document []byte
 // Document returns the description, in YAML, OpenAPI 3.1.
 func Document() []byte { return append([]byte(nil), document...) }
 
+//go:embed openapi-agent.yaml
+var agentDocument []byte
+
+// AgentDocument returns the description of the agent's calls, which refers to the other as openapi.yaml.
+func AgentDocument() []byte { return append([]byte(nil), agentDocument...) }
+
 // Mount routes GET /openapi.yaml.
 func Mount(r *api.Router) {
-	r.Handle(http.MethodGet, "/openapi.yaml", func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
+	r.Handle(routes.GetDescription, func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
 		w.Header().Set("Content-Type", "application/yaml") // RFC 9512
 		_, _ = w.Write(document)                           // nothing can be done for a client that has gone
 		return nil

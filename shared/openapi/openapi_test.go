@@ -28,11 +28,13 @@ func TestMount(t *testing.T) {
 }
 
 func TestDocument(t *testing.T) {
-	if !bytes.HasPrefix(openapi.Document(), []byte("openapi: 3.1.")) {
-		t.Errorf("got %.40q, want a description in OpenAPI 3.1", openapi.Document())
-	}
-	clear(openapi.Document())
-	if openapi.Document()[0] == 0 {
-		t.Error("whoever changes the bytes changes the description")
+	for name, document := range map[string]func() []byte{"API": openapi.Document, "agent": openapi.AgentDocument} {
+		if !bytes.HasPrefix(document(), []byte("openapi: 3.1.")) {
+			t.Errorf("%s: got %.40q, want a description in OpenAPI 3.1", name, document())
+		}
+		clear(document())
+		if document()[0] == 0 {
+			t.Errorf("%s: whoever changes the bytes changes the description", name)
+		}
 	}
 }

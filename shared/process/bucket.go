@@ -41,6 +41,6 @@ func (b *bucket) PutOrder(ctx context.Context, r io.Reader) error {
 	return logstore.PutOrder(ctx, b.store, b.id, r)
 }
 
-func (b *bucket) PutManifest(ctx context.Context, m executor.Manifest) error {
-	return b.ledger.PutOutputs(ctx, b.id, m.Files)
+func (b *bucket) PutManifest(ctx context.Context, files []job.File) error {
+	return b.ledger.PutOutputs(ctx, b.id, files)
 }

@@ -17,6 +17,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/budget"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/routes"
 )
 
 func gate(t *testing.T, vars map[string]string) *Gate {
@@ -42,7 +43,7 @@ func ask(t *testing.T, h http.Handler, prepare func(r *http.Request)) (int, api.
 
 func TestGate(t *testing.T) {
 	router := api.NewRouter(slog.New(slog.DiscardHandler))
-	router.Handle(http.MethodPost, "/", func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
+	router.Handle(routes.LaunchJob, func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
 		_, err := io.Copy(w, r.Body)
 		return err
 	})

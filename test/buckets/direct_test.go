@@ -18,13 +18,15 @@ import (
 	"testing"
 	"time"
 
+	"go-job-orchestrator/functions/agentapi"
 	"go-job-orchestrator/functions/artifacts"
 	"go-job-orchestrator/functions/outputs"
+	"go-job-orchestrator/shared/agentwire"
 	"go-job-orchestrator/shared/api"
-	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -61,12 +63,17 @@ func (s *server) serve(t *testing.T) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p, err := agentapi.New(agentapi.Deps{Env: v.env, Ledger: v.ledger})
+	if err != nil {
+		t.Fatal(err)
+	}
 	o, err := outputs.New(v.env)
 	if err != nil {
 		t.Fatal(err)
 	}
 	router := api.NewRouter(v.env.Log)
 	a.Mount(router)
+	p.Mount(router)
 	o.Mount(router)
 	server := httptest.NewServer(router)
 	t.Cleanup(server.Close)
@@ -124,10 +131,10 @@ func (v *service) call(scope token.Scope, method, path, body string, want int, h
 }
 
 // link asks for a URL to send an output to.
-func (v *service) link(name string, size int) executor.Link {
+func (v *service) link(name string, size int) agentwire.Link {
 	v.t.Helper()
-	_, body := v.call(token.Agent, http.MethodPut, "/artifacts/"+string(v.job.JobID)+"/upload/.job/link", fmt.Sprintf(`{"name":%q,"size":%d}`, name, size), http.StatusCreated)
-	var link executor.Link
+	_, body := v.call(token.Agent, http.MethodPost, routes.LinkOutput.URL(string(v.job.JobID)), fmt.Sprintf(`{"name":%q,"size":%d}`, name, size), http.StatusCreated)
+	var link agentwire.Link
 	if err := json.Unmarshal([]byte(body), &link); err != nil || link.URL == "" {
 		v.t.Fatalf("link %s: %v", body, err)
 	}
@@ -138,11 +145,11 @@ func (v *service) link(name string, size int) executor.Link {
 func (v *service) manifest(content string, want int) {
 	v.t.Helper()
 	files := []job.File{{Name: "big.bin", Size: int64(len(content)), SHA256: sum(content)}}
-	text, err := json.Marshal(executor.Manifest{Files: files})
+	text, err := json.Marshal(agentwire.Manifest{Files: files})
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	v.call(token.Agent, http.MethodPut, "/artifacts/"+string(v.job.JobID)+"/upload/.job/outputs.json", string(text), want)
+	v.call(token.Agent, http.MethodPut, routes.RecordOutputs.URL(string(v.job.JobID)), string(text), want)
 }
 
 // TestDirect has files and outputs move past the functions.
@@ -172,7 +179,7 @@ func TestDirect(t *testing.T) {
 			v.manifest(content+"x", http.StatusUnprocessableEntity)
 		}
 		v.manifest(content, http.StatusCreated)
-		v.call(token.Agent, http.MethodPut, "/artifacts/"+id+"/upload/.job/link", `{"name":"big.bin","size":1}`, http.StatusConflict)
+		v.call(token.Agent, http.MethodPost, routes.LinkOutput.URL(id), `{"name":"big.bin","size":1}`, http.StatusConflict)
 
 		path := "/outputs/" + id + "/big.bin"
 		resp, _ := v.call(token.User, http.MethodGet, path, "", http.StatusTemporaryRedirect)
@@ -199,13 +206,13 @@ func TestDirect(t *testing.T) {
 func TestLinksRefused(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
 		v := s.serve(t)
-		path := "/artifacts/" + string(v.job.JobID) + "/upload/.job/link"
-		v.call(token.User, http.MethodPut, path, `{"name":"a","size":1}`, http.StatusForbidden)
+		path := routes.LinkOutput.URL(string(v.job.JobID))
+		v.call(token.User, http.MethodPost, path, `{"name":"a","size":1}`, http.StatusForbidden)
 		for body, want := range map[string]int{
 			`{"name":"../a","size":1}`: 422, `{"name":"a","size":-1}`: 422, `{"name":"a","size":16777217}`: 413, `{"name":".job/x","size":1}`: 422,
 			`{"name":"","size":1}`: 422, `{`: 422, `[]`: 422,
 		} {
-			v.call(token.Agent, http.MethodPut, path, body, want)
+			v.call(token.Agent, http.MethodPost, path, body, want)
 		}
 	})
 }

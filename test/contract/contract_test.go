@@ -23,8 +23,6 @@ import (
 	"github.com/pb33f/libopenapi-validator/router"
 	"github.com/pb33f/libopenapi-validator/schema_validation"
 	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
-
-	"go-job-orchestrator/shared/openapi"
 )
 
 // TestContract makes every call there is and holds the answers to the description.
@@ -69,9 +67,15 @@ func transportHeaders() []string {
 	}
 }
 
+// load reads both descriptions.
 func load(t *testing.T) *contract {
 	t.Helper()
-	source, err := libopenapi.NewDocument(openapi.Document())
+	return parse(t, bundle(t))
+}
+
+func parse(t *testing.T, description []byte) *contract {
+	t.Helper()
+	source, err := libopenapi.NewDocument(description)
 	if err != nil {
 		t.Fatal(err)
 	}

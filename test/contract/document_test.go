@@ -4,12 +4,10 @@ import (
 	"fmt"
 	"go/ast"
 	"go/parser"
-	"go/token"
+	gotoken "go/token"
 	"io"
-	"io/fs"
-	"maps"
+	"log/slog"
 	"net/http"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -21,14 +19,23 @@ import (
 	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
 	"github.com/pb33f/libopenapi/orderedmap"
 
+	"go-job-orchestrator/functions/deadletter"
+	"go-job-orchestrator/functions/launch"
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/openapi"
+	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/routes"
+	"go-job-orchestrator/shared/token"
 )
 
-// TestDocument holds the description to OpenAPI 3.1.
+// TestDocument holds the descriptions to OpenAPI 3.1. That of the API stands by itself.
 func TestDocument(t *testing.T) {
-	c := load(t)
-	if ok, errs := c.validator.ValidateDocument(); !ok {
-		t.Error(joined(errs))
+	for name, c := range map[string]*contract{"API": parse(t, openapi.Document()), "with the agent's calls": load(t)} {
+		if ok, errs := c.validator.ValidateDocument(); !ok {
+			t.Errorf("%s: %v", name, joined(errs))
+		}
 	}
 }
 
@@ -149,7 +156,7 @@ func TestReasons(t *testing.T) {
 	for _, phase := range job.Phases() {
 		contains(t, schemas.GetOrZero("Phase").Schema().Description, fmt.Sprintf("| `%s` |", phase))
 	}
-	file, err := parser.ParseFile(token.NewFileSet(), "../../shared/job/phase.go", nil, 0)
+	file, err := parser.ParseFile(gotoken.NewFileSet(), "../../shared/job/phase.go", nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,105 +190,144 @@ func literal(t *testing.T, e ast.Expr) string {
 	return s
 }
 
-// internal lists the routes that are no part of the API, and why.
-func internal() map[string]string {
-	return map[string]string{"/": "events for the launcher come from the Broker, in the cluster"}
-}
-
-// testRoutes demands that the description has exactly the paths in the source, and for each exactly the methods that the
-// server has.
+// testRoutes holds the descriptions and the server to the table of routes: every call of the one is in the other, with the same tokens, and the
+// server answers exactly those.
 func testRoutes(t *testing.T, c *contract, to *client) {
-	described := map[string]bool{}
-	for path := range c.document.Paths.PathItems.KeysFromOldest() {
-		described[path] = false
-	}
-	for _, route := range routes(t) {
-		if _, ok := internal()[route]; ok {
-			continue
-		}
-		pattern := regexp.MustCompile("^" + regexp.MustCompile(`[:*]\w+`).ReplaceAllStringFunc(route, func(name string) string {
-			return map[byte]string{':': "[^/]+", '*': ".+"}[name[0]]
-		}) + "$")
-		methods := map[string]bool{}
-		for path, item := range c.document.Paths.PathItems.FromOldest() {
-			if pattern.MatchString(path) {
-				described[path] = true
-			}
-			if !covers(path, probe(route)) {
+	described := map[routes.Route]bool{}
+	for path, item := range c.document.Paths.PathItems.FromOldest() {
+		for method, o := range item.GetOperations().FromOldest() {
+			route, found := routeOf(strings.ToUpper(method), path)
+			if !found {
+				t.Errorf("%s %s is described and not in the table", method, path)
 				continue
 			}
-			for method := range item.GetOperations().KeysFromOldest() {
-				methods[strings.ToUpper(method)] = true
+			described[route] = true
+			if got := tokens(t, c, o); got != route.Tokens {
+				t.Errorf("%s %s: the description says that %b open it, the table %b", method, path, got, route.Tokens)
 			}
 		}
-		want := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
-		if got := allowed(t, to, route); got != want {
-			t.Errorf("%s: the server has %q, described is %q", route, got, want)
-		}
 	}
-	for path, found := range described {
-		if !found {
-			t.Errorf("%s is described and not routed", path)
+	for _, route := range routes.All() {
+		if route.Reach == routes.Cluster {
+			continue // events of the Broker are no part of the API
+		}
+		if !described[route] {
+			t.Errorf("%s is not described", route)
+		}
+		if got, want := allowed(t, to, route), strings.Join(methods(probe(route)), ", "); got != want {
+			t.Errorf("%s: the server has %q, the table %q", route.Path, got, want)
 		}
 	}
 }
 
-// covers reports whether a described path is also that of a request. Names of files may have slashes.
-func covers(described, path string) bool {
-	pattern := regexp.QuoteMeta(described)
-	pattern = strings.ReplaceAll(pattern, `\{filename\}`, ".+")
-	pattern = regexp.MustCompile(`\\\{\w+\\\}`).ReplaceAllString(pattern, "[^/]+")
+// routeOf is the route of a described call: of those that it could be, the one with the longest path.
+func routeOf(method, path string) (best routes.Route, found bool) {
+	for _, r := range routes.All() {
+		if r.Method == method && covers(r, path) && (!found || len(r.Path) > len(best.Path)) {
+			best, found = r, true
+		}
+	}
+	return best, found
+}
+
+// methods are those of all routes that a path could be of.
+func methods(path string) []string {
+	var list []string
+	for _, r := range routes.All() {
+		if covers(r, path) {
+			list = append(list, r.Method)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// tokens are those that open an operation.
+func tokens(t *testing.T, c *contract, o *v3.Operation) routes.Tokens {
+	t.Helper()
+	security := o.Security
+	if security == nil {
+		security = c.document.Security
+	}
+	var all routes.Tokens
+	for _, alternative := range security {
+		if alternative.Requirements == nil || alternative.Requirements.Len() == 0 {
+			all |= routes.None
+			continue
+		}
+		for scheme := range alternative.Requirements.KeysFromOldest() {
+			one, known := map[string]routes.Tokens{"jobToken": routes.User, "agentToken": routes.Agent, "ownerToken": routes.Owner}[scheme]
+			if !known {
+				t.Errorf("%s: the table knows no %s", o.OperationId, scheme)
+			}
+			all |= one
+		}
+	}
+	if len(security) == 0 {
+		all = routes.None
+	}
+	return all
+}
+
+// covers reports whether a path, also one as it is described, is one of a route. Names of files may have slashes.
+func covers(r routes.Route, path string) bool {
+	pattern := regexp.MustCompile(`\*\w+`).ReplaceAllString(regexp.MustCompile(`:\w+`).ReplaceAllString(r.Path, "[^/]+"), ".+")
 	return regexp.MustCompile("^" + pattern + "$").MatchString(path)
 }
 
 // probe is a path of a route.
-func probe(route string) string {
-	return strings.NewReplacer(":id", strings.Repeat("0", 32), ":filename", "a", "*filename", "a", ":name", "a").Replace(route)
-}
-
-// routes finds the paths that are routed anywhere in the source.
-func routes(t *testing.T) []string {
-	t.Helper()
-	paths := map[string]bool{}
-	visit := func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && d.Name() == "front" { // passes on what the others answer
-			return filepath.SkipDir
-		}
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
-		if err != nil {
-			return err
-		}
-		ast.Inspect(file, func(n ast.Node) bool {
-			call, ok := n.(*ast.CallExpr)
-			if !ok || len(call.Args) != 3 {
-				return true
-			}
-			// The router's own method passes on what it was given.
-			if f, ok := call.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "Handle" && filepath.Base(path) != "router.go" {
-				paths[literal(t, call.Args[1])] = true
-			}
-			return true
-		})
-		return nil
-	}
-	for _, dir := range []string{"../../functions", "../../shared"} {
-		if err := filepath.WalkDir(dir, visit); err != nil {
-			t.Fatal(err)
-		}
-	}
-	paths["/healthz"] = true // in router.go
-	return slices.Sorted(maps.Keys(paths))
+func probe(route routes.Route) string {
+	return strings.NewReplacer(":id", strings.Repeat("0", 32), "*filename", "a", ":name", "a", ":number", "1",
+		":segment", "000000000000-000000000000", ":stream", "stdout").Replace(route.Path)
 }
 
 // allowed asks the server itself which methods a route has.
-func allowed(t *testing.T, to *client, route string) string {
+func allowed(t *testing.T, to *client, route routes.Route) string {
 	t.Helper()
 	methods := strings.Split(to.call(t, http.StatusMethodNotAllowed, "PROBE", probe(route)).Header.Get("Allow"), ", ")
 	slices.Sort(methods)
 	return strings.Join(methods, ", ")
+}
+
+// TestMounted makes sure that each function answers the calls that the table gives it, and no others.
+func TestMounted(t *testing.T) {
+	env := platform.New(nil, slog.New(slog.DiscardHandler))
+	env.SetStore(newBucket().Store())
+	keys, err := token.New(make([]byte, token.MinKeyBytes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	env.SetKeys(keys)
+	records, err := env.Ledger()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := opened(t, env, &event.Events{Sink: nowhere{}, Ledger: records})
+	all[routes.Launch] = launch.New(launch.Deps{Records: records, Log: env.Log})
+	if all[routes.DeadLetter], err = deadletter.New(env); err != nil {
+		t.Fatal(err)
+	}
+	for name, function := range all {
+		router := api.NewRouter(env.Log)
+		function.Mount(router)
+		for _, route := range routes.All() {
+			if got, want := router.Handles(route.Method, probe(route)), route.Function == name; got != want && route.Function != routes.Every {
+				if other := answersToo(name, route); !other {
+					t.Errorf("%s: %s answers it: %t, want %t", route, name, got, want)
+				}
+			}
+		}
+	}
+	for _, route := range routes.All() {
+		if _, found := all[route.Function]; !found && route.Function != routes.Every {
+			t.Errorf("%s: nobody is opened here for %s", route, route.Function)
+		}
+	}
+}
+
+// answersToo reports whether a function has a route of its own with the same method and path as another's: launch and deadletter have.
+func answersToo(name routes.Function, route routes.Route) bool {
+	return slices.ContainsFunc(routes.All(), func(r routes.Route) bool { return r.Function == name && r.String() == route.String() })
 }
 
 // TestFields demands that the description has exactly the fields of the form, which the code names when it meets another.

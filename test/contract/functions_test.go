@@ -12,7 +12,7 @@ import (
 
 	"gocloud.dev/gcerrors"
 
-	"go-job-orchestrator/shared/executor"
+	"go-job-orchestrator/shared/agentwire"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
@@ -37,23 +37,35 @@ func testFunctions(t *testing.T, c *contract) {
 	t.Run("examples", func(t *testing.T) { testFormExamples(t, c, to) })
 }
 
-// upload is the path that the agent sends a file or a record to.
+// upload is the path that the agent sends a file to.
 func (s submitted) upload(name string) string { return s.artifact("upload/" + name) }
+
+// agent is the method and the path of one of the agent's own calls, which is named by its method and what follows the job in its path. A name
+// without a method is that of an output.
+func (s submitted) agent(name string) (method, path string) {
+	method, rest, call := strings.Cut(name, " ")
+	if !call {
+		return http.MethodPut, s.upload(name)
+	}
+	return method, "/agent/v1/jobs/" + string(s.JobID) + "/" + rest
+}
+
+// asAgent makes one of the agent's calls.
+func (c *client) asAgent(t *testing.T, want int, s submitted, name string, options ...option) *reply {
+	t.Helper()
+	method, path := s.agent(name)
+	return c.call(t, want, method, path, options...)
+}
+
+// logPath is a path at which the agent reads the log of earlier attempts.
+func (s submitted) logPath(rest string) string {
+	return "/agent/v1/jobs/" + string(s.JobID) + "/log" + rest
+}
 
 // attempt is the record of an attempt that ended well.
 func attempt(number int) job.Attempt {
 	now, code := time.Now().UTC(), 0
 	return job.Attempt{Number: number, StartedAt: now, FinishedAt: &now, ExitCode: &code, Reason: job.ReasonCompleted}
-}
-
-// report is what an agent sends of an attempt that was ended from outside.
-type report struct {
-	Attempt  job.Attempt `json:"attempt"`
-	Manifest manifest    `json:"manifest"`
-}
-
-type manifest struct {
-	Files []job.File `json:"files"`
 }
 
 func stored(name, content string) job.File {
@@ -62,8 +74,10 @@ func stored(name, content string) job.File {
 }
 
 const (
-	segment  = ".job/log/000000000000-000000000000"
-	logOrder = ".job/order"
+	claim    = "POST attempts"
+	segment  = "PUT log/segments/000000000000-000000000000"
+	logOrder = "PUT log/order"
+	link     = "POST links"
 )
 
 // piece is a segment of a log with so many bytes of each stream, stdout first.
@@ -79,18 +93,17 @@ func testAgent(t *testing.T, f *functions, to *client) {
 	agent := f.agent(s.JobID)
 	put := func(want int, name string, options ...option) *reply {
 		t.Helper()
-		return to.call(t, want, http.MethodPut, s.upload(name), append(options, agent)...)
+		return to.asAgent(t, want, s, name, append(options, agent)...)
 	}
 	to.call(t, http.StatusOK, http.MethodGet, s.artifact("index.json"), agent)
 	to.call(t, http.StatusOK, http.MethodGet, s.artifact("run"), agent)
 	to.call(t, http.StatusForbidden, http.MethodPut, s.upload("a"), octets("a"), s.bearer())
 
-	const start = ".job/attempts/next/start"
 	mine := map[string]any{"owner": "pod-1", "limits": job.Limits{CPU: "none", Memory: "256Mi"}}
-	put(http.StatusConflict, ".job/attempts/1/end", record(t, attempt(1)))
-	put(http.StatusCreated, start, record(t, mine))
-	put(http.StatusCreated, start, record(t, mine))
-	contains(t, problem(t, put(http.StatusServiceUnavailable, start, record(t, map[string]string{"owner": "pod-2"}))), "attempt 1")
+	put(http.StatusConflict, "PUT attempts/1/end", record(t, attempt(1)))
+	put(http.StatusCreated, claim, record(t, mine))
+	put(http.StatusCreated, claim, record(t, mine))
+	contains(t, problem(t, put(http.StatusServiceUnavailable, claim, record(t, map[string]string{"owner": "pod-2"}))), "attempt 1")
 	if got := to.status(t, s); got.Phase != job.Running || got.Attempts[0].Limits == nil {
 		t.Errorf("claimed job: got %+v", got)
 	}
@@ -111,25 +124,25 @@ func testAgent(t *testing.T, f *functions, to *client) {
 	put(http.StatusUnprocessableEntity, "report%2Ftable.csv", octets("a,b\n2"), header("Repr-Digest", digest))
 	put(http.StatusBadRequest, "report%2Ftable.csv", octets("a,b\n1"), header("Content-Digest", "sha-256=:AAAA:"))
 
-	put(http.StatusNotFound, ".job/link", record(t, executor.LinkRequest{Name: "report/table.csv", Size: 5})) // without SIGNED_URL_TTL
+	put(http.StatusNotFound, link, record(t, agentwire.LinkRequest{Name: "report/table.csv", Size: 5})) // without SIGNED_URL_TTL
 
 	order := string(spool.Record{At: time.Now(), Attempt: 1, End: spool.Position{Stdout: 6}}.Encode())
 	put(http.StatusNoContent, logOrder, octets(order))
 	put(http.StatusNoContent, logOrder, octets(order))
-	list := manifest{Files: []job.File{output}}
-	put(http.StatusCreated, ".job/outputs.json", record(t, list))
-	put(http.StatusCreated, ".job/outputs.json", record(t, list))
-	put(http.StatusConflict, ".job/outputs.json", record(t, manifest{Files: []job.File{}}))
+	list := agentwire.Manifest{Files: []job.File{output}}
+	put(http.StatusCreated, "PUT outputs", record(t, list))
+	put(http.StatusCreated, "PUT outputs", record(t, list))
+	put(http.StatusConflict, "PUT outputs", record(t, agentwire.Manifest{Files: []job.File{}}))
 	put(http.StatusConflict, "late.txt", octets(""))
 	put(http.StatusConflict, logOrder, octets(order))
-	put(http.StatusNoContent, ".job/attempts/1/report", record(t, report{attempt(1), list}))
-	put(http.StatusCreated, ".job/attempts/1/end", record(t, attempt(1)))
+	put(http.StatusNoContent, "PUT attempts/1/report", record(t, agentwire.Report{Attempt: attempt(1), Manifest: list}))
+	put(http.StatusCreated, "PUT attempts/1/end", record(t, attempt(1)))
 	if got := to.status(t, s); got.Phase != job.Succeeded {
 		t.Errorf("phase: got %s, want that of the last attempt", got.Phase)
 	}
 	for name, body := range map[string]option{
-		"late.txt": octets(""), segment: octets("{}\n"), logOrder: octets(order), ".job/outputs.json": record(t, list),
-		start: record(t, mine), ".job/attempts/1/end": record(t, attempt(1)), ".job/attempts/1/report": record(t, report{attempt(1), list}),
+		"late.txt": octets(""), segment: octets("{}\n"), logOrder: octets(order), "PUT outputs": record(t, list),
+		claim: record(t, mine), "PUT attempts/1/end": record(t, attempt(1)), "PUT attempts/1/report": record(t, agentwire.Report{Attempt: attempt(1), Manifest: list}),
 	} {
 		contains(t, problem(t, put(http.StatusConflict, name, body)), "is over")
 	}
@@ -146,21 +159,20 @@ func testRetry(t *testing.T, f *functions, to *client) {
 	agent := f.agent(s.JobID)
 	put := func(want int, name string, body option) *reply {
 		t.Helper()
-		return to.call(t, want, http.MethodPut, s.upload(name), body, agent)
+		return to.asAgent(t, want, s, name, body, agent)
 	}
 	type state struct{ Next, Stdout, Stderr int }
 	get := func() state {
-		return as[state](t, to.call(t, http.StatusOK, http.MethodGet, s.artifact("status.json"), agent))
+		return as[state](t, to.call(t, http.StatusOK, http.MethodGet, s.logPath(""), agent))
 	}
 	if got := get(); got != (state{}) {
 		t.Errorf("before the first attempt: got %+v", got)
 	}
-	const start = ".job/attempts/next/start"
-	put(http.StatusCreated, start, record(t, map[string]string{"owner": "pod-1"}))
+	put(http.StatusCreated, claim, record(t, map[string]string{"owner": "pod-1"}))
 	put(http.StatusNoContent, segment, piece("hello\n", "bad"))
 	failed := attempt(1)
 	failed.Reason = job.ReasonError
-	put(http.StatusCreated, ".job/attempts/1/end", record(t, failed))
+	put(http.StatusCreated, "PUT attempts/1/end", record(t, failed))
 	if got := to.status(t, s); got.Phase != job.Running || got.Reason != job.ReasonRetrying {
 		t.Errorf("after the first attempt: got %s (%s)", got.Phase, got.Reason)
 	}
@@ -169,36 +181,40 @@ func testRetry(t *testing.T, f *functions, to *client) {
 		t.Errorf("log: got %+v, want %+v", got, want)
 	}
 	for stream, want := range map[string]string{"stdout": "hello\n", "stderr": "bad"} {
-		path := s.artifact("results?stream=" + stream)
+		path := s.logPath("/streams/" + stream)
 		if got := to.call(t, http.StatusOK, http.MethodGet, path, agent); string(got.body) != want {
 			t.Errorf("%s: got %q, want %q", stream, got.body, want)
 		}
-		to.call(t, http.StatusBadRequest, http.MethodGet, path, s.bearer())
+		to.call(t, http.StatusForbidden, http.MethodGet, path, s.bearer())
 	}
-	for _, query := range []string{"", "?stream=stdin", "?stream=stdout&stream=stderr", "?stream=stdout&tail=1", "?%zz"} {
-		to.call(t, http.StatusBadRequest, http.MethodGet, s.artifact("results"+query), agent)
+	if got := to.call(t, http.StatusOK, http.MethodGet, s.logPath("/order"), agent); len(got.body) != 2*spool.RecordSize {
+		t.Errorf("order: got %q, want a record of each stream", got.body)
 	}
-	to.call(t, http.StatusBadRequest, http.MethodGet, s.artifact("status.json?stream=stdout"), agent)
-	to.call(t, http.StatusNotFound, http.MethodGet, s.artifact("status.json"), s.bearer())
+	for _, rest := range []string{"?stream=stdout", "?%zz", "/streams/stdin", "/streams/stdout?tail=1", "/streams/stdout?%zz", "/order?tail=1"} {
+		to.call(t, http.StatusBadRequest, http.MethodGet, s.logPath(rest), agent)
+	}
+	for _, name := range []string{"status.json", "results"} { // these are names of files, and there are none
+		to.call(t, http.StatusNotFound, http.MethodGet, s.artifact(name), s.bearer())
+	}
 
-	second := as[job.Attempt](t, put(http.StatusCreated, start, record(t, map[string]string{"owner": "pod-2"})))
+	second := as[job.Attempt](t, put(http.StatusCreated, claim, record(t, map[string]string{"owner": "pod-2"})))
 	if second.Number != 2 {
 		t.Errorf("second attempt: got %+v", second)
 	}
-	stopped := report{Attempt: attempt(2), Manifest: manifest{Files: []job.File{}}}
+	stopped := agentwire.Report{Attempt: attempt(2), Manifest: agentwire.Manifest{Files: []job.File{}}}
 	stopped.Attempt.Reason, stopped.Attempt.Message = job.ReasonInterrupted, "ended by SIGTERM"
-	put(http.StatusNoContent, ".job/attempts/2/report", record(t, stopped))
+	put(http.StatusNoContent, "PUT attempts/2/report", record(t, stopped))
 	if got := to.status(t, s); got.Phase != job.Running {
 		t.Errorf("after a report: got %s (%s)", got.Phase, got.Reason)
 	}
 	if err := f.ledger().RequestCancel(t.Context(), s.JobID); err != nil {
 		t.Fatal(err)
 	}
-	ended := as[job.Attempt](t, put(http.StatusCreated, ".job/attempts/2/report", record(t, stopped)))
+	ended := as[job.Attempt](t, put(http.StatusCreated, "PUT attempts/2/report", record(t, stopped)))
 	if got := to.status(t, s); got.Phase != job.Cancelled || ended.Reason != job.ReasonCancelled {
 		t.Errorf("a report after a cancellation: got %+v, and %s", ended, got.Phase)
 	}
-	put(http.StatusConflict, start, record(t, map[string]string{"owner": "pod-3"}))
+	put(http.StatusConflict, claim, record(t, map[string]string{"owner": "pod-3"}))
 }
 
 // testPlaced is a job that says where on Kubernetes it is to run.
@@ -231,34 +247,34 @@ func testPlaced(t *testing.T, to *client) {
 func testRefusedUploads(t *testing.T, f *functions, to *client) {
 	s := to.submit(t, script(t, "true"))
 	agent := f.agent(s.JobID)
-	to.call(t, http.StatusCreated, http.MethodPut, s.upload(".job/attempts/next/start"), record(t, map[string]string{"owner": "pod-1"}), agent)
+	to.asAgent(t, http.StatusCreated, s, claim, record(t, map[string]string{"owner": "pod-1"}), agent)
 	for name, test := range map[string]struct {
 		limit   int
 		invalid map[string]option // by name
 	}{
-		"a": {1 << 20, map[string]option{"a%2F..%2Fb": octets(""), ".job": octets(""), strings.Repeat("a", 300): octets("")}},
+		"a": {1 << 20, map[string]option{"a%2F..%2Fb": octets(""), ".job": octets(""), ".job%2Fnone": octets(""), strings.Repeat("a", 300): octets("")}},
 		segment: {12 << 20, map[string]option{
-			".job/log/1": octets("{}\n"), ".job/log/000000000001-000000000000": octets("{}\n"),
+			"PUT log/segments/1": octets("{}\n"), "PUT log/segments/000000000001-000000000000": octets("{}\n"),
 		}},
 		logOrder: {96 << 20, nil},
-		".job/attempts/next/start": {1 << 20, map[string]option{
-			".job/attempts/next/start": record(t, map[string]string{"owner": ""}),
+		claim: {1 << 20, map[string]option{
+			claim: record(t, map[string]string{"owner": ""}),
 		}},
-		".job/attempts/1/end": {1 << 20, map[string]option{
-			".job/attempts/1/end": record(t, attempt(2)), ".job/attempts/2/end": record(t, job.Attempt{Number: 2}),
+		"PUT attempts/1/end": {1 << 20, map[string]option{
+			"PUT attempts/1/end": record(t, attempt(2)), "PUT attempts/2/end": record(t, job.Attempt{Number: 2}),
 		}},
-		".job/outputs.json": {16 << 20, map[string]option{
-			".job/outputs.json": record(t, manifest{Files: []job.File{stored("not there", "")}}),
+		"PUT outputs": {16 << 20, map[string]option{
+			"PUT outputs": record(t, agentwire.Manifest{Files: []job.File{stored("not there", "")}}),
 		}},
-		".job/attempts/1/report": {16 << 20, map[string]option{
-			".job/attempts/1/report": record(t, report{attempt(1), manifest{Files: []job.File{stored("not there", "")}}}),
-			".job/attempts/2/report": record(t, report{Attempt: attempt(1)}),
+		"PUT attempts/1/report": {16 << 20, map[string]option{
+			"PUT attempts/1/report": record(t, agentwire.Report{Attempt: attempt(1), Manifest: agentwire.Manifest{Files: []job.File{stored("not there", "")}}}),
+			"PUT attempts/2/report": record(t, agentwire.Report{Attempt: attempt(1)}),
 		}},
 	} {
 		t.Run(name, func(t *testing.T) { wantRefused(t, to, agent, s, name, test.limit, test.invalid) })
 	}
-	for _, name := range []string{".job/none", ".job/status.json", ".job/attempts/1/start"} {
-		to.call(t, http.StatusNotFound, http.MethodPut, s.upload(name), octets(""), agent)
+	for _, name := range []string{"PUT none", "PUT attempts/1/start"} {
+		to.asAgent(t, http.StatusNotFound, s, name, octets(""), agent)
 	}
 }
 
@@ -266,11 +282,11 @@ func testRefusedUploads(t *testing.T, f *functions, to *client) {
 func wantRefused(t *testing.T, to *client, agent option, s submitted, name string, limit int, invalid map[string]option) {
 	t.Helper()
 	large := blanks(int64(limit) + 1)
-	contains(t, problem(t, to.call(t, http.StatusRequestEntityTooLarge, http.MethodPut, s.upload(name), large, agent)), fmt.Sprint(limit))
-	to.call(t, http.StatusUnsupportedMediaType, http.MethodPut, s.upload(name), octets("x"), header("Content-Encoding", "gzip"), agent)
-	to.call(t, http.StatusBadRequest, http.MethodPut, s.upload(name), octets("x"), header("Content-Range", "bytes 0-0/2"), agent)
+	contains(t, problem(t, to.asAgent(t, http.StatusRequestEntityTooLarge, s, name, large, agent)), fmt.Sprint(limit))
+	to.asAgent(t, http.StatusUnsupportedMediaType, s, name, octets("x"), header("Content-Encoding", "gzip"), agent)
+	to.asAgent(t, http.StatusBadRequest, s, name, octets("x"), header("Content-Range", "bytes 0-0/2"), agent)
 	for name, body := range invalid {
-		to.call(t, http.StatusUnprocessableEntity, http.MethodPut, s.upload(name), body, agent)
+		to.asAgent(t, http.StatusUnprocessableEntity, s, name, body, agent)
 	}
 }
 
@@ -280,8 +296,7 @@ func testLinks(t *testing.T, c *contract) {
 	to := c.client("http://functions", f)
 	s := to.submit(t, script(t, "true"))
 	agent := f.agent(s.JobID)
-	const link = ".job/link"
-	request := func(name string, size int64) option { return record(t, executor.LinkRequest{Name: name, Size: size}) }
+	request := func(name string, size int64) option { return record(t, agentwire.LinkRequest{Name: name, Size: size}) }
 	redirected := func(path, to string, got *reply) {
 		t.Helper()
 		if at := got.Header.Get("Location"); !strings.HasPrefix(at, "https://bucket.example/"+string(s.JobID)) || !strings.HasSuffix(at, to+"?signature=GET") {
@@ -291,20 +306,20 @@ func testLinks(t *testing.T, c *contract) {
 	redirected("artifact", "run", to.call(t, http.StatusTemporaryRedirect, http.MethodGet, s.artifact("run"), s.bearer()))
 	to.call(t, http.StatusOK, http.MethodHead, s.artifact("run"), s.bearer())
 
-	got := as[executor.Link](t, to.call(t, http.StatusCreated, http.MethodPut, s.upload(link), request("a", 1), agent))
+	got := as[agentwire.Link](t, to.asAgent(t, http.StatusCreated, s, link, request("a", 1), agent))
 	if !strings.HasSuffix(got.URL, "a?signature=PUT") {
 		t.Errorf("link %+v", got)
 	}
 	wantRefused(t, to, agent, s, link, 1<<20, map[string]option{link: request("../a", 1)})
-	to.call(t, http.StatusRequestEntityTooLarge, http.MethodPut, s.upload(link), request("a", 1<<20+1), agent)
-	op := operation{method: http.MethodPut, path: func(s submitted) string { return s.upload(link) }, body: request("a", 1), agent: true, writes: true}
+	to.asAgent(t, http.StatusRequestEntityTooLarge, s, link, request("a", 1<<20+1), agent)
+	op := agentOperation(link, request("a", 1), false)
 	wantCredentials(t, f, to, op)
 	wantStorage(t, f, to, op)
 
 	to.call(t, http.StatusCreated, http.MethodPut, s.upload("a"), octets("a"), agent)
-	to.call(t, http.StatusCreated, http.MethodPut, s.upload(".job/outputs.json"), record(t, manifest{Files: []job.File{stored("a", "a")}}), agent)
+	to.asAgent(t, http.StatusCreated, s, "PUT outputs", record(t, agentwire.Manifest{Files: []job.File{stored("a", "a")}}), agent)
 	redirected("output", "a", to.call(t, http.StatusTemporaryRedirect, http.MethodGet, s.output("a"), s.bearer()))
-	to.call(t, http.StatusConflict, http.MethodPut, s.upload(link), request("b", 1), agent)
+	to.asAgent(t, http.StatusConflict, s, link, request("b", 1), agent)
 }
 
 // operation is a call that needs a token.
@@ -320,16 +335,14 @@ type operation struct {
 func authorized(t *testing.T) []operation {
 	t.Helper()
 	var list []operation
-	read := func(name string) {
-		list = append(list, operation{method: http.MethodGet, path: func(s submitted) string { return s.artifact(name) }, agent: true})
+	read := func(rest string) {
+		list = append(list, operation{method: http.MethodGet, path: func(s submitted) string { return s.logPath(rest) }, agent: true})
 	}
 	at := func(method string, path func(s submitted) string) {
 		list = append(list, operation{method: method, path: path, writes: method == http.MethodPost || method == http.MethodDelete})
 	}
 	put := func(name string, body option, begun bool) {
-		list = append(list, operation{
-			method: http.MethodPut, path: func(s submitted) string { return s.upload(name) }, body: body, agent: true, begun: begun, writes: true,
-		})
+		list = append(list, agentOperation(name, body, begun))
 	}
 	at(http.MethodGet, submitted.path)
 	at(http.MethodDelete, submitted.path)
@@ -343,16 +356,24 @@ func authorized(t *testing.T) []operation {
 	at(http.MethodGet, func(s submitted) string { return s.artifact("run") })
 	at(http.MethodHead, func(s submitted) string { return s.artifact("run") })
 	at(http.MethodGet, func(s submitted) string { return s.artifact("index.json") })
-	read("status.json")
-	read("results?stream=stdout")
+	read("")
+	read("/streams/stdout")
+	read("/order")
 	put("a", octets("a"), false)
 	put(segment, octets("{}\n"), false)
 	put(logOrder, octets(""), false)
-	put(".job/attempts/next/start", record(t, map[string]string{"owner": "pod-1"}), false)
-	put(".job/attempts/1/end", record(t, attempt(1)), true)
-	put(".job/outputs.json", record(t, manifest{Files: []job.File{}}), true)
-	put(".job/attempts/1/report", record(t, report{attempt(1), manifest{Files: []job.File{}}}), true)
+	put(claim, record(t, map[string]string{"owner": "pod-1"}), false)
+	put("PUT attempts/1/end", record(t, attempt(1)), true)
+	put("PUT outputs", record(t, agentwire.Manifest{Files: []job.File{}}), true)
+	put("PUT attempts/1/report", record(t, agentwire.Report{Attempt: attempt(1), Manifest: agentwire.Manifest{Files: []job.File{}}}), true)
 	return list
+}
+
+// agentOperation is a call with which the agent sends something.
+func agentOperation(name string, body option, begun bool) operation {
+	method, _ := submitted{}.agent(name)
+	path := func(s submitted) string { _, path := s.agent(name); return path }
+	return operation{method: method, path: path, body: body, agent: true, begun: begun, writes: true}
 }
 
 // call makes the operation's call for a job.
@@ -397,8 +418,7 @@ func wantStorage(t *testing.T, f *functions, to *client, all ...operation) {
 		t.Run(o.method+" "+o.path(submitted{JobID: "id"}), func(t *testing.T) {
 			s := to.submit(t, script(t, "true"))
 			if o.begun {
-				claim := record(t, map[string]string{"owner": "pod-1"})
-				to.call(t, http.StatusCreated, http.MethodPut, s.upload(".job/attempts/next/start"), claim, f.agent(s.JobID))
+				to.asAgent(t, http.StatusCreated, s, claim, record(t, map[string]string{"owner": "pod-1"}), f.agent(s.JobID))
 			}
 			f.bucket.failing(broken, func() { o.call(t, to, http.StatusInternalServerError, s, o.token(f, s.JobID)) })
 			f.bucket.failing(away, func() { o.call(t, to, http.StatusServiceUnavailable, s, o.token(f, s.JobID)) })
@@ -423,7 +443,7 @@ func testStorage(t *testing.T, f *functions, to *client) {
 
 	t.Run("log that moves away", func(t *testing.T) {
 		s := to.submit(t, script(t, "true"))
-		to.call(t, http.StatusNoContent, http.MethodPut, s.upload(segment), octets(`{"stdout":0,"stderr":0}`+"\n"), f.agent(s.JobID))
+		to.asAgent(t, http.StatusNoContent, s, segment, octets(`{"stdout":0,"stderr":0}`+"\n"), f.agent(s.JobID))
 		merged := func(verb, key string) gcerrors.ErrorCode {
 			if verb == "read" && strings.HasPrefix(key, ledger.LogPrefix(s.JobID)) {
 				return gcerrors.NotFound
@@ -432,7 +452,7 @@ func testStorage(t *testing.T, f *functions, to *client) {
 		}
 		f.bucket.failing(merged, func() {
 			to.call(t, http.StatusServiceUnavailable, http.MethodGet, s.path()+"/logs", s.bearer())
-			to.call(t, http.StatusServiceUnavailable, http.MethodGet, s.artifact("status.json"), f.agent(s.JobID))
+			to.call(t, http.StatusServiceUnavailable, http.MethodGet, s.logPath(""), f.agent(s.JobID))
 		})
 	})
 }
@@ -442,7 +462,7 @@ func testSlowEnds(t *testing.T, f *functions, to *client) {
 	f.bubble = t
 	defer func() { f.bubble = nil }()
 	s := to.submit(t, script(t, "true"))
-	to.call(t, http.StatusCreated, http.MethodPut, s.upload(".job/attempts/next/start"), record(t, map[string]string{"owner": "pod-1"}), f.agent(s.JobID))
+	to.asAgent(t, http.StatusCreated, s, claim, record(t, map[string]string{"owner": "pod-1"}), f.agent(s.JobID))
 	to.call(t, http.StatusAccepted, http.MethodPost, s.path()+"/cancel", s.bearer())
 	to.call(t, http.StatusAccepted, http.MethodDelete, s.path(), s.bearer())
 	to.call(t, http.StatusNotFound, http.MethodGet, s.path(), s.bearer())

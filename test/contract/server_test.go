@@ -14,6 +14,7 @@ import (
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
 
+	"go-job-orchestrator/functions/agentapi"
 	"go-job-orchestrator/functions/all"
 	"go-job-orchestrator/functions/artifacts"
 	"go-job-orchestrator/functions/cancel"
@@ -28,6 +29,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/serve"
 	"go-job-orchestrator/shared/token"
 )
@@ -107,30 +109,45 @@ func startFunctions(t *testing.T, vars map[string]string, set ...func(*platform.
 	for _, s := range set {
 		s(env)
 	}
-	records := f.ledger()
-	events, b := &event.Events{Sink: nowhere{}, Ledger: records}, backend.Remote()
+	events := &event.Events{Sink: nowhere{}, Ledger: f.ledger()}
 	router := api.NewRouter(env.Log)
-	for _, open := range []func() (serve.Function, error){
-		func() (serve.Function, error) {
+	for _, function := range opened(t, env, events) {
+		function.Mount(router)
+	}
+	openapi.Mount(router)
+	f.router = router
+	return f
+}
+
+// opened is every function that is part of the API.
+func opened(t *testing.T, env *platform.Env, events *event.Events) map[routes.Function]serve.Function {
+	t.Helper()
+	b := backend.Remote()
+	all := map[routes.Function]serve.Function{}
+	for name, open := range map[routes.Function]func() (serve.Function, error){
+		routes.Submit: func() (serve.Function, error) {
 			return submit.New(submit.Deps{Env: env, Events: events, Admission: b.Admission})
 		},
-		func() (serve.Function, error) { return status.New(status.Deps{Env: env}) },
-		func() (serve.Function, error) { return logs.New(env) },
-		func() (serve.Function, error) { return artifacts.New(artifacts.Deps{Env: env, Ledger: records}) },
-		func() (serve.Function, error) { return outputs.New(env) },
-		func() (serve.Function, error) {
-			return cancel.New(cancel.Deps{Env: env, Ledger: records, Stopper: b.Stopper})
+		routes.Status: func() (serve.Function, error) { return status.New(status.Deps{Env: env}) },
+		routes.Logs:   func() (serve.Function, error) { return logs.New(env) },
+		routes.Artifacts: func() (serve.Function, error) {
+			return artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})
+		},
+		routes.AgentAPI: func() (serve.Function, error) {
+			return agentapi.New(agentapi.Deps{Env: env, Ledger: events.Ledger})
+		},
+		routes.Outputs: func() (serve.Function, error) { return outputs.New(env) },
+		routes.Cancel: func() (serve.Function, error) {
+			return cancel.New(cancel.Deps{Env: env, Ledger: events.Ledger, Stopper: b.Stopper})
 		},
 	} {
 		function, err := open()
 		if err != nil {
 			t.Fatal(err)
 		}
-		function.Mount(router)
+		all[name] = function
 	}
-	openapi.Mount(router)
-	f.router = router
-	return f
+	return all
 }
 
 // nowhere is a sink that loses events. Requests are sent from inside and from outside of a bubble of

@@ -198,7 +198,7 @@ func TestArtifactsAway(t *testing.T) {
 	}
 }
 
-// faulty stands before the artifacts function. Of every call it answers the first try with 500, hangs up on the second after a while, answers the third
+// faulty stands before the service of artifacts. Of every call it answers the first try with 500, hangs up on the second after a while, answers the third
 // with 503, and passes on the others, slowly.
 const faulty = `import collections,http.client,http.server,os,sys,time
 tries=collections.Counter()
@@ -225,7 +225,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if status!=204: self.send_header("Content-Length",str(len(body)))
         self.end_headers()
         if status!=204: self.wfile.write(body)
-    do_GET=do_PUT=serve
+    do_GET=do_PUT=do_POST=serve
 http.server.ThreadingHTTPServer(("",8080),Handler).serve_forever()`
 
 // TestArtifactsFail has pods speak to a function that fails and is slow while they fetch and store.
@@ -260,7 +260,10 @@ func TestArtifactsFail(t *testing.T) {
 		t.Errorf("the output has %d bytes", got)
 	}
 	said := kube(t, "logs", "faulty", "-n", namespace)
-	for _, call := range []string{"4 GET /artifacts/" + j.ID + "/data", "4 PUT /artifacts/" + j.ID + "/upload/copy", "4 PUT /artifacts/" + j.ID + "/upload/.job/outputs.json"} {
+	for _, call := range []string{
+		"4 GET /artifacts/" + j.ID + "/data", "4 PUT /artifacts/" + j.ID + "/upload/copy", "4 POST /agent/v1/jobs/" + j.ID + "/attempts",
+		"4 PUT /agent/v1/jobs/" + j.ID + "/outputs",
+	} {
 		if !strings.Contains(said, call+"\n") {
 			t.Errorf("nobody was patient enough for %q:\n%s", call, said)
 		}

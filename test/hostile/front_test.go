@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -22,13 +23,18 @@ func (s *suite) throughFront(t *testing.T, behind *server) {
 			rows = append(rows, row{name: name, req: r, status: status, plain: true})
 		}
 		id := string(ghost)
-		for _, name := range []string{
-			"x", ".job/attempts/next/start", ".job/attempts/1/end", ".job/attempts/1/report", ".job/outputs.json",
-			".job/log/000000000000-000000000000", ".job/link", "%2e%2e/x",
-		} {
-			for _, header := range []string{agent, user} {
+		for _, header := range []string{agent, user} {
+			for _, name := range []string{
+				"x", ".job/attempts/next/start", ".job/attempts/1/end", ".job/attempts/1/report", ".job/outputs.json",
+				".job/log/000000000000-000000000000", ".job/link", "%2e%2e/x",
+			} {
 				add("upload "+name, request{method: http.MethodPut, target: "/artifacts/" + id + "/upload/" + name, body: "{}",
 					header: []string{header}}, 400, 403, 404, 405)
+			}
+			for _, c := range served() {
+				if c.Reach == routes.Pods {
+					add(c.String(), request{method: c.Method, target: c.target(ghost, ""), body: "{}", header: []string{header}}, 404, 405)
+				}
 			}
 		}
 		for _, target := range []string{"/", "/metrics", "/debug/pprof/", "/artifacts", "/api/v1/jobs/" + id + "/other",

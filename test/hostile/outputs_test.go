@@ -155,19 +155,25 @@ func entries(format string, data []byte) ([]string, error) {
 
 // uploadRows are what an agent sends that has gone over to the other side: it has the right token of a job that runs.
 func uploadRows(g *group, h *house) []row {
-	base := "/artifacts/" + string(h.running.ID) + "/upload/"
 	auth := bearer(h.agent(g.s, h.running.ID))
+	// A name with a method is that of one of the agent's own calls, and any other that of an output.
 	send := func(name, body string, header ...string) request {
-		return request{method: http.MethodPut, target: base + name, header: append([]string{auth}, header...), body: body}
+		method, target := http.MethodPut, "/artifacts/"+string(h.running.ID)+"/upload/"+name
+		if m, rest, call := strings.Cut(name, " "); call {
+			method, target = m, "/agent/v1/jobs/"+string(h.running.ID)+"/"+rest
+		}
+		return request{method: method, target: target, header: append([]string{auth}, header...), body: body}
 	}
 	var rows []row
 	for _, name := range []string{
 		"..", "../x", "%2e%2e/x", "..%2f..%2fstatus.json", "a//b", "a/./b", "a/../b", "a/", "%2fx", "a%5cb", "a%00b",
-		"a%0ab", "%ff", ".job", ".job/", ".job/x", ".job/attempts/0/end",
-		".job/attempts/102/end", ".job/attempts/01/end", ".job/attempts/-1/end", ".job/attempts/next/end",
-		".job/attempts/1/start", ".job/log/x", ".job/log/../x", ".job/log/000000000000-zzzzzzzzzzzz",
-		".job/log/000000000001-000000000000", ".job/outputs.json/x", strings.Repeat("n", 201),
+		"a%0ab", "%ff", ".job", ".job/", ".job/x", ".job/attempts/0/end", ".job/attempts/1/start", ".job/log/x",
+		".job/log/../x", ".job/log/000000000001-000000000000", ".job/outputs.json/x", strings.Repeat("n", 201),
 		strings.Repeat("d/", 600) + "x", "%2e%2e%2f%2e%2e%2f%2e%2e%2fx",
+		"PUT attempts/0/end", "PUT attempts/102/end", "PUT attempts/01/end", "PUT attempts/-1/end", "PUT attempts/next/end",
+		"PUT attempts/1/start", "PUT log/segments/x", "PUT log/segments/../x", "PUT log/segments/%2e%2e%2fx",
+		"PUT log/segments/000000000000-zzzzzzzzzzzz", "PUT log/segments/000000000001-000000000000", "PUT outputs/x",
+		"PUT ../" + string(h.done.ID) + "/outputs", "PUT %2e%2e/" + string(h.done.ID) + "/outputs",
 	} {
 		rows = append(rows, row{name: fmt.Sprintf("upload to %.50s", name), req: send(name, "x"),
 			status: []int{400, 404, 409, 422}})
@@ -179,15 +185,15 @@ func uploadRows(g *group, h *house) []row {
 		}
 	}
 	broken := []string{"", "{", "[]", "x", `{"x":1}`, "{}{}", strings.Repeat("[", 90_000), `"a"`, "1"}
-	record(".job/attempts/next/start", "body", broken...)
-	record(".job/attempts/next/start", "owner", "{}", `{"owner":""}`, `{"owner":"a\nb"}`,
+	record("POST attempts", "body", broken...)
+	record("POST attempts", "owner", "{}", `{"owner":""}`, `{"owner":"a\nb"}`,
 		`{"owner":"`+strings.Repeat("x", 257)+`"}`)
-	record(".job/attempts/1/end", "body", broken...)
-	record(".job/attempts/1/end", "", "{}", `{"number":2}`, `{"number":1}`,
+	record("PUT attempts/1/end", "body", broken...)
+	record("PUT attempts/1/end", "", "{}", `{"number":2}`, `{"number":1}`,
 		`{"number":1,"finishedAt":"1970-01-01T00:00:00Z"}`, `{"number":1,"finishedAt":"9999-01-01T00:00:00Z"}`)
-	record(".job/attempts/1/report", "body", broken...)
-	record(".job/attempts/1/report", "", "{}", `{"attempt":{"number":2}}`, `{"attempt":{"number":1}}`)
-	record(".job/outputs.json", "body", broken...)
+	record("PUT attempts/1/report", "body", broken...)
+	record("PUT attempts/1/report", "", "{}", `{"attempt":{"number":2}}`, `{"attempt":{"number":1}}`)
+	record("PUT outputs", "body", broken...)
 	sum := strings.Repeat("0", 64)
 	entry := func(name any, size int64, sha string) string {
 		data, err := json.Marshal(map[string]any{"files": []any{map[string]any{"name": name, "size": size, "sha256": sha}}})
@@ -197,15 +203,15 @@ func uploadRows(g *group, h *house) []row {
 		return string(data)
 	}
 	for _, name := range []string{"..", "../x", "/x", "a//b", "", ".job/x", "a\nb", "nothing"} {
-		record(".job/outputs.json", "files", entry(name, 1, sum))
+		record("PUT outputs", "files", entry(name, 1, sum))
 	}
-	record(".job/outputs.json", "files", entry("a", -1, sum), entry("a", 1, "x"),
+	record("PUT outputs", "files", entry("a", -1, sum), entry("a", 1, "x"),
 		entry("a", 1, strings.ToUpper(strings.Repeat("a", 64))), entry("a", 1<<62, sum))
-	record(".job/link", "body", broken...)
+	record("POST links", "body", broken...)
 	rows = append(rows,
-		refused(413, "", "large record", send(".job/attempts/next/start", strings.Repeat("x", 1<<20+1))),
-		refused(413, "", "large list", send(".job/outputs.json", strings.Repeat(" ", 16<<20+1))),
-		refused(413, "", "large log", send(".job/log/000000000000-000000000000", "", "Content-Length: 99999999")),
+		refused(413, "", "large record", send("POST attempts", strings.Repeat("x", 1<<20+1))),
+		refused(413, "", "large list", send("PUT outputs", strings.Repeat(" ", 16<<20+1))),
+		refused(413, "", "large log", send("PUT log/segments/000000000000-000000000000", "", "Content-Length: 99999999")),
 		refused(415, "", "compressed", send("x", "x", "Content-Encoding: gzip")),
 		refused(400, "Content-Range", "a part", send("x", "x", "Content-Range: bytes 0-0/5")),
 		refused(400, "Content-Digest", "no digest", send("x", "x", "Content-Digest: sha-256=x")),
@@ -234,7 +240,7 @@ func segments(g *group, h *house) {
 		strings.Repeat("x", 100_000), strings.Repeat("[", 100_000) + "\n",
 	} {
 		g.try(fmt.Sprintf("log of %.40q", body), func(fail func(string, ...any)) {
-			target := fmt.Sprintf("/artifacts/%s/upload/.job/log/%012x-%012x", h.running.ID, 100+i, 100+i)
+			target := fmt.Sprintf("/agent/v1/jobs/%s/log/segments/%012x-%012x", h.running.ID, 100+i, 100+i)
 			if a, err := g.server.send(request{method: http.MethodPut, target: target, header: []string{auth},
 				body: body}); err != nil || a.status >= 500 {
 				fail("stored: %s %v", brief(a), err)

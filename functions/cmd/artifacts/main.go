@@ -1,23 +1,42 @@
-// Command artifacts serves the function of that name.
+// Command artifacts serves the functions that the agent in a job's pod speaks to: artifacts and
+// agentapi. They are one service, so that a pod waits for one cold start.
 package main
 
 import (
+	"errors"
 	"os"
 
+	"go-job-orchestrator/functions/agentapi"
 	"go-job-orchestrator/functions/artifacts"
+	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
 )
 
 func main() {
-	os.Exit(serve.Main(open, "Hands uploaded files to agents, and takes results.", &artifacts.Settings{}))
+	os.Exit(serve.Main(open, "Hands uploaded files to agents, and takes results and records of runs.", &artifacts.Settings{}))
 }
 
-func open(env *platform.Env) (*artifacts.Function, error) {
+// both are the two functions.
+type both struct {
+	artifacts *artifacts.Function
+	agent     *agentapi.Function
+}
+
+// Mount implements serve.Function.
+func (b both) Mount(r *api.Router) {
+	b.artifacts.Mount(r)
+	b.agent.Mount(r)
+}
+
+func open(env *platform.Env) (b both, err error) {
 	events, err := event.Open(env, nil)
 	if err != nil {
-		return nil, err
+		return b, err
 	}
-	return artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})
+	var agentErr error
+	b.artifacts, err = artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})
+	b.agent, agentErr = agentapi.New(agentapi.Deps{Env: env, Ledger: events.Ledger})
+	return b, errors.Join(err, agentErr)
 }

@@ -1,21 +1,23 @@
-package artifacts
+package agentapi
 
 import (
 	"context"
 	"fmt"
 	"net/http"
 
-	"go-job-orchestrator/shared/executor"
+	"go-job-orchestrator/shared/agentwire"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/upload"
 )
 
-// link answers with a URL of the bucket to which an output can be sent past this function. Whoever gets none, an error of kind job.ErrNotFound, sends
-// it here. What came is looked at when the list of outputs is stored.
-func (f *Function) link(ctx context.Context, u upload) (any, error) {
-	var want executor.LinkRequest
-	if err := decode(ctx, u.body, &want); err != nil {
+// link answers with a URL of the bucket to which an output can be sent past the functions. Whoever
+// gets none, an error of kind job.ErrNotFound, sends it to artifacts. What came is looked at when
+// the list of outputs is stored.
+func (f *Function) link(ctx context.Context, u upload.Upload) (any, error) {
+	var want agentwire.LinkRequest
+	if err := u.Body.Decode(ctx, &want); err != nil {
 		return nil, err
 	}
 	if message := job.CheckOutputName(want.Name); message != "" {
@@ -24,14 +26,14 @@ func (f *Function) link(ctx context.Context, u upload) (any, error) {
 	if want.Size < 0 {
 		return nil, job.Invalid("size", "is negative")
 	}
-	if want.Size > int64(f.settings.MaxOutput) {
-		return nil, job.Refuse(job.ErrTooLarge, "size", fmt.Sprintf("is larger than %d bytes", f.settings.MaxOutput))
+	if want.Size > f.maxOutput {
+		return nil, job.Refuse(job.ErrTooLarge, "size", fmt.Sprintf("is larger than %d bytes", f.maxOutput))
 	}
 	if f.links == 0 || want.Size > store.MaxLinkSize {
 		return nil, errNoLink()
 	}
-	id := u.index.JobID
-	if err := f.stillTaken(ctx, id); err != nil {
+	id := u.Index.JobID
+	if err := f.uploads.CheckOutputs(ctx, id); err != nil {
 		return nil, err
 	}
 	// What is sent to the URL after the job has been removed must be found.
@@ -45,7 +47,7 @@ func (f *Function) link(ctx context.Context, u upload) (any, error) {
 	if err != nil || !ok {
 		return nil, errNoLink()
 	}
-	return executor.Link{URL: url, Headers: f.store.LinkHeaders()}, nil
+	return agentwire.Link{URL: url, Headers: f.store.LinkHeaders()}, nil
 }
 
 func errNoLink() error {

@@ -1,4 +1,4 @@
-package artifacts
+package agentapi
 
 import (
 	"context"
@@ -12,19 +12,20 @@ import (
 	"strings"
 	"sync"
 
+	"go-job-orchestrator/shared/agentwire"
 	"go-job-orchestrator/shared/api"
-	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/upload"
 )
 
-// manifest closes the results: it records which outputs there are, all of which must be stored.
-func (f *Function) manifest(ctx context.Context, u upload) (any, error) {
-	m := executor.Manifest{}
-	if err := decode(ctx, u.body, &m); err != nil {
+// outputs closes the results: it records which outputs there are, all of which must be stored.
+func (f *Function) outputs(ctx context.Context, u upload.Upload) (any, error) {
+	m := agentwire.Manifest{}
+	if err := u.Body.Decode(ctx, &m); err != nil {
 		return nil, err
 	}
-	id := u.index.JobID
+	id := u.Index.JobID
 	if err := f.checkManifest(ctx, id, &m); err != nil {
 		return nil, err
 	}
@@ -35,7 +36,7 @@ func (f *Function) manifest(ctx context.Context, u upload) (any, error) {
 }
 
 // checkManifest says what is wrong with a manifest, also against what is stored.
-func (f *Function) checkManifest(ctx context.Context, id job.ID, m *executor.Manifest) error {
+func (f *Function) checkManifest(ctx context.Context, id job.ID, m *agentwire.Manifest) error {
 	if m.Files == nil {
 		m.Files = []job.File{}
 	}
@@ -46,7 +47,7 @@ func (f *Function) checkManifest(ctx context.Context, id job.ID, m *executor.Man
 }
 
 // standing tells whether the recorded outputs are those of m; the first record stands.
-func (f *Function) standing(ctx context.Context, id job.ID, m executor.Manifest) (any, error) {
+func (f *Function) standing(ctx context.Context, id job.ID, m agentwire.Manifest) (any, error) {
 	files, err := f.ledger.Outputs(ctx, id)
 	if err != nil {
 		return nil, err
@@ -101,8 +102,8 @@ func checkFile(f job.File) string {
 	return ""
 }
 
-// statAtOnce is how many files are looked at at a time: a remote bucket takes a while to answer, and there may be
-// ten thousand.
+// statAtOnce is how many files are looked at at a time: a remote bucket takes a while to answer,
+// and there may be ten thousand.
 const statAtOnce = 16
 
 // checkStored refuses files that are not stored with the size they are said to have.
@@ -133,7 +134,7 @@ func (f *Function) checkStored(ctx context.Context, id job.ID, files []job.File)
 
 func (f *Function) checkSize(ctx context.Context, id job.ID, file job.File) error {
 	info, err := f.store.Stat(ctx, ledger.ResultKey(id, file.Name))
-	if errors.Is(err, job.ErrNotFound) || isClash(err) || err == nil && info.Size != file.Size {
+	if errors.Is(err, job.ErrNotFound) || upload.IsClash(err) || err == nil && info.Size != file.Size {
 		return job.ErrInvalid
 	}
 	return err

@@ -1,9 +1,11 @@
-package artifacts
+package upload
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -13,12 +15,13 @@ import (
 	"strings"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/budget"
 	"go-job-orchestrator/shared/job"
 )
 
-// body is an upload's body, whose reading fails when it is cut off, too large, or not what its digests say. Whoever reads it
+// Body is an upload's body, whose reading fails when it is cut off, too large, or not what its digests say. Whoever reads it
 // to the end and gets no error has it whole.
-type body struct {
+type Body struct {
 	r       io.Reader
 	limit   int64
 	length  int64 // as it was announced; negative: it was not
@@ -33,8 +36,8 @@ type digest struct {
 	sum    []byte
 }
 
-func newBody(r *http.Request, limit int64) (*body, error) {
-	b := &body{r: r.Body, limit: limit, length: r.ContentLength}
+func newBody(r *http.Request, limit int64) (*Body, error) {
+	b := &Body{r: r.Body, limit: limit, length: r.ContentLength}
 	if r.ContentLength > limit {
 		return nil, b.tooLarge()
 	}
@@ -76,7 +79,7 @@ func parseDigest(header string, values []string) ([]byte, error) {
 	return sum, nil
 }
 
-func (b *body) Read(p []byte) (int, error) {
+func (b *Body) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
 	b.read += int64(n)
 	if b.read > b.limit {
@@ -98,7 +101,7 @@ func (b *body) Read(p []byte) (int, error) {
 }
 
 // end is the error that a complete body ends with.
-func (b *body) end() error {
+func (b *Body) end() error {
 	for _, d := range b.digests {
 		if !bytes.Equal(d.sum, b.hash.Sum(nil)) {
 			return job.Invalid(d.header, "is not that of the body; nothing was stored, send it again")
@@ -107,6 +110,24 @@ func (b *body) end() error {
 	return io.EOF
 }
 
-func (b *body) tooLarge() error {
+func (b *Body) tooLarge() error {
 	return job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("is larger than %d bytes; nothing was stored", b.limit))
+}
+
+// Decode reads a record: one JSON value that has no other fields than it may. Only a body that arrived whole is looked at, so
+// that one that was cut off is not called invalid.
+func (b *Body) Decode(ctx context.Context, into any) error {
+	data, err := budget.ReadAll(ctx, b, b.length, b.limit)
+	if err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return job.Invalid("body", "is not the JSON that this record needs: "+strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return job.Invalid("body", "has something after its JSON value")
+	}
+	return nil
 }
