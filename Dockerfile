@@ -7,9 +7,9 @@ WORKDIR /src
 COPY . .
 # Go takes the version from .git. A build that has none can be told: --build-arg VERSION=v1.2.3.
 ARG VERSION COMMIT DATE
-ARG DRIVERS
+ARG DRIVERS JOBS
 RUN git rev-parse HEAD >/dev/null 2>&1 || export GOFLAGS=-buildvcs=false; \
-    CGO_ENABLED=0 go build -trimpath -tags "grpcnotrace,disable_grpc_modules,$DRIVERS" -o /job-orchestrator -ldflags "-s -w \
+    CGO_ENABLED=0 go build -trimpath -tags "grpcnotrace,disable_grpc_modules,$DRIVERS,$JOBS" -o /job-orchestrator -ldflags "-s -w \
     -X go-job-orchestrator/shared/version.version=$VERSION \
     -X go-job-orchestrator/shared/version.commit=$COMMIT \
     -X go-job-orchestrator/shared/version.date=$DATE" ./functions/cmd/all
