@@ -94,7 +94,7 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 	// An upload ends by UPLOAD_TIMEOUT; twice that is long enough for any that still runs.
 	r.Swept, uploadErr = f.Events.Ledger.SweepUploads(ctx, 2*f.settings.UploadAge)
 	_, keyErr = f.Events.Ledger.SweepKeys(ctx)
-	_, templateErr := template.NewShelf(f.store, f.Env.Now).Sweep(ctx, 2*f.settings.UploadAge)
+	_, templateErr := template.NewStore(f.store, f.Env.Now).Sweep(ctx, 2*f.settings.UploadAge)
 	_, chainErr := f.Events.Ledger.SweepChains(ctx)
 	linkErr := f.Events.Ledger.SweepLinks(ctx)
 	tempErr := f.store.Sweep(ctx, 2*f.settings.UploadAge)

@@ -71,7 +71,7 @@ func TestOutputsOfClaims(t *testing.T) {
 	// Two that belong to nobody have no owner in common.
 	d := template.Draft{Folder: free}
 	d.Name, d.CreatedAt, d.Spec, d.Files = "old", time.Now(), w.index(free).Spec, nil
-	if _, err := template.NewShelf(w.store, time.Now).Save(t.Context(), d); err != nil {
+	if _, err := template.NewStore(w.store, time.Now).Save(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
 	w.problem(w.event("?template=old&withOutputs=true", "{}", lifecycleHeader(job.StepSucceeded, free)...), http.StatusForbidden)

@@ -169,7 +169,7 @@ func (f *Function) startBy(ctx context.Context, s subscription, e cloudevent.Eve
 		}
 		return f.startRequested(ctx, e, d)
 	}
-	v, err := f.shelf.Current(ctx, s.template)
+	v, err := f.templates.Current(ctx, s.template)
 	if err != nil {
 		return nil, err
 	}

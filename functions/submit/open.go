@@ -49,7 +49,7 @@ type Function struct {
 	common    *platform.Common
 	settings  Settings
 	forms     *form.Reader
-	shelf     *template.Shelf
+	templates *template.Store
 	resolving chan struct{} // has a value for each event whose arguments are being found
 }
 
@@ -67,7 +67,7 @@ func New(d Deps) (*Function, error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
-	f.shelf = template.NewShelf(f.bucket, d.Env.Now)
+	f.templates = template.NewStore(f.bucket, d.Env.Now)
 	f.forms = form.NewReader(form.Limits{
 		TotalBytes: int64(f.settings.MaxUpload), FieldBytes: int64(f.settings.MaxField),
 		Files: int(f.settings.MaxFiles), NameBytes: min(int(f.settings.MaxName), job.MaxNameBytes),

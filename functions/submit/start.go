@@ -93,7 +93,7 @@ func (f *Function) startFrom(ctx context.Context, v *template.Version, adapt ada
 			return index, err
 		}
 		owner := v.Owner
-		if v, err = f.shelf.Current(ctx, v.Name); err != nil {
+		if v, err = f.templates.Current(ctx, v.Name); err != nil {
 			return nil, err
 		}
 		if v.Owner != owner {
@@ -121,7 +121,7 @@ func (f *Function) copyTemplate(ctx context.Context, id job.ID, v *template.Vers
 	}
 	d.Labels[job.TemplateLabel] = v.Name // which users cannot set
 	save := f.saver(id)
-	err = f.shelf.Each(ctx, v, func(want job.File, r io.Reader) error {
+	err = f.templates.Each(ctx, v, func(want job.File, r io.Reader) error {
 		got, err := save(ctx, want.Name, r)
 		if err == nil && got.SHA256 != want.SHA256 {
 			err = fmt.Errorf("template %s: file %q is not what was stored", v.Name, want.Name)

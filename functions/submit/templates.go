@@ -95,7 +95,7 @@ func (f *Function) saveTemplate(w http.ResponseWriter, r *http.Request, name str
 		}
 		return nil, false, job.Invalid("Idempotency-Key", "was used for another version of this template; use a new key, and the owner's token")
 	}
-	v, err = f.shelf.Save(ctx, *draft)
+	v, err = f.templates.Save(ctx, *draft)
 	if errors.Is(err, job.ErrExists) {
 		return nil, false, job.Refuse(job.ErrExists, "name", "is by now that of a template of another owner; choose another")
 	}
@@ -119,7 +119,7 @@ func (f *Function) claimedOwner(r *http.Request) (job.ID, error) {
 // that was made with a token is no such, since its token was not given to whoever sends the key alone.
 func (f *Function) mayReplace(r *http.Request, name string, owner job.ID, keyHash string) (job.ID, *template.Version, error) {
 	anonymous := owner == ""
-	current, findErr := f.shelf.Current(r.Context(), name)
+	current, findErr := f.templates.Current(r.Context(), name)
 	switch {
 	case errors.Is(findErr, job.ErrNotFound):
 		return owner, nil, nil
@@ -137,7 +137,7 @@ func (f *Function) mayReplace(r *http.Request, name string, owner job.ID, keyHas
 
 // readTemplate reads a version from its form.
 func (f *Function) readTemplate(ctx context.Context, r *http.Request, name string, id job.ID) (*template.Draft, error) {
-	if err := f.shelf.Begin(ctx, name, id); err != nil {
+	if err := f.templates.Begin(ctx, name, id); err != nil {
 		return nil, err
 	}
 	sent, err := f.forms.Read(r.WithContext(ctx), f.defaults(), f.saverTo(func(file string) string { return template.FileKey(name, id, file) }))
@@ -175,7 +175,7 @@ func (f *Function) readTemplate(ctx context.Context, r *http.Request, name strin
 func (f *Function) abortTemplate(ctx context.Context, name string, id job.ID) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
-	if err := f.shelf.Abort(ctx, name, id); err != nil {
+	if err := f.templates.Abort(ctx, name, id); err != nil {
 		f.Env.Log.Warn("files of a refused template not removed; the reaper will", "template", name, "error", err)
 	}
 }
@@ -189,7 +189,7 @@ func (f *Function) owned(r *http.Request, name string) (*template.Version, error
 	if template.CheckName(name) != "" { // the storage may not even be able to look for it
 		return nil, job.Refuse(job.ErrNotFound, "template", fmt.Sprintf("there is no template %.100q", name))
 	}
-	v, err := f.shelf.Current(r.Context(), name)
+	v, err := f.templates.Current(r.Context(), name)
 	if err == nil && v.Owner != owner {
 		return nil, api.NotOwner()
 	}
@@ -210,7 +210,7 @@ func (f *Function) deleteTemplate(w http.ResponseWriter, r *http.Request, p http
 	if err != nil {
 		return err
 	}
-	if err := f.shelf.Delete(context.WithoutCancel(r.Context()), v); err != nil {
+	if err := f.templates.Delete(context.WithoutCancel(r.Context()), v); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -248,7 +248,7 @@ func (f *Function) listTemplates(w http.ResponseWriter, r *http.Request, _ httpr
 	if sent && template.CheckName(after) != "" {
 		return api.BadRequest("pageToken", "must be the nextPageToken of an earlier answer")
 	}
-	found, more, err := f.shelf.List(r.Context(), after, limit)
+	found, more, err := f.templates.List(r.Context(), after, limit)
 	if err != nil {
 		return err
 	}

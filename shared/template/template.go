@@ -66,14 +66,14 @@ func CheckName(name string) string {
 	return ""
 }
 
-// Shelf is the templates in a bucket. Its methods may be called concurrently and by several processes.
-type Shelf struct {
+// Store is the templates in a bucket. Its methods may be called concurrently and by several processes.
+type Store struct {
 	store *store.Store
 	now   func() time.Time
 }
 
-// NewShelf returns the templates in s. The clock now is time.Now outside tests.
-func NewShelf(s *store.Store, now func() time.Time) *Shelf { return &Shelf{store: s, now: now} }
+// NewStore returns the templates in s. The clock now is time.Now outside tests.
+func NewStore(s *store.Store, now func() time.Time) *Store { return &Store{store: s, now: now} }
 
 // tries bounds how often a reader or writer looks again when others change the same template at the same time.
 const tries = 100
@@ -82,7 +82,7 @@ const tries = 100
 const maxVersions = 100_000
 
 // Current returns the newest version, or an error of kind job.ErrNotFound.
-func (s *Shelf) Current(ctx context.Context, name string) (*Version, error) {
+func (s *Store) Current(ctx context.Context, name string) (*Version, error) {
 	for range tries {
 		keys, err := s.versions(ctx, name)
 		if err != nil {
@@ -100,7 +100,7 @@ func (s *Shelf) Current(ctx context.Context, name string) (*Version, error) {
 }
 
 // versions returns the keys of all versions, the newest last. Whatever else lies there is none of ours.
-func (s *Shelf) versions(ctx context.Context, name string) ([]string, error) {
+func (s *Store) versions(ctx context.Context, name string) ([]string, error) {
 	keys, err := s.store.List(ctx, records+name+"/", "", maxVersions)
 	return slices.DeleteFunc(keys, func(key string) bool { return !isRecord(name, key) }), err
 }
@@ -112,7 +112,7 @@ func isRecord(name, key string) bool {
 	return found && err == nil && version > 0 && key == recordKey(name, version)
 }
 
-func (s *Shelf) read(ctx context.Context, key string) (*Version, error) {
+func (s *Store) read(ctx context.Context, key string) (*Version, error) {
 	data, err := s.store.Read(ctx, key)
 	if err != nil {
 		return nil, err
@@ -125,7 +125,7 @@ func (s *Shelf) read(ctx context.Context, key string) (*Version, error) {
 }
 
 // Begin notes that files of a version to come are about to be stored in a folder of their own.
-func (s *Shelf) Begin(ctx context.Context, name string, id job.ID) error {
+func (s *Store) Begin(ctx context.Context, name string, id job.ID) error {
 	return s.store.Mark(ctx, uploadKey(name, id))
 }
 
@@ -133,7 +133,7 @@ func (s *Shelf) Begin(ctx context.Context, name string, id job.ID) error {
 func FileKey(name string, id job.ID, file string) string { return folder(name, id) + file }
 
 // Abort removes what was stored of a version that did not come about.
-func (s *Shelf) Abort(ctx context.Context, name string, id job.ID) error {
+func (s *Store) Abort(ctx context.Context, name string, id job.ID) error {
 	if err := s.store.RemoveAll(ctx, folder(name, id)); err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ type Draft struct {
 
 // Save makes the draft the current version of its template. When that belongs to another owner by now, the error is of kind
 // job.ErrExists.
-func (s *Shelf) Save(ctx context.Context, d Draft) (*Version, error) {
+func (s *Store) Save(ctx context.Context, d Draft) (*Version, error) {
 	v := &Version{record(d)}
 	for range tries {
 		older, err := s.versions(ctx, d.Name)
@@ -198,7 +198,7 @@ func (s *Shelf) Save(ctx context.Context, d Draft) (*Version, error) {
 }
 
 // drop removes one version. Its record goes last but for the mark: it names the folder.
-func (s *Shelf) drop(ctx context.Context, name, key string) error {
+func (s *Store) drop(ctx context.Context, name, key string) error {
 	v, err := s.read(ctx, key)
 	if errors.Is(err, job.ErrNotFound) {
 		return nil
@@ -216,7 +216,7 @@ func (s *Shelf) drop(ctx context.Context, name, key string) error {
 }
 
 // Delete removes a template up to the given version. The records go first: without them there is no such template.
-func (s *Shelf) Delete(ctx context.Context, v *Version) error {
+func (s *Store) Delete(ctx context.Context, v *Version) error {
 	keys, err := s.versions(ctx, v.Name)
 	if err != nil {
 		return err
@@ -247,7 +247,7 @@ func (s *Shelf) Delete(ctx context.Context, v *Version) error {
 
 // List returns up to limit templates in the order of their names, from the one after the given name on, and whether there may
 // be more.
-func (s *Shelf) List(ctx context.Context, after string, limit int) (list []*Version, more bool, err error) {
+func (s *Store) List(ctx context.Context, after string, limit int) (list []*Version, more bool, err error) {
 	start := ""
 	if after != "" {
 		start = records + after + "/~"
@@ -287,7 +287,7 @@ func (s *Shelf) List(ctx context.Context, after string, limit int) (list []*Vers
 
 // Each opens the files of a version, one after the other. The error is of kind job.ErrNotFound when the version has been
 // replaced or deleted meanwhile.
-func (s *Shelf) Each(ctx context.Context, v *Version, take func(f job.File, r io.Reader) error) error {
+func (s *Store) Each(ctx context.Context, v *Version, take func(f job.File, r io.Reader) error) error {
 	for _, f := range v.Files {
 		r, err := s.store.Open(ctx, FileKey(v.Name, v.Folder, f.Name), 0, -1)
 		if err != nil {
@@ -306,7 +306,7 @@ func (s *Shelf) Each(ctx context.Context, v *Version, take func(f job.File, r io
 const sweepBatch = 500
 
 // Sweep removes the files of versions that were cut off, longer than age ago, or replaced, and returns how many.
-func (s *Shelf) Sweep(ctx context.Context, age time.Duration) (int, error) {
+func (s *Store) Sweep(ctx context.Context, age time.Duration) (int, error) {
 	count := 0
 	for after := ""; ; {
 		keys, err := s.store.List(ctx, uploads, after, sweepBatch)
@@ -331,7 +331,7 @@ func (s *Shelf) Sweep(ctx context.Context, age time.Duration) (int, error) {
 	}
 }
 
-func (s *Shelf) sweep(ctx context.Context, name string, id job.ID) error {
+func (s *Store) sweep(ctx context.Context, name string, id job.ID) error {
 	keys, err := s.versions(ctx, name)
 	if err != nil {
 		return err
@@ -353,7 +353,7 @@ func (s *Shelf) sweep(ctx context.Context, name string, id job.ID) error {
 }
 
 // unmark takes away the mark of the current version, unless that is replaced just then and needs it.
-func (s *Shelf) unmark(ctx context.Context, name string, id job.ID, key string) error {
+func (s *Store) unmark(ctx context.Context, name string, id job.ID, key string) error {
 	if err := s.store.Remove(ctx, uploadKey(name, id)); err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ import (
 type world struct {
 	t     *testing.T
 	store *store.Store
-	*template.Shelf
+	*template.Store
 	mu  sync.Mutex
 	now time.Time
 	n   int
@@ -30,7 +30,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Backend{}), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	w.Shelf = template.NewShelf(w.store, w.clock)
+	w.Store = template.NewStore(w.store, w.clock)
 	return w
 }
 
@@ -54,24 +54,24 @@ func (w *world) id() job.ID {
 	return id
 }
 
-// put does what the function does, on any shelf and store, and stops at the first error.
-func put(t *testing.T, shelf *template.Shelf, s *store.Store, name string, owner, id job.ID, content string) (*template.Version, error) {
+// put does what the function does, on any of the two stores, and stops at the first error.
+func put(t *testing.T, templates *template.Store, s *store.Store, name string, owner, id job.ID, content string) (*template.Version, error) {
 	ctx := t.Context()
-	if err := shelf.Begin(ctx, name, id); err != nil {
+	if err := templates.Begin(ctx, name, id); err != nil {
 		return nil, err
 	}
 	d, err := s.Put(ctx, template.FileKey(name, id, "main.py"), strings.NewReader(content))
 	if err != nil {
 		return nil, err
 	}
-	return shelf.Save(ctx, template.Draft{Folder: id, Template: template.Template{
+	return templates.Save(ctx, template.Draft{Folder: id, Template: template.Template{
 		Name: name, Owner: owner, Spec: job.Spec{Runtime: "python", Args: []string{content}}, Files: []job.File{{Name: "main.py", Size: d.Size, SHA256: d.SHA256}},
 	}})
 }
 
 func (w *world) put(name string, owner job.ID, content string) *template.Version {
 	w.t.Helper()
-	v, err := put(w.t, w.Shelf, w.store, name, owner, w.id(), content)
+	v, err := put(w.t, w.Store, w.store, name, owner, w.id(), content)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func TestVersions(t *testing.T) {
 	if keys := w.left(); len(keys) != 6 {
 		t.Errorf("of three templates there is %q", keys)
 	}
-	if _, err := put(t, w.Shelf, w.store, "a", w.id(), w.id(), "stolen"); !errors.Is(err, job.ErrExists) {
+	if _, err := put(t, w.Store, w.store, "a", w.id(), w.id(), "stolen"); !errors.Is(err, job.ErrExists) {
 		t.Errorf("by another owner: %v", err)
 	}
 	if err := w.Delete(t.Context(), current); err != nil {
@@ -220,7 +220,7 @@ func TestConcurrentWriters(t *testing.T) {
 	versions := make([]int, 16)
 	for i := range versions {
 		wait.Go(func() {
-			v, err := put(t, w.Shelf, w.store, "a", w.t0(), w.id(), fmt.Sprint(i))
+			v, err := put(t, w.Store, w.store, "a", w.t0(), w.id(), fmt.Sprint(i))
 			if err != nil {
 				t.Error(err)
 				return
@@ -273,9 +273,9 @@ func TestCrashes(t *testing.T) {
 				}
 				return nil
 			})
-			shelf := template.NewShelf(dying, w.clock)
-			v, err := put(t, shelf, dying, "a", w.t0(), w.id(), "new")
-			deleted := err == nil && shelf.Delete(t.Context(), v) == nil
+			templates := template.NewStore(dying, w.clock)
+			v, err := put(t, templates, dying, "a", w.t0(), w.id(), "new")
+			deleted := err == nil && templates.Delete(t.Context(), v) == nil
 			more = changes >= n
 			w.sweep()
 			w.sweep()
