@@ -42,7 +42,8 @@ buckets: ## test everything that depends on the bucket with real servers of S3, 
 
 e2e: ## install config/ on the cluster that KUBECONFIG names, and test everything there; E2E_PROXY is an HTTP proxy to its URLs
 	@test -n "$(KUBECONFIG)" || { echo "KUBECONFIG names no cluster. make e2e needs one with Knative Serving and Eventing, kubectl, ko and KO_DOCKER_REPO, and podman; E2E_BASE_IMAGE is an image of Debian for it where there is no public registry."; exit 1; }
-	$(GO) test -tags e2e,kubernetes,$(TAGS) -count=1 -timeout 80m -v ./test/e2e ./shared/kubernetes
+	$(GO) test -tags kubernetes,$(TAGS) -count=1 ./shared/kubernetes
+	$(GO) test -tags e2e,$(TAGS) -count=1 -timeout 80m -v ./test/e2e
 
 BENCH ?=
 bench: ## compare with rivals and print a table of ratios; BENCH='-run upload -rounds 5' picks rows; those about a cluster need KUBECONFIG
