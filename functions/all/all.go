@@ -96,7 +96,8 @@ func open(ctx context.Context, env *platform.Env) (*app, error) {
 	common, err := env.Common()
 	err = errors.Join(err, env.Load(&a.settings))
 	// All of them now, so that whoever starts this learns of all faults at once.
-	for _, settings := range append(append(assembly.Settings(), &serve.Settings{}), a.settings.ofRunner()...) {
+	err = errors.Join(err, assembly.Check(env), env.Load(&serve.Settings{}))
+	for _, settings := range a.settings.ofRunner() {
 		err = errors.Join(err, env.Load(settings))
 	}
 	if common != nil {

@@ -32,6 +32,15 @@ func Settings() []any {
 	return []any{&submit.Settings{}, &artifacts.Settings{}, &logs.Settings{}, &reap.Settings{}}
 }
 
+// Check reads the settings of all functions, and names all faults at once.
+func Check(env *platform.Env) error {
+	var errs []error
+	for _, settings := range Settings() {
+		errs = append(errs, env.Load(settings))
+	}
+	return errors.Join(errs...)
+}
+
 // OpenBackend opens what runs the jobs whose records these are.
 type OpenBackend func(env *platform.Env, records *ledger.Ledger) (backend.Backend, error)
 
@@ -53,7 +62,7 @@ func Open(env *platform.Env, open OpenBackend) (*Assembly, error) {
 		return nil, err
 	}
 	b, err := open(env, events.Ledger)
-	if err != nil {
+	if err := errors.Join(Check(env), err); err != nil {
 		return nil, err
 	}
 	launcher = launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log})
