@@ -50,14 +50,14 @@ func buildImage(t *testing.T) string {
 	}
 	if base := os.Getenv(baseVariable); base != "" {
 		file := filepath.Join(t.TempDir(), "Dockerfile")
-		text := "FROM " + base + "\nENV PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
+		text := "FROM " + base + "\nENV PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin GOPATH=/go GOCACHE=/go/cache\n"
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		golang := podman(t, "build", "--quiet", "--isolation", "chroot", "--tls-verify=false", "-f", file, filepath.Dir(file))
 		args = append(args, "--build-arg", "GO_IMAGE="+golang, "--build-arg", "BASE_IMAGE="+base)
 		for variable, path := range map[string]string{
-			"GOROOT": "/usr/local/go:ro", "GOMODCACHE": "/root/go/pkg/mod:ro", "GOCACHE": "/root/.cache/go-build",
+			"GOROOT": "/usr/local/go:ro", "GOMODCACHE": "/go/pkg/mod:ro", "GOCACHE": "/go/cache",
 		} {
 			here, err := command("go", "env", variable)
 			if err != nil {
