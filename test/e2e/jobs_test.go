@@ -26,6 +26,7 @@ for n, word in enumerate(sys.argv[1:], 1):
 with open(os.environ["OUTPUT_DIR"] + "/count.txt", "w") as f:
     f.write(f"{n} words\n")
 `, `args=["alpha","beta"]`, "arg=$(HOME)", "memory=256Mi", "timeoutSeconds=120", "labels={\"test\":\"session\"}"))
+	j.status() // so that status is started when the first line comes
 	resp, err := s.client.Do(j.request(http.MethodGet, "/api/v1/jobs/"+j.ID+"/logs?follow=true"))
 	if err != nil {
 		t.Fatal(err)

@@ -81,6 +81,15 @@ func namespaceExists(t *testing.T) {
 // TestManifestsAreAccepted sends everything that ko apply -R would, and the examples, to the real API server.
 func TestManifestsAreAccepted(t *testing.T) {
 	namespaceExists(t)
+	const one = `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"` + oneNamespace + `"}}`
+	if _, stderr, err := kubectl(t, []byte(one), "apply", "-f", "-"); err != nil {
+		t.Fatalf("namespace: %v: %s", err, stderr)
+	}
+	t.Cleanup(func() { // TestOneProcess makes it anew
+		if out, err := command("kubectl", "delete", "namespace", oneNamespace, "--timeout=3m"); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
 	for _, ending := range []string{".yaml", ".yml"} {
 		t.Run(ending, func(t *testing.T) { accepted(t, resolved(t, ending)) })
 	}
