@@ -79,6 +79,7 @@ const answerTime = 45 * time.Second
 // send makes a request on a connection of its own. Requests are written while answers are read: many are refused before
 // they have been sent.
 func (srv *server) send(r request) (*answer, error) {
+	text := r.wire(srv.addr) // before the server waits for it, which it does for ten seconds
 	conn, err := net.DialTimeout("tcp", srv.addr, answerTime)
 	if err != nil {
 		return nil, err
@@ -88,7 +89,7 @@ func (srv *server) send(r request) (*answer, error) {
 		return nil, err
 	}
 	go func() {
-		_, _ = io.WriteString(conn, r.wire(srv.addr)) // the server may hang up before it has all
+		_, _ = io.WriteString(conn, text) // the server may hang up before it has all
 		if tcp, ok := conn.(*net.TCPConn); ok && r.cut {
 			_ = tcp.CloseWrite()
 		}
