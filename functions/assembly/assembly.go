@@ -47,7 +47,6 @@ type OpenBackend func(env *platform.Env, records *ledger.Ledger) (backend.Backen
 // Assembly is the functions of one process.
 type Assembly struct {
 	Router *api.Router
-	Ledger *ledger.Ledger
 	reaper *reap.Function
 }
 
@@ -66,7 +65,7 @@ func Open(env *platform.Env, open OpenBackend) (*Assembly, error) {
 		return nil, err
 	}
 	launcher = launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log})
-	a := &Assembly{Router: api.NewRouter(env.Log), Ledger: events.Ledger}
+	a := &Assembly{Router: api.NewRouter(env.Log)}
 	if err := a.mount(env, events, b); err != nil {
 		return nil, err
 	}

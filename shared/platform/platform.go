@@ -34,9 +34,6 @@ type Env struct {
 	Now    func() time.Time
 	Random io.Reader
 
-	// Others is what other packages keep for all that share the Env, by keys of their own types.
-	Others sync.Map
-
 	mu     sync.Mutex
 	common *Common
 	store  *store.Store
@@ -215,7 +212,7 @@ func openStore(c *Common) (*store.Store, error) {
 func (e *Env) SetStore(s *store.Store) { e.store = s }
 
 // Ledger returns the records in the bucket for a function that only reads them: nobody is told of what is recorded. Those that
-// record have event.OpenLedger, which links the means to tell.
+// record have event.Open, which links the means to tell.
 func (e *Env) Ledger() (*ledger.Ledger, error) {
 	s, err := e.Store()
 	if err != nil {
