@@ -1,5 +1,6 @@
-// Package function is the whole HTTP API as one Knative function, for func deploy; see func.yaml. Events need no Broker then: they
-// go from submit to launch within the process. Jobs run as Kubernetes Jobs all the same.
+// Package function is the whole HTTP API as one Knative function, for func deploy; see func.yaml.
+// Events need no Broker then: they go from submit to launch within the process. Jobs run as
+// Kubernetes Jobs all the same.
 package function
 
 import (
@@ -16,7 +17,8 @@ import (
 	"go-job-orchestrator/shared/version"
 )
 
-// Function is what func's middleware calls: Start once, Ready and Alive now and then, Handle for each request, Stop at the end.
+// Function is what func's middleware calls: Start once, Ready and Alive now and then, Handle for
+// each request, Stop at the end.
 type Function struct {
 	backend assembly.OpenBackend
 	log     *slog.Logger
@@ -34,7 +36,8 @@ func New() *Function {
 	}
 }
 
-// Start opens everything with the settings that func's middleware collected. An error ends the process.
+// Start opens everything with the settings that func's middleware collected. An error ends the
+// process.
 func (f *Function) Start(ctx context.Context, settings map[string]string) error {
 	f.log.Info("starting", "", version.Get())
 	f.env = platform.New(settings, f.log)
@@ -44,7 +47,8 @@ func (f *Function) Start(ctx context.Context, settings map[string]string) error 
 		return err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	// Between requests there may be no process. What is due then is done with the next one, or by config/base/700-reap.yaml.
+	// Between requests there may be no process. What is due then is done with the next one, or by
+	// config/base/700-reap.yaml.
 	go functions.Reap(running)
 	f.handler, f.stop = gate.Before(functions.Router), stop
 	close(f.opened)
@@ -58,8 +62,8 @@ func (f *Function) Handle(w http.ResponseWriter, r *http.Request) {
 	case <-r.Context().Done():
 		panic(http.ErrAbortHandler)
 	}
-	// The middleware's server gives each request 30 s to be read and 30 s to be answered. An upload and a follower take longer. What the handler
-	// gives its clients is counted anew with every piece.
+	// The middleware's server gives each request 30 s to be read and 30 s to be answered. An upload
+	// and a follower take longer. What the handler gives its clients is counted anew with every piece.
 	control := http.NewResponseController(w)
 	if err := errors.Join(control.SetReadDeadline(time.Time{}), control.SetWriteDeadline(time.Time{})); err != nil {
 		f.log.Warn("the server's time limits could not be lifted; long uploads and followers are cut off", "error", err)

@@ -36,8 +36,8 @@ var (
 	_ middleware.ReadinessReporter = (*Function)(nil)
 )
 
-// TestShape looks at this package as func does before it writes the main: at all Go files, tests included, for
-// functions named New and Handle, of which there must be one.
+// TestShape looks at this package as func does before it writes the main: at all Go files, tests
+// included, for functions named New and Handle, of which there must be one.
 func TestShape(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil || len(files) < 2 {
@@ -112,7 +112,8 @@ func TestDescription(t *testing.T) {
 	if err := yaml.UnmarshalStrict(text, &d); err != nil {
 		t.Fatal(err)
 	}
-	if d.SpecVersion != "0.36.0" || d.Runtime != "go" || d.Name == "" || d.Created.IsZero() || d.Namespace != d.Deploy.Namespace {
+	if d.SpecVersion != "0.36.0" || d.Runtime != "go" || d.Name == "" || d.Created.IsZero() ||
+		d.Namespace != d.Deploy.Namespace {
 		t.Errorf("got %+v", d)
 	}
 	for _, v := range d.Run.Volumes {
@@ -149,10 +150,12 @@ func recording(r recorder) backend.Backend {
 }
 
 func settings(t *testing.T) map[string]string {
-	return map[string]string{"STORAGE_DIR": t.TempDir(), "TOKEN_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=", "REAP_INTERVAL": "1h"}
+	return map[string]string{"STORAGE_DIR": t.TempDir(), "TOKEN_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+		"REAP_INTERVAL": "1h"}
 }
 
-// serveHere serves the function through func's middleware, with a server that gives requests little time.
+// serveHere serves the function through func's middleware, with a server that gives requests little
+// time.
 func serveHere(t *testing.T) (*httptest.Server, recorder) {
 	t.Helper()
 	launched := make(recorder, 10)
@@ -243,7 +246,8 @@ func (s *slowly) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// TestWholeAPI has one job accepted slowly, launched, looked at, followed for longer than the server allows, cancelled and removed.
+// TestWholeAPI has one job accepted slowly, launched, looked at, followed for longer than the
+// server allows, cancelled and removed.
 func TestWholeAPI(t *testing.T) {
 	server, launched := serveHere(t)
 	kind, body := form(t)
@@ -266,13 +270,15 @@ func TestWholeAPI(t *testing.T) {
 	path := "/api/v1/jobs/" + string(accepted.JobID)
 	for name, status := range map[string]int{
 		"/api/v1/jobs": 200, path: 200, path + "/logs": 200, "/outputs/" + string(accepted.JobID): 409,
-		"/artifacts/" + string(accepted.JobID) + "/hello": 200, "/openapi.yaml": 200, "/healthz": 200, "/health/readiness": 200, "/nothing": 404,
+		"/artifacts/" + string(accepted.JobID) + "/hello": 200, "/openapi.yaml": 200, "/healthz": 200,
+		"/health/readiness": 200, "/nothing": 404,
 	} {
 		if got := call(t, server, "GET", name, accepted.Token, "", nil); got.StatusCode != status {
 			t.Errorf("GET %s: got %s", name, got.Status)
 		}
 	}
-	if got := call(t, server, "POST", "/", "", "application/json", strings.NewReader("{}")); got.StatusCode != http.StatusNotFound {
+	if got := call(t, server, "POST", "/", "", "application/json",
+		strings.NewReader("{}")); got.StatusCode != http.StatusNotFound {
 		t.Errorf("POST /: got %s; launch is not for the public", got.Status)
 	}
 	followed := call(t, server, "GET", path+"/logs?follow=true", accepted.Token, "", nil)
@@ -308,7 +314,8 @@ func TestFaultsInSettings(t *testing.T) {
 	}
 }
 
-// TestNames makes sure that func's own server answers to no name that a page of another site could have.
+// TestNames makes sure that func's own server answers to no name that a page of another site could
+// have.
 func TestNames(t *testing.T) {
 	server, _ := serveHere(t)
 	for host, want := range map[string]int{"localhost": http.StatusOK, "evil.example": http.StatusMisdirectedRequest} {

@@ -1,6 +1,7 @@
-// Package agent is what runs in the pod of a job, in two containers of which only the first has the job's token: attend brings the uploaded
-// files, ships the program's logs and stores what it left; exec runs the program. They tell each other how far they are by small files in the
-// workspace. Before all that install puts the agent where exec's container finds it.
+// Package agent is what runs in the pod of a job, in two containers of which only the first has the
+// job's token: attend brings the uploaded files, ships the program's logs and stores what it left;
+// exec runs the program. They tell each other how far they are by small files in the workspace.
+// Before all that install puts the agent where exec's container finds it.
 package agent
 
 import (
@@ -27,7 +28,8 @@ type Settings struct {
 	Owner     string        `env:"POD_UID,required"` // tells two pods of one job apart
 	TokenFile string        `env:"TOKEN_FILE"`
 	Grace     time.Duration `env:"KILL_GRACE" envDefault:"10s"`
-	// Patience is how long a call to the orchestrator is tried again: functions start from zero, and are replaced.
+	// Patience is how long a call to the orchestrator is tried again: functions start from zero, and
+	// are replaced.
 	Patience time.Duration `env:"PATIENCE" envDefault:"5m"`
 	Limits   executor.OutputLimits
 	MaxFiles int   `env:"MAX_OUTPUT_FILES" envDefault:"10000"`
@@ -43,8 +45,8 @@ type place struct {
 
 func (p place) workspace() executor.Workspace { return executor.NewWorkspace(p.work) }
 
-// The records by which the parts speak: attend writes the task, exec that it could begin, attend that
-// it may or must not, and that all is stored.
+// The records by which the parts speak: attend writes the task, exec that it could begin, attend
+// that it may or must not, and that all is stored.
 const (
 	taskRecord  = "task.json"
 	readyRecord = "ready.json"
@@ -52,7 +54,8 @@ const (
 	doneRecord  = "done.json"
 )
 
-// task is what attend has prepared. Index is nil when there is nothing to do any more, or when the files could not be fetched.
+// task is what attend has prepared. Index is nil when there is nothing to do any more, or when the
+// files could not be fetched.
 type task struct {
 	Failed string        `json:"failed,omitempty"` // why the files could not be fetched
 	Index  *job.Index    `json:"index,omitempty"`
@@ -68,8 +71,9 @@ type turn struct {
 	Failed bool   `json:"failed,omitempty"` // the pod is to fail, so that another is tried
 }
 
-// The pauses between two looks for what another part writes: short at first, since it mostly is about to be there, an eighth longer each time,
-// so that what has come is seen in an eighth of the time that it took, and never so long that anybody would notice.
+// The pauses between two looks for what another part writes: short at first, since it mostly is
+// about to be there, an eighth longer each time, so that what has come is seen in an eighth of the
+// time that it took, and never so long that anybody would notice.
 const (
 	firstPause = time.Millisecond / 4
 	lastPause  = 25 * time.Millisecond
@@ -118,7 +122,8 @@ func newRemote(p place, s Settings, log *slog.Logger) (*remote, error) {
 	}, nil
 }
 
-// isMoot reports whether an answer says that there is nothing to do for the job any more: it is over, cancelled or gone.
+// isMoot reports whether an answer says that there is nothing to do for the job any more: it is
+// over, cancelled or gone.
 func isMoot(err error) bool {
 	return errors.Is(err, job.ErrConflict) || errors.Is(err, job.ErrNotFound)
 }

@@ -101,7 +101,8 @@ func newWorld(t *testing.T, script string, change ...func(*job.Index)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.index = &job.Index{JobID: id, JobName: id.Name(), CreatedAt: time.Now().UTC(), Spec: job.Spec{Runtime: "binary", Entrypoint: "main", Args: []string{}, TTLSecondsAfterFinished: 60}}
+	w.index = &job.Index{JobID: id, JobName: id.Name(), CreatedAt: time.Now().UTC(),
+		Spec: job.Spec{Runtime: "binary", Entrypoint: "main", Args: []string{}, TTLSecondsAfterFinished: 60}}
 	for _, f := range change {
 		f(w.index)
 	}
@@ -144,7 +145,8 @@ func (w *world) pod(name string) *pod {
 			w.t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(p.dir, "token"), []byte(w.keys.Derive(token.Agent, w.index.JobID)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(p.dir, "token"), []byte(w.keys.Derive(token.Agent, w.index.JobID)),
+		0o600); err != nil {
 		w.t.Fatal(err)
 	}
 	return p
@@ -158,7 +160,8 @@ func (p *pod) ordinary() {
 		return
 	}
 	p.binary = filepath.Join(p.dir, "agent.test") // the test's own lies in a folder that is root's alone
-	for _, c := range [][]string{{"cp", os.Args[0], p.binary}, {"chown", "-R", fmt.Sprintf("%d:%d", nobody, nobody), p.dir}} {
+	for _, c := range [][]string{{"cp", os.Args[0], p.binary}, {"chown", "-R", fmt.Sprintf("%d:%d", nobody, nobody),
+		p.dir}} {
 		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
 			p.w.t.Fatalf("%v: %s", err, out)
 		}
@@ -175,7 +178,8 @@ func (p *pod) start(part string) *exec.Cmd {
 	p.w.t.Helper()
 	cmd := exec.Command(p.binary, part)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.user}
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), placeVariable + "=" + p.dir, "KUBERNETES_SERVICE_HOST=10.0.0.1", "JAVA_HOME=/opt/java"}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), placeVariable + "=" + p.dir, "KUBERNETES_SERVICE_HOST=10.0.0.1",
+		"JAVA_HOME=/opt/java"}
 	if part != "exec" {
 		cmd.Env = append(cmd.Env, "JOB_ID="+string(p.w.index.JobID), "POD_UID="+p.name, "ORCH_BASE_URL="+p.w.server.URL,
 			"TOKEN_FILE="+filepath.Join(p.dir, "token"), "KILL_GRACE="+p.grace.String(), "PATIENCE=1m")
@@ -225,14 +229,17 @@ func (p *pod) install() {
 	if got := code(p.start("install")); got != 0 {
 		p.w.t.Fatalf("install ended with %d: %s", got, p.out["install"])
 	}
-	if info, err := os.Stat(filepath.Join(p.dir, "bin", executor.PodAgentName)); err != nil || info.Mode().Perm()&0o111 != 0o111 {
+	if info, err := os.Stat(filepath.Join(p.dir, "bin", executor.PodAgentName)); err != nil ||
+		info.Mode().Perm()&0o111 != 0o111 {
 		p.w.t.Errorf("installed %v, %v", info, err)
 	}
 	for name, want := range map[string]string{
-		executor.PodPasswd: fmt.Sprintf("job:x:%d:%d:job:%s:/bin/sh\n", os.Getuid(), os.Getgid(), filepath.Join(p.dir, "workspace", "files")),
-		executor.PodGroup:  fmt.Sprintf("job:x:%d:\n", os.Getgid()),
+		executor.PodPasswd: fmt.Sprintf("job:x:%d:%d:job:%s:/bin/sh\n", os.Getuid(), os.Getgid(),
+			filepath.Join(p.dir, "workspace", "files")),
+		executor.PodGroup: fmt.Sprintf("job:x:%d:\n", os.Getgid()),
 	} {
-		if got, err := os.ReadFile(filepath.Join(p.dir, "bin", name)); err != nil || p.user == nil && !strings.HasPrefix(string(got), want) {
+		if got, err := os.ReadFile(filepath.Join(p.dir, "bin", name)); err != nil || p.user == nil &&
+			!strings.HasPrefix(string(got), want) {
 			p.w.t.Errorf("installed %s %q, %v", name, got, err)
 		}
 	}
@@ -246,7 +253,8 @@ func (p *pod) begin() (attend, main *exec.Cmd) {
 	return attend, p.start("exec")
 }
 
-// run is the whole life of the pod, in which nothing goes wrong. It returns the exit code of the program's container.
+// run is the whole life of the pod, in which nothing goes wrong. It returns the exit code of the
+// program's container.
 func (p *pod) run() int {
 	p.w.t.Helper()
 	attend, main := p.begin()
@@ -263,7 +271,8 @@ func (p *pod) stop(attend *exec.Cmd) {
 	}
 }
 
-// terminate sends SIGTERM and returns the exit code, or -1 when the process knew of nothing but its default.
+// terminate sends SIGTERM and returns the exit code, or -1 when the process knew of nothing but its
+// default.
 func (p *pod) terminate(cmd *exec.Cmd) int {
 	p.w.t.Helper()
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -333,7 +342,8 @@ func TestPod(t *testing.T) {
 		t.Errorf("the program's container ended with %d: %s", got, p.out["exec"])
 	}
 	end := w.terminal(job.Failed, job.ReasonError)
-	if end.ExitCode == nil || *end.ExitCode != 3 || end.Outputs == nil || end.Outputs.Count != 3 || len(end.Attempts) != 1 {
+	if end.ExitCode == nil || *end.ExitCode != 3 || end.Outputs == nil || end.Outputs.Count != 3 ||
+		len(end.Attempts) != 1 {
 		t.Errorf("recorded %+v", end)
 	}
 	if got, want := w.log(), "$(A) $$(JOB_ID) *  $(B)\noops\n"; got != want {
@@ -345,7 +355,8 @@ func TestPod(t *testing.T) {
 		}
 	}
 	env := w.output("a/env")
-	for _, want := range []string{"JAVA_HOME=/opt/java\n", "A=$(B)\n", "JOB_ID=" + string(w.index.JobID) + "\n", "JOB_ATTEMPT=1\n", "OUTPUT_DIR="} {
+	for _, want := range []string{"JAVA_HOME=/opt/java\n", "A=$(B)\n", "JOB_ID=" + string(w.index.JobID) + "\n",
+		"JOB_ATTEMPT=1\n", "OUTPUT_DIR="} {
 		if !strings.Contains(env, want) {
 			t.Errorf("the program's environment lacks %q: %s", want, env)
 		}
@@ -358,11 +369,12 @@ func TestPod(t *testing.T) {
 // What another job has left comes with its folders, whatever is in their names.
 func TestFilesInFolders(t *testing.T) {
 	names := []string{"inputs/a b/ü%2F?#", "inputs/deep/er/status.json", "inputs/deep/results", "inputs/stdout.log"}
-	w := newWorld(t, "find inputs -type f | LC_ALL=C sort | while read -r f; do cat \"$f\"; echo; done\n", func(i *job.Index) {
-		for _, name := range names {
-			i.Files = append(i.Files, job.File{Name: name})
-		}
-	})
+	w := newWorld(t, "find inputs -type f | LC_ALL=C sort | while read -r f; do cat \"$f\"; echo; done\n",
+		func(i *job.Index) {
+			for _, name := range names {
+				i.Files = append(i.Files, job.File{Name: name})
+			}
+		})
 	p := w.pod("pod-1")
 	if c := p.run(); c != 0 {
 		t.Errorf("code %d: %s", c, p.out["exec"])
@@ -429,7 +441,8 @@ func TestNothingToDo(t *testing.T) {
 	tests := map[string]func(w *world) error{
 		"cancelled": func(w *world) error { return w.ledger.RequestCancel(w.t.Context(), w.index.JobID) },
 		"over": func(w *world) error {
-			_, _, err := w.ledger.Finish(w.t.Context(), w.index, job.Terminal{Phase: job.Failed, Reason: job.ReasonPullBackOff, FinishedAt: time.Now()})
+			_, _, err := w.ledger.Finish(w.t.Context(), w.index, job.Terminal{Phase: job.Failed, Reason: job.ReasonPullBackOff,
+				FinishedAt: time.Now()})
 			return err
 		},
 		"removed": func(w *world) error { return w.ledger.AbortUpload(w.t.Context(), w.index.JobID) },
@@ -451,7 +464,8 @@ func TestNothingToDo(t *testing.T) {
 	}
 }
 
-// A pod that is deleted gets SIGTERM: the program may end by itself, and what is there is reported for who finds out why.
+// A pod that is deleted gets SIGTERM: the program may end by itself, and what is there is reported
+// for who finds out why.
 func TestStopped(t *testing.T) {
 	w := newWorld(t, `trap 'echo bye; echo x >results/x; exit 5' TERM; echo begun; while :; do sleep 0.1; done`)
 	p := w.pod("one")
@@ -469,12 +483,14 @@ func TestStopped(t *testing.T) {
 	if err != nil || r.Attempt.Reason != job.ReasonInterrupted || *r.Attempt.ExitCode != 5 || len(r.Files) != 3 {
 		t.Errorf("reported %+v, %v", r, err)
 	}
-	if got := w.log(); !strings.HasPrefix(strings.Replace(got, "Terminated\n", "", 1), "begun\nbye\n") { // a shell may add that its sleep was ended
+	// a shell may add that its sleep was ended
+	if got := w.log(); !strings.HasPrefix(strings.Replace(got, "Terminated\n", "", 1), "begun\nbye\n") {
 		t.Errorf("log %q", got)
 	}
 }
 
-// What the program has started has until the end of the grace as well, whether or not the program itself is still there.
+// What the program has started has until the end of the grace as well, whether or not the program
+// itself is still there.
 func TestGrace(t *testing.T) {
 	const worker = `trap "sleep 0.5; echo x >results/x; exit" TERM; echo begun; while :; do sleep 0.05; done`
 	const deaf = `trap "" TERM; echo begun; while :; do sleep 0.05; done`
@@ -485,11 +501,13 @@ func TestGrace(t *testing.T) {
 		atLeast time.Duration
 		order   syscall.Signal
 	}{
-		"child":                    {"sh -c '" + worker + "'; :", time.Minute, 3, 0, syscall.SIGTERM},
-		"background":               {"sh -c '" + worker + "' & wait", time.Minute, 3, 0, syscall.SIGTERM},
-		"daemon":                   {"(setsid sh -c '" + worker + "' &); exec sleep 1000", time.Minute, 3, 0, syscall.SIGTERM},
-		"deaf child":               {"sh -c '" + deaf + "'; :", time.Second, 2, time.Second, syscall.SIGTERM},
-		"deaf daemon":              {"(setsid sh -c '" + deaf + "' &); exec sleep 1000", time.Second, 2, time.Second, syscall.SIGTERM},
+		"child":      {"sh -c '" + worker + "'; :", time.Minute, 3, 0, syscall.SIGTERM},
+		"background": {"sh -c '" + worker + "' & wait", time.Minute, 3, 0, syscall.SIGTERM},
+		"daemon": {"(setsid sh -c '" + worker + "' &); exec sleep 1000", time.Minute, 3, 0,
+			syscall.SIGTERM},
+		"deaf child": {"sh -c '" + deaf + "'; :", time.Second, 2, time.Second, syscall.SIGTERM},
+		"deaf daemon": {"(setsid sh -c '" + deaf + "' &); exec sleep 1000", time.Second, 2, time.Second,
+			syscall.SIGTERM},
 		"an image's own signal":    {"echo begun; sleep 1000 & wait", time.Minute, 2, 0, syscall.SIGQUIT},
 		"an image's unusual order": {"echo begun; sleep 1000 & wait", time.Minute, 2, 0, syscall.SIGWINCH},
 	}
@@ -523,16 +541,20 @@ func TestGrace(t *testing.T) {
 // The program has the user of what runs it, which must not be in its power.
 func TestOutOfReach(t *testing.T) {
 	attacks := []string{
-		"kill -ILL $PPID && kill -SEGV $PPID && kill -SYS $PPID && kill -ABRT $PPID && ! :", "cat /proc/$PPID/environ", "ls /proc/$PPID/fd/",
+		"kill -ILL $PPID && kill -SEGV $PPID && kill -SYS $PPID && kill -ABRT $PPID && ! :", "cat /proc/$PPID/environ",
+		"ls /proc/$PPID/fd/",
 		"ls /proc/$PPID/root/",
 	}
 	abi, err := ll.LandlockGetABIVersion()
 	if err != nil || abi < referABI {
 		t.Logf("without Landlock the agent's files are not protected: ABI %d, %v", abi, err)
 	} else {
-		attacks = append(attacks, "echo forged >> ../log/stdout.log", "truncate -s 0 ../log/stdout.log", "rm ../log/stderr.log", "rm -r ../log",
-			"mv ../log ../old", "mv ../log/order .", "ln ../log/stdout.log mine", "touch ../log/new", "mkdir ../new", "mv main ../turn.json",
-			"echo {} > ../exit.json", "echo {} > ../done.json", "echo {} > ../task.json", "rm ../task.json", "ln -s log ../link", "rmdir ../tmp",
+		attacks = append(attacks, "echo forged >> ../log/stdout.log", "truncate -s 0 ../log/stdout.log",
+			"rm ../log/stderr.log", "rm -r ../log",
+			"mv ../log ../old", "mv ../log/order .", "ln ../log/stdout.log mine", "touch ../log/new", "mkdir ../new",
+			"mv main ../turn.json",
+			"echo {} > ../exit.json", "echo {} > ../done.json", "echo {} > ../task.json", "rm ../task.json",
+			"ln -s log ../link", "rmdir ../tmp",
 			"cd ../log && echo forged >> order", "cp main /proc/self/cwd/../turn.json", "mv $PWD ../other",
 		)
 	}
@@ -544,8 +566,10 @@ func TestOutOfReach(t *testing.T) {
 		script += "(" + a + ") 2>/dev/null && echo '" + a + "'\n"
 	}
 	// What every program may do.
-	for _, use := range []string{"mv a/f b/f", "ln b/f a/f", "mv a/f f", "mv b results/b", "rm f", "touch ../tmp/x", "mkfifo p", "ln -s x l",
-		"echo x >/dev/null", "head -c 1 /dev/urandom >r", "truncate -s 5 r", "cat ../log/order >copy", "echo x >/dev/stderr", "sleep 100 & kill $!"} {
+	for _, use := range []string{"mv a/f b/f", "ln b/f a/f", "mv a/f f", "mv b results/b", "rm f", "touch ../tmp/x",
+		"mkfifo p", "ln -s x l",
+		"echo x >/dev/null", "head -c 1 /dev/urandom >r", "truncate -s 5 r", "cat ../log/order >copy", "echo x >/dev/stderr",
+		"sleep 100 & kill $!"} {
 		script += use + " || echo 'failed: " + use + "'\n"
 	}
 	w := newWorld(t, script+"echo alive\n")
@@ -574,7 +598,8 @@ func TestContainerKilled(t *testing.T) {
 	p.stop(attend)
 	w.notOver()
 	r, err := w.ledger.Report(t.Context(), w.index.JobID, 1)
-	if err != nil || r.Attempt.Reason != job.ReasonInterrupted || r.Attempt.ExitCode != nil || r.Attempt.Outputs.Count != 3 {
+	if err != nil || r.Attempt.Reason != job.ReasonInterrupted || r.Attempt.ExitCode != nil ||
+		r.Attempt.Outputs.Count != 3 {
 		t.Errorf("reported %+v, %v", r, err)
 	}
 	if got := w.output("x"); got != "x\n" {
@@ -662,11 +687,12 @@ func TestTrouble(t *testing.T) {
 	}
 }
 
-// A stored file that is not the one that was accepted is not run. Both containers fail, so that the pod does, and attend says why in a way that
-// no program can.
+// A stored file that is not the one that was accepted is not run. Both containers fail, so that the
+// pod does, and attend says why in a way that no program can.
 func TestChangedFile(t *testing.T) {
 	w := newWorld(t, "echo hello")
-	if _, err := w.store.Put(t.Context(), ledger.FileKey(w.index.JobID, "main"), strings.NewReader("#!/bin/sh\necho hallo")); err != nil {
+	if _, err := w.store.Put(t.Context(), ledger.FileKey(w.index.JobID, "main"),
+		strings.NewReader("#!/bin/sh\necho hallo")); err != nil {
 		t.Fatal(err)
 	}
 	p := w.pod("one")

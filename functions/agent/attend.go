@@ -17,9 +17,10 @@ import (
 // errFetch means that the uploaded files could not be had.
 var errFetch = errors.New("the uploaded files could not be fetched")
 
-// attend brings the files, claims the attempt once the program could begin, ships the logs while it runs, and stores and reports what it left.
-// ctx ends when the pod's other container has ended: then nothing more happens there, and what is there is collected. Before that attend does
-// not return, since Kubernetes would start it again.
+// attend brings the files, claims the attempt once the program could begin, ships the logs while it
+// runs, and stores and reports what it left. ctx ends when the pod's other container has ended:
+// then nothing more happens there, and what is there is collected. Before that attend does not
+// return, since Kubernetes would start it again.
 func (r *remote) attend(ctx context.Context) error {
 	t, err := r.prepare(ctx)
 	if err != nil {
@@ -31,8 +32,10 @@ func (r *remote) attend(ctx context.Context) error {
 		return fmt.Errorf("%w: %s", errFetch, t.Failed)
 	}
 	var ready struct{}
-	if t.Index == nil || r.workspace().ReadRecord(doneRecord, &ready) == nil || await(ctx, r.workspace(), readyRecord, &ready) != nil {
-		// Nothing to do, all done before this was started again, or the program's container never began and Kubernetes knows why.
+	if t.Index == nil || r.workspace().ReadRecord(doneRecord, &ready) == nil ||
+		await(ctx, r.workspace(), readyRecord, &ready) != nil {
+		// Nothing to do, all done before this was started again, or the program's container never began
+		// and Kubernetes knows why.
 		<-ctx.Done()
 		return nil
 	}
@@ -52,7 +55,8 @@ func (r *remote) attend(ctx context.Context) error {
 	return nil
 }
 
-// take claims the attempt and lets exec begin. An attempt without a number means that there is none to make.
+// take claims the attempt and lets exec begin. An attempt without a number means that there is none
+// to make.
 func (r *remote) take(ctx context.Context, t *task) (job.Attempt, error) {
 	var before turn
 	again := r.workspace().ReadRecord(turnRecord, &before) == nil
@@ -70,7 +74,8 @@ func (r *remote) take(ctx context.Context, t *task) (job.Attempt, error) {
 	return attempt, r.workspace().WriteRecord(turnRecord, turn{Number: attempt.Number})
 }
 
-// claim asks for an attempt, for as long as the pod lives: another's may first have to be found dead.
+// claim asks for an attempt, for as long as the pod lives: another's may first have to be found
+// dead.
 func (r *remote) claim(ctx context.Context, index *job.Index) (job.Attempt, error) {
 	for {
 		a, err := r.client.claimNext(ctx, agentwire.Claim{Owner: r.settings.Owner, Limits: limits(&index.Spec)})
@@ -122,8 +127,8 @@ func (r *remote) report(ctx context.Context, a job.Attempt, to *results) error {
 	return r.client.endAttempt(ctx, a)
 }
 
-// unsure reports whether the pod's own eyes do not tell why the program ended: it was killed or stopped from outside, or its whole container
-// is gone without a word.
+// unsure reports whether the pod's own eyes do not tell why the program ended: it was killed or
+// stopped from outside, or its whole container is gone without a word.
 func unsure(e executor.Exit) bool {
 	return e.Reason == job.ReasonInterrupted || e.Reason == "" && e.Signal == "SIGKILL"
 }
@@ -139,7 +144,8 @@ func (r *remote) ended(ctx context.Context) <-chan struct{} {
 	return ended
 }
 
-// results is the orchestrator as the place for what a program left. The list of an attempt whose end is unsure goes with its report.
+// results is the orchestrator as the place for what a program left. The list of an attempt whose
+// end is unsure goes with its report.
 type results struct {
 	*client
 	unsure bool

@@ -15,8 +15,8 @@ import (
 	"go-job-orchestrator/shared/spool"
 )
 
-// starter starts the program as an ordinary child: what keeps it apart from the machine is the container around
-// the agent. What keeps it from the agent's own files is in confine.go.
+// starter starts the program as an ordinary child: what keeps it apart from the machine is the
+// container around the agent. What keeps it from the agent's own files is in confine.go.
 type starter struct {
 	workspace executor.Workspace
 	maxLog    int64
@@ -34,7 +34,8 @@ func (s starter) Start(c executor.Command) (executor.Process, error) {
 		return nil, err
 	}
 	cmd := &exec.Cmd{
-		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: s.workspace.Files(), Stdout: pipes.Stdout(), Stderr: pipes.Stderr(),
+		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: s.workspace.Files(),
+		Stdout: pipes.Stdout(), Stderr: pipes.Stderr(),
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
 	kills, known := oomKills()
@@ -47,7 +48,8 @@ func (s starter) Start(c executor.Command) (executor.Process, error) {
 		pipes.Finish()
 		return failed{cannotRun}, err
 	}
-	// When memory runs out the program is to be killed, and this process left to tell of it. Where that is not allowed, Kubernetes tells.
+	// When memory runs out the program is to be killed, and this process left to tell of it. Where
+	// that is not allowed, Kubernetes tells.
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", cmd.Process.Pid), []byte(strconv.Itoa(1000)), 0)
 	tree := proctree.New(cmd.Process.Pid, os.Getpid() == 1)
 	return &child{tree: tree, kills: kills, known: known, pipes: pipes}, nil
@@ -71,7 +73,8 @@ func (c *child) Kill() error {
 	return nil
 }
 
-// Wait returns once nothing of the program lives, so that nothing writes any more when the outputs are collected.
+// Wait returns once nothing of the program lives, so that nothing writes any more when the outputs
+// are collected.
 func (c *child) Wait() (executor.Exit, error) {
 	status, err := c.tree.Wait()
 	if err != nil {
@@ -100,5 +103,6 @@ func (failed) Terminate() error { return nil }
 func (failed) Kill() error      { return nil }
 
 func (f failed) Wait() (executor.Exit, error) {
-	return executor.Exit{Code: 126, Reason: job.ReasonCannotRun, Message: "the program cannot be run: " + f.err.Error()}, nil
+	return executor.Exit{Code: 126, Reason: job.ReasonCannotRun, Message: "the program cannot be run: " + f.err.Error()},
+		nil
 }

@@ -35,7 +35,8 @@ type client struct {
 	wait  time.Duration // before the second try of a call
 	// patience is how long a call is tried again whose answer says that it may succeed.
 	patience time.Duration
-	// noLinks is set once there turned out to be no URL of the bucket for uploads, or none that can be reached from here.
+	// noLinks is set once there turned out to be no URL of the bucket for uploads, or none that can be
+	// reached from here.
 	noLinks atomic.Bool
 }
 
@@ -43,11 +44,14 @@ func newClient(base string, id job.ID, token string, patience time.Duration, log
 	transport, _ := http.DefaultTransport.(*http.Transport)
 	transport = transport.Clone()
 	transport.ResponseHeaderTimeout = answerTimeout
-	transport.MaxIdleConnsPerHost = transport.MaxIdleConns // there is one host, and several outputs are on their way to it at a time
-	return &client{base: base, id: id, token: token, log: log, http: &http.Client{Transport: transport, CheckRedirect: withoutToken}, wait: firstWait, patience: patience}
+	// there is one host, and several outputs are on their way to it at a time
+	transport.MaxIdleConnsPerHost = transport.MaxIdleConns
+	return &client{base: base, id: id, token: token, log: log,
+		http: &http.Client{Transport: transport, CheckRedirect: withoutToken}, wait: firstWait, patience: patience}
 }
 
-// withoutToken keeps the token from where we are redirected to: a bucket, whose URL says itself what it opens.
+// withoutToken keeps the token from where we are redirected to: a bucket, whose URL says itself
+// what it opens.
 func withoutToken(to *http.Request, via []*http.Request) error {
 	if len(via) >= maxRedirects {
 		return errors.New("redirected too often")
@@ -111,7 +115,8 @@ func (c *client) PutResult(ctx context.Context, name string, r io.Reader) (job.F
 // directFrom is the size from which asking for a URL of the bucket is worth a call.
 const directFrom = 1 << 20
 
-// putDirect sends an output to the bucket itself, and returns what is stored then, or nil when it has to go through the function.
+// putDirect sends an output to the bucket itself, and returns what is stored then, or nil when it
+// has to go through the function.
 func (c *client) putDirect(ctx context.Context, name string, r io.Reader) *job.File {
 	file, ok := r.(interface {
 		io.ReadSeeker
@@ -131,7 +136,8 @@ func (c *client) putDirect(ctx context.Context, name string, r io.Reader) *job.F
 	sum := sha256.New()
 	if err := c.sendDirect(ctx, link, io.TeeReader(file, sum), file.Size()); err != nil {
 		c.noLinks.Store(true)
-		c.log.WarnContext(ctx, "output not taken by the bucket itself; outputs go through the function", "output", name, "error", err)
+		c.log.WarnContext(ctx, "output not taken by the bucket itself; outputs go through the function", "output", name,
+			"error", err)
 		rewind(file)
 		return nil
 	}
@@ -171,8 +177,8 @@ func (c *client) PutManifest(ctx context.Context, files []job.File) error {
 	return c.record(ctx, routes.RecordOutputs, nil, agentwire.Manifest{Files: files}, nil)
 }
 
-// claimNext claims the attempt that is due. An error of kind job.ErrConflict means that the job is not to be run any more, one of kind
-// job.ErrUnavailable that another's attempt has not ended.
+// claimNext claims the attempt that is due. An error of kind job.ErrConflict means that the job is
+// not to be run any more, one of kind job.ErrUnavailable that another's attempt has not ended.
 func (c *client) claimNext(ctx context.Context, claim agentwire.Claim) (job.Attempt, error) {
 	var a job.Attempt
 	err := c.record(ctx, routes.ClaimAttempt, nil, claim, &a)
@@ -254,8 +260,8 @@ func (c *client) send(ctx context.Context, to routes.Route, names []string, body
 	return nil
 }
 
-// do makes a call, again while its answer says that it may succeed later. A body that cannot be rewound is sent
-// once.
+// do makes a call, again while its answer says that it may succeed later. A body that cannot be
+// rewound is sent once.
 func (c *client) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
 	end := time.Now().Add(c.patience)
 	for wait := c.wait; ; wait = min(2*wait, maxWait) {
@@ -319,8 +325,8 @@ func rewind(body io.Reader) bool {
 // maxProblem bounds what is read of an error's body.
 const maxProblem = 8 << 10
 
-// noSuchPath begins the answer of a server that is older than this agent: during an upgrade the newer one is about to come. It does not mean
-// that the job is gone.
+// noSuchPath begins the answer of a server that is older than this agent: during an upgrade the
+// newer one is about to come. It does not mean that the job is gone.
 const noSuchPath = "There is no such path"
 
 // answer turns an error status into an error with the kind that our side acts on.
@@ -333,7 +339,8 @@ func answer(resp *http.Response) error {
 		return fmt.Errorf("%w: %w", job.ErrUnavailable, err)
 	}
 	kinds := map[int]error{
-		http.StatusUnauthorized: job.ErrUnauthorized, http.StatusForbidden: job.ErrForbidden, http.StatusNotFound: job.ErrNotFound,
+		http.StatusUnauthorized: job.ErrUnauthorized, http.StatusForbidden: job.ErrForbidden,
+		http.StatusNotFound: job.ErrNotFound,
 		http.StatusConflict: job.ErrConflict, http.StatusUnprocessableEntity: job.ErrInvalid,
 		http.StatusRequestEntityTooLarge: job.ErrTooLarge, http.StatusInsufficientStorage: job.ErrExhausted,
 		http.StatusTooManyRequests: job.ErrUnavailable,

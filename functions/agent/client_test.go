@@ -32,7 +32,8 @@ func clientOf(t *testing.T, h http.HandlerFunc) *client {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	return &client{base: server.URL, id: testJob, token: "secret", http: server.Client(), wait: time.Microsecond, patience: time.Minute, log: slog.New(slog.DiscardHandler)}
+	return &client{base: server.URL, id: testJob, token: "secret", http: server.Client(), wait: time.Microsecond,
+		patience: time.Minute, log: slog.New(slog.DiscardHandler)}
 }
 
 // TestPutIsRepeated sends a file again, whole, until it is taken.
@@ -109,10 +110,12 @@ func TestConnections(t *testing.T) {
 	}
 }
 
-// TestRefusals makes sure that what will not be taken is not sent again, and that the caller is told why.
+// TestRefusals makes sure that what will not be taken is not sent again, and that the caller is
+// told why.
 func TestRefusals(t *testing.T) {
 	for status, kind := range map[int]error{
-		401: job.ErrUnauthorized, 403: job.ErrForbidden, 404: job.ErrNotFound, 409: job.ErrConflict, 413: job.ErrTooLarge, 422: job.ErrInvalid,
+		401: job.ErrUnauthorized, 403: job.ErrForbidden, 404: job.ErrNotFound, 409: job.ErrConflict, 413: job.ErrTooLarge,
+		422: job.ErrInvalid,
 	} {
 		var n atomic.Int32
 		c := clientOf(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -127,7 +130,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestOlderServer waits for a server that is about to be replaced by one that knows the agent's calls.
+// TestOlderServer waits for a server that is about to be replaced by one that knows the agent's
+// calls.
 func TestOlderServer(t *testing.T) {
 	older, newer := api.NewRouter(slog.New(slog.DiscardHandler)), api.NewRouter(slog.New(slog.DiscardHandler))
 	newer.Handle(routes.ClaimAttempt, func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
@@ -195,7 +199,8 @@ func TestAnswers(t *testing.T) {
 func TestNewRemote(t *testing.T) {
 	path := t.TempDir() + "/token"
 	for _, id := range []string{"", "x", "../" + string(testJob), strings.ToUpper(string(testJob))} {
-		if _, err := newRemote(place{}, Settings{JobID: id, TokenFile: path}, slog.Default()); err == nil || !strings.Contains(err.Error(), "JOB_ID") {
+		if _, err := newRemote(place{}, Settings{JobID: id, TokenFile: path}, slog.Default()); err == nil ||
+			!strings.Contains(err.Error(), "JOB_ID") {
 			t.Errorf("JOB_ID=%q: %v", id, err)
 		}
 	}
@@ -215,7 +220,8 @@ func TestNewRemote(t *testing.T) {
 	}
 }
 
-// TestDirect sends an output to a URL of the bucket, without the token, and what the bucket does not take to the function.
+// TestDirect sends an output to a URL of the bucket, without the token, and what the bucket does
+// not take to the function.
 func TestDirect(t *testing.T) {
 	content := strings.Repeat("x", directFrom)
 	want := job.File{Name: "a", Size: directFrom, SHA256: hexSum(content)}
@@ -277,7 +283,8 @@ func TestDirect(t *testing.T) {
 
 // TestNoSecondTry asks for no URL when there was none, or when what it led to did not work.
 func TestNoSecondTry(t *testing.T) {
-	for name, link := range map[string]string{"none": "", "nobody listens": "http://127.0.0.1:1/?signature=1", "not a URL": "http://[::1"} {
+	for name, link := range map[string]string{"none": "", "nobody listens": "http://127.0.0.1:1/?signature=1",
+		"not a URL": "http://[::1"} {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
 			asked := 0
@@ -301,7 +308,8 @@ func TestNoSecondTry(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if asked != 1 || strings.Contains(log.String(), "signature") || (link != "") != strings.Contains(log.String(), "WARN") {
+			if asked != 1 || strings.Contains(log.String(), "signature") ||
+				(link != "") != strings.Contains(log.String(), "WARN") {
 				t.Errorf("asked %d times; log: %s", asked, log.String())
 			}
 		})
@@ -319,7 +327,8 @@ func TestRedirect(t *testing.T) {
 	defer bucket.Close()
 	server := httptest.NewServer(http.RedirectHandler(bucket.URL+"/a", http.StatusTemporaryRedirect))
 	defer server.Close()
-	body, err := newClient(server.URL, testJob, "secret", time.Minute, slog.New(slog.DiscardHandler)).Open(t.Context(), "a")
+	body, err := newClient(server.URL, testJob, "secret", time.Minute, slog.New(slog.DiscardHandler)).Open(t.Context(),
+		"a")
 	if err != nil {
 		t.Fatal(err)
 	}

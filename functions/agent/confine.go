@@ -11,26 +11,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The program has the user of the agent beside it, so that permissions of files keep it from nothing. Landlock does: the program and all that it
-// starts may write everywhere but in the folders by which the parts of the agent speak to each other and keep the log, and may signal and trace
-// none but themselves.
+// The program has the user of the agent beside it, so that permissions of files keep it from
+// nothing. Landlock does: the program and all that it starts may write everywhere but in the
+// folders by which the parts of the agent speak to each other and keep the log, and may signal and
+// trace none but themselves.
 
-// ABI versions of Landlock. Before referABI no file can be renamed from one folder to another under it, which programs do.
+// ABI versions of Landlock. Before referABI no file can be renamed from one folder to another under
+// it, which programs do.
 const (
 	referABI    = 2
 	truncateABI = 3
 	scopeABI    = 6
 )
 
-// changes are the rights to change files and folders; a file has those of fileChanges. All others stay as they are.
+// changes are the rights to change files and folders; a file has those of fileChanges. All others
+// stay as they are.
 const (
 	fileChanges = ll.AccessFSWriteFile | ll.AccessFSTruncate
 	changes     = fileChanges | ll.AccessFSRemoveDir | ll.AccessFSRemoveFile | ll.AccessFSMakeChar | ll.AccessFSMakeDir | ll.AccessFSMakeReg |
 		ll.AccessFSMakeSock | ll.AccessFSMakeFifo | ll.AccessFSMakeBlock | ll.AccessFSMakeSym | ll.AccessFSRefer
 )
 
-// confined calls start on a thread that may not change what lies in the folder closed, but for the folders open in it. What start starts may
-// not either. A kernel without Landlock, or with an old one, is no error: then nothing is denied.
+// confined calls start on a thread that may not change what lies in the folder closed, but for the
+// folders open in it. What start starts may not either. A kernel without Landlock, or with an old
+// one, is no error: then nothing is denied.
 //
 // The library can only restrict whole processes, and this one has to write the log.
 func confined(closed string, open []string, start func()) error {
@@ -88,8 +92,9 @@ func restrictThread(closed string, open []string) error {
 	return nil
 }
 
-// siblings lists what lies beside the folder and beside each that it is in. Links are left out, which an image could have lead into the folder:
-// what they lead to elsewhere is in the list itself.
+// siblings lists what lies beside the folder and beside each that it is in. Links are left out,
+// which an image could have lead into the folder: what they lead to elsewhere is in the list
+// itself.
 func siblings(folder string) ([]string, error) {
 	var list []string
 	for folder != "/" {

@@ -20,7 +20,8 @@ import (
 	"go-job-orchestrator/shared/runtimes"
 )
 
-// runner is the part that runs the program, in the program's image and with nothing that the program may not know.
+// runner is the part that runs the program, in the program's image and with nothing that the
+// program may not know.
 type runner struct {
 	place
 	environ []string // of the image
@@ -60,7 +61,8 @@ func (r *runner) exec(ctx context.Context) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	// The program has this process's user. Where its container shares the pod's processes, this is not their first.
+	// The program has this process's user. Where its container shares the pod's processes, this is not
+	// their first.
 	if err := errors.Join(proctree.Adopt(), proctree.Hide()); err != nil {
 		return 0, err
 	}
@@ -73,7 +75,8 @@ func (r *runner) exec(ctx context.Context) (code int, err error) {
 	return result.Exit.Code, nil
 }
 
-// execution is the attempt. A program that this image cannot run is found out by starting it, so that it ends like every other.
+// execution is the attempt. A program that this image cannot run is found out by starting it, so
+// that it ends like every other.
 func (r *runner) execution(t *task, number int) (*executor.Task, error) {
 	kind, err := runtimes.Find(t.Index.Runtime)
 	if err != nil {
@@ -87,7 +90,8 @@ func (r *runner) execution(t *task, number int) (*executor.Task, error) {
 		}
 	}
 	e := &executor.Task{
-		Index: t.Index, Number: number, Workspace: w, Starter: starter{workspace: w, maxLog: t.MaxLog}, Grace: t.Grace, Log: r.log,
+		Index: t.Index, Number: number, Workspace: w, Starter: starter{workspace: w, maxLog: t.MaxLog}, Grace: t.Grace,
+		Log: r.log,
 	}
 	e.Command.Path, e.Command.Args = kind.Command(interpreter, w.Files(), t.Index)
 	e.Build = func(uploaded fs.FS) (build, program []string, err error) {
@@ -99,7 +103,8 @@ func (r *runner) execution(t *task, number int) (*executor.Task, error) {
 	return e, nil
 }
 
-// environment is what the image sets, such as JAVA_HOME, under what the job sets. What tells of the cluster is left out.
+// environment is what the image sets, such as JAVA_HOME, under what the job sets. What tells of the
+// cluster is left out.
 func environment(image, ours []string) []string {
 	all := map[string]string{}
 	for _, variable := range slices.Concat(image, ours) {
@@ -115,7 +120,8 @@ func environment(image, ours []string) []string {
 	return out
 }
 
-// tail copies both logs to the container's own streams as they grow, for kubectl logs. What it returns copies the rest and ends it.
+// tail copies both logs to the container's own streams as they grow, for kubectl logs. What it
+// returns copies the rest and ends it.
 func (r *runner) tail() (stop func()) {
 	done := make(chan struct{})
 	var all sync.WaitGroup

@@ -14,11 +14,13 @@ import (
 	"go-job-orchestrator/shared/spool"
 )
 
-// fetchTries is how often the files are fetched anew after one arrived cut off or changed; each call of each try is repeated as well.
+// fetchTries is how often the files are fetched anew after one arrived cut off or changed; each
+// call of each try is repeated as well.
 const fetchTries = 3
 
-// prepare fills the workspace with the log of earlier attempts and the uploaded files, and last writes the task. When this was started anew
-// the task that is there stands: exec may have begun with it. An error means that this could not even be told, or that the pod ends.
+// prepare fills the workspace with the log of earlier attempts and the uploaded files, and last
+// writes the task. When this was started anew the task that is there stands: exec may have begun
+// with it. An error means that this could not even be told, or that the pod ends.
 func (r *remote) prepare(ctx context.Context) (*task, error) {
 	t := &task{}
 	if err := r.workspace().ReadRecord(taskRecord, t); err == nil || !errors.Is(err, os.ErrNotExist) {
@@ -104,8 +106,9 @@ func (p place) install() error {
 	return p.installAgent()
 }
 
-// installAccount writes the accounts that the program sees: its own, whose home is where it starts, and those that are the same everywhere.
-// Nothing can add to the files of the program's image, which do not know the user of the pod.
+// installAccount writes the accounts that the program sees: its own, whose home is where it starts,
+// and those that are the same everywhere. Nothing can add to the files of the program's image,
+// which do not know the user of the pod.
 func (p place) installAccount(uid, gid int) error {
 	for name, text := range map[string]string{
 		executor.PodPasswd: fmt.Sprintf("job:x:%d:%d:job:%s:/bin/sh\n", uid, gid, p.workspace().Files()) +
@@ -121,8 +124,8 @@ func (p place) installAccount(uid, gid int) error {
 	return nil
 }
 
-// installAgent copies the agent's own executable to where exec's container finds it: the program's image may have no shell and nothing to copy
-// with.
+// installAgent copies the agent's own executable to where exec's container finds it: the program's
+// image may have no shell and nothing to copy with.
 func (p place) installAgent() error {
 	self, err := os.Executable()
 	if err != nil {

@@ -16,11 +16,12 @@ import (
 	"go-job-orchestrator/shared/proctree"
 )
 
-// exitPlatform is the agent's exit code when it could not do its work: sysexits.h calls it EX_SOFTWARE. A program's
-// own codes are passed on.
+// exitPlatform is the agent's exit code when it could not do its work: sysexits.h calls it
+// EX_SOFTWARE. A program's own codes are passed on.
 const exitPlatform = 70
 
-// Main is the command: it is the part of the agent that its one argument names, and returns the exit code.
+// Main is the command: it is the part of the agent that its one argument names, and returns the
+// exit code.
 func Main() int {
 	usage := command.Usage{
 		Summary: "Runs one job's program in its pod: install copies the agent, attend fetches files " +
@@ -45,12 +46,13 @@ func Main() int {
 	return code
 }
 
-// orders are the signals by which a container runtime asks the first process to end: SIGTERM, unless the image of the program, which
-// its user chooses, says otherwise (STOPSIGNAL).
+// orders are the signals by which a container runtime asks the first process to end: SIGTERM,
+// unless the image of the program, which its user chooses, says otherwise (STOPSIGNAL).
 func orders() []os.Signal {
 	const realTimeMin3 = syscall.Signal(37) // as the C library counts
 	return []os.Signal{
-		syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGPWR,
+		syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH,
+		syscall.SIGPWR,
 		realTimeMin3,
 	}
 }

@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// oomKills returns how many processes of this container the kernel has killed for their memory, and false where it does not say:
-// the field oom_kill of memory.events (cgroup v2) or memory.oom_control (v1).
+// oomKills returns how many processes of this container the kernel has killed for their memory, and
+// false where it does not say: the field oom_kill of memory.events (cgroup v2) or
+// memory.oom_control (v1).
 func oomKills() (int64, bool) {
 	for _, path := range []string{"/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"} {
 		if n, ok := field(path, "oom_kill"); ok {

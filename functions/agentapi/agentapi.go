@@ -48,8 +48,8 @@ type Deps struct {
 	Ledger *ledger.Ledger // announces what it records
 }
 
-// New returns the function. Where the bucket has such, outputs are sent to the bucket itself, by URLs
-// of it.
+// New returns the function. Where the bucket has such, outputs are sent to the bucket itself, by
+// URLs of it.
 func New(d Deps) (*Function, error) {
 	var settings Settings
 	loadErr := d.Env.Load(&settings)

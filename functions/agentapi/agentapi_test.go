@@ -80,9 +80,12 @@ func (w *world) record(name string, value any, status int) []byte {
 func TestPaths(t *testing.T) {
 	w := newWorld(t, t.TempDir())
 	for name, want := range map[string]int{
-		"attempts/1/start": 404, "attempts/-1/end": 404, "attempts/0/end": 404, "attempts/01/end": 404, "attempts/+1/end": 404, "attempts/102/end": 404,
-		"attempts/1/": 404, "attempts/1/stop": 404, "attempts/x/end": 404, "attempts/99999999999999999999/end": 404, "attempts/next/end": 404, "attempts/1%2F2/end": 404,
-		"log/segments/": 404, "log/segments/a/b": 404, "log/segments/..": 422, "log/segments/%2e%2e%2fx": 404, "log/segments/x": 422, "outputs/x": 404, "x": 404, "": 404,
+		"attempts/1/start": 404, "attempts/-1/end": 404, "attempts/0/end": 404, "attempts/01/end": 404,
+		"attempts/+1/end": 404, "attempts/102/end": 404,
+		"attempts/1/": 404, "attempts/1/stop": 404, "attempts/x/end": 404, "attempts/99999999999999999999/end": 404,
+		"attempts/next/end": 404, "attempts/1%2F2/end": 404,
+		"log/segments/": 404, "log/segments/a/b": 404, "log/segments/..": 422, "log/segments/%2e%2e%2fx": 404,
+		"log/segments/x": 422, "outputs/x": 404, "x": 404, "": 404,
 		"attempts": 405, "links": 405, "log": 405,
 	} {
 		resp, body := w.call("PUT "+name, strings.NewReader("x"))
@@ -100,7 +103,8 @@ func TestUnknownJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, method := range map[string]string{"log": http.MethodGet, "log/order": http.MethodGet, "log/streams/stdout": http.MethodGet, "outputs": http.MethodPut} {
+	for path, method := range map[string]string{"log": http.MethodGet, "log/order": http.MethodGet,
+		"log/streams/stdout": http.MethodGet, "outputs": http.MethodPut} {
 		target := "/agent/v1/jobs/" + string(id) + "/" + path
 		resp, body := w.Send(method, target, nil, "Authorization", w.Bearer(token.Agent, id))
 		uploadtest.WantProblem(t, resp, body, http.StatusNotFound)
@@ -137,7 +141,8 @@ func TestWhenOver(t *testing.T) {
 	stores(t, func(t *testing.T, w *world) {
 		w.End()
 		for name, body := range map[string]string{
-			"POST attempts": `{"owner":"me"}`, "PUT attempts/1/end": `{}`, "PUT attempts/1/report": `{}`, "PUT outputs": `{}`, "POST links": `{}`, "PUT log/order": "",
+			"POST attempts": `{"owner":"me"}`, "PUT attempts/1/end": `{}`, "PUT attempts/1/report": `{}`, "PUT outputs": `{}`,
+			"POST links": `{}`, "PUT log/order": "",
 			"PUT log/segments/000000000000-000000000000": "x",
 		} {
 			if data := w.record(name, body, http.StatusConflict); !strings.Contains(string(data), "over") {
@@ -218,15 +223,18 @@ func TestFormerCalls(t *testing.T) {
 	}
 	// For the user these are names of files.
 	for path, want := range map[string]int{"status.json": 404, "results": 404, "results?stream=stdout": 400} {
-		resp, body := w.Send(http.MethodGet, "/artifacts/"+string(w.ID)+"/"+path, nil, "Authorization", w.Bearer(token.User, w.ID))
+		resp, body := w.Send(http.MethodGet, "/artifacts/"+string(w.ID)+"/"+path, nil, "Authorization",
+			w.Bearer(token.User, w.ID))
 		uploadtest.WantProblem(t, resp, body, want)
 	}
-	resp, body := w.Send(http.MethodPut, "/artifacts/"+string(w.ID)+"/upload/.job/attempts/next/start", nil, "Authorization", w.Bearer(token.User, w.ID))
+	resp, body := w.Send(http.MethodPut, "/artifacts/"+string(w.ID)+"/upload/.job/attempts/next/start", nil,
+		"Authorization", w.Bearer(token.User, w.ID))
 	uploadtest.WantProblem(t, resp, body, http.StatusForbidden)
 }
 
 func TestSettings(t *testing.T) {
-	env := platform.New(map[string]string{"UPLOAD_TIMEOUT": "soon", "STORAGE_DIR": t.TempDir()}, slog.New(slog.DiscardHandler))
+	env := platform.New(map[string]string{"UPLOAD_TIMEOUT": "soon", "STORAGE_DIR": t.TempDir()},
+		slog.New(slog.DiscardHandler))
 	_, err := agentapi.New(agentapi.Deps{Env: env})
 	if err == nil || !strings.Contains(err.Error(), "UPLOAD_TIMEOUT") || !strings.Contains(err.Error(), "TOKEN_KEYS") {
 		t.Errorf("got %v, want both faults", err)
@@ -237,11 +245,13 @@ func TestSettings(t *testing.T) {
 // results.
 func FuzzRecords(f *testing.F) {
 	w := newWorld(f, f.TempDir())
-	for _, name := range []string{"attempts", "links", "attempts/1/end", "attempts/1/report", "outputs", "log/order", "log/segments/000000000001-000000000001", "log/segments/x", "../x"} {
+	for _, name := range []string{"attempts", "links", "attempts/1/end", "attempts/1/report", "outputs", "log/order",
+		"log/segments/000000000001-000000000001", "log/segments/x", "../x"} {
 		f.Add(name, `{"owner":"x"}`)
 	}
 	f.Add("outputs", `{"files":[{"name":"a","size":1,"sha256":"x"}],"order":{"runs":[{"stream":"stdout","bytes":1}]}}`)
-	f.Add("attempts/1/end", `{"number":1,"startedAt":"2026-01-01T00:00:00Z","finishedAt":"2026-01-01T00:00:00Z","reason":"Error"}`)
+	f.Add("attempts/1/end",
+		`{"number":1,"startedAt":"2026-01-01T00:00:00Z","finishedAt":"2026-01-01T00:00:00Z","reason":"Error"}`)
 	router := w.HTTP.Config.Handler
 	f.Fuzz(func(t *testing.T, name, body string) {
 		for _, path := range []string{w.path(name), "/artifacts/" + string(w.ID) + "/upload/.job/" + name} {
@@ -262,7 +272,8 @@ func FuzzRecords(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, key := range keys {
-			if rest := strings.TrimPrefix(key, string(w.ID)+"/"); !strings.HasPrefix(rest, "results/") && !strings.HasPrefix(rest, "main.py") &&
+			if rest := strings.TrimPrefix(key, string(w.ID)+"/"); !strings.HasPrefix(rest, "results/") &&
+				!strings.HasPrefix(rest, "main.py") &&
 				!strings.HasPrefix(rest, "we") && rest != "status.json.bak" && rest != "index.json" && rest != "status.json" {
 				t.Errorf("%q stored %q", name, key)
 			}

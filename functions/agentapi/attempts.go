@@ -24,8 +24,10 @@ func decodeClaim(ctx context.Context, b *upload.Body) (agentwire.Claim, error) {
 	if err := b.Decode(ctx, &c); err != nil {
 		return c, err
 	}
-	if c.Owner == "" || len(c.Owner) > maxOwner || !utf8.ValidString(c.Owner) || strings.ContainsFunc(c.Owner, unicode.IsControl) {
-		return c, job.Invalid("owner", fmt.Sprintf("must have from 1 to %d bytes, none of them a control character", maxOwner))
+	if c.Owner == "" || len(c.Owner) > maxOwner || !utf8.ValidString(c.Owner) ||
+		strings.ContainsFunc(c.Owner, unicode.IsControl) {
+		return c, job.Invalid("owner", fmt.Sprintf("must have from 1 to %d bytes, none of them a control character",
+			maxOwner))
 	}
 	return c, nil
 }
@@ -89,7 +91,8 @@ func (f *Function) claim(ctx context.Context, id job.ID, n int, c agentwire.Clai
 }
 
 func errTaken(n int) error {
-	return job.Refuse(job.ErrUnavailable, "", fmt.Sprintf("attempt %d is somebody else's and has not ended; do not run anything, and ask again until it has", n))
+	return job.Refuse(job.ErrUnavailable, "", fmt.Sprintf("attempt %d is somebody else's and has not ended; do not run "+
+		"anything, and ask again until it has", n))
 }
 
 func (f *Function) endUnstarted(ctx context.Context, id job.ID, a job.Attempt) error {
@@ -139,7 +142,8 @@ func (f *Function) report(n int) upload.Store {
 		if err := f.checkManifest(ctx, u.Index.JobID, &r.Manifest); err != nil {
 			return nil, err
 		}
-		if err := f.ledger.PutReport(ctx, u.Index.JobID, ledger.Report{Attempt: r.Attempt, Files: r.Manifest.Files}); err != nil {
+		if err := f.ledger.PutReport(ctx, u.Index.JobID,
+			ledger.Report{Attempt: r.Attempt, Files: r.Manifest.Files}); err != nil {
 			return nil, err
 		}
 		cancelled, err := f.ledger.CancelRequested(ctx, u.Index.JobID)

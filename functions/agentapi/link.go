@@ -40,7 +40,8 @@ func (f *Function) link(ctx context.Context, u upload.Upload) (any, error) {
 	if err := f.ledger.BeginLinks(ctx, id, f.now().Add(f.links)); err != nil {
 		return nil, err
 	}
-	url, ok, err := f.store.Link(ctx, ledger.ResultKey(id, want.Name), store.Link{Method: http.MethodPut, Expiry: f.links, Size: want.Size})
+	url, ok, err := f.store.Link(ctx, ledger.ResultKey(id, want.Name), store.Link{Method: http.MethodPut, Expiry: f.links,
+		Size: want.Size})
 	if err != nil {
 		f.log.WarnContext(ctx, "no signed URL; the function takes the output itself", "job", id, "error", err)
 	}

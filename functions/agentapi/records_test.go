@@ -42,7 +42,8 @@ func TestStartAttempt(t *testing.T) {
 			t.Errorf("the same owner again (-first +second):\n%s", diff)
 		}
 		w.record("POST attempts", `{"owner":"pod-2"}`, 503)
-		for _, body := range []string{`{}`, `{"owner":""}`, `{"owner":"a\u0000"}`, `{"owner":1}`, `[]`, `null`, ``, `{"owner":"x"} x`, `{"owner":"x","more":1}`, `{"owner":"` + strings.Repeat("x", 257) + `"}`, "{\"owner\":\"\xff\""} {
+		for _, body := range []string{`{}`, `{"owner":""}`, `{"owner":"a\u0000"}`, `{"owner":1}`, `[]`, `null`, ``,
+			`{"owner":"x"} x`, `{"owner":"x","more":1}`, `{"owner":"` + strings.Repeat("x", 257) + `"}`, "{\"owner\":\"\xff\""} {
 			w.record("POST attempts", body, 422)
 		}
 		// One that has ended was run; it is not given out again.
@@ -58,7 +59,8 @@ func TestStartAttempt(t *testing.T) {
 	})
 }
 
-// An end that was recorded by one who did not come to record that of the job still leaves no attempt to be made.
+// An end that was recorded by one who did not come to record that of the job still leaves no
+// attempt to be made.
 func TestStartOfAJobThatIsOver(t *testing.T) {
 	w := newWorld(t, t.TempDir())
 	w.record("POST attempts", `{"owner":"pod-1"}`, 201)
@@ -129,13 +131,15 @@ func TestStartCancelledMeanwhile(t *testing.T) {
 
 func end(n int) job.Attempt {
 	now, code := time.Now().UTC(), 3
-	return job.Attempt{Number: n, StartedAt: now, FinishedAt: &now, ExitCode: &code, Reason: job.ReasonError, Message: "the program exited with code 3"}
+	return job.Attempt{Number: n, StartedAt: now, FinishedAt: &now, ExitCode: &code, Reason: job.ReasonError,
+		Message: "the program exited with code 3"}
 }
 
 func TestEndAttempt(t *testing.T) {
 	stores(t, func(t *testing.T, w *world) {
 		w.record("PUT attempts/1/end", end(1), 409)
-		begun := unmarshal[job.Attempt](t, w.record("POST attempts", `{"owner":"pod-1","limits":{"cpu":"1","memory":"2"}}`, 201))
+		begun := unmarshal[job.Attempt](t, w.record("POST attempts", `{"owner":"pod-1","limits":{"cpu":"1","memory":"2"}}`,
+			201))
 		change := func(f func(a *job.Attempt)) job.Attempt {
 			a := end(1)
 			f(&a)
@@ -143,10 +147,13 @@ func TestEndAttempt(t *testing.T) {
 		}
 		early, late, code := time.Now().Add(-48*time.Hour), time.Now().Add(48*time.Hour), 256
 		for name, a := range map[string]any{
-			"other number": end(2), "no end": change(func(a *job.Attempt) { a.FinishedAt = nil }), "no reason": change(func(a *job.Attempt) { a.Reason = "" }),
-			"words": change(func(a *job.Attempt) { a.Reason = "two words" }), "past": change(func(a *job.Attempt) { a.FinishedAt = &early }),
-			"future": change(func(a *job.Attempt) { a.FinishedAt = &late }), "code": change(func(a *job.Attempt) { a.ExitCode = &code }),
-			"no JSON": "{", "no object": "3", "no time": `{"number":1,"finishedAt":"yesterday"}`,
+			"other number": end(2), "no end": change(func(a *job.Attempt) { a.FinishedAt = nil }),
+			"no reason": change(func(a *job.Attempt) { a.Reason = "" }),
+			"words":     change(func(a *job.Attempt) { a.Reason = "two words" }),
+			"past":      change(func(a *job.Attempt) { a.FinishedAt = &early }),
+			"future":    change(func(a *job.Attempt) { a.FinishedAt = &late }),
+			"code":      change(func(a *job.Attempt) { a.ExitCode = &code }),
+			"no JSON":   "{", "no object": "3", "no time": `{"number":1,"finishedAt":"yesterday"}`,
 		} {
 			if body := w.record("PUT attempts/1/end", a, 422); !strings.Contains(string(body), `"field"`) {
 				t.Errorf("%s: %s", name, body)
@@ -175,7 +182,8 @@ func TestEndAttempt(t *testing.T) {
 }
 
 func file(name, content string) job.File {
-	return job.File{Name: name, Size: int64(len(content)), SHA256: uploadtest.SHA256(content), ContentType: "text/plain; charset=utf-8"}
+	return job.File{Name: name, Size: int64(len(content)), SHA256: uploadtest.SHA256(content),
+		ContentType: "text/plain; charset=utf-8"}
 }
 
 func TestManifest(t *testing.T) {
@@ -192,7 +200,8 @@ func TestManifest(t *testing.T) {
 			"negative":   `{"files":[{"name":"B","size":-1,"sha256":"` + uploadtest.SHA256("B") + `"}]}`,
 			"no sum":     `{"files":[{"name":"B","size":1}]}`,
 			"capitals":   `{"files":[{"name":"B","size":1,"sha256":"` + strings.ToUpper(uploadtest.SHA256("B")) + `"}]}`,
-			"type":       `{"files":[{"name":"B","size":1,"sha256":"` + uploadtest.SHA256("B") + `","contentType":"a b\r\nX: y"}]}`,
+			"type": `{"files":[{"name":"B","size":1,"sha256":"` + uploadtest.SHA256("B") +
+				`","contentType":"a b\r\nX: y"}]}`,
 			"mode":       `{"files":[{"name":"B","size":1,"sha256":"` + uploadtest.SHA256("B") + `","mode":"4755"}]}`,
 			"log folder": `{"files":[{"name":"stdout.log/x","size":1,"sha256":"` + uploadtest.SHA256("B") + `"}]}`,
 		}
@@ -207,7 +216,8 @@ func TestManifest(t *testing.T) {
 			t.Fatalf("recorded %v, %v", files, err)
 		}
 
-		m := agentwire.Manifest{Files: []job.File{file("B", "B"), file("a.txt", "a.txt"), file("a/b", "a/b"), file("stdout.log", "stdout.log")}}
+		m := agentwire.Manifest{Files: []job.File{file("B", "B"), file("a.txt", "a.txt"), file("a/b", "a/b"),
+			file("stdout.log", "stdout.log")}}
 		m.Files[1].Mode = "0755"
 		for range 2 { // again is harmless
 			got := unmarshal[agentwire.Manifest](t, w.record("PUT outputs", m, 201))
@@ -232,7 +242,8 @@ func TestManifest(t *testing.T) {
 func TestManifestOfNothing(t *testing.T) {
 	w := newWorld(t, t.TempDir())
 	for range 2 {
-		if got := string(w.record("PUT outputs", `{"files":null,"order":{"runs":null}}`, 201)); !strings.Contains(got, `"files":[]`) {
+		if got := string(w.record("PUT outputs", `{"files":null,"order":{"runs":null}}`, 201)); !strings.Contains(got,
+			`"files":[]`) {
 			t.Errorf("got %s", got)
 		}
 	}
@@ -254,7 +265,8 @@ func TestManifestOfMany(t *testing.T) {
 func TestRecordSizes(t *testing.T) {
 	w := newWorld(t, t.TempDir())
 	for name, limit := range map[string]int{
-		"POST attempts": 1 << 20, "PUT attempts/1/end": 1 << 20, "PUT attempts/1/report": 16 << 20, "PUT outputs": 16 << 20, "POST links": 1 << 20,
+		"POST attempts": 1 << 20, "PUT attempts/1/end": 1 << 20, "PUT attempts/1/report": 16 << 20, "PUT outputs": 16 << 20,
+		"POST links": 1 << 20,
 		"PUT log/segments/000000000000-000000000000": joblog.MaxSegment, "PUT log/order": spool.MaxRecords * spool.RecordSize,
 	} {
 		w.record(name, strings.Repeat(" ", limit+1), http.StatusRequestEntityTooLarge)
@@ -263,7 +275,8 @@ func TestRecordSizes(t *testing.T) {
 	}
 }
 
-// A manifest that comes in small enough can take more bytes as it is stored, and could then not be read again.
+// A manifest that comes in small enough can take more bytes as it is stored, and could then not be
+// read again.
 func TestManifestThatGrows(t *testing.T) {
 	w := newWorld(t, t.TempDir())
 	m := agentwire.Manifest{}
@@ -297,13 +310,15 @@ func TestEndOfTheJob(t *testing.T) {
 		last.Outputs = &job.Outputs{Count: 2, Bytes: 3}
 		w.record("PUT attempts/2/end", last, 201)
 		got, err := w.Ledger.Terminal(t.Context(), w.ID)
-		if err != nil || got.Phase != job.Failed || got.Reason != job.ReasonError || *got.ExitCode != 3 || len(got.Attempts) != 2 || got.Outputs.Bytes != 3 {
+		if err != nil || got.Phase != job.Failed || got.Reason != job.ReasonError || *got.ExitCode != 3 ||
+			len(got.Attempts) != 2 || got.Outputs.Bytes != 3 {
 			t.Errorf("got %+v, %v", got, err)
 		}
 	})
 }
 
-// Why its program was stopped an agent may not know. What it reports is kept for who finds out, unless it was the job's user.
+// Why its program was stopped an agent may not know. What it reports is kept for who finds out,
+// unless it was the job's user.
 func TestReport(t *testing.T) {
 	stores(t, func(t *testing.T, w *world) {
 		w.record("POST attempts", `{"owner":"pod-1"}`, 201)
@@ -311,7 +326,8 @@ func TestReport(t *testing.T) {
 		good := agentwire.Report{Attempt: end(1), Manifest: agentwire.Manifest{Files: []job.File{file("x", "x")}}}
 		good.Attempt.Reason, good.Attempt.Outputs = job.ReasonInterrupted, &job.Outputs{Count: 1, Bytes: 1}
 		for name, bad := range map[string]any{
-			"no JSON": "{", "unknown field": `{"x":1}`, "number": agentwire.Report{Attempt: end(2)}, "no end": agentwire.Report{Attempt: job.Attempt{Number: 1}},
+			"no JSON": "{", "unknown field": `{"x":1}`, "number": agentwire.Report{Attempt: end(2)},
+			"no end":     agentwire.Report{Attempt: job.Attempt{Number: 1}},
 			"not stored": agentwire.Report{Attempt: end(1), Manifest: agentwire.Manifest{Files: []job.File{file("y", "y")}}},
 		} {
 			if body := w.record("PUT attempts/1/report", bad, 422); !strings.Contains(string(body), `"field"`) {
@@ -344,7 +360,8 @@ func TestReport(t *testing.T) {
 // The next attempt's agent goes on with the log of the one before; nobody else gets it here.
 func TestLogSoFar(t *testing.T) {
 	w := newWorld(t, t.TempDir())
-	w.record("PUT log/segments/000000000000-000000000000", `{"stdout":0,"stderr":0,"runs":[{"stream":"stdout","bytes":2},{"stream":"stderr","bytes":3}]}`+"\nhierr", 204)
+	w.record("PUT log/segments/000000000000-000000000000",
+		`{"stdout":0,"stderr":0,"runs":[{"stream":"stdout","bytes":2},{"stream":"stderr","bytes":3}]}`+"\nhierr", 204)
 	_, body := w.call("GET log", nil)
 	state := unmarshal[joblog.State](t, body)
 	if state.Next != 1 || state.Stdout != 2 || state.Stderr != 3 {
@@ -355,19 +372,23 @@ func TestLogSoFar(t *testing.T) {
 			t.Errorf("%s: %q", stream, body)
 		}
 	}
-	want := slices.Concat(spool.Record{End: spool.Position{Stdout: 2}}.Encode(), spool.Record{End: spool.Position{Stdout: 2, Stderr: 3}}.Encode())
+	want := slices.Concat(spool.Record{End: spool.Position{Stdout: 2}}.Encode(),
+		spool.Record{End: spool.Position{Stdout: 2, Stderr: 3}}.Encode())
 	if _, body := w.call("GET log/order", nil); !bytes.Equal(body, want) {
 		t.Errorf("order: %q", body)
 	}
 	for _, call := range []string{
-		"log?stream=stdout", "log?%zz", "log/streams/stdin", "log/streams/order", "log/streams/stdout?stream=stderr", "log/streams/stdout?tail=1", "log/streams/stdout?%zz",
+		"log?stream=stdout", "log?%zz", "log/streams/stdin", "log/streams/order", "log/streams/stdout?stream=stderr",
+		"log/streams/stdout?tail=1", "log/streams/stdout?%zz",
 		"log/order?tail=1",
 	} {
 		resp, body := w.call("GET "+call, nil)
 		uploadtest.WantProblem(t, resp, body, http.StatusBadRequest)
 	}
-	for _, call := range []string{"log/streams/", "log/streams/stdout/x", "log/", "log/segments/000000000000-000000000000"} {
-		if resp, _ := w.call("GET "+call, nil); resp.StatusCode != http.StatusNotFound && resp.StatusCode != http.StatusMethodNotAllowed {
+	for _, call := range []string{"log/streams/", "log/streams/stdout/x", "log/",
+		"log/segments/000000000000-000000000000"} {
+		if resp, _ := w.call("GET "+call, nil); resp.StatusCode != http.StatusNotFound &&
+			resp.StatusCode != http.StatusMethodNotAllowed {
 			t.Errorf("%s: got %s", call, resp.Status)
 		}
 	}
@@ -378,7 +399,8 @@ func TestLog(t *testing.T) {
 	w := newWorld(t, t.TempDir())
 	const segment = "000000000000-000000000000"
 	for range 2 {
-		w.record("PUT log/segments/"+segment, `{"stdout":0,"stderr":0,"runs":[{"stream":"stdout","bytes":2}]}`+"\nhi", http.StatusNoContent)
+		w.record("PUT log/segments/"+segment, `{"stdout":0,"stderr":0,"runs":[{"stream":"stdout","bytes":2}]}`+"\nhi",
+			http.StatusNoContent)
 	}
 	w.record("PUT log/segments/nonsense", "x", http.StatusUnprocessableEntity)
 	pieces := func() int {

@@ -1,5 +1,5 @@
-// Package all is every function in one process on one port. Jobs are sandboxed child processes of it,
-// or Jobs of a Kubernetes cluster.
+// Package all is every function in one process on one port. Jobs are sandboxed child processes of
+// it, or Jobs of a Kubernetes cluster.
 package all
 
 import (
@@ -57,7 +57,8 @@ func Run(ctx context.Context, env *platform.Env, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// The port is opened before anything is done to jobs, and answers only when all that was left behind is taken up.
+	// The port is opened before anything is done to jobs, and answers only when all that was left
+	// behind is taken up.
 	ln, err := serve.Listen(ctx, a.settings.Host, a.common.Port)
 	if err != nil {
 		return err

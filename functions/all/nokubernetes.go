@@ -9,8 +9,8 @@ import (
 	"go-job-orchestrator/shared/platform"
 )
 
-// errNotLinked says how to get a build that can do it. Kubernetes' client would be half of this one,
-// and of what it costs to start it.
+// errNotLinked says how to get a build that can do it. Kubernetes' client would be half of this
+// one, and of what it costs to start it.
 var errNotLinked = errors.New("JOBS: kubernetes is not linked into this build; make run JOBS=kubernetes makes one " +
 	"that has it (go build -tags kubernetes)")
 

@@ -42,8 +42,8 @@ type Deps struct {
 	Ledger *ledger.Ledger // announces what it records
 }
 
-// New returns the function. Where the bucket has such, files are read from the bucket itself, by URLs
-// of it.
+// New returns the function. Where the bucket has such, files are read from the bucket itself, by
+// URLs of it.
 func New(d Deps) (*Function, error) {
 	var settings Settings
 	loadErr := d.Env.Load(&settings)

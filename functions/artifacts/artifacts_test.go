@@ -45,10 +45,12 @@ func (w *world) upload(name string) string { return routes.UploadOutput.URL(stri
 
 func TestGet(t *testing.T) {
 	stores(t, func(t *testing.T, w *world) {
-		for name, want := range map[string]string{"main.py": "print()", `we"ird – ü?#%.attrs`: "weird", "status.json.bak": ""} {
+		for name, want := range map[string]string{"main.py": "print()", `we"ird – ü?#%.attrs`: "weird",
+			"status.json.bak": ""} {
 			for _, scope := range []token.Scope{token.Agent, token.User} {
 				resp, body := w.Send(http.MethodGet, w.file(name), nil, "Authorization", w.Bearer(scope, w.ID))
-				if resp.StatusCode != http.StatusOK || string(body) != want || resp.Header.Get("ETag") != `"`+uploadtest.SHA256(want)+`"` || resp.Header.Get("X-Content-Type-Options") != "nosniff" {
+				if resp.StatusCode != http.StatusOK || string(body) != want || resp.Header.Get("ETag") != `"`+
+					uploadtest.SHA256(want)+`"` || resp.Header.Get("X-Content-Type-Options") != "nosniff" {
 					t.Errorf("%s: got %d %q %v", name, resp.StatusCode, body, resp.Header)
 				}
 				resp, body = w.Send(http.MethodHead, w.file(name), nil)
@@ -76,7 +78,8 @@ func TestGetIndex(t *testing.T) {
 	if diff := cmp.Diff(w.Index, &got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if resp, body := w.Send(http.MethodHead, w.file("index.json"), nil); resp.StatusCode != http.StatusOK || len(body) != 0 {
+	if resp, body := w.Send(http.MethodHead, w.file("index.json"), nil); resp.StatusCode != http.StatusOK ||
+		len(body) != 0 {
 		t.Errorf("HEAD: %d %q", resp.StatusCode, body)
 	}
 }
@@ -110,8 +113,10 @@ func TestGetOnlyUploads(t *testing.T) {
 		w.Put("result.txt", "x")
 		w.End()
 		tests := map[string]int{
-			"result.txt": 404, "results%2Fresult.txt": 404, "..": 404, "%2e%2e": 404, "%2e%2e%2f": 404, "%2e%2e%2findex.json": 404,
-			"main.py%00": 404, "MAIN.PY": 404, "main.py/": 404, "./main.py": 404, "": 404, "upload": 404, "main.py.attrs": 404, "results/result.txt": 404,
+			"result.txt": 404, "results%2Fresult.txt": 404, "..": 404, "%2e%2e": 404, "%2e%2e%2f": 404,
+			"%2e%2e%2findex.json": 404,
+			"main.py%00":          404, "MAIN.PY": 404, "main.py/": 404, "./main.py": 404, "": 404, "upload": 404,
+			"main.py.attrs": 404, "results/result.txt": 404,
 			"%ff": 404, "index.json%00": 404, "Index.json": 404,
 		}
 		for target, want := range tests {
@@ -152,9 +157,11 @@ func TestUnknownJob(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	env := platform.New(map[string]string{"MAX_OUTPUT_BYTES": "lots", "STORAGE_DIR": t.TempDir()}, slog.New(slog.DiscardHandler))
+	env := platform.New(map[string]string{"MAX_OUTPUT_BYTES": "lots", "STORAGE_DIR": t.TempDir()},
+		slog.New(slog.DiscardHandler))
 	_, err := artifacts.New(artifacts.Deps{Env: env})
-	if err == nil || !strings.Contains(err.Error(), "MaxOutput") && !strings.Contains(err.Error(), "MAX_OUTPUT_BYTES") || !strings.Contains(err.Error(), "TOKEN_KEYS") {
+	if err == nil || !strings.Contains(err.Error(), "MaxOutput") && !strings.Contains(err.Error(), "MAX_OUTPUT_BYTES") ||
+		!strings.Contains(err.Error(), "TOKEN_KEYS") {
 		t.Errorf("got %v, want both faults", err)
 	}
 }

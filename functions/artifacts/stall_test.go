@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestUploadsThatStall demands that an upload ends that goes on for too long, whether something comes of it or not, and leaves nothing.
+// TestUploadsThatStall demands that an upload ends that goes on for too long, whether something
+// comes of it or not, and leaves nothing.
 func TestUploadsThatStall(t *testing.T) {
 	w := newWorld(t, t.TempDir(), "UPLOAD_TIMEOUT=500ms")
 	for _, drip := range []bool{false, true} {

@@ -40,7 +40,8 @@ func (f *Function) output(ctx context.Context, u upload.Upload, name string) (an
 	key := ledger.ResultKey(id, name)
 	d, err := f.store.Put(ctx, key, u.Body)
 	if upload.IsClash(err) {
-		return nil, job.Refuse(job.ErrConflict, "filename", fmt.Sprintf("%q cannot be stored beside the others: a name is both a file's and a folder's", name))
+		return nil, job.Refuse(job.ErrConflict, "filename", fmt.Sprintf("%q cannot be stored beside the others: a name is "+
+			"both a file's and a folder's", name))
 	}
 	if err != nil {
 		return nil, err

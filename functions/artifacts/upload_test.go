@@ -24,14 +24,17 @@ import (
 
 func TestUpload(t *testing.T) {
 	names := []string{
-		"a.txt", "two words", `"quoted"`, "naïve – 日本語 🎉", strings.Repeat("x", 200), "x.attrs", "x.attrs~", "%", "%2e%2e", "a?b#c", ".hidden", "-rf", "...",
-		"deep/er/still/file", "nested/.job", ".jobs/x", ".job2", "upload", "index.json", "status.json", "x.tmp", "stdout.log", " ", "a:b*", "__0x2f__",
+		"a.txt", "two words", `"quoted"`, "naïve – 日本語 🎉", strings.Repeat("x", 200), "x.attrs", "x.attrs~", "%", "%2e%2e",
+		"a?b#c", ".hidden", "-rf", "...",
+		"deep/er/still/file", "nested/.job", ".jobs/x", ".job2", "upload", "index.json", "status.json", "x.tmp",
+		"stdout.log", " ", "a:b*", "__0x2f__",
 	}
 	stores(t, func(t *testing.T, w *world) {
 		for _, name := range names {
 			for range 2 { // again is harmless
 				resp, body := w.Put(name, "content of "+name)
-				want := job.File{Name: name, Size: int64(len("content of " + name)), SHA256: uploadtest.SHA256("content of " + name)}
+				want := job.File{Name: name, Size: int64(len("content of " + name)),
+					SHA256: uploadtest.SHA256("content of " + name)}
 				var got job.File
 				if err := json.Unmarshal(body, &got); err != nil || resp.StatusCode != http.StatusCreated {
 					t.Fatalf("%q: %d %s %v", name, resp.StatusCode, body, err)
@@ -53,10 +56,13 @@ func TestUpload(t *testing.T) {
 func TestUploadNames(t *testing.T) {
 	stores(t, func(t *testing.T, w *world) {
 		tests := map[string]int{
-			"": 422, "..": 422, "../x": 422, "a/../b": 422, "a//b": 422, "/a": 422, "a/": 422, "./a": 422, "a/.": 422, "%2e%2e%2fx": 422, "a%2f..%2f..%2fx": 422,
-			"a%00b": 422, "a%0ab": 422, "a%7fb": 422, "%ff": 422, "a%5cb": 422, strings.Repeat("x", 201): 422, strings.Repeat("x/", 501) + "x": 422,
-			"stdout.log/x": 422, "stderr.log/x/y": 422, "stdout.log/": 422,
-			".job": 422, ".job/": 422, ".job/x": 422, ".job/..": 422, ".job/../x": 422, ".job/log/a": 422, ".job/log/%2e%2e%2fx": 422, ".job/index.json": 422,
+			"": 422, "..": 422, "../x": 422, "a/../b": 422, "a//b": 422, "/a": 422, "a/": 422, "./a": 422, "a/.": 422,
+			"%2e%2e%2fx": 422, "a%2f..%2f..%2fx": 422,
+			"a%00b": 422, "a%0ab": 422, "a%7fb": 422, "%ff": 422, "a%5cb": 422, strings.Repeat("x", 201): 422,
+			strings.Repeat("x/", 501) + "x": 422,
+			"stdout.log/x":                  422, "stderr.log/x/y": 422, "stdout.log/": 422,
+			".job": 422, ".job/": 422, ".job/x": 422, ".job/..": 422, ".job/../x": 422, ".job/log/a": 422,
+			".job/log/%2e%2e%2fx": 422, ".job/index.json": 422,
 			".job/outputs.json": 422, ".job/outputs.json%00": 422, ".job/attempts/next/start": 422, ".job/attempts/1/end": 422,
 		}
 		for target, want := range tests {
@@ -87,7 +93,8 @@ func TestUploadNames(t *testing.T) {
 	})
 }
 
-// A name can be a file's or a folder's. A bucket that is no directory has no folders and takes both.
+// A name can be a file's or a folder's. A bucket that is no directory has no folders and takes
+// both.
 func TestUploadFileAndFolder(t *testing.T) {
 	w := newWorld(t, t.TempDir())
 	w.Put("a", "x")
@@ -107,13 +114,15 @@ func TestUploadFileAndFolder(t *testing.T) {
 func TestUploadSize(t *testing.T) {
 	stores(t, func(t *testing.T, w *world) {
 		exact := strings.Repeat("x", uploadtest.MaxOutput)
-		for name, body := range map[string]io.Reader{"sized": strings.NewReader(exact), "chunked": uploadtest.Unsized{Reader: strings.NewReader(exact)}} {
+		for name, body := range map[string]io.Reader{"sized": strings.NewReader(exact),
+			"chunked": uploadtest.Unsized{Reader: strings.NewReader(exact)}} {
 			if resp, data := w.Send(http.MethodPut, w.upload(name), body); resp.StatusCode != http.StatusCreated {
 				t.Errorf("%s: got %d %s", name, resp.StatusCode, data)
 			}
 		}
 		stored := w.Results()
-		for _, body := range []io.Reader{strings.NewReader(exact + "x"), uploadtest.Unsized{Reader: strings.NewReader(exact + "x")}} {
+		for _, body := range []io.Reader{strings.NewReader(exact + "x"),
+			uploadtest.Unsized{Reader: strings.NewReader(exact + "x")}} {
 			resp, data := w.Send(http.MethodPut, w.upload("large"), body)
 			p := uploadtest.WantProblem(t, resp, data, http.StatusRequestEntityTooLarge)
 			if !strings.Contains(p.Detail, "2097152") {
@@ -135,8 +144,8 @@ func TestUploadTooLargeEarly(t *testing.T) {
 	}
 }
 
-// raw sends a PUT of cut/off.bin whose headers and body are given, closes its side or everything, and returns what is
-// answered.
+// raw sends a PUT of cut/off.bin whose headers and body are given, closes its side or everything,
+// and returns what is answered.
 func (w *world) raw(rest string, abort bool) string {
 	w.T.Helper()
 	var d net.Dialer
@@ -145,7 +154,8 @@ func (w *world) raw(rest string, abort bool) string {
 		w.T.Fatal(err)
 	}
 	defer conn.Close()
-	fmt.Fprintf(conn, "PUT %s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\n%s", w.upload("cut/off.bin"), w.Bearer(token.Agent, w.ID), rest)
+	fmt.Fprintf(conn, "PUT %s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\n%s", w.upload("cut/off.bin"),
+		w.Bearer(token.Agent, w.ID), rest)
 	if abort {
 		time.Sleep(20 * time.Millisecond) // for the server to begin
 		return ""
@@ -195,7 +205,8 @@ func TestUploadCutOff(t *testing.T) {
 	}
 }
 
-// A Content-Length that is too short makes a shorter file; what follows is another, malformed request.
+// A Content-Length that is too short makes a shorter file; what follows is another, malformed
+// request.
 func TestUploadLengthTooShort(t *testing.T) {
 	w := newWorld(t, t.TempDir())
 	if answer := w.raw("Content-Length: 3\r\n\r\nabcdef", false); !strings.HasPrefix(answer, "HTTP/1.1 201 ") {
@@ -240,7 +251,8 @@ func TestDigests(t *testing.T) {
 				t.Errorf("%s: stored %v %q", test.name, stored, got)
 			}
 			if test.want != 201 {
-				if p := uploadtest.WantProblem(t, resp, body, test.want); test.want == 422 && p.Errors[0].Field != test.headers[len(test.headers)-2] {
+				if p := uploadtest.WantProblem(t, resp, body, test.want); test.want == 422 &&
+					p.Errors[0].Field != test.headers[len(test.headers)-2] {
 					t.Errorf("%s: %+v", test.name, p.Errors)
 				}
 			}
@@ -256,7 +268,8 @@ func TestDigests(t *testing.T) {
 		if resp, _ := w.Put("empty", "", "Content-Digest", right); resp.StatusCode != 422 {
 			t.Errorf("empty: got %d", resp.StatusCode)
 		}
-		if resp, _ := w.Send(http.MethodPut, w.upload("chunked"), uploadtest.Unsized{Reader: strings.NewReader("other")}, "Repr-Digest", right); resp.StatusCode != 422 {
+		if resp, _ := w.Send(http.MethodPut, w.upload("chunked"), uploadtest.Unsized{Reader: strings.NewReader("other")},
+			"Repr-Digest", right); resp.StatusCode != 422 {
 			t.Errorf("chunked: got %d", resp.StatusCode)
 		}
 	})
@@ -268,7 +281,8 @@ func TestConcurrentUploads(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 16 {
 			all.Go(func() {
-				req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, w.HTTP.URL+w.upload("one"), strings.NewReader(strings.Repeat(string(rune('a'+i)), 500_000)))
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, w.HTTP.URL+w.upload("one"),
+					strings.NewReader(strings.Repeat(string(rune('a'+i)), 500_000)))
 				if err != nil {
 					t.Error(err)
 					return
@@ -334,10 +348,12 @@ func TestUploadWhenOver(t *testing.T) {
 	})
 }
 
-// Whatever the name and the body: no fault of the server, and nothing stored outside the job's results.
+// Whatever the name and the body: no fault of the server, and nothing stored outside the job's
+// results.
 func FuzzUpload(f *testing.F) {
 	w := newWorld(f, f.TempDir())
-	for _, name := range []string{"a", "../x", "a/../../x", ".job/log/x", ".job/attempts/next/start", ".job/outputs.json", "\x00", "a//b", "..", "x.attrs"} {
+	for _, name := range []string{"a", "../x", "a/../../x", ".job/log/x", ".job/attempts/next/start", ".job/outputs.json",
+		"\x00", "a//b", "..", "x.attrs"} {
 		f.Add(name, `{"owner":"x"}`)
 	}
 	router := w.HTTP.Config.Handler
@@ -358,7 +374,8 @@ func FuzzUpload(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, key := range keys {
-			if rest := strings.TrimPrefix(key, string(w.ID)+"/"); !strings.HasPrefix(rest, "results/") && !strings.HasPrefix(rest, "main.py") &&
+			if rest := strings.TrimPrefix(key, string(w.ID)+"/"); !strings.HasPrefix(rest, "results/") &&
+				!strings.HasPrefix(rest, "main.py") &&
 				!strings.HasPrefix(rest, "we") && rest != "status.json.bak" && rest != "index.json" && rest != "status.json" {
 				t.Errorf("%q stored %q", name, key)
 			}

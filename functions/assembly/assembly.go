@@ -1,6 +1,6 @@
-// Package assembly wires the functions that one process serves together, over what runs their jobs. It
-// is the same for every mode, so that no mode can differ from another by accident. A function that is
-// a Knative Service of its own is wired by its command, which must not link the others.
+// Package assembly wires the functions that one process serves together, over what runs their jobs.
+// It is the same for every mode, so that no mode can differ from another by accident. A function
+// that is a Knative Service of its own is wired by its command, which must not link the others.
 package assembly
 
 import (
@@ -50,8 +50,8 @@ type Assembly struct {
 	reaper *reap.Function
 }
 
-// Open wires all functions. Events that have a job launched do not leave the process: to send one is
-// to call the launcher.
+// Open wires all functions. Events that have a job launched do not leave the process: to send one
+// is to call the launcher.
 func Open(env *platform.Env, open OpenBackend) (*Assembly, error) {
 	var launcher *launch.Function
 	events, err := event.Open(env, event.Handler(func(ctx context.Context, e cloudevent.Event) error {

@@ -31,8 +31,8 @@ type Function struct {
 	log     *slog.Logger
 }
 
-// maxWait is how long an answer waits for a job to be over. A user who cancels wants to see it cancelled, and a
-// proxy wants an answer.
+// maxWait is how long an answer waits for a job to be over. A user who cancels wants to see it
+// cancelled, and a proxy wants an answer.
 const maxWait = 15 * time.Second
 
 // Deps is what cancel works with.
@@ -59,8 +59,8 @@ func (f *Function) Mount(r *api.Router) {
 	r.Handle(routes.RemoveJob, f.remove)
 }
 
-// cancel answers 200 with the job once it is cancelled, 202 with it while that takes longer, and 409 when it
-// had ended otherwise before.
+// cancel answers 200 with the job once it is cancelled, 202 with it while that takes longer, and
+// 409 when it had ended otherwise before.
 func (f *Function) cancel(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
 	id, err := api.Authorize(r, p, f.keys, token.User)
 	if err != nil {
@@ -97,8 +97,8 @@ func (f *Function) cancel(w http.ResponseWriter, r *http.Request, p httprouter.P
 	return nil
 }
 
-// remove answers 204 once nothing of the job is left, and 202 while that takes longer; for users it is gone
-// in both cases.
+// remove answers 204 once nothing of the job is left, and 202 while that takes longer; for users it
+// is gone in both cases.
 func (f *Function) remove(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
 	id, err := api.Authorize(r, p, f.keys, token.User)
 	if err != nil {
@@ -150,7 +150,8 @@ func (f *Function) stop(ctx context.Context, index *job.Index, remove bool) (ove
 			return gone, err
 		}
 		t := job.Terminal{
-			Phase: job.Cancelled, Reason: job.ReasonCancelled, Message: "cancelled before it was started", FinishedAt: f.now().UTC(),
+			Phase: job.Cancelled, Reason: job.ReasonCancelled, Message: "cancelled before it was started",
+			FinishedAt: f.now().UTC(),
 		}
 		_, _, err := f.ledger.Finish(ctx, index, t)
 		if err != nil { // perhaps because somebody else is removing the job

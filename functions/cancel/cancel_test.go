@@ -27,7 +27,8 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// world is a server with the function over a directory, and a runner that ends jobs through the ledger.
+// world is a server with the function over a directory, and a runner that ends jobs through the
+// ledger.
 type world struct {
 	t      testing.TB
 	dir    string
@@ -146,7 +147,8 @@ func (w *world) job() *job.Index {
 		w.t.Fatal(err)
 	}
 	index := &job.Index{
-		JobID: id, JobName: id.Name(), CreatedAt: id.Created(), Spec: job.Spec{Runtime: "python", Entrypoint: "a", Labels: map[string]string{"a": "b"}, TTLSecondsAfterFinished: 60},
+		JobID: id, JobName: id.Name(), CreatedAt: id.Created(), Spec: job.Spec{Runtime: "python", Entrypoint: "a",
+			Labels: map[string]string{"a": "b"}, TTLSecondsAfterFinished: 60},
 	}
 	if err := w.ledger.BeginUpload(w.t.Context(), id); err != nil {
 		w.t.Fatal(err)
@@ -260,8 +262,10 @@ func TestCancel(t *testing.T) {
 		{"running", cancelled, func(w *world, i *job.Index) { w.start(i) }, 200, job.Cancelled, 200},
 		{"running, ends by itself", succeeded, func(w *world, i *job.Index) { w.start(i) }, 409, job.Succeeded, 409},
 		{"running, does not end", nil, func(w *world, i *job.Index) { w.impatient().start(i) }, 202, job.Running, 202},
-		{"succeeded", nil, func(w *world, i *job.Index) { w.start(i); w.finish(i, succeeded(i, false)) }, 409, job.Succeeded, 409},
-		{"cancelled", nil, func(w *world, i *job.Index) { w.start(i); w.finish(i, cancelled(i, false)) }, 200, job.Cancelled, 200},
+		{"succeeded", nil, func(w *world, i *job.Index) { w.start(i); w.finish(i, succeeded(i, false)) }, 409, job.Succeeded,
+			409},
+		{"cancelled", nil, func(w *world, i *job.Index) { w.start(i); w.finish(i, cancelled(i, false)) }, 200, job.Cancelled,
+			200},
 		{"removed", nil, func(w *world, i *job.Index) { w.remove(204, i.JobID) }, 404, "", 404},
 		{"being removed", nil, func(w *world, i *job.Index) { w.impatient().start(i); w.remove(202, i.JobID) }, 404, "", 404},
 	} {
@@ -345,7 +349,8 @@ func TestRemovedMeanwhile(t *testing.T) {
 	w := newWorld(t)
 	w.runner.ends = func(index *job.Index, _ bool) *job.Terminal {
 		w.finish(index, succeeded(index, false))
-		if err := w.ledger.Remove(context.Background(), index.JobID); err != nil && !errors.Is(err, job.ErrNotFound) { // DELETE may be faster
+		// DELETE may be faster
+		if err := w.ledger.Remove(context.Background(), index.JobID); err != nil && !errors.Is(err, job.ErrNotFound) {
 			t.Error(err)
 		}
 		return nil
@@ -353,7 +358,8 @@ func TestRemovedMeanwhile(t *testing.T) {
 	index := w.job()
 	w.start(index)
 	// 404, or 409 when the answer was made between its end and its removal.
-	status, body, err := w.call(http.MethodPost, "/api/v1/jobs/"+string(index.JobID)+"/cancel", w.keys.Derive(token.User, index.JobID))
+	status, body, err := w.call(http.MethodPost, "/api/v1/jobs/"+string(index.JobID)+"/cancel",
+		w.keys.Derive(token.User, index.JobID))
 	if err != nil || status != http.StatusNotFound && status != http.StatusConflict {
 		t.Errorf("got %d %s, %v", status, body, err)
 	}
@@ -362,7 +368,8 @@ func TestRemovedMeanwhile(t *testing.T) {
 	w.remove(204, index.JobID)
 }
 
-// TestRaces ends, cancels and removes one job at once; whatever comes first, the answers fit together.
+// TestRaces ends, cancels and removes one job at once; whatever comes first, the answers fit
+// together.
 func TestRaces(t *testing.T) {
 	w := newWorld(t)
 	for round := range 40 {

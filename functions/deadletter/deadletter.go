@@ -1,5 +1,6 @@
-// Package deadletter is where events end that nobody took: it writes each to the log, so that somebody can find out why.
-// Nothing is lost by it, since the reaper launches what an event did not.
+// Package deadletter is where events end that nobody took: it writes each to the log, so that
+// somebody can find out why. Nothing is lost by it, since the reaper launches what an event did
+// not.
 package deadletter
 
 import (
@@ -34,7 +35,8 @@ func (f *Function) Mount(r *api.Router) { r.Handle(routes.LogDeadLetter, f.recei
 // maxEvent bounds the body of an event.
 const maxEvent = 1 << 20
 
-// receive answers 204 whatever came: there is nowhere else to send it, and a refusal would only be tried again.
+// receive answers 204 whatever came: there is nowhere else to send it, and a refusal would only be
+// tried again.
 func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
 	body, err := budget.ReadAll(r.Context(), http.MaxBytesReader(w, r.Body, maxEvent), r.ContentLength, maxEvent)
 	if errors.Is(err, job.ErrUnavailable) { // only now
@@ -53,7 +55,8 @@ func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.
 	return nil
 }
 
-// maxText bounds what is logged of an attribute. Knative puts the answer of whoever refused the event in one.
+// maxText bounds what is logged of an attribute. Knative puts the answer of whoever refused the
+// event in one.
 const maxText = 1 << 10
 
 // attributes are what tells which event it was, and, from Knative, who refused it and how.

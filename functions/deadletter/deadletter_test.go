@@ -78,7 +78,8 @@ func TestEventIsLogged(t *testing.T) {
 			}
 			for key, want := range map[string]string{
 				"level": "ERROR", "type": ourevent.Submitted, "id": e.ID(), "source": "http://jobs.example", "job": string(id),
-				"knativeerrordest": "http://launch.job-orchestrator.svc.cluster.local/", "knativeerrorcode": "503", "knativeerrordata": `{"status":503}`,
+				"knativeerrordest": "http://launch.job-orchestrator.svc.cluster.local/", "knativeerrorcode": "503",
+				"knativeerrordata": `{"status":503}`,
 			} {
 				if got := fmt.Sprint(line[key]); got != want {
 					t.Errorf("%s: got %q, want %q", key, got, want)
@@ -94,13 +95,16 @@ func TestWhateverComes(t *testing.T) {
 		header http.Header
 		body   string
 	}{
-		"nothing":           {nil, ""},
-		"no event":          {http.Header{"Content-Type": {"text/plain"}}, "hello\nlevel=INFO"},
-		"half an event":     {http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"x"}}, ""},
-		"broken JSON":       {http.Header{"Content-Type": {"application/cloudevents+json"}}, "{"},
-		"foreign event":     {http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"x"}, "Ce-Type": {"y"}, "Ce-Source": {"z"}}, "data"},
-		"long attribute":    {http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"x"}, "Ce-Type": {"y"}, "Ce-Source": {"z"}, "Ce-Knativeerrordata": {strings.Repeat("€", 5000)}}, ""},
-		"too large to keep": {http.Header{"Content-Type": {"application/cloudevents+json"}}, `{"specversion":"1.0","data":"` + strings.Repeat("x", 2<<20)},
+		"nothing":       {nil, ""},
+		"no event":      {http.Header{"Content-Type": {"text/plain"}}, "hello\nlevel=INFO"},
+		"half an event": {http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"x"}}, ""},
+		"broken JSON":   {http.Header{"Content-Type": {"application/cloudevents+json"}}, "{"},
+		"foreign event": {http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"x"}, "Ce-Type": {"y"}, "Ce-Source": {"z"}},
+			"data"},
+		"long attribute": {http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"x"}, "Ce-Type": {"y"}, "Ce-Source": {"z"},
+			"Ce-Knativeerrordata": {strings.Repeat("€", 5000)}}, ""},
+		"too large to keep": {http.Header{"Content-Type": {"application/cloudevents+json"}},
+			`{"specversion":"1.0","data":"` + strings.Repeat("x", 2<<20)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, log := serve(t)

@@ -52,11 +52,13 @@ func TestUnknownHost(t *testing.T) {
 	w.unavailable(got, body)
 }
 
-// TestForeignAnswers hides the pages of proxies that do not reach a function, and lets the functions' own errors pass.
+// TestForeignAnswers hides the pages of proxies that do not reach a function, and lets the
+// functions' own errors pass.
 func TestForeignAnswers(t *testing.T) {
 	w := newWorld(t)
 	for _, status := range []int{404, 500, 502, 503, 504} {
-		for _, kind := range []string{"text/plain; charset=utf-8", "text/html", "", "application/problem+json", `application/problem+json; charset="utf-8"`} {
+		for _, kind := range []string{"text/plain; charset=utf-8", "text/html", "", "application/problem+json",
+			`application/problem+json; charset="utf-8"`} {
 			t.Run(fmt.Sprint(status, kind), func(t *testing.T) {
 				w.answer = func(rw http.ResponseWriter, r *http.Request) {
 					rw.Header()["Content-Type"] = nil
@@ -83,7 +85,8 @@ func TestForeignAnswers(t *testing.T) {
 	}
 }
 
-// TestSlowStart waits for a function that takes connections long before it answers, as one does that has to be started.
+// TestSlowStart waits for a function that takes connections long before it answers, as one does
+// that has to be started.
 func TestSlowStart(t *testing.T) {
 	w := newWorld(t)
 	var config net.ListenConfig
@@ -116,10 +119,11 @@ func TestSlowStart(t *testing.T) {
 		t.Fatalf("answered %v before the function was there", r)
 	case <-time.After(1500 * time.Millisecond): // what a cold start takes
 	}
-	server := &httptest.Server{Listener: ln, Config: &http.Server{Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		fmt.Fprintf(rw, "got %s", body)
-	})}}
+	server := &httptest.Server{Listener: ln,
+		Config: &http.Server{Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			fmt.Fprintf(rw, "got %s", body)
+		})}}
 	server.Start()
 	defer server.Close()
 	if r := await(t, "the answer", results); r.status != http.StatusOK || r.body != "got hello" {
@@ -161,7 +165,8 @@ func TestFunctionDiesWhileItIsSent(t *testing.T) {
 	w.unavailable(got, body)
 }
 
-// TestClientGoesWhileItSends demands that the function sees a body that is cut, never one that ends.
+// TestClientGoesWhileItSends demands that the function sees a body that is cut, never one that
+// ends.
 func TestClientGoesWhileItSends(t *testing.T) {
 	for name, head := range map[string]string{
 		"length known": "Content-Length: 1000000\r\n\r\npart",

@@ -1,5 +1,6 @@
-// Package front is the one public URL of the functions when each is a service of its own: it passes each request that the
-// table of routes calls public on to the function that answers it, and its answer back, byte by byte as they come.
+// Package front is the one public URL of the functions when each is a service of its own: it passes
+// each request that the table of routes calls public on to the function that answers it, and its
+// answer back, byte by byte as they come.
 package front
 
 import (
@@ -22,7 +23,8 @@ import (
 	"go-job-orchestrator/shared/routes"
 )
 
-// Settings say where the functions are. What is not set is the Service of that name in this namespace.
+// Settings say where the functions are. What is not set is the Service of that name in this
+// namespace.
 type Settings struct {
 	Submit    string `env:"SUBMIT_URL"`
 	Status    string `env:"STATUS_URL"`
@@ -30,7 +32,8 @@ type Settings struct {
 	Artifacts string `env:"ARTIFACTS_URL"`
 	Outputs   string `env:"OUTPUTS_URL"`
 	Cancel    string `env:"CANCEL_URL"`
-	// ExposeUploads lets agents call through here: an upload is of no use without the other calls. Those in the cluster have ARTIFACTS_URL.
+	// ExposeUploads lets agents call through here: an upload is of no use without the other calls.
+	// Those in the cluster have ARTIFACTS_URL.
 	ExposeUploads bool `env:"EXPOSE_ARTIFACT_UPLOADS" envDefault:"false"`
 }
 
@@ -103,14 +106,16 @@ func parse(raw string) (*url.URL, error) {
 		return nil, fmt.Errorf("%q is not a URL", raw)
 	}
 	bare := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || bare.String() != u.String() {
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" ||
+		bare.String() != u.String() {
 		return nil, fmt.Errorf("%q is not the URL of a service, such as http://submit.jobs.svc.cluster.local", raw)
 	}
 	u.Path = ""
 	return u, nil
 }
 
-// Mount routes the function. Methods and paths are those of the functions' own Mount, so that Allow says here what it says there.
+// Mount routes the function. Methods and paths are those of the functions' own Mount, so that Allow
+// says here what it says there.
 func (f *Function) Mount(r *api.Router) {
 	openapi.Mount(r)
 	proxies := map[routes.Function]*httputil.ReverseProxy{}
@@ -132,8 +137,8 @@ func (f *Function) Mount(r *api.Router) {
 	}
 }
 
-// checkPath refuses what a server between here and the function might tidy into another path than the one that was
-// looked up. No name of ours needs it.
+// checkPath refuses what a server between here and the function might tidy into another path than
+// the one that was looked up. No name of ours needs it.
 func checkPath(path string) error {
 	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	for i, s := range segments {
@@ -151,8 +156,11 @@ func (f *Function) proxy(to *url.URL) *httputil.ReverseProxy {
 		Transport:      f.transport,
 		FlushInterval:  -1, // at once: a log is followed line by line
 		ModifyResponse: known,
-		ErrorHandler:   func(w http.ResponseWriter, r *http.Request, err error) { api.WriteError(w, r, f.log, explain(r, err)) },
-		ErrorLog:       slog.NewLogLogger(f.log.Handler(), slog.LevelWarn),
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request,
+			err error) {
+			api.WriteError(w, r, f.log, explain(r, err))
+		},
+		ErrorLog: slog.NewLogLogger(f.log.Handler(), slog.LevelWarn),
 	}
 }
 
@@ -166,7 +174,8 @@ func rewrite(r *httputil.ProxyRequest, to *url.URL) {
 			r.Out.Header[name] = values
 		}
 	}
-	// What a browser says of a page was judged here, by the Host that the page knows; the function gets another.
+	// What a browser says of a page was judged here, by the Host that the page knows; the function
+	// gets another.
 	for _, name := range []string{"Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest"} {
 		r.Out.Header.Del(name)
 	}
@@ -174,12 +183,13 @@ func rewrite(r *httputil.ProxyRequest, to *url.URL) {
 	r.Out.Header.Del("Upgrade")
 }
 
-// The transport's limits. There is none for an answer to begin: it begins when an upload is over, and a function that
-// was scaled to zero has to start.
+// The transport's limits. There is none for an answer to begin: it begins when an upload is over,
+// and a function that was scaled to zero has to start.
 const (
-	dialTimeout     = 10 * time.Second
-	maxIdle         = 64
-	idleTimeout     = 30 * time.Second // shorter than that of what listens, which would close a connection just when it is used
+	dialTimeout = 10 * time.Second
+	maxIdle     = 64
+	// shorter than that of what listens, which would close a connection just when it is used
+	idleTimeout     = 30 * time.Second
 	maxHeader       = 256 << 10
 	continueTimeout = 10 * time.Second // as long as a function may take to start; then the body is sent unasked
 )

@@ -14,8 +14,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// pass has a request answered by proxy. A function may refuse a request that is still being sent; its client gets
-// to read why all the same.
+// pass has a request answered by proxy. A function may refuse a request that is still being sent;
+// its client gets to read why all the same.
 func pass(proxy http.Handler, w http.ResponseWriter, r *http.Request) {
 	if r.Body == nil || r.Body == http.NoBody {
 		proxy.ServeHTTP(w, r)
@@ -23,7 +23,8 @@ func pass(proxy http.Handler, w http.ResponseWriter, r *http.Request) {
 	}
 	_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 always is
 	b := &body{inner: r.Body}
-	// A copy: net/http looks at the body of its own request to know whether the client waits to be told to send it.
+	// A copy: net/http looks at the body of its own request to know whether the client waits to be
+	// told to send it.
 	sent := r.WithContext(context.WithValue(r.Context(), bodyKey{}, b))
 	sent.Body = b
 	proxy.ServeHTTP(w, sent)
@@ -36,8 +37,8 @@ func pass(proxy http.Handler, w http.ResponseWriter, r *http.Request) {
 // bodyKey is where a request's context has its body, which the proxy wraps.
 type bodyKey struct{}
 
-// body is that of a request on its way to a function. The transport reads it in a goroutine of its own, which may outlast
-// the answer, so it can be taken away from it.
+// body is that of a request on its way to a function. The transport reads it in a goroutine of its
+// own, which may outlast the answer, so it can be taken away from it.
 type body struct {
 	mu    sync.Mutex // held while reading
 	inner io.ReadCloser
@@ -84,13 +85,14 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 // errForeign is an answer that is none of ours.
 var errForeign = errors.New("answered by something else than the function")
 
-// known lets the answers of functions pass. Their errors are problems; a page that says "no healthy upstream" or "not
-// found" comes from a proxy that does not reach the function.
+// known lets the answers of functions pass. Their errors are problems; a page that says "no healthy
+// upstream" or "not found" comes from a proxy that does not reach the function.
 func known(answer *http.Response) error {
 	if answer.StatusCode != http.StatusNotFound && answer.StatusCode < http.StatusInternalServerError {
 		return nil
 	}
-	if kind, _, err := mime.ParseMediaType(answer.Header.Get("Content-Type")); err == nil && kind == "application/problem+json" {
+	if kind, _, err := mime.ParseMediaType(answer.Header.Get("Content-Type")); err == nil &&
+		kind == "application/problem+json" {
 		return nil
 	}
 	return fmt.Errorf("%w: %s", errForeign, answer.Status)

@@ -65,9 +65,11 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// TestTable demands that each call of the table that is public reaches its function, and no other does.
+// TestTable demands that each call of the table that is public reaches its function, and no other
+// does.
 func TestTable(t *testing.T) {
-	values := strings.NewReplacer(":id", id, "*filename", "deep/er%2Fname", ":name", "x", ":number", "1", ":segment", "s", ":stream", "stdout")
+	values := strings.NewReplacer(":id", id, "*filename", "deep/er%2Fname", ":name", "x", ":number", "1", ":segment", "s",
+		":stream", "stdout")
 	for exposed, w := range map[bool]*world{true: newWorld(t, "EXPOSE_ARTIFACT_UPLOADS=true"), false: newWorld(t)} {
 		for _, r := range routes.All() {
 			want := ""
@@ -84,7 +86,8 @@ func TestTable(t *testing.T) {
 			if got.Header.Get("Backend") != want {
 				t.Errorf("%s, uploads %t: got %s from %q, want %q", r, exposed, got.Status, got.Header.Get("Backend"), want)
 			}
-			if unreachable := want == "" && r.Function != routes.Every; unreachable && got.StatusCode != http.StatusNotFound && got.StatusCode != http.StatusMethodNotAllowed {
+			if unreachable := want == "" && r.Function != routes.Every; unreachable && got.StatusCode != http.StatusNotFound &&
+				got.StatusCode != http.StatusMethodNotAllowed {
 				t.Errorf("%s, uploads %t: got %s, want nothing there", r, exposed, got.Status)
 			}
 		}
@@ -217,8 +220,8 @@ func TestNothingElse(t *testing.T) {
 	}
 }
 
-// TestTraversal tries to reach one function by another's path, or a path that was not looked up. The request is sent as it is
-// written here: clients tidy theirs.
+// TestTraversal tries to reach one function by another's path, or a path that was not looked up.
+// The request is sent as it is written here: clients tidy theirs.
 func TestTraversal(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{
@@ -256,10 +259,12 @@ func TestTraversal(t *testing.T) {
 		"absolute, other port":  "http://127.0.0.1:1/api/v1/jobs",
 		"encoded slash in path": "/api%2Fv1/jobs",
 	} {
-		got := w.raw("GET " + target + " HTTP/1.1\r\nHost: launch.job-orchestrator.svc.cluster.local\r\nConnection: close\r\n\r\n")
+		got := w.raw("GET " + target + " HTTP/1.1\r\nHost: launch.job-orchestrator.svc.cluster.local\r\nConnection: " +
+			"close\r\n\r\n")
 		want := strings.TrimPrefix(w.servers["status"].URL, "http://")
 		if got.Header.Get("Backend") != "status" || got.Header.Get("Got-Host") != want {
-			t.Errorf("%s: got %s from %q for %q, want status for its own host", name, got.Status, got.Header.Get("Backend"), got.Header.Get("Got-Host"))
+			t.Errorf("%s: got %s from %q for %q, want status for its own host", name, got.Status, got.Header.Get("Backend"),
+				got.Header.Get("Got-Host"))
 		}
 	}
 }
@@ -363,6 +368,7 @@ func TestBrowsers(t *testing.T) {
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
 	got, _ := w.do(r)
 	if got.StatusCode != 200 || got.Header.Get("Got-Origin")+got.Header.Get("Got-Sec-Fetch-Site") != "" {
-		t.Errorf("%s, the function was told %q and %q", got.Status, got.Header.Get("Got-Origin"), got.Header.Get("Got-Sec-Fetch-Site"))
+		t.Errorf("%s, the function was told %q and %q", got.Status, got.Header.Get("Got-Origin"),
+			got.Header.Get("Got-Sec-Fetch-Site"))
 	}
 }

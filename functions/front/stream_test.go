@@ -44,7 +44,8 @@ func (w *world) dial() net.Conn {
 	return conn
 }
 
-// patience is how long a test waits for what must happen; it is never waited for in vain in a test that passes.
+// patience is how long a test waits for what must happen; it is never waited for in vain in a test
+// that passes.
 const patience = 30 * time.Second
 
 func await[T any](t testing.TB, what string, from <-chan T) T {
@@ -66,7 +67,8 @@ func noise(seed uint64) io.Reader {
 // maxGrowth is how much the memory may grow while much passes.
 const maxGrowth = 16 << 20
 
-// watchMemory returns a function that tells by how much the memory in use has grown at most until it is called.
+// watchMemory returns a function that tells by how much the memory in use has grown at most until
+// it is called.
 func watchMemory() func() uint64 {
 	read := func() uint64 {
 		var m runtime.MemStats
@@ -135,7 +137,8 @@ func TestLargeUploadAndDownload(t *testing.T) {
 			if got.Header.Get("Got-Sha256") != hex.EncodeToString(sent.Sum(nil)) {
 				t.Error("the upload was changed")
 			}
-			if _, err := io.Copy(want, io.LimitReader(noise(2), size)); err != nil || !bytes.Equal(received.Sum(nil), want.Sum(nil)) {
+			if _, err := io.Copy(want, io.LimitReader(noise(2), size)); err != nil ||
+				!bytes.Equal(received.Sum(nil), want.Sum(nil)) {
 				t.Error("the download was changed")
 			}
 		})
@@ -204,7 +207,8 @@ func TestRangesAndEncodingsPass(t *testing.T) {
 	}
 	r := w.request("GET", "/outputs/"+id+"/x.txt", nil)
 	r.Header.Set("Range", "bytes=2-4")
-	if got, body := w.do(r); got.StatusCode != http.StatusPartialContent || string(body) != "234" || got.Header.Get("Content-Range") != "bytes 2-4/10" {
+	if got, body := w.do(r); got.StatusCode != http.StatusPartialContent || string(body) != "234" ||
+		got.Header.Get("Content-Range") != "bytes 2-4/10" {
 		t.Errorf("Range: got %s, %q, %v", got.Status, body, got.Header)
 	}
 	r = w.request("GET", "/outputs/"+id+"/x.txt", nil)
@@ -219,16 +223,19 @@ func TestRangesAndEncodingsPass(t *testing.T) {
 	r = w.request("GET", "/outputs/"+id+"/z", nil)
 	r.Header.Set("Accept-Encoding", "br") // set by hand, so the client decodes nothing
 	got, body := w.do(r)
-	if !bytes.Equal(body, zipped.Bytes()) || got.Header.Get("Content-Encoding") != "gzip" || got.Header.Get("Got-Accept-Encoding") != "br" {
+	if !bytes.Equal(body, zipped.Bytes()) || got.Header.Get("Content-Encoding") != "gzip" ||
+		got.Header.Get("Got-Accept-Encoding") != "br" {
 		t.Errorf("compressed: got %d bytes, %v", len(body), got.Header)
 	}
 	got = w.raw("GET /outputs/" + id + "/z HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-	if got.ContentLength != int64(zipped.Len()) || got.Header.Get("Content-Encoding") != "gzip" || got.Header.Get("Got-Accept-Encoding") != "" {
+	if got.ContentLength != int64(zipped.Len()) || got.Header.Get("Content-Encoding") != "gzip" ||
+		got.Header.Get("Got-Accept-Encoding") != "" {
 		t.Errorf("without Accept-Encoding: got %d bytes, %v", got.ContentLength, got.Header)
 	}
 }
 
-// TestExpectContinue holds the body back until the function asks for it, and never sends it to one that refuses.
+// TestExpectContinue holds the body back until the function asks for it, and never sends it to one
+// that refuses.
 func TestExpectContinue(t *testing.T) {
 	w := newWorld(t)
 	asked, ask := make(chan struct{}), make(chan struct{})
@@ -239,7 +246,8 @@ func TestExpectContinue(t *testing.T) {
 		fmt.Fprintf(rw, "%s %v", body, err)
 	}
 	conn := w.dial()
-	fmt.Fprintf(conn, "POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n")
+	fmt.Fprintf(conn, "POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: "+
+		"100-continue\r\nConnection: close\r\n\r\n")
 	await(t, "the request without its body", asked)
 	close(ask)
 	reader := bufio.NewReader(conn)
@@ -252,7 +260,8 @@ func TestExpectContinue(t *testing.T) {
 		t.Fatal(err)
 	}
 	fmt.Fprint(conn, "body")
-	// The proxy and the server beneath may both say 100, and clients take any number of them (RFC 9110, section 15.2).
+	// The proxy and the server beneath may both say 100, and clients take any number of them (RFC
+	// 9110, section 15.2).
 	got, err := http.ReadResponse(reader, nil)
 	for err == nil && got.StatusCode == http.StatusContinue {
 		got, err = http.ReadResponse(reader, nil)
@@ -293,7 +302,8 @@ func refuse(rw http.ResponseWriter) {
 	_, _ = io.WriteString(rw, `{"status":413,"detail":"too large"}`)
 }
 
-// TestEarlyRefusal demands that a client that is still sending reads why it need not, whether the function reads on or hangs up.
+// TestEarlyRefusal demands that a client that is still sending reads why it need not, whether the
+// function reads on or hangs up.
 func TestEarlyRefusal(t *testing.T) {
 	for name, length := range map[string]int64{"length known": 200 << 20, "chunked": -1} {
 		t.Run(name, func(t *testing.T) {

@@ -41,7 +41,8 @@ func newWorld(t testing.TB, settings ...string) *world {
 			}
 			rw.Header().Set("Got", r.Method+" "+r.RequestURI)
 			rw.Header().Set("Got-Host", r.Host)
-			for _, header := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Accept-Encoding", "Upgrade", "Authorization", "Origin", "Sec-Fetch-Site"} {
+			for _, header := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Accept-Encoding",
+				"Upgrade", "Authorization", "Origin", "Sec-Fetch-Site"} {
 				rw.Header().Set("Got-"+header, strings.Join(r.Header.Values(header), "|"))
 			}
 		}))

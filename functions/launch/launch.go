@@ -40,8 +40,8 @@ type Function struct{ Deps }
 // New returns the function.
 func New(d Deps) *Function { return &Function{d} }
 
-// Handle launches the job that the event is about. Late, repeated and foreign events are no errors: a Broker
-// would deliver them again and again.
+// Handle launches the job that the event is about. Late, repeated and foreign events are no errors:
+// a Broker would deliver them again and again.
 func (f *Function) Handle(ctx context.Context, e event.Event) error {
 	id, err := ourevent.JobID(e)
 	if err != nil {
@@ -71,8 +71,8 @@ func (f *Function) Mount(r *api.Router) {
 // maxEvent bounds the body of an event.
 const maxEvent = 1 << 20
 
-// receive answers as a Broker needs it: an empty 204 for what is done, 503 for what is to be sent again, and 400
-// only for what is no event at all.
+// receive answers as a Broker needs it: an empty 204 for what is done, 503 for what is to be sent
+// again, and 400 only for what is no event at all.
 func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
 	body, err := budget.ReadAll(r.Context(), http.MaxBytesReader(w, r.Body, maxEvent), r.ContentLength, maxEvent)
 	if errors.Is(err, job.ErrUnavailable) {
@@ -84,7 +84,8 @@ func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.
 	}
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
-		return job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("is larger than %d bytes; events of this service are small", maxEvent))
+		return job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("is larger than %d bytes; events of this service are small",
+			maxEvent))
 	}
 	if err != nil {
 		return api.BadRequest("body", "is not a CloudEvent of version 1.0 in binary or structured mode")

@@ -93,7 +93,8 @@ func TestHandle(t *testing.T) {
 		"an unknown job": {func(w *world) cloudevent.Event { return submitted(w.id()) }, false},
 		"a job that is over": {func(w *world) cloudevent.Event {
 			index := w.job()
-			if _, _, err := w.ledger.Finish(t.Context(), index, job.Terminal{Phase: job.Cancelled, FinishedAt: time.Now()}); err != nil {
+			if _, _, err := w.ledger.Finish(t.Context(), index,
+				job.Terminal{Phase: job.Cancelled, FinishedAt: time.Now()}); err != nil {
 				t.Fatal(err)
 			}
 			return submitted(index.JobID)
@@ -123,7 +124,10 @@ func TestHandle(t *testing.T) {
 			return e
 		}, false},
 		"subject that is no ID": {func(*world) cloudevent.Event { return submitted("../../etc/passwd") }, false},
-		"subject in capitals":   {func(w *world) cloudevent.Event { return submitted(job.ID(strings.ToUpper(string(w.job().JobID)))) }, false},
+		"subject in capitals": {func(w *world) cloudevent.Event {
+			return submitted(
+				job.ID(strings.ToUpper(string(w.job().JobID))))
+		}, false},
 		"with data": {func(w *world) cloudevent.Event {
 			e := submitted(w.job().JobID)
 			if err := e.SetData("application/json", map[string]string{"jobID": "other"}); err != nil {
@@ -174,12 +178,14 @@ func (w *world) post(header map[string]string, body io.Reader) (*http.Response, 
 
 func binary(id job.ID) map[string]string {
 	return map[string]string{
-		"Ce-Specversion": "1.0", "Ce-Id": "x", "Ce-Source": "http://jobs.example", "Ce-Type": event.Submitted, "Ce-Subject": string(id),
+		"Ce-Specversion": "1.0", "Ce-Id": "x", "Ce-Source": "http://jobs.example", "Ce-Type": event.Submitted,
+		"Ce-Subject": string(id),
 	}
 }
 
 func structured(id job.ID) string {
-	return fmt.Sprintf(`{"specversion":"1.0","id":"x","source":"http://jobs.example","type":%q,"subject":%q}`, event.Submitted, id)
+	return fmt.Sprintf(`{"specversion":"1.0","id":"x","source":"http://jobs.example","type":%q,"subject":%q}`,
+		event.Submitted, id)
 }
 
 const structuredType = "application/cloudevents+json"
@@ -194,28 +200,33 @@ func TestHTTP(t *testing.T) {
 		want     int
 		launches int
 	}{
-		"binary":                     {binary(id), "", 204, 1},
-		"binary with data":           {with(binary(id), "Content-Type", "application/json"), `{"a":"b"}`, 204, 1},
-		"structured":                 {map[string]string{"Content-Type": structuredType}, structured(id), 204, 1},
-		"structured with charset":    {map[string]string{"Content-Type": structuredType + "; charset=utf-8"}, structured(id), 204, 1},
-		"foreign type":               {with(binary(id), "Ce-Type", "other"), "", 204, 0},
-		"unknown job":                {binary(w.id()), "", 204, 0},
-		"bad subject":                {binary("x"), "", 204, 0},
-		"no event":                   {nil, "", 400, 0},
-		"JSON that is no event":      {map[string]string{"Content-Type": "application/json"}, "{}", 400, 0},
-		"structured, not JSON":       {map[string]string{"Content-Type": structuredType}, "x", 400, 0},
-		"structured, empty":          {map[string]string{"Content-Type": structuredType}, "", 400, 0},
-		"structured, cut":            {map[string]string{"Content-Type": structuredType}, structured(id)[:50], 400, 0},
-		"structured, an array":       {map[string]string{"Content-Type": structuredType}, "[" + structured(id) + "]", 400, 0},
-		"batch":                      {map[string]string{"Content-Type": "application/cloudevents-batch+json"}, "[" + structured(id) + "]", 400, 0},
-		"structured of version 9":    {map[string]string{"Content-Type": structuredType}, strings.Replace(structured(id), "1.0", "9.0", 1), 400, 0},
-		"binary of version 9":        {with(binary(id), "Ce-Specversion", "9.0"), "", 400, 0},
-		"structured of version 0.3":  {map[string]string{"Content-Type": structuredType}, strings.Replace(structured(id), "1.0", "0.3", 1), 400, 0},
-		"binary of version 0.3":      {with(binary(id), "Ce-Specversion", "0.3"), "", 400, 0},
-		"encoded":                    {with(binary(id), "Ce-Subject", "%66"+string(id)[1:]), "", 204, 1},
-		"encoded wrongly":            {with(binary(id), "Ce-Subject", "%6"), "", 400, 0},
-		"too large binary":           {binary(id), strings.Repeat("x", 2<<20), 413, 0},
-		"too large structured":       {map[string]string{"Content-Type": structuredType}, `{"a":"` + strings.Repeat("x", 2<<20) + `"}`, 413, 0},
+		"binary":           {binary(id), "", 204, 1},
+		"binary with data": {with(binary(id), "Content-Type", "application/json"), `{"a":"b"}`, 204, 1},
+		"structured":       {map[string]string{"Content-Type": structuredType}, structured(id), 204, 1},
+		"structured with charset": {map[string]string{"Content-Type": structuredType + "; charset=utf-8"}, structured(id),
+			204, 1},
+		"foreign type":          {with(binary(id), "Ce-Type", "other"), "", 204, 0},
+		"unknown job":           {binary(w.id()), "", 204, 0},
+		"bad subject":           {binary("x"), "", 204, 0},
+		"no event":              {nil, "", 400, 0},
+		"JSON that is no event": {map[string]string{"Content-Type": "application/json"}, "{}", 400, 0},
+		"structured, not JSON":  {map[string]string{"Content-Type": structuredType}, "x", 400, 0},
+		"structured, empty":     {map[string]string{"Content-Type": structuredType}, "", 400, 0},
+		"structured, cut":       {map[string]string{"Content-Type": structuredType}, structured(id)[:50], 400, 0},
+		"structured, an array":  {map[string]string{"Content-Type": structuredType}, "[" + structured(id) + "]", 400, 0},
+		"batch": {map[string]string{"Content-Type": "application/cloudevents-batch+json"},
+			"[" + structured(id) + "]", 400, 0},
+		"structured of version 9": {map[string]string{"Content-Type": structuredType},
+			strings.Replace(structured(id), "1.0", "9.0", 1), 400, 0},
+		"binary of version 9": {with(binary(id), "Ce-Specversion", "9.0"), "", 400, 0},
+		"structured of version 0.3": {map[string]string{"Content-Type": structuredType},
+			strings.Replace(structured(id), "1.0", "0.3", 1), 400, 0},
+		"binary of version 0.3": {with(binary(id), "Ce-Specversion", "0.3"), "", 400, 0},
+		"encoded":               {with(binary(id), "Ce-Subject", "%66"+string(id)[1:]), "", 204, 1},
+		"encoded wrongly":       {with(binary(id), "Ce-Subject", "%6"), "", 400, 0},
+		"too large binary":      {binary(id), strings.Repeat("x", 2<<20), 413, 0},
+		"too large structured": {map[string]string{"Content-Type": structuredType}, `{"a":"` +
+			strings.Repeat("x", 2<<20) + `"}`, 413, 0},
 		"endless spaces, structured": {map[string]string{"Content-Type": structuredType}, strings.Repeat(" ", 2<<20), 413, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -238,12 +249,14 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
-// TestLaunchFails demands that a Broker sends the event again, whatever kind the error is of: it drops those that get
-// another 4xx than 404, 408, 409 or 429.
+// TestLaunchFails demands that a Broker sends the event again, whatever kind the error is of: it
+// drops those that get another 4xx than 404, 408, 409 or 429.
 func TestLaunchFails(t *testing.T) {
 	for _, kind := range []error{
-		errors.New("broken"), job.ErrUnavailable, job.ErrExhausted, job.ErrInvalid, job.ErrForbidden, job.ErrUnauthorized, job.ErrNotFound, job.ErrConflict,
-		job.ErrTooLarge, job.ErrGone, job.Invalid("image", "no such image"), api.BadRequest("x", "y"), api.Fail(418, "teapot"), context.Canceled, context.DeadlineExceeded,
+		errors.New("broken"), job.ErrUnavailable, job.ErrExhausted, job.ErrInvalid, job.ErrForbidden, job.ErrUnauthorized,
+		job.ErrNotFound, job.ErrConflict,
+		job.ErrTooLarge, job.ErrGone, job.Invalid("image", "no such image"), api.BadRequest("x", "y"),
+		api.Fail(418, "teapot"), context.Canceled, context.DeadlineExceeded,
 	} {
 		t.Run(kind.Error(), func(t *testing.T) {
 			w := newWorld(t)

@@ -17,14 +17,21 @@ func TestBadQueries(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for query, field := range map[string]string{
-		"tail=": "tail", "tail=-1": "tail", "tail=+1": "tail", "tail=0x1": "tail", "tail=1e3": "tail", "tail=All": "tail", "tail=99999999999": "tail", "tail=1&tail=1": "tail",
-		"stream=both": "stream", "stream=": "stream", "stream=STDOUT": "stream", "stream=stdout,stderr": "stream", "stream=stdout&stream=stderr": "stream",
-		"follow=1": "follow", "follow": "follow", "follow=True": "follow", "follow=true&follow=false": "follow",
-		"from=": "from", "from=0,0": "from", "from=-1": "from", "from=+1": "from", "from=%200": "from", "from=1&from=1": "from", "from=9223372036854775807": "from", "from=0x1": "from",
-		"timestamps=1": "timestamps", "timestamps": "timestamps", "timestamps=true&timestamps=true": "timestamps", "timestamp=true": "timestamp",
-		"since=": "since", "since=10": "since", "since=-5m": "since", "since=yesterday": "since", "since=2026-01-31": "since", "since=2026-01-31T08:00:00": "since",
+		"tail=": "tail", "tail=-1": "tail", "tail=+1": "tail", "tail=0x1": "tail", "tail=1e3": "tail", "tail=All": "tail",
+		"tail=99999999999": "tail", "tail=1&tail=1": "tail",
+		"stream=both": "stream", "stream=": "stream", "stream=STDOUT": "stream", "stream=stdout,stderr": "stream",
+		"stream=stdout&stream=stderr": "stream",
+		"follow=1":                    "follow", "follow": "follow", "follow=True": "follow",
+		"follow=true&follow=false": "follow",
+		"from=":                    "from", "from=0,0": "from", "from=-1": "from", "from=+1": "from", "from=%200": "from",
+		"from=1&from=1": "from", "from=9223372036854775807": "from", "from=0x1": "from",
+		"timestamps=1": "timestamps", "timestamps": "timestamps", "timestamps=true&timestamps=true": "timestamps",
+		"timestamp=true": "timestamp",
+		"since=":         "since", "since=10": "since", "since=-5m": "since", "since=yesterday": "since",
+		"since=2026-01-31": "since", "since=2026-01-31T08:00:00": "since",
 		"since=0000-01-01T00:00:00Z": "since", "since=1h&since=2h": "since", "since=1d": "since",
-		"attempt=": "attempt", "attempt=0": "attempt", "attempt=-1": "attempt", "attempt=99999": "attempt", "attempt=1.5": "attempt", "attempt=all": "attempt",
+		"attempt=": "attempt", "attempt=0": "attempt", "attempt=-1": "attempt", "attempt=99999": "attempt",
+		"attempt=1.5": "attempt", "attempt=all": "attempt",
 		"folow=true": "folow", "tail=5&Follow=true": "Follow", "=": "", "%zz": "query", "tail=5;stream=stdout": "query",
 	} {
 		a := w.get(query)
@@ -32,13 +39,15 @@ func TestBadQueries(t *testing.T) {
 		if err := json.Unmarshal([]byte(a.body), &p); err != nil {
 			t.Fatalf("%q: %s %q: %v", query, a.Status, a.body, err)
 		}
-		if a.StatusCode != http.StatusBadRequest || a.Header.Get("Content-Type") != "application/problem+json" || len(p.Errors) != 1 || p.Errors[0].Field != field || p.Errors[0].Message == "" {
+		if a.StatusCode != http.StatusBadRequest || a.Header.Get("Content-Type") != "application/problem+json" ||
+			len(p.Errors) != 1 || p.Errors[0].Field != field || p.Errors[0].Message == "" {
 			t.Errorf("%q: %s %+v, want 400 for %q", query, a.Status, p, field)
 		}
 	}
 }
 
-// TestTrailers looks at the headers and trailers of answers, which are the same with and without content.
+// TestTrailers looks at the headers and trailers of answers, which are the same with and without
+// content.
 func TestTrailers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -83,7 +92,8 @@ func TestNew(t *testing.T) {
 		t.Error(err)
 	}
 	delete(vars, "TOKEN_KEYS")
-	if _, err := New(platform.New(vars, slog.New(slog.DiscardHandler))); err == nil || !strings.Contains(err.Error(), "TOKEN_KEYS") {
+	if _, err := New(platform.New(vars, slog.New(slog.DiscardHandler))); err == nil ||
+		!strings.Contains(err.Error(), "TOKEN_KEYS") {
 		t.Errorf("without keys: %v", err)
 	}
 }

@@ -23,7 +23,8 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// counter is a client that keeps nothing, and looks at the memory in use each time it has taken a few MiB.
+// counter is a client that keeps nothing, and looks at the memory in use each time it has taken a
+// few MiB.
 type counter struct {
 	header      http.Header
 	status      int
@@ -119,7 +120,8 @@ func bytesRead(t testing.TB) int64 {
 	return n
 }
 
-// TestTailReadsLittle reads a few lines of a large log, live and kept. No more is to be read than holds them.
+// TestTailReadsLittle reads a few lines of a large log, live and kept. No more is to be read than
+// holds them.
 func TestTailReadsLittle(t *testing.T) { // not parallel: it counts what the whole process reads
 	w := newWorld(t)
 	handler := w.router()
@@ -141,7 +143,8 @@ func TestTailReadsLittle(t *testing.T) { // not parallel: it counts what the who
 	check("kept")
 }
 
-// TestMemory reads a single line of 64 MiB in every way, live and kept. The memory for that must not grow with it.
+// TestMemory reads a single line of 64 MiB in every way, live and kept. The memory for that must
+// not grow with it.
 func TestMemory(t *testing.T) { // not parallel: it measures the whole process
 	const size, most = 64 << 20, 8 << 20
 	w := newWorld(t)
@@ -168,7 +171,8 @@ func TestMemory(t *testing.T) { // not parallel: it measures the whole process
 	check("kept", "&follow=true")
 }
 
-// TestWithoutOrder reads logs whose order is lost, or was made for others. All bytes must come, and none twice.
+// TestWithoutOrder reads logs whose order is lost, or was made for others. All bytes must come, and
+// none twice.
 func TestWithoutOrder(t *testing.T) {
 	t.Parallel()
 	former := func(runs string) func(*world) error {
@@ -193,13 +197,18 @@ func TestWithoutOrder(t *testing.T) {
 		"too much":         {order(recordsOf(0, 5, 1000, 1000, 5)), "err1\nout1\nout2\nerr2\n"},
 		"one stream":       {order(recordsOf(0, 10)), "err1\nerr2\nout1\nout2\n"},
 		"nothing but huge": {order(recordsOf(most/2, most/2, most/2)), "out1\nout2\nerr1\nerr2\n"},
-		"backwards":        {order(slices.Concat(recordsOf(0, 5), recordsOf(5), recordsOf(0, 3))), "err1\nout1\nout2\nerr2\n"},
-		"cut off":          {order(recordsOf(0, 5, 5)[:spool.RecordSize*3-1]), "err1\nout1\nout2\nerr2\n"},
-		"zeros":            {order(make([]byte, 1000)), "out1\nout2\nerr1\nerr2\n"},
-		"ones":             {order(bytes.Repeat([]byte{0xff}, 1000)), "out1\nout2\nerr1\nerr2\n"},
-		"former":           {former(`{"stream":"stdout","bytes":5},{"stream":"stderr","bytes":5},{"stream":"stdout","bytes":5}`), "out1\nerr1\nout2\nerr2\n"},
-		"former, huge":     {former(`{"stream":"stderr","bytes":9223372036854775807},{"stream":"stderr","bytes":9223372036854775807}`), "err1\nerr2\nout1\nout2\n"},
-		"former, others":   {former(`{"stream":"stdin","bytes":1},{"stream":"stderr","bytes":-1}`), "out1\nout2\nerr1\nerr2\n"},
+		"backwards": {order(slices.Concat(recordsOf(0, 5), recordsOf(5), recordsOf(0, 3))),
+			"err1\nout1\nout2\nerr2\n"},
+		"cut off": {order(recordsOf(0, 5, 5)[:spool.RecordSize*3-1]), "err1\nout1\nout2\nerr2\n"},
+		"zeros":   {order(make([]byte, 1000)), "out1\nout2\nerr1\nerr2\n"},
+		"ones":    {order(bytes.Repeat([]byte{0xff}, 1000)), "out1\nout2\nerr1\nerr2\n"},
+		"former": {former(
+			`{"stream":"stdout","bytes":5},{"stream":"stderr","bytes":5},{"stream":"stdout","bytes":5}`),
+			"out1\nerr1\nout2\nerr2\n"},
+		"former, huge": {former(
+			`{"stream":"stderr","bytes":9223372036854775807},{"stream":"stderr","bytes":9223372036854775807}`),
+			"err1\nerr2\nout1\nout2\n"},
+		"former, others": {former(`{"stream":"stdin","bytes":1},{"stream":"stderr","bytes":-1}`), "out1\nout2\nerr1\nerr2\n"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -226,7 +235,9 @@ func TestWithoutOrder(t *testing.T) {
 // TestLines looks at what counts as a line.
 func TestLines(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"", "\n", "\n\n\n", "a", "a\n", "a\nb", "a\nb\n", "\na", "\r\n\r\n", "\x00\n\xff\xfe\n\x80", strings.Repeat("x", 65535) + "\n", strings.Repeat("x", 65536) + "\n" + strings.Repeat("y", 65536), strings.Repeat("\n", 70000)} {
+	for _, text := range []string{"", "\n", "\n\n\n", "a", "a\n", "a\nb", "a\nb\n", "\na", "\r\n\r\n",
+		"\x00\n\xff\xfe\n\x80", strings.Repeat("x", 65535) + "\n", strings.Repeat("x", 65536) + "\n" +
+			strings.Repeat("y", 65536), strings.Repeat("\n", 70000)} {
 		for _, kept := range []bool{false, true} {
 			w := newWorld(t)
 			w.write(spool.Stderr, text)
@@ -236,14 +247,16 @@ func TestLines(t *testing.T) {
 			}
 			for _, n := range []int{0, 1, 2, 3, 65536, 1 << 30} {
 				if a := w.read(fmt.Sprintf("tail=%d", n)); a.body != lastLines(text, n) {
-					t.Errorf("kept: %t, tail=%d of %.20q (%d bytes) has %d bytes, want %d", kept, n, text, len(text), len(a.body), len(lastLines(text, n)))
+					t.Errorf("kept: %t, tail=%d of %.20q (%d bytes) has %d bytes, want %d", kept, n, text, len(text), len(a.body),
+						len(lastLines(text, n)))
 				}
 			}
 		}
 	}
 }
 
-// BenchmarkTail reads the last 100 lines of logs of two sizes, live and kept. They should cost the same.
+// BenchmarkTail reads the last 100 lines of logs of two sizes, live and kept. They should cost the
+// same.
 func BenchmarkTail(b *testing.B) {
 	block := string(bytes.Repeat(append(bytes.Repeat([]byte("x"), 99), '\n'), 5_000))
 	for _, size := range []int{1 << 20, 256 << 20} {

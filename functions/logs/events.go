@@ -18,8 +18,9 @@ import (
 // endMark is what the ID of the last event ends with, beside the offset.
 const endMark = "-end"
 
-// events answers with the log as server-sent events: stdout and stderr with what was written, attempt before what another attempt wrote, and
-// end once there will be no more. The ID of an event is the offset behind it.
+// events answers with the log as server-sent events: stdout and stderr with what was written,
+// attempt before what another attempt wrote, and end once there will be no more. The ID of an event
+// is the offset behind it.
 func (f *Function) events(w http.ResponseWriter, r *http.Request, id job.ID, q query) error {
 	ctx := r.Context()
 	q.Follow = !q.noFollow
@@ -56,7 +57,8 @@ func (f *Function) events(w http.ResponseWriter, r *http.Request, id job.ID, q q
 	return nil
 }
 
-// resume has the query go on behind the event that the client had last. over is true when that was the end.
+// resume has the query go on behind the event that the client had last. over is true when that was
+// the end.
 func (q *query) resume(last string) (over bool, err error) {
 	if last == "" {
 		return false, nil
@@ -241,7 +243,8 @@ func (s *sender) end(e ending) error {
 	}
 	data := ended{Removed: e.status == nil}
 	if e.status != nil {
-		data.Phase, data.Reason, data.Message, data.ExitCode = e.status.Phase, e.status.Reason, e.status.Message, e.status.ExitCode
+		data.Phase, data.Reason, data.Message, data.ExitCode = e.status.Phase, e.status.Reason, e.status.Message,
+			e.status.ExitCode
 	}
 	if err := s.events.Send(strconv.FormatInt(e.at, 10)+endMark, "end", data); err != nil {
 		return err
@@ -249,7 +252,8 @@ func (s *sender) end(e ending) error {
 	return s.events.Flush()
 }
 
-// over reports whether there is nothing behind the end of the answer: of the job, or of one attempt if it is not 0.
+// over reports whether there is nothing behind the end of the answer: of the job, or of one attempt
+// if it is not 0.
 func (e ending) over(attempt int) bool {
 	return e.status == nil || attemptOver(e.status, attempt)
 }

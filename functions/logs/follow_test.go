@@ -19,8 +19,8 @@ import (
 	"go-job-orchestrator/shared/spool"
 )
 
-// TestLive follows a program while it writes, with the pace that is used in production. Its lines must come within a
-// second.
+// TestLive follows a program while it writes, with the pace that is used in production. Its lines
+// must come within a second.
 func TestLive(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -67,8 +67,8 @@ func TestLive(t *testing.T) {
 	}
 }
 
-// TestProcess follows a real process, binary bytes and all, of which a child goes on writing.
-// Where every answer is cut off after a time, followers are sent off before, and told where to go on.
+// TestProcess follows a real process, binary bytes and all, of which a child goes on writing. Where
+// every answer is cut off after a time, followers are sent off before, and told where to go on.
 func TestFollowTimeout(t *testing.T) {
 	w := newWorld(t)
 	w.function.FollowTimeout = 300 * time.Millisecond
@@ -223,7 +223,8 @@ func TestClientGone(t *testing.T) {
 	w.until("the handlers have ended", func() bool { return w.handlers.Load() == 0 })
 }
 
-// TestRestarts has the server replaced again and again while a client follows, which goes on where each answer ended.
+// TestRestarts has the server replaced again and again while a client follows, which goes on where
+// each answer ended.
 func TestRestarts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -272,7 +273,8 @@ func TestRestarts(t *testing.T) {
 	}
 	for _, stream := range streams() {
 		if got[stream] != w.wanted(stream) || phases[stream] != job.Succeeded {
-			t.Errorf("%s: %d bytes and %s, want the %d written and Succeeded", stream, len(got[stream]), phases[stream], len(w.wanted(stream)))
+			t.Errorf("%s: %d bytes and %s, want the %d written and Succeeded", stream, len(got[stream]), phases[stream],
+				len(w.wanted(stream)))
 		}
 	}
 }
@@ -297,8 +299,8 @@ func noise(random *rand.Rand, n int) []byte {
 	return data
 }
 
-// TestRandom writes, ships, fails and merges in any order while the log is followed, by some who go and come back, and read in
-// every other way.
+// TestRandom writes, ships, fails and merges in any order while the log is followed, by some who go
+// and come back, and read in every other way.
 func TestRandom(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(3) {
@@ -339,7 +341,8 @@ func TestRandom(t *testing.T) {
 	}
 }
 
-// followOn follows one stream to its end. It goes away now and then, and comes back to where it was.
+// followOn follows one stream to its end. It goes away now and then, and comes back to where it
+// was.
 func (w *world) followOn(stream spool.Stream) {
 	var got bytes.Buffer
 	for n := 1; ; n++ {
@@ -360,7 +363,8 @@ func (w *world) followOn(stream spool.Stream) {
 		}
 	}
 	if got.String() != w.wanted(stream) {
-		w.t.Errorf("a follower of %s who went and came got %d bytes, which are not the %d written", stream, got.Len(), len(w.wanted(stream)))
+		w.t.Errorf("a follower of %s who went and came got %d bytes, which are not the %d written", stream, got.Len(),
+			len(w.wanted(stream)))
 	}
 }
 

@@ -20,15 +20,18 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// A follower is woken by what this process stores. For what others store it looks at the bucket: soon after something came, since more may
-// follow, and more seldom while all is quiet. With the interval at which logs are shipped it stays below a second.
+// A follower is woken by what this process stores. For what others store it looks at the bucket:
+// soon after something came, since more may follow, and more seldom while all is quiet. With the
+// interval at which logs are shipped it stays below a second.
 const (
 	firstPoll = 200 * time.Millisecond
 	lastPoll  = 500 * time.Millisecond
 )
 
-// The trailers of an answer in text. Log-Position is how many bytes of the log, or of the one stream that is asked for, lie before its end; ?from=<Log-Position> goes on from there. Job-Phase is terminal when there is nothing behind its end: a follower that
-// sees another one was cut off by the server, and goes on. It is absent when the job has just been removed.
+// The trailers of an answer in text. Log-Position is how many bytes of the log, or of the one
+// stream that is asked for, lie before its end; ?from=<Log-Position> goes on from there. Job-Phase
+// is terminal when there is nothing behind its end: a follower that sees another one was cut off by
+// the server, and goes on. It is absent when the job has just been removed.
 const (
 	phaseTrailer    = "Job-Phase"
 	positionTrailer = "Log-Position"
@@ -36,8 +39,8 @@ const (
 
 // Settings are logs' own.
 type Settings struct {
-	// FollowTimeout is after how long a follower is sent off with where to go on; 0: never. Knative cuts every answer off after a time, and does
-	// not say where.
+	// FollowTimeout is after how long a follower is sent off with where to go on; 0: never. Knative
+	// cuts every answer off after a time, and does not say where.
 	FollowTimeout time.Duration `env:"FOLLOW_TIMEOUT" envDefault:"0s"`
 }
 
@@ -46,12 +49,15 @@ func (s *Settings) Check() error {
 	if s.FollowTimeout == 0 {
 		return nil
 	}
-	return platform.CheckDurations(platform.Duration{Name: "FOLLOW_TIMEOUT", Value: s.FollowTimeout, Min: time.Second, Max: 30 * 24 * time.Hour})
+	return platform.CheckDurations(platform.Duration{Name: "FOLLOW_TIMEOUT", Value: s.FollowTimeout, Min: time.Second,
+		Max: 30 * 24 * time.Hour})
 }
 
-// Function answers GET /api/v1/jobs/:id/logs with the bytes that the program wrote, or as server-sent events to whoever accepts only those. Its
-// parameters: tail, the number of last lines (200) or "all"; stream, stdout or stderr (both); attempt, the number of one (all); since, a time or how
-// long ago; from=<Log-Position>; timestamps=true, each line begins with its time; follow=true, go on until the job is over.
+// Function answers GET /api/v1/jobs/:id/logs with the bytes that the program wrote, or as
+// server-sent events to whoever accepts only those. Its parameters: tail, the number of last lines
+// (200) or "all"; stream, stdout or stderr (both); attempt, the number of one (all); since, a time
+// or how long ago; from=<Log-Position>; timestamps=true, each line begins with its time;
+// follow=true, go on until the job is over.
 type Function struct {
 	reader *logstore.Reader
 	ledger *ledger.Ledger
@@ -90,8 +96,8 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 		return f.events(w, r, id, q)
 	}
 	ctx := r.Context()
-	// Read before the log is: all of it is there once a job is over, so a phase that is terminal by now holds for the end of
-	// the answer as well.
+	// Read before the log is: all of it is there once a job is over, so a phase that is terminal by
+	// now holds for the end of the answer as well.
 	s, err := f.ledger.Status(ctx, id)
 	if err != nil {
 		return err
@@ -118,7 +124,8 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	return nil
 }
 
-// inLine reports whether an answer whose lines get times begins in the middle of a line that an earlier answer has begun.
+// inLine reports whether an answer whose lines get times begins in the middle of a line that an
+// earlier answer has begun.
 func (f *Function) inLine(ctx context.Context, id job.ID, q query) (bool, error) {
 	if !q.timestamps || q.From == 0 {
 		return false, nil
@@ -168,7 +175,8 @@ func (f *Function) follow(ctx context.Context, id job.ID, q logstore.Query, out 
 	return ending{phase: s.Phase, status: s, at: at}, nil
 }
 
-// stop returns a channel that is closed when a follower is to be sent off, and what to call once it has gone.
+// stop returns a channel that is closed when a follower is to be sent off, and what to call once it
+// has gone.
 func (f *Function) stop(ctx context.Context) (stop <-chan struct{}, release func()) {
 	if f.FollowTimeout == 0 {
 		return api.Stopping(ctx), func() {}

@@ -72,11 +72,13 @@ func (q *query) parse(name, value string, now time.Time) (err error) {
 	case "attempt":
 		n, err := strconv.Atoi(value)
 		if err != nil || n < 1 || n > job.MaxRetries+1 {
-			return api.BadRequest("attempt", fmt.Sprintf("must be the number of an attempt, from 1 to %d; leave it out for all", job.MaxRetries+1))
+			return api.BadRequest("attempt", fmt.Sprintf("must be the number of an attempt, from 1 to %d; leave it out for all",
+				job.MaxRetries+1))
 		}
 		q.Attempt = n
 	default:
-		others := map[string]string{"lines": "tail", "container": "stream", "f": "follow", "sincetime": "since", "sinceseconds": "since", "offset": "from"}
+		others := map[string]string{"lines": "tail", "container": "stream", "f": "follow", "sincetime": "since",
+			"sinceseconds": "since", "offset": "from"}
 		return api.UnknownParameter(name, others, "tail", "stream", "follow", "timestamps", "since", "attempt", "from")
 	}
 	return err

@@ -129,7 +129,8 @@ func (w *world) attempt(n int) {
 	}
 }
 
-// TestEvents follows a job over attempts as events, and reads the same once it is over, from any event on.
+// TestEvents follows a job over attempts as events, and reads the same once it is over, from any
+// event on.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -151,7 +152,8 @@ func TestEvents(t *testing.T) {
 	for e := next(t, live); e != nil; e = next(t, live) {
 		got = append(got, e)
 	}
-	want := []string{"attempt 0 1", "stdout 4 one\n", "stderr 9 oops\n", "attempt 9 2", "attempt 9 3", "stdout 13 two\n", "end 13-end Succeeded"}
+	want := []string{"attempt 0 1", "stdout 4 one\n", "stderr 9 oops\n", "attempt 9 2", "attempt 9 3", "stdout 13 two\n",
+		"end 13-end Succeeded"}
 	if diff := cmp.Diff(want, summary(got)); diff != "" {
 		t.Errorf("live (-want +got):\n%s", diff)
 	}
@@ -174,13 +176,14 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	for query, want := range map[string][]string{
-		"stream=stderr":             {"attempt 0 1", "stderr 5 oops\n", "end 5-end Succeeded"},
-		"stream=stdout&follow=true": {"attempt 0 1", "stdout 4 one\n", "attempt 4 2", "attempt 4 3", "stdout 8 two\n", "end 8-end Succeeded"},
-		"attempt=3":                 {"attempt 9 3", "stdout 13 two\n", "end 13-end Succeeded"},
-		"attempt=2&follow=false":    {"end 9-end Succeeded"},
-		"attempt=1":                 {"attempt 0 1", "stdout 4 one\n", "stderr 9 oops\n", "end 9-end Succeeded"},
-		"tail=1":                    {"attempt 9 3", "stdout 13 two\n", "end 13-end Succeeded"},
-		"tail=0":                    {"end 13-end Succeeded"},
+		"stream=stderr": {"attempt 0 1", "stderr 5 oops\n", "end 5-end Succeeded"},
+		"stream=stdout&follow=true": {"attempt 0 1", "stdout 4 one\n", "attempt 4 2", "attempt 4 3", "stdout 8 two\n",
+			"end 8-end Succeeded"},
+		"attempt=3":              {"attempt 9 3", "stdout 13 two\n", "end 13-end Succeeded"},
+		"attempt=2&follow=false": {"end 9-end Succeeded"},
+		"attempt=1":              {"attempt 0 1", "stdout 4 one\n", "stderr 9 oops\n", "end 9-end Succeeded"},
+		"tail=1":                 {"attempt 9 3", "stdout 13 two\n", "end 13-end Succeeded"},
+		"tail=0":                 {"end 13-end Succeeded"},
 	} {
 		if diff := cmp.Diff(want, summary(all(t, w.listen(query, "")))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", query, diff)
@@ -196,7 +199,8 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TestEventBytes sends every kind of bytes as events, in writes that end anywhere. They must come as they are, as text where that is possible.
+// TestEventBytes sends every kind of bytes as events, in writes that end anywhere. They must come
+// as they are, as text where that is possible.
 func TestEventBytes(t *testing.T) {
 	t.Parallel()
 	const text = "Grüße, 世界 🙂\r\n<script>&\u2028\x00 end"
@@ -311,8 +315,10 @@ func TestEventsRemoved(t *testing.T) {
 func TestAccept(t *testing.T) {
 	t.Parallel()
 	for accept, want := range map[string]bool{
-		"": false, "*/*": false, "text/plain": false, "text/*": false, "text/event-stream": true, "Text/Event-Stream": true, "text/event-stream;charset=utf-8": true,
-		"text/event-stream;q=0": false, "text/plain, text/event-stream": true, "text/plain, text/event-stream;q=0.5": false, "text/plain;q=0.4, text/event-stream;q=0.5": true,
+		"": false, "*/*": false, "text/plain": false, "text/*": false, "text/event-stream": true, "Text/Event-Stream": true,
+		"text/event-stream;charset=utf-8": true,
+		"text/event-stream;q=0":           false, "text/plain, text/event-stream": true,
+		"text/plain, text/event-stream;q=0.5": false, "text/plain;q=0.4, text/event-stream;q=0.5": true,
 		"*/*, text/event-stream": true, "text/event-streams": false, ";;;, text/event-stream": true,
 	} {
 		if got := acceptsEvents(http.Header{"Accept": {accept}}); got != want {
@@ -323,8 +329,8 @@ func TestAccept(t *testing.T) {
 
 var stamped = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z `)
 
-// TestTimestamps has each line begin with the time at which it was written, also when it came in pieces and when the answer is the second
-// half of another.
+// TestTimestamps has each line begin with the time at which it was written, also when it came in
+// pieces and when the answer is the second half of another.
 func TestTimestamps(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -395,13 +401,16 @@ func TestSince(t *testing.T) {
 		for _, second := range []int{-100, 0, 1, 777, 1023, 1024, 1025, 2000, 2400, 2499} {
 			since := begun.Add(time.Duration(second) * time.Second).UTC().Format(time.RFC3339Nano)
 			first := max(2*second, 0)
-			if got, want := w.read("since="+since).body, fmt.Sprintf("line %d\n", first); !strings.HasPrefix(got, want) || strings.Count(got, "\n") != 5000-first {
-				t.Errorf("kept %t: since second %d come %d lines, from %.12q on, want %q", kept, second, strings.Count(got, "\n"), got, want)
+			if got, want := w.read("since="+since).body, fmt.Sprintf("line %d\n", first); !strings.HasPrefix(got, want) ||
+				strings.Count(got, "\n") != 5000-first {
+				t.Errorf("kept %t: since second %d come %d lines, from %.12q on, want %q", kept, second, strings.Count(got, "\n"),
+					got, want)
 			}
 			if got := w.read("stream=stderr&since=" + since).body; strings.Count(got, "\n") != 2500-first/2 {
 				t.Errorf("kept %t: since second %d come %d lines of stderr", kept, second, strings.Count(got, "\n"))
 			}
-			if got := w.read("tail=3&since=" + since).body; got != lastLines("line 4997\nline 4998\nline 4999\n", min(3, 5000-first)) {
+			if got := w.read("tail=3&since=" + since).body; got != lastLines("line 4997\nline 4998\nline 4999\n",
+				min(3, 5000-first)) {
 				t.Errorf("kept %t: the last lines since second %d are %q", kept, second, got)
 			}
 		}

@@ -9,7 +9,8 @@ import (
 	"go-job-orchestrator/shared/logstore"
 )
 
-// text is an answer with the log as text. It sends the headers before the first byte, and what it has when nothing more comes.
+// text is an answer with the log as text. It sends the headers before the first byte, and what it
+// has when nothing more comes.
 type text struct {
 	http.ResponseWriter
 	control *http.ResponseController

@@ -10,8 +10,8 @@ import (
 	"go-job-orchestrator/shared/spool"
 )
 
-// TestStopAtEnd has the server stop and the job end at the same moment, behind the follower's last look. An answer
-// that says that the job is over must have all of its log.
+// TestStopAtEnd has the server stop and the job end at the same moment, behind the follower's last
+// look. An answer that says that the job is over must have all of its log.
 func TestStopAtEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -41,8 +41,8 @@ func TestStopAtEnd(t *testing.T) {
 	}
 }
 
-// TestEndsWhileRead has the job end while its log is read. Whoever reads on from Log-Position until the job is over must
-// get all.
+// TestEndsWhileRead has the job end while its log is read. Whoever reads on from Log-Position until
+// the job is over must get all.
 func TestEndsWhileRead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -72,7 +72,8 @@ func TestEndsWhileRead(t *testing.T) {
 	}
 }
 
-// TestRemovedBeforeRead has the job removed between the look at its records and the reading of its log.
+// TestRemovedBeforeRead has the job removed between the look at its records and the reading of its
+// log.
 func TestRemovedBeforeRead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -90,8 +91,8 @@ func TestRemovedBeforeRead(t *testing.T) {
 	}
 }
 
-// TestRemovedWhileRead has the job removed when a part of its log is on its way. The part must not look like the
-// whole.
+// TestRemovedWhileRead has the job removed when a part of its log is on its way. The part must not
+// look like the whole.
 func TestRemovedWhileRead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -113,7 +113,8 @@ func (w *world) serve() {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := (&api.Server{Log: log, Wait: time.Minute, Drain: func() {}, MaxConnections: 1000}).Serve(ctx, ln, counted); err != nil {
+		if err := (&api.Server{Log: log, Wait: time.Minute, Drain: func() {}, MaxConnections: 1000}).Serve(ctx, ln,
+			counted); err != nil {
 			w.t.Error(err)
 		}
 	}()
@@ -140,7 +141,8 @@ func (w *world) open(ctx context.Context, query string) (*http.Response, error) 
 		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+w.keys.Derive(token.User, w.index.JobID))
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // a kept connection may be one of a server that has stopped
+	// a kept connection may be one of a server that has stopped
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	return client.Do(req)
 }
 
@@ -225,7 +227,8 @@ func (w *world) keep() {
 	w.t.Helper()
 	ctx := context.Background()
 	for stream, name := range map[spool.Stream]string{spool.Stdout: job.StdoutFile, spool.Stderr: job.StderrFile} {
-		if _, err := w.store.Put(ctx, ledger.ResultKey(w.index.JobID, name), strings.NewReader(w.wanted(stream))); err != nil {
+		if _, err := w.store.Put(ctx, ledger.ResultKey(w.index.JobID, name),
+			strings.NewReader(w.wanted(stream))); err != nil {
 			w.t.Error(err)
 		}
 	}
@@ -245,7 +248,8 @@ func (w *world) keepOrder() {
 
 func (w *world) conclude() {
 	w.t.Helper()
-	if _, _, err := w.ledger.Finish(context.Background(), w.index, job.Terminal{Phase: job.Succeeded, FinishedAt: time.Now()}); err != nil {
+	if _, _, err := w.ledger.Finish(context.Background(), w.index,
+		job.Terminal{Phase: job.Succeeded, FinishedAt: time.Now()}); err != nil {
 		w.t.Error(err)
 	}
 	if err := logstore.Retire(context.Background(), w.store, w.index.JobID); err != nil {

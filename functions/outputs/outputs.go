@@ -1,5 +1,5 @@
-// Package outputs lets users download what their jobs left: the logs and the files under results/, one by one or all in
-// an archive.
+// Package outputs lets users download what their jobs left: the logs and the files under results/,
+// one by one or all in an archive.
 package outputs
 
 import (
@@ -48,8 +48,8 @@ type Function struct {
 	log     *slog.Logger
 }
 
-// maxArchives is how many archives are made at a time: each takes more than a megabyte for as long as its client takes to read it.
-// packPatience is how long others wait.
+// maxArchives is how many archives are made at a time: each takes more than a megabyte for as long
+// as its client takes to read it. packPatience is how long others wait.
 const (
 	maxArchives  = 16
 	packPatience = 10 * time.Second
@@ -80,7 +80,8 @@ func (f *Function) Mount(r *api.Router) {
 	r.Handle(routes.HeadOutput, f.one)
 }
 
-// one answers with the output that filename names. Only names in the job's list of outputs are looked for in the bucket.
+// one answers with the output that filename names. Only names in the job's list of outputs are
+// looked for in the bucket.
 func (f *Function) one(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
 	name := download.Name(p.ByName("filename"))
 	if name == "" {
@@ -237,8 +238,8 @@ func (f *Function) finished(ctx context.Context, index *job.Index) (time.Time, e
 	return t.FinishedAt, nil
 }
 
-// parseFormat reads the query, whose only parameter is format: one that is misspelt must not pass for a plain request. Without
-// it the result is nil.
+// parseFormat reads the query, whose only parameter is format: one that is misspelt must not pass
+// for a plain request. Without it the result is nil.
 func parseFormat(raw string) (*download.Format, error) {
 	values, err := url.ParseQuery(raw)
 	if err != nil {
@@ -264,7 +265,9 @@ func parseFormat(raw string) (*download.Format, error) {
 }
 
 // archive streams all outputs of a job that is over; before, some could be missing.
-func (f *Function) archive(w http.ResponseWriter, r *http.Request, format download.Format, index *job.Index, files []job.File) error {
+func (f *Function) archive(
+	w http.ResponseWriter, r *http.Request, format download.Format, index *job.Index, files []job.File,
+) error {
 	finished, err := f.finished(r.Context(), index)
 	if err != nil {
 		return err
@@ -277,7 +280,8 @@ func (f *Function) archive(w http.ResponseWriter, r *http.Request, format downlo
 	wait, cancel := context.WithTimeout(r.Context(), packPatience)
 	defer cancel()
 	if f.packing.Acquire(wait, 1) != nil {
-		return errors.Join(r.Context().Err(), job.Refuse(job.ErrUnavailable, "", fmt.Sprintf("%d archives are being made; ask again, or for single files", maxArchives)))
+		return errors.Join(r.Context().Err(), job.Refuse(job.ErrUnavailable, "",
+			fmt.Sprintf("%d archives are being made; ask again, or for single files", maxArchives)))
 	}
 	defer f.packing.Release(1)
 	out := &counter{w: w}

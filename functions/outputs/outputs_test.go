@@ -102,7 +102,8 @@ func (w *world) newJob() *job.Index {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	index := &job.Index{JobID: id, JobName: id.Name(), CreatedAt: time.Now().UTC(), Spec: job.Spec{Runtime: "python", Entrypoint: "a.py"}}
+	index := &job.Index{JobID: id, JobName: id.Name(), CreatedAt: time.Now().UTC(),
+		Spec: job.Spec{Runtime: "python", Entrypoint: "a.py"}}
 	if err := w.ledger.Accept(w.t.Context(), index); err != nil {
 		w.t.Fatal(err)
 	}
@@ -186,7 +187,8 @@ func wantProblem(t *testing.T, resp *http.Response, body []byte, status int) api
 	t.Helper()
 	var p api.Problem
 	if resp.StatusCode != status || resp.Header.Get("Content-Type") != "application/problem+json" {
-		t.Fatalf("got %d %q %q, want a problem with status %d", resp.StatusCode, resp.Header.Get("Content-Type"), body, status)
+		t.Fatalf("got %d %q %q, want a problem with status %d", resp.StatusCode, resp.Header.Get("Content-Type"), body,
+			status)
 	}
 	if resp.Request.Method != http.MethodHead {
 		if err := json.Unmarshal(body, &p); err != nil || p.Status != status {
@@ -212,7 +214,8 @@ func TestList(t *testing.T) {
 		if p := wantProblem(t, resp, body, http.StatusConflict); !strings.Contains(p.Detail, "Not yet") {
 			t.Errorf("before the end: %q", p.Detail)
 		}
-		w.finish(map[string][]byte{"stdout.log": []byte("hello\n"), "stderr.log": nil, "b/c.bin": {1, 2}, "B": {3}, "a.json": []byte("{}")})
+		w.finish(map[string][]byte{"stdout.log": []byte("hello\n"), "stderr.log": nil, "b/c.bin": {1, 2}, "B": {3},
+			"a.json": []byte("{}")})
 		for _, target := range []string{"/outputs/" + string(w.id), "/outputs/" + string(w.id) + "/"} {
 			resp, body = w.send(http.MethodGet, target)
 			var got struct{ Items []job.File }
@@ -236,13 +239,15 @@ func TestList(t *testing.T) {
 	})
 }
 
-// TestNotYet asks for outputs in every phase. That there is none yet is another answer than that there will be none.
+// TestNotYet asks for outputs in every phase. That there is none yet is another answer than that
+// there will be none.
 func TestNotYet(t *testing.T) {
 	stores(t, func(t *testing.T, w *world) {
 		ask := func(phase string) {
 			t.Helper()
 			for target, status := range map[string]int{
-				"/outputs/" + string(w.id): 409, "/outputs/" + string(w.id) + "?format=zip": 409, w.url("a"): 404, w.url("stdout.log"): 404,
+				"/outputs/" + string(w.id): 409, "/outputs/" + string(w.id) + "?format=zip": 409, w.url("a"): 404,
+				w.url("stdout.log"): 404,
 			} {
 				resp, body := w.send(http.MethodGet, target)
 				p := wantProblem(t, resp, body, status)
@@ -258,7 +263,8 @@ func TestNotYet(t *testing.T) {
 		ask("Running")
 		w.finish(map[string][]byte{"b": []byte("x")})
 		resp, body := w.send(http.MethodGet, w.url("a"))
-		if p := wantProblem(t, resp, body, http.StatusNotFound); strings.Contains(p.Detail, "yet") || !strings.Contains(p.Detail, `no output "a"`) {
+		if p := wantProblem(t, resp, body, http.StatusNotFound); strings.Contains(p.Detail, "yet") ||
+			!strings.Contains(p.Detail, `no output "a"`) {
 			t.Errorf("of a job that is over: %q", p.Detail)
 		}
 	})
@@ -279,8 +285,10 @@ func TestDownload(t *testing.T) {
 		w.finish(map[string][]byte{"sub/page.html": content})
 		sum := sha256.Sum256(content)
 		want := map[string]string{
-			"Content-Type": "text/html; charset=utf-8", "Content-Length": fmt.Sprint(len(content)), "ETag": `"` + sha(content) + `"`,
-			"Content-Disposition": `attachment; filename="page.html"; filename*=UTF-8''page.html`, "X-Content-Type-Options": "nosniff",
+			"Content-Type": "text/html; charset=utf-8", "Content-Length": fmt.Sprint(len(content)), "ETag": `"` + sha(content) +
+				`"`,
+			"Content-Disposition":     `attachment; filename="page.html"; filename*=UTF-8''page.html`,
+			"X-Content-Type-Options":  "nosniff",
 			"Content-Security-Policy": "sandbox", "Cache-Control": "private, no-cache", "Accept-Ranges": "bytes",
 			"Repr-Digest": "sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":",
 		}
@@ -300,7 +308,8 @@ func TestDownload(t *testing.T) {
 	})
 }
 
-// An unknown job, one that is being removed, and what is no ID look the same to whoever has no token for them.
+// An unknown job, one that is being removed, and what is no ID look the same to whoever has no
+// token for them.
 func TestUnknownJobs(t *testing.T) {
 	w := newWorld(t, t.TempDir())
 	w.finish(map[string][]byte{"a": []byte("x")})
@@ -312,7 +321,8 @@ func TestUnknownJobs(t *testing.T) {
 		resp, body := w.send(http.MethodGet, "/outputs/"+url.PathEscape(id)+"/a")
 		wantProblem(t, resp, body, http.StatusForbidden)
 	}
-	resp, body := w.send(http.MethodGet, "/outputs/"+string(unknown), "Authorization", "Bearer "+w.keys.Derive(token.User, unknown))
+	resp, body := w.send(http.MethodGet, "/outputs/"+string(unknown), "Authorization", "Bearer "+
+		w.keys.Derive(token.User, unknown))
 	wantProblem(t, resp, body, http.StatusNotFound)
 	if err := w.ledger.RequestRemoval(t.Context(), w.id); err != nil {
 		t.Fatal(err)
@@ -345,9 +355,12 @@ func TestQuery(t *testing.T) {
 // weirdNames are names that file systems, URLs, headers or buckets take for something else.
 func weirdNames() []string {
 	return []string{
-		"plain.txt", "two words", `"quoted".txt`, "naïve – 日本語 🎉.txt", strings.Repeat("x", 200), strings.Repeat("ü", 100), "x.attrs", "x.attrs~", "%", "%2e%2e",
-		"100%25.txt", "a?b", "a#b", "a&b=c;d", ".hidden", "-rf", "...", "..a", "a..", "nested/deeper/file", "nested/.job", "$HOME", "'", "~", "a+b", " leading", "trailing ",
-		"x.tmp", "index.json", "status.json", "con", "a:b", "*", "<script>", "é", "e\u0301", "\u202egnp.exe", "\u00a0", "upload", "__0x2f__",
+		"plain.txt", "two words", `"quoted".txt`, "naïve – 日本語 🎉.txt", strings.Repeat("x", 200), strings.Repeat("ü", 100),
+		"x.attrs", "x.attrs~", "%", "%2e%2e",
+		"100%25.txt", "a?b", "a#b", "a&b=c;d", ".hidden", "-rf", "...", "..a", "a..", "nested/deeper/file", "nested/.job",
+		"$HOME", "'", "~", "a+b", " leading", "trailing ",
+		"x.tmp", "index.json", "status.json", "con", "a:b", "*", "<script>", "é", "e\u0301", "\u202egnp.exe", "\u00a0",
+		"upload", "__0x2f__",
 	}
 }
 
@@ -392,9 +405,12 @@ func TestOnlyWhatIsListed(t *testing.T) {
 		}
 		w.finish(map[string][]byte{"listed": []byte("y"), "sub/listed": []byte("y"), "x.attrs": []byte("z")})
 		targets := []string{
-			"unlisted", "sub/unlisted", "sub", "sub/", "sub//listed", "/listed", "//listed", "./listed", "listed/", "listed/.", "sub/../listed",
-			"..", "../index.json", "../input.txt", "%2e%2e/index.json", "%2e%2e%2findex.json", "..%2findex.json", "sub%2f..%2f..%2findex.json",
-			"listed%00", "%00", "listed.attrs", "x.attrs~", "x.attrs%7e", "LISTED", "listed%20", "%5c..%5cindex.json", "..%5c..%5cindex.json", "%2flisted", "%ff",
+			"unlisted", "sub/unlisted", "sub", "sub/", "sub//listed", "/listed", "//listed", "./listed", "listed/", "listed/.",
+			"sub/../listed",
+			"..", "../index.json", "../input.txt", "%2e%2e/index.json", "%2e%2e%2findex.json", "..%2findex.json",
+			"sub%2f..%2f..%2findex.json",
+			"listed%00", "%00", "listed.attrs", "x.attrs~", "x.attrs%7e", "LISTED", "listed%20", "%5c..%5cindex.json",
+			"..%5c..%5cindex.json", "%2flisted", "%ff",
 			"../../" + ".orchestrator/run/" + string(w.id) + "/outputs.json",
 		}
 		for _, target := range targets {
@@ -418,7 +434,8 @@ func TestOnlyWhatIsListed(t *testing.T) {
 			}
 		}
 		// An escaped slash is a slash.
-		if resp, body := w.send(http.MethodGet, "/outputs/"+string(w.id)+"/sub%2Flisted"); resp.StatusCode != http.StatusOK || string(body) != "y" {
+		if resp, body := w.send(http.MethodGet, "/outputs/"+string(w.id)+
+			"/sub%2Flisted"); resp.StatusCode != http.StatusOK || string(body) != "y" {
 			t.Errorf("escaped slash: got %d %q", resp.StatusCode, body)
 		}
 	})
@@ -456,14 +473,16 @@ func TestRanges(t *testing.T) {
 			spec     string
 			from, to int
 		}{
-			{"0-0", 0, 1}, {"0-", 0, n}, {"5-9", 5, 10}, {"299999-", n - 1, n}, {"-1", n - 1, n}, {"-70000", n - 70_000, n}, {"-999999", 0, n},
+			{"0-0", 0, 1}, {"0-", 0, n}, {"5-9", 5, 10}, {"299999-", n - 1, n}, {"-1", n - 1, n}, {"-70000", n - 70_000, n},
+			{"-999999", 0, n},
 			{"100000-200000", 100_000, 200_001}, {"299990-400000", n - 10, n},
 		}
 		for _, test := range single {
 			for _, method := range []string{http.MethodGet, http.MethodHead} {
 				resp, body := w.send(method, w.url("data.bin"), "Range", "bytes="+test.spec)
 				want := data[test.from:test.to]
-				if got := resp.Header.Get("Content-Range"); resp.StatusCode != http.StatusPartialContent || got != fmt.Sprintf("bytes %d-%d/%d", test.from, test.to-1, n) {
+				if got := resp.Header.Get("Content-Range"); resp.StatusCode != http.StatusPartialContent ||
+					got != fmt.Sprintf("bytes %d-%d/%d", test.from, test.to-1, n) {
 					t.Errorf("%s %s: got %d %q", method, test.spec, resp.StatusCode, got)
 				}
 				if resp.Header.Get("Content-Length") != fmt.Sprint(len(want)) {
@@ -642,7 +661,8 @@ func unpack(t testing.TB, format string, data []byte) []entry {
 }
 
 func TestArchives(t *testing.T) {
-	files := map[string][]byte{"stdout.log": []byte(strings.Repeat("line\n", 1000)), "stderr.log": nil, "pic.png": randomBytes(t, 5000)}
+	files := map[string][]byte{"stdout.log": []byte(strings.Repeat("line\n", 1000)), "stderr.log": nil,
+		"pic.png": randomBytes(t, 5000)}
 	for i := range 1000 {
 		files[fmt.Sprintf("dir%d/file%04d.txt", i%10, i)] = fmt.Appendf(nil, "content %d", i)
 	}
@@ -654,7 +674,8 @@ func TestArchives(t *testing.T) {
 			for _, method := range []string{http.MethodGet, http.MethodHead} {
 				resp, body := w.send(method, target)
 				want := fmt.Sprintf(`attachment; filename="run-%s.%s"`, w.id, format)
-				if got := resp.Header.Get("Content-Disposition"); resp.StatusCode != http.StatusOK || !strings.HasPrefix(got, want) || resp.Header.Get("Content-Type") != contentType {
+				if got := resp.Header.Get("Content-Disposition"); resp.StatusCode != http.StatusOK ||
+					!strings.HasPrefix(got, want) || resp.Header.Get("Content-Type") != contentType {
 					t.Errorf("%s: got %d %q %q", format, resp.StatusCode, got, resp.Header.Get("Content-Type"))
 				}
 				if method == http.MethodHead {
@@ -684,7 +705,8 @@ func TestArchives(t *testing.T) {
 
 func TestZipMethods(t *testing.T) {
 	w := newWorld(t, t.TempDir())
-	w.finish(map[string][]byte{"a.txt": []byte("x"), "b.png": []byte("x"), "c.tar.gz": []byte("x"), "d": []byte("x"), "e.log": nil})
+	w.finish(map[string][]byte{"a.txt": []byte("x"), "b.png": []byte("x"), "c.tar.gz": []byte("x"), "d": []byte("x"),
+		"e.log": nil})
 	_, body := w.send(http.MethodGet, "/outputs/"+string(w.id)+"?format=zip")
 	z, err := zip.NewReader(bytes.NewReader(body), int64(len(body)))
 	if err != nil {
@@ -694,7 +716,8 @@ func TestZipMethods(t *testing.T) {
 	for _, f := range z.File {
 		got[f.Name] = f.Method
 	}
-	want := map[string]uint16{"a.txt": zip.Deflate, "b.png": zip.Store, "c.tar.gz": zip.Store, "d": zip.Deflate, "e.log": zip.Store}
+	want := map[string]uint16{"a.txt": zip.Deflate, "b.png": zip.Store, "c.tar.gz": zip.Store, "d": zip.Deflate,
+		"e.log": zip.Store}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -777,7 +800,8 @@ func TestArchiveWithoutItsFirstFile(t *testing.T) {
 	wantProblem(t, resp, body, http.StatusNotFound)
 }
 
-// A file that is not the recorded one is our fault, and is never sent under the recorded one's ETag.
+// A file that is not the recorded one is our fault, and is never sent under the recorded one's
+// ETag.
 func TestChangedFile(t *testing.T) {
 	stores(t, func(t *testing.T, w *world) {
 		w.finish(map[string][]byte{"a": []byte("x"), "b": []byte("y")})
@@ -816,7 +840,8 @@ func TestMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.end([]job.File{{Name: "big", Size: d.Size, SHA256: d.SHA256}})
-	for _, target := range []string{w.url("big"), "/outputs/" + string(w.id) + "?format=zip", "/outputs/" + string(w.id) + "?format=tar.gz"} {
+	for _, target := range []string{w.url("big"), "/outputs/" + string(w.id) + "?format=zip", "/outputs/" + string(w.id) +
+		"?format=tar.gz"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+target, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -889,7 +914,8 @@ func (b *countingBucket) Stat(ctx context.Context, key string) (store.Info, erro
 	return b.Store.Stat(ctx, key)
 }
 
-// Every request to a remote bucket costs time and money: a download takes one, and one that needs no bytes reads none.
+// Every request to a remote bucket costs time and money: a download takes one, and one that needs
+// no bytes reads none.
 func TestRequestsToABucket(t *testing.T) {
 	w := newWorld(t, "")
 	w.finish(map[string][]byte{"a": []byte("0123456789")})
@@ -928,19 +954,22 @@ func TestRequestsToABucket(t *testing.T) {
 		}
 		router.ServeHTTP(httptest.NewRecorder(), req)
 		if b.opens.Load() != test.opens || b.stats.Load() != test.stats {
-			t.Errorf("%s: %d reads and %d looks, want %d and %d", test.name, b.opens.Load(), b.stats.Load(), test.opens, test.stats)
+			t.Errorf("%s: %d reads and %d looks, want %d and %d", test.name, b.opens.Load(), b.stats.Load(), test.opens,
+				test.stats)
 		}
 	}
 }
 
-// Whatever the path and the query: no fault of the server, and no bytes but those of listed outputs.
+// Whatever the path and the query: no fault of the server, and no bytes but those of listed
+// outputs.
 func FuzzPath(f *testing.F) {
 	w := newWorld(f, f.TempDir())
 	secret := []byte("never listed")
 	if _, err := w.store.Put(f.Context(), ledger.FileKey(w.id, "secret"), bytes.NewReader(secret)); err != nil {
 		f.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(w.dir, string(w.id), "results.txt"), secret, 0o600); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.WriteFile(filepath.Join(w.dir, string(w.id), "results.txt"), secret, 0o600); err != nil &&
+		!errors.Is(err, fs.ErrExist) {
 		f.Fatal(err)
 	}
 	names := map[string][]byte{}
@@ -950,7 +979,8 @@ func FuzzPath(f *testing.F) {
 	}
 	w.finish(names)
 	router := w.server.Config.Handler
-	for _, name := range []string{"../secret", "..", "/", "//x", "\x00", "a/../b", "../../" + string(w.id) + "/secret", strings.Repeat("a/", 600)} {
+	for _, name := range []string{"../secret", "..", "/", "//x", "\x00", "a/../b", "../../" + string(w.id) + "/secret",
+		strings.Repeat("a/", 600)} {
 		f.Add(name, "format=zip")
 	}
 	f.Fuzz(func(t *testing.T, name, query string) {
@@ -993,7 +1023,8 @@ func TestReported(t *testing.T) {
 		check := func(visible bool) {
 			t.Helper()
 			status := map[bool]int{true: http.StatusOK, false: http.StatusNotFound}[visible]
-			if resp, body := w.send(http.MethodGet, w.url("a.txt")); resp.StatusCode != status || visible && string(body) != "kept" {
+			if resp, body := w.send(http.MethodGet, w.url("a.txt")); resp.StatusCode != status || visible &&
+				string(body) != "kept" {
 				t.Errorf("with %d retries: got %s: %s", retries, resp.Status, body)
 			}
 			_, list := w.send(http.MethodGet, "/outputs/"+string(w.id))

@@ -24,15 +24,16 @@ import (
 type Settings struct {
 	Interval  time.Duration `env:"REAP_INTERVAL" envDefault:"10s"`
 	UploadAge time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"1h"`
-	// StartTimeout is how long a job may wait for something that keeps it from starting, such as an image that cannot be pulled.
+	// StartTimeout is how long a job may wait for something that keeps it from starting, such as an
+	// image that cannot be pulled.
 	StartTimeout time.Duration `env:"START_TIMEOUT" envDefault:"15m"`
 }
 
 // resendAfter is how long an event may take to arrive before the reaper sends one for it.
 const resendAfter = 30 * time.Second
 
-// relaunchAfter is how long a job's pod may be starting before its launch is repeated, which changes nothing unless the launcher died between
-// the Job and the Secret that its pod waits for.
+// relaunchAfter is how long a job's pod may be starting before its launch is repeated, which
+// changes nothing unless the launcher died between the Job and the Secret that its pod waits for.
 const relaunchAfter = time.Minute
 
 // batch is how many active jobs are taken into memory at a time.
@@ -125,8 +126,8 @@ func (f *Function) Every(ctx context.Context) {
 	}
 }
 
-// active looks at the jobs that are not over. One whose records cannot be read must not keep the others from being
-// looked at.
+// active looks at the jobs that are not over. One whose records cannot be read must not keep the
+// others from being looked at.
 func (f *Function) active(ctx context.Context) (relaunched, announced int, err error) {
 	out := newSender(f.Events.Sink)
 	var failed error // the first of them
@@ -190,7 +191,8 @@ func (f *Function) lost(ctx context.Context, id job.ID) (bool, error) {
 	return len(attempts) == 0, err
 }
 
-// observe looks after a job that runs elsewhere, and reports whether it was not launched, or not to the end.
+// observe looks after a job that runs elsewhere, and reports whether it was not launched, or not to
+// the end.
 func (f *Function) observe(ctx context.Context, id job.ID) (lost bool, err error) {
 	cancelled, err := f.Events.Ledger.CancelRequested(ctx, id)
 	if err != nil {

@@ -88,7 +88,8 @@ func newWorld(t testing.TB) *world {
 	env := platform.New(map[string]string{"ORCH_BASE_URL": "http://jobs.example"}, slog.New(slog.DiscardHandler))
 	env.Now = w.clock
 	env.SetStore(w.store)
-	w.reap, err = reap.New(reap.Deps{Env: env, Events: &event.Events{Sink: w, Ledger: w.ledger}, Stopper: backend.Remote().Stopper})
+	w.reap, err = reap.New(reap.Deps{Env: env, Events: &event.Events{Sink: w, Ledger: w.ledger},
+		Stopper: backend.Remote().Stopper})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +237,8 @@ func TestLeavesTheQueue(t *testing.T) {
 	env.Now = w.clock
 	env.SetStore(w.store)
 	var err error
-	w.reap, err = reap.New(reap.Deps{Env: env, Events: &event.Events{Sink: w, Ledger: w.ledger}, Queue: queue{waits.JobID}})
+	w.reap, err = reap.New(reap.Deps{Env: env, Events: &event.Events{Sink: w, Ledger: w.ledger},
+		Queue: queue{waits.JobID}})
 	w.must(err)
 	for range 9 {
 		w.pass(time.Minute)
@@ -458,7 +460,8 @@ func TestSinkFails(t *testing.T) {
 	if r, err := w.reap.Once(t.Context()); !errors.Is(err, w.err) || r.Relaunched != 0 {
 		t.Errorf("got %+v, %v", r, err)
 	}
-	if got := w.relaunched(); len(got) < 2 || len(got) >= jobs { // one may be the only one that is not taken, but not all of them
+	// one may be the only one that is not taken, but not all of them
+	if got := w.relaunched(); len(got) < 2 || len(got) >= jobs {
 		t.Errorf("tried %d events", len(got))
 	}
 	w.err = nil
@@ -499,7 +502,8 @@ func TestTwoAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 3 {
 		all.Go(func() {
-			// What the others do at the same time may get in the way of a removal; the next round completes it.
+			// What the others do at the same time may get in the way of a removal; the next round completes
+			// it.
 			if _, err := w.reap.Once(t.Context()); err != nil {
 				t.Logf("round: %v", err)
 			}
@@ -549,7 +553,8 @@ func TestEvery(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	for name, value := range map[string]string{"REAP_INTERVAL": "0s", "UPLOAD_TIMEOUT": "-1s", "K_SINK": ""} {
-		env := platform.New(map[string]string{"STORAGE_DIR": t.TempDir(), "K_SINK": "http://localhost:1", name: value}, slog.New(slog.DiscardHandler))
+		env := platform.New(map[string]string{"STORAGE_DIR": t.TempDir(), "K_SINK": "http://localhost:1", name: value},
+			slog.New(slog.DiscardHandler))
 		events, err := event.Open(env, nil)
 		if err != nil {
 			t.Fatal(err)

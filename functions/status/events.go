@@ -13,8 +13,9 @@ import (
 	"go-job-orchestrator/shared/watch"
 )
 
-// events answers with server-sent events, one for each phase and whatever else changes in it, until the job is over or gone or
-// the server stops. The last ID that a client has had says where it goes on.
+// events answers with server-sent events, one for each phase and whatever else changes in it, until
+// the job is over or gone or the server stops. The last ID that a client has had says where it goes
+// on.
 func (f *Function) events(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
 	id, err := api.Authorize(r, p, f.keys, token.User)
 	if err != nil {
@@ -84,8 +85,8 @@ func rank(p job.Phase) int {
 	return 1
 }
 
-// since returns the states between the last that a client has had and how the job is now. What was quicker than a look at the
-// records is not left out.
+// since returns the states between the last that a client has had and how the job is now. What was
+// quicker than a look at the records is not left out.
 func since(last string, s *job.Status) []*job.Status {
 	seen := 0
 	if last != "" && last[0] >= '1' && last[0] <= '3' {

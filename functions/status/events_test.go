@@ -58,7 +58,8 @@ func (l *life) set(change func(*job.Status)) {
 const lifeID job.ID = "fe6aa1b2c3d4000102030405060708ff"
 
 func newLife() *life {
-	return &life{now: job.Status{Summary: job.Summary{JobID: lifeID, Phase: job.Pending, Reason: job.ReasonQueued}, Args: []string{}, Attempts: []job.Attempt{}}}
+	return &life{now: job.Status{Summary: job.Summary{JobID: lifeID, Phase: job.Pending, Reason: job.ReasonQueued},
+		Args: []string{}, Attempts: []job.Attempt{}}}
 }
 
 func (l *life) begin() {
@@ -72,7 +73,8 @@ func (l *life) end(p job.Phase) {
 	l.set(func(s *job.Status) { s.Phase, s.Reason = p, job.ReasonError })
 }
 
-// serve serves the job as processes do, and returns the URL, the credentials and what stops the server.
+// serve serves the job as processes do, and returns the URL, the credentials and what stops the
+// server.
 func (l *life) serve(t *testing.T) (url, auth string, stop func()) {
 	t.Helper()
 	router, auth := l.route(t)
@@ -83,7 +85,8 @@ func (l *life) serve(t *testing.T) (url, auth string, stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- (&api.Server{Log: slog.New(slog.DiscardHandler), Wait: time.Minute, Drain: func() {}, MaxConnections: 1000}).Serve(ctx, ln, router)
+		ended <- (&api.Server{Log: slog.New(slog.DiscardHandler), Wait: time.Minute, Drain: func() {},
+			MaxConnections: 1000}).Serve(ctx, ln, router)
 	}()
 	stop = sync.OnceFunc(func() {
 		cancel()
@@ -176,7 +179,8 @@ func TestEventStream(t *testing.T) {
 	l := newLife()
 	url, auth, _ := l.serve(t)
 	got := get(t, url+"/events", "Authorization", auth)
-	if got.StatusCode != http.StatusOK || got.Header.Get("Content-Type") != "text/event-stream" || got.Header.Get("Cache-Control") != "no-store" {
+	if got.StatusCode != http.StatusOK || got.Header.Get("Content-Type") != "text/event-stream" ||
+		got.Header.Get("Cache-Control") != "no-store" {
 		t.Fatalf("got %s with %v", got.Status, got.Header)
 	}
 	r := bufio.NewReader(got.Body)
@@ -226,7 +230,8 @@ func TestEventStreamFillsIn(t *testing.T) {
 		last string
 		want []job.Phase
 	}{
-		"quick":             {func(l *life) { l.begin(); l.end(job.Succeeded) }, "", []job.Phase{job.Pending, job.Running, job.Succeeded}},
+		"quick": {func(l *life) { l.begin(); l.end(job.Succeeded) }, "",
+			[]job.Phase{job.Pending, job.Running, job.Succeeded}},
 		"never started":     {func(l *life) { l.end(job.Cancelled) }, "", []job.Phase{job.Pending, job.Cancelled}},
 		"junk for an ID":    {func(l *life) { l.end(job.Cancelled) }, "x y", []job.Phase{job.Pending, job.Cancelled}},
 		"another end's ID":  {func(l *life) { l.end(job.Cancelled) }, "3-Completed-1", []job.Phase{job.Cancelled}},
@@ -322,7 +327,8 @@ func TestPreferWait(t *testing.T) {
 		return s.Phase, got.Header.Get("Preference-Applied"), time.Since(begun)
 	}
 	for prefer, want := range map[string]string{
-		"": "", "wait": "", "wait=x": "", "wait=-1": "", "respond-async": "", "wait=0": "wait=0", "foo, WAIT = 0; x": "wait=0",
+		"": "", "wait": "", "wait=x": "", "wait=-1": "", "respond-async": "", "wait=0": "wait=0",
+		"foo, WAIT = 0; x": "wait=0",
 	} {
 		if phase, applied, _ := ask(prefer); phase != job.Pending || applied != want {
 			t.Errorf("%q: got %s, %q", prefer, phase, applied)

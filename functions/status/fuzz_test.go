@@ -10,7 +10,8 @@ import (
 // FuzzListQuery demands that whatever is accepted is a query that the records can be asked.
 func FuzzListQuery(f *testing.F) {
 	for _, seed := range []string{
-		"", "limit=5", "limit=500&phase=Running&label=a=b", "pageToken=00000000000000000000000000000000", "label=a%2Fb=c&label=d=", "%zz", "a;b", "limit=5&limit=6",
+		"", "limit=5", "limit=500&phase=Running&label=a=b", "pageToken=00000000000000000000000000000000",
+		"label=a%2Fb=c&label=d=", "%zz", "a;b", "limit=5&limit=6",
 	} {
 		f.Add(seed)
 	}

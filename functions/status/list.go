@@ -42,8 +42,8 @@ const (
 	maxLabels    = 32 // no job has more; each costs reads
 )
 
-// parseQuery reads limit, pageToken, phase and label (key=value, repeatable). It knows no others: a filter
-// that is misspelt must not list everything.
+// parseQuery reads limit, pageToken, phase and label (key=value, repeatable). It knows no others: a
+// filter that is misspelt must not list everything.
 func parseQuery(raw string) (ledger.Query, error) {
 	q := ledger.Query{Limit: defaultLimit, Labels: map[string]string{}}
 	values, err := url.ParseQuery(raw)

@@ -9,9 +9,9 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// How long it is until a job that is watched is observed again. Its end is in the records, which are looked at more often; what only its
-// place knows, such as why an image cannot be pulled, seldom changes, and each observation is a call to the API that all of the
-// cluster shares.
+// How long it is until a job that is watched is observed again. Its end is in the records, which
+// are looked at more often; what only its place knows, such as why an image cannot be pulled,
+// seldom changes, and each observation is a call to the API that all of the cluster shares.
 const (
 	firstInterval = time.Second
 	lastInterval  = 10 * time.Second
@@ -39,7 +39,8 @@ type poller struct {
 	seen   observed
 }
 
-// moment is what the records say of a job at one time: what was observed at another says nothing about this one.
+// moment is what the records say of a job at one time: what was observed at another says nothing
+// about this one.
 type moment struct {
 	phase    job.Phase
 	reason   job.Reason
@@ -79,7 +80,8 @@ func (w *pollers) join(ctx context.Context, id job.ID) (v *poller, leave func())
 	}
 }
 
-// keep observes the job: at once when the records have changed, and the more seldom the longer an observation stays the same.
+// keep observes the job: at once when the records have changed, and the more seldom the longer an
+// observation stays the same.
 func (v *poller) keep(ctx context.Context, id job.ID, o Observer, warn func(context.Context, job.ID, error)) {
 	var again <-chan time.Time
 	interval := firstInterval
@@ -123,8 +125,9 @@ func (v *poller) note(s observed) (changed bool) {
 	return changed
 }
 
-// latest returns what was last observed while the records said this, and false when nothing was. Only the first observation is waited for,
-// and not for long: what the records say must reach clients also when somebody else's API hangs.
+// latest returns what was last observed while the records said this, and false when nothing was.
+// Only the first observation is waited for, and not for long: what the records say must reach
+// clients also when somebody else's API hangs.
 func (v *poller) latest(ctx context.Context, now moment) (observed, bool) {
 	v.mu.Lock()
 	if v.wanted != now {

@@ -139,7 +139,8 @@ func TestObservationsAreRare(t *testing.T) {
 			t.Errorf("after a change it was observed at seconds %v, want %v", got, want)
 		}
 		<-waiting.answered
-		if got := waiting.Body.String(); !strings.Contains(got, "Unschedulable") || !strings.Contains(got, "no node has room") {
+		if got := waiting.Body.String(); !strings.Contains(got, "Unschedulable") ||
+			!strings.Contains(got, "no node has room") {
 			t.Errorf("who waited a minute got %s", got)
 		}
 
@@ -158,7 +159,8 @@ func TestObservationsAreRare(t *testing.T) {
 		ended := time.Now()
 		for _, c := range streams[1:] {
 			<-c.answered
-			if got, want := c.ids(), []string{"1-Unschedulable-0", "1-ContainerCreating-0", "2--1", "3-Error-1"}; !slices.Equal(got, want) {
+			if got, want := c.ids(), []string{"1-Unschedulable-0", "1-ContainerCreating-0", "2--1", "3-Error-1"}; !slices.Equal(
+				got, want) {
 				t.Fatalf("a client got %q, want %q", got, want)
 			}
 		}
@@ -190,7 +192,8 @@ func TestOldObservation(t *testing.T) {
 	})
 }
 
-// TestPlaceAway demands that the records are told of also when the place does not answer, or says that it cannot.
+// TestPlaceAway demands that the records are told of also when the place does not answer, or says
+// that it cannot.
 func TestPlaceAway(t *testing.T) {
 	for name, p := range map[string]*place{"hangs": {hangs: true}, "fails": {err: errors.New("connection refused")}} {
 		t.Run(name, func(t *testing.T) {
@@ -278,7 +281,8 @@ func TestSeenEnd(t *testing.T) {
 	}
 	terminal := job.Terminal{
 		Phase: job.Failed, Reason: job.ReasonOOMKilled, Message: "too much", ExitCode: &code,
-		Attempts: []job.Attempt{attempt}, FinishedAt: finished, ExpiresAt: finished.Add(time.Hour), Outputs: &job.Outputs{Count: 3},
+		Attempts: []job.Attempt{attempt}, FinishedAt: finished, ExpiresAt: finished.Add(time.Hour),
+		Outputs: &job.Outputs{Count: 3},
 	}
 	synctest.Test(t, func(t *testing.T) {
 		l, p := newLife(), &place{}

@@ -17,7 +17,8 @@ import (
 	"go-job-orchestrator/shared/version"
 )
 
-// TestServer asks the server what it is, without a token, where jobs run in pods, on this machine, and elsewhere.
+// TestServer asks the server what it is, without a token, where jobs run in pods, on this machine,
+// and elsewhere.
 func TestServer(t *testing.T) {
 	limits := map[string]any{
 		"argumentBytes": 131071.0, "argumentsAndEnvBytes": 1048576.0, "timeoutSeconds": 315360000.0, "retries": 100.0,

@@ -27,8 +27,8 @@ type Records interface {
 	List(ctx context.Context, q ledger.Query) (ledger.Page, error)
 }
 
-// Observer looks at a job that is not over where it runs. The records alone do not say why a job does
-// not start, or that its node is gone.
+// Observer looks at a job that is not over where it runs. The records alone do not say why a job
+// does not start, or that its node is gone.
 type Observer interface {
 	Observe(ctx context.Context, id job.ID) (job.Observation, error)
 }
@@ -113,8 +113,9 @@ func (f *Function) status(ctx context.Context, id job.ID) (*job.Status, error) {
 	return f.complete(ctx, s, o, err)
 }
 
-// watching returns status for a client that asks it again and again: each time the records are read, and the place of the job is asked more
-// seldom. changed has a value when this process has changed the records. Who does not wait any longer has to say so.
+// watching returns status for a client that asks it again and again: each time the records are
+// read, and the place of the job is asked more seldom. changed has a value when this process has
+// changed the records. Who does not wait any longer has to say so.
 func (f *Function) watching(ctx context.Context, id job.ID) (look watch.Look, changed <-chan struct{}, leave func()) {
 	changed, unwatch := f.records.Watch(id)
 	if f.observer == nil {

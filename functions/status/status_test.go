@@ -80,7 +80,8 @@ func (w *world) job(labels map[string]string) *job.Index {
 	index := &job.Index{
 		JobID: id, JobName: id.Name(), Namespace: "here", CreatedAt: id.Created(),
 		Spec: job.Spec{
-			Runtime: "python", Entrypoint: secretName, Args: []string{secretArg}, Env: map[string]string{"SECRET_NAME": secretEnv},
+			Runtime: "python", Entrypoint: secretName, Args: []string{secretArg},
+			Env:    map[string]string{"SECRET_NAME": secretEnv},
 			Labels: labels, Image: "secret-image", TTLSecondsAfterFinished: 60,
 		},
 		Files: []job.File{{Name: secretName, Size: 1, SHA256: "secret-sum"}},
@@ -104,7 +105,8 @@ func (w *world) start(index *job.Index) job.Attempt {
 func (w *world) end(index *job.Index, phase job.Phase) {
 	w.t.Helper()
 	code := 3
-	t := job.Terminal{Phase: phase, Reason: job.ReasonError, Message: secretSaid, ExitCode: &code, FinishedAt: w.now, Attempts: []job.Attempt{{Number: 1, Message: secretSaid}}}
+	t := job.Terminal{Phase: phase, Reason: job.ReasonError, Message: secretSaid, ExitCode: &code, FinishedAt: w.now,
+		Attempts: []job.Attempt{{Number: 1, Message: secretSaid}}}
 	if _, _, err := w.ledger.Finish(w.t.Context(), index, t); err != nil {
 		w.t.Fatal(err)
 	}
@@ -160,19 +162,30 @@ func TestBadQueries(t *testing.T) {
 	w := newWorld(t)
 	id := string(w.job(nil).JobID)
 	for _, test := range []struct{ query, field, message string }{
-		{"limit=", "limit", "1 to 500"}, {"limit=0", "limit", "1 to 500"}, {"limit=-1", "limit", "1 to 500"}, {"limit=501", "limit", "1 to 500"},
-		{"limit=1.5", "limit", "whole"}, {"limit=1e2", "limit", "whole"}, {"limit=%2B5", "limit", "whole"}, {"limit=+5", "limit", "whole"}, {"limit=0x5", "limit", "whole"},
-		{"limit=99999999999999999999", "limit", "1 to 500"}, {"limit=65537", "limit", "1 to 500"}, {"limit=five", "limit", "whole"}, {"limit=5&limit=5", "limit", "more than once"},
+		{"limit=", "limit", "1 to 500"}, {"limit=0", "limit", "1 to 500"}, {"limit=-1", "limit", "1 to 500"},
+		{"limit=501", "limit", "1 to 500"},
+		{"limit=1.5", "limit", "whole"}, {"limit=1e2", "limit", "whole"}, {"limit=%2B5", "limit", "whole"},
+		{"limit=+5", "limit", "whole"}, {"limit=0x5", "limit", "whole"},
+		{"limit=99999999999999999999", "limit", "1 to 500"}, {"limit=65537", "limit", "1 to 500"},
+		{"limit=five", "limit", "whole"}, {"limit=5&limit=5", "limit", "more than once"},
 		{"limit", "limit", "1 to 500"},
-		{"pageToken=", "pageToken", "nextPageToken"}, {"pageToken=x", "pageToken", "nextPageToken"}, {"pageToken=../../x", "pageToken", "nextPageToken"},
-		{"pageToken=" + strings.ToUpper(id), "pageToken", "nextPageToken"}, {"pageToken=" + id + "0", "pageToken", "nextPageToken"},
-		{"pageToken=" + id + "&pageToken=" + id, "pageToken", "more than once"}, {"pageToken=" + id[:31] + "%00", "pageToken", "nextPageToken"},
-		{"phase=", "phase", "one of"}, {"phase=running", "phase", "Running"}, {"phase=Done", "phase", "one of"}, {"phase=Running&phase=Failed", "phase", "more than once"}, {"phase=Running,Failed", "phase", "one of"},
-		{"label=", "label", "key=value"}, {"label=a", "label", "key=value"}, {"label==b", "label", "label's name"}, {"label=a=b=c", "label", "label's value"},
-		{"label=a=b&label=a=c", "label", "two values"}, {"label=a%20b=c", "label", "label's name"}, {"label=a!=b", "label", "label's name"}, {"label=a=" + strings.Repeat("x", 64), "label", "63"},
+		{"pageToken=", "pageToken", "nextPageToken"}, {"pageToken=x", "pageToken", "nextPageToken"},
+		{"pageToken=../../x", "pageToken", "nextPageToken"},
+		{"pageToken=" + strings.ToUpper(id), "pageToken", "nextPageToken"},
+		{"pageToken=" + id + "0", "pageToken", "nextPageToken"},
+		{"pageToken=" + id + "&pageToken=" + id, "pageToken", "more than once"},
+		{"pageToken=" + id[:31] + "%00", "pageToken", "nextPageToken"},
+		{"phase=", "phase", "one of"}, {"phase=running", "phase", "Running"}, {"phase=Done", "phase", "one of"},
+		{"phase=Running&phase=Failed", "phase", "more than once"}, {"phase=Running,Failed", "phase", "one of"},
+		{"label=", "label", "key=value"}, {"label=a", "label", "key=value"}, {"label==b", "label", "label's name"},
+		{"label=a=b=c", "label", "label's value"},
+		{"label=a=b&label=a=c", "label", "two values"}, {"label=a%20b=c", "label", "label's name"},
+		{"label=a!=b", "label", "label's name"}, {"label=a=" + strings.Repeat("x", 64), "label", "63"},
 		{"label=../x=y", "label", "DNS name"}, {"label=a=%00", "label", "label's value"},
-		{"foo=bar", "foo", "limit, pageToken, phase, label"}, {"Limit=5", "Limit", "is not a parameter"}, {"labels=a=b", "labels", "is not a parameter"},
-		{"=", "", "is not a parameter"}, {"token=x", "token", "is not a parameter"}, {"limit=5&zzz=1", "zzz", "is not a parameter"},
+		{"foo=bar", "foo", "limit, pageToken, phase, label"}, {"Limit=5", "Limit", "is not a parameter"},
+		{"labels=a=b", "labels", "is not a parameter"},
+		{"=", "", "is not a parameter"}, {"token=x", "token", "is not a parameter"},
+		{"limit=5&zzz=1", "zzz", "is not a parameter"},
 		{"limit=%zz", "query", "valid"}, {"limit=5;phase=Running", "query", "valid"}, {"%", "query", "valid"},
 	} {
 		for range 2 { // and the same again
@@ -181,7 +194,8 @@ func TestBadQueries(t *testing.T) {
 			if err := json.Unmarshal(body, &p); err != nil {
 				t.Fatalf("%s: %v: %s", test.query, err, body)
 			}
-			if got.StatusCode != http.StatusBadRequest || got.Header.Get("Content-Type") != "application/problem+json" || len(p.Errors) != 1 ||
+			if got.StatusCode != http.StatusBadRequest || got.Header.Get("Content-Type") != "application/problem+json" ||
+				len(p.Errors) != 1 ||
 				p.Errors[0].Field != test.field || !strings.Contains(p.Errors[0].Message, test.message) {
 				t.Errorf("%s: got %s, %+v; want field %q with %q", test.query, got.Status, p.Errors, test.field, test.message)
 			}
@@ -191,7 +205,8 @@ func TestBadQueries(t *testing.T) {
 	for i := range 32 {
 		many += fmt.Sprintf("&label=a%d=b", i+1)
 	}
-	if got, body := w.get("/api/v1/jobs?" + many); got.StatusCode != http.StatusBadRequest || !bytes.Contains(body, []byte("32 times")) {
+	if got, body := w.get("/api/v1/jobs?" + many); got.StatusCode != http.StatusBadRequest ||
+		!bytes.Contains(body, []byte("32 times")) {
 		t.Errorf("33 labels: got %s: %s", got.Status, body)
 	}
 	// Which of two faults is told of is the same each time.
@@ -212,7 +227,8 @@ func TestList(t *testing.T) {
 	byPhase := map[job.Phase][]job.ID{}
 	byLabel := map[string][]job.ID{}
 	for i := range 23 {
-		labels := map[string]string{"parity": []string{"even", "odd"}[i%2], "example.com/third": fmt.Sprint(i % 3), "empty": ""}
+		labels := map[string]string{"parity": []string{"even", "odd"}[i%2], "example.com/third": fmt.Sprint(i % 3),
+			"empty": ""}
 		index := w.job(labels)
 		phase := job.Phases()[i%5]
 		if phase != job.Pending {
@@ -230,14 +246,16 @@ func TestList(t *testing.T) {
 	both := func(a, b []job.ID) []job.ID {
 		return slices.DeleteFunc(slices.Clone(a), func(id job.ID) bool { return !slices.Contains(b, id) })
 	}
-	filters := map[string][]job.ID{"": all, "label=empty=": all, "label=parity=none": {}, "label=parity=even&label=parity=even": byLabel["parity=even"]}
+	filters := map[string][]job.ID{"": all, "label=empty=": all, "label=parity=none": {},
+		"label=parity=even&label=parity=even": byLabel["parity=even"]}
 	for phase, ids := range byPhase {
 		filters["phase="+string(phase)] = ids
 		for label, labelled := range byLabel {
 			filters["label="+url.QueryEscape(label)+"&phase="+string(phase)] = both(ids, labelled)
 		}
 	}
-	filters["label=parity=odd&label=example.com/third=2&phase=Failed"] = both(both(byLabel["parity=odd"], byLabel["example.com/third=2"]), byPhase[job.Failed])
+	filters["label=parity=odd&label=example.com/third=2&phase=Failed"] = both(
+		both(byLabel["parity=odd"], byLabel["example.com/third=2"]), byPhase[job.Failed])
 	for filter, want := range filters {
 		if diff := cmp.Diff(want, w.ids("?"+filter)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", filter, diff)
@@ -304,17 +322,20 @@ func TestListKeepsSecrets(t *testing.T) {
 		}
 	}
 	got, body := w.get("/api/v1/jobs")
-	if got.StatusCode != http.StatusOK || got.Header.Get("Content-Type") != "application/json" || got.Header.Get("Cache-Control") != "no-store" {
+	if got.StatusCode != http.StatusOK || got.Header.Get("Content-Type") != "application/json" ||
+		got.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("got %s, %v", got.Status, got.Header)
 	}
 	for _, id := range w.ids("") {
 		for _, scope := range []token.Scope{token.User, token.Agent} {
-			if tok := w.keys.Derive(scope, id); bytes.Contains(body, []byte(tok)) || bytes.Contains(body, []byte(token.Hash(tok))) {
+			if tok := w.keys.Derive(scope, id); bytes.Contains(body, []byte(tok)) ||
+				bytes.Contains(body, []byte(token.Hash(tok))) {
 				t.Error("the list shows a token")
 			}
 		}
 	}
-	for _, secret := range []string{"secret", "SECRET", "token", "args", "env", "entrypoint", "files", "message", "sha256"} {
+	for _, secret := range []string{"secret", "SECRET", "token", "args", "env", "entrypoint", "files", "message",
+		"sha256"} {
 		if bytes.Contains(body, []byte(secret)) {
 			t.Errorf("the list shows %q: %s", secret, body)
 		}
@@ -392,7 +413,8 @@ func TestGet(t *testing.T) {
 		}
 		return s
 	}
-	if s := get(); s.Phase != job.Pending || s.Reason != job.ReasonQueued || s.StartedAt != nil || s.Entrypoint != secretName || s.Args[0] != secretArg {
+	if s := get(); s.Phase != job.Pending || s.Reason != job.ReasonQueued || s.StartedAt != nil ||
+		s.Entrypoint != secretName || s.Args[0] != secretArg {
 		t.Errorf("pending: got %+v", s)
 	}
 	a := w.start(index)
@@ -407,7 +429,8 @@ func TestGet(t *testing.T) {
 		t.Errorf("before its end is recorded: got %+v", s)
 	}
 	w.end(index, job.Failed)
-	if s := get(); s.Phase != job.Failed || *s.ExitCode != 3 || s.Message != secretSaid || !s.ExpiresAt.Equal(s.FinishedAt.Add(time.Minute)) {
+	if s := get(); s.Phase != job.Failed || *s.ExitCode != 3 || s.Message != secretSaid ||
+		!s.ExpiresAt.Equal(s.FinishedAt.Add(time.Minute)) {
 		t.Errorf("over: got %+v", s)
 	}
 }

@@ -48,8 +48,9 @@ func cuts() map[string]string {
 		"in the second header":    two + file("b", "").header[:30],
 		"in the second file":      two + file("b", "").header + "\r\n\r\n" + large[:5],
 		"in a field after files":  two + field("runtime", "").header + "\r\n\r\npyth",
-		"between fields":          two + field("runtime", "").header + "\r\n\r\npython\r\n--" + boundary + "\r\n" + field("entrypoint", "").header + "\r\n\r\na.py\r\n",
-		"in the last boundary":    strings.TrimSuffix(encode(script(file("b", large))...), "-\r\n"),
+		"between fields": two + field("runtime", "").header + "\r\n\r\npython\r\n--" + boundary + "\r\n" +
+			field("entrypoint", "").header + "\r\n\r\na.py\r\n",
+		"in the last boundary": strings.TrimSuffix(encode(script(file("b", large))...), "-\r\n"),
 	}
 }
 
@@ -87,7 +88,8 @@ func TestAborts(t *testing.T) {
 	}
 }
 
-// TestStalledClient demands that a client that stops sending is let go after UPLOAD_TIMEOUT, and told so.
+// TestStalledClient demands that a client that stops sending is let go after UPLOAD_TIMEOUT, and
+// told so.
 func TestStalledClient(t *testing.T) {
 	w := newWorld(t, func(d *submit.Deps) {
 		d.Env.Vars["UPLOAD_TIMEOUT"] = "100ms"
@@ -146,11 +148,12 @@ func TestRefusalIsRead(t *testing.T) {
 		status  int
 		message string
 	}{
-		"bad file name":  {nil, []part{file("..", "")}, 422, "not a file name"},
-		"unknown field":  {nil, []part{field("x", "")}, 422, "not a field"},
-		"too large":      {maxUpload(1 << 20), []part{file("a", "")}, 413, "MAX_UPLOAD_BYTES"},
-		"second file":    {nil, []part{file("a", "x"), file("a", "")}, 422, "two files"},
-		"full queue":     {func(d *submit.Deps) { d.Admission = place{full: true} }, []part{file("a", "")}, 503, "MAX_QUEUED_JOBS"},
+		"bad file name": {nil, []part{file("..", "")}, 422, "not a file name"},
+		"unknown field": {nil, []part{field("x", "")}, 422, "not a field"},
+		"too large":     {maxUpload(1 << 20), []part{file("a", "")}, 413, "MAX_UPLOAD_BYTES"},
+		"second file":   {nil, []part{file("a", "x"), file("a", "")}, 422, "two files"},
+		"full queue": {func(d *submit.Deps) { d.Admission = place{full: true} }, []part{file("a", "")}, 503,
+			"MAX_QUEUED_JOBS"},
 		"large field":    {nil, []part{field("args", "")}, 413, "MAX_FIELD_BYTES"},
 		"not a form":     {nil, []part{{"X: y", ""}}, 400, "Content-Disposition"},
 		"refused by key": {nil, []part{file("a", "")}, 400, "Idempotency-Key"},
@@ -207,7 +210,8 @@ func TestRefusalIsReadByCurl(t *testing.T) {
 					t.Fatalf("%v: %s", err, stderr.String())
 				}
 				answer := string(out)
-				if !strings.HasSuffix(answer, "\n413") && !strings.HasSuffix(answer, "\n422") || !strings.Contains(answer, `"detail"`) {
+				if !strings.HasSuffix(answer, "\n413") && !strings.HasSuffix(answer, "\n422") ||
+					!strings.Contains(answer, `"detail"`) {
 					t.Errorf("got %q, %s", answer, stderr.String())
 				}
 				<-w.finished
@@ -217,7 +221,8 @@ func TestRefusalIsReadByCurl(t *testing.T) {
 	}
 }
 
-// TestExpect demands that a client that asks whether to send is told at once that it need not, and is let go.
+// TestExpect demands that a client that asks whether to send is told at once that it need not, and
+// is let go.
 func TestExpect(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -227,7 +232,8 @@ func TestExpect(t *testing.T) {
 	}{
 		{"too large", maxUpload(1 << 20), fmt.Sprintf("Content-Length: %d\r\n", 300<<20), 413},
 		{"full queue", func(d *submit.Deps) { d.Admission = place{full: true} }, "Transfer-Encoding: chunked\r\n", 503},
-		{"two keys", func(*submit.Deps) {}, "Transfer-Encoding: chunked\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\n", 400},
+		{"two keys", func(*submit.Deps) {}, "Transfer-Encoding: chunked\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\n",
+			400},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, test.deps)
@@ -271,8 +277,8 @@ func TestExpect(t *testing.T) {
 	})
 }
 
-// TestIdleClientIsLetGo refuses a client that announces a large body and then sends nothing, and does not wait for it as long as
-// for one that goes on sending.
+// TestIdleClientIsLetGo refuses a client that announces a large body and then sends nothing, and
+// does not wait for it as long as for one that goes on sending.
 func TestIdleClientIsLetGo(t *testing.T) {
 	w := newWorld(t, maxUpload(1<<20))
 	conn := w.dial()
@@ -313,7 +319,8 @@ func TestPanic(t *testing.T) {
 	w.wantNothing()
 }
 
-// TestDiskFillsUp refuses a file as soon as the storage gets too full, however little its sender said about its length.
+// TestDiskFillsUp refuses a file as soon as the storage gets too full, however little its sender
+// said about its length.
 func TestDiskFillsUp(t *testing.T) {
 	w := newWorld(t)
 	free, known := w.store.Free()

@@ -53,7 +53,8 @@ func badNames() []bad {
 		{"surrogate UTF-8", "a\xed\xa0\x80", "UTF-8"},
 	} {
 		list = append(list, bad{
-			name: "file name/" + n.name, parts: []part{file(n.raw, "x"), field("runtime", "python"), field("entrypoint", "a.py")},
+			name: "file name/" + n.name, parts: []part{file(n.raw, "x"), field("runtime", "python"),
+				field("entrypoint", "a.py")},
 			field: "files", message: n.message,
 		})
 	}
@@ -74,8 +75,10 @@ func badNames() []bad {
 		})
 	}
 	return append(list,
-		bad{name: "file name/duplicate", parts: script(file("a.py", "other")), field: "files", message: `two files are named "a.py"`},
-		bad{name: "file name/duplicate, the other way to write it", parts: script(part{`Content-Disposition: form-data; name="files"; filename*=UTF-8''%61.py`, "x"}),
+		bad{name: "file name/duplicate", parts: script(file("a.py", "other")), field: "files",
+			message: `two files are named "a.py"`},
+		bad{name: "file name/duplicate, the other way to write it",
+			parts: script(part{`Content-Disposition: form-data; name="files"; filename*=UTF-8''%61.py`, "x"}),
 			field: "files", message: `two files are named "a.py"`},
 	)
 }
@@ -84,9 +87,11 @@ func badNames() []bad {
 func badValues() []bad {
 	var list []bad
 	one := func(field_ string, text string, at, message string) {
-		list = append(list, bad{name: fmt.Sprintf("%s/%.30q", field_, text), parts: script(field(field_, text)), field: at, message: message})
+		list = append(list, bad{name: fmt.Sprintf("%s/%.30q", field_, text), parts: script(field(field_, text)), field: at,
+			message: message})
 	}
-	for _, q := range []string{"1e309", "1e999999999", "-1", "0", "1 Gi", " 1", "1 ", "NaN", "Inf", "0x10", "1_000", "１", "1Ki1", "1g", "+", ".", "1e", "--1", "1\n", "\x00"} {
+	for _, q := range []string{"1e309", "1e999999999", "-1", "0", "1 Gi", " 1", "1 ", "NaN", "Inf", "0x10", "1_000", "１",
+		"1Ki1", "1g", "+", ".", "1e", "--1", "1\n", "\x00"} {
 		one("cpu", q, "cpu", "quantity")
 		if q == "-1" || q == "0" {
 			list[len(list)-1].message = "out of range"
@@ -103,7 +108,8 @@ func badValues() []bad {
 	for _, q := range []string{"100m", "0", "-1", "-1Gi", "512", "1048575", "0.0000001Ei1"[:11]} {
 		one("memory", q, "memory", "less than 1Mi")
 	}
-	list[len(list)-1] = bad{name: "memory/2Pi", parts: script(field("memory", "2Pi")), field: "memory", message: "at most 1Pi"}
+	list[len(list)-1] = bad{name: "memory/2Pi", parts: script(field("memory", "2Pi")), field: "memory",
+		message: "at most 1Pi"}
 	one("memory", "9223372036854775808", "memory", "at most 1Pi")
 	one("memory", "9999999999999999999999Ei", "memory", "at most 1Pi")
 	one("memory", strings.Repeat("9", 25), "memory", "24 characters")
@@ -111,8 +117,10 @@ func badValues() []bad {
 
 	const wantList = "JSON array of strings"
 	for _, v := range []string{
-		"", " ", "a", `"a"`, "1", "{}", `{"a":"b"}`, "true", "null", "[", "]", "[]]", `["a"`, `["a",]`, `[,"a"]`, `["a" "b"]`, "[1]", "[1.5]",
-		"[true]", "[null]", `["a",null]`, `[["a"]]`, `[{}]`, `["a"] x`, `["a"]["b"]`, `["a"],`, "['a']", "[\"a\x01\"]", "[\"a\nb\"]", `["\x41"]`, "\ufeff[]",
+		"", " ", "a", `"a"`, "1", "{}", `{"a":"b"}`, "true", "null", "[", "]", "[]]", `["a"`, `["a",]`, `[,"a"]`,
+		`["a" "b"]`, "[1]", "[1.5]",
+		"[true]", "[null]", `["a",null]`, `[["a"]]`, `[{}]`, `["a"] x`, `["a"]["b"]`, `["a"],`, "['a']", "[\"a\x01\"]",
+		"[\"a\nb\"]", `["\x41"]`, "\ufeff[]",
 		"[]\x00", strings.Repeat("[", 100_000), `["\u12"]`,
 	} {
 		one("args", v, "args", wantList)
@@ -131,7 +139,8 @@ func badValues() []bad {
 	const wantMap = "JSON object of strings"
 	for _, name := range []string{"env", "labels"} {
 		for _, v := range []string{
-			"", "[]", `["a"]`, "null", `"a"`, "1", "{", "}", `{"a"}`, `{"a":}`, `{"a":"b",}`, `{"a":"b"}{}`, `{"a":"b"} x`, `{a:"b"}`, `{"a" "b"}`,
+			"", "[]", `["a"]`, "null", `"a"`, "1", "{", "}", `{"a"}`, `{"a":}`, `{"a":"b",}`, `{"a":"b"}{}`, `{"a":"b"} x`,
+			`{a:"b"}`, `{"a" "b"}`,
 			`{1:"b"}`, `{"a":"b" "c":"d"}`, `{"a":"b":"c"}`,
 		} {
 			one(name, v, name, wantMap)
@@ -185,7 +194,8 @@ func badValues() []bad {
 	one("labels", "{"+strings.Join(many, ",")+"}", "labels", "33 labels; at most 32")
 
 	for _, name := range []string{"timeoutSeconds", "ttlSecondsAfterFinished", "retries"} {
-		for _, v := range []string{"-1", "1.5", "1e3", "", "99999999999999999999", "+5", " 5", "5 ", "5\n", "0x5", "١", "five", "1_0"} {
+		for _, v := range []string{"-1", "1.5", "1e3", "", "99999999999999999999", "+5", " 5", "5 ", "5\n", "0x5", "١",
+			"five", "1_0"} {
 			one(name, v, name, "whole number")
 		}
 	}
@@ -203,59 +213,92 @@ func badValues() []bad {
 // badFields are about which fields there are.
 func badFields() []bad {
 	list := []bad{
-		{name: "runtime/missing", parts: []part{field("entrypoint", "a.py"), file("a.py", "")}, field: "runtime", message: "required"},
-		{name: "runtime/empty", parts: []part{field("runtime", ""), field("entrypoint", "a.py"), file("a.py", "")}, field: "runtime", message: "required"},
-		{name: "runtime/unknown", parts: []part{field("runtime", "cobol"), field("entrypoint", "a.py"), file("a.py", "")}, field: "runtime", message: `"cobol" is not a runtime; there are: python`},
-		{name: "runtime/case", parts: []part{field("runtime", "Python"), field("entrypoint", "a.py"), file("a.py", "")}, field: "runtime", message: "not a runtime"},
-		{name: "runtime/long", parts: []part{field("runtime", strings.Repeat("x", 1<<20)), field("entrypoint", "a.py"), file("a.py", "")}, field: "runtime", message: "not a runtime"},
-		{name: "entrypoint/missing", parts: []part{field("runtime", "python"), file("a.py", "")}, field: "entrypoint", message: "required"},
-		{name: "entrypoint/empty", parts: []part{field("runtime", "python"), field("entrypoint", ""), file("a.py", "")}, field: "entrypoint", message: "required"},
-		{name: "entrypoint/not uploaded", parts: []part{field("runtime", "python"), field("entrypoint", "b.py"), file("a.py", "")}, field: "entrypoint", message: `no uploaded file is named "b.py"; uploaded: a.py`},
-		{name: "entrypoint/traversal", parts: []part{field("runtime", "python"), field("entrypoint", "../a.py"), file("a.py", "")}, field: "entrypoint", message: "slash"},
-		{name: "entrypoint/dots", parts: []part{field("runtime", "python"), field("entrypoint", ".."), file("a.py", "")}, field: "entrypoint", message: "not a file name"},
-		{name: "entrypoint/option for java", parts: []part{field("runtime", "java"), field("entrypoint", "-version"), file("a.jar", "")}, field: "entrypoint", message: "Java class"},
-		{name: "files/none", parts: []part{field("runtime", "python"), field("entrypoint", "a.py")}, field: "files", message: "-F files=@script.py"},
-		{name: "files/as text", parts: []part{field("runtime", "python"), field("entrypoint", "a.py"), field("files", "print(1)")}, field: "files", message: "sent as text; send a file"},
-		{name: "field/unknown", parts: script(field("command", "ls")), field: "command", message: "there are: files, arg, args"},
+		{name: "runtime/missing", parts: []part{field("entrypoint", "a.py"), file("a.py", "")}, field: "runtime",
+			message: "required"},
+		{name: "runtime/empty", parts: []part{field("runtime", ""), field("entrypoint", "a.py"), file("a.py", "")},
+			field: "runtime", message: "required"},
+		{name: "runtime/unknown", parts: []part{field("runtime", "cobol"), field("entrypoint", "a.py"), file("a.py", "")},
+			field: "runtime", message: `"cobol" is not a runtime; there are: python`},
+		{name: "runtime/case", parts: []part{field("runtime", "Python"), field("entrypoint", "a.py"), file("a.py", "")},
+			field: "runtime", message: "not a runtime"},
+		{name: "runtime/long", parts: []part{field("runtime", strings.Repeat("x", 1<<20)), field("entrypoint", "a.py"),
+			file("a.py", "")}, field: "runtime", message: "not a runtime"},
+		{name: "entrypoint/missing", parts: []part{field("runtime", "python"), file("a.py", "")}, field: "entrypoint",
+			message: "required"},
+		{name: "entrypoint/empty", parts: []part{field("runtime", "python"), field("entrypoint", ""), file("a.py", "")},
+			field: "entrypoint", message: "required"},
+		{name: "entrypoint/not uploaded", parts: []part{field("runtime", "python"), field("entrypoint", "b.py"),
+			file("a.py", "")}, field: "entrypoint", message: `no uploaded file is named "b.py"; uploaded: a.py`},
+		{name: "entrypoint/traversal", parts: []part{field("runtime", "python"), field("entrypoint", "../a.py"),
+			file("a.py", "")}, field: "entrypoint", message: "slash"},
+		{name: "entrypoint/dots", parts: []part{field("runtime", "python"), field("entrypoint", ".."), file("a.py", "")},
+			field: "entrypoint", message: "not a file name"},
+		{name: "entrypoint/option for java", parts: []part{field("runtime", "java"), field("entrypoint", "-version"),
+			file("a.jar", "")}, field: "entrypoint", message: "Java class"},
+		{name: "files/none", parts: []part{field("runtime", "python"), field("entrypoint", "a.py")}, field: "files",
+			message: "-F files=@script.py"},
+		{name: "files/as text", parts: []part{field("runtime", "python"), field("entrypoint", "a.py"),
+			field("files", "print(1)")}, field: "files", message: "sent as text; send a file"},
+		{name: "field/unknown", parts: script(field("command", "ls")), field: "command",
+			message: "there are: files, arg, args"},
 		{name: "field/unknown by case", parts: script(field("Args", "[]")), field: "Args", message: "not a field"},
-		{name: "field/unknown and long", parts: script(field(strings.Repeat("x", 5000), "ls")), field: strings.Repeat("x", 60), message: "not a field"},
+		{name: "field/unknown and long", parts: script(field(strings.Repeat("x", 5000), "ls")),
+			field: strings.Repeat("x", 60), message: "not a field"},
 		{name: "field/prototype", parts: script(field("__proto__", "ls")), field: "__proto__", message: "not a field"},
-		{name: "field/unknown file", parts: script(part{`Content-Disposition: form-data; name="upload"; filename="b.py"`, "x"}), field: "upload", message: "files belong to the field files"},
-		{name: "field/as file", parts: script(part{`Content-Disposition: form-data; name="cpu"; filename="cpu.txt"`, "1"}), field: "cpu", message: "-F 'cpu=<file'"},
-		{name: "field/without a name", parts: script(part{`Content-Disposition: form-data`, "1"}), status: 400, field: "body", message: "has no name"},
+		{name: "field/unknown file", parts: script(part{`Content-Disposition: form-data; name="upload"; filename="b.py"`,
+			"x"}), field: "upload", message: "files belong to the field files"},
+		{name: "field/as file", parts: script(part{`Content-Disposition: form-data; name="cpu"; filename="cpu.txt"`, "1"}),
+			field: "cpu", message: "-F 'cpu=<file'"},
+		{name: "field/without a name", parts: script(part{`Content-Disposition: form-data`, "1"}), status: 400,
+			field: "body", message: "has no name"},
 		{name: "field/with an empty name", parts: script(field("", "1")), status: 400, field: "body", message: "has no name"},
-		{name: "field/too large", parts: script(field("args", strings.Repeat(" ", 2<<20))), status: 413, field: "args", message: "1048576 bytes (MAX_FIELD_BYTES)"},
-		{name: "fields/too large together", parts: script(slices.Repeat([]part{field("arg", strings.Repeat("a", 1<<20))}, 5)...), status: 413, field: "arg", message: "MAX_FIELD_BYTES"},
-		{name: "fields/20,000", parts: script(slices.Repeat([]part{field("arg", "x")}, 20_000)...), field: "arg", message: "more than 10000 fields"},
-		{name: "fields/20,000 unknown", parts: script(slices.Repeat([]part{field("x", "x")}, 20_000)...), field: "x", message: "not a field"},
+		{name: "field/too large", parts: script(field("args", strings.Repeat(" ", 2<<20))), status: 413, field: "args",
+			message: "1048576 bytes (MAX_FIELD_BYTES)"},
+		{name: "fields/too large together", parts: script(slices.Repeat([]part{field("arg", strings.Repeat("a", 1<<20))},
+			5)...), status: 413, field: "arg", message: "MAX_FIELD_BYTES"},
+		{name: "fields/20,000", parts: script(slices.Repeat([]part{field("arg", "x")}, 20_000)...), field: "arg",
+			message: "more than 10000 fields"},
+		{name: "fields/20,000 unknown", parts: script(slices.Repeat([]part{field("x", "x")}, 20_000)...), field: "x",
+			message: "not a field"},
 		{name: "files/101", parts: script(files(100)...), field: "files", message: "more than 100 files (MAX_FILES)"},
 		{name: "files/20,000", parts: script(files(20_000)...), field: "files", message: "more than 100 files"},
-		{name: "platform/not installed", parts: script(), deps: refuse("runtime", "python is not installed on this machine"), field: "runtime", message: "not installed"},
-		{name: "platform/image", parts: script(field("image", "python:3.13")), deps: refuse("image", "images need Kubernetes"), field: "image", message: "Kubernetes"},
+		{name: "platform/not installed", parts: script(), deps: refuse("runtime", "python is not installed on this machine"),
+			field: "runtime", message: "not installed"},
+		{name: "platform/image", parts: script(field("image", "python:3.13")),
+			deps: refuse("image", "images need Kubernetes"), field: "image", message: "Kubernetes"},
 		{name: "platform/away", parts: script(), deps: func(d *submit.Deps) {
 			d.Admission = place{check: func(*job.Spec) error { return fmt.Errorf("no answer: %w", job.ErrUnavailable) }}
 		}, status: 503, message: "try again"},
 		{name: "platform/broken", parts: script(), deps: func(d *submit.Deps) {
 			d.Admission = place{check: func(*job.Spec) error { return io.ErrNoProgress }}
 		}, status: 500, message: "Something went wrong"},
-		{name: "queue full", parts: script(), deps: func(d *submit.Deps) { d.Admission = place{full: true} }, status: 503, message: "MAX_QUEUED_JOBS"},
-		{name: "disk full", parts: script(), deps: func(d *submit.Deps) { d.Env.Vars["MIN_FREE_BYTES"] = "1Pi" }, status: 507, message: "not enough storage"},
-		{name: "disk full, length unknown", parts: script(), chunked: true, deps: func(d *submit.Deps) { d.Env.Vars["MIN_FREE_BYTES"] = "1Pi" }, status: 507, message: "not enough storage"},
-		{name: "total/by Content-Length", parts: script(file("b", strings.Repeat("b", 4096))), deps: maxUpload(4096), status: 413, field: "files", message: "4096 bytes (MAX_UPLOAD_BYTES)"},
-		{name: "total/by chunks", parts: script(file("b", strings.Repeat("b", 2<<20))), chunked: true, deps: maxUpload(1 << 20), status: 413, field: "files", message: "1048576 bytes (MAX_UPLOAD_BYTES)"},
-		{name: "total/by chunks in a field", parts: script(field("args", strings.Repeat(" ", 1<<19))), chunked: true, deps: maxUpload(1 << 18), status: 413, field: "files", message: "MAX_UPLOAD_BYTES"},
-		{name: "total/by chunks in a preamble", body: strings.Repeat("x\r\n", 1<<20) + encode(script()...), chunked: true, deps: maxUpload(1 << 20), status: 400, field: "body", message: "16384 bytes of header"},
+		{name: "queue full", parts: script(), deps: func(d *submit.Deps) { d.Admission = place{full: true} }, status: 503,
+			message: "MAX_QUEUED_JOBS"},
+		{name: "disk full", parts: script(), deps: func(d *submit.Deps) { d.Env.Vars["MIN_FREE_BYTES"] = "1Pi" },
+			status: 507, message: "not enough storage"},
+		{name: "disk full, length unknown", parts: script(), chunked: true,
+			deps: func(d *submit.Deps) { d.Env.Vars["MIN_FREE_BYTES"] = "1Pi" }, status: 507, message: "not enough storage"},
+		{name: "total/by Content-Length", parts: script(file("b", strings.Repeat("b", 4096))), deps: maxUpload(4096),
+			status: 413, field: "files", message: "4096 bytes (MAX_UPLOAD_BYTES)"},
+		{name: "total/by chunks", parts: script(file("b", strings.Repeat("b", 2<<20))), chunked: true,
+			deps: maxUpload(1 << 20), status: 413, field: "files", message: "1048576 bytes (MAX_UPLOAD_BYTES)"},
+		{name: "total/by chunks in a field", parts: script(field("args", strings.Repeat(" ", 1<<19))), chunked: true,
+			deps: maxUpload(1 << 18), status: 413, field: "files", message: "MAX_UPLOAD_BYTES"},
+		{name: "total/by chunks in a preamble", body: strings.Repeat("x\r\n", 1<<20) + encode(script()...), chunked: true,
+			deps: maxUpload(1 << 20), status: 400, field: "body", message: "16384 bytes of header"},
 		{name: "total/larger than the disk", parts: script(file("b", strings.Repeat("b", 4096))), deps: func(d *submit.Deps) {
 			maxUpload(4096)(d)
 			d.Env.Vars["MIN_FREE_BYTES"] = "1Pi"
 		}, status: 413, field: "files", message: "MAX_UPLOAD_BYTES"},
 	}
-	for _, name := range []string{"runtime", "entrypoint", "args", "env", "labels", "cpu", "memory", "image", "timeoutSeconds", "ttlSecondsAfterFinished", "retries"} {
+	for _, name := range []string{"runtime", "entrypoint", "args", "env", "labels", "cpu", "memory", "image",
+		"timeoutSeconds", "ttlSecondsAfterFinished", "retries"} {
 		value := map[string]string{"args": "[]", "env": "{}", "labels": "{}", "runtime": "python", "entrypoint": "a.py"}[name]
 		if value == "" {
 			value = "1"
 		}
-		list = append(list, bad{name: "twice/" + name, parts: script(field(name, value), field(name, value)), field: name, message: "more than once"})
+		list = append(list, bad{name: "twice/" + name, parts: script(field(name, value), field(name, value)), field: name,
+			message: "more than once"})
 	}
 	return list
 }
@@ -283,52 +326,95 @@ func badBodies() []bad {
 	const early = "not a whole multipart form"
 	whole := encode(script()...)
 	return []bad{
-		{name: "type/none", parts: script(), header: http.Header{"Content-Type": nil}, status: 415, message: "multipart/form-data"},
-		{name: "type/JSON", body: "{}", header: http.Header{"Content-Type": {"application/json"}}, status: 415, message: "multipart/form-data"},
-		{name: "type/urlencoded", body: "runtime=python", header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, status: 415, message: "-F"},
-		{name: "type/mixed", parts: script(), header: http.Header{"Content-Type": {"multipart/mixed; boundary=" + boundary}}, status: 415, message: "multipart/form-data"},
-		{name: "type/garbage", parts: script(), header: http.Header{"Content-Type": {";;;"}}, status: 415, message: "multipart/form-data"},
-		{name: "type/two boundaries", parts: script(), header: http.Header{"Content-Type": {contentType + "; boundary=x"}}, status: 415, message: "multipart/form-data"},
-		{name: "type/no boundary", parts: script(), header: http.Header{"Content-Type": {"multipart/form-data"}}, status: 400, field: "Content-Type", message: "boundary"},
-		{name: "type/empty boundary", parts: script(), header: http.Header{"Content-Type": {`multipart/form-data; boundary=""`}}, status: 400, field: "Content-Type", message: "boundary"},
-		{name: "type/71 characters of boundary", parts: script(), header: http.Header{"Content-Type": {"multipart/form-data; boundary=" + strings.Repeat("b", 71)}}, status: 400, field: "Content-Type", message: "1 to 70"},
-		{name: "type/another boundary", parts: script(), header: http.Header{"Content-Type": {"multipart/form-data; boundary=other"}}, status: 400, field: "body", message: early},
-		{name: "type/compressed", parts: script(), header: http.Header{"Content-Encoding": {"gzip"}}, status: 415, message: "Content-Encoding"},
+		{name: "type/none", parts: script(), header: http.Header{"Content-Type": nil}, status: 415,
+			message: "multipart/form-data"},
+		{name: "type/JSON", body: "{}", header: http.Header{"Content-Type": {"application/json"}}, status: 415,
+			message: "multipart/form-data"},
+		{name: "type/urlencoded", body: "runtime=python",
+			header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, status: 415, message: "-F"},
+		{name: "type/mixed", parts: script(), header: http.Header{"Content-Type": {"multipart/mixed; boundary=" + boundary}},
+			status: 415, message: "multipart/form-data"},
+		{name: "type/garbage", parts: script(), header: http.Header{"Content-Type": {";;;"}}, status: 415,
+			message: "multipart/form-data"},
+		{name: "type/two boundaries", parts: script(), header: http.Header{"Content-Type": {contentType + "; boundary=x"}},
+			status: 415, message: "multipart/form-data"},
+		{name: "type/no boundary", parts: script(), header: http.Header{"Content-Type": {"multipart/form-data"}},
+			status: 400, field: "Content-Type", message: "boundary"},
+		{name: "type/empty boundary", parts: script(),
+			header: http.Header{"Content-Type": {`multipart/form-data; boundary=""`}}, status: 400, field: "Content-Type",
+			message: "boundary"},
+		{name: "type/71 characters of boundary", parts: script(),
+			header: http.Header{"Content-Type": {"multipart/form-data; boundary=" + strings.Repeat("b", 71)}}, status: 400,
+			field: "Content-Type", message: "1 to 70"},
+		{name: "type/another boundary", parts: script(),
+			header: http.Header{"Content-Type": {"multipart/form-data; boundary=other"}}, status: 400, field: "body",
+			message: early},
+		{name: "type/compressed", parts: script(), header: http.Header{"Content-Encoding": {"gzip"}}, status: 415,
+			message: "Content-Encoding"},
 		{name: "body/empty", body: "", status: 400, field: "body", message: early},
 		{name: "body/a boundary only", body: "--" + boundary, status: 400, field: "body", message: early},
 		{name: "body/the last boundary only", body: "--" + boundary + "--", field: "files", message: "at least one file"},
 		{name: "body/garbage", body: strings.Repeat("\x00\xff garbage", 1000), status: 400, field: "body", message: early},
-		{name: "body/garbage in lines", body: strings.Repeat("garbage\r\n", 1000), status: 400, field: "body", message: early},
+		{name: "body/garbage in lines", body: strings.Repeat("garbage\r\n", 1000), status: 400, field: "body",
+			message: early},
 		{name: "body/one endless line", body: strings.Repeat("x", 1<<20), status: 400, field: "body", message: early},
-		{name: "body/no last boundary", body: strings.TrimSuffix(whole, "--"+boundary+"--\r\n"), status: 400, field: "body", message: early},
-		{name: "body/no last boundary but the next one's beginning", body: strings.TrimSuffix(whole, "--\r\n") + "\r\n", status: 400, field: "body", message: "Content-Disposition"},
-		{name: "body/last boundary cut", body: strings.TrimSuffix(whole, "-\r\n"), status: 400, field: "body", message: early},
+		{name: "body/no last boundary", body: strings.TrimSuffix(whole, "--"+boundary+"--\r\n"), status: 400, field: "body",
+			message: early},
+		{name: "body/no last boundary but the next one's beginning", body: strings.TrimSuffix(whole, "--\r\n") + "\r\n",
+			status: 400, field: "body", message: "Content-Disposition"},
+		{name: "body/last boundary cut", body: strings.TrimSuffix(whole, "-\r\n"), status: 400, field: "body",
+			message: early},
 		{name: "body/cut in a file", body: whole[:len(whole)-len(boundary)-12], status: 400, field: "body", message: early},
-		{name: "body/cut in a header", body: strings.TrimSuffix(whole, "--\r\n") + "\r\nContent-Dispo", status: 400, field: "body", message: early},
-		{name: "body/cut after a header", body: strings.TrimSuffix(whole, "--\r\n") + "\r\n" + field("arg", "").header, status: 400, field: "body", message: early},
-		{name: "body/cut after a field", body: strings.TrimSuffix(whole, "--\r\n") + "\r\n" + field("arg", "").header + "\r\n\r\nx", status: 400, field: "body", message: early},
-		{name: "body/cut after a boundary", body: strings.TrimSuffix(whole, "--\r\n"), status: 400, field: "body", message: early},
-		{name: "body/cut in the first header", body: "--" + boundary + "\r\nContent-Dispo", status: 400, field: "body", message: early},
-		{name: "body/a header without colon", body: "--" + boundary + "\r\nContent-Disposition\r\n\r\nx\r\n--" + boundary + "--", status: 400, field: "body", message: early},
-		{name: "body/an endless header", parts: script(part{"X: " + strings.Repeat("x", 11<<20), "x"}), status: 400, field: "body", message: "16384 bytes of header"},
-		{name: "body/30,000 headers", parts: script(part{strings.Repeat("X: y\r\n", 30_000) + "X: y", "x"}), status: 400, field: "body", message: "16384 bytes of header"},
-		{name: "part/no headers", body: "--" + boundary + "\r\n\r\nx\r\n--" + boundary + "--", status: 400, field: "body", message: "Content-Disposition"},
-		{name: "part/no disposition", parts: script(part{"Content-Type: text/plain", "x"}), status: 400, field: "body", message: "Content-Disposition"},
-		{name: "part/attachment", parts: script(part{`Content-Disposition: attachment; name="files"; filename="b"`, "x"}), status: 400, field: "body", message: "Content-Disposition"},
-		{name: "part/two names", parts: script(part{`Content-Disposition: form-data; name="files"; name="cpu"; filename="b"`, "x"}), status: 400, field: "body", message: "Content-Disposition"},
-		{name: "part/two file names", parts: script(part{`Content-Disposition: form-data; name="files"; filename="b"; filename="c"`, "x"}), status: 400, field: "body", message: "Content-Disposition"},
-		{name: "part/open quote", parts: script(part{`Content-Disposition: form-data; name="files"; filename="b`, "x"}), status: 400, field: "body", message: "Content-Disposition"},
+		{name: "body/cut in a header", body: strings.TrimSuffix(whole, "--\r\n") + "\r\nContent-Dispo", status: 400,
+			field: "body", message: early},
+		{name: "body/cut after a header", body: strings.TrimSuffix(whole, "--\r\n") + "\r\n" + field("arg", "").header,
+			status: 400, field: "body", message: early},
+		{name: "body/cut after a field", body: strings.TrimSuffix(whole, "--\r\n") + "\r\n" + field("arg", "").header +
+			"\r\n\r\nx", status: 400, field: "body", message: early},
+		{name: "body/cut after a boundary", body: strings.TrimSuffix(whole, "--\r\n"), status: 400, field: "body",
+			message: early},
+		{name: "body/cut in the first header", body: "--" + boundary + "\r\nContent-Dispo", status: 400, field: "body",
+			message: early},
+		{name: "body/a header without colon", body: "--" + boundary + "\r\nContent-Disposition\r\n\r\nx\r\n--" + boundary +
+			"--", status: 400, field: "body", message: early},
+		{name: "body/an endless header", parts: script(part{"X: " + strings.Repeat("x", 11<<20), "x"}), status: 400,
+			field: "body", message: "16384 bytes of header"},
+		{name: "body/30,000 headers", parts: script(part{strings.Repeat("X: y\r\n", 30_000) + "X: y", "x"}), status: 400,
+			field: "body", message: "16384 bytes of header"},
+		{name: "part/no headers", body: "--" + boundary + "\r\n\r\nx\r\n--" + boundary + "--", status: 400, field: "body",
+			message: "Content-Disposition"},
+		{name: "part/no disposition", parts: script(part{"Content-Type: text/plain", "x"}), status: 400, field: "body",
+			message: "Content-Disposition"},
+		{name: "part/attachment", parts: script(part{`Content-Disposition: attachment; name="files"; filename="b"`, "x"}),
+			status: 400, field: "body", message: "Content-Disposition"},
+		{name: "part/two names", parts: script(part{`Content-Disposition: form-data; name="files"; name="cpu"; filename="b"`,
+			"x"}), status: 400, field: "body", message: "Content-Disposition"},
+		{name: "part/two file names",
+			parts: script(part{`Content-Disposition: form-data; name="files"; filename="b"; filename="c"`, "x"}), status: 400,
+			field: "body", message: "Content-Disposition"},
+		{name: "part/open quote", parts: script(part{`Content-Disposition: form-data; name="files"; filename="b`, "x"}),
+			status: 400, field: "body", message: "Content-Disposition"},
 		{name: "part/NUL in the file name", parts: script(file("a\x00", "x")), status: 400, field: "body", message: early},
-		{name: "part/escape in the file name", parts: script(file("a\x1b[31m", "x")), status: 400, field: "body", message: early},
+		{name: "part/escape in the file name", parts: script(file("a\x1b[31m", "x")), status: 400, field: "body",
+			message: early},
 		{name: "part/delete in the file name", parts: script(file("a\x7f", "x")), status: 400, field: "body", message: early},
-		{name: "part/line feed in the file name", parts: script(file("a\nb", "x")), status: 400, field: "body", message: early},
-		{name: "part/nested multipart as a field", parts: script(part{"Content-Disposition: form-data; name=\"files\"\r\nContent-Type: multipart/mixed; boundary=inner", "--inner\r\nContent-Disposition: file; filename=\"b\"\r\n\r\nx\r\n--inner--"}), field: "files", message: "sent as text"},
-		{name: "key/two", parts: script(), header: http.Header{"Idempotency-Key": {"a", "b"}}, status: 400, field: "Idempotency-Key", message: "more than once"},
-		{name: "key/the same twice", parts: script(), header: http.Header{"Idempotency-Key": {"a", "a"}}, status: 400, field: "Idempotency-Key", message: "more than once"},
-		{name: "key/empty", parts: script(), header: http.Header{"Idempotency-Key": {""}}, status: 400, field: "Idempotency-Key", message: "1 to 255 characters"},
-		{name: "key/spaces", parts: script(), header: http.Header{"Idempotency-Key": {"   "}}, status: 400, field: "Idempotency-Key", message: "1 to 255 characters"},
-		{name: "key/256 characters", parts: script(), header: http.Header{"Idempotency-Key": {strings.Repeat("k", 256)}}, status: 400, field: "Idempotency-Key", message: "1 to 255 characters"},
-		{name: "key/of a refused form", parts: script(field("cpu", "x")), header: http.Header{"Idempotency-Key": {"k"}}, field: "cpu", message: "quantity"},
+		{name: "part/line feed in the file name", parts: script(file("a\nb", "x")), status: 400, field: "body",
+			message: early},
+		{name: "part/nested multipart as a field", parts: script(part{"Content-Disposition: form-data; " +
+			"name=\"files\"\r\nContent-Type: multipart/mixed; boundary=inner", "--inner\r\nContent-Disposition: file; " +
+			"filename=\"b\"\r\n\r\nx\r\n--inner--"}), field: "files", message: "sent as text"},
+		{name: "key/two", parts: script(), header: http.Header{"Idempotency-Key": {"a", "b"}}, status: 400,
+			field: "Idempotency-Key", message: "more than once"},
+		{name: "key/the same twice", parts: script(), header: http.Header{"Idempotency-Key": {"a", "a"}}, status: 400,
+			field: "Idempotency-Key", message: "more than once"},
+		{name: "key/empty", parts: script(), header: http.Header{"Idempotency-Key": {""}}, status: 400,
+			field: "Idempotency-Key", message: "1 to 255 characters"},
+		{name: "key/spaces", parts: script(), header: http.Header{"Idempotency-Key": {"   "}}, status: 400,
+			field: "Idempotency-Key", message: "1 to 255 characters"},
+		{name: "key/256 characters", parts: script(), header: http.Header{"Idempotency-Key": {strings.Repeat("k", 256)}},
+			status: 400, field: "Idempotency-Key", message: "1 to 255 characters"},
+		{name: "key/of a refused form", parts: script(field("cpu", "x")), header: http.Header{"Idempotency-Key": {"k"}},
+			field: "cpu", message: "quantity"},
 	}
 }
 
@@ -402,19 +488,29 @@ func TestAllFaults(t *testing.T) {
 		parts []part
 		want  []string
 	}{
-		{"values", nil, script(field("cpu", "x"), field("memory", "1"), field("env", "[]"), field("retries", "-1"), field("args", `["\u0000","a","\u0000"]`)),
+		{"values", nil, script(field("cpu", "x"), field("memory", "1"), field("env", "[]"), field("retries", "-1"),
+			field("args", `["\u0000","a","\u0000"]`)),
 			[]string{"args[0]", "args[2]", "cpu", "env", "memory", "retries"}},
 		{"everything", nil, []part{
-			field("cpu", "x"), field("extra", "1"), file("..", "x"), field("cpu", "y"), file("a/b", "x"), field("entrypoint", ""), field("memory", "huge"),
+			field("cpu", "x"), field("extra", "1"), file("..", "x"), field("cpu", "y"), file("a/b", "x"),
+			field("entrypoint", ""), field("memory", "huge"),
 		}, []string{"cpu", "cpu", "entrypoint", "extra", "files", "files", "memory", "runtime"}},
 		{"nothing", nil, nil, []string{"entrypoint", "files", "runtime"}},
-		{"value and missing file", nil, []part{field("runtime", "python"), field("entrypoint", "a.py"), field("cpu", "x")}, []string{"cpu", "files"}},
-		{"value and entrypoint", nil, []part{field("runtime", "python"), field("entrypoint", "b.py"), file("a.py", ""), field("cpu", "x")}, []string{"cpu", "entrypoint"}},
-		{"value and runtime", nil, []part{field("runtime", "cobol"), field("entrypoint", "a.py"), file("a.py", ""), field("cpu", "x")}, []string{"cpu", "runtime"}},
-		{"value and platform", refuse("image", "no images here"), script(field("cpu", "x"), field("image", "y")), []string{"cpu", "image"}},
-		{"platform and entrypoint", refuse("runtime", "not installed"), []part{field("runtime", "python"), field("entrypoint", "b.py"), file("a.py", "")}, []string{"entrypoint", "runtime"}},
-		{"a file's name does not make the entrypoint wrong as well", nil, []part{field("runtime", "python"), field("entrypoint", "a.py"), file("x/a.py", "")}, []string{"files"}},
-		{"an unknown field does not make the entrypoint wrong as well", nil, append([]part{field("x", "y")}, script()...), []string{"x"}},
+		{"value and missing file", nil, []part{field("runtime", "python"), field("entrypoint", "a.py"), field("cpu", "x")},
+			[]string{"cpu", "files"}},
+		{"value and entrypoint", nil, []part{field("runtime", "python"), field("entrypoint", "b.py"), file("a.py", ""),
+			field("cpu", "x")}, []string{"cpu", "entrypoint"}},
+		{"value and runtime", nil, []part{field("runtime", "cobol"), field("entrypoint", "a.py"), file("a.py", ""),
+			field("cpu", "x")}, []string{"cpu", "runtime"}},
+		{"value and platform", refuse("image", "no images here"), script(field("cpu", "x"), field("image", "y")),
+			[]string{"cpu", "image"}},
+		{"platform and entrypoint", refuse("runtime", "not installed"),
+			[]part{field("runtime", "python"), field("entrypoint", "b.py"), file("a.py", "")},
+			[]string{"entrypoint", "runtime"}},
+		{"a file's name does not make the entrypoint wrong as well", nil,
+			[]part{field("runtime", "python"), field("entrypoint", "a.py"), file("x/a.py", "")}, []string{"files"}},
+		{"an unknown field does not make the entrypoint wrong as well", nil, append([]part{field("x", "y")}, script()...),
+			[]string{"x"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			options := []func(*submit.Deps){}
@@ -462,14 +558,18 @@ func TestBadConnections(t *testing.T) {
 	w := newWorld(t)
 	head := "POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: " + contentType + "\r\n"
 	for _, test := range []struct{ name, send, field, message string }{
-		{"cut midway", fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", head, len(whole), whole[:len(whole)/2]), "body", "ends early"},
-		{"cut before the last boundary", fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", head, len(whole), strings.TrimSuffix(whole, "--"+boundary+"--\r\n")), "body", "ends early"},
+		{"cut midway", fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", head, len(whole), whole[:len(whole)/2]), "body",
+			"ends early"},
+		{"cut before the last boundary", fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", head, len(whole),
+			strings.TrimSuffix(whole, "--"+boundary+"--\r\n")), "body", "ends early"},
 		{"no body at all", fmt.Sprintf("%sContent-Length: %d\r\n\r\n", head, len(whole)), "body", "ends early"},
 		{"bad chunk", head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n" + whole, "body", "ends early"},
 		{"cut chunk", head + "Transfer-Encoding: chunked\r\n\r\nffff\r\n" + whole[:20], "body", "ends early"},
-		{"no last chunk", fmt.Sprintf("%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", head, len(whole)-10, whole[:len(whole)-10]), "body", "ends early"},
+		{"no last chunk", fmt.Sprintf("%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", head, len(whole)-10,
+			whole[:len(whole)-10]), "body", "ends early"},
 		{"negative length", head + "Content-Length: -1\r\n\r\n", "", ""},
-		{"length and chunks", fmt.Sprintf("%sContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", head, len(whole)-20, whole[:len(whole)-20]), "body", "ends early"},
+		{"length and chunks", fmt.Sprintf("%sContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n",
+			head, len(whole)-20, whole[:len(whole)-20]), "body", "ends early"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w.t = t

@@ -8,8 +8,9 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// Bounds are what a job gets that asks for nothing, and the most that one may ask for. Empty or 0 is no default, and no bound. A
-// bound without a default is the default as well: else a job that asks for nothing would have no limit.
+// Bounds are what a job gets that asks for nothing, and the most that one may ask for. Empty or 0
+// is no default, and no bound. A bound without a default is the default as well: else a job that
+// asks for nothing would have no limit.
 type Bounds struct {
 	DefaultMemory  string `env:"DEFAULT_MEMORY"`
 	MaxMemory      string `env:"MAX_MEMORY"`
@@ -30,7 +31,8 @@ func (b *Bounds) all() []bound {
 	return []bound{
 		{"memory", "MEMORY", b.DefaultMemory, b.MaxMemory, job.Bytes},
 		{"cpu", "CPU", b.DefaultCPU, b.MaxCPU, job.MilliCPU},
-		{"timeoutSeconds", "TIMEOUT_SECONDS", strconv.FormatInt(b.DefaultTimeout, 10), strconv.FormatInt(b.MaxTimeout, 10), seconds},
+		{"timeoutSeconds", "TIMEOUT_SECONDS", strconv.FormatInt(b.DefaultTimeout, 10), strconv.FormatInt(b.MaxTimeout, 10),
+			seconds},
 	}
 }
 
@@ -65,7 +67,8 @@ func (b *Bounds) fill(s job.Spec) job.Spec {
 	return s
 }
 
-// excess names what a job asks for beyond the bounds. What is no amount at all is left to job.Spec.Validate.
+// excess names what a job asks for beyond the bounds. What is no amount at all is left to
+// job.Spec.Validate.
 func (b *Bounds) excess(s *job.Spec) []job.Fault {
 	var faults []job.Fault
 	values := asked(s)

@@ -22,7 +22,8 @@ func bounded(b submit.Bounds) func(*submit.Deps) {
 	return func(d *submit.Deps) {
 		maps.Copy(d.Env.Vars, map[string]string{
 			"DEFAULT_MEMORY": b.DefaultMemory, "MAX_MEMORY": b.MaxMemory, "DEFAULT_CPU": b.DefaultCPU, "MAX_CPU": b.MaxCPU,
-			"DEFAULT_TIMEOUT_SECONDS": strconv.FormatInt(b.DefaultTimeout, 10), "MAX_TIMEOUT_SECONDS": strconv.FormatInt(b.MaxTimeout, 10),
+			"DEFAULT_TIMEOUT_SECONDS": strconv.FormatInt(b.DefaultTimeout, 10),
+			"MAX_TIMEOUT_SECONDS":     strconv.FormatInt(b.MaxTimeout, 10),
 		})
 	}
 }
@@ -42,19 +43,22 @@ func (a amounts) fields() []part {
 
 func amountsOf(s *job.Spec) amounts { return amounts{s.Memory, s.CPU, fmt.Sprint(s.TimeoutSeconds)} }
 
-// waysIn are the ways in which a job comes in, each by a call and what it answers when the job is taken.
+// waysIn are the ways in which a job comes in, each by a call and what it answers when the job is
+// taken.
 func waysIn() map[string]func(w *world, a amounts) reply {
 	return map[string]func(w *world, a amounts) reply{
 		"form": func(w *world, a amounts) reply { return w.post(script(a.fields()...)...) },
 		"event": func(w *world, a amounts) reply {
-			data := fmt.Sprintf(`{"runtime":"python","entrypoint":"a.py","files":[{"name":"a.py","content":%q}]`, base64.StdEncoding.EncodeToString([]byte("1")))
+			data := fmt.Sprintf(`{"runtime":"python","entrypoint":"a.py","files":[{"name":"a.py","content":%q}]`,
+				base64.StdEncoding.EncodeToString([]byte("1")))
 			for i, name := range []string{"memory", "cpu"} {
 				data += fmt.Sprintf(`,%q:%q`, name, a[i]) // empty means the same as left out
 			}
 			if a[2] != "" {
 				data += `,"timeoutSeconds":` + a[2]
 			}
-			return w.event("", data+"}", "Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/tests", "Content-Type", "application/json",
+			return w.event("", data+"}", "Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/tests", "Content-Type",
+				"application/json",
 				"Ce-Type", "io.github.go-job-orchestrator.job.requested.v1")
 		},
 	}
@@ -62,27 +66,33 @@ func waysIn() map[string]func(w *world, a amounts) reply {
 
 // TestBounds has jobs come in that ask for nothing, for what they may have, and for more.
 func TestBounds(t *testing.T) {
-	all := submit.Bounds{DefaultMemory: "256Mi", MaxMemory: "1Gi", DefaultCPU: "500m", MaxCPU: "2", DefaultTimeout: 60, MaxTimeout: 600}
+	all := submit.Bounds{DefaultMemory: "256Mi", MaxMemory: "1Gi", DefaultCPU: "500m", MaxCPU: "2", DefaultTimeout: 60,
+		MaxTimeout: 600}
 	for name, test := range map[string]struct {
 		bounds submit.Bounds
 		asks   amounts
 		gets   amounts
 		faults []string // fields, when it is refused
 	}{
-		"no bounds":               {submit.Bounds{}, amounts{}, amounts{"", "", "0"}, nil},
-		"bounds of 0":             {submit.Bounds{DefaultMemory: "0", MaxMemory: "0", MaxCPU: "0"}, amounts{"9Ti", "900", "5"}, amounts{"9Ti", "900", "5"}, nil},
+		"no bounds": {submit.Bounds{}, amounts{}, amounts{"", "", "0"}, nil},
+		"bounds of 0": {submit.Bounds{DefaultMemory: "0", MaxMemory: "0", MaxCPU: "0"},
+			amounts{"9Ti", "900", "5"}, amounts{"9Ti", "900", "5"}, nil},
 		"nothing asked for":       {all, amounts{}, amounts{"256Mi", "500m", "60"}, nil},
 		"less":                    {all, amounts{"1Mi", "1m", "1"}, amounts{"1Mi", "1m", "1"}, nil},
 		"as much as there may be": {all, amounts{"1024Mi", "2000m", "600"}, amounts{"1024Mi", "2000m", "600"}, nil},
-		"a little more":           {all, amounts{"1073741825", "2.001", "601"}, amounts{}, []string{"cpu", "memory", "timeoutSeconds"}},
-		"memory":                  {all, amounts{"2Gi", "", ""}, amounts{}, []string{"memory"}},
-		"bounds without defaults": {submit.Bounds{MaxMemory: "1Gi", MaxCPU: "2", MaxTimeout: 600}, amounts{}, amounts{"1Gi", "2", "600"}, nil},
-		"defaults without bounds": {submit.Bounds{DefaultMemory: "1Gi", DefaultCPU: "2", DefaultTimeout: 9}, amounts{"8Gi", "", "10"}, amounts{"8Gi", "2", "10"}, nil},
-		"overflow":                {all, amounts{"1e309", "1e309", ""}, amounts{}, []string{"cpu", "memory"}},
-		"negative":                {all, amounts{"-1Gi", "-1", ""}, amounts{}, []string{"cpu", "memory"}},
-		"zero":                    {submit.Bounds{MaxMemory: "1Gi", MaxCPU: "1"}, amounts{"0", "0", ""}, amounts{}, []string{"cpu", "memory"}},
-		"tiny":                    {all, amounts{"1n", "1n", ""}, amounts{"", "", ""}, []string{"memory"}},
-		"Exa":                     {all, amounts{"9Ei", "9E", ""}, amounts{}, []string{"cpu", "memory"}},
+		"a little more": {all, amounts{"1073741825", "2.001", "601"}, amounts{},
+			[]string{"cpu", "memory", "timeoutSeconds"}},
+		"memory": {all, amounts{"2Gi", "", ""}, amounts{}, []string{"memory"}},
+		"bounds without defaults": {submit.Bounds{MaxMemory: "1Gi", MaxCPU: "2", MaxTimeout: 600}, amounts{},
+			amounts{"1Gi", "2", "600"}, nil},
+		"defaults without bounds": {submit.Bounds{DefaultMemory: "1Gi", DefaultCPU: "2", DefaultTimeout: 9},
+			amounts{"8Gi", "", "10"}, amounts{"8Gi", "2", "10"}, nil},
+		"overflow": {all, amounts{"1e309", "1e309", ""}, amounts{}, []string{"cpu", "memory"}},
+		"negative": {all, amounts{"-1Gi", "-1", ""}, amounts{}, []string{"cpu", "memory"}},
+		"zero": {submit.Bounds{MaxMemory: "1Gi", MaxCPU: "1"}, amounts{"0", "0", ""}, amounts{},
+			[]string{"cpu", "memory"}},
+		"tiny": {all, amounts{"1n", "1n", ""}, amounts{"", "", ""}, []string{"memory"}},
+		"Exa":  {all, amounts{"9Ei", "9E", ""}, amounts{}, []string{"cpu", "memory"}},
 	} {
 		for way, send := range waysIn() {
 			t.Run(name+"/"+way, func(t *testing.T) {
@@ -138,7 +148,8 @@ func TestBoundsOfTemplates(t *testing.T) {
 	fields := []string{"cpu", "memory", "timeoutSeconds"}
 	w.wantFaults(w.start("large", large.Token), fields)
 	w.wantFaults(w.event("?template=large", "{}", eventHeader("2")...), fields)
-	put := w.call(http.MethodPut, "/api/v1/templates/more", encode(script(field("memory", "1025Mi"))...), "Content-Type", contentType)
+	put := w.call(http.MethodPut, "/api/v1/templates/more", encode(script(field("memory", "1025Mi"))...), "Content-Type",
+		contentType)
 	w.wantFaults(put, []string{"memory"})
 	for _, part := range []string{"1025Mi", "1Gi", "MAX_MEMORY"} {
 		if !strings.Contains(string(put.body), part) {
@@ -149,14 +160,16 @@ func TestBoundsOfTemplates(t *testing.T) {
 
 // TestBadBounds makes sure that all faults of the settings are reported, and together.
 func TestBadBounds(t *testing.T) {
-	vars := map[string]string{"STORAGE_DIR": t.TempDir(), "TOKEN_KEYS": base64.StdEncoding.EncodeToString([]byte(key)), "K_SINK": "http://sink.example"}
+	vars := map[string]string{"STORAGE_DIR": t.TempDir(), "TOKEN_KEYS": base64.StdEncoding.EncodeToString([]byte(key)),
+		"K_SINK": "http://sink.example"}
 	open := func(more map[string]string) error {
 		maps.Copy(more, vars)
 		_, err := open(platform.New(more, slog.New(slog.DiscardHandler)))
 		return err
 	}
 	err := open(map[string]string{
-		"DEFAULT_MEMORY": "8Gi", "MAX_MEMORY": "4Gi", "DEFAULT_CPU": "lots", "MAX_CPU": "1e309", "DEFAULT_TIMEOUT_SECONDS": "-1", "MAX_TIMEOUT_SECONDS": "9999999999",
+		"DEFAULT_MEMORY": "8Gi", "MAX_MEMORY": "4Gi", "DEFAULT_CPU": "lots", "MAX_CPU": "1e309",
+		"DEFAULT_TIMEOUT_SECONDS": "-1", "MAX_TIMEOUT_SECONDS": "9999999999",
 	})
 	if err == nil {
 		t.Fatal("accepted")
@@ -175,10 +188,12 @@ func TestBadBounds(t *testing.T) {
 			t.Errorf("%v: %v", bad, err)
 		}
 	}
-	if err := open(map[string]string{"MAX_TIMEOUT_SECONDS": "soon"}); err == nil || !strings.Contains(err.Error(), "MAX_TIMEOUT_SECONDS: ") {
+	if err := open(map[string]string{"MAX_TIMEOUT_SECONDS": "soon"}); err == nil ||
+		!strings.Contains(err.Error(), "MAX_TIMEOUT_SECONDS: ") {
 		t.Errorf("no number: %v", err)
 	}
-	good := map[string]string{"DEFAULT_MEMORY": "", "MAX_MEMORY": "0", "DEFAULT_CPU": "1", "MAX_CPU": "1000m", "DEFAULT_TIMEOUT_SECONDS": "0", "MAX_TIMEOUT_SECONDS": "60"}
+	good := map[string]string{"DEFAULT_MEMORY": "", "MAX_MEMORY": "0", "DEFAULT_CPU": "1", "MAX_CPU": "1000m",
+		"DEFAULT_TIMEOUT_SECONDS": "0", "MAX_TIMEOUT_SECONDS": "60"}
 	if err := open(good); err != nil {
 		t.Errorf("good ones: %v", err)
 	}

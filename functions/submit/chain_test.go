@@ -13,7 +13,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// TestOwnFirstSteps demands that a template is never started by one of its own jobs being submitted or started.
+// TestOwnFirstSteps demands that a template is never started by one of its own jobs being submitted
+// or started.
 func TestOwnFirstSteps(t *testing.T) {
 	w := newWorld(t)
 	made := w.put("a", "", script()...)
@@ -29,7 +30,8 @@ func TestOwnFirstSteps(t *testing.T) {
 		}
 		w.started(w.event("?template=b", "{}", lifecycleHeader(step, id)...))
 	}
-	w.problem(w.event("?template=a", "{}", lifecycleHeader(job.StepStarted, "00000000000000000000000000000000", "Ce-Template", "a")...), http.StatusUnprocessableEntity)
+	w.problem(w.event("?template=a", "{}", lifecycleHeader(job.StepStarted, "00000000000000000000000000000000",
+		"Ce-Template", "a")...), http.StatusUnprocessableEntity)
 	w.started(w.event("?template=a", "{}", lifecycleHeader(job.StepSucceeded, id)...))
 }
 
@@ -45,12 +47,14 @@ func TestHopsAreRecorded(t *testing.T) {
 			t.Fatalf("job %d: got %d hops from %s", n+1, index.Hops, index.Root)
 		}
 	}
-	p := w.problem(w.event("?template=a", "{}", lifecycleHeader(job.StepSucceeded, id, "Ce-Jobhops", "0")...), http.StatusUnprocessableEntity)
+	p := w.problem(w.event("?template=a", "{}", lifecycleHeader(job.StepSucceeded, id, "Ce-Jobhops", "0")...),
+		http.StatusUnprocessableEntity)
 	if !strings.Contains(p.Detail, "16 jobs have started each other") {
 		t.Errorf("got %q", p.Detail)
 	}
 	// The same when the job is gone, and with it its index.
-	if _, _, err := w.ledger.Finish(t.Context(), w.index(id), job.Terminal{Phase: job.Succeeded, FinishedAt: time.Now()}); err != nil {
+	if _, _, err := w.ledger.Finish(t.Context(), w.index(id),
+		job.Terminal{Phase: job.Succeeded, FinishedAt: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.ledger.Remove(t.Context(), id); err != nil {
@@ -59,7 +63,8 @@ func TestHopsAreRecorded(t *testing.T) {
 	w.problem(w.event("?template=a", "{}", lifecycleHeader(job.StepReaped, id)...), http.StatusUnprocessableEntity)
 }
 
-// TestChainThatBranches sends the events of many jobs of one chain at once, and demands that no more are started than may be.
+// TestChainThatBranches sends the events of many jobs of one chain at once, and demands that no
+// more are started than may be.
 func TestChainThatBranches(t *testing.T) {
 	const most, clients = 20, 12
 	w := newWorld(t, func(d *submit.Deps) { d.Env.Vars["MAX_CHAINED_JOBS"] = strconv.Itoa(most) })
@@ -88,18 +93,21 @@ func TestChainThatBranches(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	if len(started) != most+1 || statuses[http.StatusAccepted] != most || statuses[http.StatusUnprocessableEntity] != 10*clients-most {
+	if len(started) != most+1 || statuses[http.StatusAccepted] != most ||
+		statuses[http.StatusUnprocessableEntity] != 10*clients-most {
 		t.Errorf("%d jobs in the chain, want %d; answers %v", len(started), most+1, statuses)
 	}
 	if n := len(w.jobs()); n != most+2 {
 		t.Errorf("there are %d jobs, want %d", n, most+2)
 	}
-	p := w.problem(w.event("?template=b", `{"n":"last"}`, lifecycleHeader(job.StepFailed, started[most])...), http.StatusUnprocessableEntity)
+	p := w.problem(w.event("?template=b", `{"n":"last"}`, lifecycleHeader(job.StepFailed, started[most])...),
+		http.StatusUnprocessableEntity)
 	if !strings.Contains(p.Detail, "MAX_CHAINED_JOBS") {
 		t.Errorf("got %q", p.Detail)
 	}
 	again := w.started(w.event("?template=b", `{"n":1}`, lifecycleHeader(job.StepSucceeded, other)...))
-	if twice := w.started(w.event("?template=b", `{"n":1}`, lifecycleHeader(job.StepSucceeded, other)...)); twice != again || w.index(again).Root != other {
+	if twice := w.started(w.event("?template=b", `{"n":1}`,
+		lifecycleHeader(job.StepSucceeded, other)...)); twice != again || w.index(again).Root != other {
 		t.Errorf("another chain: got %s and %s", again, twice)
 	}
 }

@@ -25,12 +25,14 @@ func lifecycleHeader(step job.Step, id job.ID, more ...string) []string {
 	return append(header, more...)
 }
 
-// TestEventNamesNoOwner demands that an event gives nobody a job who has not proved to be who they are.
+// TestEventNamesNoOwner demands that an event gives nobody a job who has not proved to be who they
+// are.
 func TestEventNamesNoOwner(t *testing.T) {
 	w := newWorld(t)
 	victim := w.put("any", "", script()...)
 	for name, more := range map[string]string{
-		"an owner": `"owner":"` + string(victim.Owner) + `",`, "capitals": `"OWNER":"` + string(victim.Owner) + `",`, "none": `"owner":"",`, "null": `"owner":null,`,
+		"an owner": `"owner":"` + string(victim.Owner) + `",`, "capitals": `"OWNER":"` + string(victim.Owner) + `",`,
+		"none": `"owner":"",`, "null": `"owner":null,`,
 	} {
 		before := w.tree()
 		p := w.problem(w.event("", requestData(more), requestHeader("1")...), http.StatusUnprocessableEntity)
@@ -43,8 +45,10 @@ func TestEventNamesNoOwner(t *testing.T) {
 	}
 	another := w.accepted(w.post(script()...))
 	for name, credentials := range map[string][]string{
-		"a job's token": bearer(another.Token), "nonsense": bearer("x"), "an owner without proof": bearer(string(victim.Owner) + "."),
-		"another scope": bearer(string(victim.Owner) + "." + w.keys.Derive(token.User, victim.Owner)), "other credentials": {"Authorization", "Basic eDp5"}, "nothing": {"Authorization", ""},
+		"a job's token": bearer(another.Token), "nonsense": bearer("x"),
+		"an owner without proof": bearer(string(victim.Owner) + "."),
+		"another scope":          bearer(string(victim.Owner) + "." + w.keys.Derive(token.User, victim.Owner)),
+		"other credentials":      {"Authorization", "Basic eDp5"}, "nothing": {"Authorization", ""},
 	} {
 		for _, query := range []string{"", "?template=any"} {
 			got := w.event(query, requestData(), append(requestHeader("2"), credentials...)...)
@@ -59,7 +63,8 @@ func TestEventNamesNoOwner(t *testing.T) {
 	}
 }
 
-// TestOutputsOfClaims demands that what an event says of a job opens nothing: not whose it is, nor that it is over.
+// TestOutputsOfClaims demands that what an event says of a job opens nothing: not whose it is, nor
+// that it is over.
 func TestOutputsOfClaims(t *testing.T) {
 	w := newWorld(t)
 	mine := w.put("mine", "", script()...)
@@ -74,7 +79,8 @@ func TestOutputsOfClaims(t *testing.T) {
 	if _, err := template.NewStore(w.store, time.Now).Save(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
-	w.problem(w.event("?template=old&withOutputs=true", "{}", lifecycleHeader(job.StepSucceeded, free)...), http.StatusForbidden)
+	w.problem(w.event("?template=old&withOutputs=true", "{}", lifecycleHeader(job.StepSucceeded, free)...),
+		http.StatusForbidden)
 
 	own := w.started(w.event("", requestData(), append(requestHeader("own"), bearer(mine.Token)...)...))
 	p := w.problem(w.event(query, "{}", lifecycleHeader(job.StepSucceeded, own)...), http.StatusUnprocessableEntity)
@@ -90,7 +96,8 @@ func TestOutputsOfClaims(t *testing.T) {
 	}
 }
 
-// TestForgedEvent demands that an event with the source and id of another, and other content, does not take its place.
+// TestForgedEvent demands that an event with the source and id of another, and other content, does
+// not take its place.
 func TestForgedEvent(t *testing.T) {
 	w := newWorld(t)
 	w.put("a", "", script()...)
@@ -116,8 +123,10 @@ func TestForgedEvent(t *testing.T) {
 	for name, got := range map[string]reply{
 		"again":      w.event("?template=a", `{"n": 1}`, plain...),
 		"made again": w.event("?template=a", `{"n": 1}`, changed("Ce-Time", "2026-01-02T03:04:06Z")...),
-		"through a Broker": w.event("?template=a", `{"n": 1}`, append(slices.Clone(plain), "Ce-Knativearrivaltime", "2026-01-02T03:04:07Z", "Ce-Knativebrokerttl", "254",
-			"Ce-Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Ce-Tracestate", "a=b", "Ce-Jobhops", "3")...),
+		"through a Broker": w.event("?template=a", `{"n": 1}`, append(slices.Clone(plain), "Ce-Knativearrivaltime",
+			"2026-01-02T03:04:07Z", "Ce-Knativebrokerttl", "254",
+			"Ce-Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Ce-Tracestate", "a=b", "Ce-Jobhops",
+			"3")...),
 		"in structured mode": w.event("?template=a",
 			`{"data":{"n":1},"specversion":"1.0","id":"1","source":"/tests","type":"com.example.made","subject":"s","time":"2026-01-02T04:04:05+01:00","kind":"x"}`,
 			"Content-Type", "application/cloudevents+json"),
@@ -131,13 +140,15 @@ func TestForgedEvent(t *testing.T) {
 	}
 }
 
-// TestKeysOfOthers demands that no way in gives the job, or the token, that another way, or another owner, got with the same key.
+// TestKeysOfOthers demands that no way in gives the job, or the token, that another way, or another
+// owner, got with the same key.
 func TestKeysOfOthers(t *testing.T) {
 	w := newWorld(t)
 	const key = "the same"
 	one, two := w.put("one", "", script()...), w.put("two", "", script()...)
 	start := func(name, token string) reply {
-		return w.call(http.MethodPost, "/api/v1/templates/"+name+"/jobs", "", append(bearer(token), "Idempotency-Key", key)...)
+		return w.call(http.MethodPost, "/api/v1/templates/"+name+"/jobs", "",
+			append(bearer(token), "Idempotency-Key", key)...)
 	}
 	form := w.accepted(w.keyed(key, script()...))
 	first, second := w.accepted(start("one", one.Token)), w.accepted(start("two", two.Token))
@@ -149,7 +160,8 @@ func TestKeysOfOthers(t *testing.T) {
 	}
 	w.problem(start("one", two.Token), http.StatusForbidden)
 
-	// The version that was made with a token is not for who has the key alone; the first, which made the token, is.
+	// The version that was made with a token is not for who has the key alone; the first, which made
+	// the token, is.
 	put := func(credentials ...string) reply {
 		header := append([]string{"Content-Type", contentType, "Idempotency-Key", key}, credentials...)
 		return w.call(http.MethodPut, "/api/v1/templates/three", encode(script()...), header...)
@@ -170,7 +182,8 @@ func TestReservedNames(t *testing.T) {
 	w := newWorld(t)
 	made := w.put("a", "", script(field("env", `{"CE_SUBJECT":"mine","CE_ID":"mine","A":"1"}`))...)
 	for _, label := range []string{
-		"go-job-orchestrator/template", "go-job-orchestrator/anything", "Go-Job-Orchestrator/template", "GO-JOB-ORCHESTRATOR/x", "go-job-orchestrator/",
+		"go-job-orchestrator/template", "go-job-orchestrator/anything", "Go-Job-Orchestrator/template",
+		"GO-JOB-ORCHESTRATOR/x", "go-job-orchestrator/",
 		"go-job-orchestrator.github.io/job-id", "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class",
 	} {
 		labels := field("labels", `{"`+label+`":"a"}`)
@@ -180,13 +193,15 @@ func TestReservedNames(t *testing.T) {
 			"requested": w.event("", requestData(`"labels":{"`+label+`":"a"},`), requestHeader("1")...),
 		} {
 			p := w.problem(got, http.StatusUnprocessableEntity)
-			if len(p.Errors) != 1 || !strings.HasPrefix(p.Errors[0].Field, `labels["`) || !strings.Contains(p.Detail, "reserved") {
+			if len(p.Errors) != 1 || !strings.HasPrefix(p.Errors[0].Field, `labels["`) ||
+				!strings.Contains(p.Detail, "reserved") {
 				t.Errorf("%s, %s: got %+v", label, way, p)
 			}
 		}
 		w.problem(w.start("a", made.Token, labels), http.StatusUnprocessableEntity)
 	}
-	for _, label := range []string{"go-job-orchestrator", "x.go-job-orchestrator/template", "my-go-job-orchestrator/template", "app.kubernetes.io/part-of"} {
+	for _, label := range []string{"go-job-orchestrator", "x.go-job-orchestrator/template",
+		"my-go-job-orchestrator/template", "app.kubernetes.io/part-of"} {
 		w.accepted(w.post(script(field("labels", `{"`+label+`":"a"}`))...))
 	}
 	job := w.accepted(w.start("a", made.Token))
@@ -206,8 +221,10 @@ func TestReservedNames(t *testing.T) {
 		w.problem(w.post(script(field("env", `{"`+name+`":"x"}`))...), http.StatusUnprocessableEntity)
 	}
 	for _, name := range []string{"event.json", "event.data", "inputs", "index.json", "status.json", "results"} {
-		w.problem(w.call(http.MethodPut, "/api/v1/templates/b", encode(script(file(name, "x"))...), "Content-Type", contentType), http.StatusUnprocessableEntity)
+		w.problem(w.call(http.MethodPut, "/api/v1/templates/b", encode(script(file(name, "x"))...), "Content-Type",
+			contentType), http.StatusUnprocessableEntity)
 		files := `{"name":"` + name + `","content":""},`
-		w.problem(w.event("", strings.Replace(requestData(), `"files":[`, `"files":[`+files, 1), requestHeader("8")...), http.StatusUnprocessableEntity)
+		w.problem(w.event("", strings.Replace(requestData(), `"files":[`, `"files":[`+files, 1), requestHeader("8")...),
+			http.StatusUnprocessableEntity)
 	}
 }

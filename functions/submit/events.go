@@ -28,7 +28,8 @@ import (
 type subscription struct {
 	template string
 	outputs  bool // those of the job that the event is about
-	// owner is who the request proves to be sent by, if by anybody. A job that an event brings along is theirs.
+	// owner is who the request proves to be sent by, if by anybody. A job that an event brings along
+	// is theirs.
 	owner job.ID
 }
 
@@ -55,18 +56,20 @@ func (f *Function) parseSubscription(r *http.Request) (s subscription, err error
 	return s, nil
 }
 
-// sender returns the owner whose token the request carries, and none for a request without any. What an event itself says of
-// its owner is only a claim.
+// sender returns the owner whose token the request carries, and none for a request without any.
+// What an event itself says of its owner is only a claim.
 func (f *Function) sender(r *http.Request) (job.ID, error) {
 	owner, err := f.claimedOwner(r)
 	if errors.Is(err, job.ErrForbidden) || errors.Is(err, job.ErrUnauthorized) {
-		return "", job.Refuse(job.ErrUnauthorized, "", "this is no owner's token; send one, such as the answer to PUT of a template has, or leave Authorization out")
+		return "", job.Refuse(job.ErrUnauthorized, "", "this is no owner's token; send one, such as the answer to PUT of "+
+			"a template has, or leave Authorization out")
 	}
 	return owner, err
 }
 
-// receive starts a job for each event in the request. Its answers are made for a Broker: 202 without a body for what is done,
-// now or by an earlier delivery; 404, 409 and 5xx for what may succeed when it is delivered again; other 4xx for what never will.
+// receive starts a job for each event in the request. Its answers are made for a Broker: 202
+// without a body for what is done, now or by an earlier delivery; 404, 409 and 5xx for what may
+// succeed when it is delivered again; other 4xx for what never will.
 func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
 	s, err := f.parseSubscription(r)
 	if err != nil {
@@ -82,7 +85,8 @@ func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.
 	for _, e := range events {
 		index, err := f.handle(r.Context(), s, e, r)
 		if err != nil {
-			f.Env.Log.WarnContext(r.Context(), "event starts no job", "event", e.ID(), "source", e.Source(), "type", e.Type(), "error", err)
+			f.Env.Log.WarnContext(r.Context(), "event starts no job", "event", e.ID(), "source", e.Source(), "type", e.Type(),
+				"error", err)
 		}
 		if index != nil {
 			started = append(started, "/api/v1/jobs/"+string(index.JobID))
@@ -111,15 +115,19 @@ func final(err error) bool {
 	return errors.Is(err, job.ErrInvalid) || errors.Is(err, job.ErrForbidden) || errors.Is(err, job.ErrTooLarge)
 }
 
-// handle starts the job of one event, and returns the one that an earlier delivery started. Both are nil when that one has been
-// removed.
-func (f *Function) handle(ctx context.Context, s subscription, e cloudevent.Event, r *http.Request) (*job.Index, error) {
+// handle starts the job of one event, and returns the one that an earlier delivery started. Both
+// are nil when that one has been removed.
+func (f *Function) handle(
+	ctx context.Context, s subscription, e cloudevent.Event, r *http.Request,
+) (*job.Index, error) {
 	if err := f.admits(e); err != nil {
 		return nil, err
 	}
-	// One event may start several templates, but each of them once. Its identity has all that it says, or one that was forged could
-	// take the place of the real one; the rest is what a request adds to it.
-	keyHash := ledger.HashKey(ledger.EventKeys, s.template, strconv.FormatBool(s.outputs), string(s.owner), trigger.Identity(e))
+	// One event may start several templates, but each of them once. Its identity has all that it says,
+	// or one that was forged could take the place of the real one; the rest is what a request adds to
+	// it.
+	keyHash := ledger.HashKey(ledger.EventKeys, s.template, strconv.FormatBool(s.outputs), string(s.owner),
+		trigger.Identity(e))
 	index, err := f.Events.Ledger.Earlier(ctx, keyHash)
 	if index == nil && err == nil {
 		index, err = f.startBy(ctx, s, e, draft{KeyHash: keyHash, Fingerprint: "event", Trace: traceIn(e, r)})
@@ -136,10 +144,12 @@ func (f *Function) admits(e cloudevent.Event) error {
 		return job.Invalid("type", event.Launch+" is between the reaper and the launcher; have the Trigger filter for type")
 	}
 	if !matches(f.settings.EventTypes, e.Type()) {
-		return job.Refuse(job.ErrForbidden, "type", fmt.Sprintf("%.200q is not a type of event that is taken here (EVENT_TYPES)", e.Type()))
+		return job.Refuse(job.ErrForbidden, "type", fmt.Sprintf("%.200q is not a type of event that is taken here "+
+			"(EVENT_TYPES)", e.Type()))
 	}
 	if !matches(f.settings.EventSources, e.Source()) {
-		return job.Refuse(job.ErrForbidden, "source", fmt.Sprintf("%.200q is not a source that events are taken from here (EVENT_SOURCES)", e.Source()))
+		return job.Refuse(job.ErrForbidden, "source", fmt.Sprintf("%.200q is not a source that events are taken from here "+
+			"(EVENT_SOURCES)", e.Source()))
 	}
 	return nil
 }
@@ -190,13 +200,16 @@ func (f *Function) startBy(ctx context.Context, s subscription, e cloudevent.Eve
 }
 
 // equip gives a job what its event has.
-func (f *Function) equip(ctx context.Context, spec *job.Spec, e *trigger.Event, inputs []source) (files []source, err error) {
+func (f *Function) equip(
+	ctx context.Context, spec *job.Spec, e *trigger.Event, inputs []source,
+) (files []source, err error) {
 	if spec.Args, err = f.resolve(ctx, spec.Args, e); err != nil {
 		return nil, err
 	}
 	env := e.Env()
 	for name, value := range spec.Env {
-		// A variable of this kind says what the event says. One that the event does not have is not there.
+		// A variable of this kind says what the event says. One that the event does not have is not
+		// there.
 		if !strings.HasPrefix(name, trigger.EnvPrefix) {
 			env[name] = value
 		}
@@ -210,8 +223,8 @@ func (f *Function) equip(ctx context.Context, spec *job.Spec, e *trigger.Event, 
 	return append(files, inputs...), nil
 }
 
-// resolve lets only so many events have their arguments found at a time as there are CPUs to do it: more would not be faster, and
-// each of them takes some memory.
+// resolve lets only so many events have their arguments found at a time as there are CPUs to do it:
+// more would not be faster, and each of them takes some memory.
 func (f *Function) resolve(ctx context.Context, args []string, e *trigger.Event) ([]string, error) {
 	select {
 	case f.resolving <- struct{}{}:
@@ -235,8 +248,8 @@ func inMemory(files map[string][]byte) []source {
 // maxInputs bounds how many outputs of one job another can have.
 const maxInputs = 1000
 
-// outputsOf are the outputs of the job that the event is about. Anybody can send an event, so what counts is not that it came
-// but whose the two jobs are, and what is recorded of the first.
+// outputsOf are the outputs of the job that the event is about. Anybody can send an event, so what
+// counts is not that it came but whose the two jobs are, and what is recorded of the first.
 func (f *Function) outputsOf(ctx context.Context, e cloudevent.Event, owner job.ID) ([]source, error) {
 	id, step, ours := event.StepOf(e)
 	if !ours || !step.Ends() {
@@ -276,7 +289,8 @@ func (f *Function) outputsOf(ctx context.Context, e cloudevent.Event, owner job.
 	}
 	if len(list) > maxInputs || total > int64(f.settings.MaxUpload) {
 		return nil, job.Refuse(job.ErrTooLarge, "withOutputs", fmt.Sprintf(
-			"the job has %d outputs with %d bytes; at most %d with %d (MAX_UPLOAD_BYTES) are handed on", len(list), total, maxInputs, f.settings.MaxUpload))
+			"the job has %d outputs with %d bytes; at most %d with %d (MAX_UPLOAD_BYTES) are handed on", len(list), total,
+			maxInputs, f.settings.MaxUpload))
 	}
 	return list, nil
 }

@@ -21,7 +21,8 @@ import (
 // eventHeader is an event in binary mode with JSON data.
 func eventHeader(id string, more ...string) []string {
 	return append([]string{
-		"Ce-Specversion", "1.0", "Ce-Id", id, "Ce-Source", "/tests", "Ce-Type", "com.example.made", "Content-Type", "application/json",
+		"Ce-Specversion", "1.0", "Ce-Id", id, "Ce-Source", "/tests", "Ce-Type", "com.example.made", "Content-Type",
+		"application/json",
 	}, more...)
 }
 
@@ -45,16 +46,19 @@ func (w *world) started(got reply) job.ID {
 
 func TestEventStartsTemplate(t *testing.T) {
 	w := newWorld(t)
-	made := w.put("resize", "", script(field("args", `["--name","$.data.name","$.subject"]`), field("env", `{"A":"1","CE_ID":"mine"}`))...)
+	made := w.put("resize", "", script(field("args", `["--name","$.data.name","$.subject"]`),
+		field("env", `{"A":"1","CE_ID":"mine"}`))...)
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	body := "{ \"name\" : \"a b\" }\n"
-	id := w.started(w.event("?template=resize", body, eventHeader("1", "Ce-Subject", "s/1", "Ce-Traceparent", parent, "Ce-Jobhops", "2")...))
+	id := w.started(w.event("?template=resize", body, eventHeader("1", "Ce-Subject", "s/1", "Ce-Traceparent", parent,
+		"Ce-Jobhops", "2")...))
 	index := w.index(id)
 	if diff := cmp.Diff([]string{"--name", "a b", "s/1"}, index.Args); diff != "" {
 		t.Errorf("arguments (-want +got):\n%s", diff)
 	}
 	wantEnv := map[string]string{
-		"A": "1", "CE_ID": "1", "CE_SOURCE": "/tests", "CE_TYPE": "com.example.made", "CE_SPECVERSION": "1.0", "CE_SUBJECT": "s/1",
+		"A": "1", "CE_ID": "1", "CE_SOURCE": "/tests", "CE_TYPE": "com.example.made", "CE_SPECVERSION": "1.0",
+		"CE_SUBJECT":         "s/1",
 		"CE_DATACONTENTTYPE": "application/json", "CE_TRACEPARENT": parent, "CE_JOBHOPS": "2",
 	}
 	if diff := cmp.Diff(wantEnv, index.Env); diff != "" {
@@ -66,7 +70,8 @@ func TestEventStartsTemplate(t *testing.T) {
 	if got := w.artifact(id, "event.data"); got != body {
 		t.Errorf("event.data: got %q", got)
 	}
-	if got := w.artifact(id, "event.json"); !strings.Contains(got, `"data":{"name":"a b"}`) || !strings.Contains(got, `"subject":"s/1"`) {
+	if got := w.artifact(id, "event.json"); !strings.Contains(got, `"data":{"name":"a b"}`) ||
+		!strings.Contains(got, `"subject":"s/1"`) {
 		t.Errorf("event.json: got %s", got)
 	}
 	names := []string{}
@@ -77,7 +82,8 @@ func TestEventStartsTemplate(t *testing.T) {
 		t.Errorf("files: got %q", names)
 	}
 	sent := w.sink.sent()
-	if e := sent[len(sent)-1]; e.Type() != event.Submitted || e.Extensions()["template"] != "resize" || e.Extensions()["traceparent"] != parent ||
+	if e := sent[len(sent)-1]; e.Type() != event.Submitted || e.Extensions()["template"] != "resize" ||
+		e.Extensions()["traceparent"] != parent ||
 		strings.Contains(string(e.Data()), w.keys.Derive("user", id)) || !strings.Contains(string(e.Data()), string(id)) {
 		t.Errorf("event of the job: %s", e)
 	}
@@ -94,7 +100,8 @@ func TestDeliveries(t *testing.T) {
 	ids := map[job.ID]bool{}
 	for n := range 12 {
 		wait.Go(func() {
-			id := w.started(w.event("?template=a", "{}", eventHeader(fmt.Sprint(2+n%2), "Ce-Knativearrivaltime", fmt.Sprint(n))...))
+			id := w.started(w.event("?template=a", "{}", eventHeader(fmt.Sprint(2+n%2), "Ce-Knativearrivaltime",
+				fmt.Sprint(n))...))
 			mu.Lock()
 			defer mu.Unlock()
 			ids[id] = true
@@ -110,10 +117,12 @@ func TestDeliveries(t *testing.T) {
 	if other := w.started(w.event("?template=b", "{}", eventHeader("1")...)); other == first {
 		t.Error("another template was not started")
 	}
-	if other := w.started(w.event("?template=a", "{}", append([]string{"Ce-Source", "/other"}, without(eventHeader("1"), "Ce-Source")...)...)); other == first {
+	if other := w.started(w.event("?template=a", "{}",
+		append([]string{"Ce-Source", "/other"}, without(eventHeader("1"), "Ce-Source")...)...)); other == first {
 		t.Error("the same ID of another source was not started")
 	}
-	list := w.want(http.StatusOK, w.call(http.MethodGet, "/api/v1/jobs?label=go-job-orchestrator/template=a&limit=500", ""))
+	list := w.want(http.StatusOK, w.call(http.MethodGet, "/api/v1/jobs?label=go-job-orchestrator/template=a&limit=500",
+		""))
 	if n := strings.Count(string(list.body), `"jobID"`); n != 4 {
 		t.Errorf("of template a there are %d jobs, want 4", n)
 	}
@@ -122,7 +131,8 @@ func TestDeliveries(t *testing.T) {
 	if again := w.started(w.event("?template=a", "{}", eventHeader("1")...)); again != first {
 		t.Errorf("without the template: got %s, want %s", again, first)
 	}
-	if _, _, err := w.ledger.Finish(t.Context(), w.index(first), job.Terminal{Phase: job.Succeeded, FinishedAt: time.Now()}); err != nil {
+	if _, _, err := w.ledger.Finish(t.Context(), w.index(first),
+		job.Terminal{Phase: job.Succeeded, FinishedAt: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.ledger.Remove(t.Context(), first); err != nil {
@@ -134,8 +144,8 @@ func TestDeliveries(t *testing.T) {
 	}
 }
 
-// TestBrokerAnswers holds the answers to what a Broker makes of them: it delivers again after 404, 409 and 5xx, and gives up after
-// other 4xx.
+// TestBrokerAnswers holds the answers to what a Broker makes of them: it delivers again after 404,
+// 409 and 5xx, and gives up after other 4xx.
 func TestBrokerAnswers(t *testing.T) {
 	full := place{full: true}
 	w := newWorld(t, func(d *submit.Deps) {
@@ -149,30 +159,38 @@ func TestBrokerAnswers(t *testing.T) {
 		status      int
 		want        string
 	}{
-		"unknown template":      {"?template=none", "{}", eventHeader("1"), 404, "none"},
-		"no template":           {"", "{}", eventHeader("1"), 422, "template"},
-		"empty template":        {"?template=", "{}", eventHeader("1"), 422, "template"},
-		"template no name":      {"?template=A/B", "{}", eventHeader("1"), 422, "template"},
-		"unknown parameter":     {"?tempalte=a", "{}", eventHeader("1"), 400, "tempalte"},
-		"two templates":         {"?template=a&template=b", "{}", eventHeader("1"), 400, "template"},
-		"no event":              {"?template=a", "{}", []string{"Content-Type", "application/json"}, 400, "CloudEvent"},
-		"malformed":             {"?template=a", "{", eventHeader("1"), 400, "data"},
-		"too large":             {"?template=a", `"` + strings.Repeat("x", 1000) + `"`, eventHeader("1"), 413, "MAX_EVENT_BYTES"},
-		"no such part":          {"?template=a", "{}", eventHeader("1"), 422, "args[0]"},
-		"type not admitted":     {"?template=a", "{}", append([]string{"Ce-Type", "exact.not"}, without(eventHeader("1"), "Ce-Type")...), 403, "EVENT_TYPES"},
-		"source not admitted":   {"?template=a", "{}", append([]string{"Ce-Source", "/tests/x"}, without(eventHeader("1"), "Ce-Source")...), 403, "EVENT_SOURCES"},
-		"unknown version":       {"", "{}", append([]string{"Ce-Type", "io.github.go-job-orchestrator.job.requested.v2"}, without(eventHeader("1"), "Ce-Type")...), 422, "version"},
-		"unknown spec version":  {"?template=a", "{}", append([]string{"Ce-Specversion", "2.0"}, without(eventHeader("1"), "Ce-Specversion")...), 400, "CloudEvent"},
-		"in circles":            {"?template=a", "{}", eventHeader("1", "Ce-Jobhops", "17"), 422, "Trigger"},
-		"between us":            {"?template=a", "{}", []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/s", "Ce-Type", event.Launch}, 422, "type"},
-		"a cut escape":          {"?template=a", "{}", eventHeader("1", "Ce-Subject", "50%"), 400, "subject"},
-		"a bad extension":       {"?template=a", "{}", eventHeader("1", "Ce-Other", "%c0%a0"), 400, "other"},
-		"an older version":      {"?template=a", `{"specversion":"0.3","id":"1","source":"/s","type":"t"}`, []string{"Content-Type", "application/cloudevents+json"}, 400, "specversion"},
-		"outputs of no job":     {"?template=a&withOutputs=true", `{"x":1}`, eventHeader("1"), 422, "withOutputs"},
-		"outputs and no job":    {"?withOutputs=true", `{"x":1}`, eventHeader("1"), 400, "withOutputs"},
-		"outputs neither":       {"?template=a&withOutputs=yes", `{"x":1}`, eventHeader("1"), 400, "withOutputs"},
-		"argument with a NUL":   {"?template=a", `{"x":"\u0000"}`, eventHeader("1"), 422, "args[0]"},
-		"attribute no variable": {"?template=a", `{"x":"y"}`, eventHeader("1", "Ce-Big", strings.Repeat("x", 200<<10)), 422, "big"},
+		"unknown template":  {"?template=none", "{}", eventHeader("1"), 404, "none"},
+		"no template":       {"", "{}", eventHeader("1"), 422, "template"},
+		"empty template":    {"?template=", "{}", eventHeader("1"), 422, "template"},
+		"template no name":  {"?template=A/B", "{}", eventHeader("1"), 422, "template"},
+		"unknown parameter": {"?tempalte=a", "{}", eventHeader("1"), 400, "tempalte"},
+		"two templates":     {"?template=a&template=b", "{}", eventHeader("1"), 400, "template"},
+		"no event":          {"?template=a", "{}", []string{"Content-Type", "application/json"}, 400, "CloudEvent"},
+		"malformed":         {"?template=a", "{", eventHeader("1"), 400, "data"},
+		"too large": {"?template=a", `"` + strings.Repeat("x", 1000) + `"`, eventHeader("1"), 413,
+			"MAX_EVENT_BYTES"},
+		"no such part": {"?template=a", "{}", eventHeader("1"), 422, "args[0]"},
+		"type not admitted": {"?template=a", "{}",
+			append([]string{"Ce-Type", "exact.not"}, without(eventHeader("1"), "Ce-Type")...), 403, "EVENT_TYPES"},
+		"source not admitted": {"?template=a", "{}",
+			append([]string{"Ce-Source", "/tests/x"}, without(eventHeader("1"), "Ce-Source")...), 403, "EVENT_SOURCES"},
+		"unknown version": {"", "{}", append([]string{"Ce-Type", "io.github.go-job-orchestrator.job.requested.v2"},
+			without(eventHeader("1"), "Ce-Type")...), 422, "version"},
+		"unknown spec version": {"?template=a", "{}",
+			append([]string{"Ce-Specversion", "2.0"}, without(eventHeader("1"), "Ce-Specversion")...), 400, "CloudEvent"},
+		"in circles": {"?template=a", "{}", eventHeader("1", "Ce-Jobhops", "17"), 422, "Trigger"},
+		"between us": {"?template=a", "{}", []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/s",
+			"Ce-Type", event.Launch}, 422, "type"},
+		"a cut escape":    {"?template=a", "{}", eventHeader("1", "Ce-Subject", "50%"), 400, "subject"},
+		"a bad extension": {"?template=a", "{}", eventHeader("1", "Ce-Other", "%c0%a0"), 400, "other"},
+		"an older version": {"?template=a", `{"specversion":"0.3","id":"1","source":"/s","type":"t"}`,
+			[]string{"Content-Type", "application/cloudevents+json"}, 400, "specversion"},
+		"outputs of no job":   {"?template=a&withOutputs=true", `{"x":1}`, eventHeader("1"), 422, "withOutputs"},
+		"outputs and no job":  {"?withOutputs=true", `{"x":1}`, eventHeader("1"), 400, "withOutputs"},
+		"outputs neither":     {"?template=a&withOutputs=yes", `{"x":1}`, eventHeader("1"), 400, "withOutputs"},
+		"argument with a NUL": {"?template=a", `{"x":"\u0000"}`, eventHeader("1"), 422, "args[0]"},
+		"attribute no variable": {"?template=a", `{"x":"y"}`, eventHeader("1", "Ce-Big", strings.Repeat("x", 200<<10)), 422,
+			"big"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := w.tree()
@@ -185,7 +203,8 @@ func TestBrokerAnswers(t *testing.T) {
 			}
 		})
 	}
-	w.started(w.event("?template=a", `{"x":1}`, append([]string{"Ce-Type", "exact", "Ce-Source", "https://x"}, without(without(eventHeader("1"), "Ce-Type"), "Ce-Source")...)...))
+	w.started(w.event("?template=a", `{"x":1}`, append([]string{"Ce-Type", "exact", "Ce-Source", "https://x"},
+		without(without(eventHeader("1"), "Ce-Type"), "Ce-Source")...)...))
 
 	busy := newWorld(t, func(d *submit.Deps) { d.Admission = full })
 	busy.put("a", "", script()...)
@@ -206,7 +225,8 @@ func without(header []string, name string) []string {
 }
 
 func requestHeader(id string) []string {
-	return append([]string{"Ce-Type", "io.github.go-job-orchestrator.job.requested.v1"}, without(eventHeader(id), "Ce-Type")...)
+	return append([]string{"Ce-Type", "io.github.go-job-orchestrator.job.requested.v1"},
+		without(eventHeader(id), "Ce-Type")...)
 }
 
 func requestData(more ...string) string {
@@ -221,7 +241,8 @@ func TestRequestedJob(t *testing.T) {
 	data := requestData(`"ttlSecondsAfterFinished":5,`)
 	id := w.started(w.event("", data, owned("1")...))
 	index := w.index(id)
-	if index.Owner != owner.Owner || index.TTLSecondsAfterFinished != 5 || !slices.Equal(index.Args, []string{"$.data"}) || index.Template != nil {
+	if index.Owner != owner.Owner || index.TTLSecondsAfterFinished != 5 ||
+		!slices.Equal(index.Args, []string{"$.data"}) || index.Template != nil {
 		t.Errorf("got %+v", index)
 	}
 	if got := w.artifact(id, "a.py"); got != "print(1)\n" {
@@ -237,10 +258,12 @@ func TestRequestedJob(t *testing.T) {
 	free := w.started(w.event("", requestData(), requestHeader("2")...))
 	w.want(http.StatusForbidden, w.call(http.MethodGet, "/api/v1/jobs/"+string(free)+"/token", "", bearer(owner.Token)...))
 	for name, data := range map[string]string{
-		"runtime": strings.Replace(requestData(), "python", "cobol", 1), "entrypoint": strings.Replace(requestData(), `"entrypoint":"a.py"`, `"entrypoint":"b.py"`, 1),
-		"base64": strings.Replace(requestData(), `content":"`, `content":"*`, 1),
+		"runtime":    strings.Replace(requestData(), "python", "cobol", 1),
+		"entrypoint": strings.Replace(requestData(), `"entrypoint":"a.py"`, `"entrypoint":"b.py"`, 1),
+		"base64":     strings.Replace(requestData(), `content":"`, `content":"*`, 1),
 	} {
-		if p := w.problem(w.event("", data, requestHeader("3")...), http.StatusUnprocessableEntity); !strings.Contains(p.Detail, name) {
+		if p := w.problem(w.event("", data, requestHeader("3")...), http.StatusUnprocessableEntity); !strings.Contains(
+			p.Detail, name) {
 			t.Errorf("%s: got %q", name, p.Detail)
 		}
 	}
@@ -256,7 +279,8 @@ func TestBatchOfEvents(t *testing.T) {
 		return w.event("?template=a", "["+strings.Join(events, ",")+"]", "Content-Type", "application/cloudevents-batch+json")
 	}
 	got := w.want(http.StatusAccepted, send(one("1", `{"x":1}`), one("2", `{"x":2}`), one("1", `{"x":1}`)))
-	if links := got.Header.Values("Link"); len(links) != 3 || links[0] != links[2] || links[0] == links[1] || got.Header.Get("Location") != "" || len(got.body) > 0 {
+	if links := got.Header.Values("Link"); len(links) != 3 || links[0] != links[2] || links[0] == links[1] ||
+		got.Header.Get("Location") != "" || len(got.body) > 0 {
 		t.Errorf("got %q, %q", links, got.body)
 	}
 	w.started(send(one("3", `{"x":3}`)))
@@ -285,7 +309,8 @@ func (w *world) over(id job.ID, outputs map[string]string) {
 	if err := w.ledger.PutOutputs(w.t.Context(), id, files); err != nil {
 		w.t.Fatal(err)
 	}
-	if _, _, err := w.ledger.Finish(w.t.Context(), w.index(id), job.Terminal{Phase: job.Succeeded, FinishedAt: time.Now()}); err != nil {
+	if _, _, err := w.ledger.Finish(w.t.Context(), w.index(id),
+		job.Terminal{Phase: job.Succeeded, FinishedAt: time.Now()}); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -299,7 +324,8 @@ func TestChain(t *testing.T) {
 	w.over(first, map[string]string{"report/table.csv": "a,b\n", "stdout.log": "out\n"})
 	succeeded := func(id job.ID) []string {
 		kind := event.Type(job.StepSucceeded)
-		return append([]string{"Ce-Type", kind, "Ce-Subject", string(id)}, without(eventHeader(string(id)+"."+kind), "Ce-Type")...)
+		return append([]string{"Ce-Type", kind, "Ce-Subject", string(id)},
+			without(eventHeader(string(id)+"."+kind), "Ce-Type")...)
 	}
 	second := w.started(w.event("?template=second&withOutputs=true", "{}", succeeded(first)...))
 	if got := w.artifact(second, "inputs/report/table.csv"); got != "a,b\n" {
@@ -317,5 +343,6 @@ func TestChain(t *testing.T) {
 	plain := w.accepted(w.post(script()...)).JobID
 	w.over(plain, nil)
 	w.problem(w.event("?template=second&withOutputs=true", "{}", succeeded(plain)...), http.StatusForbidden)
-	w.problem(w.event("?template=second&withOutputs=true", "{}", succeeded("00000000000000000000000000000000")...), http.StatusForbidden)
+	w.problem(w.event("?template=second&withOutputs=true", "{}", succeeded("00000000000000000000000000000000")...),
+		http.StatusForbidden)
 }

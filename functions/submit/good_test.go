@@ -31,7 +31,8 @@ import (
 // oddArgs are arguments that something on the way might take for something else.
 func oddArgs() []string {
 	return []string{
-		"", " ", "$(X)", "$$(X)", "${HOME}", "`id`", "a\nb", "a\r\nb", "\t", `"`, `'`, `\`, `\"`, `\u0041`, "<&>", "ä€😀\u200b\ufffd", "\u2028",
+		"", " ", "$(X)", "$$(X)", "${HOME}", "`id`", "a\nb", "a\r\nb", "\t", `"`, `'`, `\`, `\"`, `\u0041`, "<&>",
+		"ä€😀\u200b\ufffd", "\u2028",
 		"--", "-rf", "*", "~", "%s%n", "a,b", "\x01\x7f", "]", `["x"]`, "--" + boundary,
 	}
 }
@@ -42,8 +43,10 @@ func TestEveryField(t *testing.T) {
 		t.Fatal(err)
 	}
 	fields := []part{
-		field("runtime", "python"), field("entrypoint", "a b.py"), field("args", string(args)), field("arg", ""), field("arg", "last $(X)\n"),
-		field("env", `{"A":"1 \"2\"\n","lower.case-1":"","EMPTY":"","PATHS":"$(A)"}`), field("labels", `{"team":"data","example.com/stage":""}`),
+		field("runtime", "python"), field("entrypoint", "a b.py"), field("args", string(args)), field("arg", ""),
+		field("arg", "last $(X)\n"),
+		field("env", `{"A":"1 \"2\"\n","lower.case-1":"","EMPTY":"","PATHS":"$(A)"}`),
+		field("labels", `{"team":"data","example.com/stage":""}`),
 		field("image", "registry.example:5000/python@sha256:0123"), field("cpu", "500m"), field("memory", "1.5Gi"),
 		field("timeoutSeconds", "1"), field("ttlSecondsAfterFinished", "0"), field("retries", "100"),
 	}
@@ -78,7 +81,8 @@ func TestEveryField(t *testing.T) {
 			if diff := cmp.Diff(files, index.Files); diff != "" {
 				t.Errorf("files (-want +got):\n%s", diff)
 			}
-			if a.JobName != "run-"+string(a.JobID) || a.Namespace != "here" || a.Phase != job.Pending || !a.CreatedAt.Equal(index.CreatedAt) {
+			if a.JobName != "run-"+string(a.JobID) || a.Namespace != "here" || a.Phase != job.Pending ||
+				!a.CreatedAt.Equal(index.CreatedAt) {
 				t.Errorf("answer: got %+v", a)
 			}
 		})
@@ -113,11 +117,12 @@ func TestGoodFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	contents := map[string]string{
-		"empty":                   "",
-		"CRLF":                    "\r\n",
-		"line breaks":             "\r\n\r\n\n\r\r\n",
-		"dashes":                  "--",
-		"boundary-like":           "\r\n--" + boundary[:len(boundary)-1] + "\r\n--" + boundary[:4] + "\r\n --" + boundary + "--\r\n",
+		"empty":       "",
+		"CRLF":        "\r\n",
+		"line breaks": "\r\n\r\n\n\r\r\n",
+		"dashes":      "--",
+		"boundary-like": "\r\n--" + boundary[:len(boundary)-1] + "\r\n--" + boundary[:4] + "\r\n --" + boundary +
+			"--\r\n",
 		"boundary inside a line":  "x--" + boundary + "--\r\n\n--x" + boundary,
 		"boundary after LF":       "x\n--" + boundary + "--\n",
 		"boundary with a tail":    "x\r\n--" + boundary + "x\r\n",
@@ -174,21 +179,27 @@ func TestGoodFiles(t *testing.T) {
 // TestGoodParts are parts that are written in another way than ours.
 func TestGoodParts(t *testing.T) {
 	for name, test := range map[string]struct{ header, file, content string }{
-		"8bit": {"Content-Disposition: form-data; name=\"files\"; filename=\"b\"\r\nContent-Transfer-Encoding: 8bit", "b", "=3D"},
+		"8bit": {"Content-Disposition: form-data; name=\"files\"; filename=\"b\"\r\nContent-Transfer-Encoding: 8bit", "b",
+			"=3D"},
 		"nested multipart": {
-			"Content-Disposition: form-data; name=\"files\"; filename=\"b\"\r\nContent-Type: multipart/mixed; boundary=inner", "b",
+			"Content-Disposition: form-data; name=\"files\"; filename=\"b\"\r\nContent-Type: multipart/mixed; boundary=inner",
+			"b",
 			"--inner\r\nContent-Disposition: file; filename=\"c\"\r\n\r\nx\r\n--inner--",
 		},
-		"compressed":           {"Content-Disposition: form-data; name=\"files\"; filename=\"b\"\r\nContent-Encoding: gzip", "b", "\x1f\x8b"},
-		"tokens":               {"Content-Disposition: form-data; name=files; filename=b", "b", "x"},
-		"lower case":           {"content-disposition: form-data; name=\"files\"; filename=\"b\"", "b", "x"},
-		"upper case":           {"CONTENT-DISPOSITION: FORM-DATA; NAME=\"files\"; FILENAME=\"b\"", "b", "x"},
-		"extended":             {"Content-Disposition: form-data; name=\"files\"; filename=\"b\"; filename*=UTF-8''%e2%82%ac%20b", "€ b", "x"},
-		"escaped quote":        {`Content-Disposition: form-data; name="files"; filename="b\"c"`, `b"c`, "x"},
-		"a browser's quote":    {`Content-Disposition: form-data; name="files"; filename="b%22c"`, `b"c`, "x"},
-		"continued":            {"Content-Disposition: form-data; name=\"files\"; filename*0=\"b\"; filename*1=\"c\"", "bc", "x"},
-		"folded":               {"Content-Disposition: form-data;\r\n name=\"files\";\r\n filename=\"b\"", "b", "x"},
-		"many other headers":   {"Content-Disposition: form-data; name=\"files\"; filename=\"b\"" + strings.Repeat("\r\nX: y", 100), "b", "x"},
+		"compressed": {"Content-Disposition: form-data; name=\"files\"; filename=\"b\"\r\nContent-Encoding: gzip",
+			"b", "\x1f\x8b"},
+		"tokens":     {"Content-Disposition: form-data; name=files; filename=b", "b", "x"},
+		"lower case": {"content-disposition: form-data; name=\"files\"; filename=\"b\"", "b", "x"},
+		"upper case": {"CONTENT-DISPOSITION: FORM-DATA; NAME=\"files\"; FILENAME=\"b\"", "b", "x"},
+		"extended": {"Content-Disposition: form-data; name=\"files\"; filename=\"b\"; " +
+			"filename*=UTF-8''%e2%82%ac%20b", "€ b", "x"},
+		"escaped quote":     {`Content-Disposition: form-data; name="files"; filename="b\"c"`, `b"c`, "x"},
+		"a browser's quote": {`Content-Disposition: form-data; name="files"; filename="b%22c"`, `b"c`, "x"},
+		"continued": {"Content-Disposition: form-data; name=\"files\"; filename*0=\"b\"; filename*1=\"c\"", "bc",
+			"x"},
+		"folded": {"Content-Disposition: form-data;\r\n name=\"files\";\r\n filename=\"b\"", "b", "x"},
+		"many other headers": {"Content-Disposition: form-data; name=\"files\"; filename=\"b\"" +
+			strings.Repeat("\r\nX: y", 100), "b", "x"},
 		"spaces around things": {"Content-Disposition:   form-data ; name=\"files\" ; filename=\"b\"  ", "b", "x"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -208,16 +219,18 @@ func TestGoodBodies(t *testing.T) {
 		body   string
 		header http.Header
 	}{
-		"no last line break":    {strings.TrimSuffix(whole, "\r\n"), nil},
-		"preamble":              {"This is a form.\r\n\r\n" + whole, nil},
-		"epilogue":              {whole + "That was a form.", nil},
-		"space after boundary":  {strings.ReplaceAll(whole, boundary+"\r\n", boundary+" \t\r\n"), nil},
-		"LF only":               {strings.ReplaceAll(whole, "\r\n", "\n"), nil},
-		"quoted boundary":       {whole, http.Header{"Content-Type": {`multipart/form-data; boundary="` + boundary + `"`}}},
-		"upper case type":       {whole, http.Header{"Content-Type": {`Multipart/Form-Data; Boundary=` + boundary}}},
-		"other parameters":      {whole, http.Header{"Content-Type": {contentType + "; charset=utf-8"}}},
-		"70 characters":         {strings.ReplaceAll(whole, boundary, strings.Repeat("b", 70)), http.Header{"Content-Type": {"multipart/form-data; boundary=" + strings.Repeat("b", 70)}}},
-		"one character":         {strings.ReplaceAll(whole, boundary, "Q"), http.Header{"Content-Type": {"multipart/form-data; boundary=Q"}}},
+		"no last line break":   {strings.TrimSuffix(whole, "\r\n"), nil},
+		"preamble":             {"This is a form.\r\n\r\n" + whole, nil},
+		"epilogue":             {whole + "That was a form.", nil},
+		"space after boundary": {strings.ReplaceAll(whole, boundary+"\r\n", boundary+" \t\r\n"), nil},
+		"LF only":              {strings.ReplaceAll(whole, "\r\n", "\n"), nil},
+		"quoted boundary":      {whole, http.Header{"Content-Type": {`multipart/form-data; boundary="` + boundary + `"`}}},
+		"upper case type":      {whole, http.Header{"Content-Type": {`Multipart/Form-Data; Boundary=` + boundary}}},
+		"other parameters":     {whole, http.Header{"Content-Type": {contentType + "; charset=utf-8"}}},
+		"70 characters": {strings.ReplaceAll(whole, boundary, strings.Repeat("b", 70)),
+			http.Header{"Content-Type": {"multipart/form-data; boundary=" + strings.Repeat("b", 70)}}},
+		"one character": {strings.ReplaceAll(whole, boundary, "Q"),
+			http.Header{"Content-Type": {"multipart/form-data; boundary=Q"}}},
 		"identity coding":       {whole, http.Header{"Content-Encoding": {"identity"}}},
 		"a key of all that may": {whole, http.Header{"Idempotency-Key": {strings.Repeat("/..\\%2e$é", 20)}}},
 		"a key of 255":          {whole, http.Header{"Idempotency-Key": {strings.Repeat("k", 255)}}},
@@ -250,10 +263,13 @@ func TestHundredFiles(t *testing.T) {
 func TestBoundsAreInclusive(t *testing.T) {
 	w := newWorld(t)
 	w.accepted(w.post(script(
-		field("cpu", "1m"), field("memory", "1Mi"), field("timeoutSeconds", "315360000"), field("ttlSecondsAfterFinished", "0315360000"), field("retries", "0"),
-		field("arg", strings.Repeat("a", job.MaxArgBytes)), field("env", `{"`+strings.Repeat("A", 256)+`":""}`), field("args", "[]"+strings.Repeat(" ", 1<<20-2)),
+		field("cpu", "1m"), field("memory", "1Mi"), field("timeoutSeconds", "315360000"),
+		field("ttlSecondsAfterFinished", "0315360000"), field("retries", "0"),
+		field("arg", strings.Repeat("a", job.MaxArgBytes)), field("env", `{"`+strings.Repeat("A", 256)+`":""}`),
+		field("args", "[]"+strings.Repeat(" ", 1<<20-2)),
 	)...))
-	w.accepted(w.post(script(field("cpu", "1e3"), field("memory", "1Pi"), field("labels", "{}"), field("env", "{}"), field("image", ""))...))
+	w.accepted(w.post(script(field("cpu", "1e3"), field("memory", "1Pi"), field("labels", "{}"), field("env", "{}"),
+		field("image", ""))...))
 	w.accepted(w.post(script(slices.Repeat([]part{field("arg", "x")}, 9_998)...)...))
 }
 
@@ -307,7 +323,8 @@ func TestEvent(t *testing.T) {
 	if err := e.Validate(); err != nil {
 		t.Error(err)
 	}
-	if e.Type() != "io.github.go-job-orchestrator.job.submitted.v1" || e.Subject() != string(a.JobID) || e.Source() != "http://jobs.example" {
+	if e.Type() != "io.github.go-job-orchestrator.job.submitted.v1" || e.Subject() != string(a.JobID) ||
+		e.Source() != "http://jobs.example" {
 		t.Errorf("event: got %s", e)
 	}
 	if id, err := event.JobID(e); id != a.JobID || err != nil {
@@ -352,7 +369,8 @@ func (s *stuck) Send(ctx context.Context, _ cloudevent.Event) error {
 	return errors.New("away")
 }
 
-// TestOrder demands that the index is there before the launcher is told, and that the place in the queue is kept until then.
+// TestOrder demands that the index is there before the launcher is told, and that the place in the
+// queue is kept until then.
 func TestOrder(t *testing.T) {
 	var w *world
 	p := &counting{}
@@ -395,7 +413,8 @@ func (f sinkFunc) Send(_ context.Context, e cloudevent.Event) error { return f(e
 
 // TestOpen reads settings, and names all that are wrong before anything is served.
 func TestOpen(t *testing.T) {
-	vars := map[string]string{"STORAGE_DIR": t.TempDir(), "TOKEN_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=", "K_SINK": "http://localhost:1"}
+	vars := map[string]string{"STORAGE_DIR": t.TempDir(), "TOKEN_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+		"K_SINK": "http://localhost:1"}
 	f, err := open(platform.New(vars, slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
@@ -406,7 +425,8 @@ func TestOpen(t *testing.T) {
 		t.Errorf("defaults (-want +got):\n%s", diff)
 	}
 	for name, value := range map[string]string{
-		"DEFAULT_TTL_SECONDS": "-1", "UPLOAD_TIMEOUT": "0s", "MAX_FILES": "0", "MAX_NAME_BYTES": "0", "MAX_UPLOAD_BYTES": "many", "MAX_FIELD_BYTES": "x", "MIN_FREE_BYTES": "-1Gi", "MAX_EVENT_BYTES": "0",
+		"DEFAULT_TTL_SECONDS": "-1", "UPLOAD_TIMEOUT": "0s", "MAX_FILES": "0", "MAX_NAME_BYTES": "0",
+		"MAX_UPLOAD_BYTES": "many", "MAX_FIELD_BYTES": "x", "MIN_FREE_BYTES": "-1Gi", "MAX_EVENT_BYTES": "0",
 		"TOKEN_KEYS": "", "K_SINK": "", "STORAGE_DIR": "/dev/null/x",
 	} {
 		bad := map[string]string{}
@@ -421,8 +441,10 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// mentions looks for a setting by its name or that of its field, which is how the settings package names it.
+// mentions looks for a setting by its name or that of its field, which is how the settings package
+// names it.
 func mentions(err error, name string) bool {
-	inField := map[string]string{"MAX_UPLOAD_BYTES": "MaxUpload", "MAX_FIELD_BYTES": "MaxField", "MIN_FREE_BYTES": "MinFree"}
+	inField := map[string]string{"MAX_UPLOAD_BYTES": "MaxUpload", "MAX_FIELD_BYTES": "MaxField",
+		"MIN_FREE_BYTES": "MinFree"}
 	return strings.Contains(err.Error(), name) || inField[name] != "" && strings.Contains(err.Error(), inField[name])
 }

@@ -17,8 +17,8 @@ import (
 	"go-job-orchestrator/shared/ledger"
 )
 
-// How often, and for how long, a request looks what becomes of another with the same key that is just being
-// accepted: that takes a few writes.
+// How often, and for how long, a request looks what becomes of another with the same key that is
+// just being accepted: that takes a few writes.
 const (
 	claimPause = 20 * time.Millisecond
 	claimTries = 150
@@ -44,10 +44,11 @@ func (f *Function) claim(ctx context.Context, index *job.Index, print string) (e
 	return nil, errors.Join(job.ErrUnavailable, err)
 }
 
-// fingerprint tells whether two requests ask for the same. It does not see how the form was encoded, whose
-// boundary differs each time, nor the order of its parts.
+// fingerprint tells whether two requests ask for the same. It does not see how the form was
+// encoded, whose boundary differs each time, nor the order of its parts.
 func fingerprint(index *job.Index) (string, error) {
-	files := slices.SortedFunc(slices.Values(index.Files), func(a, b job.File) int { return strings.Compare(a.Name, b.Name) })
+	files := slices.SortedFunc(slices.Values(index.Files),
+		func(a, b job.File) int { return strings.Compare(a.Name, b.Name) })
 	for i := range files { // it follows from the rest, and keys of earlier versions must keep their meaning
 		files[i].Mode = ""
 	}
@@ -64,8 +65,9 @@ func fingerprint(index *job.Index) (string, error) {
 
 const maxKeyBytes = 255
 
-// idempotencyKey returns the hash of the request's Idempotency-Key in a scope, or "". Keys of different scopes never meet. Where
-// nobody has to prove who they are, the key is what proves that a request is sent again by whoever got the first answer.
+// idempotencyKey returns the hash of the request's Idempotency-Key in a scope, or "". Keys of
+// different scopes never meet. Where nobody has to prove who they are, the key is what proves that
+// a request is sent again by whoever got the first answer.
 func idempotencyKey(r *http.Request, scope ledger.Scope, parts ...string) (string, error) {
 	values := r.Header.Values("Idempotency-Key")
 	switch {

@@ -79,9 +79,12 @@ func TestOtherBody(t *testing.T) {
 		"other variable":  script(field("args", `["a","b"]`), field("env", `{"A":"1","B":"3"}`), file("data", "x")),
 		"other file":      script(field("args", `["a","b"]`), field("env", `{"A":"1","B":"2"}`), file("data", "y")),
 		"other file name": script(field("args", `["a","b"]`), field("env", `{"A":"1","B":"2"}`), file("data2", "x")),
-		"one file more":   script(field("args", `["a","b"]`), field("env", `{"A":"1","B":"2"}`), file("data", "x"), file("more", "")),
-		"one field more":  script(field("args", `["a","b"]`), field("env", `{"A":"1","B":"2"}`), file("data", "x"), field("cpu", "1")),
-		"contents exchanged": {field("runtime", "python"), field("entrypoint", "a.py"), field("args", `["a","b"]`), field("env", `{"A":"1","B":"2"}`),
+		"one file more": script(field("args", `["a","b"]`), field("env", `{"A":"1","B":"2"}`), file("data", "x"),
+			file("more", "")),
+		"one field more": script(field("args", `["a","b"]`), field("env", `{"A":"1","B":"2"}`), file("data", "x"),
+			field("cpu", "1")),
+		"contents exchanged": {field("runtime", "python"), field("entrypoint", "a.py"), field("args", `["a","b"]`),
+			field("env", `{"A":"1","B":"2"}`),
 			file("a.py", "x"), file("data", "print(1)\n")},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -108,11 +111,15 @@ func TestSameContentEncodedOtherwise(t *testing.T) {
 	first := w.accepted(w.keyed("k", base...))
 	other := strings.ReplaceAll(encode(base...), boundary, "other")
 	for name, r := range map[string]*http.Request{
-		"other boundary": w.request(strings.NewReader(other), http.Header{"Content-Type": {"multipart/form-data; boundary=other"}}),
+		"other boundary": w.request(strings.NewReader(other), http.Header{"Content-Type": {"multipart/form-data; " +
+			"boundary=other"}}),
 		"other order": w.request(strings.NewReader(encode(
-			file("data", "x"), field("env", `{ "B":"2", "A":"\u0031" }`), file("a.py", "print(1)\n"), field("arg", "a"), field("entrypoint", "a.py"), field("arg", "b"), field("runtime", "python"))), nil),
-		"chunked":          w.request(struct{ *strings.Reader }{strings.NewReader(encode(base...))}, nil),
-		"default as value": w.request(strings.NewReader(encode(append(base, field("ttlSecondsAfterFinished", "86400"), field("retries", "0"), field("labels", "{}"))...)), nil),
+			file("data", "x"), field("env", `{ "B":"2", "A":"\u0031" }`), file("a.py", "print(1)\n"), field("arg", "a"),
+			field("entrypoint", "a.py"), field("arg", "b"), field("runtime", "python"))), nil),
+		"chunked": w.request(struct{ *strings.Reader }{strings.NewReader(encode(base...))}, nil),
+		"default as value": w.request(strings.NewReader(
+			encode(append(base, field("ttlSecondsAfterFinished", "86400"), field("retries", "0"), field("labels", "{}"))...)),
+			nil),
 	} {
 		r.Header.Set("Idempotency-Key", "k")
 		if name == "chunked" {
@@ -155,7 +162,8 @@ func TestKeyOutlivesItsJob(t *testing.T) {
 	c := &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	w := newWorld(t, func(d *submit.Deps) { d.Env.Now = c.Now })
 	first := w.accepted(w.keyed("k", script()...))
-	if _, _, err := w.ledger.Finish(t.Context(), w.index(first.JobID), job.Terminal{Phase: job.Succeeded, FinishedAt: c.Now()}); err != nil {
+	if _, _, err := w.ledger.Finish(t.Context(), w.index(first.JobID),
+		job.Terminal{Phase: job.Succeeded, FinishedAt: c.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	if a := w.accepted(w.keyed("k", script()...)); a != first {
@@ -183,10 +191,14 @@ func TestKeyOutlivesItsJob(t *testing.T) {
 // TestKeyOfFailedRequest demands that a key is free again when its request came to nothing.
 func TestKeyOfFailedRequest(t *testing.T) {
 	for name, fail := range map[string]func(w *world){
-		"refused form": func(w *world) { w.problem(w.keyed("k", script(field("cpu", "x"))...), http.StatusUnprocessableEntity) },
+		"refused form": func(w *world) {
+			w.problem(w.keyed("k", script(field("cpu", "x"))...),
+				http.StatusUnprocessableEntity)
+		},
 		"aborted": func(w *world) {
 			conn := w.dial()
-			if _, err := conn.Write([]byte(head + "Idempotency-Key: k\r\nContent-Length: 1000\r\n\r\n" + encode(script()...)[:100])); err != nil {
+			if _, err := conn.Write([]byte(head + "Idempotency-Key: k\r\nContent-Length: 1000\r\n\r\n" +
+				encode(script()...)[:100])); err != nil {
 				w.t.Fatal(err)
 			}
 			conn.Close()
@@ -221,7 +233,8 @@ func TestKeyOfDeadRequest(t *testing.T) {
 	}
 }
 
-// TestLostID records a job whose ID was given up for another request with the same key, since it took so long.
+// TestLostID records a job whose ID was given up for another request with the same key, since it
+// took so long.
 func TestLostID(t *testing.T) {
 	now := time.Now()
 	w := newWorld(t, func(d *submit.Deps) { d.Env.Now, d.Env.Random = func() time.Time { return now }, zeros{} })

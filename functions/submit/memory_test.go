@@ -20,7 +20,8 @@ import (
 	"go-job-orchestrator/shared/platform"
 )
 
-// serveIn makes the test's program a server that stores in the directory it names, until its input ends.
+// serveIn makes the test's program a server that stores in the directory it names, until its input
+// ends.
 const serveIn = "SUBMIT_TEST_SERVE_IN"
 
 func TestMain(m *testing.M) {
@@ -95,7 +96,8 @@ func serverProcess(t *testing.T) (pid int, url string) {
 	return cmd.Process.Pid, "http://" + strings.TrimSpace(addr)
 }
 
-// TestMemory uploads 1 GiB to a server in a process of its own, and looks at the most memory that it ever had.
+// TestMemory uploads 1 GiB to a server in a process of its own, and looks at the most memory that
+// it ever had.
 func TestMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 1 GiB")
@@ -130,7 +132,8 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestMemoryOfEvents sends forty events at once that are as large as they may be, of the shapes that take the most memory to read.
+// TestMemoryOfEvents sends forty events at once that are as large as they may be, of the shapes
+// that take the most memory to read.
 func TestMemoryOfEvents(t *testing.T) {
 	if testing.Short() {
 		t.Skip("sends 160 MiB")
@@ -156,12 +159,14 @@ func TestMemoryOfEvents(t *testing.T) {
 			data := shapes[n%len(shapes)]
 			w.event("?template=a", data, eventHeader(fmt.Sprint(n))...)
 			w.event("?template=a", structured(`"`+data[:len(data)-300]+`"`, ""), "Content-Type", "application/cloudevents+json")
-			w.event("?template=a", structured("[0]"+strings.Repeat(" ", 300), `,"ext":`+data[:len(data)-300]), "Content-Type", "application/cloudevents+json")
+			w.event("?template=a", structured("[0]"+strings.Repeat(" ", 300), `,"ext":`+data[:len(data)-300]), "Content-Type",
+				"application/cloudevents+json")
 		})
 	}
 	wait.Wait()
 	rise := peak(t, pid) - idle
-	t.Logf("memory rose by %.1f MiB: %.1f for each of the %d events of 4 MiB", float64(rise)/(1<<20), float64(rise)/(1<<20)/clients, clients)
+	t.Logf("memory rose by %.1f MiB: %.1f for each of the %d events of 4 MiB", float64(rise)/(1<<20),
+		float64(rise)/(1<<20)/clients, clients)
 	if most := int64(clients * 3 * size * memoryFactor); rise > most {
 		t.Errorf("memory rose by %.1f MiB, want at most %d", float64(rise)/(1<<20), most>>20)
 	}

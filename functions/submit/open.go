@@ -30,7 +30,8 @@ type Settings struct {
 	EventSources []string      `env:"EVENT_SOURCES" envDefault:"*"`
 	MaxEvent     platform.Size `env:"MAX_EVENT_BYTES" envDefault:"4Mi"`
 	Bounds
-	// MaxChained is how many jobs the events of one job, and of those that it started, may start together.
+	// MaxChained is how many jobs the events of one job, and of those that it started, may start
+	// together.
 	MaxChained uint16 `env:"MAX_CHAINED_JOBS" envDefault:"1000"`
 }
 

@@ -2,5 +2,6 @@
 
 package submit_test
 
-// memoryFactor is how much more memory a process takes with the race detector, which keeps a shadow of what was written.
+// memoryFactor is how much more memory a process takes with the race detector, which keeps a shadow
+// of what was written.
 const memoryFactor = 3

@@ -49,7 +49,8 @@ func (f *Function) startByHand(w http.ResponseWriter, r *http.Request, name stri
 	if err != nil {
 		return nil, err
 	}
-	// Not of the template: sent again after that was replaced, a request still gets the job that it got.
+	// Not of the template: sent again after that was replaced, a request still gets the job that it
+	// got.
 	print, err := digest(v.Name, v.Owner, overrides)
 	if err != nil {
 		return nil, err
@@ -80,15 +81,21 @@ type source struct {
 // adapt makes the specification of a template that of a job, and returns what files come on top.
 type adapt func(spec *job.Spec) ([]source, error)
 
-// staleTries is how often a job is begun anew because its template was replaced while the files were copied.
+// staleTries is how often a job is begun anew because its template was replaced while the files
+// were copied.
 const staleTries = 5
 
-// startFrom starts a job from a version of a template, or from the one that replaced it meanwhile. The job has copies of the
-// files: what becomes of the template is nothing to it.
-func (f *Function) startFrom(ctx context.Context, v *template.Version, adapt adapt, d draft) (index *job.Index, err error) {
+// startFrom starts a job from a version of a template, or from the one that replaced it meanwhile.
+// The job has copies of the files: what becomes of the template is nothing to it.
+func (f *Function) startFrom(
+	ctx context.Context, v *template.Version, adapt adapt, d draft,
+) (index *job.Index, err error) {
 	for range staleTries {
 		var stale *staleError
-		index, err = f.admit(ctx, 0, func(ctx context.Context, id job.ID) (*draft, error) { return f.copyTemplate(ctx, id, v, adapt, d) })
+		index, err = f.admit(ctx, 0, func(ctx context.Context, id job.ID) (*draft,
+			error) {
+			return f.copyTemplate(ctx, id, v, adapt, d)
+		})
 		if !errors.As(err, &stale) {
 			return index, err
 		}
@@ -106,7 +113,9 @@ func (f *Function) startFrom(ctx context.Context, v *template.Version, adapt ada
 // staleError says that a version's files are there no more.
 type staleError struct{ error }
 
-func (f *Function) copyTemplate(ctx context.Context, id job.ID, v *template.Version, adapt adapt, d draft) (*draft, error) {
+func (f *Function) copyTemplate(
+	ctx context.Context, id job.ID, v *template.Version, adapt adapt, d draft,
+) (*draft, error) {
 	d.Spec, d.Owner, d.Template = v.Spec, v.Owner, &job.Origin{Name: v.Name, Version: v.Version}
 	more, err := adapt(&d.Spec)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package submit accepts jobs: it streams what a user sends into the bucket, and answers once the job is sure to
-// be run.
+// Package submit accepts jobs: it streams what a user sends into the bucket, and answers once the
+// job is sure to be run.
 package submit
 
 import (
@@ -60,7 +60,8 @@ func (f *Function) submit(w http.ResponseWriter, r *http.Request, _ httprouter.P
 	return nil
 }
 
-// answer tells of the job that was accepted, with its token; once it is over, when the client would rather wait.
+// answer tells of the job that was accepted, with its token; once it is over, when the client would
+// rather wait.
 func (f *Function) answer(w http.ResponseWriter, r *http.Request, index *job.Index) {
 	a := accepted{
 		JobID: index.JobID, JobName: index.JobName, Namespace: index.Namespace,
@@ -79,7 +80,8 @@ func (f *Function) answer(w http.ResponseWriter, r *http.Request, index *job.Ind
 	api.WriteJSON(w, http.StatusCreated, a)
 }
 
-// accept reads the request, records its job and tells the launcher of it. After an error nothing of it is left.
+// accept reads the request, records its job and tells the launcher of it. After an error nothing of
+// it is left.
 func (f *Function) accept(w http.ResponseWriter, r *http.Request) (*job.Index, error) {
 	keyHash, err := idempotencyKey(r, ledger.FormKeys)
 	if err != nil {
@@ -98,8 +100,8 @@ func (f *Function) accept(w http.ResponseWriter, r *http.Request) (*job.Index, e
 	})
 }
 
-// limitReading keeps a client that stalls from holding its files and its place for ever. The deadline is the kernel's: not
-// f.Env.Now.
+// limitReading keeps a client that stalls from holding its files and its place for ever. The
+// deadline is the kernel's: not f.Env.Now.
 func (f *Function) limitReading(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.settings.UploadTimeout))
 }
@@ -128,8 +130,8 @@ type draft struct {
 // fill stores the files of the job to come and says what it is.
 type fill func(ctx context.Context, id job.ID) (*draft, error)
 
-// admit makes a job of what fill does, about size bytes of it, unless its idempotency key is that of an earlier one, which is
-// returned then. After an error nothing is left.
+// admit makes a job of what fill does, about size bytes of it, unless its idempotency key is that
+// of an earlier one, which is returned then. After an error nothing is left.
 func (f *Function) admit(ctx context.Context, size int64, fill fill) (*job.Index, error) {
 	release, err := f.Admission.Admit()
 	if err != nil {
@@ -151,8 +153,8 @@ func (f *Function) admit(ctx context.Context, size int64, fill fill) (*job.Index
 			f.abort(ctx, id)
 		}
 	}()
-	// A client that goes away while it sends is noticed by reading. Once the request is whole, one that goes away, or
-	// closes its half of the connection, must not leave half of the records.
+	// A client that goes away while it sends is noticed by reading. Once the request is whole, one
+	// that goes away, or closes its half of the connection, must not leave half of the records.
 	index, err := f.store(context.WithoutCancel(ctx), id, fill)
 	if err != nil {
 		return nil, err
@@ -162,8 +164,8 @@ func (f *Function) admit(ctx context.Context, size int64, fill fill) (*job.Index
 	return index, nil
 }
 
-// store stores the files of a new job and records it. The index it returns is that of an earlier job when the
-// idempotency key says so.
+// store stores the files of a new job and records it. The index it returns is that of an earlier
+// job when the idempotency key says so.
 func (f *Function) store(ctx context.Context, id job.ID, fill fill) (*job.Index, error) {
 	if err := f.Events.Ledger.BeginUpload(ctx, id); err != nil {
 		return nil, err
@@ -283,7 +285,8 @@ func (f *Function) record(ctx context.Context, index *job.Index, print string) (
 	return index, nil
 }
 
-// checkFree refuses a job of so many bytes when the storage would get too full to end the jobs there are.
+// checkFree refuses a job of so many bytes when the storage would get too full to end the jobs
+// there are.
 func (f *Function) checkFree(size int64) error {
 	free, known := f.bucket.Free()
 	if known && free-size < int64(f.settings.MinFree) {
@@ -292,8 +295,8 @@ func (f *Function) checkFree(size int64) error {
 	return nil
 }
 
-// checkEvery is after how many bytes of a file the storage is looked at again: a request does not have to say how long it is,
-// and others write meanwhile.
+// checkEvery is after how many bytes of a file the storage is looked at again: a request does not
+// have to say how long it is, and others write meanwhile.
 const checkEvery = 64 << 20
 
 // metered has check called before the first byte is read, and from time to time.

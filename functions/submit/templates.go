@@ -50,7 +50,9 @@ func (f *Function) putTemplate(w http.ResponseWriter, r *http.Request, p httprou
 }
 
 // saveTemplate stores a version. After an error nothing of it is left.
-func (f *Function) saveTemplate(w http.ResponseWriter, r *http.Request, name string) (v *template.Version, created bool, err error) {
+func (f *Function) saveTemplate(
+	w http.ResponseWriter, r *http.Request, name string,
+) (v *template.Version, created bool, err error) {
 	if message := template.CheckName(name); message != "" {
 		return nil, false, job.Invalid("name", message)
 	}
@@ -93,7 +95,8 @@ func (f *Function) saveTemplate(w http.ResponseWriter, r *http.Request, name str
 		if draft.Fingerprint == current.Fingerprint {
 			return current, true, nil // sent again
 		}
-		return nil, false, job.Invalid("Idempotency-Key", "was used for another version of this template; use a new key, and the owner's token")
+		return nil, false, job.Invalid("Idempotency-Key", "was used for another version of this template; use a new key, "+
+			"and the owner's token")
 	}
 	v, err = f.templates.Save(ctx, *draft)
 	if errors.Is(err, job.ErrExists) {
@@ -106,7 +109,8 @@ func (f *Function) saveTemplate(w http.ResponseWriter, r *http.Request, name str
 	return v, v.Version == 1, nil
 }
 
-// claimedOwner returns the owner whose token the request carries, and none for a request without any token.
+// claimedOwner returns the owner whose token the request carries, and none for a request without
+// any token.
 func (f *Function) claimedOwner(r *http.Request) (job.ID, error) {
 	if len(r.Header.Values("Authorization")) == 0 {
 		return "", nil
@@ -114,10 +118,13 @@ func (f *Function) claimedOwner(r *http.Request) (job.ID, error) {
 	return api.AuthorizeOwner(r, f.keys)
 }
 
-// mayReplace returns the owner of the version to come, empty for a new one, and the current version if there is one. Whoever
-// may submit may make a template; only who has its token may replace it, or who sends the request again that made it: a version
-// that was made with a token is no such, since its token was not given to whoever sends the key alone.
-func (f *Function) mayReplace(r *http.Request, name string, owner job.ID, keyHash string) (job.ID, *template.Version, error) {
+// mayReplace returns the owner of the version to come, empty for a new one, and the current version
+// if there is one. Whoever may submit may make a template; only who has its token may replace it,
+// or who sends the request again that made it: a version that was made with a token is no such,
+// since its token was not given to whoever sends the key alone.
+func (f *Function) mayReplace(
+	r *http.Request, name string, owner job.ID, keyHash string,
+) (job.ID, *template.Version, error) {
 	anonymous := owner == ""
 	current, findErr := f.templates.Current(r.Context(), name)
 	switch {
@@ -125,10 +132,12 @@ func (f *Function) mayReplace(r *http.Request, name string, owner job.ID, keyHas
 		return owner, nil, nil
 	case findErr != nil:
 		return "", nil, findErr
-	case anonymous && keyHash != "" && keyHash == current.IdempotencyKey && f.Env.Now().Sub(current.CreatedAt) < ledger.KeyLifetime:
+	case anonymous && keyHash != "" && keyHash == current.IdempotencyKey &&
+		f.Env.Now().Sub(current.CreatedAt) < ledger.KeyLifetime:
 		return current.Owner, current, nil
 	case anonymous:
-		return "", nil, job.Refuse(job.ErrUnauthorized, "", fmt.Sprintf("there is a template %q; to replace it send its owner's token: Authorization: Bearer <token>", name))
+		return "", nil, job.Refuse(job.ErrUnauthorized, "", fmt.Sprintf("there is a template %q; to replace it send its "+
+			"owner's token: Authorization: Bearer <token>", name))
 	case owner != current.Owner:
 		return "", nil, api.NotOwner()
 	}
@@ -140,7 +149,8 @@ func (f *Function) readTemplate(ctx context.Context, r *http.Request, name strin
 	if err := f.templates.Begin(ctx, name, id); err != nil {
 		return nil, err
 	}
-	sent, err := f.forms.Read(r.WithContext(ctx), f.defaults(), f.saverTo(func(file string) string { return template.FileKey(name, id, file) }))
+	sent, err := f.forms.Read(r.WithContext(ctx), f.defaults(),
+		f.saverTo(func(file string) string { return template.FileKey(name, id, file) }))
 	if sent == nil {
 		return nil, err
 	}
@@ -285,8 +295,8 @@ func parameters(r *http.Request, names ...string) (map[string]string, error) {
 	return found, nil
 }
 
-// jobToken gives the owner of a template the token of a job that was started from it, above all by an event, whose answer
-// nobody has seen.
+// jobToken gives the owner of a template the token of a job that was started from it, above all by
+// an event, whose answer nobody has seen.
 func (f *Function) jobToken(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
 	owner, err := api.AuthorizeOwner(r, f.keys)
 	if err != nil {

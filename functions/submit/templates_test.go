@@ -79,7 +79,8 @@ func (w *world) start(name, token string, parts ...part) reply {
 	if len(parts) == 0 {
 		return w.call(http.MethodPost, "/api/v1/templates/"+name+"/jobs", "", bearer(token)...)
 	}
-	return w.call(http.MethodPost, "/api/v1/templates/"+name+"/jobs", encode(parts...), append(bearer(token), "Content-Type", contentType)...)
+	return w.call(http.MethodPost, "/api/v1/templates/"+name+"/jobs", encode(parts...),
+		append(bearer(token), "Content-Type", contentType)...)
 }
 
 // artifact reads a file of a job from the bucket.
@@ -99,14 +100,16 @@ func (w *world) artifact(id job.ID, name string) string {
 
 func TestTemplateLife(t *testing.T) {
 	w := newWorld(t)
-	made := w.put("report", "", script(field("args", `["a","$$.b"]`), field("env", `{"A":"1","B":"2"}`), field("labels", `{"team":"x"}`))...)
+	made := w.put("report", "", script(field("args", `["a","$$.b"]`), field("env", `{"A":"1","B":"2"}`),
+		field("labels", `{"team":"x"}`))...)
 	if owner, ok := w.keys.VerifyOwner(made.Token); !ok || owner != made.Owner || made.Version != 1 {
 		t.Fatalf("got %+v", made)
 	}
 	first := w.accepted(w.start("report", made.Token, field("arg", "more"), field("env", `{"B":"3","C":"4"}`)))
 	index := w.index(first.JobID)
 	want := job.Spec{
-		Runtime: "python", Entrypoint: "a.py", Args: []string{"a", "$.b", "more"}, Env: map[string]string{"A": "1", "B": "3", "C": "4"},
+		Runtime: "python", Entrypoint: "a.py", Args: []string{"a", "$.b", "more"},
+		Env:    map[string]string{"A": "1", "B": "3", "C": "4"},
 		Labels: map[string]string{"team": "x", "go-job-orchestrator/template": "report"}, TTLSecondsAfterFinished: 86400,
 	}
 	if diff := cmp.Diff(want, index.Spec); diff != "" {
@@ -119,12 +122,14 @@ func TestTemplateLife(t *testing.T) {
 		t.Error("the job's token is not its token")
 	}
 
-	replaced := w.put("report", made.Token, field("runtime", "python"), field("entrypoint", "a.py"), file("a.py", "print(2)\n"))
+	replaced := w.put("report", made.Token, field("runtime", "python"), field("entrypoint", "a.py"),
+		file("a.py", "print(2)\n"))
 	if replaced.Version != 2 || replaced.Token != made.Token {
 		t.Errorf("replaced: got %+v", replaced)
 	}
 	second := w.accepted(w.start("report", made.Token, field("args", `["only"]`)))
-	if got := w.index(second.JobID); !slices.Equal(got.Args, []string{"only"}) || got.Env != nil || got.Template.Version != 2 {
+	if got := w.index(second.JobID); !slices.Equal(got.Args, []string{"only"}) || got.Env != nil ||
+		got.Template.Version != 2 {
 		t.Errorf("second job: got %+v", got)
 	}
 	if a, b := w.artifact(first.JobID, "a.py"), w.artifact(second.JobID, "a.py"); a != "print(1)\n" || b != "print(2)\n" {
@@ -132,11 +137,13 @@ func TestTemplateLife(t *testing.T) {
 	}
 
 	shown := w.want(http.StatusOK, w.call(http.MethodGet, "/api/v1/templates/report", "", bearer(made.Token)...))
-	if s := string(shown.body); !strings.Contains(s, `"version":2`) || strings.Contains(s, "token") || strings.Contains(s, "folder") {
+	if s := string(shown.body); !strings.Contains(s, `"version":2`) || strings.Contains(s, "token") ||
+		strings.Contains(s, "folder") {
 		t.Errorf("shown: %s", s)
 	}
 	list := w.want(http.StatusOK, w.call(http.MethodGet, "/api/v1/templates", ""))
-	if s := string(list.body); !strings.Contains(s, `"name":"report"`) || strings.Contains(s, "args") || strings.Contains(s, string(made.Owner)) {
+	if s := string(list.body); !strings.Contains(s, `"name":"report"`) || strings.Contains(s, "args") ||
+		strings.Contains(s, string(made.Owner)) {
 		t.Errorf("list: %s", s)
 	}
 	w.want(http.StatusNoContent, w.call(http.MethodDelete, "/api/v1/templates/report", "", bearer(made.Token)...))
@@ -157,10 +164,12 @@ func TestTemplateLife(t *testing.T) {
 	}
 }
 
-// TestTemplateModes takes the modes of a template's files to its jobs, which may run it as they are.
+// TestTemplateModes takes the modes of a template's files to its jobs, which may run it as they
+// are.
 func TestTemplateModes(t *testing.T) {
 	w := newWorld(t)
-	made := w.put("tool", "", field("runtime", "binary"), field("entrypoint", "run"), file("run", "x"), file("helper", "#!/bin/sh"), file("data", "y"))
+	made := w.put("tool", "", field("runtime", "binary"), field("entrypoint", "run"), file("run", "x"),
+		file("helper", "#!/bin/sh"), file("data", "y"))
 	got := map[string]string{}
 	for _, f := range w.index(w.accepted(w.start("tool", made.Token)).JobID).Files {
 		got[f.Name] = f.Mode
@@ -211,7 +220,8 @@ func TestTemplateTokens(t *testing.T) {
 	}
 }
 
-// TestNamesOfNoTemplate asks for names that no template can have, some of which no storage can look for.
+// TestNamesOfNoTemplate asks for names that no template can have, some of which no storage can look
+// for.
 func TestNamesOfNoTemplate(t *testing.T) {
 	w := newWorld(t)
 	token := w.put("report", "", script()...).Token
@@ -258,13 +268,15 @@ func TestRefusedTemplates(t *testing.T) {
 		status   int
 		want     string
 	}{
-		"bad name":         {"Upper", script(), http.StatusUnprocessableEntity, "name"},
-		"long name":        {strings.Repeat("a", 64), script(), http.StatusUnprocessableEntity, "name"},
-		"event's file":     {"a", script(file("event.json", "{}")), http.StatusUnprocessableEntity, "event.json"},
-		"inputs":           {"a", script(file("inputs", "")), http.StatusUnprocessableEntity, "inputs"},
-		"bad reference":    {"a", script(field("args", `["ok","$.a["]`)), http.StatusUnprocessableEntity, "args[1]"},
-		"as a job":         {"a", []part{field("runtime", "cobol"), field("entrypoint", "x"), file("a.py", "")}, http.StatusUnprocessableEntity, "cobol"},
-		"both":             {"a", script(field("args", `["$."]`), field("cpu", "half")), http.StatusUnprocessableEntity, "cpu"},
+		"bad name":      {"Upper", script(), http.StatusUnprocessableEntity, "name"},
+		"long name":     {strings.Repeat("a", 64), script(), http.StatusUnprocessableEntity, "name"},
+		"event's file":  {"a", script(file("event.json", "{}")), http.StatusUnprocessableEntity, "event.json"},
+		"inputs":        {"a", script(file("inputs", "")), http.StatusUnprocessableEntity, "inputs"},
+		"bad reference": {"a", script(field("args", `["ok","$.a["]`)), http.StatusUnprocessableEntity, "args[1]"},
+		"as a job": {"a", []part{field("runtime", "cobol"), field("entrypoint", "x"), file("a.py", "")},
+			http.StatusUnprocessableEntity, "cobol"},
+		"both": {"a", script(field("args", `["$."]`), field("cpu", "half")), http.StatusUnprocessableEntity,
+			"cpu"},
 		"32 labels":        {"a", script(field("labels", many+"}")), http.StatusUnprocessableEntity, "31"},
 		"unknown field":    {"a", script(field("schedule", "daily")), http.StatusUnprocessableEntity, "schedule"},
 		"a name in folder": {"a%2Fb", script(), http.StatusNotFound, "path"},
@@ -278,8 +290,10 @@ func TestRefusedTemplates(t *testing.T) {
 		})
 	}
 	whole := encode(script()...)
-	w.problem(w.call(http.MethodPut, "/api/v1/templates/a", whole[:len(whole)-9], "Content-Type", contentType), http.StatusBadRequest)
-	w.problem(w.call(http.MethodPut, "/api/v1/templates/a", "{}", "Content-Type", "application/json"), http.StatusUnsupportedMediaType)
+	w.problem(w.call(http.MethodPut, "/api/v1/templates/a", whole[:len(whole)-9], "Content-Type", contentType),
+		http.StatusBadRequest)
+	w.problem(w.call(http.MethodPut, "/api/v1/templates/a", "{}", "Content-Type", "application/json"),
+		http.StatusUnsupportedMediaType)
 	w.wantNothing()
 }
 
@@ -300,7 +314,8 @@ func TestRefusedStarts(t *testing.T) {
 		"too long":                   {[]part{field("args", "[]"), field("arg", strings.Repeat("x", 128<<10))}, "args[0]"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if p := w.problem(w.start("a", made.Token, test.parts...), http.StatusUnprocessableEntity); !strings.Contains(p.Detail, test.want) {
+			if p := w.problem(w.start("a", made.Token, test.parts...), http.StatusUnprocessableEntity); !strings.Contains(
+				p.Detail, test.want) {
 				t.Errorf("got %q, want something with %q", p.Detail, test.want)
 			}
 			if after := len(w.tree()); after != before {
@@ -314,7 +329,8 @@ func TestRefusedStarts(t *testing.T) {
 func TestTemplateKeys(t *testing.T) {
 	w := newWorld(t)
 	put := func(key string, parts ...part) reply {
-		return w.call(http.MethodPut, "/api/v1/templates/a", encode(parts...), "Content-Type", contentType, "Idempotency-Key", key)
+		return w.call(http.MethodPut, "/api/v1/templates/a", encode(parts...), "Content-Type", contentType,
+			"Idempotency-Key", key)
 	}
 	first := as[savedTemplate](t, w.want(http.StatusCreated, put("k", script()...)))
 	again := as[savedTemplate](t, w.want(http.StatusCreated, put("k", script()...)))
@@ -325,7 +341,8 @@ func TestTemplateKeys(t *testing.T) {
 	w.want(http.StatusUnauthorized, put("other", script()...))
 
 	start := func(key string, parts ...part) reply {
-		return w.call(http.MethodPost, "/api/v1/templates/a/jobs", encode(parts...), append(bearer(first.Token), "Content-Type", contentType, "Idempotency-Key", key)...)
+		return w.call(http.MethodPost, "/api/v1/templates/a/jobs", encode(parts...),
+			append(bearer(first.Token), "Content-Type", contentType, "Idempotency-Key", key)...)
 	}
 	a := w.accepted(start("1", field("arg", "x")))
 	w.put("a", first.Token, field("runtime", "python"), field("entrypoint", "a.py"), file("a.py", "other"))
@@ -338,11 +355,13 @@ func TestTemplateKeys(t *testing.T) {
 	}
 }
 
-// TestReplacedWhileStarting starts jobs while others replace the template all the time: each has the files of one version.
+// TestReplacedWhileStarting starts jobs while others replace the template all the time: each has
+// the files of one version.
 func TestReplacedWhileStarting(t *testing.T) {
 	w := newWorld(t)
 	version := func(n int) []part {
-		return []part{field("runtime", "python"), field("entrypoint", "a.py"), field("arg", fmt.Sprint(n)), file("a.py", fmt.Sprint(n)), file("b", strings.Repeat(fmt.Sprint(n), 1000))}
+		return []part{field("runtime", "python"), field("entrypoint", "a.py"), field("arg", fmt.Sprint(n)),
+			file("a.py", fmt.Sprint(n)), file("b", strings.Repeat(fmt.Sprint(n), 1000))}
 	}
 	made := w.put("a", "", version(0)...)
 	var wait sync.WaitGroup
@@ -381,7 +400,8 @@ func TestReplacedWhileStarting(t *testing.T) {
 func TestWaitForJob(t *testing.T) {
 	w := newWorld(t)
 	end := func(id job.ID) {
-		_, _, err := w.ledger.Finish(t.Context(), w.index(id), job.Terminal{Phase: job.Succeeded, Reason: job.ReasonCompleted, FinishedAt: time.Now()})
+		_, _, err := w.ledger.Finish(t.Context(), w.index(id),
+			job.Terminal{Phase: job.Succeeded, Reason: job.ReasonCompleted, FinishedAt: time.Now()})
 		if err != nil {
 			t.Error(err)
 		}
@@ -405,7 +425,8 @@ func TestWaitForJob(t *testing.T) {
 			}
 		}
 	}()
-	got := w.want(http.StatusCreated, w.do(w.request(bytes.NewReader([]byte(encode(script()...))), http.Header{"Prefer": {"respond-async, wait=55"}})))
+	got := w.want(http.StatusCreated, w.do(w.request(bytes.NewReader([]byte(encode(script()...))),
+		http.Header{"Prefer": {"respond-async, wait=55"}})))
 	if a := as[waited](t, got); a.Phase != job.Succeeded || a.Job == nil || a.Job.Reason != job.ReasonCompleted {
 		t.Errorf("got %s", got.body)
 	}
@@ -415,7 +436,8 @@ func TestWaitForJob(t *testing.T) {
 	if applied := got.Header.Get("Preference-Applied"); applied != "wait=55" {
 		t.Errorf("Preference-Applied: got %q", applied)
 	}
-	got = w.want(http.StatusCreated, w.do(w.request(bytes.NewReader([]byte(encode(script()...))), http.Header{"Prefer": {"wait=1"}})))
+	got = w.want(http.StatusCreated, w.do(w.request(bytes.NewReader([]byte(encode(script()...))),
+		http.Header{"Prefer": {"wait=1"}})))
 	if a := as[waited](t, got); a.Phase != job.Pending || a.Job == nil {
 		t.Errorf("time up: got %s", got.body)
 	}
@@ -436,7 +458,8 @@ func TestTraceIsKept(t *testing.T) {
 		"long":      {parent, strings.Repeat("a", 513), job.Trace{Parent: parent}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := w.accepted(w.do(w.request(strings.NewReader(encode(script()...)), http.Header{"Traceparent": {test.parent}, "Tracestate": {test.state}})))
+			a := w.accepted(w.do(w.request(strings.NewReader(encode(script()...)),
+				http.Header{"Traceparent": {test.parent}, "Tracestate": {test.state}})))
 			if got := w.index(a.JobID).Trace; got != test.want {
 				t.Errorf("got %+v, want %+v", got, test.want)
 			}

@@ -122,7 +122,8 @@ type place struct {
 
 func (p place) Admit() (func(), error) {
 	if p.full {
-		return nil, job.Refuse(job.ErrUnavailable, "", "the queue is full: 3 jobs wait (MAX_QUEUED_JOBS); try again when some have run")
+		return nil, job.Refuse(job.ErrUnavailable, "", "the queue is full: 3 jobs wait (MAX_QUEUED_JOBS); try again when "+
+			"some have run")
 	}
 	return func() {}, nil
 }

@@ -33,7 +33,8 @@ func fail(t *testing.T, err error) (*http.Response, api.Problem, string) {
 	w.Header().Set("Content-Length", "5")
 	w.Header().Set("ETag", `"x"`)
 	w.Header().Set("Content-Disposition", "attachment")
-	api.WriteError(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/secret-free", nil), slog.New(slog.NewTextHandler(&log, nil)), err)
+	api.WriteError(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/secret-free", nil),
+		slog.New(slog.NewTextHandler(&log, nil)), err)
 	return w.Result(), readProblem(t, w.Result()), log.String()
 }
 
@@ -64,8 +65,10 @@ func readProblem(t *testing.T, r *http.Response) api.Problem {
 func TestEveryKindHasItsStatus(t *testing.T) {
 	const inner = "open /srv/data/0123: broken"
 	for kind, want := range map[error]int{
-		job.ErrNotFound: 404, job.ErrExists: 409, job.ErrInvalid: 422, job.ErrTooLarge: 413, job.ErrUnauthorized: 401, job.ErrForbidden: 403, job.ErrConflict: 409,
-		job.ErrGone: 410, job.ErrUnavailable: 503, job.ErrExhausted: 507, errors.New("whatever"): 500, io.ErrUnexpectedEOF: 500, context.DeadlineExceeded: 500,
+		job.ErrNotFound: 404, job.ErrExists: 409, job.ErrInvalid: 422, job.ErrTooLarge: 413, job.ErrUnauthorized: 401,
+		job.ErrForbidden: 403, job.ErrConflict: 409,
+		job.ErrGone: 410, job.ErrUnavailable: 503, job.ErrExhausted: 507, errors.New("whatever"): 500,
+		io.ErrUnexpectedEOF: 500, context.DeadlineExceeded: 500,
 	} {
 		r, p, log := fail(t, fmt.Errorf("read %s: %w", inner, kind))
 		if r.StatusCode != want {
@@ -77,7 +80,8 @@ func TestEveryKindHasItsStatus(t *testing.T) {
 		if logged := strings.Contains(log, inner); logged != (want >= 500) {
 			t.Errorf("%v: logged %v: %s", kind, logged, log)
 		}
-		if got := r.Header.Get("WWW-Authenticate"); (got != "") != (want == 401) || got != "" && !strings.HasPrefix(got, "Bearer") {
+		if got := r.Header.Get("WWW-Authenticate"); (got != "") != (want == 401) || got != "" &&
+			!strings.HasPrefix(got, "Bearer") {
 			t.Errorf("%v: WWW-Authenticate %q", kind, got)
 		}
 		if got := r.Header.Get("Retry-After"); (got != "") != (want == 503) {
@@ -93,12 +97,14 @@ func TestEveryKindHasItsStatus(t *testing.T) {
 
 func TestFaultsAreTold(t *testing.T) {
 	_, p, _ := fail(t, fmt.Errorf("secret: %w", job.Refuse(job.ErrGone, "Idempotency-Key", "is gone")))
-	want := api.Problem{Type: "about:blank", Title: "Gone", Status: 410, Detail: "Idempotency-Key: is gone", Errors: []job.Fault{{Field: "Idempotency-Key", Message: "is gone"}}}
+	want := api.Problem{Type: "about:blank", Title: "Gone", Status: 410, Detail: "Idempotency-Key: is gone",
+		Errors: []job.Fault{{Field: "Idempotency-Key", Message: "is gone"}}}
 	if diff := cmp.Diff(want, p); diff != "" {
 		t.Errorf("refusal (-want +got):\n%s", diff)
 	}
 	_, p, _ = fail(t, fmt.Errorf("secret: %w", api.BadRequest("limit", "is no number")))
-	want = api.Problem{Type: "about:blank", Title: "Bad Request", Status: 400, Detail: "limit: is no number", Errors: []job.Fault{{Field: "limit", Message: "is no number"}}}
+	want = api.Problem{Type: "about:blank", Title: "Bad Request", Status: 400, Detail: "limit: is no number",
+		Errors: []job.Fault{{Field: "limit", Message: "is no number"}}}
 	if diff := cmp.Diff(want, p); diff != "" {
 		t.Errorf("bad request (-want +got):\n%s", diff)
 	}
@@ -116,23 +122,28 @@ func TestFaultsAreTold(t *testing.T) {
 func TestRouter(t *testing.T) {
 	var log bytes.Buffer
 	router := api.NewRouter(slog.New(slog.NewTextHandler(&log, nil)))
-	router.HandlePath(http.MethodGet, "/jobs/:id", func(w http.ResponseWriter, _ *http.Request, p httprouter.Params) error {
-		api.WriteJSON(w, http.StatusOK, map[string]string{"id": p.ByName("id")})
-		return nil
-	})
+	router.HandlePath(http.MethodGet, "/jobs/:id",
+		func(w http.ResponseWriter, _ *http.Request, p httprouter.Params) error {
+			api.WriteJSON(w, http.StatusOK, map[string]string{"id": p.ByName("id")})
+			return nil
+		})
 	router.HandlePath(http.MethodGet, "/fails", func(http.ResponseWriter, *http.Request, httprouter.Params) error {
 		return fmt.Errorf("secret: %w", job.ErrConflict)
 	})
-	router.HandlePath(http.MethodGet, "/panics", func(http.ResponseWriter, *http.Request, httprouter.Params) error { panic("secret state") })
-	router.HandlePath(http.MethodGet, "/aborts", func(http.ResponseWriter, *http.Request, httprouter.Params) error { panic(http.ErrAbortHandler) })
+	router.HandlePath(http.MethodGet, "/panics",
+		func(http.ResponseWriter, *http.Request, httprouter.Params) error { panic("secret state") })
+	router.HandlePath(http.MethodGet, "/aborts",
+		func(http.ResponseWriter, *http.Request, httprouter.Params) error { panic(http.ErrAbortHandler) })
 	server := httptest.NewServer(router)
 	t.Cleanup(server.Close)
 	for _, test := range []struct {
 		method, path string
 		want         int
 	}{
-		{"GET", "/healthz", 200}, {"GET", "/jobs/x", 200}, {"GET", "/jobs/x/", 404}, {"GET", "/JOBS/x", 404}, {"GET", "/jobs", 404}, {"GET", "/none", 404}, {"GET", "//healthz", 404},
-		{"GET", "/jobs/../healthz", 404}, {"POST", "/jobs/x", 405}, {"OPTIONS", "/jobs/x", 405}, {"DELETE", "/healthz", 405}, {"GET", "/fails", 409}, {"GET", "/panics", 500},
+		{"GET", "/healthz", 200}, {"GET", "/jobs/x", 200}, {"GET", "/jobs/x/", 404}, {"GET", "/JOBS/x", 404},
+		{"GET", "/jobs", 404}, {"GET", "/none", 404}, {"GET", "//healthz", 404},
+		{"GET", "/jobs/../healthz", 404}, {"POST", "/jobs/x", 405}, {"OPTIONS", "/jobs/x", 405}, {"DELETE", "/healthz", 405},
+		{"GET", "/fails", 409}, {"GET", "/panics", 500},
 	} {
 		t.Run(test.method+" "+test.path, func(t *testing.T) {
 			r, err := http.NewRequestWithContext(t.Context(), test.method, server.URL+test.path, nil)
@@ -150,7 +161,8 @@ func TestRouter(t *testing.T) {
 			if test.want == 200 {
 				return
 			}
-			if p := readProblem(t, got); strings.Contains(fmt.Sprint(p), "secret") || strings.Contains(fmt.Sprint(p), "goroutine") {
+			if p := readProblem(t, got); strings.Contains(fmt.Sprint(p), "secret") ||
+				strings.Contains(fmt.Sprint(p), "goroutine") {
 				t.Errorf("the answer %+v tells what only we may know", p)
 			}
 			want := ""
@@ -188,14 +200,21 @@ func TestAuthorize(t *testing.T) {
 		values []string
 		want   int
 	}{
-		{"right", id, []string{"Bearer " + user}, 200}, {"lower case", id, []string{"bearer " + user}, 200}, {"upper case", id, []string{"BEARER " + user}, 200},
+		{"right", id, []string{"Bearer " + user}, 200}, {"lower case", id, []string{"bearer " + user}, 200},
+		{"upper case", id, []string{"BEARER " + user}, 200},
 		{"more spaces", id, []string{"Bearer   " + user + " "}, 200},
-		{"none", id, nil, 401}, {"empty", id, []string{""}, 401}, {"scheme alone", id, []string{"Bearer"}, 401}, {"no token", id, []string{"Bearer  "}, 401},
-		{"Basic", id, []string{"Basic " + user}, 401}, {"token alone", id, []string{user}, 401}, {"Bearer:", id, []string{"Bearer:" + user}, 401}, {"prefix", id, []string{"BearerX " + user}, 401},
-		{"two", id, []string{"Bearer " + user, "Bearer " + user}, 400}, {"two of which one is wrong", id, []string{"Bearer " + user, "Basic x"}, 400},
-		{"two in one", id, []string{"Bearer " + user + ", Bearer " + user}, 403}, {"two tokens", id, []string{"Bearer " + user + " " + user}, 403},
-		{"wrong", id, []string{"Bearer x"}, 403}, {"another scope", id, []string{"Bearer " + agent}, 403}, {"of another job", id, []string{"Bearer " + foreign}, 403},
-		{"for another job", other, []string{"Bearer " + user}, 403}, {"no ID", "junk", []string{"Bearer " + user}, 403}, {"empty ID", "", []string{"Bearer " + user}, 403},
+		{"none", id, nil, 401}, {"empty", id, []string{""}, 401}, {"scheme alone", id, []string{"Bearer"}, 401},
+		{"no token", id, []string{"Bearer  "}, 401},
+		{"Basic", id, []string{"Basic " + user}, 401}, {"token alone", id, []string{user}, 401},
+		{"Bearer:", id, []string{"Bearer:" + user}, 401}, {"prefix", id, []string{"BearerX " + user}, 401},
+		{"two", id, []string{"Bearer " + user, "Bearer " + user}, 400},
+		{"two of which one is wrong", id, []string{"Bearer " + user, "Basic x"}, 400},
+		{"two in one", id, []string{"Bearer " + user + ", Bearer " + user}, 403},
+		{"two tokens", id, []string{"Bearer " + user + " " + user}, 403},
+		{"wrong", id, []string{"Bearer x"}, 403}, {"another scope", id, []string{"Bearer " + agent}, 403},
+		{"of another job", id, []string{"Bearer " + foreign}, 403},
+		{"for another job", other, []string{"Bearer " + user}, 403}, {"no ID", "junk", []string{"Bearer " + user}, 403},
+		{"empty ID", "", []string{"Bearer " + user}, 403},
 		{"no ID and no token", "junk", nil, 401},
 	} {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
@@ -220,7 +239,9 @@ func TestAuthorize(t *testing.T) {
 }
 
 // serve runs Serve on a port of its own until stop is called, and sends what it returned.
-func serve(t *testing.T, h http.Handler, wait time.Duration, drain func()) (url string, stop func(), result chan error) {
+func serve(
+	t *testing.T, h http.Handler, wait time.Duration, drain func(),
+) (url string, stop func(), result chan error) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -328,7 +349,8 @@ func TestServeReportsABrokenListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = ln.Close()
-	if err := (&api.Server{Log: quiet(), Wait: time.Second, Drain: func() {}, MaxConnections: 1}).Serve(t.Context(), ln, http.NotFoundHandler()); !errors.Is(err, net.ErrClosed) {
+	if err := (&api.Server{Log: quiet(), Wait: time.Second, Drain: func() {}, MaxConnections: 1}).Serve(t.Context(), ln,
+		http.NotFoundHandler()); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Serve: %v; want net.ErrClosed", err)
 	}
 }

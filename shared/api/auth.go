@@ -17,9 +17,10 @@ type Verifier interface {
 	Verify(token string, id job.ID, scopes ...token.Scope) bool
 }
 
-// Authorize returns the job that the path parameter "id" names if the request carries a token that opens it
-// in one of the scopes. Without a token the error is of kind job.ErrUnauthorized; otherwise it is of kind job.ErrForbidden,
-// the same for a job that does not exist as for somebody else's. Nothing is read to find out.
+// Authorize returns the job that the path parameter "id" names if the request carries a token that
+// opens it in one of the scopes. Without a token the error is of kind job.ErrUnauthorized;
+// otherwise it is of kind job.ErrForbidden, the same for a job that does not exist as for somebody
+// else's. Nothing is read to find out.
 func Authorize(r *http.Request, p httprouter.Params, keys Verifier, scopes ...token.Scope) (job.ID, error) {
 	bearer, err := Bearer(r)
 	if err != nil {
@@ -55,12 +56,14 @@ type OwnerVerifier interface {
 	VerifyOwner(token string) (job.ID, bool)
 }
 
-// AuthorizeOwner returns whose token the request carries. Without a token the error is of kind job.ErrUnauthorized; with
-// anything but an owner's it is of kind job.ErrForbidden. Nothing is read to find out.
+// AuthorizeOwner returns whose token the request carries. Without a token the error is of kind
+// job.ErrUnauthorized; with anything but an owner's it is of kind job.ErrForbidden. Nothing is read
+// to find out.
 func AuthorizeOwner(r *http.Request, keys OwnerVerifier) (job.ID, error) {
 	bearer, err := Bearer(r)
 	if errors.Is(err, job.ErrUnauthorized) {
-		return "", job.Refuse(job.ErrUnauthorized, "", "send the token that the answer to PUT of a template has: Authorization: Bearer <token>")
+		return "", job.Refuse(job.ErrUnauthorized, "", "send the token that the answer to PUT of a template has: "+
+			"Authorization: Bearer <token>")
 	}
 	if err != nil {
 		return "", err

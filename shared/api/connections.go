@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// connections bounds how many connections are open at a time. When there are so many, the one goes that has been idle for longest;
-// when none is idle, clients wait until one ends.
+// connections bounds how many connections are open at a time. When there are so many, the one goes
+// that has been idle for longest; when none is idle, clients wait until one ends.
 type connections struct {
 	places  chan struct{}
 	waiting atomic.Bool
@@ -27,7 +27,8 @@ func (c *connections) listen(ln net.Listener) net.Listener {
 	return &boundListener{Listener: ln, connections: c, closed: make(chan struct{})}
 }
 
-// changed is told by http.Server what a connection does. Connections are not wrapped, or files could not be sent by the kernel.
+// changed is told by http.Server what a connection does. Connections are not wrapped, or files
+// could not be sent by the kernel.
 func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

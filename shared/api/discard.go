@@ -6,16 +6,17 @@ import (
 	"time"
 )
 
-// The bounds of what is read of a request that was refused, so that its client gets to read why: a closed connection would
-// fail its write first. One that sends nothing for a while has noticed.
+// The bounds of what is read of a request that was refused, so that its client gets to read why: a
+// closed connection would fail its write first. One that sends nothing for a while has noticed.
 const (
 	maxDiscard     = 256 << 20
 	discardTimeout = 10 * time.Second
 	discardPause   = time.Second
 )
 
-// Discard sends the answer that was written and reads what is left of the request, within bounds. Begun tells whether anything of
-// its body was asked for before. The connection must be full duplex.
+// Discard sends the answer that was written and reads what is left of the request, within bounds.
+// Begun tells whether anything of its body was asked for before. The connection must be full
+// duplex.
 func Discard(w http.ResponseWriter, r *http.Request, body io.Reader, begun bool) {
 	control := http.NewResponseController(w)
 	if control.Flush() != nil {

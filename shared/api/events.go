@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// keepAlive is how often something is sent to a client for whom nothing happens: proxies cut off what is silent.
+// keepAlive is how often something is sent to a client for whom nothing happens: proxies cut off
+// what is silent.
 const keepAlive = 15 * time.Second
 
 // Events is an answer with server-sent events (HTML Living Standard, 9.2).
@@ -32,8 +33,8 @@ func BeginEvents(w http.ResponseWriter) (*Events, error) {
 	return e, e.Flush()
 }
 
-// Send writes an event with data as JSON, and the ID that the client sends back when it comes again. Without a type the event is a message.
-// Flush sends it.
+// Send writes an event with data as JSON, and the ID that the client sends back when it comes
+// again. Without a type the event is a message. Flush sends it.
 func (e *Events) Send(id, event string, data any) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "id: %s\n", id)

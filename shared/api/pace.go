@@ -8,18 +8,19 @@ import (
 	"time"
 )
 
-// What has to move while a client may stall: less than that is no progress, or a byte now and then would hold a connection, and
-// whatever it has taken, for ever.
+// What has to move while a client may stall: less than that is no progress, or a byte now and then
+// would hold a connection, and whatever it has taken, for ever.
 const (
 	leastRead = 16 << 10
 	mostWrite = 128 << 10 // of an answer at a time, each with the full time
 )
 
-// linger is how long a request's body is waited for that nobody has asked for when its answer begins.
+// linger is how long a request's body is waited for that nobody has asked for when its answer
+// begins.
 const linger = time.Second
 
-// Paced returns a handler that gives clients so much time for each piece of a request's body and of its answer. Deadlines that h itself
-// sets with http.ResponseController hold as well.
+// Paced returns a handler that gives clients so much time for each piece of a request's body and of
+// its answer. Deadlines that h itself sets with http.ResponseController hold as well.
 func Paced(h http.Handler, stall time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := &pacer{ResponseWriter: w, control: http.NewResponseController(w), stall: stall}
@@ -79,7 +80,8 @@ func (p *pacer) SetWriteDeadline(t time.Time) error {
 	return p.control.SetWriteDeadline(t)
 }
 
-// setRead sets the deadline of the next read, unless an earlier one holds. A connection that knows no deadlines is a test's.
+// setRead sets the deadline of the next read, unless an earlier one holds. A connection that knows
+// no deadlines is a test's.
 func (p *pacer) setRead(t time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,7 +94,8 @@ func (p *pacer) beforeWrite() {
 	_ = p.control.SetWriteDeadline(earlier(time.Now().Add(p.stall), p.writeEnd))
 }
 
-// beforeAnswer keeps net/http from waiting for the rest of a body that h did not read, which it does before it sends an answer.
+// beforeAnswer keeps net/http from waiting for the rest of a body that h did not read, which it
+// does before it sends an answer.
 func (p *pacer) beforeAnswer() {
 	p.mu.Lock()
 	wait := p.body != nil && !p.answering && !p.duplex

@@ -68,7 +68,8 @@ func TestBodiesThatStall(t *testing.T) {
 	} {
 		dial(t, s, request)
 		// net/http calls a trailer that does not come "suspiciously long".
-		if err := within(t, read, name); !errors.Is(err, os.ErrDeadlineExceeded) && (err == nil || !strings.Contains(err.Error(), "trailer")) {
+		if err := within(t, read, name); !errors.Is(err, os.ErrDeadlineExceeded) &&
+			(err == nil || !strings.Contains(err.Error(), "trailer")) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -95,7 +96,8 @@ func TestBytesNowAndThen(t *testing.T) {
 	}
 }
 
-// TestSlowHandlers makes sure that only the client's time counts, and that waiting for it ends with its body.
+// TestSlowHandlers makes sure that only the client's time counts, and that waiting for it ends with
+// its body.
 func TestSlowHandlers(t *testing.T) {
 	s := paced(t, func(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(2 * stall)
@@ -112,7 +114,8 @@ func TestSlowHandlers(t *testing.T) {
 	})
 	client := &http.Client{}
 	for range 2 { // on one connection
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.URL, strings.NewReader(strings.Repeat("x", 100_000)))
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.URL,
+			strings.NewReader(strings.Repeat("x", 100_000)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,17 +135,20 @@ func TestSlowHandlers(t *testing.T) {
 
 // TestUnreadBodies makes sure that answers do not wait for a body that nobody has asked for.
 func TestUnreadBodies(t *testing.T) {
-	slow := httptest.NewServer(api.Paced(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "answer") }), time.Hour))
+	slow := httptest.NewServer(
+		api.Paced(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "answer") }), time.Hour))
 	t.Cleanup(slow.Close)
 	for _, method := range []string{"GET", "DELETE", "POST"} {
-		for name, head := range map[string]string{"a length": "Content-Length: 1000\r\n\r\nsome", "chunks": "Transfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n"} {
+		for name, head := range map[string]string{"a length": "Content-Length: 1000\r\n\r\nsome",
+			"chunks": "Transfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n"} {
 			c := dial(t, slow, method+" / HTTP/1.1\r\nHost: x\r\n"+head)
 			done := make(chan string, 1)
 			go func() {
 				all, err := io.ReadAll(c) // to the end of the connection
 				done <- fmt.Sprint(string(all), err)
 			}()
-			if got := within(t, done, method+" with "+name); !strings.HasPrefix(got, "HTTP/1.1 200 OK") || !strings.Contains(got, "answer") {
+			if got := within(t, done, method+" with "+name); !strings.HasPrefix(got, "HTTP/1.1 200 OK") ||
+				!strings.Contains(got, "answer") {
 				t.Errorf("%s with %s: %q", method, name, got)
 			}
 		}

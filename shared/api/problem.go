@@ -1,5 +1,5 @@
-// Package api is the HTTP manners that all functions share: errors as problem details, tokens, routing and
-// serving.
+// Package api is the HTTP manners that all functions share: errors as problem details, tokens,
+// routing and serving.
 package api
 
 import (
@@ -25,7 +25,8 @@ type Problem struct {
 	Errors []job.Fault `json:"errors,omitempty"`
 }
 
-// answer is what a kind of error becomes. Detail stands in where the error itself has nothing for users.
+// answer is what a kind of error becomes. Detail stands in where the error itself has nothing for
+// users.
 type answer struct {
 	kind   error
 	status int
@@ -43,7 +44,8 @@ func answers() []answer {
 		{job.ErrConflict, http.StatusConflict, "The job is not in a state that allows this."},
 		{job.ErrExists, http.StatusConflict, "It exists already."},
 		{job.ErrGone, http.StatusGone, "It has been removed."},
-		{job.ErrExhausted, http.StatusInsufficientStorage, "There is not enough storage left; try again when jobs have been removed."},
+		{job.ErrExhausted, http.StatusInsufficientStorage, "There is not enough storage left; try again when jobs have " +
+			"been removed."},
 		{job.ErrUnavailable, http.StatusServiceUnavailable, "Not possible right now; try again in a few seconds."},
 	}
 }
@@ -111,7 +113,8 @@ func problemOf(err error) (Problem, bool) {
 		}
 		return p, true
 	}
-	return newProblem(http.StatusInternalServerError, "Something went wrong here; the log says what. Trying again may help."), false
+	return newProblem(http.StatusInternalServerError, "Something went wrong here; the log says what. Trying again may "+
+		"help."), false
 }
 
 func newProblem(status int, detail string) Problem {
@@ -126,12 +129,14 @@ func WriteError(w http.ResponseWriter, r *http.Request, log *slog.Logger, err er
 	p, expected := problemOf(err)
 	switch {
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
-		// The client has gone, or only its half of the connection: without an answer net/http would send 200.
+		// The client has gone, or only its half of the connection: without an answer net/http would send
+		// 200.
 		panic(http.ErrAbortHandler)
 	case !expected:
 		log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	case p.Status >= http.StatusInternalServerError:
-		log.WarnContext(r.Context(), "request refused", "method", r.Method, "path", r.URL.Path, "status", p.Status, "error", err)
+		log.WarnContext(r.Context(), "request refused", "method", r.Method, "path", r.URL.Path, "status", p.Status, "error",
+			err)
 	}
 	if p.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="jobs"`)
@@ -144,7 +149,8 @@ func WriteError(w http.ResponseWriter, r *http.Request, log *slog.Logger, err er
 
 func writeProblem(w http.ResponseWriter, p Problem) {
 	h := w.Header()
-	for _, name := range []string{"Content-Disposition", "Content-Encoding", "Content-Length", "Content-Range", "ETag", "Last-Modified"} {
+	for _, name := range []string{"Content-Disposition", "Content-Encoding", "Content-Length", "Content-Range", "ETag",
+		"Last-Modified"} {
 		h.Del(name)
 	}
 	h.Set("Content-Type", "application/problem+json")

@@ -13,8 +13,8 @@ import (
 	"go-job-orchestrator/shared/routes"
 )
 
-// Handler answers a request or returns the error to answer it with. It must not return an error once it
-// has begun to write.
+// Handler answers a request or returns the error to answer it with. It must not return an error
+// once it has begun to write.
 type Handler func(w http.ResponseWriter, r *http.Request, p httprouter.Params) error
 
 // Router is httprouter with our manners: every error is a problem, a panic is one as well.
@@ -37,7 +37,8 @@ func NewRouter(log *slog.Logger) *Router {
 	})
 	mux.MethodNotAllowed = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.correctAllow(w.Header(), req.URL.Path)
-		WriteError(w, req, log, Fail(http.StatusMethodNotAllowed, fmt.Sprintf("%s is not possible here; Allow names what is.", req.Method)))
+		WriteError(w, req, log, Fail(http.StatusMethodNotAllowed, fmt.Sprintf("%s is not possible here; Allow names what "+
+			"is.", req.Method)))
 	})
 	mux.PanicHandler = func(w http.ResponseWriter, req *http.Request, v any) {
 		if v == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http compares it so

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// The server's limits. There is no timeout for whole requests or answers: uploads and log followers last. Paced has one for each
-// piece of them.
+// The server's limits. There is no timeout for whole requests or answers: uploads and log followers
+// last. Paced has one for each piece of them.
 const (
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 2 * time.Minute
@@ -29,8 +29,9 @@ type Server struct {
 	MaxConnections int
 }
 
-// Serve answers requests on the listener until ctx ends. Then it drains; then it accepts no more, ends the contexts of requests that
-// stream without end (see Stopping), and waits for all to finish.
+// Serve answers requests on the listener until ctx ends. Then it drains; then it accepts no more,
+// ends the contexts of requests that stream without end (see Stopping), and waits for all to
+// finish.
 func (s *Server) Serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -72,8 +73,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, h http.Handler) err
 
 type stoppingKey struct{}
 
-// Stopping returns a channel that is closed when the server is about to stop and waits only for this
-// request. Handlers that would stream without end watch it. It is nil outside Serve.
+// Stopping returns a channel that is closed when the server is about to stop and waits only for
+// this request. Handlers that would stream without end watch it. It is nil outside Serve.
 func Stopping(ctx context.Context) <-chan struct{} {
 	done, _ := ctx.Value(stoppingKey{}).(<-chan struct{})
 	return done

@@ -1,4 +1,5 @@
-// Package budget bounds the memory that all requests of a process take together for what they bring and ask for.
+// Package budget bounds the memory that all requests of a process take together for what they bring
+// and ask for.
 package budget
 
 import (
@@ -16,11 +17,11 @@ import (
 )
 
 const (
-	// Factor is how many bytes of memory a byte of a request costs: it is read, decoded, checked and encoded again, and the garbage of that
-	// lies about for a while.
+	// Factor is how many bytes of memory a byte of a request costs: it is read, decoded, checked and
+	// encoded again, and the garbage of that lies about for a while.
 	Factor = 4
-	// free is what each request has without asking, so that small requests are answered also when large ones have taken all there is. The
-	// number of connections bounds how many there are.
+	// free is what each request has without asking, so that small requests are answered also when
+	// large ones have taken all there is. The number of connections bounds how many there are.
 	free = 64 << 10
 	// patience is how long a request waits for others to give memory back.
 	patience = 5 * time.Second
@@ -72,8 +73,8 @@ func (a *account) settle(want int64) {
 	}
 }
 
-// change has f change what the request takes, and waits for as much. When that takes too long, the error is of kind
-// job.ErrUnavailable.
+// change has f change what the request takes, and waits for as much. When that takes too long, the
+// error is of kind job.ErrUnavailable.
 func change(ctx context.Context, f func(a *account)) error {
 	a, _ := ctx.Value(accountKey{}).(*account)
 	if a == nil { // nobody's request
@@ -99,7 +100,8 @@ func change(ctx context.Context, f func(a *account)) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("wait for memory: %w", ctx.Err())
 		}
-		return job.Refuse(job.ErrUnavailable, "", "other requests take all the memory there is for large ones (MAX_BUFFERED_BYTES); send this again in a few seconds")
+		return job.Refuse(job.ErrUnavailable, "", "other requests take all the memory there is for large ones "+
+			"(MAX_BUFFERED_BYTES); send this again in a few seconds")
 	}
 	a.held = want
 	return nil
@@ -115,7 +117,8 @@ func give(ctx context.Context, n int64) {
 	_ = change(ctx, func(a *account) { a.text -= Factor * n }) // needs no waiting
 }
 
-// TakeRecord takes what a stored record of n bytes costs. A request goes on with one record at a time, so the largest counts.
+// TakeRecord takes what a stored record of n bytes costs. A request goes on with one record at a
+// time, so the largest counts.
 func TakeRecord(ctx context.Context, n int64) error {
 	return change(ctx, func(a *account) { a.record = max(a.record, Factor*n) })
 }
@@ -123,9 +126,10 @@ func TakeRecord(ctx context.Context, n int64) error {
 // small is what is read before memory for more is taken: most bodies end before.
 const small = 8 << 10
 
-// ReadAll reads r to its end; r itself must fail when that comes too late, after limit bytes. When it is longer than a little, memory
-// for length bytes is taken before more is read, so that those who wait for others hold next to nothing; for limit bytes if length is
-// not known and therefore negative.
+// ReadAll reads r to its end; r itself must fail when that comes too late, after limit bytes. When
+// it is longer than a little, memory for length bytes is taken before more is read, so that those
+// who wait for others hold next to nothing; for limit bytes if length is not known and therefore
+// negative.
 func ReadAll(ctx context.Context, r io.Reader, length, limit int64) ([]byte, error) {
 	head, err := io.ReadAll(io.LimitReader(r, small))
 	if err != nil || len(head) < small {

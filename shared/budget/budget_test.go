@@ -30,7 +30,8 @@ func TestRequestsShare(t *testing.T) {
 		}
 		began := time.Now()
 		err := budget.Take(second, mebi)
-		if waited := time.Since(began); !errors.Is(err, job.ErrUnavailable) || waited < time.Second || waited > 10*time.Second {
+		if waited := time.Since(began); !errors.Is(err, job.ErrUnavailable) || waited < time.Second ||
+			waited > 10*time.Second {
 			t.Errorf("a large request while another has it all: %v after %s", err, waited)
 		}
 		if err := budget.Take(second, 0); err != nil {
@@ -115,7 +116,8 @@ func TestReadAll(t *testing.T) {
 			if err != nil || !bytes.Equal(got, want) {
 				t.Errorf("%d bytes said to be %d: %d bytes, %v", size, length, len(got), err)
 			}
-			if _, err := budget.ReadAll(ctx, io.MultiReader(bytes.NewReader(want), &broken{failing}), length, 2*mebi); !errors.Is(err, failing) {
+			if _, err := budget.ReadAll(ctx, io.MultiReader(bytes.NewReader(want), &broken{failing}), length,
+				2*mebi); !errors.Is(err, failing) {
 				t.Errorf("%d bytes and a failure: %v", size, err)
 			}
 			end()
@@ -123,7 +125,8 @@ func TestReadAll(t *testing.T) {
 	}
 }
 
-// TestReadAllInTurns has many bodies come at once that together are far more than there is: each waits until there is room for all of it.
+// TestReadAllInTurns has many bodies come at once that together are far more than there is: each
+// waits until there is room for all of it.
 func TestReadAllInTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := budget.New(16 * mebi)

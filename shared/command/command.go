@@ -99,7 +99,8 @@ func (u Usage) help(w io.Writer, name string) {
 	if len(list) == 0 {
 		return
 	}
-	fmt.Fprint(w, "\nSettings are environment variables, with these defaults (docs/configuration.md says what each is for):\n\n")
+	fmt.Fprint(w, "\nSettings are environment variables, with these defaults (docs/configuration.md says what each is "+
+		"for):\n\n")
 	for _, p := range list {
 		line := "  " + p.Key + "=" + p.DefaultValue
 		if p.Required {

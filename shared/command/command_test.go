@@ -56,7 +56,8 @@ func TestParse(t *testing.T) {
 		if argument != test.argument || code != test.code || done != test.done {
 			t.Errorf("%q: got %q, %d, %v", line, argument, code, done)
 		}
-		if !strings.Contains(out.String(), test.out) || !strings.Contains(err.String(), test.err) || test.err != "" && !strings.Contains(err.String(), "--help") {
+		if !strings.Contains(out.String(), test.out) || !strings.Contains(err.String(), test.err) || test.err != "" &&
+			!strings.Contains(err.String(), "--help") {
 			t.Errorf("%q: says %q and %q, want %q and %q", line, &out, &err, test.out, test.err)
 		}
 	}

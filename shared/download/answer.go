@@ -9,7 +9,8 @@ import (
 	"go-job-orchestrator/shared/api"
 )
 
-// answer takes everything from http.ServeContent but its errors in plain text, which become problems.
+// answer takes everything from http.ServeContent but its errors in plain text, which become
+// problems.
 type answer struct {
 	http.ResponseWriter
 	refused int // the status of the error
@@ -18,7 +19,8 @@ type answer struct {
 // WriteHeader implements http.ResponseWriter.
 func (a *answer) WriteHeader(status int) {
 	if status == http.StatusPartialContent && a.Header().Get("Content-Length") == "0" {
-		status = http.StatusRequestedRangeNotSatisfiable // ServeContent finds the last 0 bytes; RFC 9110, section 14.1.2, does not
+		// ServeContent finds the last 0 bytes; RFC 9110, section 14.1.2, does not
+		status = http.StatusRequestedRangeNotSatisfiable
 	}
 	if status >= http.StatusBadRequest {
 		a.refused = status
@@ -35,8 +37,8 @@ func (a *answer) Write(p []byte) (int, error) {
 	return a.ResponseWriter.Write(p)
 }
 
-// ReadFrom implements io.ReaderFrom: without it a file would be copied through this process instead of sent by the
-// kernel.
+// ReadFrom implements io.ReaderFrom: without it a file would be copied through this process instead
+// of sent by the kernel.
 func (a *answer) ReadFrom(r io.Reader) (int64, error) {
 	if a.refused != 0 {
 		return 0, nil
@@ -64,7 +66,8 @@ func (a *answer) refuse(r *http.Request, size int64) error {
 	return fmt.Errorf("serve content: status %d", a.refused)
 }
 
-// rangeWriter adds what a client needs to ask again for a range there is; errors have it removed from their headers.
+// rangeWriter adds what a client needs to ask again for a range there is; errors have it removed
+// from their headers.
 type rangeWriter struct {
 	http.ResponseWriter
 	size int64

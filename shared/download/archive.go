@@ -39,9 +39,11 @@ type archive interface {
 // copyBuffer is the memory that copying takes; nothing of the files is kept.
 const copyBuffer = 128 << 10
 
-// Write streams an archive of the files to w; key tells where each lies. After an error what was written is no
-// archive, and must not end like one.
-func (f Format) Write(ctx context.Context, w io.Writer, b Bucket, key func(name string) string, files []job.File, modified time.Time) error {
+// Write streams an archive of the files to w; key tells where each lies. After an error what was
+// written is no archive, and must not end like one.
+func (f Format) Write(
+	ctx context.Context, w io.Writer, b Bucket, key func(name string) string, files []job.File, modified time.Time,
+) error {
 	a := f.open(w, modified.UTC().Truncate(time.Second))
 	buffer := make([]byte, copyBuffer)
 	for _, file := range files {
@@ -73,7 +75,8 @@ func addFile(ctx context.Context, a archive, b Bucket, key string, f job.File, b
 	return err
 }
 
-// level is that of the compression: an archive is made at every download, by a function with a share of a CPU.
+// level is that of the compression: an archive is made at every download, by a function with a
+// share of a CPU.
 const level = flate.BestSpeed
 
 type zipArchive struct {

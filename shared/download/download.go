@@ -1,5 +1,5 @@
-// Package download answers requests for stored files: ranges, conditions, and the headers that let a client verify what
-// it gets and keep a browser from running it.
+// Package download answers requests for stored files: ranges, conditions, and the headers that let
+// a client verify what it gets and keep a browser from running it.
 package download
 
 import (
@@ -32,7 +32,8 @@ var _ Bucket = (*store.Store)(nil)
 // Source serves the files of one bucket. Its methods may be called concurrently.
 type Source struct {
 	bucket Bucket
-	// remote is set once a blob turned out not to be a file of this machine; then none is, and asking is saved.
+	// remote is set once a blob turned out not to be a file of this machine; then none is, and asking
+	// is saved.
 	remote atomic.Bool
 	links  *links // nil: no request is redirected
 }
@@ -40,8 +41,8 @@ type Source struct {
 // From returns the Source over a bucket.
 func From(b Bucket) *Source { return &Source{bucket: b} }
 
-// Serve answers a GET or HEAD with the blob at key, which the records describe as f. The error is for what happened
-// before anything was written; later ones cut the connection off.
+// Serve answers a GET or HEAD with the blob at key, which the records describe as f. The error is
+// for what happened before anything was written; later ones cut the connection off.
 func (s *Source) Serve(w http.ResponseWriter, r *http.Request, key string, f job.File) error {
 	if s.redirects(r) {
 		if done, err := s.redirect(w, r, key, f); done || err != nil {
@@ -72,7 +73,8 @@ func (e *changedError) Error() string {
 // Name returns the file that a path parameter of httprouter's catch-all kind names.
 func Name(parameter string) string { return strings.TrimPrefix(parameter, "/") }
 
-// CheckQuery refuses parameters, of which a single file has none: it must not be taken for what they ask for.
+// CheckQuery refuses parameters, of which a single file has none: it must not be taken for what
+// they ask for.
 func CheckQuery(r *http.Request) error {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -112,11 +114,12 @@ func (s *Source) open(r *http.Request, key string) (*content, error) {
 	return newRanges(r.Context(), s.bucket, key, reader.Info, reader), nil
 }
 
-// isPlain reports whether the answer is certainly the whole blob: then the reader opened to learn of it is the one
-// that is read.
+// isPlain reports whether the answer is certainly the whole blob: then the reader opened to learn
+// of it is the one that is read.
 func isPlain(r *http.Request) bool { return isUnconditional(r) && r.Header.Get("Range") == "" }
 
-// isUnconditional reports whether the answer has the blob, or a part of it, whatever the client has already.
+// isUnconditional reports whether the answer has the blob, or a part of it, whatever the client has
+// already.
 func isUnconditional(r *http.Request) bool {
 	if r.Method != http.MethodGet {
 		return false
@@ -134,7 +137,8 @@ func SetHeaders(h http.Header, f job.File) {
 	h.Set("Content-Type", ContentType(f))
 	h.Set("Content-Disposition", Attachment(f.Name))
 	h.Set("X-Content-Type-Options", "nosniff")
-	// Jobs write what they like: should a browser show it in spite of the above, then as a page of no site.
+	// Jobs write what they like: should a browser show it in spite of the above, then as a page of no
+	// site.
 	h.Set("Content-Security-Policy", "sandbox")
 	// Only the holder of the token may have it, and only as long as the job is kept.
 	h.Set("Cache-Control", "private, no-cache")
@@ -147,7 +151,8 @@ func SetHeaders(h http.Header, f job.File) {
 // maxRanges bounds what one request can make a remote bucket do: every range is a request to it.
 const maxRanges = 16
 
-// withoutManyRanges drops a Range header of many ranges, which RFC 9110, section 14.2, leaves to the server.
+// withoutManyRanges drops a Range header of many ranges, which RFC 9110, section 14.2, leaves to
+// the server.
 func withoutManyRanges(r *http.Request) *http.Request {
 	if strings.Count(r.Header.Get("Range"), ",") < maxRanges {
 		return r

@@ -9,7 +9,8 @@ import (
 	"go-job-orchestrator/shared/store"
 )
 
-// ranges is a blob of a bucket that has no files. Seeking costs nothing: a reader is opened at the first read elsewhere.
+// ranges is a blob of a bucket that has no files. Seeking costs nothing: a reader is opened at the
+// first read elsewhere.
 type ranges struct {
 	ctx    context.Context //nolint:containedctx // lives as long as one request
 	bucket Bucket

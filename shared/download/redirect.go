@@ -25,7 +25,8 @@ type links struct {
 	log    *slog.Logger
 }
 
-// Linking has downloads redirected to URLs of the bucket that are valid for ttl, where it has such; with a ttl of 0 none are.
+// Linking has downloads redirected to URLs of the bucket that are valid for ttl, where it has such;
+// with a ttl of 0 none are.
 func (s *Source) Linking(l Linker, ttl time.Duration, log *slog.Logger) *Source {
 	if ttl > 0 {
 		s.links = &links{l, ttl, log}
@@ -33,12 +34,14 @@ func (s *Source) Linking(l Linker, ttl time.Duration, log *slog.Logger) *Source 
 	return s
 }
 
-// redirects reports whether a request may be answered with a URL of the bucket. Conditions may not: they are about entity tags and times of ours.
+// redirects reports whether a request may be answered with a URL of the bucket. Conditions may not:
+// they are about entity tags and times of ours.
 func (s *Source) redirects(r *http.Request) bool {
 	return s.links != nil && isUnconditional(r) && r.Header.Get("If-Range") == ""
 }
 
-// redirect answers with a URL of the bucket, and reports whether it did: that the URL cannot be had is no reason not to serve the file.
+// redirect answers with a URL of the bucket, and reports whether it did: that the URL cannot be had
+// is no reason not to serve the file.
 func (s *Source) redirect(w http.ResponseWriter, r *http.Request, key string, f job.File) (bool, error) {
 	info, err := s.bucket.Stat(r.Context(), key)
 	if err != nil {

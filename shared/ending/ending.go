@@ -1,5 +1,5 @@
-// Package ending brings a job to its end once its records say that it is over. It is the same for everybody who learns of
-// that: who receives an agent's report, and who has looked at Kubernetes.
+// Package ending brings a job to its end once its records say that it is over. It is the same for
+// everybody who learns of that: who receives an agent's report, and who has looked at Kubernetes.
 package ending
 
 import (
@@ -21,7 +21,8 @@ type Ender struct {
 	Now    func() time.Time
 }
 
-// Attempt records how an attempt ended, and the end of the job if none follows. It reports whether the job is over.
+// Attempt records how an attempt ended, and the end of the job if none follows. It reports whether
+// the job is over.
 func (e *Ender) Attempt(ctx context.Context, index *job.Index, a job.Attempt) (over bool, err error) {
 	if err := e.Ledger.EndAttempt(ctx, index.JobID, a); err != nil {
 		return false, err
@@ -71,7 +72,8 @@ func (e *Ender) Job(ctx context.Context, index *job.Index, last *executor.Verdic
 	return true, logstore.Retire(ctx, e.Store, index.JobID)
 }
 
-// outputs makes the outputs of the last attempt the job's, if an agent reported any, and returns their summary.
+// outputs makes the outputs of the last attempt the job's, if an agent reported any, and returns
+// their summary.
 func (e *Ender) outputs(ctx context.Context, id job.ID, attempt int, summary *job.Outputs) (*job.Outputs, error) {
 	recorded, err := e.Ledger.OutputsRecorded(ctx, id)
 	if err != nil || recorded {

@@ -14,8 +14,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// patience is how long a sender waits for its sink. Knative's in-memory channel answers only after delivery, and a
-// cold start of the receiver would hold up the user.
+// patience is how long a sender waits for its sink. Knative's in-memory channel answers only after
+// delivery, and a cold start of the receiver would hold up the user.
 const patience = 200 * time.Millisecond
 
 // MaxSending is how many events a Background sends at a time, and how many a reaper does.
@@ -28,7 +28,8 @@ const (
 	overhead   = 4 << 10
 )
 
-// Background is a Sink that lets its callers go after a fifth of a second and goes on sending by itself.
+// Background is a Sink that lets its callers go after a fifth of a second and goes on sending by
+// itself.
 type Background struct {
 	sink     Sink
 	log      *slog.Logger

@@ -1,5 +1,6 @@
-// Package event is the CloudEvents by which the functions nudge each other. An event never is the record of
-// anything: one that is lost is sent again by the reaper, and one that comes twice changes nothing.
+// Package event is the CloudEvents by which the functions nudge each other. An event never is the
+// record of anything: one that is lost is sent again by the reaper, and one that comes twice
+// changes nothing.
 package event
 
 import (
@@ -52,8 +53,8 @@ func SendAndWait(ctx context.Context, s Sink, e event.Event) error {
 	return s.Send(ctx, e)
 }
 
-// New returns an event of the given type about a job. Its ID follows from type and job, so that consumers
-// can drop duplicates.
+// New returns an event of the given type about a job. Its ID follows from type and job, so that
+// consumers can drop duplicates.
 func New(kind, source string, id job.ID, now time.Time) event.Event {
 	e := event.New()
 	e.SetID(string(id) + "." + kind)
@@ -96,8 +97,9 @@ func Read(ctx context.Context, h http.Header, body []byte) (*event.Event, error)
 	return e, nil
 }
 
-// sendTimeout bounds one delivery to a sink over HTTP: the in-memory channel of Knative answers only after delivery, which
-// may include a cold start, and the Broker's own tries of a consumer that fails.
+// sendTimeout bounds one delivery to a sink over HTTP: the in-memory channel of Knative answers
+// only after delivery, which may include a cold start, and the Broker's own tries of a consumer
+// that fails.
 const sendTimeout = time.Minute
 
 type ceSink struct{ client client.Client }

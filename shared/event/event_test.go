@@ -37,7 +37,8 @@ func TestNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{
-		"specversion": "1.0", "id": string(id) + "." + event.Submitted, "type": "io.github.go-job-orchestrator.job.submitted.v1",
+		"specversion": "1.0", "id": string(id) + "." + event.Submitted,
+		"type":   "io.github.go-job-orchestrator.job.submitted.v1",
 		"source": "http://orchestrator", "subject": string(id), "time": "2026-03-01T12:00:00Z",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -50,9 +51,11 @@ func TestJobID(t *testing.T) {
 		kind, subject string
 		want          error
 	}{
-		{event.Submitted, string(id), nil}, {event.Submitted, "", job.ErrNotFound}, {event.Submitted, "../x", job.ErrNotFound}, {event.Submitted, strings.ToUpper(string(id)), job.ErrNotFound},
+		{event.Submitted, string(id), nil}, {event.Submitted, "", job.ErrNotFound},
+		{event.Submitted, "../x", job.ErrNotFound}, {event.Submitted, strings.ToUpper(string(id)), job.ErrNotFound},
 		{event.Launch, string(id), nil}, {event.Launch, "x", job.ErrNotFound},
-		{"another.type", string(id), job.ErrInvalid}, {"", string(id), job.ErrInvalid}, {event.Submitted + "2", string(id), job.ErrInvalid},
+		{"another.type", string(id), job.ErrInvalid}, {"", string(id), job.ErrInvalid},
+		{event.Submitted + "2", string(id), job.ErrInvalid},
 	} {
 		e := submitted()
 		e.SetType(test.kind)
@@ -65,7 +68,8 @@ func TestJobID(t *testing.T) {
 }
 
 func TestHTTPSink(t *testing.T) {
-	for status, ok := range map[int]bool{200: true, 202: true, 204: true, 400: false, 404: false, 429: false, 500: false, 503: false} {
+	for status, ok := range map[int]bool{200: true, 202: true, 204: true, 400: false, 404: false, 429: false, 500: false,
+		503: false} {
 		var got *http.Request
 		var body []byte
 		requests := 0
@@ -86,7 +90,8 @@ func TestHTTPSink(t *testing.T) {
 		if requests != 1 {
 			t.Fatalf("%d: %d requests; want 1, since the reaper is what tries again", status, requests)
 		}
-		if got.Method != http.MethodPost || got.URL.Path != "/in" || got.Header.Get("Ce-Type") != event.Submitted || got.Header.Get("Ce-Subject") != string(id) ||
+		if got.Method != http.MethodPost || got.URL.Path != "/in" || got.Header.Get("Ce-Type") != event.Submitted ||
+			got.Header.Get("Ce-Subject") != string(id) ||
 			got.Header.Get("Ce-Id") != string(id)+"."+event.Submitted || len(body) != 0 {
 			t.Errorf("%d: request %s %s %v with %q", status, got.Method, got.URL, got.Header, body)
 		}
@@ -124,7 +129,8 @@ func (f sinkFunc) Send(ctx context.Context, e cloudevent.Event) error { return f
 
 func TestBackground(t *testing.T) {
 	failed := errors.New("refused")
-	quick := event.NewBackground(sinkFunc(func(context.Context, cloudevent.Event) error { return failed }), slog.New(slog.DiscardHandler))
+	quick := event.NewBackground(sinkFunc(func(context.Context, cloudevent.Event) error { return failed }),
+		slog.New(slog.DiscardHandler))
 	if err := quick.Send(t.Context(), submitted()); !errors.Is(err, failed) {
 		t.Errorf("Send: %v; want the answer of a quick sink", err)
 	}

@@ -12,8 +12,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// Extensions of our events: those of the distributed tracing extension, what template a job was started from, and how many
-// jobs come before it that each started the next by an event.
+// Extensions of our events: those of the distributed tracing extension, what template a job was
+// started from, and how many jobs come before it that each started the next by an event.
 const (
 	TraceParent = "traceparent"
 	TraceState  = "tracestate"
@@ -24,8 +24,8 @@ const (
 // maxData bounds an event: brokers have limits, and arguments can have a megabyte.
 const maxData = 256 << 10
 
-// Of returns the event that announces a step. Its data is the job as its owner sees it, without its arguments and the list of
-// its files where those are too long for an event.
+// Of returns the event that announces a step. Its data is the job as its owner sees it, without its
+// arguments and the list of its files where those are too long for an event.
 func Of(source string, n job.Notice) event.Event {
 	e := New(Type(n.Step), source, n.Status.JobID, n.At)
 	data, err := json.Marshal(n.Status)
@@ -104,8 +104,8 @@ func (r *Recorded) Send(ctx context.Context, e event.Event) error {
 	return r.Records.Announced(ctx, id, step)
 }
 
-// Fork is a Sink before two others: the launcher in the same process gets what it is to launch, and Outside, unless it is
-// nil, what is announced.
+// Fork is a Sink before two others: the launcher in the same process gets what it is to launch, and
+// Outside, unless it is nil, what is announced.
 type Fork struct{ Launcher, Outside Sink }
 
 var (

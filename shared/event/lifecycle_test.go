@@ -20,8 +20,9 @@ import (
 func notice(step job.Step) job.Notice {
 	return job.Notice{
 		Step: step, At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Hops: 2,
-		Trace:  job.Trace{Parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", State: "a=b"},
-		Status: &job.Status{Summary: job.Summary{JobID: id, Phase: job.Failed}, Args: []string{"x"}, Template: &job.Origin{Name: "report", Version: 3}},
+		Trace: job.Trace{Parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", State: "a=b"},
+		Status: &job.Status{Summary: job.Summary{JobID: id, Phase: job.Failed}, Args: []string{"x"},
+			Template: &job.Origin{Name: "report", Version: 3}},
 	}
 }
 
@@ -49,8 +50,10 @@ func TestOf(t *testing.T) {
 	}
 	const kind = "io.github.go-job-orchestrator.job.failed.v1"
 	want := map[string]any{
-		"specversion": "1.0", "id": string(id) + "." + kind, "type": kind, "source": "http://orchestrator", "subject": string(id),
-		"time": "2026-03-01T12:00:00Z", "datacontenttype": "application/json", "data": wantData, "template": "report", "jobhops": 2.0,
+		"specversion": "1.0", "id": string(id) + "." + kind, "type": kind, "source": "http://orchestrator",
+		"subject": string(id),
+		"time":    "2026-03-01T12:00:00Z", "datacontenttype": "application/json", "data": wantData, "template": "report",
+		"jobhops":     2.0,
 		"traceparent": n.Trace.Parent, "tracestate": "a=b",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

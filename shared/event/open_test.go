@@ -21,8 +21,8 @@ func newEnv(vars map[string]string) *platform.Env {
 	return platform.New(vars, slog.New(slog.DiscardHandler))
 }
 
-// TestOpen demands that what is to be launched goes to the launcher in the same process, and to K_SINK
-// what others may learn of jobs.
+// TestOpen demands that what is to be launched goes to the launcher in the same process, and to
+// K_SINK what others may learn of jobs.
 func TestOpen(t *testing.T) {
 	received := make(chan string, 10)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -26,14 +26,15 @@ import (
 type OutputLimits struct {
 	Files int
 	Bytes int64
-	// Room reports whether so many bytes more can be stored without filling up the disk. It may be nil.
+	// Room reports whether so many bytes more can be stored without filling up the disk. It may be
+	// nil.
 	Room func(bytes int64) bool
 
 	leftOut int // in place of maxLeftOut, for tests
 }
 
-// Bounds of what is looked at in results/, whatever is stored of it: a program can leave any number of folders in each other,
-// and collecting them must not take longer than the program did.
+// Bounds of what is looked at in results/, whatever is stored of it: a program can leave any number
+// of folders in each other, and collecting them must not take longer than the program did.
 const (
 	maxOutputDepth = 200    // folders in each other
 	maxLeftOut     = 50_000 // files and folders, beside those that may be stored
@@ -48,8 +49,8 @@ const maxLosses = 10
 // storeTries is how often storing one output is tried before it is given up as lost.
 const storeTries = 3
 
-// Outputs of at most smallOutput bytes are stored atOnce at a time: what they take is the waiting for answers. A larger one has the whole
-// connection, and the memory of the other side, for itself.
+// Outputs of at most smallOutput bytes are stored atOnce at a time: what they take is the waiting
+// for answers. A larger one has the whole connection, and the memory of the other side, for itself.
 const (
 	smallOutput = 1 << 20
 	atOnce      = 4
@@ -78,8 +79,9 @@ func newCollector(to Results, limits OutputLimits, retry time.Duration) *collect
 	return c
 }
 
-// collect stores both logs and every regular file under results/. Nothing else is opened: a link could lead anywhere, a FIFO would
-// never end. A lost output does not keep the others from being stored.
+// collect stores both logs and every regular file under results/. Nothing else is opened: a link
+// could lead anywhere, a FIFO would never end. A lost output does not keep the others from being
+// stored.
 func (c *collector) collect(ctx context.Context, w Workspace, l spool.Files) error {
 	c.storeLog(ctx, job.StdoutFile, l.Stdout)
 	c.storeLog(ctx, job.StderrFile, l.Stderr)
@@ -100,7 +102,8 @@ func (c *collector) storeLog(ctx context.Context, name string, f *os.File) {
 	c.store(ctx, job.File{Name: name, Size: info.Size()}, f, func() {})
 }
 
-// storeOrder stores the order of the log, if there is a log: without it nobody reads the whole files.
+// storeOrder stores the order of the log, if there is a log: without it nobody reads the whole
+// files.
 func (c *collector) storeOrder(ctx context.Context, l spool.Files) {
 	order, err := l.Records()
 	if err == nil && order.Size() > 0 {
@@ -127,13 +130,14 @@ func (c *collector) walk(ctx context.Context, w Workspace) error {
 	}
 	defer root.Close()
 	most := c.limits.Files + cmp.Or(c.limits.leftOut, maxLeftOut)
-	err = fstree.Walk{Depth: maxOutputDepth, Entries: most, Ordered: true}.Tree(ctx, root, func(e *fstree.Entry, err error) error {
-		if err != nil { // it is the folder that was entered
-			c.entered = nil
-		}
-		c.leave(e.Depth)
-		return c.entry(ctx, e, err)
-	})
+	err = fstree.Walk{Depth: maxOutputDepth, Entries: most, Ordered: true}.Tree(ctx, root,
+		func(e *fstree.Entry, err error) error {
+			if err != nil { // it is the folder that was entered
+				c.entered = nil
+			}
+			c.leave(e.Depth)
+			return c.entry(ctx, e, err)
+		})
 	if err == nil {
 		c.leave(0)
 	}
@@ -173,8 +177,8 @@ type folder struct {
 	depth int
 }
 
-// leave tells that the walk has come to an entry of that depth. It follows the entry of the folder that it is in, so a
-// folder that is followed by anything else was empty.
+// leave tells that the walk has come to an entry of that depth. It follows the entry of the folder
+// that it is in, so a folder that is followed by anything else was empty.
 func (c *collector) leave(depth int) {
 	if c.entered != nil && depth <= c.entered.depth {
 		c.omit(c.entered.name, "is an empty folder; only files are stored")
@@ -241,8 +245,8 @@ func modeOf(info fs.FileInfo) string {
 	return ""
 }
 
-// store stores exactly as many bytes of f as the output has, at once or soon, and then calls over; a file whose tree is
-// dead does not grow.
+// store stores exactly as many bytes of f as the output has, at once or soon, and then calls over;
+// a file whose tree is dead does not grow.
 func (c *collector) store(ctx context.Context, output job.File, f *os.File, over func()) {
 	if output.Size <= smallOutput {
 		c.small.Go(func() error {

@@ -1,5 +1,6 @@
-// Package executor runs one attempt of a job: fetch the artifacts, execute the program, collect what it
-// left. It is the same code around a child process and in a pod; what differs stands behind its interfaces.
+// Package executor runs one attempt of a job: fetch the artifacts, execute the program, collect
+// what it left. It is the same code around a child process and in a pod; what differs stands behind
+// its interfaces.
 package executor
 
 import (
@@ -53,7 +54,8 @@ type Process interface {
 	Wait() (Exit, error)
 }
 
-// Exit is how a program ended. Reason is empty when it ended by itself or by a signal of its own making.
+// Exit is how a program ended. Reason is empty when it ended by itself or by a signal of its own
+// making.
 type Exit struct {
 	Code    int        `json:"code"` // 128+N for signal N
 	Signal  string     `json:"signal,omitempty"`

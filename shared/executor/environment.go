@@ -8,8 +8,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// Environment is all the variables a program gets in an attempt, given where it sees its files and its folder for temporary
-// ones. Nothing of our own process is in it.
+// Environment is all the variables a program gets in an attempt, given where it sees its files and
+// its folder for temporary ones. Nothing of our own process is in it.
 func Environment(index *job.Index, attempt int, files, temp, searchPath string) []string {
 	env := []string{
 		"PATH=" + searchPath, "HOME=" + files, "LANG=C.UTF-8", "TMPDIR=" + temp,

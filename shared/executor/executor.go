@@ -33,11 +33,12 @@ type Task struct {
 	Starter   Starter
 	// Command is the program to run; its Log is set here.
 	Command Command
-	// Build, if it is set, is called once the files are there. When there is something to make of them first, it returns
-	// the arguments with which Command does so, and those with which it then runs the program.
+	// Build, if it is set, is called once the files are there. When there is something to make of them
+	// first, it returns the arguments with which Command does so, and those with which it then runs
+	// the program.
 	Build func(files fs.FS) (build, program []string, err error)
-	// Explain says why a program that failed by itself did so, from what it wrote to its standard error, or "". built
-	// tells that it was the one that Build returned. It may be nil.
+	// Explain says why a program that failed by itself did so, from what it wrote to its standard
+	// error, or "". built tells that it was the one that Build returned. It may be nil.
 	Explain func(stderr string, built bool) string
 	// Ship returns what ships the log, or nil to ship none.
 	Ship func(log spool.Files) Shipper
@@ -47,7 +48,8 @@ type Task struct {
 	Last func(Exit) bool
 	// Grace is the time between asking the program to end and ending it.
 	Grace time.Duration
-	// Now, when it is closed, cuts the grace short, and what is stored: nothing of the job will be kept. It may be nil.
+	// Now, when it is closed, cuts the grace short, and what is stored: nothing of the job will be
+	// kept. It may be nil.
 	Now    <-chan struct{}
 	Limits OutputLimits
 	// StoreRetry is the pause before storing an output is tried again.
@@ -63,8 +65,8 @@ type Result struct {
 	At      time.Time // when it ended; zero: just now
 }
 
-// Run makes the attempt. It ends the program when ctx ends, for the reason that is ctx's cause. What goes wrong is
-// in the result: an attempt always has one.
+// Run makes the attempt. It ends the program when ctx ends, for the reason that is ctx's cause.
+// What goes wrong is in the result: an attempt always has one.
 func (t *Task) Run(ctx context.Context) Result {
 	// What has to be stored is stored although the job was cancelled.
 	storing, stop := t.untilRemoved(context.WithoutCancel(ctx))
@@ -123,8 +125,8 @@ func Interrupted() Result {
 	return Result{Exit: Exit{Reason: job.ReasonInterrupted, Message: "the server went away while the program ran"}}
 }
 
-// Collect ships the log of an attempt that somebody else executes until ended is closed, and then stores what it left. The result
-// is that which Execute saved, or Interrupted when it could not.
+// Collect ships the log of an attempt that somebody else executes until ended is closed, and then
+// stores what it left. The result is that which Execute saved, or Interrupted when it could not.
 func (t *Task) Collect(ctx context.Context, ended <-chan struct{}) Result {
 	ctx, stop := t.untilRemoved(ctx)
 	defer stop()
@@ -154,7 +156,8 @@ func (t *Task) Salvage(ctx context.Context) Result {
 	return t.Collect(ctx, ended)
 }
 
-// Execute runs the program in a workspace that Fetch has filled, and saves how it ended for Collect.
+// Execute runs the program in a workspace that Fetch has filled, and saves how it ended for
+// Collect.
 func (t *Task) Execute(ctx context.Context) Result {
 	l, err := t.Workspace.OpenLog()
 	if err != nil {
@@ -247,7 +250,8 @@ func (t *Task) start(ctx context.Context, l spool.Files, command Command, build 
 	return Result{Exit: exit, Ran: exit.Reason != job.ReasonCannotRun}
 }
 
-// maxExplained is how much of what a program wrote to its standard error is looked at to explain its failure.
+// maxExplained is how much of what a program wrote to its standard error is looked at to explain
+// its failure.
 const maxExplained = 256 << 10
 
 func sizeOf(f *os.File) int64 {
@@ -390,7 +394,8 @@ func (t *Task) startShipper(ctx context.Context, l spool.Files) *shipping {
 	return s
 }
 
-// finish ships what is left. A piece that cannot be stored is no loss: the whole log is stored as well.
+// finish ships what is left. A piece that cannot be stored is no loss: the whole log is stored as
+// well.
 func (s *shipping) finish(ctx context.Context) {
 	s.stop()
 	<-s.done
@@ -409,8 +414,8 @@ type savedExit struct {
 	At      time.Time `json:"at"`
 }
 
-// saveExit notes how the program ended before anything is stored, so that a crash meanwhile does not turn a
-// program that has ended into one that was interrupted.
+// saveExit notes how the program ended before anything is stored, so that a crash meanwhile does
+// not turn a program that has ended into one that was interrupted.
 func (w Workspace) saveExit(attempt int, r Result) error {
 	return w.WriteRecord(ExitRecord, savedExit{attempt, r.Exit, r.Ran, time.Now().UTC()})
 }

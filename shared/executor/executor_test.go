@@ -44,7 +44,8 @@ func (a artifacts) files() []job.File {
 	return list
 }
 
-// results keeps what is stored. fail, if set, is asked before each file, with the number of its call for that file.
+// results keeps what is stored. fail, if set, is asked before each file, with the number of its
+// call for that file.
 type results struct {
 	mu       sync.Mutex
 	stored   map[string]string
@@ -86,7 +87,8 @@ func (r *results) PutManifest(_ context.Context, files []job.File) error {
 	return nil
 }
 
-// program is a program played by a function, which gets its folder and its two channels to be ended by.
+// program is a program played by a function, which gets its folder and its two channels to be ended
+// by.
 type program func(dir string, c Command, term, kill <-chan struct{}) Exit
 
 type process struct {
@@ -127,7 +129,8 @@ func newTask(t *testing.T, run program) (*Task, *results) {
 	to := &results{stored: map[string]string{}, tries: map[string]int{}}
 	w := NewWorkspace(filepath.Join(t.TempDir(), "job"))
 	return &Task{
-		Index: &job.Index{JobID: "fe6aa1b2c3d4000102030405060708ff", Files: uploaded.files()}, Number: 1, Workspace: w, From: uploaded, To: to,
+		Index: &job.Index{JobID: "fe6aa1b2c3d4000102030405060708ff", Files: uploaded.files()}, Number: 1, Workspace: w,
+		From: uploaded, To: to,
 		Starter: starter{dir: w.Files(), run: run}, Last: func(Exit) bool { return true }, Grace: time.Hour,
 		Limits: OutputLimits{Files: 10, Bytes: 1000}, StoreRetry: time.Microsecond, Log: slog.New(slog.DiscardHandler),
 	}, to
@@ -160,7 +163,8 @@ func TestRun(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string]string{"a": "1", "b/c": "22", "stdout.log": "", "stderr.log": ""}, to.stored); diff != "" {
+	if diff := cmp.Diff(map[string]string{"a": "1", "b/c": "22", "stdout.log": "", "stderr.log": ""},
+		to.stored); diff != "" {
 		t.Errorf("stored (-want +got):\n%s", diff)
 	}
 	if to.manifest == nil || len(*to.manifest) != 4 || (*to.manifest)[1].Name != "b/c" {
@@ -219,7 +223,8 @@ func TestModes(t *testing.T) {
 // TestFetchFails gives the program other files than those that were accepted, or none.
 func TestFetchFails(t *testing.T) {
 	for name, from := range map[string]artifacts{
-		"gone": {}, "shorter": {"a.py": "print("}, "longer": {"a.py": "print(1)\n"}, "another of its size": {"a.py": "print(2)"},
+		"gone": {}, "shorter": {"a.py": "print("}, "longer": {"a.py": "print(1)\n"},
+		"another of its size": {"a.py": "print(2)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			task, to := newTask(t, says("never"))
@@ -238,7 +243,8 @@ func TestFetchFails(t *testing.T) {
 func TestStartFails(t *testing.T) {
 	task, _ := newTask(t, nil)
 	task.Starter = starter{err: errors.New("no such thing as /secret/path")}
-	if got := task.Run(t.Context()); got.Ran || got.Exit.Reason != job.ReasonStartFailed || strings.Contains(got.Exit.Message, "secret") {
+	if got := task.Run(t.Context()); got.Ran || got.Exit.Reason != job.ReasonStartFailed ||
+		strings.Contains(got.Exit.Message, "secret") {
 		t.Errorf("got %+v", got)
 	}
 	task, _ = newTask(t, says("never"))
@@ -264,11 +270,13 @@ func TestStops(t *testing.T) {
 		now   <-chan struct{}
 		want  Exit
 	}{
-		"cancelled":                 {polite, ErrCancelled, time.Hour, nil, Exit{Code: 143, Reason: job.ReasonCancelled}},
-		"interrupted":               {polite, ErrInterrupted, time.Hour, nil, Exit{Code: 143, Reason: job.ReasonInterrupted}},
-		"any other reason":          {polite, io.EOF, time.Hour, nil, Exit{Code: 143, Reason: job.ReasonInterrupted}},
-		"after the grace":           {stubborn, ErrDeadline, time.Millisecond, nil, Exit{Code: 137, Signal: "SIGKILL", Reason: job.ReasonDeadlineExceeded}},
-		"without the rest of grace": {stubborn, ErrCancelled, time.Hour, now, Exit{Code: 137, Signal: "SIGKILL", Reason: job.ReasonCancelled}},
+		"cancelled":        {polite, ErrCancelled, time.Hour, nil, Exit{Code: 143, Reason: job.ReasonCancelled}},
+		"interrupted":      {polite, ErrInterrupted, time.Hour, nil, Exit{Code: 143, Reason: job.ReasonInterrupted}},
+		"any other reason": {polite, io.EOF, time.Hour, nil, Exit{Code: 143, Reason: job.ReasonInterrupted}},
+		"after the grace": {stubborn, ErrDeadline, time.Millisecond, nil,
+			Exit{Code: 137, Signal: "SIGKILL", Reason: job.ReasonDeadlineExceeded}},
+		"without the rest of grace": {stubborn, ErrCancelled, time.Hour, now,
+			Exit{Code: 137, Signal: "SIGKILL", Reason: job.ReasonCancelled}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
@@ -396,8 +404,9 @@ func TestResultsReplaced(t *testing.T) {
 	}
 }
 
-// TestUsedWorkspace has a program leave links to the outside in the places that are opened again: after a failure that another attempt
-// follows, when what it left is stored after all, and when the server was away meanwhile. Nothing may be written or read there.
+// TestUsedWorkspace has a program leave links to the outside in the places that are opened again:
+// after a failure that another attempt follows, when what it left is stored after all, and when the
+// server was away meanwhile. Nothing may be written or read there.
 func TestUsedWorkspace(t *testing.T) {
 	outside := t.TempDir()
 	task, to := newTask(t, func(dir string, c Command, _, _ <-chan struct{}) Exit {
@@ -444,7 +453,8 @@ func TestUsedWorkspace(t *testing.T) {
 	}
 }
 
-// TestAttempts makes one attempt after another: the log goes on, the workspace is fresh, and outputs are stored once.
+// TestAttempts makes one attempt after another: the log goes on, the workspace is fresh, and
+// outputs are stored once.
 func TestAttempts(t *testing.T) {
 	task, to := newTask(t, func(dir string, c Command, _, _ <-chan struct{}) Exit {
 		_, err := os.Stat(filepath.Join(dir, "left"))
@@ -477,7 +487,8 @@ func TestAttempts(t *testing.T) {
 	}
 }
 
-// TestCollect takes up what a dead server left, with and without a note of how the program had ended.
+// TestCollect takes up what a dead server left, with and without a note of how the program had
+// ended.
 func TestCollect(t *testing.T) {
 	task, to := newTask(t, write(map[string]string{"a": "1"}, Exit{Code: 4}))
 	task.Last = func(Exit) bool { return false } // the server dies before anything is stored
@@ -488,7 +499,8 @@ func TestCollect(t *testing.T) {
 		t.Error("when it ended is not known")
 	}
 	got.At = time.Time{}
-	if diff := cmp.Diff(Result{Exit: Exit{Code: 4}, Ran: true, Outputs: &job.Outputs{Count: 3, Bytes: 1}}, got); diff != "" {
+	if diff := cmp.Diff(Result{Exit: Exit{Code: 4}, Ran: true, Outputs: &job.Outputs{Count: 3, Bytes: 1}},
+		got); diff != "" {
 		t.Errorf("an attempt that had ended (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(map[string]string{"a": "1", "stdout.log": "", "stderr.log": ""}, to.stored); diff != "" {
@@ -507,7 +519,8 @@ func TestCollect(t *testing.T) {
 	if err := task.Workspace.Remove(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := task.Salvage(t.Context()); got.Exit.Reason != job.ReasonInterrupted || got.Outputs == nil || got.Outputs.Count != 2 {
+	if got := task.Salvage(t.Context()); got.Exit.Reason != job.ReasonInterrupted || got.Outputs == nil ||
+		got.Outputs.Count != 2 {
 		t.Errorf("without a workspace: %+v", got)
 	}
 }
@@ -584,7 +597,8 @@ func TestLimits(t *testing.T) {
 	for _, o := range got.Outputs.Omitted {
 		fmt.Fprintln(&reasons, o.Name, o.Reason)
 	}
-	for _, want := range []string{"big with its 1001 bytes", "over with its 2 bytes", "MAX_OUTPUT_BYTES", "z11 more than 10 files (MAX_OUTPUT_FILES)"} {
+	for _, want := range []string{"big with its 1001 bytes", "over with its 2 bytes", "MAX_OUTPUT_BYTES",
+		"z11 more than 10 files (MAX_OUTPUT_FILES)"} {
 		if !strings.Contains(reasons.String(), want) {
 			t.Errorf("the reasons do not say %q:\n%s", want, &reasons)
 		}
@@ -593,7 +607,8 @@ func TestLimits(t *testing.T) {
 
 // TestLeftOut leaves what cannot be an output beside what can. None of it costs the job.
 func TestLeftOut(t *testing.T) {
-	const clash = "the storage cannot hold a file of this name: it is too long, or one part of it is the name of another file"
+	const clash = "the storage cannot hold a file of this name: it is too long, or one part of it is the name of " +
+		"another file"
 	const empty = "is an empty folder; only files are stored"
 	task, to := newTask(t, leave(t, func(results string) error {
 		var errs []error
@@ -601,7 +616,8 @@ func TestLeftOut(t *testing.T) {
 			errs = append(errs, os.MkdirAll(filepath.Join(results, dir), 0o700))
 		}
 		for _, name := range []string{
-			"stdout.log/x/y", "stderr.log", "STDOUT.LOG", "e/f/g", "e/stdout.log", "i", "large", ".job", "back\\slash", "new\nline", "not\xffutf8",
+			"stdout.log/x/y", "stderr.log", "STDOUT.LOG", "e/f/g", "e/stdout.log", "i", "large", ".job", "back\\slash",
+			"new\nline", "not\xffutf8",
 			strings.Repeat("n", 201),
 		} {
 			errs = append(errs, os.WriteFile(filepath.Join(results, name), []byte("x"), 0o600))
@@ -611,14 +627,16 @@ func TestLeftOut(t *testing.T) {
 	task.Limits.Files = 100
 	to.fail = func(name string, _ int) error {
 		return map[string]error{
-			"i": fmt.Errorf("put: %w", job.ErrConflict), "e/f/g": fmt.Errorf("put: %w", job.ErrInvalid), "large": fmt.Errorf("put: %w", job.ErrTooLarge),
+			"i": fmt.Errorf("put: %w", job.ErrConflict), "e/f/g": fmt.Errorf("put: %w", job.ErrInvalid),
+			"large": fmt.Errorf("put: %w", job.ErrTooLarge),
 		}[name]
 	}
 	got := task.Run(t.Context())
 	if got.Exit != (Exit{}) {
 		t.Errorf("the job ended with %+v", got.Exit)
 	}
-	if diff := cmp.Diff(map[string]string{"STDOUT.LOG": "x", "e/stdout.log": "x", "stdout.log": "", "stderr.log": ""}, to.stored); diff != "" {
+	if diff := cmp.Diff(map[string]string{"STDOUT.LOG": "x", "e/stdout.log": "x", "stdout.log": "", "stderr.log": ""},
+		to.stored); diff != "" {
 		t.Errorf("stored (-want +got):\n%s", diff)
 	}
 	reasons := map[string]string{}
@@ -626,8 +644,9 @@ func TestLeftOut(t *testing.T) {
 		reasons[o.Name] = o.Reason
 	}
 	want := map[string]string{
-		"stdout.log": "is the name of the program's own log; give the file another one", "stderr.log": "is the name of the program's own log; give the file another one",
-		"a": empty, "b/c/d": empty, "z": empty, "g/link": "is a symbolic link, not a regular file",
+		"stdout.log": "is the name of the program's own log; give the file another one",
+		"stderr.log": "is the name of the program's own log; give the file another one",
+		"a":          empty, "b/c/d": empty, "z": empty, "g/link": "is a symbolic link, not a regular file",
 		"i": clash, "e/f/g": clash, "large": "is larger than the storage takes (MAX_OUTPUT_BYTES)",
 		".job": `".job" is reserved`, "back\\slash": `"back\\slash" contains a slash or backslash; send a plain file name`,
 		"new\nline": `"new\nline" contains a control character`, "not\uFFFDutf8": `"not\xffutf8" is not valid UTF-8`,
@@ -644,35 +663,47 @@ func TestNotCollected(t *testing.T) {
 		run  func(dir string) error
 		want *job.NotCollected
 	}{
-		"nothing":        {func(string) error { return nil }, nil},
-		"only outputs":   {func(dir string) error { return os.WriteFile(filepath.Join(dir, "results", "x"), nil, 0o600) }, nil},
-		"a new file":     {func(dir string) error { return os.WriteFile(filepath.Join(dir, "out.csv"), nil, 0o600) }, &job.NotCollected{Count: 1, Names: []string{"out.csv"}}},
+		"nothing": {func(string) error { return nil }, nil},
+		"only outputs": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "results", "x"), nil, 0o600) },
+			nil},
+		"a new file": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "out.csv"), nil, 0o600) },
+			&job.NotCollected{Count: 1, Names: []string{"out.csv"}}},
 		"a removed file": {func(dir string) error { return os.Remove(filepath.Join(dir, "a.py")) }, nil},
-		"a touched file": {func(dir string) error { return os.Chtimes(filepath.Join(dir, "a.py"), time.Time{}, time.Now()) }, nil},
+		"a touched file": {func(dir string) error { return os.Chtimes(filepath.Join(dir, "a.py"), time.Time{}, time.Now()) },
+			nil},
 		"a longer file": {func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "a.py"), []byte("longer than before"), 0o600)
 		},
 			&job.NotCollected{Count: 1, Names: []string{"a.py"}}},
-		"another of its size": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "a.py"), []byte("print(2)"), 0o600) },
+		"another of its size": {func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "a.py"), []byte("print(2)"),
+				0o600)
+		},
 			&job.NotCollected{Count: 1, Names: []string{"a.py"}}},
 		"a link in place of a file": {func(dir string) error {
 			return errors.Join(os.Remove(filepath.Join(dir, "a.py")), os.Symlink("/etc/passwd", filepath.Join(dir, "a.py")))
 		}, &job.NotCollected{Count: 1, Names: []string{"a.py"}}},
-		"a file among inputs": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "inputs", "new"), nil, 0o600) },
+		"a file among inputs": {func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "inputs", "new"), nil,
+				0o600)
+		},
 			&job.NotCollected{Count: 1, Names: []string{"inputs/new"}}},
 		"no results any more": {func(dir string) error {
 			return errors.Join(os.Remove(filepath.Join(dir, "results")), os.WriteFile(filepath.Join(dir, "x"), nil, 0o600))
 		}, &job.NotCollected{Count: 1, Names: []string{"x"}}},
 		"caches": {func(dir string) error {
 			var errs []error
-			for _, name := range []string{"__pycache__/a.pyc", "node_modules/a/b/c.js", "pkg/__pycache__/b.pyc", ".cache/pip/x", "pkg/y"} {
+			for _, name := range []string{"__pycache__/a.pyc", "node_modules/a/b/c.js", "pkg/__pycache__/b.pyc", ".cache/pip/x",
+				"pkg/y"} {
 				path := filepath.Join(dir, name)
 				errs = append(errs, os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600))
 			}
 			return errors.Join(errs...)
-		}, &job.NotCollected{Count: 5, Names: []string{".cache/", "__pycache__/", "node_modules/", "pkg/y", "pkg/__pycache__/"}}},
+		}, &job.NotCollected{Count: 5, Names: []string{".cache/", "__pycache__/", "node_modules/", "pkg/y",
+			"pkg/__pycache__/"}}},
 		"odd names": {func(dir string) error {
-			return errors.Join(os.WriteFile(filepath.Join(dir, "a\xffb"), nil, 0o600), os.WriteFile(filepath.Join(dir, strings.Repeat("n", 250)), nil, 0o600),
+			return errors.Join(os.WriteFile(filepath.Join(dir, "a\xffb"), nil, 0o600),
+				os.WriteFile(filepath.Join(dir, strings.Repeat("n", 250)), nil, 0o600),
 				syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
 		}, &job.NotCollected{Count: 3, Names: []string{"a\uFFFDb", strings.Repeat("n", 200) + "…", "pipe"}}},
 	} {
@@ -728,12 +759,14 @@ func TestBuild(t *testing.T) {
 		want    Exit
 		runs    string
 	}{
-		"built":              {Exit{}, Exit{Code: 7}, "", Exit{Code: 7}, "[build] [run x]"},
-		"not built":          {Exit{Code: 1}, Exit{}, "broken", Exit{Code: 1, Reason: job.ReasonError, Message: "broken (true)"}, "[build]"},
+		"built": {Exit{}, Exit{Code: 7}, "", Exit{Code: 7}, "[build] [run x]"},
+		"not built": {Exit{Code: 1}, Exit{}, "broken",
+			Exit{Code: 1, Reason: job.ReasonError, Message: "broken (true)"}, "[build]"},
 		"not built, no word": {Exit{Code: 1}, Exit{}, "", Exit{Code: 1}, "[build]"},
-		"killed meanwhile":   {Exit{Code: 137, Signal: "SIGKILL", Reason: job.ReasonOOMKilled}, Exit{}, "broken", Exit{Code: 137, Signal: "SIGKILL", Reason: job.ReasonOOMKilled}, "[build]"},
-		"cannot be run":      {Exit{Reason: job.ReasonCannotRun}, Exit{}, "", Exit{Reason: job.ReasonCannotRun}, "[build]"},
-		"fails itself":       {Exit{}, Exit{Code: 1}, "", Exit{Code: 1}, "[build] [run x]"},
+		"killed meanwhile": {Exit{Code: 137, Signal: "SIGKILL", Reason: job.ReasonOOMKilled}, Exit{}, "broken",
+			Exit{Code: 137, Signal: "SIGKILL", Reason: job.ReasonOOMKilled}, "[build]"},
+		"cannot be run": {Exit{Reason: job.ReasonCannotRun}, Exit{}, "", Exit{Reason: job.ReasonCannotRun}, "[build]"},
+		"fails itself":  {Exit{}, Exit{Code: 1}, "", Exit{Code: 1}, "[build] [run x]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var runs []string
@@ -795,7 +828,8 @@ func nested(dir string, depth int, file string) error {
 	return err
 }
 
-// TestCollectDeep leaves folders far deeper than outputs can lie. What lies above them is stored, and what is left out is said.
+// TestCollectDeep leaves folders far deeper than outputs can lie. What lies above them is stored,
+// and what is left out is said.
 func TestCollectDeep(t *testing.T) {
 	task, to := newTask(t, leave(t, func(results string) error {
 		return errors.Join(nested(results, 5000, ""), os.WriteFile(filepath.Join(results, "z"), []byte("1"), 0o600),
@@ -805,7 +839,8 @@ func TestCollectDeep(t *testing.T) {
 	if got.Exit != (Exit{}) || to.stored["z"] != "1" || to.stored["d/d/y"] != "22" || got.Outputs.Count != 4 {
 		t.Errorf("got %+v %+v", got.Exit, got.Outputs)
 	}
-	want := []job.Omitted{{Name: strings.TrimSuffix(strings.Repeat("d/", maxOutputDepth+1), "/"), Reason: "what is in it lies more than 200 folders deep"}}
+	want := []job.Omitted{{Name: strings.TrimSuffix(strings.Repeat("d/", maxOutputDepth+1), "/"),
+		Reason: "what is in it lies more than 200 folders deep"}}
 	if diff := cmp.Diff(want, got.Outputs.Omitted); diff != "" {
 		t.Errorf("left out (-want +got):\n%s", diff)
 	}
@@ -814,7 +849,8 @@ func TestCollectDeep(t *testing.T) {
 	}
 }
 
-// TestCollectLongPaths leaves folders whose paths outgrow what an output may be called long before they are too deep.
+// TestCollectLongPaths leaves folders whose paths outgrow what an output may be called long before
+// they are too deep.
 func TestCollectLongPaths(t *testing.T) {
 	long := strings.Repeat("x", 190)
 	task, to := newTask(t, leave(t, func(results string) error {
@@ -836,7 +872,8 @@ func TestCollectLongPaths(t *testing.T) {
 	}
 }
 
-// TestCollectMany leaves far more folders than are looked at. The files above them are stored all the same.
+// TestCollectMany leaves far more folders than are looked at. The files above them are stored all
+// the same.
 func TestCollectMany(t *testing.T) {
 	task, to := newTask(t, leave(t, func(results string) error {
 		if err := os.WriteFile(filepath.Join(results, "z"), []byte("1"), 0o600); err != nil {
@@ -869,8 +906,8 @@ func TestCollectMany(t *testing.T) {
 	}
 }
 
-// TestCollectEnds removes a job while its outputs are stored: nothing more of it is, and nothing is waited for. One that is
-// cancelled keeps what it has left.
+// TestCollectEnds removes a job while its outputs are stored: nothing more of it is, and nothing is
+// waited for. One that is cancelled keeps what it has left.
 func TestCollectEnds(t *testing.T) {
 	for name, remove := range map[string]bool{"removed": true, "cancelled": false} {
 		t.Run(name, func(t *testing.T) {
@@ -939,7 +976,8 @@ func TestResetEnds(t *testing.T) {
 	}
 }
 
-// TestCollectFull has no room for one of the outputs: those that fit are stored, and the job has lost one.
+// TestCollectFull has no room for one of the outputs: those that fit are stored, and the job has
+// lost one.
 func TestCollectFull(t *testing.T) {
 	task, to := newTask(t, write(map[string]string{"big": strings.Repeat("x", 900), "fits": "1"}, Exit{}))
 	task.Limits.Room = func(n int64) bool { return n < 100 }
@@ -952,12 +990,14 @@ func TestCollectFull(t *testing.T) {
 	}
 }
 
-// TestCollectSparse leaves files that take no room and have any size: it is their size that counts, which is what would be stored.
+// TestCollectSparse leaves files that take no room and have any size: it is their size that counts,
+// which is what would be stored.
 func TestCollectSparse(t *testing.T) {
 	task, to := newTask(t, leave(t, func(results string) error {
 		var err error
 		for name, size := range map[string]int64{"a": 1 << 40, "b": 600, "c": 600} {
-			err = errors.Join(err, os.WriteFile(filepath.Join(results, name), nil, 0o600), os.Truncate(filepath.Join(results, name), size))
+			err = errors.Join(err, os.WriteFile(filepath.Join(results, name), nil, 0o600),
+				os.Truncate(filepath.Join(results, name), size))
 		}
 		return err
 	}))

@@ -1,6 +1,7 @@
 package executor
 
-// Where things lie in a job's pod: package kubernetes mounts them there, and the agent finds them there.
+// Where things lie in a job's pod: package kubernetes mounts them there, and the agent finds them
+// there.
 const (
 	PodWorkDir   = "/workspace"    // the job's workspace
 	PodAgentDir  = "/orchestrator" // where the program's container finds the agent
@@ -11,5 +12,6 @@ const (
 	PodTokenFile = "/var/run/secrets/go-job-orchestrator/token" //nolint:gosec // where it lies, not what it is
 )
 
-// PodFetchFailed is the exit code by which the agent's container says that the uploaded files could not be fetched: EX_UNAVAILABLE of sysexits.h.
+// PodFetchFailed is the exit code by which the agent's container says that the uploaded files could
+// not be fetched: EX_UNAVAILABLE of sysexits.h.
 const PodFetchFailed = 69

@@ -12,8 +12,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// maxRecord bounds the files by which the parts of an attempt tell each other how far they are: a program in the same container could make
-// them as large as it likes.
+// maxRecord bounds the files by which the parts of an attempt tell each other how far they are: a
+// program in the same container could make them as large as it likes.
 const maxRecord = 16 << 20
 
 // WriteRecord writes a small file of the workspace in JSON, which others see whole or not at all.
@@ -43,7 +43,8 @@ func (w Workspace) WriteRecord(name string, value any) error {
 	return root.Rename(temp, name)
 }
 
-// ReadRecord reads such a file. A link or a FIFO that a program put in its place is not followed and does not block.
+// ReadRecord reads such a file. A link or a FIFO that a program put in its place is not followed
+// and does not block.
 func (w Workspace) ReadRecord(name string, into any) error {
 	root, err := os.OpenRoot(w.root)
 	if err != nil {

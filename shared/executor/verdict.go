@@ -21,7 +21,8 @@ func Judge(index *job.Index, attempts []job.Attempt, cancelled bool, now time.Ti
 	n := len(attempts)
 	if n == 0 {
 		if cancelled {
-			return Verdict{Over: true, Phase: job.Cancelled, Reason: job.ReasonCancelled, Message: "cancelled before it was started"}
+			return Verdict{Over: true, Phase: job.Cancelled, Reason: job.ReasonCancelled,
+				Message: "cancelled before it was started"}
 		}
 		return Verdict{}
 	}
@@ -36,7 +37,8 @@ func Judge(index *job.Index, attempts []job.Attempt, cancelled bool, now time.Ti
 	case !index.MayRetry(n, last.Reason):
 		return Verdict{Over: true, Phase: job.Failed, Reason: last.Reason, Message: withAttempts(last.Message, n)}
 	case index.TimeUp(attempts, now):
-		return Verdict{Over: true, Phase: job.Failed, Reason: job.ReasonDeadlineExceeded, Message: "the job's timeoutSeconds passed before its next attempt"}
+		return Verdict{Over: true, Phase: job.Failed, Reason: job.ReasonDeadlineExceeded,
+			Message: "the job's timeoutSeconds passed before its next attempt"}
 	}
 	return Verdict{}
 }

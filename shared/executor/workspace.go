@@ -17,9 +17,10 @@ import (
 	"go-job-orchestrator/shared/spool"
 )
 
-// Workspace is the folders of one job on this machine. The program sees Files, whose results/ become the
-// outputs, and Temp. The log and the records of the attempt lie outside. In a pod the program can change even those, so nothing is
-// reached by a path that it could lead elsewhere: folders are opened one after the other, and links are not followed.
+// Workspace is the folders of one job on this machine. The program sees Files, whose results/
+// become the outputs, and Temp. The log and the records of the attempt lie outside. In a pod the
+// program can change even those, so nothing is reached by a path that it could lead elsewhere:
+// folders are opened one after the other, and links are not followed.
 type Workspace struct{ root string }
 
 // The folders of a workspace.
@@ -56,8 +57,8 @@ func (w Workspace) Exists() bool {
 // ExitRecord is the name of the record in which Execute saves how the program ended.
 const ExitRecord = "exit.json"
 
-// Reset makes the workspace as it is before an attempt: empty, but for the log of earlier attempts, which
-// the next one continues. It ends with ctx.
+// Reset makes the workspace as it is before an attempt: empty, but for the log of earlier attempts,
+// which the next one continues. It ends with ctx.
 func (w Workspace) Reset(ctx context.Context) error {
 	for _, dir := range []string{w.Files(), w.Temp()} {
 		if err := fstree.Remove(ctx, dir); err != nil {
@@ -86,7 +87,8 @@ func (w Workspace) Reset(ctx context.Context) error {
 // Remove deletes the workspace, which can take long. It ends with ctx.
 func (w Workspace) Remove(ctx context.Context) error { return fstree.Remove(ctx, w.root) }
 
-// MoveTo moves the workspace to another path of the same file system, whatever is in it, for others to delete.
+// MoveTo moves the workspace to another path of the same file system, whatever is in it, for others
+// to delete.
 func (w Workspace) MoveTo(path string) error {
 	err := os.Rename(w.root, path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -95,7 +97,8 @@ func (w Workspace) MoveTo(path string) error {
 	return err
 }
 
-// openFolder opens a folder of the workspace, and makes it if it is missing. A link in its place is an error.
+// openFolder opens a folder of the workspace, and makes it if it is missing. A link in its place is
+// an error.
 func (w Workspace) openFolder(name string) (*os.Root, error) {
 	if err := os.MkdirAll(w.root, 0o700); err != nil {
 		return nil, err

@@ -118,7 +118,8 @@ func seconds(text string, low int64) (int64, string) {
 	return n, message
 }
 
-// otherNames are words by which people know the fields of a job, without what separates their parts.
+// otherNames are words by which people know the fields of a job, without what separates their
+// parts.
 func otherNames() map[string]string {
 	others := map[string]string{}
 	for field, words := range map[string]string{
@@ -210,8 +211,8 @@ func stringMap(text string) (map[string]string, string) {
 	return pairs, message
 }
 
-// parseMap reads an object by its tokens: into a map, encoding/json would take the last of two equal
-// names without a word.
+// parseMap reads an object by its tokens: into a map, encoding/json would take the last of two
+// equal names without a word.
 func parseMap(text string) (map[string]string, string) {
 	const want = `must be a JSON object of strings, such as {"NAME":"value"}`
 	d := json.NewDecoder(bytes.NewReader([]byte(text)))
@@ -247,8 +248,8 @@ func parseMap(text string) (map[string]string, string) {
 	return out, paired(text)
 }
 
-// paired refuses JSON strings that hold half a character, such as "\ud83d": encoding/json would put another one in its
-// place, and a program would get what nobody sent.
+// paired refuses JSON strings that hold half a character, such as "\ud83d": encoding/json would put
+// another one in its place, and a program would get what nobody sent.
 func paired(text string) string {
 	const message = `holds half of a surrogate pair (\ud800 to \udfff), which is no character; send both halves or the character itself`
 	for i := 0; i < len(text); i++ {

@@ -1,5 +1,5 @@
-// Package form reads a job from a multipart form: its fields into a specification, its files straight into
-// storage, in any order.
+// Package form reads a job from a multipart form: its fields into a specification, its files
+// straight into storage, in any order.
 package form
 
 import (
@@ -37,8 +37,8 @@ const fieldsFactor = 4
 // maxFields bounds the number of parts that are not files; "arg" repeats.
 const maxFields = 10_000
 
-// What is still read of a form once something is wrong with it, to find out what else is: enough for forms that users
-// write by hand, and little of a large upload.
+// What is still read of a form once something is wrong with it, to find out what else is: enough
+// for forms that users write by hand, and little of a large upload.
 const (
 	maxFaults = 20
 	tolerance = 256 << 10
@@ -64,10 +64,11 @@ func NewReader(l Limits) *Reader {
 	return &Reader{limits: l, buffers: newBuffers()}
 }
 
-// Read reads the form in the request's body; save is called for each file as it comes, until a fault is found. Fields
-// that are not sent keep the values that defaults has. A fault of the form is an error of kind job.ErrInvalid or
-// job.ErrTooLarge, or one of package api for a body that is no form. When the form was read to its end all the same, what
-// could be understood of it comes with the error, so that the caller can look for more that is wrong.
+// Read reads the form in the request's body; save is called for each file as it comes, until a
+// fault is found. Fields that are not sent keep the values that defaults has. A fault of the form
+// is an error of kind job.ErrInvalid or job.ErrTooLarge, or one of package api for a body that is
+// no form. When the form was read to its end all the same, what could be understood of it comes
+// with the error, so that the caller can look for more that is wrong.
 func (f *Reader) Read(r *http.Request, defaults job.Spec, save Saver) (*Job, error) {
 	boundary, err := boundaryOf(r.Header)
 	if err != nil {
@@ -91,7 +92,8 @@ func (f *Reader) Read(r *http.Request, defaults job.Spec, save Saver) (*Job, err
 }
 
 func (f *Reader) tooLarge() error {
-	return job.Refuse(job.ErrTooLarge, "files", fmt.Sprintf("the request has more than %d bytes (MAX_UPLOAD_BYTES)", f.limits.TotalBytes))
+	return job.Refuse(job.ErrTooLarge, "files", fmt.Sprintf("the request has more than %d bytes (MAX_UPLOAD_BYTES)",
+		f.limits.TotalBytes))
 }
 
 func boundaryOf(h http.Header) (string, error) {
@@ -100,7 +102,8 @@ func boundaryOf(h http.Header) (string, error) {
 	}
 	kind, params, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil || kind != "multipart/form-data" {
-		return "", api.Fail(http.StatusUnsupportedMediaType, "Content-Type: a job is sent as multipart/form-data, which curl makes with -F.")
+		return "", api.Fail(http.StatusUnsupportedMediaType, "Content-Type: a job is sent as multipart/form-data, which "+
+			"curl makes with -F.")
 	}
 	if b := params["boundary"]; b == "" || len(b) > 70 { // RFC 2046, section 5.1.1
 		return "", api.BadRequest("Content-Type", "needs a boundary of 1 to 70 characters")
@@ -108,9 +111,10 @@ func boundaryOf(h http.Header) (string, error) {
 	return params["boundary"], nil
 }
 
-// capped fails once more than left bytes were read; io.LimitReader would end the form without a word. It never ends well:
-// after a last line break, which clients may leave out, it fails too. A form is over with its last boundary, but
-// multipart.Reader also takes for its end what was cut off before or after another boundary.
+// capped fails once more than left bytes were read; io.LimitReader would end the form without a
+// word. It never ends well: after a last line break, which clients may leave out, it fails too. A
+// form is over with its last boundary, but multipart.Reader also takes for its end what was cut off
+// before or after another boundary.
 type capped struct {
 	r     io.Reader
 	left  int64
@@ -200,7 +204,8 @@ func (p *parser) note(err error) error {
 func (p *parser) job(defaults job.Spec) (*Job, error) {
 	spec, faults := decode(p.fields, defaults)
 	if len(p.files) == 0 && !slices.ContainsFunc(p.faults, func(f job.Fault) bool { return f.Field == "files" }) {
-		faults = append(faults, job.Fault{Field: "files", Message: "at least one file is required, such as -F files=@script.py"})
+		faults = append(faults, job.Fault{Field: "files", Message: "at least one file is required, such as -F " +
+			"files=@script.py"})
 	}
 	faults = append(faults, p.faults...)
 	read := &Job{Spec: *spec, Files: p.files}
@@ -212,7 +217,8 @@ func (p *parser) job(defaults job.Spec) (*Job, error) {
 
 // broken says that the body ended early or is no form, unless err has a kind already.
 func broken(err error) error {
-	for _, kind := range []error{job.ErrInvalid, job.ErrTooLarge, job.ErrExhausted, job.ErrUnavailable, context.Canceled, errEnough} {
+	for _, kind := range []error{job.ErrInvalid, job.ErrTooLarge, job.ErrExhausted, job.ErrUnavailable, context.Canceled,
+		errEnough} {
 		if errors.Is(err, kind) {
 			return err
 		}
@@ -252,7 +258,8 @@ func (p *parser) part(ctx context.Context, part *multipart.Part) error {
 	case name == "files":
 		return job.Invalid("files", "was sent as text; send a file, such as -F files=@script.py")
 	case isFile:
-		return job.Invalid(printable(name), "was sent as a file; files belong to the field files, and a field takes a file's content with -F '"+printable(name)+"=<file'")
+		return job.Invalid(printable(name), "was sent as a file; files belong to the field files, and a field takes a "+
+			"file's content with -F '"+printable(name)+"=<file'")
 	default:
 		return p.field(ctx, name, part)
 	}
@@ -261,14 +268,14 @@ func (p *parser) part(ctx context.Context, part *multipart.Part) error {
 // extended finds a file name in the encoding of RFC 5987, which has its own escapes.
 var extended = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i);\s*filename\*`) })
 
-// unescape decodes a name as browsers and curl encode it: these three escapes and no others, so "100%.txt" stays what
-// it is (WHATWG HTML, "multipart/form-data encoding algorithm").
+// unescape decodes a name as browsers and curl encode it: these three escapes and no others, so
+// "100%.txt" stays what it is (WHATWG HTML, "multipart/form-data encoding algorithm").
 func unescape(name string) string {
 	return strings.NewReplacer("%22", `"`, "%0D", "\r", "%0d", "\r", "%0A", "\n", "%0a", "\n").Replace(name)
 }
 
-// encoded returns the encoding in which a part says that it carries its content, if it is one. Stored as it came, such a
-// file would be another one.
+// encoded returns the encoding in which a part says that it carries its content, if it is one.
+// Stored as it came, such a file would be another one.
 func encoded(h textproto.MIMEHeader) string {
 	for _, value := range h.Values("Content-Transfer-Encoding") {
 		if !slices.Contains([]string{"7bit", "8bit", "binary"}, strings.ToLower(strings.TrimSpace(value))) {
@@ -300,7 +307,8 @@ func (p *parser) file(ctx context.Context, name string, content io.Reader) error
 	}
 	var known *job.Faults
 	if errors.Is(err, job.ErrInvalid) && !errors.As(err, &known) {
-		return job.Invalid("files", fmt.Sprintf("the storage cannot hold a file of the name %q; choose a shorter and simpler one", name))
+		return job.Invalid("files", fmt.Sprintf("the storage cannot hold a file of the name %q; choose a shorter and "+
+			"simpler one", name))
 	}
 	if err != nil {
 		return err
@@ -344,7 +352,8 @@ func (p *parser) field(ctx context.Context, name string, content io.Reader) erro
 	case err != nil:
 		return broken(err)
 	case int64(len(value)) > p.limits.FieldBytes, p.text > fieldsFactor*p.limits.FieldBytes:
-		return job.Refuse(job.ErrTooLarge, name, fmt.Sprintf("has more than %d bytes (MAX_FIELD_BYTES); send large input as a file", p.limits.FieldBytes))
+		return job.Refuse(job.ErrTooLarge, name, fmt.Sprintf("has more than %d bytes (MAX_FIELD_BYTES); send large input "+
+			"as a file", p.limits.FieldBytes))
 	case !utf8.Valid(value):
 		return job.Invalid(name, "is not valid UTF-8")
 	}

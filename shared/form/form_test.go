@@ -79,16 +79,19 @@ func encode(t testing.TB, parts ...string) string {
 // TestRead reads a form with every field, its files before, between and behind them.
 func TestRead(t *testing.T) {
 	files := saver{}
-	body := encode(t, "@a.py=print(1)", "runtime=python", `args=["x"]`, "@b=", "arg=y", "arg=", `env={"A":"b"}`, `labels={"l":"v"}`, "cpu=1", "memory=1Gi",
+	body := encode(t, "@a.py=print(1)", "runtime=python", `args=["x"]`, "@b=", "arg=y", "arg=", `env={"A":"b"}`,
+		`labels={"l":"v"}`, "cpu=1", "memory=1Gi",
 		"timeoutSeconds=5", "ttlSecondsAfterFinished=0", "retries=2", "image=alpine", "entrypoint=a.py", "@c=\r\n--x\r\n")
-	got, err := form.NewReader(limits()).Read(request(t.Context(), body), job.Spec{TTLSecondsAfterFinished: 60}, files.save)
+	got, err := form.NewReader(limits()).Read(request(t.Context(), body), job.Spec{TTLSecondsAfterFinished: 60},
+		files.save)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := &form.Job{
 		Spec: job.Spec{
-			Runtime: "python", Entrypoint: "a.py", Args: []string{"x", "y", ""}, Env: map[string]string{"A": "b"}, Labels: map[string]string{"l": "v"},
-			CPU: "1", Memory: "1Gi", TimeoutSeconds: 5, Retries: 2, Image: "alpine",
+			Runtime: "python", Entrypoint: "a.py", Args: []string{"x", "y", ""}, Env: map[string]string{"A": "b"},
+			Labels: map[string]string{"l": "v"},
+			CPU:    "1", Memory: "1Gi", TimeoutSeconds: 5, Retries: 2, Image: "alpine",
 		},
 		Files: []job.File{{Name: "a.py", Size: 8}, {Name: "b"}, {Name: "c", Size: 7}},
 	}
@@ -125,9 +128,10 @@ func TestStorageFails(t *testing.T) {
 		"any other":     {io.ErrShortWrite, io.ErrShortWrite},
 		"name too long": {fmt.Errorf("put: %w", job.ErrInvalid), job.ErrInvalid},
 	} {
-		_, err := form.NewReader(limits()).Read(request(t.Context(), body), job.Spec{}, func(context.Context, string, io.Reader) (job.File, error) {
-			return job.File{}, test.err
-		})
+		_, err := form.NewReader(limits()).Read(request(t.Context(), body), job.Spec{},
+			func(context.Context, string, io.Reader) (job.File, error) {
+				return job.File{}, test.err
+			})
 		var faults *job.Faults
 		if !errors.Is(err, test.want) || errors.As(err, &faults) != errors.Is(test.want, job.ErrInvalid) {
 			t.Errorf("%s: got %v", name, err)
@@ -135,13 +139,14 @@ func TestStorageFails(t *testing.T) {
 	}
 }
 
-// FuzzRead sends bodies of all kinds. What is accepted must be within every limit, and what is refused must be refused in a
-// way that its sender can act on.
+// FuzzRead sends bodies of all kinds. What is accepted must be within every limit, and what is
+// refused must be refused in a way that its sender can act on.
 func FuzzRead(f *testing.F) {
 	f.Add(encode(f, "runtime=python", "entrypoint=a", "@a=x", `args=["b"]`, `env={"A":"b"}`, "arg=c"))
 	f.Add(encode(f, "@a=x", "@a=y", "runtime=python"))
 	f.Add(encode(f, "@../a=x", "retries=-1", "cpu=1e309", "labels={}"))
-	f.Add("--" + boundary + "\r\nContent-Disposition: form-data; name=\"files\"; filename*=UTF-8''%2e%2e\r\n\r\nx\r\n--" + boundary + "--")
+	f.Add("--" + boundary + "\r\nContent-Disposition: form-data; name=\"files\"; filename*=UTF-8''%2e%2e\r\n\r\nx\r\n--" +
+		boundary + "--")
 	f.Add("--" + boundary + "\r\n\r\n--" + boundary + "--\r\n")
 	f.Add("")
 	reader := form.NewReader(limits())

@@ -41,7 +41,8 @@ func TestSuggestions(t *testing.T) {
 		`args=["a"`:                  "",
 		"args=":                      "",
 	} {
-		_, err := form.NewReader(limits()).Read(request(t.Context(), encode(t, "runtime=python", "entrypoint=a", "@a=x", part)), job.Spec{}, saver{}.save)
+		_, err := form.NewReader(limits()).Read(request(t.Context(), encode(t, "runtime=python", "entrypoint=a", "@a=x",
+			part)), job.Spec{}, saver{}.save)
 		var faults *job.Faults
 		if strings.HasPrefix(part, "entrypoint") || !errors.As(err, &faults) || len(faults.List) != 1 {
 			t.Errorf("%s: %v, want one fault", part, err)

@@ -53,7 +53,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestEncodedParts sends content that is not what it stands for: stored as it came it would be another file.
+// TestEncodedParts sends content that is not what it stands for: stored as it came it would be
+// another file.
 func TestEncodedParts(t *testing.T) {
 	for header, accepted := range map[string]bool{
 		"Content-Transfer-Encoding: 7bit":                                               true,

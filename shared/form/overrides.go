@@ -46,10 +46,12 @@ func (f *Reader) ReadOverrides(r *http.Request) (*Overrides, error) {
 	}
 	limits := f.limits
 	limits.TotalBytes = min(limits.TotalBytes, 2*fieldsFactor*limits.FieldBytes)
-	source := &capped{r: r.Body, left: limits.TotalBytes, err: job.Refuse(job.ErrTooLarge, "body", "has more than these fields can")}
+	source := &capped{r: r.Body, left: limits.TotalBytes,
+		err: job.Refuse(job.ErrTooLarge, "body", "has more than these fields can")}
 	body, done := f.buffers.before(source)
 	defer done()
-	p := &parser{limits: limits, body: source, fields: map[string][]string{}, names: map[string]bool{}, only: []string{"args", "arg", "env"}}
+	p := &parser{limits: limits, body: source, fields: map[string][]string{}, names: map[string]bool{},
+		only: []string{"args", "arg", "env"}}
 	err = p.parts(r.Context(), newParts(body, boundary))
 	if err != nil && (len(p.faults) == 0 || !errors.Is(err, errEnough)) {
 		return nil, err

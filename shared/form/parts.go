@@ -65,8 +65,8 @@ func (h *headed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// The buffers that forms are read with. With the 4 KiB of multipart.Reader's own it costs a quarter more CPU; but so many
-// clients can send forms, and stall, that only some get large ones.
+// The buffers that forms are read with. With the 4 KiB of multipart.Reader's own it costs a quarter
+// more CPU; but so many clients can send forms, and stall, that only some get large ones.
 const (
 	largeBuffer  = 256 << 10
 	largeBuffers = 64

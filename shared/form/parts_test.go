@@ -32,14 +32,15 @@ func TestPartHeadersAreBounded(t *testing.T) {
 	l := limits()
 	l.TotalBytes, l.FieldBytes = 1<<30, 1<<20
 	for name, test := range map[string]struct{ head, rest string }{
-		"a line":               {"--" + boundary + "\r\nX: ", "x"},
-		"a name":               {"--" + boundary + "\r\n", "x"},
-		"lines":                {"--" + boundary + "\r\n" + disposition, "X: y\r\n"},
-		"a continued line":     {"--" + boundary + "\r\nX: y", "\r\n  y"},
-		"before the first":     {"", "preamble\r\n"},
-		"after a field":        {"--" + boundary + "\r\n" + disposition + "\r\nvalue\r\n--" + boundary + "\r\n", "X: y\r\n"},
-		"a filename":           {"--" + boundary + "\r\nContent-Disposition: form-data; name=\"files\"; filename=\"", "x"},
-		"after a refused file": {"--" + boundary + "\r\nContent-Disposition: form-data; name=\"files\"; filename=\"..\"\r\n\r\n" + strings.Repeat("x", 100_000) + "\r\n--" + boundary + "\r\n", "X: y\r\n"},
+		"a line":           {"--" + boundary + "\r\nX: ", "x"},
+		"a name":           {"--" + boundary + "\r\n", "x"},
+		"lines":            {"--" + boundary + "\r\n" + disposition, "X: y\r\n"},
+		"a continued line": {"--" + boundary + "\r\nX: y", "\r\n  y"},
+		"before the first": {"", "preamble\r\n"},
+		"after a field":    {"--" + boundary + "\r\n" + disposition + "\r\nvalue\r\n--" + boundary + "\r\n", "X: y\r\n"},
+		"a filename":       {"--" + boundary + "\r\nContent-Disposition: form-data; name=\"files\"; filename=\"", "x"},
+		"after a refused file": {"--" + boundary + "\r\nContent-Disposition: form-data; name=\"files\"; " +
+			"filename=\"..\"\r\n\r\n" + strings.Repeat("x", 100_000) + "\r\n--" + boundary + "\r\n", "X: y\r\n"},
 	} {
 		body := &endless{text: test.rest}
 		r := request(t.Context(), "")
@@ -61,7 +62,8 @@ func TestPartHeadersAreBounded(t *testing.T) {
 	}
 }
 
-// TestFieldsShareABudget has somebody else take all memory: small forms are read all the same, large ones refused.
+// TestFieldsShareABudget has somebody else take all memory: small forms are read all the same,
+// large ones refused.
 func TestFieldsShareABudget(t *testing.T) {
 	shared := budget.New(1 << 20)
 	other, end := shared.Open(t.Context())
@@ -73,7 +75,8 @@ func TestFieldsShareABudget(t *testing.T) {
 	reader := form.NewReader(l)
 	for value, want := range map[string]error{"small": nil, strings.Repeat("x", 100_000): job.ErrUnavailable} {
 		ctx, done := shared.Open(t.Context())
-		_, err := reader.Read(request(ctx, encode(t, "runtime=python", "entrypoint=a", "@a=x", "arg="+value)), job.Spec{}, saver{}.save)
+		_, err := reader.Read(request(ctx, encode(t, "runtime=python", "entrypoint=a", "@a=x", "arg="+value)), job.Spec{},
+			saver{}.save)
 		if !errors.Is(err, want) {
 			t.Errorf("a field of %d bytes: %v; want %v", len(value), err, want)
 		}
@@ -82,7 +85,9 @@ func TestFieldsShareABudget(t *testing.T) {
 	end()
 	ctx, done := shared.Open(t.Context())
 	defer done()
-	if _, err := reader.Read(request(ctx, encode(t, "runtime=python", "entrypoint=a", "@a=x", "arg="+strings.Repeat("x", 100_000))), job.Spec{}, saver{}.save); err != nil {
+	if _,
+		err := reader.Read(request(ctx, encode(t, "runtime=python", "entrypoint=a", "@a=x", "arg="+
+		strings.Repeat("x", 100_000))), job.Spec{}, saver{}.save); err != nil {
 		t.Errorf("after the other has ended: %v", err)
 	}
 }

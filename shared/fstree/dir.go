@@ -1,8 +1,9 @@
 //go:build unix
 
-// Package fstree walks and removes trees that an untrusted program has made. Everything is reached by handle, one name
-// below an open folder, and no link is followed, so the cost of an entry does not depend on how deep it lies and nothing
-// outside the tree can be touched. The number of open descriptors has a bound whatever the depth.
+// Package fstree walks and removes trees that an untrusted program has made. Everything is reached
+// by handle, one name below an open folder, and no link is followed, so the cost of an entry does
+// not depend on how deep it lies and nothing outside the tree can be touched. The number of open
+// descriptors has a bound whatever the depth.
 package fstree
 
 import (
@@ -29,8 +30,8 @@ const (
 
 const dirFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 
-// Open opens the folder at path, or the one that lies below it by these names, one in the other. None of them may be a link; the
-// folders above path are the caller's to vouch for.
+// Open opens the folder at path, or the one that lies below it by these names, one in the other.
+// None of them may be a link; the folders above path are the caller's to vouch for.
 func Open(path string, below ...string) (*Dir, error) {
 	d, err := openPath(path)
 	for _, name := range below {
@@ -89,8 +90,8 @@ func (d *Dir) stat(name string) (unix.Stat_t, error) {
 	return st, pathError("stat", name, err)
 }
 
-// open opens the folder name with the rights that are wanted. Where its owner, who is this process's user unless that is
-// root, has taken them away, it has them while it is open.
+// open opens the folder name with the rights that are wanted. Where its owner, who is this
+// process's user unless that is root, has taken them away, it has them while it is open.
 func (d *Dir) open(name string, st *unix.Stat_t, want uint32) (*Dir, error) {
 	mode := uint32(st.Mode) & 0o7777 //nolint:unconvert // its type differs between systems
 	var restore func()

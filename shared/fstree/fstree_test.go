@@ -18,7 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chain makes folders in each other, by handle: a path of that length does not exist. It holds one descriptor.
+// chain makes folders in each other, by handle: a path of that length does not exist. It holds one
+// descriptor.
 func chain(t testing.TB, dir string, depth int, leaf string) {
 	t.Helper()
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
@@ -56,7 +57,8 @@ func wide(t testing.TB, dir string, n, depth int) {
 	}
 }
 
-// room is a fresh folder, in memory where there is room: what is measured here are calls, not disks.
+// room is a fresh folder, in memory where there is room: what is measured here are calls, not
+// disks.
 func room(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "fstree-")
@@ -101,8 +103,8 @@ func lowLimit(t *testing.T, files uint64) {
 	})
 }
 
-// TestRemoveDeep removes a chain that is much deeper than files may be open, and counts the calls of the system: each folder
-// costs the same however deep it lies.
+// TestRemoveDeep removes a chain that is much deeper than files may be open, and counts the calls
+// of the system: each folder costs the same however deep it lies.
 func TestRemoveDeep(t *testing.T) {
 	lowLimit(t, 256)
 	for _, depth := range []int{1, window - 1, window, window + 1, 2 * window, 1000, 10_000, 30_000} {
@@ -147,8 +149,8 @@ func TestRemoveWide(t *testing.T) {
 	}
 }
 
-// TestRemoveKinds removes what is no folder, what is not there, names that are used by the removal itself, and closed folders;
-// what links lead to stays.
+// TestRemoveKinds removes what is no folder, what is not there, names that are used by the removal
+// itself, and closed folders; what links lead to stays.
 func TestRemoveKinds(t *testing.T) {
 	outside := t.TempDir()
 	if err := os.WriteFile(filepath.Join(outside, "kept"), nil, 0o600); err != nil {
@@ -162,11 +164,18 @@ func TestRemoveKinds(t *testing.T) {
 		"a closed folder": func(p string) error {
 			return errors.Join(os.MkdirAll(p+"/a/b", 0o700), os.Chmod(p+"/a", 0), os.Chmod(p, 0))
 		},
-		"a link in it":      func(p string) error { return errors.Join(os.Mkdir(p, 0o700), os.Symlink(outside, p+"/l")) },
-		"an unreadable one": func(p string) error { return errors.Join(os.MkdirAll(p+"/a/b", 0o700), os.Chmod(p+"/a", 0o300)) },
-		"one not to search": func(p string) error { return errors.Join(os.MkdirAll(p+"/a/b", 0o700), os.Chmod(p+"/a", 0o600)) },
+		"a link in it": func(p string) error { return errors.Join(os.Mkdir(p, 0o700), os.Symlink(outside, p+"/l")) },
+		"an unreadable one": func(p string) error {
+			return errors.Join(os.MkdirAll(p+"/a/b", 0o700),
+				os.Chmod(p+"/a", 0o300))
+		},
+		"one not to search": func(p string) error {
+			return errors.Join(os.MkdirAll(p+"/a/b", 0o700),
+				os.Chmod(p+"/a", 0o600))
+		},
 		"taken names": func(p string) error {
-			err := errors.Join(os.MkdirAll(p+"/.moved-0/x", 0o700), os.Mkdir(p+"/.moved-2", 0o700), os.WriteFile(p+"/.moved-1", nil, 0o600))
+			err := errors.Join(os.MkdirAll(p+"/.moved-0/x", 0o700), os.Mkdir(p+"/.moved-2", 0o700),
+				os.WriteFile(p+"/.moved-1", nil, 0o600))
 			chain(t, p, 3*window, "file")
 			chain(t, p+"/.moved-0/x", 3*window, "file")
 			return err
@@ -325,7 +334,8 @@ func TestWalk(t *testing.T) {
 		}
 	}
 	stop := errors.New("stop")
-	if got, err := walked(t, Walk{Depth: 10}, dir, func(*Entry, error) error { return stop }); !errors.Is(err, stop) || len(got) != 1 {
+	if got, err := walked(t, Walk{Depth: 10}, dir, func(*Entry, error) error { return stop }); !errors.Is(err, stop) ||
+		len(got) != 1 {
 		t.Errorf("stopped: %v after %v", err, got)
 	}
 }
@@ -341,7 +351,8 @@ func TestWalkLinear(t *testing.T) {
 				t.Fatal(err)
 			}
 			entries := 0
-			k := &walker{Walk: Walk{Depth: 200, Ordered: ordered}, ctx: t.Context(), visit: func(*Entry, error) error { entries++; return nil }}
+			k := &walker{Walk: Walk{Depth: 200, Ordered: ordered}, ctx: t.Context(),
+				visit: func(*Entry, error) error { entries++; return nil }}
 			if err := k.folder(root, nil, 1); err != nil {
 				t.Fatal(err)
 			}
@@ -361,7 +372,8 @@ func TestWalkClosed(t *testing.T) {
 	asUser(t, func(t *testing.T, dir string) {
 		for _, mode := range []fs.FileMode{0, 0o100, 0o400, 0o200} {
 			sub := filepath.Join(dir, fmt.Sprintf("%o", mode))
-			if err := errors.Join(os.MkdirAll(sub+"/x", 0o700), os.WriteFile(sub+"/x/f", nil, 0o600), os.Chmod(sub+"/x", mode), os.Chmod(sub, mode)); err != nil {
+			if err := errors.Join(os.MkdirAll(sub+"/x", 0o700), os.WriteFile(sub+"/x/f", nil, 0o600), os.Chmod(sub+"/x", mode),
+				os.Chmod(sub, mode)); err != nil {
 				t.Fatal(err)
 			}
 			got, err := walked(t, Walk{Depth: 5}, sub, nil)

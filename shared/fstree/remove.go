@@ -13,14 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// window is how many folders in each other are entered by handle. What lies deeper is moved to the top of the tree first
-// and emptied there, so that a tree of any depth is removed with this many descriptors, and each folder is moved at most
-// once for this many that are entered.
+// window is how many folders in each other are entered by handle. What lies deeper is moved to the
+// top of the tree first and emptied there, so that a tree of any depth is removed with this many
+// descriptors, and each folder is moved at most once for this many that are entered.
 const window = 64
 
-// Remove removes the tree at path, also where a program has closed folders to their owner, and the file or link that is
-// there instead of a tree. Nothing else may work in the tree. What is gone already is no error. It goes on after what it
-// cannot remove, and returns the first of its errors. When ctx ends it returns ctx's error, and can be called again.
+// Remove removes the tree at path, also where a program has closed folders to their owner, and the
+// file or link that is there instead of a tree. Nothing else may work in the tree. What is gone
+// already is no error. It goes on after what it cannot remove, and returns the first of its errors.
+// When ctx ends it returns ctx's error, and can be called again.
 func Remove(ctx context.Context, path string) error {
 	parent, err := Open(filepath.Dir(path))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -87,7 +88,8 @@ func (r *remover) pass() {
 	}
 }
 
-// empty removes what is in a folder that lies so deep below the top, or the last folder that was moved there.
+// empty removes what is in a folder that lies so deep below the top, or the last folder that was
+// moved there.
 func (r *remover) empty(dir *Dir, depth int) {
 	for r.ctx.Err() == nil {
 		r.calls++

@@ -21,19 +21,21 @@ var ErrTooDeep = errors.New("the folder lies too deep")
 // ErrTooMany tells that a walk ended because the tree has more entries than it may visit.
 var ErrTooMany = errors.New("the tree has too many entries")
 
-// Walk says how a tree is walked. A walk takes as many descriptors as folders lie in each other, Depth+1 at most.
+// Walk says how a tree is walked. A walk takes as many descriptors as folders lie in each other,
+// Depth+1 at most.
 type Walk struct {
 	// Depth bounds how deep folders may lie; those directly in the tree's root have depth 1.
 	Depth int
 	// Entries bounds how many entries are visited; 0: all there are.
 	Entries int
-	// Ordered visits the files of a folder before its folders, and each kind by name, for which the names of one folder
-	// at a time on each level are kept. Without it they come as the file system has them.
+	// Ordered visits the files of a folder before its folders, and each kind by name, for which the
+	// names of one folder at a time on each level are kept. Without it they come as the file system
+	// has them.
 	Ordered bool
 }
 
-// Visit is called for each entry of a tree. For a folder that cannot be entered it is called again, with the error.
-// fs.SkipDir keeps the walk from entering a folder; any other error ends it.
+// Visit is called for each entry of a tree. For a folder that cannot be entered it is called again,
+// with the error. fs.SkipDir keeps the walk from entering a folder; any other error ends it.
 type Visit func(e *Entry, err error) error
 
 // Entry is what a walk has come to. It is valid during the call only.

@@ -20,8 +20,8 @@ var (
 	ErrExhausted    = errors.New("exhausted")   // no storage left
 )
 
-// Fault is one thing wrong with a request: the field by its name in the API and, for people, what is
-// wrong with it and what to do.
+// Fault is one thing wrong with a request: the field by its name in the API and, for people, what
+// is wrong with it and what to do.
 type Fault struct {
 	Field   string `json:"field"`
 	Message string `json:"message"`

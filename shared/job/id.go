@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// ID names one job: 32 lowercase hexadecimal digits, of which the first 12 are 48 bits of inverted Unix
-// milliseconds and the other 20 are 80 random bits. IDs in ascending order are jobs newest first.
+// ID names one job: 32 lowercase hexadecimal digits, of which the first 12 are 48 bits of inverted
+// Unix milliseconds and the other 20 are 80 random bits. IDs in ascending order are jobs newest
+// first.
 type ID string
 
 const (

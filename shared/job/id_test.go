@@ -26,10 +26,12 @@ func TestIDsAreNewestFirst(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var ids []job.ID
 	for _, after := range []time.Duration{
-		0, time.Millisecond, 2 * time.Millisecond, time.Second, time.Minute, time.Hour, 24 * time.Hour, 365 * 24 * time.Hour, 100 * 365 * 24 * time.Hour,
+		0, time.Millisecond, 2 * time.Millisecond, time.Second, time.Minute, time.Hour, 24 * time.Hour, 365 * 24 * time.Hour,
+		100 * 365 * 24 * time.Hour,
 	} {
 		now := start.Add(after)
-		// The bits that follow must not matter: they are the least for the older, the greatest for the younger.
+		// The bits that follow must not matter: they are the least for the older, the greatest for the
+		// younger.
 		id := newID(t, now, bytes.NewReader(bytes.Repeat([]byte{byte(len(ids) * 28)}, 10)))
 		if got := id.Created(); !got.Equal(now) {
 			t.Errorf("Created() of %s = %v; want %v", id, got, now)
@@ -76,8 +78,10 @@ const goodID = "fe6aa1b2c3d4000102030405060708ff"
 
 func TestParseIDRefuses(t *testing.T) {
 	for _, s := range []string{
-		"", "f", goodID[1:], goodID + "0", strings.ToUpper(goodID), "g" + goodID[1:], goodID[:31] + "\n", " " + goodID[1:], goodID[:31] + "/",
-		"run-" + goodID, "..", "../" + goodID[3:], strings.Repeat("é", 16), strings.Repeat("０", 10) + "00", "0x" + goodID[2:], goodID[:31] + "\x00",
+		"", "f", goodID[1:], goodID + "0", strings.ToUpper(goodID), "g" + goodID[1:], goodID[:31] + "\n", " " + goodID[1:],
+		goodID[:31] + "/",
+		"run-" + goodID, "..", "../" + goodID[3:], strings.Repeat("é", 16), strings.Repeat("０", 10) + "00", "0x" +
+			goodID[2:], goodID[:31] + "\x00",
 		"+" + goodID[1:], "-" + goodID[1:], "________________________________", goodID[:8] + "-" + goodID[9:],
 	} {
 		if id, err := job.ParseID(s); !errors.Is(err, job.ErrNotFound) || id != "" {
@@ -90,7 +94,8 @@ func TestParseIDRefuses(t *testing.T) {
 }
 
 func FuzzParseID(f *testing.F) {
-	for _, s := range []string{"", goodID, strings.ToUpper(goodID), goodID + "0", strings.Repeat("0", 32), strings.Repeat("f", 32)} {
+	for _, s := range []string{"", goodID, strings.ToUpper(goodID), goodID + "0", strings.Repeat("0", 32),
+		strings.Repeat("f", 32)} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -17,12 +17,12 @@ const (
 	StderrFile = "stderr.log"
 )
 
-// MaxNameBytes bounds one segment of a file name; file systems end at 255 bytes, and temporary files of
-// storage backends need some of them.
+// MaxNameBytes bounds one segment of a file name; file systems end at 255 bytes, and temporary
+// files of storage backends need some of them.
 const MaxNameBytes = 200
 
-// CheckFileName says what is wrong with the name of an uploaded file, or nothing. A name is one path
-// segment of valid UTF-8 without control characters; bytes is the longest name admitted.
+// CheckFileName says what is wrong with the name of an uploaded file, or nothing. A name is one
+// path segment of valid UTF-8 without control characters; bytes is the longest name admitted.
 func CheckFileName(name string, bytes int) string {
 	if message := checkSegment(name, bytes); message != "" {
 		return message
@@ -37,8 +37,8 @@ func CheckFileName(name string, bytes int) string {
 // MaxOutputNameBytes bounds the path of an output below results/.
 const MaxOutputNameBytes = 1000
 
-// CheckOutputName says what is wrong with the name of an output, a slash-separated path below results/, or
-// nothing.
+// CheckOutputName says what is wrong with the name of an output, a slash-separated path below
+// results/, or nothing.
 func CheckOutputName(name string) string {
 	if len(name) > MaxOutputNameBytes {
 		return fmt.Sprintf("the path is longer than %d bytes", MaxOutputNameBytes)
@@ -64,7 +64,8 @@ func CheckOutputName(name string) string {
 // IsLog reports whether the output of that name is one of the program's two logs.
 func IsLog(name string) bool { return name == StdoutFile || name == StderrFile }
 
-// PrivateDir is a name that no output may have: agents of earlier releases send their records below it.
+// PrivateDir is a name that no output may have: agents of earlier releases send their records below
+// it.
 const PrivateDir = ".job"
 
 func checkSegment(name string, bytes int) string {

@@ -12,14 +12,17 @@ import (
 // goodSegments and badSegments are of files as well as of parts of the paths of outputs.
 func goodSegments() []string {
 	return []string{
-		"a", "main.py", "with space", "ünïcödé", "日本語", "😀", ".hidden", "-rf", "...", "..a", "a..", "~", "x.attrs", "%2e%2e%2f", "%00", "a:b", "C:", "*", "<x>", `"`, "'", "$(id)",
-		"a__0x2f__b", strings.Repeat("n", 200), strings.Repeat("é", 100), "Index.json", "results2", "index.json.bak", "\u202etxt",
+		"a", "main.py", "with space", "ünïcödé", "日本語", "😀", ".hidden", "-rf", "...", "..a", "a..", "~", "x.attrs",
+		"%2e%2e%2f", "%00", "a:b", "C:", "*", "<x>", `"`, "'", "$(id)",
+		"a__0x2f__b", strings.Repeat("n", 200), strings.Repeat("é", 100), "Index.json", "results2", "index.json.bak",
+		"\u202etxt",
 	}
 }
 
 func badSegments() []string {
 	return []string{
-		"", ".", "..", `..\x`, `a\b`, `\`, "a\x00", "\x00", "a\nb", "a\rb", "\t", "a\x7f", "a\u0085b", "\x1b[31m", "\xff", "a\xc3", "\xed\xa0\x80",
+		"", ".", "..", `..\x`, `a\b`, `\`, "a\x00", "\x00", "a\nb", "a\rb", "\t", "a\x7f", "a\u0085b", "\x1b[31m", "\xff",
+		"a\xc3", "\xed\xa0\x80",
 		strings.Repeat("n", 201), strings.Repeat("é", 101), strings.Repeat("n", 100_000),
 	}
 }
@@ -30,7 +33,8 @@ func TestCheckFileName(t *testing.T) {
 			t.Errorf("CheckFileName(%q): %s", name, message)
 		}
 	}
-	for _, name := range append(badSegments(), "index.json", "status.json", "results", "a/b", "/", "/a", "a/", "../x", "//") {
+	for _, name := range append(badSegments(), "index.json", "status.json", "results", "a/b", "/", "/a", "a/", "../x",
+		"//") {
 		if message := job.CheckFileName(name, job.MaxNameBytes); message == "" {
 			t.Errorf("CheckFileName(%.40q) found nothing wrong", name)
 		} else if len(message) > 1000 || !utf8.ValidString(message) || strings.ContainsAny(message, "\x00\n\x1b") {
@@ -43,14 +47,16 @@ func TestCheckFileName(t *testing.T) {
 }
 
 func TestCheckOutputName(t *testing.T) {
-	good := append(goodSegments(), "a/b", "a/b/c.txt", "index.json", "results/x", "a/.job", ".jobs/x", "stdout.log", "a../b", "-/-")
+	good := append(goodSegments(), "a/b", "a/b/c.txt", "index.json", "results/x", "a/.job", ".jobs/x", "stdout.log",
+		"a../b", "-/-")
 	long := strings.Repeat(strings.Repeat("n", 199)+"/", 4) + strings.Repeat("n", 200)
 	for _, name := range append(good, long) {
 		if message := job.CheckOutputName(name); message != "" {
 			t.Errorf("CheckOutputName(%.40q): %s", name, message)
 		}
 	}
-	bad := []string{"/", "/a", "a/", "a//b", "./a", "a/.", "a/./b", "../a", "a/..", "a/../b", "a/../../b", "//a", ".job", ".job/x", long + "x", strings.Repeat("a/", 500) + "a"}
+	bad := []string{"/", "/a", "a/", "a//b", "./a", "a/.", "a/./b", "../a", "a/..", "a/../b", "a/../../b", "//a", ".job",
+		".job/x", long + "x", strings.Repeat("a/", 500) + "a"}
 	for _, segment := range badSegments() {
 		bad = append(bad, segment, "a/"+segment, segment+"/a", "a/"+segment+"/b")
 	}
@@ -91,7 +97,8 @@ func FuzzOutputName(f *testing.F) {
 		if job.CheckOutputName(name) != "" {
 			return
 		}
-		if len(name) > 1000 || !utf8.ValidString(name) || strings.ContainsAny(name, "\\\x00\n\r") || path.Join("folder", name) != "folder/"+name {
+		if len(name) > 1000 || !utf8.ValidString(name) || strings.ContainsAny(name, "\\\x00\n\r") ||
+			path.Join("folder", name) != "folder/"+name {
 			t.Errorf("%q passes", name)
 		}
 		if first, _, _ := strings.Cut(name, "/"); first == job.PrivateDir {

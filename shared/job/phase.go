@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Phase says where a job is in its life. Succeeded, Failed and Cancelled are terminal: they never change.
+// Phase says where a job is in its life. Succeeded, Failed and Cancelled are terminal: they never
+// change.
 type Phase string
 
 // The phases.
@@ -24,10 +25,12 @@ func Phases() []Phase { return []Phase{Pending, Running, Succeeded, Failed, Canc
 // Terminal reports whether the job is over.
 func (p Phase) Terminal() bool { return p == Succeeded || p == Failed || p == Cancelled }
 
-// Reason is one CamelCase word that says why a job is in its phase: Kubernetes' own where it has one.
+// Reason is one CamelCase word that says why a job is in its phase: Kubernetes' own where it has
+// one.
 type Reason string
 
-// The reasons. Error is the program's failure; the others that end a job are the platform's, or the user's wish.
+// The reasons. Error is the program's failure; the others that end a job are the platform's, or the
+// user's wish.
 const (
 	ReasonCompleted        Reason = "Completed"
 	ReasonError            Reason = "Error"            // the program ended with another code than 0
@@ -36,15 +39,17 @@ const (
 	ReasonCancelled        Reason = "Cancelled"        // the user cancelled it
 	ReasonDeadlineExceeded Reason = "DeadlineExceeded" // timeoutSeconds passed
 	ReasonOOMKilled        Reason = "OOMKilled"        // used more than memory
-	ReasonEvicted          Reason = "Evicted"          // used more disk than its workspace may have, or its node had none left
-	ReasonCannotRun        Reason = "ContainerCannotRun"
-	ReasonFetchFailed      Reason = "FetchFailed" // an uploaded file could not be brought to the program
-	ReasonOutputsLost      Reason = "OutputsLost" // outputs could not be stored
-	ReasonInterrupted      Reason = "Interrupted" // the server, pod or node went away while it ran
-	ReasonStartFailed      Reason = "StartFailed" // the platform could not start it
+	// used more disk than its workspace may have, or its node had none left
+	ReasonEvicted     Reason = "Evicted"
+	ReasonCannotRun   Reason = "ContainerCannotRun"
+	ReasonFetchFailed Reason = "FetchFailed" // an uploaded file could not be brought to the program
+	ReasonOutputsLost Reason = "OutputsLost" // outputs could not be stored
+	ReasonInterrupted Reason = "Interrupted" // the server, pod or node went away while it ran
+	ReasonStartFailed Reason = "StartFailed" // the platform could not start it
 )
 
-// The reasons that only Kubernetes has; others are passed on as its kubelet and controllers name them.
+// The reasons that only Kubernetes has; others are passed on as its kubelet and controllers name
+// them.
 const (
 	ReasonStarting      Reason = "ContainerCreating" // the image is being pulled, the files fetched
 	ReasonPullBackOff   Reason = "ImagePullBackOff"  // the image cannot be pulled
@@ -65,8 +70,8 @@ type File struct {
 	Mode string `json:"mode,omitempty"`
 }
 
-// ModeExecutable is the mode of an executable file, as chmod takes it. Files have this one or 0644: nothing else of a
-// mode, and above all no set-user-ID bit, is carried from one place to another.
+// ModeExecutable is the mode of an executable file, as chmod takes it. Files have this one or 0644:
+// nothing else of a mode, and above all no set-user-ID bit, is carried from one place to another.
 const ModeExecutable = "0755"
 
 // Perm returns the permissions that the file has where it is unpacked.
@@ -80,8 +85,9 @@ func (f File) Perm() fs.FileMode {
 // programHead is how many bytes tell a program.
 const programHead = 4
 
-// ModeOf returns the mode of an uploaded file that begins so. A form cannot say it, so the file does: what the kernel
-// would execute, an ELF file or a script with an interpreter line, is executable.
+// ModeOf returns the mode of an uploaded file that begins so. A form cannot say it, so the file
+// does: what the kernel would execute, an ELF file or a script with an interpreter line, is
+// executable.
 func ModeOf(head []byte) string {
 	if bytes.HasPrefix(head, []byte("#!")) || bytes.HasPrefix(head, []byte("\x7fELF")) {
 		return ModeExecutable
@@ -121,7 +127,8 @@ type Limits struct {
 	Workspace string `json:"workspace,omitempty"`
 }
 
-// Outputs sums up what a job left in results/: how many files and bytes were stored, and what was not.
+// Outputs sums up what a job left in results/: how many files and bytes were stored, and what was
+// not.
 type Outputs struct {
 	Count        int       `json:"count"`
 	Bytes        int64     `json:"bytes"`
@@ -131,8 +138,8 @@ type Outputs struct {
 	NotCollected *NotCollected `json:"notCollected,omitempty"`
 }
 
-// NotCollected is the files that a program wrote into its working directory and not into results/: new ones, and
-// uploaded ones that it changed. A folder that ends in a slash counts as one.
+// NotCollected is the files that a program wrote into its working directory and not into results/:
+// new ones, and uploaded ones that it changed. A folder that ends in a slash counts as one.
 type NotCollected struct {
 	Count int      `json:"count"`
 	Names []string `json:"names"`          // the first of them
@@ -145,8 +152,8 @@ type Omitted struct {
 	Reason string `json:"reason"`
 }
 
-// Index is <jobID>/index.json: what the user asked for. Its write is the acceptance of the job, and it
-// never changes.
+// Index is <jobID>/index.json: what the user asked for. Its write is the acceptance of the job, and
+// it never changes.
 type Index struct {
 	JobID     ID        `json:"jobID"`
 	JobName   string    `json:"jobName"`
@@ -160,21 +167,22 @@ type Index struct {
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
 	// Template is what the job was started from, if from a template.
 	Template *Origin `json:"template,omitempty"`
-	// Owner names the owner whose token opens the job's own, if it has one. Whoever made the job proved to be that owner, or
-	// the template is theirs.
+	// Owner names the owner whose token opens the job's own, if it has one. Whoever made the job
+	// proved to be that owner, or the template is theirs.
 	Owner ID `json:"owner,omitempty"`
 	// Trace is the request's.
 	Trace Trace `json:"trace,omitzero"`
-	// Hops is how many jobs come before this one that each started the next by an event, and Root is the first of them, if this
-	// is not the first itself.
+	// Hops is how many jobs come before this one that each started the next by an event, and Root is
+	// the first of them, if this is not the first itself.
 	Hops int `json:"hops,omitempty"`
 	Root ID  `json:"root,omitempty"`
 	// Void marks an ID that was given up before its job was accepted; there is no such job.
 	Void bool `json:"void,omitempty"`
 }
 
-// MayRetry reports whether an attempt of that number that ended for reason is followed by another. A program that cannot
-// be run, or whose time is up, would fare no better; one whose outputs were lost did its work.
+// MayRetry reports whether an attempt of that number that ended for reason is followed by another.
+// A program that cannot be run, or whose time is up, would fare no better; one whose outputs were
+// lost did its work.
 func (i *Index) MayRetry(number int, reason Reason) bool {
 	if number > i.Retries {
 		return false
@@ -187,8 +195,8 @@ func (i *Index) MayRetry(number int, reason Reason) bool {
 	}
 }
 
-// Deadline is when the job's time is up if it has a limit, counted from its first attempt as Kubernetes counts
-// activeDeadlineSeconds.
+// Deadline is when the job's time is up if it has a limit, counted from its first attempt as
+// Kubernetes counts activeDeadlineSeconds.
 func (i *Index) Deadline(attempts []Attempt) time.Time {
 	return attempts[0].StartedAt.Add(time.Duration(i.TimeoutSeconds) * time.Second)
 }
@@ -223,8 +231,8 @@ type Terminal struct {
 	Outputs    *Outputs   `json:"outputs,omitempty"`
 }
 
-// Summary is what a list shows of a job: what says which job it is and how it fares, and nothing that a
-// user may want kept from others (arguments, file names, messages).
+// Summary is what a list shows of a job: what says which job it is and how it fares, and nothing
+// that a user may want kept from others (arguments, file names, messages).
 type Summary struct {
 	JobID      ID                `json:"jobID"`
 	JobName    string            `json:"jobName"`
@@ -280,7 +288,8 @@ func (s *Status) Conclude(t *Terminal) {
 	}
 }
 
-// Observation is how a job fares that was not over when it was looked at, as the place where it runs sees it.
+// Observation is how a job fares that was not over when it was looked at, as the place where it
+// runs sees it.
 type Observation struct {
 	// Over tells that its end is recorded by now.
 	Over bool

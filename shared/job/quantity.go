@@ -6,12 +6,14 @@ import (
 	"strconv"
 )
 
-// maxQuantity bounds the text of a quantity. Kubernetes' own parser takes "1e309" for 0; nobody needs it.
+// maxQuantity bounds the text of a quantity. Kubernetes' own parser takes "1e309" for 0; nobody
+// needs it.
 const maxQuantity = 24
 
-// The syntax is that of a Kubernetes quantity: a signed decimal number, then a binary SI suffix, a decimal
-// SI suffix or a decimal exponent (k8s.io/apimachinery/pkg/api/resource, Quantity).
-var quantitySyntax = pattern(`^([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$`)
+// The syntax is that of a Kubernetes quantity: a signed decimal number, then a binary SI suffix, a
+// decimal SI suffix or a decimal exponent (k8s.io/apimachinery/pkg/api/resource, Quantity).
+var quantitySyntax = pattern(
+	`^([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$`)
 
 // MilliCPU returns the thousandths of a CPU that a Kubernetes quantity such as "500m" or "2" names,
 // rounded up. The message says what is wrong, and is empty when nothing is.
@@ -35,8 +37,8 @@ func milliCPU(s string) (milli int64, message string) {
 	return milli, ""
 }
 
-// Bytes returns the bytes that a Kubernetes quantity such as "512Mi" or "1G" names, rounded up. The message
-// says what is wrong, and is empty when nothing is.
+// Bytes returns the bytes that a Kubernetes quantity such as "512Mi" or "1G" names, rounded up. The
+// message says what is wrong, and is empty when nothing is.
 func Bytes(s string) (bytes int64, message string) {
 	bytes, message = memory(s)
 	if message != "" {
@@ -48,7 +50,8 @@ func Bytes(s string) (bytes int64, message string) {
 func memory(s string) (bytes int64, message string) {
 	bytes, message = size(s)
 	if message == "" && bytes < 1<<20 {
-		return 0, fmt.Sprintf("%q is less than 1Mi, in which no program runs; quantities are in bytes, such as 512Mi or 1Gi", s)
+		return 0, fmt.Sprintf("%q is less than 1Mi, in which no program runs; quantities are in bytes, such as 512Mi or 1Gi",
+			s)
 	}
 	return bytes, message
 }
@@ -93,7 +96,8 @@ func factor(suffix string) *big.Rat {
 	if i, ok := map[string]int64{"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}[suffix]; ok {
 		return new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(1024), big.NewInt(i), nil))
 	}
-	exponent, ok := map[string]int{"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}[suffix]
+	exponent, ok := map[string]int{"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15,
+		"E": 18}[suffix]
 	if !ok {
 		exponent, _ = strconv.Atoi(suffix[1:]) // quantitySyntax admits digits only
 	}

@@ -21,8 +21,8 @@ type Spec struct {
 	// CPU and Memory are Kubernetes quantities, empty for no limit.
 	CPU    string `json:"cpu,omitempty"`
 	Memory string `json:"memory,omitempty"`
-	// TimeoutSeconds ends the job that long after its first attempt began, retries included, as a Kubernetes
-	// Job's activeDeadlineSeconds does; 0 is no limit.
+	// TimeoutSeconds ends the job that long after its first attempt began, retries included, as a
+	// Kubernetes Job's activeDeadlineSeconds does; 0 is no limit.
 	TimeoutSeconds int64 `json:"timeoutSeconds,omitempty"`
 	// TTLSecondsAfterFinished is how long the job is kept once it is over.
 	TTLSecondsAfterFinished int64 `json:"ttlSecondsAfterFinished"`
@@ -30,8 +30,8 @@ type Spec struct {
 	Retries int `json:"retries,omitempty"`
 }
 
-// The bounds of a Spec. An argument's is Linux's MAX_ARG_STRLEN; the sum leaves room within the quarter
-// of the stack (2 MiB) that Linux gives arguments and environment, see execve(2).
+// The bounds of a Spec. An argument's is Linux's MAX_ARG_STRLEN; the sum leaves room within the
+// quarter of the stack (2 MiB) that Linux gives arguments and environment, see execve(2).
 const (
 	MaxArgBytes   = 128<<10 - 1
 	MaxExecBytes  = 1 << 20
@@ -142,7 +142,8 @@ func checkExecSize(faults *Faults, s *Spec) {
 		total += len(name) + len(value) + 2 + pointer
 	}
 	if total > MaxExecBytes {
-		faults.add("args", fmt.Sprintf("arguments and environment have %d bytes together; at most %d are allowed; send large input as a file", total, MaxExecBytes))
+		faults.add("args", fmt.Sprintf("arguments and environment have %d bytes together; at most %d are allowed; send "+
+			"large input as a file", total, MaxExecBytes))
 	}
 }
 
@@ -168,11 +169,12 @@ func checkLabels(faults *Faults, labels map[string]string) {
 	}
 }
 
-// TemplateLabel is the label by which the jobs of a template are listed. It is set here, never by users.
+// TemplateLabel is the label by which the jobs of a template are listed. It is set here, never by
+// users.
 const TemplateLabel = "go-job-orchestrator/template"
 
-// reservedLabels are the prefixes of labels that users cannot set: those are ours, in the lists and in Kubernetes, or Kueue's, whose
-// queue has a field.
+// reservedLabels are the prefixes of labels that users cannot set: those are ours, in the lists and
+// in Kubernetes, or Kueue's, whose queue has a field.
 func reservedLabels() []string {
 	return []string{"go-job-orchestrator", "go-job-orchestrator.github.io", "kueue.x-k8s.io"}
 }

@@ -63,8 +63,8 @@ func (s *Status) At(p Phase) *Status {
 	return &then
 }
 
-// Trace is where a job belongs in a distributed trace, by W3C Trace Context. It is carried from the request through the
-// job's record to its program and its events.
+// Trace is where a job belongs in a distributed trace, by W3C Trace Context. It is carried from the
+// request through the job's record to its program and its events.
 type Trace struct {
 	Parent string `json:"traceparent,omitempty"`
 	State  string `json:"tracestate,omitempty"`
@@ -74,8 +74,8 @@ const maxTraceState = 512 // what the recommendation has everybody carry
 
 var traceParent = pattern(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,256})?$`)
 
-// NewTrace returns the trace that two header fields name. What is not as the recommendation has it is ignored, as it
-// demands.
+// NewTrace returns the trace that two header fields name. What is not as the recommendation has it
+// is ignored, as it demands.
 func NewTrace(parent, state string) Trace {
 	switch {
 	case !traceParent().MatchString(parent), strings.HasPrefix(parent, "ff"),

@@ -16,8 +16,8 @@ import (
 
 var errAway = errors.New("storage is away")
 
-// bucket takes segments as the server does: one that holds the bytes of others replaces them. It checks what every
-// put must keep to.
+// bucket takes segments as the server does: one that holds the bytes of others replaces them. It
+// checks what every put must keep to.
 type bucket struct {
 	t     testing.TB
 	fails func(joblog.Range) (stored, failed bool)
@@ -88,7 +88,8 @@ func (b *bucket) store(r joblog.Range, data []byte) {
 	b.segments[r.Name()] = bytes.Clone(data)
 }
 
-// contents is what a reader finds, with the largest segments taken where several hold the same bytes.
+// contents is what a reader finds, with the largest segments taken where several hold the same
+// bytes.
 type contents struct {
 	stdout, stderr bytes.Buffer
 	merged         bytes.Buffer
@@ -197,6 +198,7 @@ func (p *program) check(b *bucket) *contents {
 func (p *program) checkOrder(b *bucket) {
 	p.t.Helper()
 	if got := p.check(b).merged.Bytes(); !bytes.Equal(got, p.merged.Bytes()) {
-		p.t.Errorf("the %d bytes that are stored are in another order than the %d that were written", len(got), p.merged.Len())
+		p.t.Errorf("the %d bytes that are stored are in another order than the %d that were written", len(got),
+			p.merged.Len())
 	}
 }

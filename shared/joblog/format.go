@@ -1,5 +1,5 @@
-// Package joblog ships the log of a running program in pieces: what a piece is, and how growing files become a
-// bounded number of them.
+// Package joblog ships the log of a running program in pieces: what a piece is, and how growing
+// files become a bounded number of them.
 package joblog
 
 import (
@@ -57,12 +57,13 @@ func (h *Header) encode() ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
-// maxHeader bounds a header: a segment has at most maxMergedRecords, each of which takes 32 bytes of base64.
+// maxHeader bounds a header: a segment has at most maxMergedRecords, each of which takes 32 bytes
+// of base64.
 const maxHeader = 4 << 20
 
-// ReadHeader reads a header and returns it with the number of bytes it took. What it returns can be reckoned with: no position is
-// negative or comes before an earlier one, and the bytes are no more than a segment can have. The error is of kind job.ErrInvalid when
-// what was read is no header.
+// ReadHeader reads a header and returns it with the number of bytes it took. What it returns can be
+// reckoned with: no position is negative or comes before an earlier one, and the bytes are no more
+// than a segment can have. The error is of kind job.ErrInvalid when what was read is no header.
 func ReadHeader(r io.Reader) (*Header, int64, error) {
 	text, err := bufio.NewReader(io.LimitReader(r, maxHeader)).ReadBytes('\n')
 	if err != nil {

@@ -34,9 +34,12 @@ func TestName(t *testing.T) {
 func TestBadName(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
-		"", "x", "-", "..", "../x", "000000000000", "000000000000-", "-000000000000", "000000000001-000000000000", "00000000000G-00000000000G",
-		"00000000000A-00000000000A", "+00000000001-000000000001", "0x0000000001-0x0000000001", "0_0000000001-0_0000000001", "000000000000-000000000000-",
-		"000000000000_000000000000", "00000000000-0000000000000", "0000000000000-0000000000000", "000000000000-000000000000/", "000000000000-000000000000\x00",
+		"", "x", "-", "..", "../x", "000000000000", "000000000000-", "-000000000000", "000000000001-000000000000",
+		"00000000000G-00000000000G",
+		"00000000000A-00000000000A", "+00000000001-000000000001", "0x0000000001-0x0000000001", "0_0000000001-0_0000000001",
+		"000000000000-000000000000-",
+		"000000000000_000000000000", "00000000000-0000000000000", "0000000000000-0000000000000",
+		"000000000000-000000000000/", "000000000000-000000000000\x00",
 		strings.Repeat("0", 25), strings.Repeat("0", 1<<16),
 	} {
 		if r, err := joblog.ParseName(name); !errors.Is(err, job.ErrInvalid) || len(err.Error()) > 200 {
@@ -49,7 +52,8 @@ func TestCovers(t *testing.T) {
 	t.Parallel()
 	r := joblog.Range{First: 10, Last: 20}
 	for o, want := range map[joblog.Range]bool{
-		{10, 20}: true, {10, 10}: true, {20, 20}: true, {12, 15}: true, {9, 20}: false, {10, 21}: false, {0, 5}: false, {30, 40}: false,
+		{10, 20}: true, {10, 10}: true, {20, 20}: true, {12, 15}: true, {9, 20}: false, {10, 21}: false, {0, 5}: false,
+		{30, 40}: false,
 	} {
 		if got := r.Covers(o); got != want {
 			t.Errorf("%+v covers %+v: %t, want %t", r, o, got, want)
@@ -71,14 +75,17 @@ func at(stdout, stderr int64) spool.Position { return spool.Position{Stdout: std
 func TestReadHeader(t *testing.T) {
 	t.Parallel()
 	begun := time.UnixMicro(1_790_000_000_123_456)
-	records := []spool.Record{{At: begun, Attempt: 2, End: at(5, 9)}, {At: begun.Add(time.Second), Attempt: 3, End: at(8, 9)}}
+	records := []spool.Record{{At: begun, Attempt: 2, End: at(5, 9)},
+		{At: begun.Add(time.Second), Attempt: 3, End: at(8, 9)}}
 	for line, want := range map[string][]spool.Record{
 		`{"stdout":5,"stderr":7,"records":"` + stored(records...) + `"}` + "\n": records,
 		// As agents wrote it that did not know times.
-		`{"stdout":5,"stderr":7,"runs":[{"stream":"stderr","bytes":2},{"stream":"stdout","bytes":3}]}` + "\n": {{End: at(5, 9)}, {End: at(8, 9)}},
+		`{"stdout":5,"stderr":7,"runs":[{"stream":"stderr","bytes":2},{"stream":"stdout","bytes":3}]}` +
+			"\n": {{End: at(5, 9)}, {End: at(8, 9)}},
 	} {
 		got, n, err := joblog.ReadHeader(strings.NewReader(line + "\n\x00\xffab"))
-		if diff := cmp.Diff(&joblog.Header{Start: at(5, 7), Records: want}, got); diff != "" || err != nil || n != int64(len(line)) {
+		if diff := cmp.Diff(&joblog.Header{Start: at(5, 7), Records: want}, got); diff != "" || err != nil ||
+			n != int64(len(line)) {
 			t.Fatalf("%d bytes, %v (-want +got):\n%s", n, err, diff)
 		}
 		if got.Body() != 5 || got.End() != at(8, 9) {
@@ -116,7 +123,8 @@ func TestBadHeader(t *testing.T) {
 	}
 }
 
-// FuzzReadHeader gives any bytes to the parser of headers. What it lets through must be fit to be reckoned with.
+// FuzzReadHeader gives any bytes to the parser of headers. What it lets through must be fit to be
+// reckoned with.
 func FuzzReadHeader(f *testing.F) {
 	f.Add([]byte(`{"stdout":0,"stderr":5,"runs":[{"stream":"stdout","bytes":3}]}` + "\nabc"))
 	f.Add([]byte(`{"stdout":1,"stderr":5,"records":"` + stored(spool.Record{Attempt: 1, End: at(4, 5)}) + `"}` + "\nabc"))

@@ -7,9 +7,10 @@ import (
 	"syscall"
 )
 
-// growth returns a channel that has a value when one of the files was written to, until ctx ends. What happens while nobody listens is one
-// value, so that a program that floods its log does not keep us busy. Where the kernel cannot tell, as across the kernels of a
-// sandboxed pod, or has no more room for who asks, nothing ever comes.
+// growth returns a channel that has a value when one of the files was written to, until ctx ends.
+// What happens while nobody listens is one value, so that a program that floods its log does not
+// keep us busy. Where the kernel cannot tell, as across the kernels of a sandboxed pod, or has no
+// more room for who asks, nothing ever comes.
 func growth(ctx context.Context, files ...*os.File) <-chan struct{} {
 	grown := make(chan struct{})
 	notices, err := watchWrites(files)
@@ -33,7 +34,8 @@ func growth(ctx context.Context, files ...*os.File) <-chan struct{} {
 	return grown
 }
 
-// watchWrites asks the kernel for notices. The files are those that are open, whatever a program has done to their names.
+// watchWrites asks the kernel for notices. The files are those that are open, whatever a program
+// has done to their names.
 func watchWrites(files []*os.File) (*os.File, error) {
 	fd, err := syscall.InotifyInit1(syscall.IN_NONBLOCK | syscall.IN_CLOEXEC)
 	if err != nil {

@@ -21,9 +21,9 @@ const (
 	maxMergedRecords = 96 << 10
 )
 
-// Interval is the time between two looks at the files where nothing tells that they have grown, and the time after which another piece may
-// be stored: a line is to be readable within a second, and each piece costs a write. After a quiet spell a burst of pieces may
-// be stored without waiting.
+// Interval is the time between two looks at the files where nothing tells that they have grown, and
+// the time after which another piece may be stored: a line is to be readable within a second, and
+// each piece costs a write. After a quiet spell a burst of pieces may be stored without waiting.
 const (
 	Interval = 250 * time.Millisecond
 	burst    = 4
@@ -46,7 +46,8 @@ type Shipper struct {
 	levels [][]segment // of each size, what is not merged yet
 	failed *segment    // could not be stored; is to be stored again, with the same bytes
 
-	// Rest returns the time after which another piece may be stored, in place of Interval. It may be nil.
+	// Rest returns the time after which another piece may be stored, in place of Interval. It may be
+	// nil.
 	Rest func() time.Duration
 }
 
@@ -62,7 +63,8 @@ func NewShipper(files spool.Files, from State, put Put) *Shipper {
 	return &Shipper{tail: &tail{files: files, at: from.Position}, put: put, state: from}
 }
 
-// Run ships what is new, as soon as it is written if that is not too often, until ctx ends. What cannot be stored is tried again.
+// Run ships what is new, as soon as it is written if that is not too often, until ctx ends. What
+// cannot be stored is tried again.
 func (s *Shipper) Run(ctx context.Context) {
 	s.run(ctx, growth(ctx, s.tail.files.Order))
 }
@@ -182,8 +184,8 @@ func (s *Shipper) ship(ctx context.Context, piece *segment) error {
 	return nil
 }
 
-// add notes a stored segment, and merges those of its level when there are enough of them. A merge that is not possible, or
-// fails, is made good by none: its parts stay as they are.
+// add notes a stored segment, and merges those of its level when there are enough of them. A merge
+// that is not possible, or fails, is made good by none: its parts stay as they are.
 func (s *Shipper) add(ctx context.Context, level int, seg segment) {
 	if level == len(s.levels) {
 		s.levels = append(s.levels, nil)
@@ -196,8 +198,9 @@ func (s *Shipper) add(ctx context.Context, level int, seg segment) {
 	s.levels[level] = nil
 	merged, ok := s.merge(parts)
 	if !ok || s.put(ctx, merged.Name(), merged.data) != nil {
-		// What lies before these parts and what will come after them must not be merged over them: their numbers would be
-		// covered, and so they would be removed, but their bytes would be in no other segment.
+		// What lies before these parts and what will come after them must not be merged over them: their
+		// numbers would be covered, and so they would be removed, but their bytes would be in no other
+		// segment.
 		clear(s.levels[level+1:])
 		return
 	}
@@ -205,8 +208,8 @@ func (s *Shipper) add(ctx context.Context, level int, seg segment) {
 	s.add(ctx, level+1, merged)
 }
 
-// merge returns one segment with the bytes of all parts, unless it would be too large or the files have not got
-// them any more.
+// merge returns one segment with the bytes of all parts, unless it would be too large or the files
+// have not got them any more.
 func (s *Shipper) merge(parts []segment) (segment, bool) {
 	merged := segment{Range: Range{parts[0].First, parts[len(parts)-1].Last}, Header: Header{Start: parts[0].Start}}
 	for _, p := range parts {

@@ -18,8 +18,8 @@ import (
 	"go-job-orchestrator/shared/spool"
 )
 
-// TestMergeOverGap has one group of pieces that is not merged, too large or not stored, among many that are. No larger
-// segment may take the place of pieces whose bytes it has not got.
+// TestMergeOverGap has one group of pieces that is not merged, too large or not stored, among many
+// that are. No larger segment may take the place of pieces whose bytes it has not got.
 func TestMergeOverGap(t *testing.T) {
 	t.Parallel()
 	const fanIn = 32
@@ -68,8 +68,8 @@ func TestMergeOverGap(t *testing.T) {
 	}
 }
 
-// TestRandom writes, ships, fails, goes on from what is stored and merges, in any order. At every moment what is stored must be
-// a beginning of what was written, and at the end all of it.
+// TestRandom writes, ships, fails, goes on from what is stored and merges, in any order. At every
+// moment what is stored must be a beginning of what was written, and at the end all of it.
 func TestRandom(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(4) {
@@ -150,7 +150,8 @@ func TestOrder(t *testing.T) {
 	p.checkOrder(b)
 }
 
-// TestNoRecord ships bytes of which the order does not tell, as after a crash, but only once nobody writes any more.
+// TestNoRecord ships bytes of which the order does not tell, as after a crash, but only once nobody
+// writes any more.
 func TestNoRecord(t *testing.T) {
 	t.Parallel()
 	p, b := newProgram(t), newBucket(t)
@@ -175,15 +176,20 @@ func TestNoRecord(t *testing.T) {
 	}
 }
 
-// TestMeddled has the files of the spool changed by others, which a program in a pod can do: an error at worst.
+// TestMeddled has the files of the spool changed by others, which a program in a pod can do: an
+// error at worst.
 func TestMeddled(t *testing.T) {
 	t.Parallel()
 	tests := map[string]func(p *program) error{
-		"shorter":         func(p *program) error { return p.files.Stdout.Truncate(2) },
-		"empty order":     func(p *program) error { return p.files.Order.Truncate(0) },
-		"half a record":   func(p *program) error { return p.files.Order.Truncate(spool.RecordSize / 2) },
-		"order of zeros":  func(p *program) error { _, err := p.files.Order.Write(make([]byte, 1<<20)); return err },
-		"order of 0xff":   func(p *program) error { _, err := p.files.Order.Write(bytes.Repeat([]byte{0xff}, 1<<20)); return err },
+		"shorter":        func(p *program) error { return p.files.Stdout.Truncate(2) },
+		"empty order":    func(p *program) error { return p.files.Order.Truncate(0) },
+		"half a record":  func(p *program) error { return p.files.Order.Truncate(spool.RecordSize / 2) },
+		"order of zeros": func(p *program) error { _, err := p.files.Order.Write(make([]byte, 1<<20)); return err },
+		"order of 0xff": func(p *program) error {
+			_,
+				err := p.files.Order.Write(bytes.Repeat([]byte{0xff}, 1<<20))
+			return err
+		},
 		"order is longer": func(p *program) error { return p.files.Order.Truncate(1 << 30) },
 	}
 	for name, meddle := range tests {
@@ -203,7 +209,8 @@ func TestMeddled(t *testing.T) {
 	}
 }
 
-// TestFlood has one stream get more than is shipped at a time, and then the other a line: the pieces are of bounded size, and in order.
+// TestFlood has one stream get more than is shipped at a time, and then the other a line: the
+// pieces are of bounded size, and in order.
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	p, b := newProgram(t), newBucket(t)
@@ -259,7 +266,8 @@ func TestRun(t *testing.T) {
 	})
 }
 
-// TestPace has a program write a thousand times a second for a minute. Its first line goes at once, and not more pieces than are allowed.
+// TestPace has a program write a thousand times a second for a minute. Its first line goes at once,
+// and not more pieces than are allowed.
 func TestPace(t *testing.T) {
 	t.Parallel()
 	for name, rest := range map[string]time.Duration{"usual": joblog.Interval, "followed": 10 * time.Millisecond} {
@@ -304,8 +312,8 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// TestAttempts ships what several attempts wrote, each by a shipper that goes on where the one before had got to. Each byte belongs to its
-// attempt, also behind an attempt that wrote nothing.
+// TestAttempts ships what several attempts wrote, each by a shipper that goes on where the one
+// before had got to. Each byte belongs to its attempt, also behind an attempt that wrote nothing.
 func TestAttempts(t *testing.T) {
 	t.Parallel()
 	p, b := newProgram(t), newBucket(t)
@@ -338,7 +346,8 @@ func TestAttempts(t *testing.T) {
 	p.checkOrder(b)
 }
 
-// TestCoarse ships records that tell of both streams, as when the disk had no room for others, in pieces that end in the middle of them.
+// TestCoarse ships records that tell of both streams, as when the disk had no room for others, in
+// pieces that end in the middle of them.
 func TestCoarse(t *testing.T) {
 	t.Parallel()
 	p, b := newProgram(t), newBucket(t)

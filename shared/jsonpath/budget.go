@@ -25,7 +25,8 @@ func (e *LimitError) Error() string { return e.message }
 
 func exceeds(format string, args ...any) error { return &LimitError{fmt.Sprintf(format, args...)} }
 
-// Budget is what is left for queries. It is for one goroutine. The first error stays: from then on everything selects nothing.
+// Budget is what is left for queries. It is for one goroutine. The first error stays: from then on
+// everything selects nothing.
 type Budget struct {
 	ctx    context.Context //nolint:containedctx // a budget ends with its request
 	limits Limits
@@ -37,7 +38,8 @@ type Budget struct {
 // NewBudget returns a Budget that also ends with ctx.
 func NewBudget(ctx context.Context, l Limits) *Budget { return &Budget{ctx: ctx, limits: l} }
 
-// checkEvery is after how many steps a Budget looks whether its context has ended: a millisecond at most.
+// checkEvery is after how many steps a Budget looks whether its context has ended: a millisecond at
+// most.
 const checkEvery = 10_000
 
 // spend takes steps, and reports whether to go on.

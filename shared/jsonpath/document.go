@@ -8,15 +8,15 @@ import (
 	"unicode/utf8"
 )
 
-// node is a value in a document: where its text begins and ends, and the index of the node after all that it holds. Nodes are
-// in the order of the text, so what a node holds comes right after it.
+// node is a value in a document: where its text begins and ends, and the index of the node after
+// all that it holds. Nodes are in the order of the text, so what a node holds comes right after it.
 type node struct {
 	start, end, next uint32
 	key              uint32 // where the name of a member begins; 0: it has none
 }
 
-// Document is a JSON object that was given in two parts: its small members as an object, and one member that may be large.
-// That it is not copied.
+// Document is a JSON object that was given in two parts: its small members as an object, and one
+// member that may be large. That it is not copied.
 type Document struct {
 	object []byte
 	large  Member
@@ -102,7 +102,8 @@ func (d *Document) kind(n int32) byte {
 // isText reports whether the node is a string that is given as it is.
 func (d *Document) isText(n int32) bool { return n == d.last && d.large.Text != nil }
 
-// children are the first child and the index after the last. The next child is where the one before ends.
+// children are the first child and the index after the last. The next child is where the one before
+// ends.
 func (d *Document) children(n int32) (first, end int32) {
 	return n + 1, int32(d.nodes[n].next) //nolint:gosec // bounded by the limits
 }

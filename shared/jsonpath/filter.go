@@ -153,7 +153,8 @@ func (p *parser) operandOf(t term, begin int) (operand, error) {
 		return singular{t.query}, nil
 	}
 	p.at = begin
-	return nil, p.fail("only literals, queries for one node, and functions that have a value can be compared or are taken here")
+	return nil, p.fail("only literals, queries for one node, and functions that have a value can be compared or are " +
+		"taken here")
 }
 
 func (p *parser) term() (term, error) {

@@ -102,19 +102,22 @@ func TestSelect(t *testing.T) {
 		"$[?@.x == @.y].s":                                          {"x"},
 		"$[?@.x == $.same.y].s":                                     {"x"},
 		"$.same[?@ == true]":                                        {"true"},
-		"$.same[?@ != true]":                                        {`[1,{"y":2,"z":3}]`, `[1,{"z":3,"y":2.0}]`, "x", "false"},
-		"$.a[?@.none == @.other]":                                   {"3", "5", "1", "2", "4", "6", `{"b":"j"}`, `{"b":"k"}`, `{"b":{}}`, `{"b":"kilo"}`, `{"b":null}`, `{"b":"a\nb"}`},
-		"$.a[?@.none < 1]":                                          {},
-		"$.a[?@ <= 'x']":                                            {},
-		"$.deep..[0]":                                               {"[[1,[2]],[3]]", "[1,[2]]", "1", "2", "3"},
-		"$.deep..*":                                                 {"[[1,[2]],[3]]", "[]", "[1,[2]]", "[3]", "1", "[2]", "2", "3"},
-		"$ .o .j":                                                   {"1"},
-		"$.none.further":                                            {},
+		"$.same[?@ != true]": {`[1,{"y":2,"z":3}]`, `[1,{"z":3,"y":2.0}]`, "x",
+			"false"},
+		"$.a[?@.none == @.other]": {"3", "5", "1", "2", "4", "6", `{"b":"j"}`, `{"b":"k"}`, `{"b":{}}`, `{"b":"kilo"}`,
+			`{"b":null}`, `{"b":"a\nb"}`},
+		"$.a[?@.none < 1]": {},
+		"$.a[?@ <= 'x']":   {},
+		"$.deep..[0]":      {"[[1,[2]],[3]]", "[1,[2]]", "1", "2", "3"},
+		"$.deep..*":        {"[[1,[2]],[3]]", "[]", "[1,[2]]", "[3]", "1", "[2]", "2", "3"},
+		"$ .o .j":          {"1"},
+		"$.none.further":   {},
 	} {
 		got, err := find(t, path, document)
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
-		} else if path != "$.deep..*" && !cmp.Equal(got, want) || len(got) != len(want) { // which child comes first is open there
+			// which child comes first is open there
+		} else if path != "$.deep..*" && !cmp.Equal(got, want) || len(got) != len(want) {
 			t.Errorf("%s (-want +got):\n%s", path, cmp.Diff(want, got))
 		}
 	}
@@ -122,13 +125,20 @@ func TestSelect(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for _, path := range []string{
-		"", "a", "@", " $", "$ ", "$.", "$..", "$...a", "$.a.", "$.1a", "$.a b", "$. a", "$.. a", "$[", "$[]", "$[,]", "$[0,]", "$[a]", "$['a]", "$['a'", "$['\\a']",
-		"$['\\'", `$["\'"]`, `$['\"']`, "$['\x01']", `$['\ud83d']`, `$['\ude00']`, `$['\u12']`, "$[01]", "$[-0]", "$[9007199254740992]", "$[1:2:3:4]", "$[1::01]", "$[1.0]", "$[1 2]",
-		"$[?]", "$[?@.a ==]", "$[?== 1]", "$[?1]", "$[?'x']", "$[?true]", "$[?@.a = 1]", "$[?@.a === 1]", "$[?@.* == 1]", "$[?@..a == 1]", "$[?@[0,1] == 1]", "$[?(@.a]", "$[?@.a)]",
-		"$[?!@.a == 1]", "$[?(@.a) == 1]", "$[?@.a & @.b]", "$[?@.a | @.b]", "$[?@.a and @.b]", "$[?@.a == 01]", "$[?@.a == 1.]", "$[?@.a == .1]", "$[?@.a == 1e]", "$[?@.a == 1e999]",
-		"$[?@.a == TRUE]", "$[?length(@.a)]", "$[?count(@.a)]", "$[?count(1) == 1]", "$[?length(@.*) == 1]", "$[?match(@.a)]", "$[?match(@.a, 'x') == true]", "$[?match(@.*, 'x')]",
-		"$[?search(@.a, 'x', 'y')]", "$[?none(@.a)]", "$[?length (@.a) == 1]", "$[?length(@.a]", "$[?length(match(@.a,'x')) == 1]", "$.a\xff",
-		strings.Repeat("$[?", 60), "$" + strings.Repeat(".a", 3000), "$[?" + strings.Repeat("(", 60) + "@.a" + strings.Repeat(")", 60) + "]",
+		"", "a", "@", " $", "$ ", "$.", "$..", "$...a", "$.a.", "$.1a", "$.a b", "$. a", "$.. a", "$[", "$[]", "$[,]",
+		"$[0,]", "$[a]", "$['a]", "$['a'", "$['\\a']",
+		"$['\\'", `$["\'"]`, `$['\"']`, "$['\x01']", `$['\ud83d']`, `$['\ude00']`, `$['\u12']`, "$[01]", "$[-0]",
+		"$[9007199254740992]", "$[1:2:3:4]", "$[1::01]", "$[1.0]", "$[1 2]",
+		"$[?]", "$[?@.a ==]", "$[?== 1]", "$[?1]", "$[?'x']", "$[?true]", "$[?@.a = 1]", "$[?@.a === 1]", "$[?@.* == 1]",
+		"$[?@..a == 1]", "$[?@[0,1] == 1]", "$[?(@.a]", "$[?@.a)]",
+		"$[?!@.a == 1]", "$[?(@.a) == 1]", "$[?@.a & @.b]", "$[?@.a | @.b]", "$[?@.a and @.b]", "$[?@.a == 01]",
+		"$[?@.a == 1.]", "$[?@.a == .1]", "$[?@.a == 1e]", "$[?@.a == 1e999]",
+		"$[?@.a == TRUE]", "$[?length(@.a)]", "$[?count(@.a)]", "$[?count(1) == 1]", "$[?length(@.*) == 1]",
+		"$[?match(@.a)]", "$[?match(@.a, 'x') == true]", "$[?match(@.*, 'x')]",
+		"$[?search(@.a, 'x', 'y')]", "$[?none(@.a)]", "$[?length (@.a) == 1]", "$[?length(@.a]",
+		"$[?length(match(@.a,'x')) == 1]", "$.a\xff",
+		strings.Repeat("$[?", 60), "$" + strings.Repeat(".a", 3000), "$[?" + strings.Repeat("(", 60) + "@.a" +
+			strings.Repeat(")", 60) + "]",
 	} {
 		var syntax *jsonpath.SyntaxError
 		if _, err := jsonpath.Parse(path); !errors.As(err, &syntax) || syntax.Offset > len(path) || len(err.Error()) > 200 {
@@ -144,13 +154,16 @@ func TestLargeMember(t *testing.T) {
 		path   string
 		want   []string
 	}{
-		"JSON":                {jsonpath.Member{Name: "data", JSON: []byte(` {"a" : [1, "x"] } `)}, "$.data.a[*]", []string{"1", "x"}},
-		"whole":               {jsonpath.Member{Name: "data", JSON: []byte(` {"a" : [1, "\" x"] } `)}, "$.data", []string{`{"a":[1,"\" x"]}`}},
-		"text":                {jsonpath.Member{Name: "data", Text: []byte("a \"b\"")}, "$.data", []string{`a "b"`}},
-		"text in a filter":    {jsonpath.Member{Name: "data", Text: []byte("ab")}, "$[?@ == 'ab']", []string{"ab"}},
-		"beside":              {jsonpath.Member{Name: "data", JSON: []byte("5")}, "$.id", []string{"17"}},
-		"all":                 {jsonpath.Member{Name: "data", JSON: []byte("5")}, "$.*", []string{"17", "5"}},
-		"below":               {jsonpath.Member{Name: "data", JSON: []byte(`{"id":{"id":1}}`)}, "$..id", []string{"17", `{"id":1}`, "1"}},
+		"JSON": {jsonpath.Member{Name: "data", JSON: []byte(` {"a" : [1, "x"] } `)}, "$.data.a[*]",
+			[]string{"1", "x"}},
+		"whole": {jsonpath.Member{Name: "data", JSON: []byte(` {"a" : [1, "\" x"] } `)}, "$.data",
+			[]string{`{"a":[1,"\" x"]}`}},
+		"text":             {jsonpath.Member{Name: "data", Text: []byte("a \"b\"")}, "$.data", []string{`a "b"`}},
+		"text in a filter": {jsonpath.Member{Name: "data", Text: []byte("ab")}, "$[?@ == 'ab']", []string{"ab"}},
+		"beside":           {jsonpath.Member{Name: "data", JSON: []byte("5")}, "$.id", []string{"17"}},
+		"all":              {jsonpath.Member{Name: "data", JSON: []byte("5")}, "$.*", []string{"17", "5"}},
+		"below": {jsonpath.Member{Name: "data", JSON: []byte(`{"id":{"id":1}}`)}, "$..id",
+			[]string{"17", `{"id":1}`, "1"}},
 		"name with an escape": {jsonpath.Member{Name: "data", JSON: []byte(`{"\u0061":1}`)}, "$.data.a", []string{"1"}},
 	} {
 		b := jsonpath.NewBudget(t.Context(), jsonpath.DefaultLimits())
@@ -202,7 +215,8 @@ func TestTextIsBounded(t *testing.T) {
 	}
 }
 
-// TestLimits demands that no query or document takes more than the limits, and says which one it was.
+// TestLimits demands that no query or document takes more than the limits, and says which one it
+// was.
 func TestLimits(t *testing.T) {
 	list := func(n int, element string) string {
 		return `{"a":[` + strings.TrimSuffix(strings.Repeat(element+",", n), ",") + `]}`
@@ -221,27 +235,33 @@ func TestLimits(t *testing.T) {
 		return "{" + b.String()[1:] + "}"
 	}
 	for name, test := range map[string]struct{ document, path, want string }{
-		"values":               {list(600_000, "0"), "$.a[0]", "500000 values"},
-		"small objects":        {list(600_000, "{}"), "$.a[0]", "500000 values"},
-		"depth":                {nested(2000), "$.a", "deeper than 1000"},
-		"selected":             {list(150_000, "0"), "$.a[*]", "100000 values"},
-		"selected twice":       {list(1000, "0"), "$.a[" + strings.Repeat("*,", 200) + "*]", "100000 values"},
-		"selected by slices":   {list(100_000, "0"), "$.a[:,:]", "100000 values"},
-		"stars":                {wide, "$..*..*..*..*", ""},
-		"stars in a filter":    {wide, "$..[?@..*..*]", ""},
-		"stars in a function":  {wide, "$..[?count(@..*..*) > 1]", ""},
-		"value of stars":       {wide, "$..[?value(@..*..*) == 1]", ""},
-		"names in a filter":    {list(3000, `{"b":1}`), "$..[?$..b]", "steps"},
-		"equal arrays":         {`{"a":` + strings.Repeat(`[`, 1) + strings.Repeat("0,", 200_000) + `0],"b":[` + strings.Repeat("0,", 200_000) + `0],"c":[` + strings.Repeat("0,", 99) + "0]}", "$.c[?$.a == $.b]", "steps"},
-		"equal lists of lists": {`{"a":[` + strings.Repeat("[],", 100_000) + `0],"b":[` + strings.Repeat("[],", 100_000) + `0],"c":[` + strings.Repeat("0,", 99) + "0]}", "$.c[?$.a == $.b]", "steps"},
-		"equal objects":        {`{"a":` + members(5000, false) + `,"b":` + members(5000, true) + "}", "$[?$.a == $.b]", "steps"},
-		"equal text":           {`{"a":` + large + `,"b":` + large + `,"c":[` + strings.Repeat("0,", 999) + "0]}", "$.c[?$.a == $.b]", "steps"},
-		"length of text":       {`{"a":` + large + `,"c":[` + strings.Repeat("0,", 999) + "0]}", "$.c[?length($.a) == 1]", "steps"},
-		"text and pattern":     {`{"a":` + large + `,"c":[` + strings.Repeat("0,", 99) + "0]}", "$.c[?search($.a, '(a|b|c|d|e|f){100}')]", "steps"},
-		"large pattern":        {`{"a":"x"}`, "$[?search(@, '((abcdefghij){100}){10}')]", "regular expression"},
-		"long pattern":         {`{"a":"x","p":"` + strings.Repeat("x", 2000) + `"}`, "$[?search(@, $.p)]", "regular expression"},
-		"many patterns":        {list(100_000, `"(a|b){90}"`), "$.a[?search(@, @)]", "steps"},
-		"long names":           {`{"a":[` + strings.Repeat("0,", 999) + `0],"\u0061` + strings.Repeat("x", 1<<20) + `":1}`, "$.a[?$.none]", "steps"},
+		"values":              {list(600_000, "0"), "$.a[0]", "500000 values"},
+		"small objects":       {list(600_000, "{}"), "$.a[0]", "500000 values"},
+		"depth":               {nested(2000), "$.a", "deeper than 1000"},
+		"selected":            {list(150_000, "0"), "$.a[*]", "100000 values"},
+		"selected twice":      {list(1000, "0"), "$.a[" + strings.Repeat("*,", 200) + "*]", "100000 values"},
+		"selected by slices":  {list(100_000, "0"), "$.a[:,:]", "100000 values"},
+		"stars":               {wide, "$..*..*..*..*", ""},
+		"stars in a filter":   {wide, "$..[?@..*..*]", ""},
+		"stars in a function": {wide, "$..[?count(@..*..*) > 1]", ""},
+		"value of stars":      {wide, "$..[?value(@..*..*) == 1]", ""},
+		"names in a filter":   {list(3000, `{"b":1}`), "$..[?$..b]", "steps"},
+		"equal arrays": {`{"a":` + strings.Repeat(`[`, 1) + strings.Repeat("0,", 200_000) + `0],"b":[` +
+			strings.Repeat("0,", 200_000) + `0],"c":[` + strings.Repeat("0,", 99) + "0]}", "$.c[?$.a == $.b]", "steps"},
+		"equal lists of lists": {`{"a":[` + strings.Repeat("[],", 100_000) + `0],"b":[` + strings.Repeat("[],", 100_000) +
+			`0],"c":[` + strings.Repeat("0,", 99) + "0]}", "$.c[?$.a == $.b]", "steps"},
+		"equal objects": {`{"a":` + members(5000, false) + `,"b":` + members(5000, true) + "}", "$[?$.a == $.b]", "steps"},
+		"equal text": {`{"a":` + large + `,"b":` + large + `,"c":[` + strings.Repeat("0,", 999) + "0]}",
+			"$.c[?$.a == $.b]", "steps"},
+		"length of text": {`{"a":` + large + `,"c":[` + strings.Repeat("0,", 999) + "0]}", "$.c[?length($.a) == 1]",
+			"steps"},
+		"text and pattern": {`{"a":` + large + `,"c":[` + strings.Repeat("0,", 99) + "0]}", "$.c[?search($.a, " +
+			"'(a|b|c|d|e|f){100}')]", "steps"},
+		"large pattern": {`{"a":"x"}`, "$[?search(@, '((abcdefghij){100}){10}')]", "regular expression"},
+		"long pattern":  {`{"a":"x","p":"` + strings.Repeat("x", 2000) + `"}`, "$[?search(@, $.p)]", "regular expression"},
+		"many patterns": {list(100_000, `"(a|b){90}"`), "$.a[?search(@, @)]", "steps"},
+		"long names": {`{"a":[` + strings.Repeat("0,", 999) + `0],"\u0061` + strings.Repeat("x", 1<<20) + `":1}`,
+			"$.a[?$.none]", "steps"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := find(t, test.path, test.document)
@@ -289,7 +309,8 @@ func TestContext(t *testing.T) {
 // FuzzAgainstAnother holds the package against another implementation of the same RFC.
 func FuzzAgainstAnother(f *testing.F) {
 	for _, path := range []string{
-		"$.a[?@.b == 'x']", "$..*", "$[1:5:2,-1]", "$[?match(@.a, 'x.*') && !@.b]", "$['\\u00e9',\"\\n\"]", "$[?count(@.*) >= length(@.a) || value(@..b) != null]", "$[?(@.a || $.b) && @[0] < 1.5e3]",
+		"$.a[?@.b == 'x']", "$..*", "$[1:5:2,-1]", "$[?match(@.a, 'x.*') && !@.b]", "$['\\u00e9',\"\\n\"]",
+		"$[?count(@.*) >= length(@.a) || value(@..b) != null]", "$[?(@.a || $.b) && @[0] < 1.5e3]",
 	} {
 		f.Add(path, `{"a":[1,{"b":"x"},null,true,"xy"],"b":{"a":"xx","c":[]},"é":{"\n":1}}`)
 		f.Add(path, `[1,[2,[3,"a"]],{"a":"xa","b":[{"c":1}]}]`)
@@ -316,16 +337,19 @@ func FuzzAgainstAnother(f *testing.F) {
 		if err := decoder.Decode(&root); err != nil {
 			t.Skip()
 		}
-		if want := p.Select(root); len(want) != len(got) && !strings.Contains(path, "match") && !strings.Contains(path, "search") {
+		if want := p.Select(root); len(want) != len(got) && !strings.Contains(path, "match") &&
+			!strings.Contains(path, "search") {
 			t.Errorf("%q of %s: got %q, want %v", path, document, got, want)
 		}
 	})
 }
 
-// isSimple reports whether a document means the same to every reader: no name twice, no half characters.
+// isSimple reports whether a document means the same to every reader: no name twice, no half
+// characters.
 func isSimple(document string) bool {
 	var v any
-	if json.Unmarshal([]byte(document), &v) != nil || strings.Contains(document, `\u`) || strings.Contains(document, "\ufffd") {
+	if json.Unmarshal([]byte(document), &v) != nil || strings.Contains(document, `\u`) ||
+		strings.Contains(document, "\ufffd") {
 		return false
 	}
 	again, err := json.Marshal(v)

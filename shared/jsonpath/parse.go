@@ -7,7 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// MaxPathBytes bounds the text of a query, and maxNesting how deep its filters and parentheses lie in each other.
+// MaxPathBytes bounds the text of a query, and maxNesting how deep its filters and parentheses lie
+// in each other.
 const (
 	MaxPathBytes = 4096
 	maxNesting   = 50

@@ -1,15 +1,18 @@
-// Package jsonpath selects parts of a JSON document by JSONPath (RFC 9535), within bounds: whoever writes a query, and whoever
-// sends a document, cannot make it take more memory or time than its Limits say.
+// Package jsonpath selects parts of a JSON document by JSONPath (RFC 9535), within bounds: whoever
+// writes a query, and whoever sends a document, cannot make it take more memory or time than its
+// Limits say.
 //
-// Libraries evaluate a filter as a whole, so a comparison of large values, or a pattern, in it cannot be stopped, and they want the
-// document decoded, which takes up to thirty times its size. This package reads a document where it lies: an index of 16 bytes
-// per value says where each of them begins and ends.
+// Libraries evaluate a filter as a whole, so a comparison of large values, or a pattern, in it
+// cannot be stopped, and they want the document decoded, which takes up to thirty times its size.
+// This package reads a document where it lies: an index of 16 bytes per value says where each of
+// them begins and ends.
 package jsonpath
 
 // Path is a parsed query.
 type Path struct{ query *query }
 
-// query is a list of segments that begins at the root of the document or, in a filter, at the current node.
+// query is a list of segments that begins at the root of the document or, in a filter, at the
+// current node.
 type query struct {
 	relative bool
 	segments []segment
@@ -30,7 +33,8 @@ func (q *query) isSingular() bool {
 	return true
 }
 
-// segment selects children by its selectors or, when it is a descendant segment, those of every node below as well.
+// segment selects children by its selectors or, when it is a descendant segment, those of every
+// node below as well.
 type segment struct {
 	descendant bool
 	selectors  []selector

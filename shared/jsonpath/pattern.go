@@ -5,8 +5,9 @@ import (
 	"regexp/syntax"
 )
 
-// The bounds of a pattern: of its text, and of the program that it becomes, in which a repetition counts as often as it repeats.
-// Many different patterns can come from a document, so not all of them are kept.
+// The bounds of a pattern: of its text, and of the program that it becomes, in which a repetition
+// counts as often as it repeats. Many different patterns can come from a document, so not all of
+// them are kept.
 const (
 	maxPatternBytes = 1000
 	maxPatternSize  = 5000
@@ -60,7 +61,8 @@ func (e *evaluation) refuse(err error) {
 	}
 }
 
-// compile compiles an I-Regexp (RFC 9485), whose dot matches no end of line, and returns nil for what is none.
+// compile compiles an I-Regexp (RFC 9485), whose dot matches no end of line, and returns nil for
+// what is none.
 func (e *evaluation) compile(text string, whole bool) *compiled {
 	if !e.budget.text(len(text)) {
 		return nil

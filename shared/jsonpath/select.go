@@ -8,7 +8,8 @@ import (
 // Node is a value that a query has selected from a Document.
 type Node int32
 
-// Select returns what the query selects. The error is a *LimitError, or that of the budget's context.
+// Select returns what the query selects. The error is a *LimitError, or that of the budget's
+// context.
 func (p *Path) Select(d *Document, b *Budget) ([]Node, error) {
 	e := &evaluation{Document: d, budget: b}
 	found := e.nodes(p.query, root)
@@ -22,8 +23,8 @@ func (p *Path) Select(d *Document, b *Budget) ([]Node, error) {
 	return list, nil
 }
 
-// Text returns a node as an argument of a program: a string as it is, anything else as JSON without spaces. It returns false
-// when that has more than limit bytes.
+// Text returns a node as an argument of a program: a string as it is, anything else as JSON without
+// spaces. It returns false when that has more than limit bytes.
 func (d *Document) Text(n Node, limit int) (string, bool) {
 	text := d.text(int32(n))
 	switch {
@@ -102,7 +103,8 @@ func (e *evaluation) segment(s segment, n int32, selected []int32) []int32 {
 	return selected
 }
 
-// member returns the member with a name: the last one, should there be several, as everywhere in Go.
+// member returns the member with a name: the last one, should there be several, as everywhere in
+// Go.
 func (e *evaluation) member(n int32, name string) (found int32, ok bool) {
 	if e.kind(n) != '{' {
 		return 0, false

@@ -35,8 +35,9 @@ const (
 // queueLabel is how Kueue is told which LocalQueue a Job waits in.
 const queueLabel = "kueue.x-k8s.io/queue-name"
 
-// build returns the Job of a job. Arguments and variables of the user's are not in it: Kubernetes would expand $(NAME) in them, and show them
-// to whoever may see pods. The agent reads them from the job's index.
+// build returns the Job of a job. Arguments and variables of the user's are not in it: Kubernetes
+// would expand $(NAME) in them, and show them to whoever may see pods. The agent reads them from
+// the job's index.
 func (s *Settings) build(index *job.Index) *batchv1.Job {
 	retries := int32(index.Retries) //nolint:gosec // 100 at most
 	one, failed := int32(1), batchv1.Failed
@@ -44,7 +45,8 @@ func (s *Settings) build(index *job.Index) *batchv1.Job {
 	j := &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: index.JobName, Labels: jobLabels(index),
-			Annotations: map[string]string{domain + "entrypoint": index.Entrypoint, domain + "created-at": index.CreatedAt.Format("2006-01-02T15:04:05.000Z07:00")},
+			Annotations: map[string]string{domain + "entrypoint": index.Entrypoint, domain +
+				"created-at": index.CreatedAt.Format("2006-01-02T15:04:05.000Z07:00")},
 		},
 		Spec: batchv1.JobSpec{
 			BackoffLimit: &retries, Completions: &one, Parallelism: &one, TTLSecondsAfterFinished: &keep,
@@ -68,15 +70,18 @@ func (s *Settings) build(index *job.Index) *batchv1.Job {
 	return j
 }
 
-// ownLabels are those of Job and pod. The user's are not on the pod, where Services and policies of others could select by them.
+// ownLabels are those of Job and pod. The user's are not on the pod, where Services and policies of
+// others could select by them.
 func ownLabels(index *job.Index) map[string]string {
 	return map[string]string{
-		"app.kubernetes.io/name": "go-job-orchestrator", "app.kubernetes.io/component": "job", "app.kubernetes.io/managed-by": "go-job-orchestrator",
-		domain + "job-id": string(index.JobID), domain + "runtime": index.Runtime,
+		"app.kubernetes.io/name": "go-job-orchestrator", "app.kubernetes.io/component": "job",
+		"app.kubernetes.io/managed-by": "go-job-orchestrator",
+		domain + "job-id":              string(index.JobID), domain + "runtime": index.Runtime,
 	}
 }
 
-// jobLabels are the user's, as far as they are no domain's that Kubernetes keeps for itself and acts upon, and ours.
+// jobLabels are the user's, as far as they are no domain's that Kubernetes keeps for itself and
+// acts upon, and ours.
 func jobLabels(index *job.Index) map[string]string {
 	all := map[string]string{}
 	for key, value := range index.Labels {
@@ -92,7 +97,8 @@ func jobLabels(index *job.Index) map[string]string {
 	return all
 }
 
-// isKubernetes reports whether a label is of the domains kubernetes.io and k8s.io, but for app.kubernetes.io, which is for everybody.
+// isKubernetes reports whether a label is of the domains kubernetes.io and k8s.io, but for
+// app.kubernetes.io, which is for everybody.
 func isKubernetes(label string) bool {
 	prefix, _, found := strings.Cut(label, "/")
 	if !found || prefix == "app.kubernetes.io" {
@@ -122,13 +128,16 @@ func (s *Settings) pod(index *job.Index) corev1.PodSpec {
 	return spec
 }
 
-// agent is a native sidecar: it lives beside the program and outlives it. Kubernetes starts the program's container as soon as this one runs and
-// its hook has ended, which leaves the agent's binary for it, so the files are fetched while that container is made. One that is made only after
-// another has ended, or is ready, is made a second later: the kubelet looks for such changes once a second.
+// agent is a native sidecar: it lives beside the program and outlives it. Kubernetes starts the
+// program's container as soon as this one runs and its hook has ended, which leaves the agent's
+// binary for it, so the files are fetched while that container is made. One that is made only after
+// another has ended, or is ready, is made a second later: the kubelet looks for such changes once a
+// second.
 func (s *Settings) agent(index *job.Index) corev1.Container {
 	always := corev1.ContainerRestartPolicyAlways
 	return corev1.Container{
-		Name: agentContainer, Image: s.AgentImage, Args: []string{"attend"}, RestartPolicy: &always, Env: s.environment(index),
+		Name: agentContainer, Image: s.AgentImage, Args: []string{"attend"}, RestartPolicy: &always,
+		Env:             s.environment(index),
 		Lifecycle:       &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{executor.PodAgentName, "install"}}}},
 		SecurityContext: hardened(), Resources: agentResources(),
 		TerminationMessagePolicy: corev1.TerminationMessageReadFile,
@@ -143,7 +152,8 @@ func (s *Settings) agent(index *job.Index) corev1.Container {
 // program runs the user's code, under the agent and in the runtime's image.
 func (s *Settings) program(index *job.Index) corev1.Container {
 	c := corev1.Container{
-		Name: programContainer, Image: s.image(&index.Spec), Command: []string{executor.PodAgentDir + "/" + executor.PodAgentName, "exec"},
+		Name: programContainer, Image: s.image(&index.Spec),
+		Command:         []string{executor.PodAgentDir + "/" + executor.PodAgentName, "exec"},
 		SecurityContext: hardened(), Resources: resources(&index.Spec),
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: workspaceVolume, MountPath: executor.PodWorkDir},
@@ -165,7 +175,8 @@ func (s *Settings) environment(index *job.Index) []corev1.EnvVar {
 	return []corev1.EnvVar{
 		{Name: "JOB_ID", Value: string(index.JobID)},
 		{Name: "ORCH_BASE_URL", Value: s.ArtifactsURL},
-		{Name: "POD_UID", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.uid"}}},
+		{Name: "POD_UID", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1",
+			FieldPath: "metadata.uid"}}},
 		{Name: "KILL_GRACE", Value: s.Grace.String()},
 		{Name: "PATIENCE", Value: max(s.CollectTimeout, startPatience).String()},
 		{Name: "MAX_OUTPUT_BYTES", Value: strconv.FormatInt(int64(s.MaxOutput), 10)},
@@ -184,22 +195,27 @@ func (s *Settings) volumes(index *job.Index) []corev1.Volume {
 		{Name: agentVolume, VolumeSource: emptyDir(64 << 20)},
 		{Name: tempVolume, VolumeSource: emptyDir(int64(s.Workspace))},
 		{Name: sharedVolume, VolumeSource: sharedMemory(&index.Spec)},
-		{Name: tokenVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: index.JobName, DefaultMode: &readable}}},
+		{Name: tokenVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: index.JobName,
+			DefaultMode: &readable}}},
 	}
 	if s.DataHostPath != "" {
-		list = append(list, corev1.Volume{Name: dataVolume, VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: s.DataHostPath}}})
+		list = append(list, corev1.Volume{Name: dataVolume,
+			VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: s.DataHostPath}}})
 	}
 	return list
 }
 
 func emptyDir(bytes int64) corev1.VolumeSource {
-	return corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: resource.NewQuantity(bytes, resource.BinarySI)}}
+	return corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: resource.NewQuantity(bytes,
+		resource.BinarySI)}}
 }
 
-// defaultShared is how much files in /dev/shm may hold where the job has no limit of memory, as on one machine.
+// defaultShared is how much files in /dev/shm may hold where the job has no limit of memory, as on
+// one machine.
 const defaultShared = 64 << 20
 
-// sharedMemory is what programs see as /dev/shm. What is in it counts towards the memory of their container.
+// sharedMemory is what programs see as /dev/shm. What is in it counts towards the memory of their
+// container.
 func sharedMemory(spec *job.Spec) corev1.VolumeSource {
 	bytes := int64(defaultShared)
 	if limit, message := job.Bytes(spec.Memory); spec.Memory != "" && message == "" {
@@ -210,7 +226,8 @@ func sharedMemory(spec *job.Spec) corev1.VolumeSource {
 	return volume
 }
 
-// hardened is what the restricted Pod Security Standard asks of a container, and a root that cannot be written.
+// hardened is what the restricted Pod Security Standard asks of a container, and a root that cannot
+// be written.
 func hardened() *corev1.SecurityContext {
 	yes, no := true, false
 	return &corev1.SecurityContext{
@@ -234,8 +251,10 @@ func resources(spec *job.Spec) corev1.ResourceRequirements {
 // agentResources are what the agent needs beside any program. It streams, so no job needs more.
 func agentResources() corev1.ResourceRequirements {
 	return corev1.ResourceRequirements{
-		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")},
-		Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("128Mi")},
+		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"),
+			corev1.ResourceMemory: resource.MustParse("32Mi")},
+		Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"),
+			corev1.ResourceMemory: resource.MustParse("128Mi")},
 	}
 }
 
@@ -249,6 +268,7 @@ func secret(owner *batchv1.Job, token string) *corev1.Secret {
 				APIVersion: batchv1.SchemeGroupVersion.String(), Kind: "Job", Name: owner.Name, UID: owner.UID,
 			}},
 		},
-		Immutable: &yes, Type: corev1.SecretTypeOpaque, StringData: map[string]string{path.Base(executor.PodTokenFile): token},
+		Immutable: &yes, Type: corev1.SecretTypeOpaque,
+		StringData: map[string]string{path.Base(executor.PodTokenFile): token},
 	}
 }

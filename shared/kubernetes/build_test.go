@@ -22,7 +22,8 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 func settings(t *testing.T, vars map[string]string) *Settings {
 	t.Helper()
-	all := map[string]string{"AGENT_IMAGE": "registry.example/agent@sha256:0123", "ARTIFACTS_URL": "http://artifacts.jobs.svc.cluster.local"}
+	all := map[string]string{"AGENT_IMAGE": "registry.example/agent@sha256:0123",
+		"ARTIFACTS_URL": "http://artifacts.jobs.svc.cluster.local"}
 	for name, value := range vars {
 		all[name] = value
 	}
@@ -37,7 +38,8 @@ func index(change ...func(*job.Index)) *job.Index {
 	id := job.ID("fe5df73070535f3b1d397b4f85a949ff")
 	i := &job.Index{
 		JobID: id, JobName: id.Name(), CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC),
-		Spec: job.Spec{Runtime: "python", Entrypoint: "main.py", Args: []string{"$(HOME)"}, Env: map[string]string{"A": "$(B)"}},
+		Spec: job.Spec{Runtime: "python", Entrypoint: "main.py", Args: []string{"$(HOME)"},
+			Env: map[string]string{"A": "$(B)"}},
 	}
 	for _, f := range change {
 		f(i)
@@ -72,20 +74,25 @@ func golden(t *testing.T, name string, object any) {
 func TestBuild(t *testing.T) {
 	golden(t, "plain.yaml", settings(t, nil).build(index()))
 	golden(t, "full.yaml", settings(t, map[string]string{
-		"DATA_HOST_PATH": "/srv/data", "JOB_RUNTIME_CLASS": "gvisor", "JOB_USER": "1234", "KILL_GRACE": "3s", "COLLECT_TIMEOUT": "1m", "IMAGE_JAVA": "jdk:1",
+		"DATA_HOST_PATH": "/srv/data", "JOB_RUNTIME_CLASS": "gvisor", "JOB_USER": "1234", "KILL_GRACE": "3s",
+		"COLLECT_TIMEOUT": "1m", "IMAGE_JAVA": "jdk:1",
 	}).build(index(func(i *job.Index) {
-		i.Runtime, i.Entrypoint, i.CPU, i.Memory, i.Retries, i.TimeoutSeconds, i.Queue = "java", "Main.java", "1500m", "1.5Gi", 3, 90, "team"
+		i.Runtime, i.Entrypoint, i.CPU, i.Memory, i.Retries, i.TimeoutSeconds, i.Queue = "java", "Main.java", "1500m",
+			"1.5Gi", 3, 90, "team"
 		i.Labels = map[string]string{
-			"team": "data", "app.kubernetes.io/name": "mine", queueLabel: "other", "applyset.kubernetes.io/part-of": "x", "kubernetes.io/x": "x",
+			"team": "data", "app.kubernetes.io/name": "mine", queueLabel: "other", "applyset.kubernetes.io/part-of": "x",
+			"kubernetes.io/x":              "x",
 			"batch.kubernetes.io/job-name": "x", "x.k8s.io/x": "x", domain + "job-id": "other",
 		}
 	})))
-	golden(t, "secret.yaml", secret(&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "run-1", UID: types.UID("u-1")}}, "a-token"))
+	golden(t, "secret.yaml", secret(&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "run-1", UID: types.UID("u-1")}},
+		"a-token"))
 }
 
 func TestImage(t *testing.T) {
 	s := settings(t, map[string]string{"IMAGE_NODE": "node:mine"})
-	for runtime, want := range map[string]string{"python": "python:3.13-slim", "node": "node:mine", "java": "eclipse-temurin:21-jdk", "binary": "debian:stable-slim"} {
+	for runtime, want := range map[string]string{"python": "python:3.13-slim", "node": "node:mine",
+		"java": "eclipse-temurin:21-jdk", "binary": "debian:stable-slim"} {
 		if got := s.image(&job.Spec{Runtime: runtime}); got != want {
 			t.Errorf("%s runs in %q, want %q", runtime, got, want)
 		}
@@ -97,8 +104,10 @@ func TestImage(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	for name, vars := range map[string]map[string]string{
-		"AGENT_IMAGE": {}, "JOB_USER": {"JOB_USER": "0"}, "DATA_HOST_PATH": {"DATA_HOST_PATH": "data"}, "KILL_GRACE": {"KILL_GRACE": "0s"},
-		"COLLECT_TIMEOUT": {"COLLECT_TIMEOUT": "10ms"}, "KEEP_FINISHED_JOBS": {"KEEP_FINISHED_JOBS": "1m"}, "MAX_OUTPUT_BYTES": {"MAX_OUTPUT_BYTES": "lots"},
+		"AGENT_IMAGE": {}, "JOB_USER": {"JOB_USER": "0"}, "DATA_HOST_PATH": {"DATA_HOST_PATH": "data"},
+		"KILL_GRACE":      {"KILL_GRACE": "0s"},
+		"COLLECT_TIMEOUT": {"COLLECT_TIMEOUT": "10ms"}, "KEEP_FINISHED_JOBS": {"KEEP_FINISHED_JOBS": "1m"},
+		"MAX_OUTPUT_BYTES": {"MAX_OUTPUT_BYTES": "lots"},
 	} {
 		if name != "AGENT_IMAGE" {
 			vars["AGENT_IMAGE"] = "x"

@@ -1,5 +1,5 @@
-// Package kubernetes runs jobs as Kubernetes Jobs: it launches them, stops them, and finds out from the cluster what no agent could
-// report. It is the only package that imports k8s.io.
+// Package kubernetes runs jobs as Kubernetes Jobs: it launches them, stops them, and finds out from
+// the cluster what no agent could report. It is the only package that imports k8s.io.
 package kubernetes
 
 import (
@@ -21,7 +21,8 @@ import (
 	"go-job-orchestrator/shared/platform"
 )
 
-// Client makes the few calls of the API server that this package needs, in one namespace. Errors are of the kinds of package job.
+// Client makes the few calls of the API server that this package needs, in one namespace. Errors
+// are of the kinds of package job.
 type Client struct {
 	namespace string
 	batch     *rest.RESTClient
@@ -32,7 +33,8 @@ type Client struct {
 const userAgent = "go-job-orchestrator"
 
 // ErrNoCluster means that this process does not run in a cluster.
-var ErrNoCluster = errors.New("not in a Kubernetes cluster: KUBERNETES_SERVICE_HOST is not set, or the pod has no ServiceAccount token")
+var ErrNoCluster = errors.New("not in a Kubernetes cluster: KUBERNETES_SERVICE_HOST is not set, or the pod has no " +
+	"ServiceAccount token")
 
 // InCluster returns a Client with the credentials of the pod that this runs in, for NAMESPACE.
 func InCluster(env *platform.Env) (*Client, error) {
@@ -56,12 +58,14 @@ func NewClient(c *rest.Config, namespace string) (*Client, error) {
 	c.UserAgent = userAgent
 	c.QPS = -1 // client-go would let through five calls a second; the API server's own priority and fairness is enough
 	// Half the work of JSON for both sides.
-	c.ContentType, c.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
+	c.ContentType, c.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+
+		runtime.ContentTypeJSON
 	// client-go's scheme of everything costs milliseconds at each start.
 	scheme := runtime.NewScheme()
 	batchGroup, coreGroup := batchv1.SchemeGroupVersion, corev1.SchemeGroupVersion
 	scheme.AddKnownTypes(batchGroup, &batchv1.Job{}, &batchv1.JobList{})
-	scheme.AddKnownTypes(coreGroup, &corev1.Pod{}, &corev1.PodList{}, &corev1.Secret{}, &corev1.Event{}, &corev1.EventList{})
+	scheme.AddKnownTypes(coreGroup, &corev1.Pod{}, &corev1.PodList{}, &corev1.Secret{}, &corev1.Event{},
+		&corev1.EventList{})
 	metav1.AddToGroupVersion(scheme, batchGroup)
 	metav1.AddToGroupVersion(scheme, coreGroup)
 	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
@@ -77,7 +81,9 @@ func NewClient(c *rest.Config, namespace string) (*Client, error) {
 	return &Client{namespace: namespace, batch: batch, core: core}, nil
 }
 
-func restClient(c *rest.Config, group schema.GroupVersion, path string, transport *http.Client) (*rest.RESTClient, error) {
+func restClient(
+	c *rest.Config, group schema.GroupVersion, path string, transport *http.Client,
+) (*rest.RESTClient, error) {
 	c = rest.CopyConfig(c)
 	c.GroupVersion, c.APIPath = &group, path
 	return rest.RESTClientForConfigAndClient(c, transport)
@@ -110,7 +116,8 @@ func (c *Client) createSecret(ctx context.Context, s *corev1.Secret) error {
 // pods returns the pods of a Job.
 func (c *Client) pods(ctx context.Context, jobName string) ([]corev1.Pod, error) {
 	var out corev1.PodList
-	err := c.core.Get().Namespace(c.namespace).Resource("pods").Param("labelSelector", batchv1.JobNameLabel+"="+jobName).Do(ctx).Into(&out)
+	err := c.core.Get().Namespace(c.namespace).Resource("pods").Param("labelSelector", batchv1.JobNameLabel+"="+
+		jobName).Do(ctx).Into(&out)
 	return out.Items, kind(err, "list pods")
 }
 
@@ -136,8 +143,9 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// kind wraps an error of the API server in the kind that callers act on. Whatever may pass by itself is job.ErrUnavailable: a quota that is
-// used up, a webhook that does not answer, a server that is being replaced.
+// kind wraps an error of the API server in the kind that callers act on. Whatever may pass by
+// itself is job.ErrUnavailable: a quota that is used up, a webhook that does not answer, a server
+// that is being replaced.
 func kind(err error, verb string) error {
 	if err == nil {
 		return nil

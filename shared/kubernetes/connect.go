@@ -18,8 +18,9 @@ import (
 )
 
 // Connect returns a Client for the cluster that kubectl would speak to: that of KUBECONFIG, else of
-// ~/.kube/config, else the one that this pod runs in. Without NAMESPACE, jobs run in the namespace of
-// the current context, which becomes that of the common settings. where says which cluster it is.
+// ~/.kube/config, else the one that this pod runs in. Without NAMESPACE, jobs run in the namespace
+// of the current context, which becomes that of the common settings. where says which cluster it
+// is.
 func Connect(env *platform.Env) (c *Client, where string, err error) {
 	common, err := env.Common()
 	if err != nil {
@@ -38,8 +39,8 @@ func Connect(env *platform.Env) (c *Client, where string, err error) {
 	return c, fmt.Sprintf("namespace %s of %s (%s)", common.Namespace, config.Host, source), nil
 }
 
-// findConfig returns the configuration of a client, the namespace that goes with it, and where both are
-// from.
+// findConfig returns the configuration of a client, the namespace that goes with it, and where both
+// are from.
 func findConfig(kubeconfig, home string) (config *rest.Config, namespace, source string, err error) {
 	if kubeconfig != "" { // several files, as kubectl has it
 		files := filepath.SplitList(kubeconfig)

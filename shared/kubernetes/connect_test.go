@@ -45,14 +45,19 @@ func TestConnect(t *testing.T) {
 		where string // or, for a fault, what it says
 		fault bool
 	}{
-		"~/.kube/config": {map[string]string{"HOME": home}, "namespace of-home of https://home.example (" + inHome + ")", false},
-		"NAMESPACE":      {map[string]string{"HOME": home, "NAMESPACE": "mine"}, "namespace mine of https://home.example", false},
-		"KUBECONFIG":     {map[string]string{"HOME": home, "KUBECONFIG": set}, "namespace default of https://set.example (KUBECONFIG)", false},
-		"two files":      {map[string]string{"HOME": empty, "KUBECONFIG": set + ":" + inHome}, "of https://set.example (KUBECONFIG)", false},
-		"nothing":        {map[string]string{"HOME": empty}, "JOBS=kubernetes needs a cluster: KUBECONFIG is not set", true},
-		"no such file":   {map[string]string{"HOME": home, "KUBECONFIG": filepath.Join(empty, "x")}, "KUBECONFIG: there is no file " + filepath.Join(empty, "x"), true},
-		"no YAML":        {map[string]string{"HOME": home, "KUBECONFIG": broken}, "KUBECONFIG", true},
-		"a folder":       {map[string]string{"HOME": brokenHome}, filepath.Join(brokenHome, ".kube", "config"), true},
+		"~/.kube/config": {map[string]string{"HOME": home}, "namespace of-home of https://home.example (" + inHome + ")",
+			false},
+		"NAMESPACE": {map[string]string{"HOME": home, "NAMESPACE": "mine"}, "namespace mine of https://home.example",
+			false},
+		"KUBECONFIG": {map[string]string{"HOME": home, "KUBECONFIG": set}, "namespace default of https://set.example " +
+			"(KUBECONFIG)", false},
+		"two files": {map[string]string{"HOME": empty, "KUBECONFIG": set + ":" + inHome},
+			"of https://set.example (KUBECONFIG)", false},
+		"nothing": {map[string]string{"HOME": empty}, "JOBS=kubernetes needs a cluster: KUBECONFIG is not set", true},
+		"no such file": {map[string]string{"HOME": home, "KUBECONFIG": filepath.Join(empty, "x")},
+			"KUBECONFIG: there is no file " + filepath.Join(empty, "x"), true},
+		"no YAML":  {map[string]string{"HOME": home, "KUBECONFIG": broken}, "KUBECONFIG", true},
+		"a folder": {map[string]string{"HOME": brokenHome}, filepath.Join(brokenHome, ".kube", "config"), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("KUBERNETES_SERVICE_HOST", "")

@@ -44,8 +44,8 @@ func OpenInCluster(env *platform.Env, records *ledger.Ledger) (backend.Backend, 
 	return b, errors.Join(openErr, err)
 }
 
-// OpenWithoutLauncher is Open for a function that launches nothing, in the cluster that it runs in. A
-// function that does not run in a cluster gets what the records offer.
+// OpenWithoutLauncher is Open for a function that launches nothing, in the cluster that it runs in.
+// A function that does not run in a cluster gets what the records offer.
 func OpenWithoutLauncher(env *platform.Env, records *ledger.Ledger) (backend.Backend, error) {
 	e, enderErr := newEnder(env, records)
 	c, err := InCluster(env)
@@ -79,9 +79,10 @@ func newEnder(env *platform.Env, records *ledger.Ledger) (*ending.Ender, error) 
 	return &ending.Ender{Ledger: records, Store: s, Now: env.Now}, nil
 }
 
-// Launch makes sure that the job's Job and the Secret of its token exist. Both have names that follow from the job's ID, so that doing it twice,
-// or after a launcher that died in between, makes nothing twice. The Job comes first, since the Secret is to go with it; a pod that is
-// faster waits for its Secret.
+// Launch makes sure that the job's Job and the Secret of its token exist. Both have names that
+// follow from the job's ID, so that doing it twice, or after a launcher that died in between, makes
+// nothing twice. The Job comes first, since the Secret is to go with it; a pod that is faster waits
+// for its Secret.
 func (l *Launcher) Launch(ctx context.Context, index *job.Index) error {
 	if over, err := l.ender.Job(ctx, index, nil); over || err != nil { // cancelled before it began
 		return err
@@ -123,7 +124,8 @@ func NewStopper(c *Client) *Stopper { return &Stopper{client: c} }
 // removeGrace is how many seconds a program has to end of which nothing will be kept.
 const removeGrace = 1
 
-// Stop deletes the job's Job. Its pods get SIGTERM and, unless nothing is to be kept, time to store what there is.
+// Stop deletes the job's Job. Its pods get SIGTERM and, unless nothing is to be kept, time to store
+// what there is.
 func (s *Stopper) Stop(ctx context.Context, id job.ID, remove bool) error {
 	if err := s.client.deleteJob(ctx, id.Name()); err != nil || !remove {
 		return err

@@ -19,8 +19,8 @@ type Observer struct {
 // NewObserver returns an Observer.
 func NewObserver(c *Client, e *ending.Ender) *Observer { return &Observer{client: c, ender: e} }
 
-// GiveUp ends a job that cannot start, for the reason that was observed. The record comes first: a pod that starts all the same after it finds
-// that there is nothing to do.
+// GiveUp ends a job that cannot start, for the reason that was observed. The record comes first: a
+// pod that starts all the same after it finds that there is nothing to do.
 func (o *Observer) GiveUp(ctx context.Context, id job.ID, why job.Observation) error {
 	index, err := o.ender.Ledger.Index(ctx, id)
 	if errors.Is(err, job.ErrNotFound) {
@@ -29,7 +29,8 @@ func (o *Observer) GiveUp(ctx context.Context, id job.ID, why job.Observation) e
 	if err != nil {
 		return err
 	}
-	over, err := o.ender.Job(ctx, index, &executor.Verdict{Over: true, Phase: job.Failed, Reason: why.Reason, Message: why.Message})
+	over, err := o.ender.Job(ctx, index, &executor.Verdict{Over: true, Phase: job.Failed, Reason: why.Reason,
+		Message: why.Message})
 	if err != nil || !over {
 		return err
 	}
@@ -81,7 +82,8 @@ func (o *Observer) see(ctx context.Context, id job.ID) (*seen, error) {
 	if s.Over, err = o.ender.Ledger.Over(ctx, id); err != nil || s.Over {
 		return s, err
 	}
-	// The records are read before Kubernetes is asked: what an agent reports in between stands, since the first record does.
+	// The records are read before Kubernetes is asked: what an agent reports in between stands, since
+	// the first record does.
 	attempts, err := o.ender.Ledger.Attempts(ctx, id)
 	if err != nil {
 		return nil, err
@@ -144,8 +146,11 @@ func (o *Observer) conclude(ctx context.Context, s *seen, attempts []job.Attempt
 	return err
 }
 
-// complete puts together what Kubernetes knows of the end of an attempt and what its agent could still report.
-func (o *Observer) complete(ctx context.Context, index *job.Index, begun job.Attempt, seen *job.Attempt) (job.Attempt, error) {
+// complete puts together what Kubernetes knows of the end of an attempt and what its agent could
+// still report.
+func (o *Observer) complete(
+	ctx context.Context, index *job.Index, begun job.Attempt, seen *job.Attempt,
+) (job.Attempt, error) {
 	r, err := o.ender.Ledger.Report(ctx, index.JobID, begun.Number)
 	if errors.Is(err, job.ErrNotFound) {
 		r = &ledger.Report{}
@@ -153,7 +158,8 @@ func (o *Observer) complete(ctx context.Context, index *job.Index, begun job.Att
 		return job.Attempt{}, err
 	}
 	a := begun
-	a.Reason, a.Message, a.FinishedAt, a.ExitCode, a.Signal = seen.Reason, seen.Message, seen.FinishedAt, seen.ExitCode, seen.Signal
+	a.Reason, a.Message, a.FinishedAt, a.ExitCode, a.Signal = seen.Reason, seen.Message, seen.FinishedAt, seen.ExitCode,
+		seen.Signal
 	told := r.Attempt
 	if told.FinishedAt != nil {
 		a.FinishedAt, a.Outputs = told.FinishedAt, told.Outputs

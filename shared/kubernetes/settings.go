@@ -18,11 +18,13 @@ type Settings struct {
 	AgentImage string `env:"AGENT_IMAGE,required"`
 	// ArtifactsURL is where pods find the artifacts function; empty: ORCH_BASE_URL.
 	ArtifactsURL string `env:"ARTIFACTS_URL"`
-	// DataHostPath is a folder of the node that programs see as /data; empty: none. Restricted Pod Security forbids it.
+	// DataHostPath is a folder of the node that programs see as /data; empty: none. Restricted Pod
+	// Security forbids it.
 	DataHostPath string `env:"DATA_HOST_PATH"`
 	// ServiceAccount is that of jobs' pods, which get no token of it. Its imagePullSecrets are used.
 	ServiceAccount string `env:"JOB_SERVICE_ACCOUNT" envDefault:"job"`
-	// RuntimeClass, such as gvisor, keeps programs apart from the node's kernel; empty: the cluster's default.
+	// RuntimeClass, such as gvisor, keeps programs apart from the node's kernel; empty: the cluster's
+	// default.
 	RuntimeClass string `env:"JOB_RUNTIME_CLASS"`
 	// User is the user and group ID that programs run as.
 	User int64 `env:"JOB_USER" envDefault:"65532"`
@@ -32,7 +34,8 @@ type Settings struct {
 	Grace time.Duration `env:"KILL_GRACE" envDefault:"10s"`
 	// CollectTimeout is how long a pod may take to store what is left when its program has ended.
 	CollectTimeout time.Duration `env:"COLLECT_TIMEOUT" envDefault:"10m"`
-	// KeepFinished is how long Kubernetes keeps Jobs that have ended, for people and for the reaper to see why.
+	// KeepFinished is how long Kubernetes keeps Jobs that have ended, for people and for the reaper to
+	// see why.
 	KeepFinished   time.Duration `env:"KEEP_FINISHED_JOBS" envDefault:"1h"`
 	MaxLog         platform.Size `env:"MAX_LOG_BYTES" envDefault:"4Gi"`
 	MaxOutput      platform.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
@@ -41,7 +44,8 @@ type Settings struct {
 	images map[string]string // by runtime
 }
 
-// load reads the settings. IMAGE_<RUNTIME>, such as IMAGE_PYTHON, overrides the image in the table of runtimes.
+// load reads the settings. IMAGE_<RUNTIME>, such as IMAGE_PYTHON, overrides the image in the table
+// of runtimes.
 func load(env *platform.Env) (*Settings, error) {
 	var s Settings
 	if err := env.Load(&s); err != nil {

@@ -14,7 +14,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// sight is what was seen of one job. The Job and the events are only looked for when the pods do not tell.
+// sight is what was seen of one job. The Job and the events are only looked for when the pods do
+// not tell.
 type sight struct {
 	pods   []corev1.Pod
 	job    *batchv1.Job // nil: not looked for, or there is none
@@ -30,7 +31,8 @@ type finding struct {
 	final *executor.Verdict
 }
 
-// suffices reports whether the pods alone tell: one is there that has not ended, and it is that of the attempt, if there is one.
+// suffices reports whether the pods alone tell: one is there that has not ended, and it is that of
+// the attempt, if there is one.
 func (s *sight) suffices(owner string) bool {
 	p := s.newest()
 	if p == nil || finished(p) {
@@ -60,8 +62,8 @@ func finished(p *corev1.Pod) bool {
 	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 }
 
-// translate says what was seen in our terms. owner is the UID of the pod that makes an attempt which nobody recorded the end of, or empty;
-// attempts is how many were begun.
+// translate says what was seen in our terms. owner is the UID of the pod that makes an attempt
+// which nobody recorded the end of, or empty; attempts is how many were begun.
 func (s *sight) translate(owner string, attempts int) finding {
 	if s.suffices(owner) {
 		return finding{Observation: waiting(s.newest(), owner != "")}
@@ -78,7 +80,8 @@ func (s *sight) translate(owner string, attempts int) finding {
 	case s.job == nil && attempts == 0 && len(s.pods) == 0:
 		f.Lost = true // nothing was launched yet, or somebody deleted it before it began
 	case s.job == nil && len(s.pods) == 0:
-		f.final = &executor.Verdict{Over: true, Phase: job.Failed, Reason: job.ReasonInterrupted, Message: "its Kubernetes Job was deleted"}
+		f.final = &executor.Verdict{Over: true, Phase: job.Failed, Reason: job.ReasonInterrupted,
+			Message: "its Kubernetes Job was deleted"}
 	case end != nil:
 		f.final = s.verdict(end)
 	case s.job != nil && len(s.pods) == 0:
@@ -100,7 +103,8 @@ func jobCondition(j *batchv1.Job) *batchv1.JobCondition {
 	return nil
 }
 
-// overdue reports whether a Job ends, or has ended, since its time was up. It says so before it deletes its pods.
+// overdue reports whether a Job ends, or has ended, since its time was up. It says so before it
+// deletes its pods.
 func overdue(j *batchv1.Job) bool {
 	if j == nil {
 		return false
@@ -114,8 +118,8 @@ func overdue(j *batchv1.Job) bool {
 	return false
 }
 
-// verdict is the end of a job whose attempts alone do not say that it is over: its pods failed before their programs began, or Kubernetes
-// counted more failures than there were attempts.
+// verdict is the end of a job whose attempts alone do not say that it is over: its pods failed
+// before their programs began, or Kubernetes counted more failures than there were attempts.
 func (s *sight) verdict(end *batchv1.JobCondition) *executor.Verdict {
 	v := &executor.Verdict{Over: true, Phase: job.Failed, Reason: job.ReasonStartFailed, Message: end.Message}
 	switch {
@@ -196,11 +200,13 @@ func programEnd(a *job.Attempt, t *corev1.ContainerStateTerminated) {
 	case t.Reason == "OOMKilled":
 		a.Reason, a.Message = job.ReasonOOMKilled, "the program used more than its memory and was killed by the kernel"
 	case t.Reason == "ContainerCannotRun", t.Reason == "StartError":
-		a.Reason, a.Message, a.ExitCode = job.ReasonCannotRun, words("the program's container could not be started", t.Message), nil
+		a.Reason, a.Message, a.ExitCode = job.ReasonCannotRun, words("the program's container could not be started",
+			t.Message), nil
 	case code == 0:
 		a.Reason, a.Message = job.ReasonOutputsLost, "the program succeeded, but its outputs could not be stored"
 	default:
-		a.Reason, a.Message = job.ReasonError, fmt.Sprintf("the program exited with code %d, and its outputs could not be stored", code)
+		a.Reason, a.Message = job.ReasonError, fmt.Sprintf("the program exited with code %d, and its outputs could not be "+
+			"stored", code)
 	}
 }
 
@@ -214,7 +220,8 @@ func evicted(p *corev1.Pod) (job.Reason, string) {
 			continue
 		}
 		reasons := map[string]job.Reason{
-			corev1.PodReasonPreemptionByScheduler: "Preempted", "DeletionByTaintManager": job.ReasonNodeLost, "DeletionByPodGC": job.ReasonNodeLost,
+			corev1.PodReasonPreemptionByScheduler: "Preempted", "DeletionByTaintManager": job.ReasonNodeLost,
+			"DeletionByPodGC": job.ReasonNodeLost,
 		}
 		reason, known := reasons[c.Reason]
 		if !known {
@@ -225,7 +232,8 @@ func evicted(p *corev1.Pod) (job.Reason, string) {
 	return "", ""
 }
 
-// waiting says what a pod is at that has not ended. begun tells whether it makes an attempt: its program's container may run before.
+// waiting says what a pod is at that has not ended. begun tells whether it makes an attempt: its
+// program's container may run before.
 func waiting(p *corev1.Pod, begun bool) job.Observation {
 	o := job.Observation{Since: p.CreationTimestamp.Time}
 	if c := status(p, programContainer); begun && c != nil && c.State.Running != nil {
@@ -261,7 +269,8 @@ func running(p *corev1.Pod, o job.Observation) job.Observation {
 		o.Message = "the program is being stopped"
 	}
 	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodReady && c.Status != corev1.ConditionTrue && c.Reason == "NodeNotReady" || p.Status.Reason == "NodeLost" {
+		if c.Type == corev1.PodReady && c.Status != corev1.ConditionTrue && c.Reason == "NodeNotReady" ||
+			p.Status.Reason == "NodeLost" {
 			o.Reason, o.Message = job.ReasonNodeLost, "the node does not answer; the program may still run there"
 		}
 	}

@@ -12,16 +12,17 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// A notice that is not taken is told again after 1, 2, 4 … minutes, at most every hour, and given up after a week. A Broker that delivers to all but
-// one consumer, which is broken, answers as one that delivers to nobody: the others would get the same event with every round.
+// A notice that is not taken is told again after 1, 2, 4 … minutes, at most every hour, and given
+// up after a week. A Broker that delivers to all but one consumer, which is broken, answers as one
+// that delivers to nobody: the others would get the same event with every round.
 const (
 	firstWait = time.Minute
 	maxWait   = time.Hour
 	giveUp    = 7 * 24 * time.Hour
 )
 
-// tries is how often, and when for the last time, a notice was told in vain. It is no record, only a hint: whoever comes last overwrites it, and without
-// it a notice is told too early.
+// tries is how often, and when for the last time, a notice was told in vain. It is no record, only
+// a hint: whoever comes last overwrites it, and without it a notice is told too early.
 type tries struct {
 	Count int       `json:"count"`
 	First time.Time `json:"first"`
@@ -35,8 +36,8 @@ func triesKey(n job.Notice) string { return fmt.Sprintf("%s%s-%s", tried, n.Stat
 // errNotTaken is why a notice is given up.
 var errNotTaken = errors.New("was not taken in a week; given up")
 
-// isDue reports whether a notice may be told, and takes it for told in vain until something else is known. The error errNotTaken means that it is not to
-// be told any more.
+// isDue reports whether a notice may be told, and takes it for told in vain until something else is
+// known. The error errNotTaken means that it is not to be told any more.
 func (l *Ledger) isDue(ctx context.Context, n job.Notice) (bool, error) {
 	key := triesKey(n)
 	var t tries

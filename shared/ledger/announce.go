@@ -11,14 +11,15 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// Announcer tells others of a step in a job's life. It may go on telling them in the background, and it has Announced called
-// once they know.
+// Announcer tells others of a step in a job's life. It may go on telling them in the background,
+// and it has Announced called once they know.
 type Announcer interface {
 	Announce(ctx context.Context, n job.Notice)
 }
 
-// Announcing returns a Ledger of the same records that has every step announced once it is recorded: at the least once,
-// whatever happens to this process, since what is still to be announced is recorded before. Unannounced finds it again.
+// Announcing returns a Ledger of the same records that has every step announced once it is
+// recorded: at the least once, whatever happens to this process, since what is still to be
+// announced is recorded before. Unannounced finds it again.
 func (l *Ledger) Announcing(a Announcer) *Ledger {
 	return &Ledger{store: l.store, now: l.now, announcer: a}
 }
@@ -29,7 +30,8 @@ func (l *Ledger) announce(ctx context.Context, n job.Notice) {
 	}
 }
 
-// announceStart is for those who have not read the job's index. Should that fail, the reaper sees that nobody was told.
+// announceStart is for those who have not read the job's index. Should that fail, the reaper sees
+// that nobody was told.
 func (l *Ledger) announceStart(ctx context.Context, id job.ID, a job.Attempt) {
 	if l.announcer == nil {
 		return
@@ -44,8 +46,8 @@ func SubmitNotice(index *job.Index) job.Notice {
 	return newNotice(index, job.StepSubmitted, index.CreatedAt, begun(index, nil, false))
 }
 
-// startNotice is the same whenever it is made, also when the attempt has ended by then: what an event says must not change when
-// it is sent again.
+// startNotice is the same whenever it is made, also when the attempt has ended by then: what an
+// event says must not change when it is sent again.
 func startNotice(index *job.Index, first job.Attempt) job.Notice {
 	s := begun(index, []job.Attempt{{Number: first.Number, StartedAt: first.StartedAt, Limits: first.Limits}}, false)
 	return newNotice(index, job.StepStarted, first.StartedAt, s.At(job.Running))
@@ -108,8 +110,8 @@ func (l *Ledger) Announced(ctx context.Context, id job.ID, step job.Step) error 
 	return errors.Join(l.store.Remove(ctx, announcedKey(id, step)), l.store.Remove(ctx, farewellKey(id, step)))
 }
 
-// Unannounced returns what is recorded of a job that is not over, since longer than age, and is to be announced now. Whoever asks is taken to
-// announce it.
+// Unannounced returns what is recorded of a job that is not over, since longer than age, and is to
+// be announced now. Whoever asks is taken to announce it.
 func (l *Ledger) Unannounced(ctx context.Context, id job.ID, age time.Duration) ([]job.Notice, error) {
 	if l.announcer == nil {
 		return nil, nil
@@ -148,8 +150,11 @@ func (l *Ledger) Unannounced(ctx context.Context, id job.ID, age time.Duration) 
 	return list, nil
 }
 
-// missing returns the steps that are recorded and not announced. t is nil while the job is not over.
-func (l *Ledger) missing(ctx context.Context, index *job.Index, attempts []job.Attempt, t *job.Terminal) ([]job.Notice, error) {
+// missing returns the steps that are recorded and not announced. t is nil while the job is not
+// over.
+func (l *Ledger) missing(
+	ctx context.Context, index *job.Index, attempts []job.Attempt, t *job.Terminal,
+) ([]job.Notice, error) {
 	steps := []job.Notice{SubmitNotice(index)}
 	if len(attempts) > 0 {
 		steps = append(steps, startNotice(index, attempts[0]))
@@ -179,8 +184,8 @@ func (l *Ledger) known(ctx context.Context, id job.ID, step job.Step) (bool, err
 	return !owes, err
 }
 
-// writeFarewell keeps what is to be announced of a job that has been removed, and returns what can be announced at once: that
-// it was, if all before is known.
+// writeFarewell keeps what is to be announced of a job that has been removed, and returns what can
+// be announced at once: that it was, if all before is known.
 func (l *Ledger) writeFarewell(ctx context.Context, r *removal) (*job.Notice, error) {
 	if l.announcer == nil || r.Terminal == nil {
 		return nil, nil //nolint:nilnil // nothing to announce
@@ -205,9 +210,10 @@ func (l *Ledger) writeFarewell(ctx context.Context, r *removal) (*job.Notice, er
 var errNotTold = errors.New("not told")
 
 // SweepOwed calls tell for what is to be announced, since longer than age, of jobs that are over or
-// no more, and returns how much of it is known now. It does so for several jobs at a time, atOnce at
-// most: a sink may take a second for each event. What was told in vain waits longer each time, and
-// does not keep what comes after it waiting: whoever was to hear it may have heard it all the same.
+// no more, and returns how much of it is known now. It does so for several jobs at a time, atOnce
+// at most: a sink may take a second for each event. What was told in vain waits longer each time,
+// and does not keep what comes after it waiting: whoever was to hear it may have heard it all the
+// same.
 func (l *Ledger) SweepOwed(
 	ctx context.Context, age time.Duration, atOnce int, tell func(job.Notice) error,
 ) (int, error) {
@@ -271,7 +277,9 @@ func (l *Ledger) tellEnd(ctx context.Context, key string, age time.Duration, tel
 	return count, nil
 }
 
-func (l *Ledger) tellFarewell(ctx context.Context, key string, age time.Duration, tell func(job.Notice) error) (bool, error) {
+func (l *Ledger) tellFarewell(
+	ctx context.Context, key string, age time.Duration, tell func(job.Notice) error,
+) (bool, error) {
 	var n job.Notice
 	err := l.read(ctx, key, &n)
 	if errors.Is(err, job.ErrNotFound) {

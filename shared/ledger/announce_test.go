@@ -86,7 +86,8 @@ func TestStepsAreAnnounced(t *testing.T) {
 	o.Announce(t.Context(), ledger.SubmitNotice(index))
 	o.want("submitted", "submitted Pending")
 	w.start(index)
-	if n := o.heard[0]; n.Trace != index.Trace || n.Hops != 3 || len(n.Status.Attempts) != 1 || n.At != n.Status.Attempts[0].StartedAt {
+	if n := o.heard[0]; n.Trace != index.Trace || n.Hops != 3 || len(n.Status.Attempts) != 1 ||
+		n.At != n.Status.Attempts[0].StartedAt {
 		t.Errorf("notice: got %+v", n)
 	}
 	o.want("started", "started Running")
@@ -197,7 +198,8 @@ func TestSinkIsDownForAWhile(t *testing.T) {
 	}
 }
 
-// TestSlowSink has a sink that answers later: what it has not taken counts as not announced, and nothing more is piled on it.
+// TestSlowSink has a sink that answers later: what it has not taken counts as not announced, and
+// nothing more is piled on it.
 func TestSlowSink(t *testing.T) {
 	w, o := announcing(t)
 	o.down = true
@@ -290,8 +292,9 @@ func TestSeveralAtOnceStop(t *testing.T) {
 	}
 }
 
-// TestRefused has one notice that is never taken, as when one consumer behind a Broker is broken: it is told ever less often, and given up in the
-// end, and those of other jobs are told as if it were not there.
+// TestRefused has one notice that is never taken, as when one consumer behind a Broker is broken:
+// it is told ever less often, and given up in the end, and those of other jobs are told as if it
+// were not there.
 func TestRefused(t *testing.T) {
 	for name, remove := range map[string]bool{"over": false, "removed": true} {
 		t.Run(name, func(t *testing.T) {
@@ -362,8 +365,8 @@ func TestFreshEndsAreLeftToTheirTellers(t *testing.T) {
 	}
 }
 
-// TestAnnouncementsSurviveCrashes has the process die before each change of a job's life, and demands that what was recorded
-// is announced all the same, and nothing else.
+// TestAnnouncementsSurviveCrashes has the process die before each change of a job's life, and
+// demands that what was recorded is announced all the same, and nothing else.
 func TestAnnouncementsSurviveCrashes(t *testing.T) {
 	for n, more := 1, true; more; n++ {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -390,7 +393,8 @@ func TestAnnouncementsSurviveCrashes(t *testing.T) {
 			for _, n := range o.heard {
 				heard[n.Step]++
 			}
-			if accepted && heard[job.StepSubmitted] == 0 || started && heard[job.StepStarted] == 0 || ended && heard[job.StepSucceeded] == 0 ||
+			if accepted && heard[job.StepSubmitted] == 0 || started && heard[job.StepStarted] == 0 || ended &&
+				heard[job.StepSucceeded] == 0 ||
 				(accepted || heard[job.StepSubmitted] > 0) && heard[job.StepReaped] == 0 {
 				t.Errorf("accepted %v, started %v, ended %v; heard %v", accepted, started, ended, heard)
 			}

@@ -7,10 +7,12 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// StartAttempt claims attempt number n (from 1) of a job for its caller, before any of the user's code runs.
-// An error of kind job.ErrExists means that someone else has it: the caller must not run it. owner tells
-// claims of one attempt apart.
-func (l *Ledger) StartAttempt(ctx context.Context, id job.ID, n int, owner string, limits *job.Limits) (job.Attempt, error) {
+// StartAttempt claims attempt number n (from 1) of a job for its caller, before any of the user's
+// code runs. An error of kind job.ErrExists means that someone else has it: the caller must not run
+// it. owner tells claims of one attempt apart.
+func (l *Ledger) StartAttempt(
+	ctx context.Context, id job.ID, n int, owner string, limits *job.Limits,
+) (job.Attempt, error) {
 	a := job.Attempt{Number: n, StartedAt: l.now().UTC(), Limits: limits}
 	if err := l.store.Mark(ctx, running+string(id)); err != nil {
 		return a, err

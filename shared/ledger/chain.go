@@ -10,8 +10,9 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// chainLifetime is how long after the last job of a chain was started, or removed, the chain is remembered. It is longer than
-// a job is kept by default, so that the event of its removal still counts.
+// chainLifetime is how long after the last job of a chain was started, or removed, the chain is
+// remembered. It is longer than a job is kept by default, so that the event of its removal still
+// counts.
 const chainLifetime = 48 * time.Hour
 
 // ErrChainFull is the error for one job too many in a chain.
@@ -35,7 +36,8 @@ func lineageKey(id job.ID) string          { return chained + string(id) }
 func chainDueHour(at time.Time) string     { return fmt.Sprintf("%s%08x/", chainDue, at.Unix()/3600) }
 func chainDueKey(hour, root string) string { return hour + root }
 
-// Lineage returns where a job stands that may have been removed. A job of which nothing is known has no chain before it.
+// Lineage returns where a job stands that may have been removed. A job of which nothing is known
+// has no chain before it.
 func (l *Ledger) Lineage(ctx context.Context, id job.ID) (Lineage, error) {
 	index, err := l.Index(ctx, id)
 	if err == nil {
@@ -66,9 +68,9 @@ func (l *Ledger) ChainLength(ctx context.Context, root job.ID, limit int) (int, 
 	return len(list), err
 }
 
-// JoinChain counts a job that is about to be accepted as one of its chain, of which there are at most limit at any time, however
-// many are started at once: each has a number of its own. Beyond that the error is ErrChainFull. The link it returns is for
-// LeaveChain.
+// JoinChain counts a job that is about to be accepted as one of its chain, of which there are at
+// most limit at any time, however many are started at once: each has a number of its own. Beyond
+// that the error is ErrChainFull. The link it returns is for LeaveChain.
 func (l *Ledger) JoinChain(ctx context.Context, id job.ID, in Lineage, limit int) (string, error) {
 	if err := l.keepChain(ctx, in.Root); err != nil {
 		return "", err
@@ -114,7 +116,8 @@ func (l *Ledger) keepChain(ctx context.Context, root job.ID) error {
 	return l.store.Mark(ctx, chainDueKey(chainDueHour(l.now().Add(chainLifetime)), string(root)))
 }
 
-// SweepChains forgets the chains in which nothing has happened for chainLifetime, and returns how many.
+// SweepChains forgets the chains in which nothing has happened for chainLifetime, and returns how
+// many.
 func (l *Ledger) SweepChains(ctx context.Context) (int, error) {
 	limit := chainDueHour(l.now())
 	return l.sweep(ctx, chainDue, func(key string) (bool, bool, error) {
@@ -126,8 +129,8 @@ func (l *Ledger) SweepChains(ctx context.Context) (int, error) {
 	})
 }
 
-// sweepChain forgets one chain, unless it has a later mark. What joins it at the same time would be forgotten as well: after two days
-// without any that is not worth a lock.
+// sweepChain forgets one chain, unless it has a later mark. What joins it at the same time would be
+// forgotten as well: after two days without any that is not worth a lock.
 func (l *Ledger) sweepChain(ctx context.Context, due string) (bool, error) {
 	root, err := job.ParseID(due[strings.LastIndexByte(due, '/')+1:])
 	if err != nil {

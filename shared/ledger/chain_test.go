@@ -55,13 +55,15 @@ func TestChainIsCounted(t *testing.T) {
 		if _, err := w.JoinChain(t.Context(), w.newIndex(nil).JobID, ledger.Lineage{Root: root, Hops: 2}, most); err != nil {
 			t.Errorf("the place of one who has left is not free: %v", err)
 		}
-		if _, err := w.JoinChain(t.Context(), w.newIndex(nil).JobID, ledger.Lineage{Root: root, Hops: 2}, most); !errors.Is(err, ledger.ErrChainFull) {
+		if _, err := w.JoinChain(t.Context(), w.newIndex(nil).JobID, ledger.Lineage{Root: root, Hops: 2}, most); !errors.Is(
+			err, ledger.ErrChainFull) {
 			t.Errorf("one too many: %v", err)
 		}
 	}
 }
 
-// TestChainIsForgotten demands that a chain stays as long as its jobs go on, also when they are removed, and then leaves nothing.
+// TestChainIsForgotten demands that a chain stays as long as its jobs go on, also when they are
+// removed, and then leaves nothing.
 func TestChainIsForgotten(t *testing.T) {
 	w := newWorld(t)
 	root := w.newIndex(nil).JobID
@@ -100,8 +102,8 @@ func TestChainIsForgotten(t *testing.T) {
 	}
 }
 
-// TestNoticesNeverChange demands that what is announced of a step is the same whenever it is announced: who gets it twice knows the
-// event by what it says.
+// TestNoticesNeverChange demands that what is announced of a step is the same whenever it is
+// announced: who gets it twice knows the event by what it says.
 func TestNoticesNeverChange(t *testing.T) {
 	w, o := announcing(t)
 	index := w.newIndex(nil)
@@ -112,7 +114,8 @@ func TestNoticesNeverChange(t *testing.T) {
 	end, code := w.now(), 3
 	a.FinishedAt, a.ExitCode, a.Reason, a.Message = &end, &code, job.ReasonError, "failed"
 	w.must(w.EndAttempt(t.Context(), index.JobID, a))
-	w.must(w.store.Remove(t.Context(), ".orchestrator/run/"+string(index.JobID)+"/announced-started")) // nobody knows of it
+	// nobody knows of it
+	w.must(w.store.Remove(t.Context(), ".orchestrator/run/"+string(index.JobID)+"/announced-started"))
 	w.pass(time.Hour)
 	list, err := w.Unannounced(t.Context(), index.JobID, 0)
 	w.must(err)

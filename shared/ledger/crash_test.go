@@ -40,7 +40,8 @@ func (f *failing) hook(string, string) error {
 }
 
 func newMemoryWorld(t testing.TB) *world {
-	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Backend{}), time: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Backend{}),
+		time: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	w.Ledger = ledger.New(w.store, w.now)
 	return w
 }
@@ -78,7 +79,8 @@ type progress struct {
 
 const testKey = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-// live takes a job from its upload to its removal, and stops at the first error, as the functions do.
+// live takes a job from its upload to its removal, and stops at the first error, as the functions
+// do.
 func (p *process) live(index *job.Index) (got progress) {
 	ctx := p.t.Context()
 	id := index.JobID

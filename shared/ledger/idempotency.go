@@ -13,8 +13,8 @@ import (
 // KeyLifetime is how long an idempotency key is remembered.
 const KeyLifetime = 24 * time.Hour
 
-// claimGrace is how long the owner of a fresh claim has to write its index before it is taken for dead. Between
-// the two lie a few writes.
+// claimGrace is how long the owner of a fresh claim has to write its index before it is taken for
+// dead. Between the two lie a few writes.
 const claimGrace = 10 * time.Second
 
 type claim struct {
@@ -34,7 +34,8 @@ const (
 	EventKeys    Scope = "event"    // of events
 )
 
-// HashKey returns what is stored of an idempotency key in a scope. Its parts may have any characters.
+// HashKey returns what is stored of an idempotency key in a scope. Its parts may have any
+// characters.
 func HashKey(scope Scope, parts ...string) string {
 	var b strings.Builder
 	for _, part := range append([]string{string(scope)}, parts...) {
@@ -43,8 +44,9 @@ func HashKey(scope Scope, parts ...string) string {
 	return hash(b.String())
 }
 
-// A key's claims are numbered. A dead or expired one is never deleted by those who compete for the key, but
-// followed by the next number: were it deleted, one of them could delete the other's new claim.
+// A key's claims are numbered. A dead or expired one is never deleted by those who compete for the
+// key, but followed by the next number: were it deleted, one of them could delete the other's new
+// claim.
 func claimPrefix(keyHash string) string { return keys + keyHash + "/claim-" }
 
 func claimKey(keyHash string, n int) string {
@@ -62,10 +64,11 @@ func dueKey(at time.Time, keyHash string) string {
 	return keysDue + fmt.Sprintf("%08x", at.Unix()/3600) + "/" + keyHash
 }
 
-// ClaimKey claims an idempotency key for a request with the given fingerprint that is about to become job id.
-// It returns id when the claim is new. When the key belongs to an earlier request it returns that one's job;
-// the error is of kind job.ErrInvalid when that request had another fingerprint, job.ErrGone when its job has been
-// removed and job.ErrUnavailable while it is still being accepted.
+// ClaimKey claims an idempotency key for a request with the given fingerprint that is about to
+// become job id. It returns id when the claim is new. When the key belongs to an earlier request it
+// returns that one's job; the error is of kind job.ErrInvalid when that request had another
+// fingerprint, job.ErrGone when its job has been removed and job.ErrUnavailable while it is still
+// being accepted.
 func (l *Ledger) ClaimKey(ctx context.Context, keyHash, fingerprint string, id job.ID) (job.ID, error) {
 	now := l.now().UTC()
 	if err := l.store.Mark(ctx, dueKey(now.Add(KeyLifetime), keyHash)); err != nil {
@@ -110,8 +113,8 @@ func (l *Ledger) claimKey(ctx context.Context, keyHash, fingerprint string, id j
 	}
 }
 
-// Earlier returns the job that has the key already, without claiming it, and nil when there is none or none yet. The error is
-// of kind job.ErrGone when that job has been removed.
+// Earlier returns the job that has the key already, without claiming it, and nil when there is none
+// or none yet. The error is of kind job.ErrGone when that job has been removed.
 func (l *Ledger) Earlier(ctx context.Context, keyHash string) (*job.Index, error) {
 	n, c, err := l.lastClaim(ctx, keyHash)
 	if errors.Is(err, job.ErrNotFound) || err == nil && (c == nil || l.now().Sub(c.CreatedAt) >= KeyLifetime) {
@@ -134,7 +137,8 @@ func (l *Ledger) Earlier(ctx context.Context, keyHash string) (*job.Index, error
 	return nil, fmt.Errorf("job %s: %w", c.JobID, job.ErrGone)
 }
 
-// lastClaim returns the newest claim of a key and its number, or no claim and the number of the first.
+// lastClaim returns the newest claim of a key and its number, or no claim and the number of the
+// first.
 func (l *Ledger) lastClaim(ctx context.Context, keyHash string) (int, *claim, error) {
 	list, err := l.store.List(ctx, claimPrefix(keyHash), "", sweepBatch)
 	if err != nil || len(list) == 0 {
@@ -149,8 +153,8 @@ func (l *Ledger) lastClaim(ctx context.Context, keyHash string) (int, *claim, er
 	return n, &c, l.read(ctx, newest, &c)
 }
 
-// earlier says what became of the request that holds a key. free is true when it came to nothing, so that the
-// key is free for another.
+// earlier says what became of the request that holds a key. free is true when it came to nothing,
+// so that the key is free for another.
 func (l *Ledger) earlier(ctx context.Context, keyHash, fingerprint string, n int, c *claim) (free bool, err error) {
 	if free, err := l.store.Exists(ctx, releasedKey(keyHash, n)); free || err != nil {
 		return free, err
@@ -178,11 +182,12 @@ func (l *Ledger) earlier(ctx context.Context, keyHash, fingerprint string, n int
 	return l.fence(ctx, c.JobID)
 }
 
-// fence stops the owner of a claim, who is dead or so slow that it must be: with the index of its job taken, that
-// cannot be accepted any more. It returns false when the job was accepted after all.
+// fence stops the owner of a claim, who is dead or so slow that it must be: with the index of its
+// job taken, that cannot be accepted any more. It returns false when the job was accepted after
+// all.
 func (l *Ledger) fence(ctx context.Context, id job.ID) (bool, error) {
-	// The sweeper finds the void index by this mark. An owner that clears up behind itself takes the mark away, at any time:
-	// so it is set again once the index is there.
+	// The sweeper finds the void index by this mark. An owner that clears up behind itself takes the
+	// mark away, at any time: so it is set again once the index is there.
 	if err := l.store.Mark(ctx, uploads+string(id)); err != nil {
 		return false, err
 	}
@@ -200,8 +205,9 @@ func (l *Ledger) fence(ctx context.Context, id job.ID) (bool, error) {
 	return false, err
 }
 
-// ReleaseKey gives up the claim of a request that was not accepted after all. The claim stays and is marked: were it
-// deleted, one who counts on from it and one who finds nothing could both get the key.
+// ReleaseKey gives up the claim of a request that was not accepted after all. The claim stays and
+// is marked: were it deleted, one who counts on from it and one who finds nothing could both get
+// the key.
 func (l *Ledger) ReleaseKey(ctx context.Context, keyHash string, id job.ID) error {
 	n, c, err := l.lastClaim(ctx, keyHash)
 	if err != nil || c == nil || c.JobID != id {
@@ -210,8 +216,8 @@ func (l *Ledger) ReleaseKey(ctx context.Context, keyHash string, id job.ID) erro
 	return l.store.Mark(ctx, releasedKey(keyHash, n))
 }
 
-// keepKey makes a job's idempotency key outlive the job, or a retry would run it again. A key that has had its time
-// leaves nothing: nobody would sweep it.
+// keepKey makes a job's idempotency key outlive the job, or a retry would run it again. A key that
+// has had its time leaves nothing: nobody would sweep it.
 func (l *Ledger) keepKey(ctx context.Context, id job.ID, keyHash string) error {
 	if keyHash == "" {
 		return nil

@@ -15,7 +15,8 @@ import (
 func wantFault(t *testing.T, err, kind error) {
 	t.Helper()
 	var faults *job.Faults
-	if !errors.Is(err, kind) || !errors.As(err, &faults) || len(faults.List) != 1 || faults.List[0].Field != "Idempotency-Key" {
+	if !errors.Is(err, kind) || !errors.As(err, &faults) || len(faults.List) != 1 ||
+		faults.List[0].Field != "Idempotency-Key" {
 		t.Errorf("error %v; want a fault of Idempotency-Key of kind %q", err, kind)
 	}
 }
@@ -88,7 +89,8 @@ func TestKeyOfAnotherRequest(t *testing.T) {
 	if _, owner, err := w.claim("one"); err != nil || owner != first.JobID {
 		t.Errorf("ClaimKey = %s, %v; want %s", owner, err, first.JobID)
 	}
-	if owner, err := w.ClaimKey(t.Context(), ledger.HashKey(ledger.FormKeys, "another key"), "two", "0"); err != nil || owner != "0" {
+	if owner, err := w.ClaimKey(t.Context(), ledger.HashKey(ledger.FormKeys, "another key"), "two", "0"); err != nil ||
+		owner != "0" {
 		t.Errorf("ClaimKey of another key = %s, %v", owner, err)
 	}
 }
@@ -145,7 +147,8 @@ func TestNoTakeoverWithoutFence(t *testing.T) {
 		}
 		return nil
 	})
-	if owner, err := full.ClaimKey(t.Context(), testKey, "print", w.newIndex(nil).JobID); !errors.Is(err, job.ErrExhausted) {
+	if owner, err := full.ClaimKey(t.Context(), testKey, "print", w.newIndex(nil).JobID); !errors.Is(err,
+		job.ErrExhausted) {
 		t.Errorf("ClaimKey = %s, %v; want ErrExhausted", owner, err)
 	}
 	w.must(w.Accept(t.Context(), slow))
@@ -170,8 +173,8 @@ func TestReleasedKeyIsFree(t *testing.T) {
 	}
 }
 
-// A claimer that read the owner's claim before its release goes on from there; one that comes later must not start anew
-// beside it.
+// A claimer that read the owner's claim before its release goes on from there; one that comes later
+// must not start anew beside it.
 func TestReleaseDuringTakeover(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
@@ -242,14 +245,16 @@ func TestSweepKeys(t *testing.T) {
 	}
 	w.pass(time.Hour + time.Minute)
 	renewed := w.newIndex(nil)
-	if owner, err := w.ClaimKey(ctx, ledger.HashKey(ledger.FormKeys, "7"), "print", renewed.JobID); err != nil || owner != renewed.JobID {
+	if owner, err := w.ClaimKey(ctx, ledger.HashKey(ledger.FormKeys, "7"), "print", renewed.JobID); err != nil ||
+		owner != renewed.JobID {
 		t.Fatalf("ClaimKey of an expired key = %s, %v", owner, err)
 	}
 	if n, err := w.SweepKeys(ctx); n != 20 || err != nil {
 		t.Errorf("SweepKeys = %d, %v; want 20", n, err)
 	}
 	w.must(w.Accept(ctx, renewed))
-	if owner, err := w.ClaimKey(ctx, ledger.HashKey(ledger.FormKeys, "7"), "print", w.newIndex(nil).JobID); err != nil || owner != renewed.JobID {
+	if owner, err := w.ClaimKey(ctx, ledger.HashKey(ledger.FormKeys, "7"), "print", w.newIndex(nil).JobID); err != nil ||
+		owner != renewed.JobID {
 		t.Errorf("the renewed key was swept: ClaimKey = %s, %v", owner, err)
 	}
 	w.finish(renewed, job.Failed)

@@ -59,7 +59,8 @@ func LogPrefix(id job.ID) string { return logs + string(id) + "/" }
 // OrderKey is where the order of a job's log lies once it is over, in package spool's format.
 func OrderKey(id job.ID) string { return runPrefix(id) + "order" }
 
-// FormerOrderKey is where it lies for jobs that ended when it had no times, as JSON: {"runs":[{"stream":…,"bytes":…}]}.
+// FormerOrderKey is where it lies for jobs that ended when it had no times, as JSON:
+// {"runs":[{"stream":…,"bytes":…}]}.
 func FormerOrderKey(id job.ID) string { return runPrefix(id) + "order.json" }
 
 func runPrefix(id job.ID) string   { return runs + string(id) + "/" }
@@ -73,9 +74,9 @@ func attemptKey(id job.ID, n int, what string) string {
 	return fmt.Sprintf("%sattempt-%04d-%s.json", runPrefix(id), n, what)
 }
 
-// shard spreads job IDs over folders by the time in them (74 hours, 17 minutes, 4 seconds, a quarter of a
-// second), so that listing the newest of many jobs on a directory reads only the folders it shows. The
-// order of keys stays that of IDs.
+// shard spreads job IDs over folders by the time in them (74 hours, 17 minutes, 4 seconds, a
+// quarter of a second), so that listing the newest of many jobs on a directory reads only the
+// folders it shows. The order of keys stays that of IDs.
 func shard(id job.ID) string {
 	s := string(id)
 	return s[:5] + "/" + s[5:7] + "/" + s[7:9] + "/" + s[9:10] + "/" + s

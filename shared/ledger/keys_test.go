@@ -65,7 +65,9 @@ func TestShardKeepsTheOrder(t *testing.T) {
 func TestExpiryKeys(t *testing.T) {
 	id := idAt(t, start, 1)
 	var keys []string
-	for _, at := range []time.Time{time.UnixMilli(-5), time.UnixMilli(0), time.UnixMilli(1), start, start.Add(time.Millisecond), start.Add(time.Hour), start.Add(20 * 365 * 24 * time.Hour), start.Add(200 * 365 * 24 * time.Hour)} {
+	for _, at := range []time.Time{time.UnixMilli(-5), time.UnixMilli(0), time.UnixMilli(1), start,
+		start.Add(time.Millisecond), start.Add(time.Hour), start.Add(20 * 365 * 24 * time.Hour),
+		start.Add(200 * 365 * 24 * time.Hour)} {
 		key := expiryKey(at, id)
 		back, backID, ok := parseExpiry(key)
 		if want := time.UnixMilli(max(at.UnixMilli(), 0)); !ok || backID != id || !back.Equal(want) {
@@ -76,7 +78,8 @@ func TestExpiryKeys(t *testing.T) {
 	if !slices.IsSorted(keys) {
 		t.Errorf("not in the order of time: %v", keys)
 	}
-	for _, key := range []string{"", expiry, expiry + "x", expiry + string(id), expiry + "zz-" + string(id), expiry + "00-short",
+	for _, key := range []string{"", expiry, expiry + "x", expiry + string(id), expiry + "zz-" + string(id), expiry +
+		"00-short",
 		expiry + "0-" + string(id), expiryKey(start, id) + ".attrs"} {
 		if _, _, ok := parseExpiry(key); ok {
 			t.Errorf("parseExpiry(%q) found something", key)
@@ -88,12 +91,16 @@ func TestExpiryKeys(t *testing.T) {
 func TestKeysOfRecordsAreTheirOwnFileNames(t *testing.T) {
 	id := idAt(t, start, 1)
 	keys := []string{
-		uploads + string(id), all + shard(id), active + string(id), running + string(id), phasePrefix(job.Succeeded) + shard(id), labelPrefix("Team", "Ünï/..") + shard(id),
-		expiryKey(start, id), attemptKey(id, 1, "start"), LogPrefix(id), removeKey(id), removingKey(id), claimKey(HashKey(FormKeys, "../K"), 1), goneKey(HashKey(FormKeys, "K"), id), releasedKey(HashKey(FormKeys, "K"), 2),
-		dueKey(start, HashKey(FormKeys, "K")), cancelKey(id), outputsKey(id), labelsKey(id), OrderKey(id), indexKey(id), statusKey(id),
+		uploads + string(id), all + shard(id), active + string(id), running + string(id),
+		phasePrefix(job.Succeeded) + shard(id), labelPrefix("Team", "Ünï/..") + shard(id),
+		expiryKey(start, id), attemptKey(id, 1, "start"), LogPrefix(id), removeKey(id), removingKey(id),
+		claimKey(HashKey(FormKeys, "../K"), 1), goneKey(HashKey(FormKeys, "K"), id), releasedKey(HashKey(FormKeys, "K"), 2),
+		dueKey(start, HashKey(FormKeys, "K")), cancelKey(id), outputsKey(id), labelsKey(id), OrderKey(id), indexKey(id),
+		statusKey(id),
 	}
 	for _, key := range keys {
-		if strings.Trim(key, "abcdefghijklmnopqrstuvwxyz0123456789._-/") != "" || strings.Contains(key, "..") || strings.Contains(key, "__") {
+		if strings.Trim(key, "abcdefghijklmnopqrstuvwxyz0123456789._-/") != "" || strings.Contains(key, "..") ||
+			strings.Contains(key, "__") {
 			t.Errorf("key %s", key)
 		}
 	}
@@ -102,8 +109,9 @@ func TestKeysOfRecordsAreTheirOwnFileNames(t *testing.T) {
 	}
 }
 
-// Showing a page of jobs costs the same whether there are 1,000 or 20,000, and whether they came over months or in one
-// burst. What reading folders allocates grows with the entries read, and unlike time is the same on any machine.
+// Showing a page of jobs costs the same whether there are 1,000 or 20,000, and whether they came
+// over months or in one burst. What reading folders allocates grows with the entries read, and
+// unlike time is the same on any machine.
 func TestListCost(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 40,000 marks")
@@ -136,7 +144,8 @@ func TestListCost(t *testing.T) {
 			grow(1000)
 			few := cost("")
 			grow(19_000)
-			for name, after := range map[string]job.ID{"first page": "", "middle": idAt(t, start.Add(10_000*between), 0), "late": idAt(t, start.Add(200*between), 0)} {
+			for name, after := range map[string]job.ID{"first page": "", "middle": idAt(t, start.Add(10_000*between), 0),
+				"late": idAt(t, start.Add(200*between), 0)} {
 				if many := cost(after); many > 2*few+1000 {
 					t.Errorf("%s: %.0f allocations among 20,000 jobs, %.0f among 1,000", name, many, few)
 				}

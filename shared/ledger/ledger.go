@@ -1,5 +1,6 @@
-// Package ledger keeps the records of jobs in the bucket: who may write what once, what follows from it, and
-// how jobs are found again. Every record is written once; whoever comes second reads the first one's.
+// Package ledger keeps the records of jobs in the bucket: who may write what once, what follows
+// from it, and how jobs are found again. Every record is written once; whoever comes second reads
+// the first one's.
 package ledger
 
 import (
@@ -13,8 +14,8 @@ import (
 	"go-job-orchestrator/shared/store"
 )
 
-// Ledger is the records of all jobs in one bucket. Its methods may be called concurrently and by several
-// processes.
+// Ledger is the records of all jobs in one bucket. Its methods may be called concurrently and by
+// several processes.
 type Ledger struct {
 	store     *store.Store
 	now       func() time.Time
@@ -26,8 +27,8 @@ func New(s *store.Store, now func() time.Time) *Ledger {
 	return &Ledger{store: s, now: now}
 }
 
-// BeginUpload notes that files of a job to come are about to be stored, so that they are found and removed
-// should it never be accepted.
+// BeginUpload notes that files of a job to come are about to be stored, so that they are found and
+// removed should it never be accepted.
 func (l *Ledger) BeginUpload(ctx context.Context, id job.ID) error {
 	return l.store.Mark(ctx, uploads+string(id))
 }
@@ -38,8 +39,8 @@ func (l *Ledger) AbortUpload(ctx context.Context, id job.ID) error {
 	if err := l.read(ctx, labelsKey(id), &given.Labels); err != nil && !errors.Is(err, job.ErrNotFound) {
 		return err
 	}
-	// An index can be there after all, when only its acknowledgement was lost. It goes first: with its files gone, it must
-	// not be taken for a job.
+	// An index can be there after all, when only its acknowledgement was lost. It goes first: with its
+	// files gone, it must not be taken for a job.
 	for _, key := range append([]string{indexKey(id), active + string(id)}, listKeys(&given)...) {
 		if err := l.store.Remove(ctx, key); err != nil {
 			return err
@@ -54,9 +55,9 @@ func (l *Ledger) AbortUpload(ctx context.Context, id job.ID) error {
 	return l.store.Remove(ctx, uploads+string(id))
 }
 
-// Accept records the job: when it returns nil the job exists and is owed to the user, whatever happens to
-// this process. An ID that was given up meanwhile gives an error of kind job.ErrExists. After any error AbortUpload removes
-// what is left.
+// Accept records the job: when it returns nil the job exists and is owed to the user, whatever
+// happens to this process. An ID that was given up meanwhile gives an error of kind job.ErrExists.
+// After any error AbortUpload removes what is left.
 func (l *Ledger) Accept(ctx context.Context, index *job.Index) error {
 	data, err := json.Marshal(index)
 	if err != nil {
@@ -67,8 +68,8 @@ func (l *Ledger) Accept(ctx context.Context, index *job.Index) error {
 			return err
 		}
 	}
-	// The marks come first, so that no accepted job is ever missing from a list; a mark without its job
-	// is passed over by readers and swept.
+	// The marks come first, so that no accepted job is ever missing from a list; a mark without its
+	// job is passed over by readers and swept.
 	for _, key := range append(listKeys(index), active+string(index.JobID)) {
 		if err := l.store.Mark(ctx, key); err != nil {
 			return err
@@ -134,7 +135,8 @@ func (l *Ledger) Over(ctx context.Context, id job.ID) (bool, error) {
 }
 
 // Finish records how a job ended, unless that is recorded already, and returns what is recorded and
-// whether it is what was given. It may be called again at any time to complete what a crash cut off.
+// whether it is what was given. It may be called again at any time to complete what a crash cut
+// off.
 func (l *Ledger) Finish(ctx context.Context, index *job.Index, t job.Terminal) (*job.Terminal, bool, error) {
 	t.JobID = index.JobID
 	t.ExpiresAt = index.Expiry(t.FinishedAt)
@@ -162,8 +164,8 @@ func (l *Ledger) Finish(ctx context.Context, index *job.Index, t job.Terminal) (
 	return recorded, first, err
 }
 
-// settle moves a job that is over from the lists of active jobs to those of ended ones. The active mark
-// goes last: as long as it stands, the reaper calls settle again.
+// settle moves a job that is over from the lists of active jobs to those of ended ones. The active
+// mark goes last: as long as it stands, the reaper calls settle again.
 func (l *Ledger) settle(ctx context.Context, t *job.Terminal) error {
 	expires := expiryKey(t.ExpiresAt, t.JobID)
 	for _, key := range []string{phasePrefix(t.Phase) + shard(t.JobID), expires} {
@@ -176,8 +178,8 @@ func (l *Ledger) settle(ctx context.Context, t *job.Terminal) error {
 			return err
 		}
 	}
-	// Somebody else may have ended and removed the job meanwhile. Removal takes the index before it takes marks, so what
-	// it did not see of ours has no index now.
+	// Somebody else may have ended and removed the job meanwhile. Removal takes the index before it
+	// takes marks, so what it did not see of ours has no index now.
 	exists, err := l.store.Exists(ctx, indexKey(t.JobID))
 	if err != nil || exists {
 		return err
@@ -202,7 +204,8 @@ func (l *Ledger) OutputsRecorded(ctx context.Context, id job.ID) (bool, error) {
 	return l.store.Exists(ctx, outputsKey(id))
 }
 
-// Outputs returns the stored outputs in the order of their names. A job that is not over has none yet.
+// Outputs returns the stored outputs in the order of their names. A job that is not over has none
+// yet.
 func (l *Ledger) Outputs(ctx context.Context, id job.ID) ([]job.File, error) {
 	files := []job.File{}
 	err := l.read(ctx, outputsKey(id), &files)

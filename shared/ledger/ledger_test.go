@@ -130,8 +130,8 @@ func (w *world) wantEmpty(when string) {
 	}
 }
 
-// TestRetrying ends the first attempt of jobs. Only one that is followed by another is shown as retrying, in lists as well: the
-// end of the others is just not recorded yet.
+// TestRetrying ends the first attempt of jobs. Only one that is followed by another is shown as
+// retrying, in lists as well: the end of the others is just not recorded yet.
 func TestRetrying(t *testing.T) {
 	for name, test := range map[string]struct {
 		retries   int
@@ -237,14 +237,16 @@ func TestLife(t *testing.T) {
 	w.wantEmpty("after removal")
 }
 
-// TestStrangers puts blobs among the entries of the indexes that are none. They are no jobs, and nothing becomes of them.
+// TestStrangers puts blobs among the entries of the indexes that are none. They are no jobs, and
+// nothing becomes of them.
 func TestStrangers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	index := w.accept(w.newIndex(nil))
 	other := w.newIndex(nil).JobID
 	for _, folder := range []string{"jobs/", "active/", "expiry/", "asked/", "removing/"} {
-		for _, name := range []string{string(other), "stdout.log", "0/" + string(index.JobID), "x/y/" + string(other), "0-" + string(other), string(other) + ".json"} {
+		for _, name := range []string{string(other), "stdout.log", "0/" + string(index.JobID), "x/y/" + string(other), "0-" +
+			string(other), string(other) + ".json"} {
 			if _, err := w.store.Put(t.Context(), ledger.Reserved+folder+"zz/"+name, strings.NewReader("{}")); err != nil {
 				t.Fatal(err)
 			}
@@ -282,7 +284,8 @@ func TestAcceptance(t *testing.T) {
 	void.Void = true
 	w.must(w.Accept(ctx, void))
 	for what, err := range map[string]error{
-		"Index": second(w.Index(ctx, void.JobID)), "Live": second(w.Live(ctx, void.JobID)), "Status": second(w.Status(ctx, void.JobID)),
+		"Index": second(w.Index(ctx, void.JobID)), "Live": second(w.Live(ctx, void.JobID)),
+		"Status": second(w.Status(ctx, void.JobID)),
 		"Remove": w.Remove(ctx, void.JobID),
 	} {
 		if !errors.Is(err, job.ErrNotFound) {
@@ -333,7 +336,8 @@ func TestFinishIsWrittenOnce(t *testing.T) {
 		for i := range results {
 			wait.Go(func() {
 				r := &results[i]
-				r.recorded, r.first, r.err = w.Finish(t.Context(), index, job.Terminal{Phase: phases[i%3], Message: fmt.Sprint(i), FinishedAt: w.now()})
+				r.recorded, r.first, r.err = w.Finish(t.Context(), index, job.Terminal{Phase: phases[i%3], Message: fmt.Sprint(i),
+					FinishedAt: w.now()})
 			})
 		}
 		wait.Wait()
@@ -488,8 +492,8 @@ func TestListAgainstReference(t *testing.T) {
 	}
 }
 
-// Of 2,000 finished jobs the one that is due is found without looking at the others: the number of files that
-// can be opened is what bounds it here, since all the records of the others are broken.
+// Of 2,000 finished jobs the one that is due is found without looking at the others: the number of
+// files that can be opened is what bounds it here, since all the records of the others are broken.
 func TestRemoveExpiredReadsOnlyWhatIsDue(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
@@ -517,7 +521,8 @@ func TestRemoveExpired(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	jobs := map[string]*job.Index{}
-	for name, ttl := range map[string]int64{"now": 0, "minute": 60, "hour": 3600, "ages": 10 * 365 * 24 * 3600, "running": 0, "pending": 0, "asked": 1e6} {
+	for name, ttl := range map[string]int64{"now": 0, "minute": 60, "hour": 3600, "ages": 10 * 365 * 24 * 3600,
+		"running": 0, "pending": 0, "asked": 1e6} {
 		index := w.newIndex(map[string]string{"name": name})
 		index.TTLSecondsAfterFinished = ttl
 		jobs[name] = w.accept(index)
@@ -538,7 +543,8 @@ func TestRemoveExpired(t *testing.T) {
 		after time.Duration
 		gone  []string
 	}{
-		{0, []string{"now", "asked"}}, {59 * time.Second, nil}, {time.Second, []string{"minute"}}, {30 * 24 * time.Hour, []string{"hour"}},
+		{0, []string{"now", "asked"}}, {59 * time.Second, nil}, {time.Second, []string{"minute"}},
+		{30 * 24 * time.Hour, []string{"hour"}},
 		{9 * 365 * 24 * time.Hour, nil}, {366 * 24 * time.Hour, []string{"ages"}},
 	} {
 		w.pass(step.after)

@@ -17,8 +17,8 @@ const linkStep = time.Hour
 // linkLate is how long what was begun in time may still be on its way.
 const linkLate = 2 * time.Hour
 
-// BeginLinks notes that until a time files of the job may be stored without our doing. Should it have been removed by then, they are found and
-// removed.
+// BeginLinks notes that until a time files of the job may be stored without our doing. Should it
+// have been removed by then, they are found and removed.
 func (l *Ledger) BeginLinks(ctx context.Context, id job.ID, until time.Time) error {
 	return l.store.Mark(ctx, links+expiryTime(until.Truncate(linkStep).Add(linkStep))+"-"+string(id))
 }

@@ -25,8 +25,8 @@ type Page struct {
 // source yields job IDs in ascending order, at most limit, all greater than after.
 type source func(ctx context.Context, after job.ID, limit int) ([]job.ID, error)
 
-// List returns a page of jobs. It costs what it shows: each filter has an index of its own, and several are
-// intersected by leaping from one to the next.
+// List returns a page of jobs. It costs what it shows: each filter has an index of its own, and
+// several are intersected by leaping from one to the next.
 func (l *Ledger) List(ctx context.Context, q Query) (Page, error) {
 	page := Page{Items: []job.Summary{}}
 	find := intersect(l.sources(q))

@@ -17,7 +17,8 @@ import (
 func TestOutput(t *testing.T) {
 	w := newWorld(t)
 	names := []string{
-		"a", "a/b", "ab", "b", `"`, `\`, `\"`, `x","size":1},{"name":"y`, `{"name":"z",`, `},{"name":`, "<&>", "é", "\u2028", "\ufffd",
+		"a", "a/b", "ab", "b", `"`, `\`, `\"`, `x","size":1},{"name":"y`, `{"name":"z",`, `},{"name":`, "<&>", "é", "\u2028",
+		"\ufffd",
 		"tab\t", "name", strings.Repeat("long", 250), strings.Repeat("\x01", 1000), "stdout.log",
 	}
 	for n := range 2000 { // so that they lie in several windows

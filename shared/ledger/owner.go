@@ -15,8 +15,8 @@ func (l *Ledger) Owner(ctx context.Context, id job.ID, n int) (string, error) {
 	return record.Owner, err
 }
 
-// Report is what an agent saw of the end of an attempt for which somebody else knows the reason: that its container was stopped from
-// outside, or its program killed.
+// Report is what an agent saw of the end of an attempt for which somebody else knows the reason:
+// that its container was stopped from outside, or its program killed.
 type Report struct {
 	Attempt job.Attempt `json:"attempt"`
 	// Files are the outputs it stored, as in agentwire.Manifest.
@@ -56,7 +56,8 @@ func (l *Ledger) Reported(ctx context.Context, index *job.Index) (*Report, error
 	return l.Report(ctx, index.JobID, n)
 }
 
-// StartedBy returns the attempt if owner is who claimed it; otherwise the error is of kind job.ErrExists.
+// StartedBy returns the attempt if owner is who claimed it; otherwise the error is of kind
+// job.ErrExists.
 func (l *Ledger) StartedBy(ctx context.Context, id job.ID, n int, owner string) (job.Attempt, error) {
 	var record startRecord
 	if err := l.read(ctx, attemptKey(id, n, "start"), &record); err != nil {

@@ -9,8 +9,9 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// RequestCancel records that the user wants the job stopped. Whoever is about to start an attempt reads it
-// after claiming the attempt; whoever cancels reads the attempts after recording it: one sees the other.
+// RequestCancel records that the user wants the job stopped. Whoever is about to start an attempt
+// reads it after claiming the attempt; whoever cancels reads the attempts after recording it: one
+// sees the other.
 func (l *Ledger) RequestCancel(ctx context.Context, id job.ID) error {
 	err := l.create(ctx, cancelKey(id), struct {
 		RequestedAt time.Time `json:"requestedAt"`
@@ -26,8 +27,8 @@ func (l *Ledger) CancelRequested(ctx context.Context, id job.ID) (bool, error) {
 	return l.store.Exists(ctx, cancelKey(id))
 }
 
-// RequestRemoval records that the user wants everything of the job removed, and that it be stopped first. From then
-// on it is no longer there for users.
+// RequestRemoval records that the user wants everything of the job removed, and that it be stopped
+// first. From then on it is no longer there for users.
 func (l *Ledger) RequestRemoval(ctx context.Context, id job.ID) error {
 	if err := l.RequestCancel(ctx, id); err != nil {
 		return err
@@ -48,8 +49,8 @@ type removal struct {
 	Missing []job.Notice `json:"missing,omitempty"`
 }
 
-// Remove deletes everything of a job that is over; one that is not gives an error of kind job.ErrConflict. It
-// may be called by several at once, and again after a crash.
+// Remove deletes everything of a job that is over; one that is not gives an error of kind
+// job.ErrConflict. It may be called by several at once, and again after a crash.
 func (l *Ledger) Remove(ctx context.Context, id job.ID) error {
 	r, err := l.beginRemoval(ctx, id)
 	if err != nil {
@@ -58,7 +59,8 @@ func (l *Ledger) Remove(ctx context.Context, id job.ID) error {
 	return l.remove(ctx, id, r)
 }
 
-// beginRemoval keeps a copy of what names the job's marks, so that a removal that is cut off can be completed.
+// beginRemoval keeps a copy of what names the job's marks, so that a removal that is cut off can be
+// completed.
 func (l *Ledger) beginRemoval(ctx context.Context, id job.ID) (*removal, error) {
 	index, err := l.Index(ctx, id)
 	if err != nil {
@@ -113,7 +115,8 @@ func (l *Ledger) remove(ctx context.Context, id job.ID, r *removal) error {
 	return nil
 }
 
-// purge deletes what there is of a job without an index: the given marks, and all that its ID alone names.
+// purge deletes what there is of a job without an index: the given marks, and all that its ID alone
+// names.
 func (l *Ledger) purge(ctx context.Context, id job.ID, marks ...string) error {
 	marks = append(marks, all+shard(id), active+string(id), running+string(id), uploads+string(id), owed+string(id))
 	for _, p := range endedPhases() {
@@ -135,9 +138,11 @@ func (l *Ledger) purge(ctx context.Context, id job.ID, marks ...string) error {
 // sweepBatch is how many entries of an index one step of sweeping takes into memory.
 const sweepBatch = 500
 
-// sweep calls do for every key with the prefix, in order, until it returns false, and returns how often it returned
-// true for done. A key that fails does not keep the others from their turn.
-func (l *Ledger) sweep(ctx context.Context, prefix string, do func(key string) (done, more bool, err error)) (int, error) {
+// sweep calls do for every key with the prefix, in order, until it returns false, and returns how
+// often it returned true for done. A key that fails does not keep the others from their turn.
+func (l *Ledger) sweep(
+	ctx context.Context, prefix string, do func(key string) (done, more bool, err error),
+) (int, error) {
 	count := 0
 	var failed []error
 	for after := ""; ; {
@@ -167,8 +172,9 @@ func (l *Ledger) sweep(ctx context.Context, prefix string, do func(key string) (
 // maxFailures ends a sweep in which everything fails.
 const maxFailures = 50
 
-// RemoveExpired removes the jobs whose time has come, those that users want removed and that are over by now, and
-// those whose removal was cut off, and returns how many. Its cost grows with what is due, not with what is stored.
+// RemoveExpired removes the jobs whose time has come, those that users want removed and that are
+// over by now, and those whose removal was cut off, and returns how many. Its cost grows with what
+// is due, not with what is stored.
 func (l *Ledger) RemoveExpired(ctx context.Context) (int, error) {
 	resumed, resumeErr := l.sweep(ctx, removing, func(key string) (bool, bool, error) {
 		done, err := l.resumeRemoval(ctx, key)
@@ -225,7 +231,8 @@ func (l *Ledger) resumeRemoval(ctx context.Context, key string) (bool, error) {
 	return err == nil, err
 }
 
-// SweepUploads removes what requests left that were cut off longer than age ago, and returns how many.
+// SweepUploads removes what requests left that were cut off longer than age ago, and returns how
+// many.
 func (l *Ledger) SweepUploads(ctx context.Context, age time.Duration) (int, error) {
 	return l.sweep(ctx, uploads, func(key string) (bool, bool, error) {
 		id, ok := flatID(uploads, key)
@@ -248,8 +255,8 @@ func (l *Ledger) sweepUpload(ctx context.Context, id job.ID) error {
 	return l.AbortUpload(ctx, id)
 }
 
-// Settle completes the records of a job that is over, and reports whether it is. A job that does not exist
-// counts as over, and loses its active mark when it is older than age.
+// Settle completes the records of a job that is over, and reports whether it is. A job that does
+// not exist counts as over, and loses its active mark when it is older than age.
 func (l *Ledger) Settle(ctx context.Context, id job.ID, age time.Duration) (bool, error) {
 	t, err := l.Terminal(ctx, id)
 	if err == nil {

@@ -31,8 +31,8 @@ func (l *Ledger) Status(ctx context.Context, id job.ID) (*job.Status, error) {
 	return begun(index, attempts, retrying), nil
 }
 
-// retrying reports whether the last attempt is over and another will follow. Only then is that said: a job that has come
-// to its end is for a moment one whose end is not recorded yet.
+// retrying reports whether the last attempt is over and another will follow. Only then is that
+// said: a job that has come to its end is for a moment one whose end is not recorded yet.
 func (l *Ledger) retrying(ctx context.Context, index *job.Index, attempts []job.Attempt) (bool, error) {
 	n := len(attempts)
 	over := n > 0 && attempts[n-1].FinishedAt != nil
@@ -43,8 +43,9 @@ func (l *Ledger) retrying(ctx context.Context, index *job.Index, attempts []job.
 	return !cancelled, err
 }
 
-// Watch returns a channel that has a value once this process has changed what Status returns of the job; what other processes change is not
-// told. leave is to be called by who does not watch any longer.
+// Watch returns a channel that has a value once this process has changed what Status returns of the
+// job; what other processes change is not told. leave is to be called by who does not watch any
+// longer.
 func (l *Ledger) Watch(id job.ID) (changed <-chan struct{}, leave func()) {
 	return l.store.Watch(JobPrefix(id), runPrefix(id))
 }

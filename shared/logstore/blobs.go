@@ -13,8 +13,8 @@ type opener interface {
 	Open(ctx context.Context, key string, offset, length int64) (*store.Reader, error)
 }
 
-// blobs reads blobs forward. What is read of one in several turns comes by one request: a log has far more extents than there should be
-// requests.
+// blobs reads blobs forward. What is read of one in several turns comes by one request: a log has
+// far more extents than there should be requests.
 type blobs struct {
 	store opener
 	open  map[string]*blob

@@ -16,7 +16,8 @@ import (
 	"go-job-orchestrator/shared/store"
 )
 
-// follower is at the other end of a log that is followed. What it reads is not kept for it: a slow one holds up its reader.
+// follower is at the other end of a log that is followed. What it reads is not kept for it: a slow
+// one holds up its reader.
 func (w *world) follower(ctx context.Context) (lines *io.PipeReader, done chan error) {
 	lines, out := io.Pipe()
 	done = make(chan error, 1)
@@ -56,7 +57,8 @@ func (w *world) flush(s *joblog.Shipper, text string) {
 	}
 }
 
-// TestWoken has a reader that would not look again for an hour. It must learn of each piece, and of the end, all the same.
+// TestWoken has a reader that would not look again for an hour. It must learn of each piece, and of
+// the end, all the same.
 func TestWoken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -79,8 +81,8 @@ func TestWoken(t *testing.T) {
 	}
 }
 
-// TestNotWoken has another process write, of which nobody tells. Its lines come within a second, and a follower asks seldom while
-// nothing does.
+// TestNotWoken has another process write, of which nobody tells. Its lines come within a second,
+// and a follower asks seldom while nothing does.
 func TestNotWoken(t *testing.T) {
 	w := newWorld(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -115,9 +117,11 @@ func TestNotWoken(t *testing.T) {
 	})
 }
 
-// TestFirstLine has another process write the first line after some time. Who waits for it must not wait much longer than it took.
+// TestFirstLine has another process write the first line after some time. Who waits for it must not
+// wait much longer than it took.
 func TestFirstLine(t *testing.T) {
-	for _, after := range []time.Duration{10 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond, 3 * time.Second, 20 * time.Second} {
+	for _, after := range []time.Duration{10 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond,
+		3 * time.Second, 20 * time.Second} {
 		t.Run(after.String(), func(t *testing.T) {
 			w := newWorld(t)
 			synctest.Test(t, func(t *testing.T) {
@@ -164,7 +168,8 @@ func (s *stuck) Over(ctx context.Context, id job.ID) (bool, error) {
 	return s.Records.Over(ctx, id)
 }
 
-// TestAhead wakes a reader by the pieces that come next: it delivers them before it asks or lists anything.
+// TestAhead wakes a reader by the pieces that come next: it delivers them before it asks or lists
+// anything.
 func TestAhead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -192,7 +197,8 @@ func TestAhead(t *testing.T) {
 	}
 }
 
-// TestGap has pieces removed, as at the end of a job, of which a list shows some: nothing may be left out for it.
+// TestGap has pieces removed, as at the end of a job, of which a list shows some: nothing may be
+// left out for it.
 func TestGap(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -214,7 +220,8 @@ func TestGap(t *testing.T) {
 	}
 }
 
-// TestLost has a piece that is gone for good, as from a bucket that somebody has tidied up: what comes after it is delivered.
+// TestLost has a piece that is gone for good, as from a bucket that somebody has tidied up: what
+// comes after it is delivered.
 func TestLost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

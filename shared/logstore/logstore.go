@@ -1,5 +1,5 @@
-// Package logstore keeps the logs of jobs in the bucket, as pieces while a program runs and as whole files
-// afterwards, and reads both as one.
+// Package logstore keeps the logs of jobs in the bucket, as pieces while a program runs and as
+// whole files afterwards, and reads both as one.
 package logstore
 
 import (
@@ -17,8 +17,8 @@ import (
 	"go-job-orchestrator/shared/store"
 )
 
-// maxSegments bounds how many segments one log is expected to have; merging keeps it at some dozens and one
-// for each few MiB.
+// maxSegments bounds how many segments one log is expected to have; merging keeps it at some dozens
+// and one for each few MiB.
 const maxSegments = 1 << 20
 
 // Accept stores a segment of a job's log, and removes those that it holds the bytes of.
@@ -107,8 +107,8 @@ func compare(a, b uint64) int {
 	return 0
 }
 
-// State returns where shipping the log of a job has got to, so that another attempt can go on from there.
-// Whoever makes an earlier attempt may still merge its log meanwhile.
+// State returns where shipping the log of a job has got to, so that another attempt can go on from
+// there. Whoever makes an earlier attempt may still merge its log meanwhile.
 func State(ctx context.Context, s *store.Store, id job.ID) (joblog.State, error) {
 	for range maxRestarts {
 		state, err := stateNow(ctx, s, id)
@@ -138,7 +138,8 @@ func stateNow(ctx context.Context, s *store.Store, id job.ID) (joblog.State, err
 	return state, nil
 }
 
-// errTorn means that a segment is cut short, since the power failed before it was durable, or is none. It counts as not stored.
+// errTorn means that a segment is cut short, since the power failed before it was durable, or is
+// none. It counts as not stored.
 var errTorn = errors.New("a segment is cut short")
 
 // head is how a segment begins.
@@ -164,7 +165,8 @@ func openHead(ctx context.Context, s *store.Store, id job.ID, r joblog.Range) (*
 	return h, err
 }
 
-// readHead reads the beginning of a segment of a size. Where the segment is cut short the error is one of io's for that.
+// readHead reads the beginning of a segment of a size. Where the segment is cut short the error is
+// one of io's for that.
 func readHead(in io.Reader, size int64) (*head, error) {
 	begin := make([]byte, min(size, headSize))
 	if _, err := io.ReadFull(in, begin); err != nil {
@@ -185,13 +187,15 @@ func readHead(in io.Reader, size int64) (*head, error) {
 	return h, nil
 }
 
-// PutOrder stores the order of a log that is complete, as it is in the spool. It is stored before the job is over.
+// PutOrder stores the order of a log that is complete, as it is in the spool. It is stored before
+// the job is over.
 func PutOrder(ctx context.Context, s *store.Store, id job.ID, order io.Reader) error {
 	_, err := s.Put(ctx, ledger.OrderKey(id), order)
 	return err
 }
 
-// RemoveWhole removes what an attempt stored as the whole log, although the log did not end with it.
+// RemoveWhole removes what an attempt stored as the whole log, although the log did not end with
+// it.
 func RemoveWhole(ctx context.Context, s *store.Store, id job.ID) error {
 	for _, key := range wholeKeys(id) {
 		if err := s.Remove(ctx, key); err != nil {
@@ -202,11 +206,12 @@ func RemoveWhole(ctx context.Context, s *store.Store, id job.ID) error {
 }
 
 func wholeKeys(id job.ID) [2]string {
-	return [2]string{spool.Stdout: ledger.ResultKey(id, job.StdoutFile), spool.Stderr: ledger.ResultKey(id, job.StderrFile)}
+	return [2]string{spool.Stdout: ledger.ResultKey(id, job.StdoutFile),
+		spool.Stderr: ledger.ResultKey(id, job.StderrFile)}
 }
 
-// Retire removes the segments of a job that is over, unless its whole log was not stored: then they are all
-// there is.
+// Retire removes the segments of a job that is over, unless its whole log was not stored: then they
+// are all there is.
 func Retire(ctx context.Context, s *store.Store, id job.ID) error {
 	_, err := whole(ctx, s, id)
 	if errors.Is(err, job.ErrNotFound) {

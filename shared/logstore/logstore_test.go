@@ -91,7 +91,8 @@ func (w *world) end(s *joblog.Shipper) {
 	for s.Flush(ctx) != nil {
 	}
 	for stream, name := range map[spool.Stream]string{spool.Stdout: job.StdoutFile, spool.Stderr: job.StderrFile} {
-		if _, err := w.store.Put(ctx, ledger.ResultKey(w.index.JobID, name), bytes.NewReader(w.want[stream].Bytes())); err != nil {
+		if _, err := w.store.Put(ctx, ledger.ResultKey(w.index.JobID, name),
+			bytes.NewReader(w.want[stream].Bytes())); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -128,8 +129,9 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(len(lines)-n, 0):], "")
 }
 
-// TestRandom writes, ships, merges, fails and reads in any order. Followers must get every byte of each stream once and in
-// order, tails must be those of tail(1), and reading must go on from any place.
+// TestRandom writes, ships, merges, fails and reads in any order. Followers must get every byte of
+// each stream once and in order, tails must be those of tail(1), and reading must go on from any
+// place.
 func TestRandom(t *testing.T) {
 	t.Parallel()
 	for round := range 4 {
@@ -142,7 +144,8 @@ func TestRandom(t *testing.T) {
 			var followers sync.WaitGroup
 			for i, streams := range queries {
 				followers.Go(func() {
-					if _, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: streams, Tail: All, Follow: true}, nil, Text{&got[i]}); err != nil {
+					if _, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: streams, Tail: All, Follow: true}, nil,
+						Text{&got[i]}); err != nil {
 						t.Error(err)
 					}
 				})
@@ -177,7 +180,8 @@ func TestRandom(t *testing.T) {
 			for i, streams := range queries {
 				if len(streams) == 1 {
 					if got[i].String() != w.want[streams[0]].String() {
-						t.Errorf("a follower of %v got %d bytes that differ from the %d written", streams, got[i].Len(), w.want[streams[0]].Len())
+						t.Errorf("a follower of %v got %d bytes that differ from the %d written", streams, got[i].Len(),
+							w.want[streams[0]].Len())
 					}
 				} else if n := w.want[spool.Stdout].Len() + w.want[spool.Stderr].Len(); got[i].Len() != n {
 					t.Errorf("a follower of both got %d bytes, want %d", got[i].Len(), n)
@@ -196,7 +200,8 @@ func TestRandom(t *testing.T) {
 	}
 }
 
-// TestStateWhileMerged asks for the end of a log whose pieces are merged at the same time, as another pod's may be.
+// TestStateWhileMerged asks for the end of a log whose pieces are merged at the same time, as
+// another pod's may be.
 func TestStateWhileMerged(t *testing.T) {
 	w := newWorld(t)
 	shipped := make(chan struct{})
@@ -239,7 +244,8 @@ func (w *world) checkTails() {
 		all, end := w.read(Query{Streams: streams, Tail: All})
 		for _, n := range []int{0, 1, 2, 7, 1 << 20} {
 			if got, _ := w.read(Query{Streams: streams, Tail: n}); got != lastLines(all, n) {
-				w.t.Errorf("the last %d lines of %v have %d bytes, want %d of %d", n, streams, len(got), len(lastLines(all, n)), len(all))
+				w.t.Errorf("the last %d lines of %v have %d bytes, want %d of %d", n, streams, len(got), len(lastLines(all, n)),
+					len(all))
 			}
 		}
 		if got, _ := w.read(Query{Streams: streams, Tail: All, From: end}); got != "" {
@@ -305,7 +311,8 @@ func TestNoWhole(t *testing.T) {
 	if err := s.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := w.ledger.Finish(t.Context(), w.index, job.Terminal{Phase: job.Failed, FinishedAt: time.Now()}); err != nil {
+	if _, _, err := w.ledger.Finish(t.Context(), w.index,
+		job.Terminal{Phase: job.Failed, FinishedAt: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := Retire(t.Context(), w.store, w.index.JobID); err != nil {
@@ -322,12 +329,14 @@ func TestFollowEnds(t *testing.T) {
 	w := newWorld(t)
 	stop := make(chan struct{})
 	close(stop)
-	if _, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: both, Follow: true}, stop, Text{io.Discard}); err != nil {
+	if _, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: both, Follow: true}, stop,
+		Text{io.Discard}); err != nil {
 		t.Errorf("server stops: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := w.reader.Copy(ctx, w.index.JobID, Query{Streams: both, Follow: true}, nil, Text{io.Discard}); !errors.Is(err, context.Canceled) {
+	if _, err := w.reader.Copy(ctx, w.index.JobID, Query{Streams: both, Follow: true}, nil, Text{io.Discard}); !errors.Is(
+		err, context.Canceled) {
 		t.Errorf("client goes: %v", err)
 	}
 	done := make(chan error)
@@ -335,7 +344,8 @@ func TestFollowEnds(t *testing.T) {
 		_, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: both, Follow: true}, nil, Text{io.Discard})
 		done <- err
 	}()
-	if _, _, err := w.ledger.Finish(t.Context(), w.index, job.Terminal{Phase: job.Failed, FinishedAt: time.Now()}); err != nil {
+	if _, _, err := w.ledger.Finish(t.Context(), w.index,
+		job.Terminal{Phase: job.Failed, FinishedAt: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.ledger.Remove(t.Context(), w.index.JobID); err != nil {
@@ -350,8 +360,10 @@ func TestFollowEnds(t *testing.T) {
 func TestAccept(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, name := range []string{"", "x", "../x", "000000000000", "000000000001-000000000000", "00000000000G-00000000000G", "+00000000001-000000000001", strings.Repeat("0", 25)} {
-		if err := Accept(t.Context(), w.store, w.index.JobID, name, strings.NewReader("{}\n")); !errors.Is(err, job.ErrInvalid) {
+	for _, name := range []string{"", "x", "../x", "000000000000", "000000000001-000000000000",
+		"00000000000G-00000000000G", "+00000000001-000000000001", strings.Repeat("0", 25)} {
+		if err := Accept(t.Context(), w.store, w.index.JobID, name, strings.NewReader("{}\n")); !errors.Is(err,
+			job.ErrInvalid) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
@@ -371,7 +383,8 @@ func (endless) Read(p []byte) (int, error) { return len(p), nil }
 // FuzzHeader gives any bytes to the reader of segments.
 func FuzzHeader(f *testing.F) {
 	f.Add([]byte(`{"stdout":0,"stderr":5,"runs":[{"stream":"stdout","bytes":3}]}` + "\nabc"))
-	f.Add([]byte(`{"stdout":0,"stderr":5,"runs":[{"stream":"stdout","bytes":3},{"stream":"stderr","bytes":2}]}` + "\nabcde"))
+	f.Add([]byte(`{"stdout":0,"stderr":5,"runs":[{"stream":"stdout","bytes":3},{"stream":"stderr","bytes":2}]}` +
+		"\nabcde"))
 	f.Add([]byte(`{"runs":[{"stream":"stdout","bytes":9000}]}` + "\n" + strings.Repeat("x", 9000)))
 	f.Add([]byte("{}\n"))
 	f.Add([]byte(`{"stdout":-1}` + "\n"))
@@ -420,7 +433,8 @@ func BenchmarkTail(b *testing.B) {
 			w.want[spool.Stdout].WriteString(strings.Repeat(line, size/len(line)))
 			w.end(w.shipper(joblog.State{}))
 			for b.Loop() {
-				if _, err := w.reader.Copy(b.Context(), w.index.JobID, Query{Streams: both, Tail: 100}, nil, Text{io.Discard}); err != nil {
+				if _, err := w.reader.Copy(b.Context(), w.index.JobID, Query{Streams: both, Tail: 100}, nil,
+					Text{io.Discard}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -428,7 +442,8 @@ func BenchmarkTail(b *testing.B) {
 	}
 }
 
-// TestTorn cuts the last piece short, as a power failure may, at every length. It must count as not there, and not for ever.
+// TestTorn cuts the last piece short, as a power failure may, at every length. It must count as not
+// there, and not for ever.
 func TestTorn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -439,7 +454,8 @@ func TestTorn(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.flush(s, "two\n")
-	path := filepath.Join(w.dir, filepath.FromSlash(ledger.LogPrefix(w.index.JobID)), joblog.Range{First: 1, Last: 1}.Name())
+	path := filepath.Join(w.dir, filepath.FromSlash(ledger.LogPrefix(w.index.JobID)),
+		joblog.Range{First: 1, Last: 1}.Name())
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -483,11 +499,13 @@ func TestTornAtTheEnd(t *testing.T) {
 	for _, line := range []string{"one\n", "two\n", "three\n"} {
 		w.flush(s, line)
 	}
-	path := filepath.Join(w.dir, filepath.FromSlash(ledger.LogPrefix(w.index.JobID)), joblog.Range{First: 1, Last: 1}.Name())
+	path := filepath.Join(w.dir, filepath.FromSlash(ledger.LogPrefix(w.index.JobID)),
+		joblog.Range{First: 1, Last: 1}.Name())
 	if err := os.Truncate(path, 5); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := w.ledger.Finish(t.Context(), w.index, job.Terminal{Phase: job.Failed, Reason: job.ReasonInterrupted, FinishedAt: time.Now()}); err != nil {
+	if _, _, err := w.ledger.Finish(t.Context(), w.index, job.Terminal{Phase: job.Failed, Reason: job.ReasonInterrupted,
+		FinishedAt: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	for _, follow := range []bool{false, true} {
@@ -508,7 +526,8 @@ func TestNoOrder(t *testing.T) {
 	w.end(s)
 	want, _ := w.read(Query{Streams: both, Tail: All})
 	again := w.shipper(joblog.State{})
-	if err := errors.Join(again.Flush(t.Context()), w.store.Remove(t.Context(), ledger.OrderKey(w.index.JobID))); err != nil {
+	if err := errors.Join(again.Flush(t.Context()),
+		w.store.Remove(t.Context(), ledger.OrderKey(w.index.JobID))); err != nil {
 		t.Fatal(err)
 	}
 	if err := Retire(t.Context(), w.store, w.index.JobID); err != nil {
@@ -519,7 +538,8 @@ func TestNoOrder(t *testing.T) {
 	}
 }
 
-// TestSpool makes a spool of what was shipped, which must be like the first one up to there: bytes, order, times and attempts.
+// TestSpool makes a spool of what was shipped, which must be like the first one up to there: bytes,
+// order, times and attempts.
 func TestSpool(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -570,7 +590,8 @@ func TestSpool(t *testing.T) {
 	}
 }
 
-// TestRequests reads a log of many short records. A cloud charges for each request, and takes its time.
+// TestRequests reads a log of many short records. A cloud charges for each request, and takes its
+// time.
 func TestRequests(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -40,7 +40,8 @@ type part struct {
 	load    func(ctx context.Context) ([]extent, error)
 }
 
-// extents returns the bytes that records tell of. locate tells where bytes that follow each other lie.
+// extents returns the bytes that records tell of. locate tells where bytes that follow each other
+// lie.
 func extents(start spool.Position, records []spool.Record, locate func(e *extent)) []extent {
 	list := make([]extent, 0, len(records))
 	for _, r := range records {
@@ -57,7 +58,8 @@ func extents(start spool.Position, records []spool.Record, locate func(e *extent
 	return list
 }
 
-// whole is the log of a job that is over, from the stored files. The error is of kind job.ErrNotFound when they are not there.
+// whole is the log of a job that is over, from the stored files. The error is of kind
+// job.ErrNotFound when they are not there.
 func whole(ctx context.Context, s *store.Store, id job.ID) ([]part, error) {
 	keys := wholeKeys(id)
 	var sizes spool.Position
@@ -75,7 +77,8 @@ func whole(ctx context.Context, s *store.Store, id job.ID) ([]part, error) {
 	return order.parts(func(e *extent) { e.key, e.offset = keys[e.stream], *e.before.Of(e.stream) }), nil
 }
 
-// blockRecords is how many records of a stored order are read at a time, and which orders are read as a whole.
+// blockRecords is how many records of a stored order are read at a time, and which orders are read
+// as a whole.
 const blockRecords = 2048
 
 // order is the stored order of a whole log.
@@ -104,8 +107,8 @@ func openOrder(ctx context.Context, s *store.Store, id job.ID, sizes spool.Posit
 	return o, err
 }
 
-// infer makes the order of a log that has none. It needs none when nothing was written; logs of earlier versions have another one, or
-// one stream. Of others the pieces are there still.
+// infer makes the order of a log that has none. It needs none when nothing was written; logs of
+// earlier versions have another one, or one stream. Of others the pieces are there still.
 func (o *order) infer(ctx context.Context, id job.ID) error {
 	if o.sizes == (spool.Position{}) {
 		return nil
@@ -155,8 +158,8 @@ func (o *order) parts(locate func(*extent)) []part {
 	return parts
 }
 
-// load returns up to blockRecords records from the first on, and the position behind the one before. What the order has more or less
-// than the files is left out or comes last.
+// load returns up to blockRecords records from the first on, and the position behind the one
+// before. What the order has more or less than the files is left out or comes last.
 func (o *order) load(ctx context.Context, first int64) (start spool.Position, records []spool.Record, err error) {
 	last := min(first+blockRecords, o.many)
 	data, err := o.read(ctx, max(first-1, 0), last)

@@ -19,7 +19,8 @@ import (
 // All is the Tail that is the whole log.
 const All = -1
 
-// Query says which part of a log to read. Where several fields say where to begin, the last of these places counts.
+// Query says which part of a log to read. Where several fields say where to begin, the last of
+// these places counts.
 type Query struct {
 	Streams []spool.Stream
 	Tail    int       // so many last lines, or All
@@ -29,7 +30,8 @@ type Query struct {
 	Follow  bool      // until the job is over
 }
 
-// offset is how many bytes of the streams come before a position: of both it is that in the merged log.
+// offset is how many bytes of the streams come before a position: of both it is that in the merged
+// log.
 func (q *Query) offset(p spool.Position) int64 {
 	if len(q.Streams) == 1 {
 		return *p.Of(q.Streams[0])
@@ -119,16 +121,17 @@ type Records interface {
 	Live(ctx context.Context, id job.ID) (*job.Index, error)
 }
 
-// Reader reads logs. While it follows it looks for more when something was stored in this process, and otherwise so long after it found
-// something: FirstPoll, then ever longer up to LastPoll. For the first line it looks more often: it is late by a sixteenth of the time it took.
+// Reader reads logs. While it follows it looks for more when something was stored in this process,
+// and otherwise so long after it found something: FirstPoll, then ever longer up to LastPoll. For
+// the first line it looks more often: it is late by a sixteenth of the time it took.
 type Reader struct {
 	Store               *store.Store
 	Records             Records
 	FirstPoll, LastPoll time.Duration
 }
 
-// cursor reads one log forward. All it knows of the place it is at is its offset, so it does not matter how the log is cut up or that
-// this changes while it reads.
+// cursor reads one log forward. All it knows of the place it is at is its offset, so it does not
+// matter how the log is cut up or that this changes while it reads.
 type cursor struct {
 	*Reader
 	Query
@@ -142,9 +145,12 @@ type cursor struct {
 	gaps  int // how often in a row a piece was missing before another
 }
 
-// Copy gives the log of a job to a sink and returns the offset behind the last byte of it, from which another call goes on. It follows until the job is over or gone, the attempt
-// that is asked for has ended, or stop is closed.
-func (r *Reader) Copy(ctx context.Context, id job.ID, q Query, stop <-chan struct{}, to Sink) (offset int64, err error) {
+// Copy gives the log of a job to a sink and returns the offset behind the last byte of it, from
+// which another call goes on. It follows until the job is over or gone, the attempt that is asked
+// for has ended, or stop is closed.
+func (r *Reader) Copy(
+	ctx context.Context, id job.ID, q Query, stop <-chan struct{}, to Sink,
+) (offset int64, err error) {
 	c := &cursor{Reader: r, Query: q, id: id, sink: to, blobs: blobs{store: r.Store}, since: time.Now()}
 	defer c.blobs.closeAll()
 	err = c.copy(ctx, stop)
@@ -195,8 +201,8 @@ func (c *cursor) copy(ctx context.Context, stop <-chan struct{}) error {
 	}
 }
 
-// look writes what there is, and reports whether it is to be looked for again, and whether the job is over: then all is there. A list is needed
-// only if nothing tells what comes next.
+// look writes what there is, and reports whether it is to be looked for again, and whether the job
+// is over: then all is there. A list is needed only if nothing tells what comes next.
 func (c *cursor) look(ctx context.Context, woken bool) (over, again bool, err error) {
 	found := false
 	if woken {
@@ -212,7 +218,8 @@ func (c *cursor) look(ctx context.Context, woken bool) (over, again bool, err er
 	return over, again, err
 }
 
-// wait waits until it is time to look again, and returns false when nobody is to look any more. woken is true when something was stored.
+// wait waits until it is time to look again, and returns false when nobody is to look any more.
+// woken is true when something was stored.
 func (c *cursor) wait(ctx context.Context, stop, changed <-chan struct{}, found bool) (more, woken bool) {
 	t := time.NewTimer(c.nextPause(found))
 	defer t.Stop()
@@ -252,8 +259,8 @@ func (c *cursor) parts(ctx context.Context, over bool) ([]part, error) {
 	return live(ctx, c.Store, c.id)
 }
 
-// deliver gives what lies behind the cursor to the sink. again is true when a blob vanished while it was read: merged
-// into another, or the job has ended.
+// deliver gives what lies behind the cursor to the sink. again is true when a blob vanished while
+// it was read: merged into another, or the job has ended.
 func (c *cursor) deliver(ctx context.Context, over bool) (again bool, err error) {
 	parts, err := c.parts(ctx, over)
 	if err != nil {
@@ -295,11 +302,13 @@ func ignoreNotFound(err error) error {
 	return err
 }
 
-// maxAhead bounds how many pieces are read without a look at anything else. More than that are merged soon.
+// maxAhead bounds how many pieces are read without a look at anything else. More than that are
+// merged soon.
 const maxAhead = 32
 
-// ahead delivers the pieces that come next, whose names are known without a list. It returns false when there may be more: the first of them is not
-// there, since it may have been merged, or too many are.
+// ahead delivers the pieces that come next, whose names are known without a list. It returns false
+// when there may be more: the first of them is not there, since it may have been merged, or too
+// many are.
 func (c *cursor) ahead(ctx context.Context) (found bool, err error) {
 	for range maxAhead {
 		err := c.part(ctx, piece(c.Store, c.id, joblog.Range{First: c.next, Last: c.next}))
@@ -367,9 +376,11 @@ func (c *cursor) extent(ctx context.Context, e *extent) error {
 	return nil
 }
 
-// errGap means that what comes before a piece was not listed: a list is not of one moment, and pieces go when they were merged and when the job
-// has ended. It is there when it is looked for anew.
+// errGap means that what comes before a piece was not listed: a list is not of one moment, and
+// pieces go when they were merged and when the job has ended. It is there when it is looked for
+// anew.
 var errGap = fmt.Errorf("a piece of the log: %w", job.ErrNotFound)
 
-// maxRestarts bounds how often a piece, or a tail, is looked for anew because the log was merged meanwhile. What is not found then is lost.
+// maxRestarts bounds how often a piece, or a tail, is looked for anew because the log was merged
+// meanwhile. What is not found then is lost.
 const maxRestarts = 20

@@ -41,7 +41,8 @@ func (c *cursor) start(ctx context.Context) error {
 	return fmt.Errorf("find the end of the log: %w", job.ErrUnavailable)
 }
 
-// Before returns the last byte that comes before q.From in what the query wants, or a newline if there is none.
+// Before returns the last byte that comes before q.From in what the query wants, or a newline if
+// there is none.
 func (r *Reader) Before(ctx context.Context, id job.ID, q Query) (byte, error) {
 	c := &cursor{Reader: r, Query: q, id: id}
 	b := blocks{store: r.Store}
@@ -86,7 +87,8 @@ func (c *cursor) before(ctx context.Context, b *blocks) (byte, error) {
 	return '\n', nil
 }
 
-// beginning is where to begin to read: an offset, and the number of the piece that it lies in, or of an earlier one.
+// beginning is where to begin to read: an offset, and the number of the piece that it lies in, or
+// of an earlier one.
 type beginning struct {
 	offset int64
 	piece  uint64
@@ -132,7 +134,8 @@ func (c *cursor) behind(ctx context.Context, parts []part) ([]part, error) {
 	return parts[min(i, len(parts)):], err
 }
 
-// first returns where the first extent begins for which is is true, as it must be for all that follow; the end of the log if there is none.
+// first returns where the first extent begins for which is is true, as it must be for all that
+// follow; the end of the log if there is none.
 func (c *cursor) first(ctx context.Context, parts []part, is func(*extent) bool) (beginning, error) {
 	i, list, err := search(ctx, parts, is)
 	if err != nil || len(list) == 0 {
@@ -149,8 +152,8 @@ func (c *cursor) first(ctx context.Context, parts []part, is func(*extent) bool)
 	return beginning{}, nil
 }
 
-// search returns the index of the first part that has an extent for which is is true, with its extents; if there is none, the number of parts, with
-// the extents of the last one that has some.
+// search returns the index of the first part that has an extent for which is is true, with its
+// extents; if there is none, the number of parts, with the extents of the last one that has some.
 func search(ctx context.Context, parts []part, is func(*extent) bool) (int, []extent, error) {
 	low, high, best := 0, len(parts), len(parts)
 	var bestList, lastList []extent
@@ -174,7 +177,8 @@ func search(ctx context.Context, parts []part, is func(*extent) bool) (int, []ex
 	return best, bestList, nil
 }
 
-// filled returns the first of the parts from i on that has something. Of a piece that was cut short nothing is left.
+// filled returns the first of the parts from i on that has something. Of a piece that was cut short
+// nothing is left.
 func filled(ctx context.Context, parts []part, i int) (int, []extent, error) {
 	for ; i < len(parts); i++ {
 		list, err := parts[i].load(ctx)
@@ -188,8 +192,8 @@ func filled(ctx context.Context, parts []part, i int) (int, []extent, error) {
 	return i, nil, nil
 }
 
-// tail returns where the last lines of what is wanted begin. It reads blocks backwards, and no more of them than hold those
-// lines.
+// tail returns where the last lines of what is wanted begin. It reads blocks backwards, and no more
+// of them than hold those lines.
 func (c *cursor) tail(ctx context.Context, parts []part) (beginning, error) {
 	s := seeker{blocks: blocks{store: c.Store}, left: c.Tail}
 	var at beginning
@@ -248,8 +252,8 @@ func (s *seeker) find(ctx context.Context, e *extent) (int64, error) {
 	return -1, nil
 }
 
-// scan returns the index behind the newline before the first line of the tail, or -1 when the tail begins further
-// ahead.
+// scan returns the index behind the newline before the first line of the tail, or -1 when the tail
+// begins further ahead.
 func (s *seeker) scan(block []byte) int {
 	end := len(block)
 	if !s.begun {

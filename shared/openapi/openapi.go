@@ -1,5 +1,5 @@
-// Package openapi holds the descriptions that tests hold the functions to: that of the API, which is served, and that of the calls that only
-// agents make.
+// Package openapi holds the descriptions that tests hold the functions to: that of the API, which
+// is served, and that of the calls that only agents make.
 package openapi
 
 import (
@@ -21,7 +21,8 @@ func Document() []byte { return append([]byte(nil), document...) }
 //go:embed openapi-agent.yaml
 var agentDocument []byte
 
-// AgentDocument returns the description of the agent's calls, which refers to the other as openapi.yaml.
+// AgentDocument returns the description of the agent's calls, which refers to the other as
+// openapi.yaml.
 func AgentDocument() []byte { return append([]byte(nil), agentDocument...) }
 
 // Mount routes GET /openapi.yaml.

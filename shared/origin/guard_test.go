@@ -58,9 +58,12 @@ func TestHost(t *testing.T) {
 		{"its address", "GET / HTTP/1.1\r\nHost: " + here + "\r\n\r\n", 200},
 		{"localhost", "GET / HTTP/1.1\r\nHost: LOCALHOST.:1\r\n\r\n", 200},
 		{"another name", "GET / HTTP/1.1\r\nHost: evil.example:8080\r\n\r\n", 421},
-		{"another name that sends a form", "POST / HTTP/1.1\r\nHost: evil.example\r\nOrigin: http://evil.example\r\nSec-Fetch-Site: same-origin\r\nContent-Length: 0\r\n\r\n", 421},
-		{"a name that others vouch for", "GET / HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: localhost\r\nForwarded: host=localhost\r\nX-Original-Host: localhost\r\n\r\n", 421},
-		{"an allowed name that others speak against", "GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-Host: evil.example\r\n\r\n", 200},
+		{"another name that sends a form", "POST / HTTP/1.1\r\nHost: evil.example\r\nOrigin: " +
+			"http://evil.example\r\nSec-Fetch-Site: same-origin\r\nContent-Length: 0\r\n\r\n", 421},
+		{"a name that others vouch for", "GET / HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: " +
+			"localhost\r\nForwarded: host=localhost\r\nX-Original-Host: localhost\r\n\r\n", 421},
+		{"an allowed name that others speak against", "GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-Host: " +
+			"evil.example\r\n\r\n", 200},
 		{"none", "GET / HTTP/1.1\r\n\r\n", 400},
 		{"two", "GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400},
 		{"an empty one", "GET / HTTP/1.1\r\nHost:\r\n\r\n", 421},
@@ -71,7 +74,8 @@ func TestHost(t *testing.T) {
 		{"no ASCII, escaped", "GET http://l%C3%B3calhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 421},
 		{"somebody at it", "GET / HTTP/1.1\r\nHost: user@localhost\r\n\r\n", 400},
 		{"a target with another name", "GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 421},
-		{"a target with its name", "GET http://localhost/ HTTP/1.1\r\nHost: evil.example\r\n\r\n", 200}, // RFC 9112, section 3.2.2
+		// RFC 9112, section 3.2.2
+		{"a target with its name", "GET http://localhost/ HTTP/1.1\r\nHost: evil.example\r\n\r\n", 200},
 		{"a target with somebody at it", "GET http://user@localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 421},
 		{"a tunnel", "CONNECT evil.example:80 HTTP/1.1\r\nHost: localhost\r\n\r\n", 421},
 	} {
@@ -107,17 +111,26 @@ func TestOtherSites(t *testing.T) {
 		want    int
 	}{
 		{"a program", "GET HEAD POST PUT DELETE OPTIONS", nil, 200},
-		{"a page of this server", "GET HEAD POST PUT DELETE", map[string]string{"Origin": here, "Sec-Fetch-Site": "same-origin"}, 200},
-		{"the address bar", "GET POST", map[string]string{"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 200},
+		{"a page of this server", "GET HEAD POST PUT DELETE",
+			map[string]string{"Origin": here, "Sec-Fetch-Site": "same-origin"}, 200},
+		{"the address bar", "GET POST", map[string]string{"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate",
+			"Sec-Fetch-Dest": "document"}, 200},
 		{"a page of this server in an old browser", "GET POST", map[string]string{"Origin": here}, 200},
-		{"a page of another site", "GET HEAD POST PUT DELETE OPTIONS", map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, 403},
-		{"a page of another site in an old browser", "GET HEAD POST PUT DELETE OPTIONS", map[string]string{"Origin": "https://evil.example"}, 403},
-		{"a script or an image of a page of another site", "GET", map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"}, 403},
-		{"a frame in a page of another site", "GET", map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}, 403},
-		{"a page of another port", "GET POST", map[string]string{"Origin": "http://127.0.0.1:1", "Sec-Fetch-Site": "same-site"}, 403},
+		{"a page of another site", "GET HEAD POST PUT DELETE OPTIONS", map[string]string{"Origin": "https://evil.example",
+			"Sec-Fetch-Site": "cross-site"}, 403},
+		{"a page of another site in an old browser", "GET HEAD POST PUT DELETE OPTIONS",
+			map[string]string{"Origin": "https://evil.example"}, 403},
+		{"a script or an image of a page of another site", "GET", map[string]string{"Sec-Fetch-Site": "cross-site",
+			"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"}, 403},
+		{"a frame in a page of another site", "GET", map[string]string{"Sec-Fetch-Site": "cross-site",
+			"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}, 403},
+		{"a page of another port", "GET POST", map[string]string{"Origin": "http://127.0.0.1:1",
+			"Sec-Fetch-Site": "same-site"}, 403},
 		{"a sandboxed frame or a local file", "GET POST", map[string]string{"Origin": "null"}, 403},
-		{"a link on a page of another site", "GET", map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 200},
-		{"a form of a page of another site", "POST", map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 403},
+		{"a link on a page of another site", "GET", map[string]string{"Sec-Fetch-Site": "cross-site",
+			"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 200},
+		{"a form of a page of another site", "POST", map[string]string{"Sec-Fetch-Site": "cross-site",
+			"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 403},
 		{"a value that no browser sends", "GET POST", map[string]string{"Sec-Fetch-Site": "Same-Origin"}, 403},
 	} {
 		for method := range strings.FieldsSeq(test.methods) {

@@ -1,5 +1,5 @@
-// Package origin answers only requests that are meant for this server: sent to a name it has, and not by a page of
-// another site.
+// Package origin answers only requests that are meant for this server: sent to a name it has, and
+// not by a page of another site.
 package origin
 
 import (
@@ -33,8 +33,8 @@ type Names struct {
 	addresses map[netip.Addr]bool
 }
 
-// NewNames returns the names that a server with this configuration has. The error names every entry of ALLOWED_HOSTS at
-// fault.
+// NewNames returns the names that a server with this configuration has. The error names every entry
+// of ALLOWED_HOSTS at fault.
 func NewNames(c Config) (*Names, error) {
 	n := &Names{exact: map[string]bool{}, addresses: map[netip.Addr]bool{}}
 	for _, a := range c.Addresses {
@@ -49,7 +49,8 @@ func NewNames(c Config) (*Names, error) {
 		n.exact[service] = true
 		name := service + "." + strings.ToLower(c.Namespace)
 		n.exact[name] = true
-		// The domains are Knative's to know. A page of another site cannot use this: the ingress routes by its own names.
+		// The domains are Knative's to know. A page of another site cannot use this: the ingress routes
+		// by its own names.
 		n.routed = name + "."
 	}
 	var errs []error
@@ -78,7 +79,8 @@ func (n *Names) add(entry string) error {
 	name, valid := canonical(name)
 	switch {
 	case !valid:
-		return fmt.Errorf("%.100q is not a host name; write names without scheme, port and path, such as jobs.example.com, *.example.com, or * for any", entry)
+		return fmt.Errorf("%.100q is not a host name; write names without scheme, port and path, such as "+
+			"jobs.example.com, *.example.com, or * for any", entry)
 	case wild:
 		n.below = append(n.below, "."+name)
 	default:
@@ -87,8 +89,9 @@ func (n *Names) add(entry string) error {
 	return nil
 }
 
-// Has reports whether a Host, with or without a port, is a name of the server. Local is the address at which the request came
-// in; it may be nil. The port does not matter: whoever forwards one chooses it.
+// Has reports whether a Host, with or without a port, is a name of the server. Local is the address
+// at which the request came in; it may be nil. The port does not matter: whoever forwards one
+// chooses it.
 func (n *Names) Has(host string, local net.Addr) bool {
 	name, address, valid := parse(host)
 	switch {
@@ -117,7 +120,8 @@ func isAt(address netip.Addr, local net.Addr) bool {
 	return ok && plain(at.AddrPort().Addr()) == address
 }
 
-// plain takes off an address what does not tell hosts apart: a zone, and the prefix of IPv4 in IPv6.
+// plain takes off an address what does not tell hosts apart: a zone, and the prefix of IPv4 in
+// IPv6.
 func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
 // parse reads a Host: a name in lower case, or an address, and perhaps a port.
@@ -156,7 +160,8 @@ const (
 	maxLabel = 63
 )
 
-// canonical returns a name in lower case and without the dot that may stand for the root, and whether it is one.
+// canonical returns a name in lower case and without the dot that may stand for the root, and
+// whether it is one.
 func canonical(name string) (string, bool) {
 	name = strings.TrimSuffix(name, ".")
 	if name == "" || len(name) > maxName {
@@ -170,7 +175,8 @@ func canonical(name string) (string, bool) {
 	return strings.ToLower(name), true
 }
 
-// isForeign reports whether a character is none of host names; names in other scripts are sent in Punycode. Containers have underscores.
+// isForeign reports whether a character is none of host names; names in other scripts are sent in
+// Punycode. Containers have underscores.
 func isForeign(r rune) bool {
 	switch {
 	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '-', r == '_':

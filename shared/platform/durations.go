@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Duration is a setting that is a time span, and the bounds within which it makes sense: below them something would spin, above them
-// time would overflow.
+// Duration is a setting that is a time span, and the bounds within which it makes sense: below them
+// something would spin, above them time would overflow.
 type Duration struct {
 	Name            string
 	Value, Min, Max time.Duration

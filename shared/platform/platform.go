@@ -1,5 +1,6 @@
-// Package platform is what every function is given to stand on: its settings, its log, the bucket and the keys of
-// tokens. Each is opened when it is first asked for, once for all that share an Env.
+// Package platform is what every function is given to stand on: its settings, its log, the bucket
+// and the keys of tokens. Each is opened when it is first asked for, once for all that share an
+// Env.
 package platform
 
 import (
@@ -26,8 +27,8 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// Env is where a function runs. Its parts can be set before the functions are opened; those that are not set are made
-// from the settings.
+// Env is where a function runs. Its parts can be set before the functions are opened; those that
+// are not set are made from the settings.
 type Env struct {
 	Vars   map[string]string // the settings: environment variables
 	Log    *slog.Logger
@@ -47,15 +48,18 @@ type Common struct {
 	Namespace  string `env:"NAMESPACE"`
 	BaseURL    string `env:"ORCH_BASE_URL" envDefault:"http://job-orchestrator:8080"`
 	StorageDir string `env:"STORAGE_DIR" envDefault:"/data"`
-	// StorageURL is the bucket, in the words of package drivers; without it everything is stored in StorageDir.
+	// StorageURL is the bucket, in the words of package drivers; without it everything is stored in
+	// StorageDir.
 	StorageURL string `env:"STORAGE_URL"`
-	// SignedURLs is how long the URLs of the bucket are valid that clients and pods get to move bytes past the functions; 0: they get none.
+	// SignedURLs is how long the URLs of the bucket are valid that clients and pods get to move bytes
+	// past the functions; 0: they get none.
 	SignedURLs time.Duration `env:"SIGNED_URL_TTL" envDefault:"0s"`
 	TokenKeys  string        `env:"TOKEN_KEYS"`
 	Sink       string        `env:"K_SINK"`
 }
 
-// The bounds of SIGNED_URL_TTL: a large file takes a while to ask for, and a week is the most that S3 and Google sign for.
+// The bounds of SIGNED_URL_TTL: a large file takes a while to ask for, and a week is the most that
+// S3 and Google sign for.
 const (
 	minSigned = time.Minute
 	maxSigned = 7 * 24 * time.Hour
@@ -64,7 +68,8 @@ const (
 // Check implements Checker.
 func (c *Common) Check() error {
 	if c.SignedURLs != 0 && (c.SignedURLs < minSigned || c.SignedURLs > maxSigned) {
-		return fmt.Errorf("SIGNED_URL_TTL: %s is not a time for which a URL can be valid; set from 1m to 168h, or 0s for none", c.SignedURLs)
+		return fmt.Errorf("SIGNED_URL_TTL: %s is not a time for which a URL can be valid; set from 1m to 168h, or 0s for "+
+			"none", c.SignedURLs)
 	}
 	return nil
 }
@@ -83,8 +88,8 @@ type Checker interface {
 	Check() error
 }
 
-// Load reads settings into a struct with tags of github.com/caarlos0/env. The error names every setting at
-// fault.
+// Load reads settings into a struct with tags of github.com/caarlos0/env. The error names every
+// setting at fault.
 func (e *Env) Load(into any) error {
 	err := env.ParseWithOptions(into, env.Options{Environment: e.Vars})
 	var all env.AggregateError
@@ -102,7 +107,8 @@ func (e *Env) Load(into any) error {
 	return fmt.Errorf("settings: %s", strings.Join(messages, "; "))
 }
 
-// check returns what the settings' own check finds, but for settings that have no value because it could not be read.
+// check returns what the settings' own check finds, but for settings that have no value because it
+// could not be read.
 func check(settings any, unread []string) []string {
 	c, ok := settings.(Checker)
 	if !ok {
@@ -121,7 +127,8 @@ func check(settings any, unread []string) []string {
 	})
 }
 
-// describe says what is wrong with a setting by the name its user knows, which is not that of the field.
+// describe says what is wrong with a setting by the name its user knows, which is not that of the
+// field.
 func describe(err error, into any) string {
 	var parse env.ParseError
 	if errors.As(err, &parse) {
@@ -211,8 +218,8 @@ func openStore(c *Common) (*store.Store, error) {
 // SetStore makes all functions use s.
 func (e *Env) SetStore(s *store.Store) { e.store = s }
 
-// Ledger returns the records in the bucket for a function that only reads them: nobody is told of what is recorded. Those that
-// record have event.Open, which links the means to tell.
+// Ledger returns the records in the bucket for a function that only reads them: nobody is told of
+// what is recorded. Those that record have event.Open, which links the means to tell.
 func (e *Env) Ledger() (*ledger.Ledger, error) {
 	s, err := e.Store()
 	if err != nil {
@@ -233,7 +240,8 @@ func (e *Env) Keys() (token.Keys, error) {
 		return token.Keys{}, err
 	}
 	if c.TokenKeys == "" {
-		return token.Keys{}, errors.New("TOKEN_KEYS is required: base64 of 32 random bytes (head -c 32 /dev/urandom | base64), several separated by commas")
+		return token.Keys{}, errors.New("TOKEN_KEYS is required: base64 of 32 random bytes (head -c 32 /dev/urandom | " +
+			"base64), several separated by commas")
 	}
 	keys, err := token.Parse(c.TokenKeys)
 	if err != nil {

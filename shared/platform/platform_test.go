@@ -21,14 +21,16 @@ func newEnv(vars map[string]string) *platform.Env {
 func TestDefaults(t *testing.T) {
 	for name, vars := range map[string]map[string]string{
 		"nothing set": {},
-		"set empty":   {"PORT": "", "NAMESPACE": "", "ORCH_BASE_URL": "", "STORAGE_DIR": ""}, // as an optional ConfigMap key is
+		// as an optional ConfigMap key is
+		"set empty": {"PORT": "", "NAMESPACE": "", "ORCH_BASE_URL": "", "STORAGE_DIR": ""},
 	} {
 		got, err := newEnv(vars).Common()
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		want := &platform.Common{Port: 8080, Namespace: "default", BaseURL: "http://job-orchestrator:8080", StorageDir: "/data"}
+		want := &platform.Common{Port: 8080, Namespace: "default", BaseURL: "http://job-orchestrator:8080",
+			StorageDir: "/data"}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
@@ -37,11 +39,13 @@ func TestDefaults(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	t.Setenv("PORT", "1") // which nobody asked for
-	got, err := newEnv(map[string]string{"PORT": "9000", "NAMESPACE": "jobs", "ORCH_BASE_URL": "https://x", "STORAGE_DIR": "/d", "TOKEN_KEYS": "k", "K_SINK": "http://s"}).Common()
+	got, err := newEnv(map[string]string{"PORT": "9000", "NAMESPACE": "jobs", "ORCH_BASE_URL": "https://x",
+		"STORAGE_DIR": "/d", "TOKEN_KEYS": "k", "K_SINK": "http://s"}).Common()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &platform.Common{Port: 9000, Namespace: "jobs", BaseURL: "https://x", StorageDir: "/d", TokenKeys: "k", Sink: "http://s"}
+	want := &platform.Common{Port: 9000, Namespace: "jobs", BaseURL: "https://x", StorageDir: "/d", TokenKeys: "k",
+		Sink: "http://s"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
 	}
@@ -55,7 +59,8 @@ func TestAllFaultsAreNamedAtOnce(t *testing.T) {
 		Needed   string        `env:"A_SECRET,required"`
 		Fine     platform.Size `env:"MIN_FREE" envDefault:"64Mi"`
 	}
-	err := newEnv(map[string]string{"REAP_INTERVAL": "soon", "MAX_UPLOAD_BYTES": "lots", "MAX_FILES": "-x"}).Load(&settings)
+	err := newEnv(map[string]string{"REAP_INTERVAL": "soon", "MAX_UPLOAD_BYTES": "lots", "MAX_FILES": "-x"}).Load(
+		&settings)
 	if err == nil {
 		t.Fatal("no fault was found")
 	}
@@ -96,18 +101,22 @@ func TestCheck(t *testing.T) {
 		vars map[string]string
 		want string
 	}{
-		"fine":               {map[string]string{"MAX_SIZE": "1Ki"}, ""},
-		"two values":         {map[string]string{"WAIT": "-1s", "KILL_GRACE": "-2s"}, "settings: KILL_GRACE: -2s is a negative time; set at least 0s; WAIT: -1s is a negative time; set at least 10ms"},
-		"one of each kind":   {map[string]string{"WAIT": "-1s", "MAX_SIZE": "-1"}, `settings: MAX_SIZE: "-1" is negative; WAIT: -1s is a negative time`},
+		"fine": {map[string]string{"MAX_SIZE": "1Ki"}, ""},
+		"two values": {map[string]string{"WAIT": "-1s", "KILL_GRACE": "-2s"}, "settings: KILL_GRACE: -2s is a " +
+			"negative time; set at least 0s; WAIT: -1s is a negative time; set at least 10ms"},
+		"one of each kind": {map[string]string{"WAIT": "-1s", "MAX_SIZE": "-1"},
+			`settings: MAX_SIZE: "-1" is negative; WAIT: -1s is a negative time`},
 		"unread and checked": {map[string]string{"WAIT": "soon", "KILL_GRACE": "-1s"}, `KILL_GRACE: -1s is a negative time`},
-		"nothing":            {map[string]string{"WAIT": "0s", "KILL_GRACE": "0s"}, "settings: WAIT: 0s is too short; set at least 10ms"},
-		"too short":          {map[string]string{"WAIT": "9ms"}, "WAIT: 9ms is too short; set at least 10ms"},
-		"the least":          {map[string]string{"WAIT": "10ms"}, ""},
-		"too long":           {map[string]string{"WAIT": "2562047h"}, "WAIT: 2562047h0m0s is too long; set at most 1h0m0s"},
-		"too large":          {map[string]string{"MAX_SIZE": "2Pi"}, "at most 1Pi"},
+		"nothing": {map[string]string{"WAIT": "0s", "KILL_GRACE": "0s"}, "settings: WAIT: 0s is too short; set " +
+			"at least 10ms"},
+		"too short": {map[string]string{"WAIT": "9ms"}, "WAIT: 9ms is too short; set at least 10ms"},
+		"the least": {map[string]string{"WAIT": "10ms"}, ""},
+		"too long":  {map[string]string{"WAIT": "2562047h"}, "WAIT: 2562047h0m0s is too long; set at most 1h0m0s"},
+		"too large": {map[string]string{"MAX_SIZE": "2Pi"}, "at most 1Pi"},
 	} {
 		err := newEnv(test.vars).Load(&checked{})
-		if (err == nil) != (test.want == "") || err != nil && (!strings.Contains(err.Error(), test.want) || strings.Count(err.Error(), "WAIT") > 1) {
+		if (err == nil) != (test.want == "") || err != nil && (!strings.Contains(err.Error(), test.want) ||
+			strings.Count(err.Error(), "WAIT") > 1) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)
 		}
 	}
@@ -115,7 +124,8 @@ func TestCheck(t *testing.T) {
 
 func TestSignedURLs(t *testing.T) {
 	for value, valid := range map[string]bool{
-		"": true, "0s": true, "1m": true, "15m": true, "168h": true, "59s": false, "168h1s": false, "-1m": false, "soon": false,
+		"": true, "0s": true, "1m": true, "15m": true, "168h": true, "59s": false, "168h1s": false, "-1m": false,
+		"soon": false,
 	} {
 		c, err := newEnv(map[string]string{"SIGNED_URL_TTL": value}).Common()
 		if valid != (err == nil) || err != nil && !strings.Contains(err.Error(), "SIGNED_URL_TTL") {

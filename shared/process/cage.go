@@ -19,7 +19,8 @@ type cage struct {
 	settings *Settings
 }
 
-// Limits says in words what will hold the job to its cpu and memory; nil when it has asked for neither.
+// Limits says in words what will hold the job to its cpu and memory; nil when it has asked for
+// neither.
 func (c cage) Limits(index *job.Index) *job.Limits {
 	cpu, memory := amounts(&index.Spec)
 	if cpu == 0 && memory == 0 {
@@ -29,7 +30,8 @@ func (c cage) Limits(index *job.Index) *job.Limits {
 	return &job.Limits{CPU: l.CPU, Memory: l.Memory}
 }
 
-// amounts returns a specification's limits in numbers. They were validated when the job was submitted.
+// amounts returns a specification's limits in numbers. They were validated when the job was
+// submitted.
 func amounts(s *job.Spec) (cpuMillis, memoryBytes int64) {
 	if s.CPU != "" {
 		cpuMillis, _ = job.MilliCPU(s.CPU)
@@ -69,7 +71,8 @@ func (s starter) Start(command executor.Command) (executor.Process, error) {
 		Log: command.Log, NonBlocking: command.NonBlocking, LogBytes: int64(s.settings.MaxLog), Hold: hold,
 		CPUMillis: command.CPUMillis, MemoryBytes: command.MemoryBytes,
 		WorkspaceBytes: int64(s.settings.MaxWorkspace), WorkspaceFiles: int64(s.settings.MaxWorkspaceFiles),
-		FileBytes: int64(s.settings.MaxWorkspace), Processes: int(s.settings.MaxProcesses), OpenFiles: int(s.settings.MaxOpenFiles),
+		FileBytes: int64(s.settings.MaxWorkspace), Processes: int(s.settings.MaxProcesses),
+		OpenFiles: int(s.settings.MaxOpenFiles),
 	})
 	if err != nil {
 		return nil, err
@@ -84,11 +87,12 @@ func (c child) Wait() (executor.Exit, error) {
 	if err != nil {
 		return executor.Exit{}, err
 	}
-	return executor.Exit{Code: e.Code, Signal: sandbox.SignalName(e.Signal), Reason: job.Reason(e.Reason), Message: e.Message}, nil
+	return executor.Exit{Code: e.Code, Signal: sandbox.SignalName(e.Signal), Reason: job.Reason(e.Reason),
+		Message: e.Message}, nil
 }
 
-// lockHold opens and locks the file that tells whether anything of the program may still live. The lock belongs to the open
-// file, which the sandbox inherits.
+// lockHold opens and locks the file that tells whether anything of the program may still live. The
+// lock belongs to the open file, which the sandbox inherits.
 func lockHold(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -14,8 +14,9 @@ import (
 	"go-job-orchestrator/shared/sandbox"
 )
 
-// floor ends the job that has filled up the disk when less than MIN_FREE_BYTES is left of it: below that nobody can submit
-// jobs. It holds also what limits of workspaces do not, such as many jobs that each keep to theirs.
+// floor ends the job that has filled up the disk when less than MIN_FREE_BYTES is left of it: below
+// that nobody can submit jobs. It holds also what limits of workspaces do not, such as many jobs
+// that each keep to theirs.
 type floor struct {
 	min  int64
 	free func() (int64, bool)
@@ -32,8 +33,8 @@ type tenant interface {
 	Evict(message string)
 }
 
-// How often the disk is looked at; and how long nobody is ended after somebody was, or after nobody was to blame: what he had
-// is freed meanwhile, and measuring stops programs.
+// How often the disk is looked at; and how long nobody is ended after somebody was, or after nobody
+// was to blame: what he had is freed meanwhile, and measuring stops programs.
 const (
 	floorPeriod = 250 * time.Millisecond
 	floorPause  = 5 * time.Second
@@ -71,7 +72,8 @@ func (f *floor) await(ctx context.Context) {
 	}
 }
 
-// evict measures what the running jobs have on the disk, and ends the one that is to blame. It reports whether there were any.
+// evict measures what the running jobs have on the disk, and ends the one that is to blame. It
+// reports whether there were any.
 func (f *floor) evict(ctx context.Context) bool {
 	jobs := f.tenants()
 	if len(jobs) == 0 {
@@ -106,10 +108,11 @@ func evicted(u sandbox.Usage) string {
 	return full + fmt.Sprintf("of all running jobs this one used most of it: %d bytes", u.Bytes)
 }
 
-// blame picks the job that is to make room for so many bytes. One that has what nobody can count goes first: it could have
-// any amount, and only it can bring that about. Then it is the one that has most now. Who writes last does not matter: else a job
-// could take nearly all there is, and have others ended for the rest. When even that one has less than its share of what is
-// missing, the jobs are not the cause.
+// blame picks the job that is to make room for so many bytes. One that has what nobody can count
+// goes first: it could have any amount, and only it can bring that about. Then it is the one that
+// has most now. Who writes last does not matter: else a job could take nearly all there is, and
+// have others ended for the rest. When even that one has less than its share of what is missing,
+// the jobs are not the cause.
 func blame(used map[job.ID]sandbox.Usage, missing int64) (job.ID, bool) {
 	var first job.ID
 	more := func(a, b sandbox.Usage) bool {

@@ -24,13 +24,16 @@ func TestBlame(t *testing.T) {
 		missing int64
 		want    job.ID
 	}{
-		"nobody runs":                     {jobs{}, mi, ""},
-		"it has most":                     {jobs{"a": {Bytes: 10 * mi}, "b": {Bytes: 900 * mi}}, mi, "b"},
-		"nobody has much":                 {jobs{"a": {Bytes: mi}, "b": {Bytes: 2 * mi}}, 900 * mi, ""},
-		"together they have it":           {jobs{"a": {Bytes: 30 * mi}, "b": {Bytes: 40 * mi}, "c": {Bytes: 30 * mi}}, 100 * mi, "b"},
-		"not even together":               {jobs{"a": {Bytes: 30 * mi}, "b": {Bytes: 30 * mi}, "c": {Bytes: 30 * mi}}, 100 * mi, ""},
-		"it hides what it has":            {jobs{"a": {Bytes: 900 * mi}, "b": {Uncounted: true}}, mi, "b"},
-		"both hide, one has more as well": {jobs{"a": {Bytes: 3, Uncounted: true}, "b": {Bytes: 2, Uncounted: true}}, mi, "a"},
+		"nobody runs":     {jobs{}, mi, ""},
+		"it has most":     {jobs{"a": {Bytes: 10 * mi}, "b": {Bytes: 900 * mi}}, mi, "b"},
+		"nobody has much": {jobs{"a": {Bytes: mi}, "b": {Bytes: 2 * mi}}, 900 * mi, ""},
+		"together they have it": {jobs{"a": {Bytes: 30 * mi}, "b": {Bytes: 40 * mi}, "c": {Bytes: 30 * mi}},
+			100 * mi, "b"},
+		"not even together": {jobs{"a": {Bytes: 30 * mi}, "b": {Bytes: 30 * mi}, "c": {Bytes: 30 * mi}},
+			100 * mi, ""},
+		"it hides what it has": {jobs{"a": {Bytes: 900 * mi}, "b": {Uncounted: true}}, mi, "b"},
+		"both hide, one has more as well": {jobs{"a": {Bytes: 3, Uncounted: true}, "b": {Bytes: 2, Uncounted: true}}, mi,
+			"a"},
 	} {
 		got, found := blame(tt.used, tt.missing)
 		if !found {
@@ -90,11 +93,13 @@ func (r *resident) Evict(message string) {
 	r.evicted <- message
 }
 
-// TestFloor fills the disk: the job that has most is ended, once, and no other; those that were measured go on.
+// TestFloor fills the disk: the job that has most is ended, once, and no other; those that were
+// measured go on.
 func TestFloor(t *testing.T) {
 	t.Parallel()
 	d := &disk{free: 1000}
-	small, large := &resident{disk: d, bytes: 10, evicted: make(chan string, 9)}, &resident{disk: d, bytes: 500, evicted: make(chan string, 9)}
+	small, large := &resident{disk: d, bytes: 10, evicted: make(chan string, 9)},
+		&resident{disk: d, bytes: 500, evicted: make(chan string, 9)}
 	f := newFloor(t.TempDir(), 100, slog.New(slog.DiscardHandler))
 	f.free = d.bytes
 	f.running = map[job.ID]tenant{id(1): small, id(2): large}
@@ -115,7 +120,8 @@ func TestFloor(t *testing.T) {
 	cancel()
 	<-done
 	if len(large.evicted)+len(small.evicted) > 0 || small.stopped || large.stopped || len(d.log) > 0 {
-		t.Errorf("others: %d, again: %d, still stopped: %v %v, %v", len(small.evicted), len(large.evicted), small.stopped, large.stopped, d.log)
+		t.Errorf("others: %d, again: %d, still stopped: %v %v, %v", len(small.evicted), len(large.evicted), small.stopped,
+			large.stopped, d.log)
 	}
 }
 

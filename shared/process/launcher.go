@@ -1,5 +1,5 @@
-// Package process runs jobs as sandboxed child processes of this one, a bounded number at a time and in the
-// order of their submission.
+// Package process runs jobs as sandboxed child processes of this one, a bounded number at a time
+// and in the order of their submission.
 package process
 
 import (
@@ -13,8 +13,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// Launcher queues jobs and runs them. Its queue can be lost at any time: which jobs are owed is in the ledger,
-// and Recover reads it from there.
+// Launcher queues jobs and runs them. Its queue can be lost at any time: which jobs are owed is in
+// the ledger, and Recover reads it from there.
 type Launcher struct {
 	run   func(ctx context.Context, id job.ID, now <-chan struct{})
 	again func(ctx context.Context, id job.ID, now <-chan struct{}) (due bool)
@@ -62,7 +62,8 @@ func newLauncher(slots, limit int, log *slog.Logger, run func(context.Context, j
 	return l
 }
 
-// Launch queues the job. One that waits or runs already is left as it is, so that events may come twice.
+// Launch queues the job. One that waits or runs already is left as it is, so that events may come
+// twice.
 func (l *Launcher) Launch(ctx context.Context, index *job.Index) error {
 	return l.enqueue(ctx, index.JobID)
 }
@@ -94,8 +95,9 @@ func (l *Launcher) has(id job.ID) bool {
 	return runs || left || l.waiting.has(id)
 }
 
-// takeUp has jobs of an earlier process brought to where they can go on, beside the jobs that run and as many at a time: what
-// they have left can take long to look through. Those that are due for another attempt are queued then.
+// takeUp has jobs of an earlier process brought to where they can go on, beside the jobs that run
+// and as many at a time: what they have left can take long to look through. Those that are due for
+// another attempt are queued then.
 func (l *Launcher) takeUp(ctx context.Context, ids []job.ID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -158,8 +160,8 @@ func (l *Launcher) ended(ctx context.Context, id job.ID, cancel context.CancelCa
 	l.idle.Broadcast()
 }
 
-// Stop ends a running job and takes a waiting one from the queue. It does not wait for the end. When remove is
-// set nothing of the job will be kept, and it gets no time to end by itself.
+// Stop ends a running job and takes a waiting one from the queue. It does not wait for the end.
+// When remove is set nothing of the job will be kept, and it gets no time to end by itself.
 func (l *Launcher) Stop(_ context.Context, id job.ID, remove bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -177,8 +179,8 @@ func (l *Launcher) Stop(_ context.Context, id job.ID, remove bool) error {
 	return nil
 }
 
-// Admit lets a job in that is about to be submitted, or returns an error of kind job.ErrUnavailable when too many
-// wait. release must be called once the job is queued or given up.
+// Admit lets a job in that is about to be submitted, or returns an error of kind job.ErrUnavailable
+// when too many wait. release must be called once the job is queued or given up.
 func (l *Launcher) Admit() (release func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -197,8 +199,9 @@ func (l *Launcher) Admit() (release func(), err error) {
 	}), nil
 }
 
-// Drain starts no more jobs, waits for the running ones for at most the given time, and then ends them as
-// interrupted. When it returns none runs. Waiting jobs are in the ledger for the next start.
+// Drain starts no more jobs, waits for the running ones for at most the given time, and then ends
+// them as interrupted. When it returns none runs. Waiting jobs are in the ledger for the next
+// start.
 func (l *Launcher) Drain(wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

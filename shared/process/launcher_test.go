@@ -32,11 +32,12 @@ type stage struct {
 func newStage(t *testing.T, slots, limit int) *stage {
 	t.Helper()
 	s := &stage{t: t, started: make(chan *run, 100)}
-	s.Launcher = newLauncher(slots, limit, slog.New(slog.DiscardHandler), func(ctx context.Context, id job.ID, now <-chan struct{}) {
-		done := make(chan struct{})
-		s.started <- &run{id, ctx, now, sync.OnceFunc(func() { close(done) })}
-		<-done
-	})
+	s.Launcher = newLauncher(slots, limit, slog.New(slog.DiscardHandler),
+		func(ctx context.Context, id job.ID, now <-chan struct{}) {
+			done := make(chan struct{})
+			s.started <- &run{id, ctx, now, sync.OnceFunc(func() { close(done) })}
+			<-done
+		})
 	return s
 }
 
@@ -210,7 +211,8 @@ func TestDrain(t *testing.T) {
 	s.idle("the server stops")
 }
 
-// TestLaunchOutlivesItsCaller starts a job with a context that ends at once, as that of a request does.
+// TestLaunchOutlivesItsCaller starts a job with a context that ends at once, as that of a request
+// does.
 func TestLaunchOutlivesItsCaller(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, 1, 1)
@@ -226,8 +228,8 @@ func TestLaunchOutlivesItsCaller(t *testing.T) {
 	r.end()
 }
 
-// TestTakeUp takes up jobs of an earlier process beside those that run: one is not launched meanwhile, one is stopped before it
-// is begun with, and what is due afterwards is queued.
+// TestTakeUp takes up jobs of an earlier process beside those that run: one is not launched
+// meanwhile, one is stopped before it is begun with, and what is due afterwards is queued.
 func TestTakeUp(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, 1, 100)

@@ -24,8 +24,8 @@ import (
 // Local is the folder in STORAGE_DIR for what belongs to this machine and not to the bucket.
 const Local = ".local"
 
-// recordTries is how often a record is written before its job is left to the next start: with the pauses in
-// between, over ten minutes.
+// recordTries is how often a record is written before its job is left to the next start: with the
+// pauses in between, over ten minutes.
 const recordTries = 16
 
 // Host is a machine that runs jobs as processes.
@@ -93,8 +93,8 @@ func (h *Host) Describe() string {
 	return fmt.Sprintf("runtimes: %s, sandbox: %s, %d jobs at a time", h.Machine, h.Sandbox.Describe(), h.Slots)
 }
 
-// claimFolder makes sure that no other process runs jobs in the folder: at its start each takes the jobs that
-// were running there for interrupted.
+// claimFolder makes sure that no other process runs jobs in the folder: at its start each takes the
+// jobs that were running there for interrupted.
 func claimFolder(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // programs of another user reach their workspace through it
 		return nil, err
@@ -115,7 +115,8 @@ func (h *Host) openSandbox(ctx context.Context, env *platform.Env, storage strin
 	h.Machine = runtimes.Detect(ctx, env.Vars["PATH"], env.Vars["HOME"])
 	read := append(r.settings.ReadPaths, h.Machine.Folders()...)
 	h.Sandbox, err = sandbox.Open(ctx, sandbox.Config{
-		Mode: r.settings.Sandbox, ReadPaths: read, HidePaths: []string{storage, r.settings.WorkDir}, WorkDir: r.settings.WorkDir, Logger: env.Log,
+		Mode: r.settings.Sandbox, ReadPaths: read, HidePaths: []string{storage, r.settings.WorkDir},
+		WorkDir: r.settings.WorkDir, Logger: env.Log,
 	})
 	if err != nil {
 		return fmt.Errorf("SANDBOX: %w", err)
@@ -134,7 +135,8 @@ func hostname() string {
 	return name
 }
 
-// manyCPUs is how many thousandths of a CPU nobody asks for on a machine that has fewer, but who forgets the suffix m.
+// manyCPUs is how many thousandths of a CPU nobody asks for on a machine that has fewer, but who
+// forgets the suffix m.
 const manyCPUs = 100_000
 
 // Check returns a fault when this machine could never run the job.
@@ -149,10 +151,12 @@ func (h *Host) Check(spec *job.Spec) error {
 			spec.CPU, milli/1000, cpus, milli/1000))
 	}
 	if spec.Image != "" {
-		return job.Invalid("image", "images need Kubernetes; this server runs jobs as processes with what is installed on it. Leave the field out")
+		return job.Invalid("image", "images need Kubernetes; this server runs jobs as processes with what is installed on "+
+			"it. Leave the field out")
 	}
 	if spec.Queue != "" {
-		return job.Invalid("queue", "queues need Kubernetes with Kueue; this server has one queue for all jobs. Leave the field out")
+		return job.Invalid("queue", "queues need Kubernetes with Kueue; this server has one queue for all jobs. Leave the "+
+			"field out")
 	}
 	return nil
 }
@@ -165,9 +169,10 @@ func (h *Host) Drain() {
 	h.lock.Close()
 }
 
-// Recover queues the jobs that an earlier process left, in time that depends on their number alone. What has to do with their
-// workspaces, in which a program can have left any amount, is done beside the serving: those that ran are recorded as
-// interrupted, and what is left of ended ones is removed.
+// Recover queues the jobs that an earlier process left, in time that depends on their number alone.
+// What has to do with their workspaces, in which a program can have left any amount, is done beside
+// the serving: those that ran are recorded as interrupted, and what is left of ended ones is
+// removed.
 func (h *Host) Recover(ctx context.Context) error {
 	workspaces, err := h.runner.workspaces()
 	if err != nil {
@@ -234,8 +239,11 @@ func (r *runner) workspaces() (map[job.ID]bool, error) {
 	return found, nil
 }
 
-// recover ends the attempt of a process that is no more. When ctx ends because this one stops, the next start does it.
-func (r *runner) recover(ctx context.Context, index *job.Index, last job.Attempt, now <-chan struct{}) (again bool, err error) {
+// recover ends the attempt of a process that is no more. When ctx ends because this one stops, the
+// next start does it.
+func (r *runner) recover(
+	ctx context.Context, index *job.Index, last job.Attempt, now <-chan struct{},
+) (again bool, err error) {
 	ctx, stop := untilInterrupted(ctx)
 	defer stop()
 	w := r.workspace(index.JobID)
@@ -256,8 +264,8 @@ func (r *runner) recover(ctx context.Context, index *job.Index, last job.Attempt
 	return true, r.endAttempt(ctx, index, last, result)
 }
 
-// untilInterrupted returns a context that ends with ctx only when that is because the server stops: what a cancelled job has
-// left is stored.
+// untilInterrupted returns a context that ends with ctx only when that is because the server stops:
+// what a cancelled job has left is stored.
 func untilInterrupted(ctx context.Context) (context.Context, context.CancelFunc) {
 	keep, stop := context.WithCancel(context.WithoutCancel(ctx))
 	unhook := context.AfterFunc(ctx, func() {
@@ -269,7 +277,9 @@ func untilInterrupted(ctx context.Context) (context.Context, context.CancelFunc)
 }
 
 // salvage stores what an attempt left whose server died.
-func (r *runner) salvage(ctx context.Context, index *job.Index, number int, now <-chan struct{}) (executor.Result, error) {
+func (r *runner) salvage(
+	ctx context.Context, index *job.Index, number int, now <-chan struct{},
+) (executor.Result, error) {
 	if err := r.restoreLog(ctx, index.JobID); err != nil {
 		return executor.Result{}, fmt.Errorf("restore the log: %w", err)
 	}
@@ -278,8 +288,9 @@ func (r *runner) salvage(ctx context.Context, index *job.Index, number int, now 
 	return task.Salvage(ctx), nil
 }
 
-// restoreLog makes the log in the workspace that which was shipped of it, if it has less. When the power failed it may have lost its end,
-// since only what is shipped is flushed, and the workspace can be gone with the machine's temporary files.
+// restoreLog makes the log in the workspace that which was shipped of it, if it has less. When the
+// power failed it may have lost its end, since only what is shipped is flushed, and the workspace
+// can be gone with the machine's temporary files.
 func (r *runner) restoreLog(ctx context.Context, id job.ID) error {
 	shipped, err := logstore.State(ctx, r.store, id)
 	if err != nil || shipped.Next == 0 {

@@ -34,12 +34,13 @@ type runner struct {
 	floor    *floor
 }
 
-// cancelPoll is how often a running job's records are looked at for a cancel by another process. One by this
-// process takes effect at once.
+// cancelPoll is how often a running job's records are looked at for a cancel by another process.
+// One by this process takes effect at once.
 const cancelPoll = time.Second
 
-// run makes attempts until the job is over or ctx ends. What the ledger says is all it goes by, so it can be cut off
-// and called again at any point. When now is closed the program gets no more time to end by itself.
+// run makes attempts until the job is over or ctx ends. What the ledger says is all it goes by, so
+// it can be cut off and called again at any point. When now is closed the program gets no more time
+// to end by itself.
 func (r *runner) run(ctx context.Context, id job.ID, now <-chan struct{}) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -61,7 +62,8 @@ func (r *runner) run(ctx context.Context, id job.ID, now <-chan struct{}) {
 	}
 }
 
-// takeUp brings a job that an earlier process has left to its end, or to where the next attempt is due, which it reports.
+// takeUp brings a job that an earlier process has left to its end, or to where the next attempt is
+// due, which it reports.
 func (r *runner) takeUp(ctx context.Context, id job.ID, now <-chan struct{}) (due bool) {
 	index, err := r.ledger.Index(context.WithoutCancel(ctx), id)
 	if errors.Is(err, job.ErrNotFound) {
@@ -88,11 +90,15 @@ func (r *runner) watchCancel(ctx context.Context, id job.ID, cancel context.Canc
 	}
 }
 
-// attemptFunc makes the next attempt of a job, and reports whether there may be something else to do for it.
-type attemptFunc func(ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{}) (again bool, err error)
+// attemptFunc makes the next attempt of a job, and reports whether there may be something else to
+// do for it.
+type attemptFunc func(ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{}) (again bool,
+	err error)
 
 // advance does the next thing that is due for the job, and reports whether there may be another.
-func (r *runner) advance(ctx context.Context, index *job.Index, now <-chan struct{}, attempt attemptFunc) (again bool, err error) {
+func (r *runner) advance(
+	ctx context.Context, index *job.Index, now <-chan struct{}, attempt attemptFunc,
+) (again bool, err error) {
 	keep := context.WithoutCancel(ctx)
 	over, err := r.ledger.Settle(keep, index.JobID, 0)
 	if err != nil || over {
@@ -121,7 +127,9 @@ func (r *runner) advance(ctx context.Context, index *job.Index, now <-chan struc
 }
 
 // next makes the next attempt when it is time.
-func (r *runner) next(ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{}) (again bool, err error) {
+func (r *runner) next(
+	ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{},
+) (again bool, err error) {
 	if len(before) > 0 && !r.rest(ctx, len(before)) {
 		return true, nil // cancelled meanwhile
 	}
@@ -129,7 +137,9 @@ func (r *runner) next(ctx context.Context, index *job.Index, before []job.Attemp
 }
 
 // attempt makes the next attempt and records it.
-func (r *runner) attempt(ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{}) (again bool, err error) {
+func (r *runner) attempt(
+	ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{},
+) (again bool, err error) {
 	keep := context.WithoutCancel(ctx)
 	a, err := r.ledger.StartAttempt(keep, index.JobID, len(before)+1, r.owner, r.confine(index))
 	if errors.Is(err, job.ErrExists) {
@@ -160,7 +170,8 @@ func (r *runner) attempt(ctx context.Context, index *job.Index, before []job.Att
 	return true, r.endAttempt(keep, index, a, result)
 }
 
-// confine makes the folder of the workspace, with what the kernel holds it to, and says what holds the job to its limits.
+// confine makes the folder of the workspace, with what the kernel holds it to, and says what holds
+// the job to its limits.
 func (r *runner) confine(index *job.Index) *job.Limits {
 	bytes, files, box := int64(r.settings.MaxWorkspace), int64(r.settings.MaxWorkspaceFiles), r.cage.sandbox
 	root := r.workspace(index.JobID).Root()
@@ -182,7 +193,9 @@ func (r *runner) endAttempt(ctx context.Context, index *job.Index, a job.Attempt
 }
 
 // finish records the end of the job, then clears up after it.
-func (r *runner) finish(ctx context.Context, index *job.Index, attempts []job.Attempt, v executor.Verdict, now <-chan struct{}) error {
+func (r *runner) finish(
+	ctx context.Context, index *job.Index, attempts []job.Attempt, v executor.Verdict, now <-chan struct{},
+) error {
 	t := v.Terminal(attempts, r.now())
 	w := r.workspace(index.JobID)
 	if t.Outputs == nil && w.Exists() { // ended between two attempts: the last one's outputs are the job's
@@ -218,8 +231,8 @@ func (r *runner) clear(ctx context.Context, id job.ID) error {
 	return nil
 }
 
-// persist repeats a write until it succeeds: a storage that is full or away for a while must not cost a job
-// its ending. A write that failed for good is one of the others' business.
+// persist repeats a write until it succeeds: a storage that is full or away for a while must not
+// cost a job its ending. A write that failed for good is one of the others' business.
 func (r *runner) persist(ctx context.Context, write func() error) error {
 	for n := 1; ; n++ {
 		err := write()
@@ -249,7 +262,8 @@ func (r *runner) task(ctx context.Context, index *job.Index, number int) *execut
 			return !index.MayRetry(number, e.Why())
 		},
 		Grace: r.settings.Grace, StoreRetry: r.settings.RetryBackoff, Log: r.log,
-		Limits: executor.OutputLimits{Files: int(r.settings.MaxOutputFiles), Bytes: int64(r.settings.MaxOutput), Room: r.room},
+		Limits: executor.OutputLimits{Files: int(r.settings.MaxOutputFiles), Bytes: int64(r.settings.MaxOutput),
+			Room: r.room},
 	}
 }
 
@@ -304,7 +318,8 @@ func (r *runner) shipper(ctx context.Context, b *bucket, log spool.Files) execut
 	return s
 }
 
-// followerRest is what each follower adds to the time between two pieces of a log: all of them read every piece.
+// followerRest is what each follower adds to the time between two pieces of a log: all of them read
+// every piece.
 const followerRest = 5 * time.Millisecond
 
 // restFor is the time between two pieces of a log that so many follow.

@@ -32,7 +32,8 @@ type Settings struct {
 // minOpenFiles is with how many open files every runtime starts.
 const minOpenFiles = 64
 
-// Check finds times with which a job would be tried again without a pause, or never ended, and limits with which no program runs.
+// Check finds times with which a job would be tried again without a pause, or never ended, and
+// limits with which no program runs.
 func (s *Settings) Check() error {
 	err := platform.CheckDurations(
 		platform.Duration{Name: "KILL_GRACE", Value: s.Grace, Max: time.Hour},
@@ -40,7 +41,8 @@ func (s *Settings) Check() error {
 		platform.Duration{Name: "RETRY_BACKOFF", Value: s.RetryBackoff, Min: 10 * time.Millisecond, Max: time.Hour},
 	)
 	if s.MaxOpenFiles < minOpenFiles {
-		err = errors.Join(err, fmt.Errorf("MAX_OPEN_FILES: %d is too few for programs to start with; set at least %d", s.MaxOpenFiles, minOpenFiles))
+		err = errors.Join(err, fmt.Errorf("MAX_OPEN_FILES: %d is too few for programs to start with; set at least %d",
+			s.MaxOpenFiles, minOpenFiles))
 	}
 	return err
 }

@@ -15,8 +15,9 @@ import (
 	"go-job-orchestrator/shared/fstree"
 )
 
-// trash removes workspaces in the background, one at a time: a program can leave a tree that takes minutes to remove, and no
-// other job is to wait for that. What is in its folder when a server starts is removed as well.
+// trash removes workspaces in the background, one at a time: a program can leave a tree that takes
+// minutes to remove, and no other job is to wait for that. What is in its folder when a server
+// starts is removed as well.
 type trash struct {
 	dir   string
 	log   *slog.Logger
@@ -28,7 +29,8 @@ func newTrash(dir string, log *slog.Logger) *trash {
 	return &trash{dir: dir, log: log, more: make(chan struct{}, 1)}
 }
 
-// discard takes a workspace out of the way of everybody. One that cannot be moved stays until the next start.
+// discard takes a workspace out of the way of everybody. One that cannot be moved stays until the
+// next start.
 func (t *trash) discard(w executor.Workspace) {
 	name := strconv.FormatInt(time.Now().UnixNano(), 36) + "-" + strconv.FormatUint(t.count.Add(1), 36)
 	err := os.Mkdir(t.dir, 0o700)

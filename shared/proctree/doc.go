@@ -1,2 +1,3 @@
-// Package proctree ends a program with everything that it has started, and waits until nothing of it lives.
+// Package proctree ends a program with everything that it has started, and waits until nothing of
+// it lives.
 package proctree

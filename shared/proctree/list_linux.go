@@ -40,8 +40,8 @@ func allProcesses() []int {
 	return pids
 }
 
-// Descendants returns the processes that have pid as an ancestor. Orphans are among them where pid is the
-// reaper of its tree.
+// Descendants returns the processes that have pid as an ancestor. Orphans are among them where pid
+// is the reaper of its tree.
 func Descendants(pid int) []int {
 	children := map[int][]int{}
 	for _, p := range allProcesses() {
@@ -56,7 +56,8 @@ func Descendants(pid int) []int {
 	return all
 }
 
-// parent reads the fourth field of stat(5) of proc. The second may have blanks and parentheses in it.
+// parent reads the fourth field of stat(5) of proc. The second may have blanks and parentheses in
+// it.
 func parent(pid int) int {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {

@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tree is the processes of a program: its first one, which is a child of this process, and all that it has started. Orphans
-// among them become children of this process, which must have called Adopt or be the first of its pid namespace.
+// Tree is the processes of a program: its first one, which is a child of this process, and all that
+// it has started. Orphans among them become children of this process, which must have called Adopt
+// or be the first of its pid namespace.
 type Tree struct {
 	first int
 	alone bool // all other processes that this one sees are the program's
@@ -21,8 +22,8 @@ type Tree struct {
 	killed bool
 }
 
-// New returns the tree of the program whose first process is the child first. alone says that this process sees no others than
-// the program's, as the first one of a pid namespace does.
+// New returns the tree of the program whose first process is the child first. alone says that this
+// process sees no others than the program's, as the first one of a pid namespace does.
 func New(first int, alone bool) *Tree { return &Tree{first: first, alone: alone} }
 
 // Adopt makes this process the parent of all orphans among its descendants.
@@ -33,21 +34,24 @@ func Adopt() error {
 	return nil
 }
 
-// Withstand keeps signals from ending this process, which a program of the same user could send. The handler does nothing:
-// what is ignored instead would be ignored by the program as well.
+// Withstand keeps signals from ending this process, which a program of the same user could send.
+// The handler does nothing: what is ignored instead would be ignored by the program as well.
 func Withstand() { signal.Notify(make(chan os.Signal, 1), deadly()...) }
 
-// deadly are the signals that would end this process, or have it panic, unless it is notified of them: of the others the runtime of Go takes no
-// notice (os/signal, "Default behavior of signals in Go programs"), or the kernel, which stops nobody who leads a session of his own by those of
+// deadly are the signals that would end this process, or have it panic, unless it is notified of
+// them: of the others the runtime of Go takes no notice (os/signal, "Default behavior of signals in
+// Go programs"), or the kernel, which stops nobody who leads a session of his own by those of
 // terminals. Each costs two changes of threads.
 func deadly() []os.Signal {
 	return []os.Signal{
-		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGTERM,
+		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGBUS, unix.SIGFPE,
+		unix.SIGSEGV, unix.SIGTERM,
 		unix.SIGSTKFLT, unix.SIGSYS,
 	}
 }
 
-// Hide keeps processes of the same user from tracing this one, and from reading its memory and files in /proc.
+// Hide keeps processes of the same user from tracing this one, and from reading its memory and
+// files in /proc.
 func Hide() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("hide memory: %w", err)
@@ -55,8 +59,9 @@ func Hide() error {
 	return nil
 }
 
-// Terminate asks every process of the program to end. From here on none is ended because the first one has: what works on
-// after that, such as the child of a shell that SIGTERM ends at once, has time until Kill is called.
+// Terminate asks every process of the program to end. From here on none is ended because the first
+// one has: what works on after that, such as the child of a shell that SIGTERM ends at once, has
+// time until Kill is called.
 func (t *Tree) Terminate() {
 	t.mu.Lock()
 	t.asked = true
@@ -92,8 +97,8 @@ func (t *Tree) Kill() {
 	}
 }
 
-// Wait returns how the first process ended, once nothing of the program lives. When the first one ends by itself, all others
-// are ended. This process can wait for no other children meanwhile.
+// Wait returns how the first process ended, once nothing of the program lives. When the first one
+// ends by itself, all others are ended. This process can wait for no other children meanwhile.
 func (t *Tree) Wait() (status unix.WaitStatus, err error) {
 	for {
 		var s unix.WaitStatus

@@ -17,7 +17,8 @@ func TestTable(t *testing.T) {
 			}
 			seen[r.String()] = true
 		}
-		if !strings.HasPrefix(r.Path, "/") || r.Method != strings.ToUpper(r.Method) || r.Function == "" || r.Tokens == 0 || r.Reach == 0 {
+		if !strings.HasPrefix(r.Path, "/") || r.Method != strings.ToUpper(r.Method) || r.Function == "" || r.Tokens == 0 ||
+			r.Reach == 0 {
 			t.Errorf("%s: %+v", r, r)
 		}
 		if agents := r.Tokens == routes.Agent; agents != (r.Reach == routes.Pods) {

@@ -21,8 +21,9 @@ type Installed struct {
 	Version string
 }
 
-// inquiryTimeout bounds how long an interpreter may take to say where it is. It is long: one that is not heard is missing
-// until the next start, and a version manager's shim on a busy machine was seen to take half a minute.
+// inquiryTimeout bounds how long an interpreter may take to say where it is. It is long: one that
+// is not heard is missing until the next start, and a version manager's shim on a busy machine was
+// seen to take half a minute.
 const inquiryTimeout = time.Minute
 
 // Machine is the runtimes that this machine can run.
@@ -31,8 +32,8 @@ type Machine struct {
 	missing   map[string]string
 }
 
-// Detect asks each runtime's interpreter, found in searchPath (in the format of PATH), for what it is. Programs such as
-// version managers' shims answer for the real one.
+// Detect asks each runtime's interpreter, found in searchPath (in the format of PATH), for what it
+// is. Programs such as version managers' shims answer for the real one.
 func Detect(ctx context.Context, searchPath, home string) *Machine {
 	m := &Machine{installed: map[string]Installed{}, missing: map[string]string{}}
 	type result struct {
@@ -138,7 +139,8 @@ func javaProperties(output string) (Installed, error) {
 	return newInstalled(filepath.Join(home, "bin", "java"), version, []string{home})
 }
 
-// newInstalled resolves what was found, since every folder on the way of a link must be readable too.
+// newInstalled resolves what was found, since every folder on the way of a link must be readable
+// too.
 func newInstalled(path, version string, near []string) (Installed, error) {
 	if _, err := exec.LookPath(path); err != nil || !filepath.IsAbs(path) {
 		return Installed{}, fmt.Errorf("unexpected answer: %.200q is not the path of a program", path)
@@ -167,7 +169,8 @@ func (m *Machine) Drop(name, why string) {
 	m.missing[name] = why
 }
 
-// Lookup returns the installed interpreter of a runtime, or a fault of the field runtime that says what to do.
+// Lookup returns the installed interpreter of a runtime, or a fault of the field runtime that says
+// what to do.
 func (m *Machine) Lookup(name string) (Installed, error) {
 	r, err := Find(name)
 	if err != nil {
@@ -176,7 +179,8 @@ func (m *Machine) Lookup(name string) (Installed, error) {
 	found, ok := m.installed[name]
 	if !ok {
 		return Installed{}, job.Invalid("runtime", fmt.Sprintf(
-			"%s is not installed on this machine (%s); this server can run: %s. Install %s and start the server again, or choose another runtime",
+			"%s is not installed on this machine (%s); this server can run: %s. Install %s and start the server again, or "+
+				"choose another runtime",
 			name, m.missing[name], strings.Join(m.Names(), ", "), r.Interpreter))
 	}
 	return found, nil

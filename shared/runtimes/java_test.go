@@ -33,17 +33,23 @@ const (
 
 func javaPrograms() []javaProgram {
 	return []javaProgram{
-		{"one source", "Main.java", map[string]string{"Main.java": `class Main { public static void main(String[] a) { System.out.println("one"); } }`}, nil, "", "one"},
-		{"two", "Main.java", map[string]string{"Main.java": mainCallsHelper, "Helper.java": helper}, []string{"Main.java", "Helper.java"}, "Main", "helped 1x y"},
-		{"a class in a file of another name", "Main.java", map[string]string{"Main.java": mainCallsHelper, "Tools.java": helper, "z.txt": "Helper"},
+		{"one source", "Main.java",
+			map[string]string{"Main.java": `class Main { public static void main(String[] a) { System.out.println("one"); } }`},
+			nil, "", "one"},
+		{"two", "Main.java", map[string]string{"Main.java": mainCallsHelper, "Helper.java": helper},
+			[]string{"Main.java", "Helper.java"}, "Main", "helped 1x y"},
+		{"a class in a file of another name", "Main.java", map[string]string{"Main.java": mainCallsHelper,
+			"Tools.java": helper, "z.txt": "Helper"},
 			[]string{"Main.java", "Tools.java"}, "Main", "helped 1x y"},
 		{"a chain", "A.java", map[string]string{
 			"A.java": `class A { public static void main(String[] a) { System.out.println(new B().c()); } }`,
 			"B.java": `class B { String c() { return C.D; } }`, "C.java": `interface C { String D = "d"; }`,
 		}, []string{"A.java", "B.java", "C.java"}, "A", "d"},
 		{"packages", "Main.java", map[string]string{
-			"Main.java":   "package app; /* class No { */ import app.util.Helper;\npublic class Main { public static void main(String[] a) { System.out.println(Helper.text()); } }",
-			"Helper.java": "// package no;\npackage app . util;\npublic record Helper(int a) { public static String text() { return \"from app.util\"; } }",
+			"Main.java": "package app; /* class No { */ import app.util.Helper;\npublic class Main { public static void " +
+				"main(String[] a) { System.out.println(Helper.text()); } }",
+			"Helper.java": "// package no;\npackage app . util;\npublic record Helper(int a) { public static String text() { " +
+				"return \"from app.util\"; } }",
 		}, []string{"Main.java", "Helper.java"}, "app.Main", "from app.util"},
 		{"one source in a package", "Main.java", map[string]string{
 			"Main.java": `package app; public class Main { public static void main(String[] a) { System.out.println(Main.class.getName()); } }`,
@@ -62,12 +68,15 @@ func javaPrograms() []javaProgram {
 			"Helper.java": helper,
 		}, []string{"main.java", "Helper.java"}, "First", "helped"},
 		{"texts and generics", "Main.java", map[string]string{
-			"Main.java":   "class Main { static final String T = \"\"\"\n } } class X { \"quoted\" \n\"\"\"; public static void main(String[] a) { Helper<String> h = () -> \"generic\"; System.out.println(h.get()); } }",
+			"Main.java": "class Main { static final String T = \"\"\"\n } } class X { \"quoted\" \n\"\"\"; public static " +
+				"void main(String[] a) { Helper<String> h = () -> \"generic\"; System.out.println(h.get()); } }",
 			"Helper.java": "@FunctionalInterface interface Helper<T> { T get(); }",
 		}, []string{"Main.java", "Helper.java"}, "Main", "generic"},
-		{"a main without a class", "Main.java", map[string]string{"Main.java": "void main() { IO.println(Helper.text()); }", "Helper.java": helper},
+		{"a main without a class", "Main.java", map[string]string{"Main.java": "void main() { IO.println(Helper.text()); }",
+			"Helper.java": helper},
 			[]string{"Main.java", "Helper.java"}, "Main", ""},
-		{"a class file", "Main.class", map[string]string{"Main.class": "", "Main.java": mainCallsHelper, "Helper.java": helper}, nil, "", ""},
+		{"a class file", "Main.class", map[string]string{"Main.class": "", "Main.java": mainCallsHelper,
+			"Helper.java": helper}, nil, "", ""},
 	}
 }
 
@@ -147,11 +156,14 @@ func TestJavaExplains(t *testing.T) {
 		files map[string]string
 		want  string
 	}{
-		"one source":       {map[string]string{"Main.java": "class Main {\n int x = \"text\";\n}"}, "it could not be compiled: Main.java:2: error: incompatible types: String cannot be converted to int"},
-		"the second":       {map[string]string{"Main.java": mainCallsHelper, "Helper.java": "class Helper {\n static String text() { return 1 }\n}"}, "it could not be compiled: Helper.java:2: error: ';' expected"},
-		"an exception":     {map[string]string{"Main.java": `class Main { public static void main(String[] a) { System.err.println("a: error: x"); throw new Error(); } }`}, ""},
-		"an exit code":     {map[string]string{"Main.java": `class Main { public static void main(String[] a) { System.exit(1); } }`}, ""},
-		"a helper's fault": {map[string]string{"Main.java": mainCallsHelper, "Helper.java": `class Helper { static String text() { throw new Error("error: compilation"); } }`}, ""},
+		"one source": {map[string]string{"Main.java": "class Main {\n int x = \"text\";\n}"},
+			"it could not be compiled: Main.java:2: error: incompatible types: String cannot be converted to int"},
+		"the second": {map[string]string{"Main.java": mainCallsHelper, "Helper.java": "class Helper {\n static " +
+			"String text() { return 1 }\n}"}, "it could not be compiled: Helper.java:2: error: ';' expected"},
+		"an exception": {map[string]string{"Main.java": `class Main { public static void main(String[] a) { System.err.println("a: error: x"); throw new Error(); } }`}, ""},
+		"an exit code": {map[string]string{"Main.java": `class Main { public static void main(String[] a) { System.exit(1); } }`}, ""},
+		"a helper's fault": {map[string]string{"Main.java": mainCallsHelper,
+			"Helper.java": `class Helper { static String text() { throw new Error("error: compilation"); } }`}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -186,15 +198,18 @@ func TestJavaExplains(t *testing.T) {
 			t.Error("it did not fail")
 		})
 	}
-	if got := runtime.Explain("java.lang.module.FindException: Module jdk.compiler not found\n", true); !strings.Contains(got, "JRE") {
+	if got := runtime.Explain("java.lang.module.FindException: Module jdk.compiler not found\n", true); !strings.Contains(
+		got, "JRE") {
 		t.Errorf("without a compiler: %q", got)
 	}
 }
 
-// TestJavaSourcesAreReadInTime has sources that a parser could lose itself in. A thousand times as much takes a thousand times as long.
+// TestJavaSourcesAreReadInTime has sources that a parser could lose itself in. A thousand times as
+// much takes a thousand times as long.
 func TestJavaSourcesAreReadInTime(t *testing.T) {
 	t.Parallel()
-	for _, piece := range []string{`"\"`, `'`, `"""`, "/*", "//", "{", "(", "class a", "class A ", "package a.", "a ", " ", "\\u0041", "é", "\xff"} {
+	for _, piece := range []string{`"\"`, `'`, `"""`, "/*", "//", "{", "(", "class a", "class A ", "package a.", "a ",
+		" ", "\\u0041", "é", "\xff"} {
 		text := strings.Repeat(piece, maxSource/len(piece))
 		files, names := fstest.MapFS{}, []string{}
 		for _, name := range []string{"A.java", "B.java", "C.java"} {
@@ -225,12 +240,14 @@ func FuzzParseJava(f *testing.F) {
 	}
 	f.Add("package a.b; class \xff { \" ' /* ")
 	f.Fuzz(func(t *testing.T, text string) {
-		build, program, err := javaBuild(place{fstest.MapFS{"A.java": {Data: []byte(text)}, "B.java": {Data: []byte(text)}}, "/w", "/t"},
+		build, program, err := javaBuild(place{fstest.MapFS{"A.java": {Data: []byte(text)}, "B.java": {Data: []byte(text)}},
+			"/w", "/t"},
 			"A.java", []string{"A.java", "B.java"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if build != nil && (len(program) != 3 || strings.HasPrefix(program[2], "-") || strings.ContainsAny(program[2], "/ \x00")) {
+		if build != nil && (len(program) != 3 || strings.HasPrefix(program[2], "-") ||
+			strings.ContainsAny(program[2], "/ \x00")) {
 			t.Errorf("%q: class %q", text, program[2])
 		}
 	})

@@ -10,12 +10,14 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// minRAM is the least that a JVM is told of: with less it ends with an error of its own in place of the limit's.
+// minRAM is the least that a JVM is told of: with less it ends with an error of its own in place of
+// the limit's.
 const minRAM = 16 << 20
 
-// jvmOptions tell a JVM how much memory there is for the job: it cannot see a limit that is watched, or that of a cgroup outside its view
-// of files, and would take a quarter of the machine for its heap. As an option of the command it is printed by nobody, and leaves
-// JAVA_TOOL_OPTIONS to the user. A user's -Xmx sets the heap itself, and a percentage is one of this.
+// jvmOptions tell a JVM how much memory there is for the job: it cannot see a limit that is
+// watched, or that of a cgroup outside its view of files, and would take a quarter of the machine
+// for its heap. As an option of the command it is printed by nobody, and leaves JAVA_TOOL_OPTIONS
+// to the user. A user's -Xmx sets the heap itself, and a percentage is one of this.
 func jvmOptions(spec *job.Spec) []string {
 	bytes, message := job.Bytes(spec.Memory)
 	if spec.Memory == "" || message != "" || bytes == 0 {

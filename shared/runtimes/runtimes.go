@@ -1,5 +1,6 @@
-// Package runtimes knows the ways a program can be run: what each runtime's name means as a command line, and how
-// to find its interpreter on a machine. A new runtime is a new entry in the table and nothing else.
+// Package runtimes knows the ways a program can be run: what each runtime's name means as a command
+// line, and how to find its interpreter on a machine. A new runtime is a new entry in the table and
+// nothing else.
 package runtimes
 
 import (
@@ -18,9 +19,11 @@ type Runtime struct {
 	Interpreter string
 	// Image is the one that programs run in on Kubernetes, unless a setting or the job names another.
 	Image string
-	// NonBlocking says that the interpreter does not wait for its standard streams to be read, and loses on exit what is left.
+	// NonBlocking says that the interpreter does not wait for its standard streams to be read, and
+	// loses on exit what is left.
 	NonBlocking bool
-	// inquiry makes the interpreter print four lines: its real path, two folders it lives in, its version.
+	// inquiry makes the interpreter print four lines: its real path, two folders it lives in, its
+	// version.
 	inquiry []string
 	parse   func(output string) (Installed, error)
 	// entrypoint says why a job's entrypoint does not fit, or nothing.
@@ -31,7 +34,8 @@ type Runtime struct {
 	args func(dir, entrypoint string, files []string) []string
 	// build says what is to be run before the program. It may be nil.
 	build func(in place, entrypoint string, files []string) (build, program []string, err error)
-	// explain finds in what a failed program, or its build, wrote to its standard error why it failed. It may be nil.
+	// explain finds in what a failed program, or its build, wrote to its standard error why it failed.
+	// It may be nil.
 	explain func(stderr string, built bool) string
 }
 
@@ -49,8 +53,9 @@ func All() []Runtime {
 func python() Runtime {
 	return Runtime{
 		Name: "python", Interpreter: "python3", Image: "python:3.13-slim",
-		inquiry: []string{"-c", "import sys; print(sys.executable, sys.base_prefix, sys.prefix, sys.version.split()[0], sep='\\n')"},
-		parse:   fourLines, entrypoint: uploaded,
+		inquiry: []string{"-c", "import sys; print(sys.executable, sys.base_prefix, sys.prefix, sys.version.split()[0], " +
+			"sep='\\n')"},
+		parse: fourLines, entrypoint: uploaded,
 		// -u: to a file Python writes in blocks, and nobody would see a line while it runs.
 		args: func(dir, entrypoint string, _ []string) []string { return []string{"-u", dir + "/" + entrypoint} },
 	}
@@ -69,7 +74,8 @@ func java() Runtime {
 	return Runtime{
 		Name: "java", Interpreter: "java", Image: "eclipse-temurin:21-jdk", // a JRE has no compiler for single source files
 		inquiry: []string{"-XshowSettings:properties", "-version"},
-		parse:   javaProperties, entrypoint: javaEntrypoint, options: jvmOptions, args: javaArgs, build: javaBuild, explain: javaExplain,
+		parse:   javaProperties, entrypoint: javaEntrypoint, options: jvmOptions, args: javaArgs, build: javaBuild,
+		explain: javaExplain,
 	}
 }
 
@@ -138,7 +144,8 @@ func Find(name string) (Runtime, error) {
 		}
 		names = append(names, r.Name)
 	}
-	return Runtime{}, job.Invalid("runtime", fmt.Sprintf("%.60q is not a runtime; there are: %s", name, strings.Join(names, ", "))+
+	return Runtime{}, job.Invalid("runtime", fmt.Sprintf("%.60q is not a runtime; there are: %s", name,
+		strings.Join(names, ", "))+
 		job.Meant(name, names, otherNames()))
 }
 
@@ -166,8 +173,9 @@ func (r Runtime) CheckEntrypoint(entrypoint string, files []string) error {
 	return nil
 }
 
-// Command returns the program to start and its arguments, the user's among them exactly as sent. interpreter
-// is the path of the runtime's; dir is the folder of the uploaded files as the program sees it.
+// Command returns the program to start and its arguments, the user's among them exactly as sent.
+// interpreter is the path of the runtime's; dir is the folder of the uploaded files as the program
+// sees it.
 func (r Runtime) Command(interpreter, dir string, index *job.Index) (path string, args []string) {
 	path = interpreter
 	if r.Interpreter == "" {
@@ -183,9 +191,9 @@ func (r Runtime) optionsFor(index *job.Index) []string {
 	return r.options(&index.Spec)
 }
 
-// Build returns the arguments with which the interpreter makes the program of its sources, and then those with which it
-// runs it, the user's among them; or nil when there is nothing to make. files are the uploaded ones; dir and temp are
-// where the program sees them and its temporary files.
+// Build returns the arguments with which the interpreter makes the program of its sources, and then
+// those with which it runs it, the user's among them; or nil when there is nothing to make. files
+// are the uploaded ones; dir and temp are where the program sees them and its temporary files.
 func (r Runtime) Build(files fs.FS, dir, temp string, index *job.Index) (build, program []string, err error) {
 	if r.build == nil {
 		return nil, nil, nil
@@ -198,7 +206,8 @@ func (r Runtime) Build(files fs.FS, dir, temp string, index *job.Index) (build, 
 	return slices.Concat(options, build), slices.Concat(options, program, index.Args), nil
 }
 
-// Explain returns why a program or its build failed, from what it wrote to its standard error, or "".
+// Explain returns why a program or its build failed, from what it wrote to its standard error, or
+// "".
 func (r Runtime) Explain(stderr string, built bool) string {
 	if r.explain == nil {
 		return ""

@@ -50,7 +50,8 @@ func TestCommand(t *testing.T) {
 	}
 }
 
-// TestJVMOptions tells a JVM the job's memory, unless that is no less than the machine's or the user says otherwise.
+// TestJVMOptions tells a JVM the job's memory, unless that is no less than the machine's or the
+// user says otherwise.
 func TestJVMOptions(t *testing.T) {
 	r, err := Find("java")
 	if err != nil {
@@ -66,16 +67,18 @@ func TestJVMOptions(t *testing.T) {
 		"decimal":            {job.Spec{Memory: "0.1G"}, []string{"-XX:MaxRAM=100000000"}},
 		"tiny":               {job.Spec{Memory: "1Mi"}, []string{"-XX:MaxRAM=16777216"}},
 		"more than there is": {job.Spec{Memory: "1Pi"}, nil},
-		"own heap":           {job.Spec{Memory: "256Mi", Env: env("JAVA_TOOL_OPTIONS", "-Xmx1g")}, []string{"-XX:MaxRAM=268435456"}},
-		"own RAM":            {job.Spec{Memory: "256Mi", Env: env("JAVA_TOOL_OPTIONS", "-ea -XX:MaxRAM=1g")}, nil},
-		"own RAM, launcher":  {job.Spec{Memory: "256Mi", Env: env("JDK_JAVA_OPTIONS", "-XX:MaxRAM=1g")}, nil},
+		"own heap": {job.Spec{Memory: "256Mi", Env: env("JAVA_TOOL_OPTIONS", "-Xmx1g")},
+			[]string{"-XX:MaxRAM=268435456"}},
+		"own RAM":           {job.Spec{Memory: "256Mi", Env: env("JAVA_TOOL_OPTIONS", "-ea -XX:MaxRAM=1g")}, nil},
+		"own RAM, launcher": {job.Spec{Memory: "256Mi", Env: env("JDK_JAVA_OPTIONS", "-XX:MaxRAM=1g")}, nil},
 	} {
 		test.spec.Entrypoint = "a.jar"
 		_, got := r.Command("/i", "/w", &job.Index{Spec: test.spec})
 		if diff := cmp.Diff(append(slices.Clone(test.want), "-jar", "/w/a.jar"), got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
-		sources := fstest.MapFS{"Main.java": {Data: []byte("class Main { Other o; }")}, "Other.java": {Data: []byte("class Other {}")}}
+		sources := fstest.MapFS{"Main.java": {Data: []byte("class Main { Other o; }")},
+			"Other.java": {Data: []byte("class Other {}")}}
 		index := &job.Index{Spec: test.spec, Files: []job.File{{Name: "Main.java"}, {Name: "Other.java"}}}
 		index.Entrypoint = "Main.java"
 		build, program, err := r.Build(sources, "/w", "/t", index)
@@ -112,7 +115,8 @@ func TestCheckEntrypoint(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = r.CheckEntrypoint(test.entrypoint, test.files)
-		if (err == nil) != (test.message == "") || err != nil && (!errors.Is(err, job.ErrInvalid) || !strings.Contains(err.Error(), test.message)) {
+		if (err == nil) != (test.message == "") || err != nil &&
+			(!errors.Is(err, job.ErrInvalid) || !strings.Contains(err.Error(), test.message)) {
 			t.Errorf("%s %s of %.30q: %v, want %q", test.runtime, test.entrypoint, test.files, err, test.message)
 		}
 	}
@@ -138,7 +142,8 @@ func TestDetect(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := machine(t, map[string]string{
-		"python3": fmt.Sprintf("echo warning of a shim >&2\necho %s/python3.9; echo %s; echo %s; echo 3.9.1", linked, linked, real),
+		"python3": fmt.Sprintf("echo warning of a shim >&2\necho %s/python3.9; echo %s; echo %s; echo 3.9.1", linked, linked,
+			real),
 	})
 	m := Detect(t.Context(), "relative::"+t.TempDir()+":"+dir, "/nonexistent")
 	got, err := m.Lookup("python")
@@ -146,7 +151,8 @@ func TestDetect(t *testing.T) {
 		t.Fatal(err)
 	}
 	slices.Sort(got.Folders)
-	want := Installed{Path: linked + "/python3.9", Version: "3.9.1", Folders: []string{linked, linked + "/python3.9", real, real + "/python3.9"}}
+	want := Installed{Path: linked + "/python3.9", Version: "3.9.1", Folders: []string{linked, linked + "/python3.9",
+		real, real + "/python3.9"}}
 	slices.Sort(want.Folders)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("python (-want +got):\n%s", diff)
@@ -160,7 +166,9 @@ func TestDetect(t *testing.T) {
 	if got, want := m.SearchPath(), linked+":/usr/local/bin:/usr/bin:/bin"; got != want {
 		t.Errorf("PATH of programs is %s, want %s", got, want)
 	}
-	if err := m.Check("java"); !errors.Is(err, job.ErrInvalid) || !strings.Contains(err.Error(), "this server can run: python, binary") || !strings.Contains(err.Error(), "Install java") {
+	if err := m.Check("java"); !errors.Is(err, job.ErrInvalid) ||
+		!strings.Contains(err.Error(), "this server can run: python, binary") ||
+		!strings.Contains(err.Error(), "Install java") {
 		t.Errorf("java: %v", err)
 	}
 	m.Drop("python", "it does not run in the sandbox")
@@ -221,7 +229,8 @@ func TestJava(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(home, "bin", "java"), nil, 0o755); err != nil { //nolint:gosec // to be run
 		t.Fatal(err)
 	}
-	got, err := javaProperties("Property settings:\r\n    java.home = " + home + "\r\n    java.version = 17.0.1\n    x\n    a = b = c\n")
+	got, err := javaProperties("Property settings:\r\n    java.home = " + home + "\r\n    java.version = 17.0.1\n    " +
+		"x\n    a = b = c\n")
 	if err != nil || got.Path != home+"/bin/java" || got.Version != "17.0.1" || !slices.Contains(got.Folders, home) {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -232,8 +241,8 @@ func TestJava(t *testing.T) {
 	}
 }
 
-// FuzzAnswers reads answers of interpreters. What is taken for one must be a program, and open no more than folders that
-// are there, never the whole disk.
+// FuzzAnswers reads answers of interpreters. What is taken for one must be a program, and open no
+// more than folders that are there, never the whole disk.
 func FuzzAnswers(f *testing.F) {
 	f.Add("/bin/sh\n/usr\n/usr\n3")
 	f.Add("    java.home = /usr\n    java.version = 17")

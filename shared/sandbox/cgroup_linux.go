@@ -22,9 +22,9 @@ type cgroup struct {
 // controllers are those without which limits are not enforced by cgroups.
 func controllers() []string { return []string{"cpu", "memory", "pids"} }
 
-// findCgroup returns the cgroup that was delegated to this process, or nil. Programs get cgroups below it, next to
-// one that the server moves to: a cgroup with processes of its own cannot hand controllers on
-// (kernel documentation, admin-guide/cgroup-v2, "no internal process constraint").
+// findCgroup returns the cgroup that was delegated to this process, or nil. Programs get cgroups
+// below it, next to one that the server moves to: a cgroup with processes of its own cannot hand
+// controllers on (kernel documentation, admin-guide/cgroup-v2, "no internal process constraint").
 func findCgroup(log *slog.Logger) *cgroup {
 	dir, err := ownCgroup()
 	if err != nil {
@@ -148,7 +148,8 @@ func (g *group) limit(p Program) error {
 		values["pids.max"] = strconv.Itoa(p.Processes)
 	}
 	for name, value := range values {
-		if err := write(g.dir, name, value); err != nil && !(os.IsNotExist(err) && name == "memory.swap.max") { // a kernel without swap
+		// a kernel without swap
+		if err := write(g.dir, name, value); err != nil && !(os.IsNotExist(err) && name == "memory.swap.max") {
 			return err
 		}
 	}
@@ -176,7 +177,8 @@ func (g *group) oomKilled() bool {
 	return false
 }
 
-// removeTries is how often removing a cgroup is tried: the last process may need a moment to leave it.
+// removeTries is how often removing a cgroup is tried: the last process may need a moment to leave
+// it.
 const removeTries = 50
 
 func (g *group) remove() {

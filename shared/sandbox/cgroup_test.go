@@ -12,8 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestGroup looks at what is written for a program, in a folder that stands for the kernel's: few machines hand one on to
-// whoever runs the tests. What it does there TestLimits sees, where they do.
+// TestGroup looks at what is written for a program, in a folder that stands for the kernel's: few
+// machines hand one on to whoever runs the tests. What it does there TestLimits sees, where they
+// do.
 func TestGroup(t *testing.T) {
 	t.Parallel()
 	c := &cgroup{dir: t.TempDir()}
@@ -23,9 +24,12 @@ func TestGroup(t *testing.T) {
 	}{
 		"nothing": {Program{}, map[string]string{"memory.oom.group": "1"}},
 		"all": {Program{CPUMillis: 1500, MemoryBytes: 1 << 30, Processes: 7}, map[string]string{
-			"memory.oom.group": "1", "cpu.max": "150000 100000", "memory.max": "1073741824", "memory.swap.max": "0", "pids.max": "7",
+			"memory.oom.group": "1", "cpu.max": "150000 100000", "memory.max": "1073741824", "memory.swap.max": "0",
+			"pids.max": "7",
 		}},
-		"a thousandth of a CPU": {Program{CPUMillis: 1}, map[string]string{"memory.oom.group": "1", "cpu.max": "1000 100000"}}, // the kernel's least
+		// the kernel's least
+		"a thousandth of a CPU": {Program{CPUMillis: 1},
+			map[string]string{"memory.oom.group": "1", "cpu.max": "1000 100000"}},
 	} {
 		g, err := c.make(test.program)
 		if err != nil {
@@ -46,7 +50,8 @@ func TestGroup(t *testing.T) {
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
-		for events, want := range map[string]bool{"": false, "low 0\noom 3\noom_kill 0\n": false, "oom 1\noom_kill 2\noom_group_kill 1\n": true} {
+		for events, want := range map[string]bool{"": false, "low 0\noom 3\noom_kill 0\n": false,
+			"oom 1\noom_kill 2\noom_group_kill 1\n": true} {
 			if err := write(g.dir, "memory.events", events); err != nil {
 				t.Fatal(err)
 			}

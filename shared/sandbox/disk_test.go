@@ -20,7 +20,8 @@ import (
 func TestWatchPause(t *testing.T) {
 	t.Parallel()
 	for took, want := range map[time.Duration]time.Duration{
-		0: watchPeriod, time.Millisecond: watchPeriod, 100 * time.Millisecond: time.Second, time.Second: watchLatest, time.Hour: watchLatest,
+		0: watchPeriod, time.Millisecond: watchPeriod, 100 * time.Millisecond: time.Second, time.Second: watchLatest,
+		time.Hour: watchLatest,
 	} {
 		if got := watchPause(took); got != want {
 			t.Errorf("after a look of %s the pause is %s, want %s", took, got, want)
@@ -45,12 +46,14 @@ func TestLogCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if exit, err := process.Wait(); err != nil || exit.Reason != Evicted || !strings.Contains(exit.Message, "MAX_WORKSPACE_BYTES") {
+	if exit, err := process.Wait(); err != nil || exit.Reason != Evicted ||
+		!strings.Contains(exit.Message, "MAX_WORKSPACE_BYTES") {
 		t.Errorf("exit is %+v", exit)
 	}
 }
 
-// hoards are programs that take 16 MB of the disk in ways that are hard to see; each says "ready" when it has done so.
+// hoards are programs that take 16 MB of the disk in ways that are hard to see; each says "ready"
+// when it has done so.
 var hoards = map[string]struct {
 	python    string
 	uncounted bool
@@ -120,7 +123,8 @@ func pythonFolders(t *testing.T) []string {
 	return []string{strings.TrimSpace(string(out))}
 }
 
-// TestUsage finds what a program has on the disk wherever it has it, or that there is something it cannot find.
+// TestUsage finds what a program has on the disk wherever it has it, or that there is something it
+// cannot find.
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	s, err := Open(t.Context(), Config{levels: []Level{Namespaces}, ReadPaths: pythonFolders(t)})
@@ -143,11 +147,13 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// TestPause stops a program with all it has started, and lets it go on but for what had stopped itself.
+// TestPause stops a program with all it has started, and lets it go on but for what had stopped
+// itself.
 func TestPause(t *testing.T) {
 	t.Parallel()
 	eachLevel(t, Config{}, func(t *testing.T, b *box) {
-		p := b.program(`sh -c 'kill -STOP $$' & echo $! > stopped; for i in 1 2 3; do sh -c 'while :; do sleep 0.01; done' & done; echo > ready; while :; do sleep 0.01; done`)
+		p := b.program(
+			`sh -c 'kill -STOP $$' & echo $! > stopped; for i in 1 2 3; do sh -c 'while :; do sleep 0.01; done' & done; echo > ready; while :; do sleep 0.01; done`)
 		process, err := b.Start(p)
 		if err != nil {
 			t.Fatal(err)
@@ -282,7 +288,8 @@ func testQuota(t *testing.T, b *box, work string) {
 		"after leaving it":   "chattr -p 0 . ; head -c 40000000 /dev/zero > f || echo refused",
 		"what is left again": "head -c 30000000 /dev/zero > f; rm f; head -c 30000000 /dev/zero > f && echo refused nothing",
 	} {
-		if exit, out := shell(confined(strings.ReplaceAll(name, " ", "-")), command); exit.Reason != "" || !strings.Contains(out, "refused") {
+		if exit, out := shell(confined(strings.ReplaceAll(name, " ", "-")), command); exit.Reason != "" ||
+			!strings.Contains(out, "refused") {
 			t.Errorf("%s: %+v: %s", name, exit, out)
 		}
 	}

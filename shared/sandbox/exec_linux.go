@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// report is why the second stage did not become the program, as JSON. Nothing is written when it did.
+// report is why the second stage did not become the program, as JSON. Nothing is written when it
+// did.
 type report struct{ Reason, Message, Fault string }
 
 // The exit codes of the second stage, those of a shell.
@@ -21,8 +22,8 @@ const (
 	codeNotFound  = 127
 )
 
-// execMain is the second stage: it takes rights from itself and becomes the program. All of it happens on one thread, the one that
-// calls exec and is all that is left then.
+// execMain is the second stage: it takes rights from itself and becomes the program. All of it
+// happens on one thread, the one that calls exec and is all that is left then.
 func execMain() {
 	runtime.LockOSThread()
 	keepPrivate(orderFD)
@@ -54,8 +55,8 @@ func execMain() {
 	os.Exit(code)
 }
 
-// environment is the program's. Landlock hides what is in files and not that they are there, and git gives up on a
-// system-wide configuration that it cannot read.
+// environment is the program's. Landlock hides what is in files and not that they are there, and
+// git gives up on a system-wide configuration that it cannot read.
 func (o *order) environment() []string {
 	const noSystemConfig = "GIT_CONFIG_NOSYSTEM="
 	env := toStrings(o.Env)
@@ -89,7 +90,8 @@ func probeRights(o *order, answer *os.File) int {
 	return 0
 }
 
-// restrict takes rights from this process. The order counts: what is taken first must not be needed later.
+// restrict takes rights from this process. The order counts: what is taken first must not be needed
+// later.
 func (o *order) restrict(workspace string) error {
 	unix.Umask(0o022)
 	if err := o.setLimits(); err != nil {
@@ -128,7 +130,8 @@ func lower(which int, value uint64) error {
 // setLimits sets the limits of each process, and the CPUs.
 func (o *order) setLimits() error {
 	limits := map[int]uint64{
-		unix.RLIMIT_CORE: 0, unix.RLIMIT_MEMLOCK: lockedMemory, unix.RLIMIT_MSGQUEUE: 0, unix.RLIMIT_SIGPENDING: pendingSignals,
+		unix.RLIMIT_CORE: 0, unix.RLIMIT_MEMLOCK: lockedMemory, unix.RLIMIT_MSGQUEUE: 0,
+		unix.RLIMIT_SIGPENDING: pendingSignals,
 	}
 	if o.OpenFiles > 0 {
 		limits[unix.RLIMIT_NOFILE] = uint64(o.OpenFiles)

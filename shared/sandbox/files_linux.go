@@ -17,7 +17,8 @@ const (
 	tmpPath       = "/tmp"
 )
 
-// sharedMemory is how much files in /dev/shm may hold: as much as the program may have, or as much as in Docker.
+// sharedMemory is how much files in /dev/shm may hold: as much as the program may have, or as much
+// as in Docker.
 func sharedMemory(limit int64) int64 {
 	if limit > 0 {
 		return limit
@@ -25,7 +26,8 @@ func sharedMemory(limit int64) int64 {
 	return 64 << 20
 }
 
-// The bounds of the number of files in /dev/shm. Each takes sharedInode bytes of the kernel's memory, with its name.
+// The bounds of the number of files in /dev/shm. Each takes sharedInode bytes of the kernel's
+// memory, with its name.
 const (
 	sharedInode     = 1 << 10
 	minSharedInodes = 1 << 10
@@ -46,12 +48,13 @@ func systemFolders() []string {
 	}
 }
 
-// systemFiles are what programs need of /etc: names, certificates, the dynamic linker's and the runtimes'
-// configuration. Nothing in it is secret.
+// systemFiles are what programs need of /etc: names, certificates, the dynamic linker's and the
+// runtimes' configuration. Nothing in it is secret.
 func systemFiles() []string {
 	list := []string{
 		"passwd", "group", "hosts", "resolv.conf", "nsswitch.conf", "host.conf", "gai.conf", "services", "protocols",
-		"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl/certs", "ssl/openssl.cnf", "ca-certificates", "pki", "crypto-policies",
+		"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl/certs", "ssl/openssl.cnf", "ca-certificates", "pki",
+		"crypto-policies",
 		"alternatives", "mime.types", "localtime", "timezone", "fonts", "terminfo", "mailcap", "magic", "os-release",
 	}
 	for i, name := range list {
@@ -68,22 +71,24 @@ func devices() []string {
 	return []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"}
 }
 
-// What terminals are made with. A program has none to begin with: the stages lead sessions of their own.
+// What terminals are made with. A program has none to begin with: the stages lead sessions of their
+// own.
 const (
 	ownTerminal = "/dev/tty" // stands for the terminal of whoever opens it
 	terminals   = "/dev/pts"
-	// terminalOptions bound the number of terminals, each of which takes terminalBytes of the kernel's memory at most. The machine
-	// has 4,096 for all.
+	// terminalOptions bound the number of terminals, each of which takes terminalBytes of the kernel's
+	// memory at most. The machine has 4,096 for all.
 	terminalOptions = "newinstance,mode=0620,ptmxmode=0666,max=64"
 )
 
-// setUpFiles gives this process, and so the program, a view of files that holds what programs may read and write
-// and nothing else.
+// setUpFiles gives this process, and so the program, a view of files that holds what programs may
+// read and write and nothing else.
 func (o *order) setUpFiles() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("part with the host's mounts: %w", err)
 	}
-	// Any folder will do to mount the new root on; this one exists everywhere, and nothing to be shown is in it.
+	// Any folder will do to mount the new root on; this one exists everywhere, and nothing to be shown
+	// is in it.
 	const root = "/proc"
 	v := view{root: root}
 	steps := []func() error{
@@ -111,13 +116,15 @@ type view struct{ root string }
 func (v *view) path(name string) string { return filepath.Join(v.root, name) }
 
 func (v *view) mountRoot() error {
-	if err := unix.Mount("tmpfs", v.root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=16m,nr_inodes=4096"); err != nil {
+	if err := unix.Mount("tmpfs", v.root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV,
+		"mode=755,size=16m,nr_inodes=4096"); err != nil {
 		return fmt.Errorf("mount a new root: %w", err)
 	}
 	return nil
 }
 
-// bindSystem shows the system's folders and files, and others that programs may read, under their own names.
+// bindSystem shows the system's folders and files, and others that programs may read, under their
+// own names.
 func (v *view) bindSystem(more []string) error {
 	for _, path := range append(append(systemFolders(), systemFiles()...), more...) {
 		if err := v.show(path); err != nil {
@@ -127,7 +134,8 @@ func (v *view) bindSystem(more []string) error {
 	return nil
 }
 
-// show binds a path, read-only. One that is not there is left out, one that is a link stays one, and its target is shown too.
+// show binds a path, read-only. One that is not there is left out, one that is a link stays one,
+// and its target is shown too.
 func (v *view) show(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -169,7 +177,8 @@ func (v *view) showLink(path string) error {
 	return v.show(filepath.Clean(target))
 }
 
-// bind mounts the source at a place in the new root, with flags in force for what is mounted below it too.
+// bind mounts the source at a place in the new root, with flags in force for what is mounted below
+// it too.
 func (v *view) bind(source, name string, flags uintptr) error {
 	target := v.path(name)
 	if err := makeTarget(source, target); err != nil {
@@ -202,7 +211,8 @@ func makeTarget(source, target string) error {
 	return f.Close()
 }
 
-// restrict takes rights from a mount and all below it. In a user namespace rights that are taken already stay so.
+// restrict takes rights from a mount and all below it. In a user namespace rights that are taken
+// already stay so.
 func restrict(target string, flags uintptr) error {
 	attr := unix.MountAttr{}
 	for flag, bit := range map[uintptr]uint64{
@@ -252,7 +262,8 @@ func (v *view) makeDevices(shared int64) error {
 		}
 	}
 	for name, target := range map[string]string{
-		"/dev/fd": "/proc/self/fd", "/dev/stdin": "/proc/self/fd/0", "/dev/stdout": "/proc/self/fd/1", "/dev/stderr": "/proc/self/fd/2",
+		"/dev/fd": "/proc/self/fd", "/dev/stdin": "/proc/self/fd/0", "/dev/stdout": "/proc/self/fd/1",
+		"/dev/stderr": "/proc/self/fd/2",
 	} {
 		if err := os.Symlink(target, v.path(name)); err != nil {
 			return fmt.Errorf("make %s: %w", name, err)
@@ -309,7 +320,8 @@ func (v *view) enter() error {
 	if err := os.Chdir("/"); err != nil {
 		return err
 	}
-	if err := unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
+	if err := unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV,
+		""); err != nil {
 		return fmt.Errorf("close the root: %w", err)
 	}
 	return nil

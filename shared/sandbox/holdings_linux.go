@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the kernel takes for each thing that a program has, where it does not say: measured on Linux 6.18, rounded up.
+// What the kernel takes for each thing that a program has, where it does not say: measured on Linux
+// 6.18, rounded up.
 const (
 	threadBytes  = 32 << 10 // task, stack, signals
 	mappingBytes = 384      // vm_area_struct, its place in the tree, anon_vma
@@ -34,15 +35,17 @@ type holdings struct {
 	mappings, files, inotify, locks int64
 	pipes, sockets                  map[uint32]bool
 	terminals                       map[string]bool
-	queued                          int64            // in the buffers of sockets
-	shared                          map[uint64]int64 // anonymous shared memory by inode: it stays when no process has it in its page tables
-	guessed                         map[uint64]int64 // the same where only the size of the mapping is known
+	queued                          int64 // in the buffers of sockets
+	// anonymous shared memory by inode: it stays when no process has it in its page tables
+	shared  map[uint64]int64
+	guessed map[uint64]int64 // the same where only the size of the mapping is known
 }
 
 func newHoldings(m *meter) *holdings {
 	h := &holdings{
-		buffer: m.buffer, device: m.device, pipes: map[uint32]bool{}, sockets: map[uint32]bool{}, terminals: map[string]bool{},
-		shared: map[uint64]int64{}, guessed: map[uint64]int64{},
+		buffer: m.buffer, device: m.device, pipes: map[uint32]bool{}, sockets: map[uint32]bool{},
+		terminals: map[string]bool{},
+		shared:    map[uint64]int64{}, guessed: map[uint64]int64{},
 	}
 	return h
 }
@@ -53,8 +56,8 @@ func (h *holdings) bytes() int64 {
 		int64(len(h.pipes))*maxPipe + int64(len(h.terminals))*terminalBytes + h.queued
 }
 
-// sharedBytes is what anonymous shared memory takes. Where only the size of mappings is known it is no more than what the
-// whole machine has of it; others is known to be something else.
+// sharedBytes is what anonymous shared memory takes. Where only the size of mappings is known it is
+// no more than what the whole machine has of it; others is known to be something else.
 func (h *holdings) sharedBytes(others int64) int64 {
 	var known, guessed int64
 	for _, n := range h.shared {
@@ -105,8 +108,8 @@ func (h *holdings) addMappings(folder string) {
 	}
 }
 
-// addShared counts the memory behind a line of maps, if it is shared and in no file system that the program sees. How much
-// there is can be read with CAP_CHECKPOINT_RESTORE.
+// addShared counts the memory behind a line of maps, if it is shared and in no file system that the
+// program sees. How much there is can be read with CAP_CHECKPOINT_RESTORE.
 func (h *holdings) addShared(folder, line string) {
 	v := strings.Fields(line) // from-to, permissions, offset, device, inode, name
 	if len(v) < 5 || v[3] != h.device || len(v) > 5 && strings.HasPrefix(v[5], "/SYSV") {
@@ -188,8 +191,9 @@ func number(text []byte) uint32 {
 	return uint32(n)
 }
 
-// addInfo counts the locks that a process holds on a file: there can be any number, on parts of it. They are gone when it
-// closes the file. And it notes which terminal is behind a file that one was made with.
+// addInfo counts the locks that a process holds on a file: there can be any number, on parts of it.
+// They are gone when it closes the file. And it notes which terminal is behind a file that one was
+// made with.
 func (h *holdings) addInfo(path string) {
 	f, err := os.Open(path)
 	if err != nil {

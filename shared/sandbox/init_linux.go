@@ -28,8 +28,9 @@ func initMain() {
 	os.Exit(0)
 }
 
-// keepPrivate makes sure that no file from fd on is handed to what this process starts: besides those that the server gave it
-// there are those that the server was itself given by whoever started it.
+// keepPrivate makes sure that no file from fd on is handed to what this process starts: besides
+// those that the server gave it there are those that the server was itself given by whoever started
+// it.
 func keepPrivate(fd uint) {
 	if unix.CloseRange(fd, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) == nil {
 		return
@@ -164,9 +165,9 @@ func (i *initStage) spawn() error {
 	return nil
 }
 
-// programAttributes says as which user the second stage is started. The kernel counts processes by user and user namespace
-// (setrlimit(2), RLIMIT_NPROC): in one namespace all programs would share one count, and one of them could keep the others
-// from starting anything.
+// programAttributes says as which user the second stage is started. The kernel counts processes by
+// user and user namespace (setrlimit(2), RLIMIT_NPROC): in one namespace all programs would share
+// one count, and one of them could keep the others from starting anything.
 func (o *order) programAttributes() *syscall.SysProcAttr {
 	a := &syscall.SysProcAttr{Setsid: true}
 	if o.UID < 0 {
@@ -175,16 +176,19 @@ func (o *order) programAttributes() *syscall.SysProcAttr {
 	a.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.GID)} //nolint:gosec // IDs
 	if o.OwnCount {
 		a.Cloneflags = unix.CLONE_NEWUSER
-		// Root is there so that its files are seen to be its own. Nothing becomes root: the program has no capability.
-		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: o.UID, HostID: o.UID, Size: 1}}
-		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: o.GID, HostID: o.GID, Size: 1}}
+		// Root is there so that its files are seen to be its own. Nothing becomes root: the program has
+		// no capability.
+		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1},
+			{ContainerID: o.UID, HostID: o.UID, Size: 1}}
+		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1},
+			{ContainerID: o.GID, HostID: o.GID, Size: 1}}
 		a.GidMappingsEnableSetgroups = true // to drop the server's
 	}
 	return a
 }
 
-// dropCapabilities keeps at most the capabilities that the first stage needs to end processes of another user, and to read how
-// much memory a program has.
+// dropCapabilities keeps at most the capabilities that the first stage needs to end processes of
+// another user, and to read how much memory a program has.
 func dropCapabilities(watch bool) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data, is [2]unix.CapUserData

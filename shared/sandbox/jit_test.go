@@ -9,14 +9,15 @@ import (
 	"testing"
 )
 
-// TestJIT runs what makes code while it runs, and what shares memory: runtimes do both with calls that are denied, where they
-// have them.
+// TestJIT runs what makes code while it runs, and what shares memory: runtimes do both with calls
+// that are denied, where they have them.
 func TestJIT(t *testing.T) {
 	t.Parallel()
 	const loop = `long n = 0; for (int i = 0; i < 200_000_000; i++) n += i ^ (n << 1); System.out.println("sum " + n);`
 	java := "public class X { public static void main(String[] a) throws Exception { " + loop +
 		"var s = new java.net.ServerSocket(0); var c = new java.net.Socket(); c.setReceiveBufferSize(1 << 20);" +
-		"c.connect(new java.net.InetSocketAddress(\"127.0.0.1\", s.getLocalPort())); c.getOutputStream().write(7); System.out.println(s.accept().getInputStream().read());" +
+		"c.connect(new java.net.InetSocketAddress(\"127.0.0.1\", s.getLocalPort())); c.getOutputStream().write(7); " +
+		"System.out.println(s.accept().getInputStream().read());" +
 		"System.out.println(java.net.NetworkInterface.networkInterfaces().count() > 0); } }"
 	node := `
 const code = Uint8Array.from([0,97,115,109,1,0,0,0,1,7,1,96,2,127,127,1,127,3,2,1,0,7,7,1,3,97,100,100,0,0,10,9,1,7,0,32,0,32,1,106,11]);

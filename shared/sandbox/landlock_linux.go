@@ -9,11 +9,12 @@ import (
 	"github.com/landlock-lsm/go-landlock/landlock"
 )
 
-// applyLandlock lets this process read what programs may read, write its own folders, and signal or reach none but
-// those that it starts. In a view of files of its own this is a second wall; a kernel without it has the first.
+// applyLandlock lets this process read what programs may read, write its own folders, and signal or
+// reach none but those that it starts. In a view of files of its own this is a second wall; a
+// kernel without it has the first.
 func (o *order) applyLandlock(workspace string) error {
-	// One ruleset: Landlock allows renaming and linking between folders only where every layer of rules does, and a
-	// second layer that handles no files would still deny it.
+	// One ruleset: Landlock allows renaming and linking between folders only where every layer of
+	// rules does, and a second layer that handles no files would still deny it.
 	config := landlock.V11
 	config.HandledAccessNet = 0 // the network stays open
 	var readable []string

@@ -4,10 +4,11 @@ import (
 	"time"
 )
 
-// How often the memory of a program is looked at where no cgroup holds it. A brief look reads what the kernel has at
-// hand. A whole one takes time that the program has a say in, by how many things it has: it comes when the brief one
-// finds too much, and now and then for what only it finds. The pause after it is wholeShare times what it took, so that
-// watching costs no more than a part of a CPU, but never longer than maxPause.
+// How often the memory of a program is looked at where no cgroup holds it. A brief look reads what
+// the kernel has at hand. A whole one takes time that the program has a say in, by how many things
+// it has: it comes when the brief one finds too much, and now and then for what only it finds. The
+// pause after it is wholeShare times what it took, so that watching costs no more than a part of a
+// CPU, but never longer than maxPause.
 const (
 	memoryPeriod = 100 * time.Millisecond
 	wholePeriod  = 500 * time.Millisecond
@@ -15,7 +16,8 @@ const (
 	maxPause     = 500 * time.Millisecond
 )
 
-// watchMemory ends the program when it has more memory than allowed. The function it returns ends the watching.
+// watchMemory ends the program when it has more memory than allowed. The function it returns ends
+// the watching.
 func (i *initStage) watchMemory() (stop func()) {
 	if i.order.MemoryBytes == 0 {
 		return func() {}
@@ -54,7 +56,8 @@ type meter struct {
 }
 
 func newMeter(limit int64, pids func() []int, alone bool) *meter {
-	return &meter{limit: limit, pids: pids, alone: alone, device: sharedDevice(), buffer: make([]byte, 64<<10), kept: &holdings{}}
+	return &meter{limit: limit, pids: pids, alone: alone, device: sharedDevice(), buffer: make([]byte, 64<<10),
+		kept: &holdings{}}
 }
 
 func (m *meter) exceeded(now time.Time) bool {
@@ -99,12 +102,13 @@ func (m *meter) brief() *figures {
 	return f
 }
 
-// exactBelow is up to which size a process is always read exactly: the kernel adds up the pages of a process in batches for
-// each CPU, so that a small one on a large machine can seem to have nothing.
+// exactBelow is up to which size a process is always read exactly: the kernel adds up the pages of
+// a process in batches for each CPU, so that a small one on a large machine can seem to have
+// nothing.
 const exactBelow = 16 << 20
 
-// whole reads everything, until it is known that it is too much. How long it takes grows with the limit at worst: each
-// thing that is to be read is counted, and reading ends with what is too much.
+// whole reads everything, until it is known that it is too much. How long it takes grows with the
+// limit at worst: each thing that is to be read is counted, and reading ends with what is too much.
 func (m *meter) whole(f *figures) (over bool) {
 	h := newHoldings(m)
 	for n := range f.processes {
@@ -135,7 +139,8 @@ func (m *meter) whole(f *figures) (over bool) {
 	return f.total(h) > m.limit
 }
 
-// exact puts the proportional figures of a process in the place of those that count for each process what several share.
+// exact puts the proportional figures of a process in the place of those that count for each
+// process what several share.
 func (f *figures) exact(p *process) {
 	private, shared, err := proportional(p.pid)
 	if err != nil {

@@ -16,7 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hoarding begins each program that takes memory without end. take is called until it fails, which is as good.
+// hoarding begins each program that takes memory without end. take is called until it fails, which
+// is as good.
 const hoarding = `
 import ctypes, fcntl, mmap, os, signal, socket, struct, sys, time
 libc = ctypes.CDLL(None, use_errno=True)
@@ -77,28 +78,38 @@ const (
 	refused = "refused"
 )
 
-// memoryHoards take memory in every way known, each with how it ends in its own namespaces and under Landlock.
+// memoryHoards take memory in every way known, each with how it ends in its own namespaces and
+// under Landlock.
 func memoryHoards() map[string]struct{ text, namespaces, landlock string } {
 	return map[string]struct{ text, namespaces, landlock string }{
-		"heap":   {"hoard(lambda: kept.append(b'x' * (1 << 20)))", killed, killed},
-		"shared": {"def take():\n    m = mmap.mmap(-1, 1 << 20); m.write(b'x' * (1 << 20)); kept.append(m)\nhoard(take)", killed, killed},
+		"heap": {"hoard(lambda: kept.append(b'x' * (1 << 20)))", killed, killed},
+		"shared": {"def take():\n    m = mmap.mmap(-1, 1 << 20); m.write(b'x' * (1 << 20)); kept.append(m)\nhoard(take)",
+			killed, killed},
 		"shared, out of the page tables": {
-			"def take():\n    at = mapped(1 << 20, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS); touch(at, 1 << 20); check(libc.madvise(at, 1 << 20, 4))\nhoard(take)", killed, killed},
-		"memfd":        {"def take():\n    f = os.memfd_create('x'); os.write(f, b'x' * (1 << 20))\nhoard(take)", refused, refused},
+			"def take():\n    at = mapped(1 << 20, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS); touch(at, 1 << 20); " +
+				"check(libc.madvise(at, 1 << 20, 4))\nhoard(take)", killed, killed},
+		"memfd": {"def take():\n    f = os.memfd_create('x'); os.write(f, b'x' * (1 << 20))\nhoard(take)", refused,
+			refused},
 		"memfd_secret": {"call(447, 0)", refused, refused},
 		"System V shared memory": {
-			"def take():\n    i = check(libc.shmget(0, 1 << 20, 0o1600)); at = check(libc.shmat(i, None, 0)); touch(at, 1 << 20); check(libc.shmdt(at))\nhoard(take)", killed, refused},
+			"def take():\n    i = check(libc.shmget(0, 1 << 20, 0o1600)); at = check(libc.shmat(i, None, 0)); touch(at, 1 << " +
+				"20); check(libc.shmdt(at))\nhoard(take)", killed, refused},
 		"System V segments, empty": {"hoard(lambda: check(libc.shmget(0, 4096, 0o1600)))", refused, refused},
 		"System V semaphores":      {"hoard(lambda: check(libc.semget(0, 1000, 0o1600)))", refused, refused},
 		"System V messages":        {"hoard(lambda: check(libc.msgget(0, 0o1600)))", refused, refused},
 		"POSIX messages":           {"call(240, ctypes.c_char_p(b'x'), os.O_CREAT | os.O_RDWR, 0o600, 0)", refused, refused},
-		"/dev/shm":                 {"n = 0\ndef take():\n    global n; n += 1\n    open('/dev/shm/' + str(n), 'wb').write(b'x' * (1 << 20))\nhoard(take)", killed, refused},
-		"/dev/shm, no bytes":       {"n = 0\ndef take():\n    global n; n += 1\n    open('/dev/shm/' + str(n), 'wb')\nhoard(take)", refused, refused},
-		"unix sockets":             {"def take():\n    a, b = socket.socketpair(); fill(a); fill(b); kept.extend((a, b))\neach(3, lambda: hoard(take))", killed, killed},
+		"/dev/shm": {"n = 0\ndef take():\n    global n; n += 1\n    open('/dev/shm/' + str(n), " +
+			"'wb').write(b'x' * (1 << 20))\nhoard(take)", killed, refused},
+		"/dev/shm, no bytes": {"n = 0\ndef take():\n    global n; n += 1\n    open('/dev/shm/' + str(n), 'wb')\nhoard(take)",
+			refused, refused},
+		"unix sockets": {"def take():\n    a, b = socket.socketpair(); fill(a); fill(b); kept.extend((a, b))\neach(3, " +
+			"lambda: hoard(take))", killed, killed},
 		"unix sockets of senders that are gone": {
-			"def take():\n    a, b = socket.socketpair()\n    fill(a); a.close(); kept.append(b)\neach(3, lambda: hoard(take))", killed, killed},
+			"def take():\n    a, b = socket.socketpair()\n    fill(a); a.close(); kept.append(b)\neach(3, lambda: hoard(take))",
+			killed, killed},
 		"unix datagrams": {
-			"def take():\n    a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)\n    fill(a); a.close(); kept.append(b)\neach(3, lambda: hoard(take))", killed, killed},
+			"def take():\n    a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)\n    fill(a); a.close(); " +
+				"kept.append(b)\neach(3, lambda: hoard(take))", killed, killed},
 		"connections": {`
 l = socket.socket(); l.bind(('127.0.0.1', 0)); l.listen(100)
 def take():
@@ -118,10 +129,12 @@ def take():
         a.sendto(b'x' * 1000, b.getsockname())
     kept.append(b)
 hoard(take)`, killed, killed},
-		"pipes":                               {"def take():\n    r, w = os.pipe(); os.set_blocking(w, False); os.write(w, b'x' * 65536)\neach(4, lambda: hoard(take))", killed, killed},
+		"pipes": {"def take():\n    r, w = os.pipe(); os.set_blocking(w, False); " +
+			"os.write(w, b'x' * 65536)\neach(4, lambda: hoard(take))", killed, killed},
 		"large pipes":                         {"r, w = os.pipe(); fcntl.fcntl(w, 1031, 1 << 20)", refused, refused},
 		"large pipes, by a number of 64 bits": {"r, w = os.pipe(); call(72, w, 1 << 32 | 1031, 1 << 20)", refused, refused},
-		"pages in pipes":                      {"r, w = os.pipe(); call(275, os.open('/etc/passwd', os.O_RDONLY), 0, w, 0, 4096, 0)", refused, refused},
+		"pages in pipes": {"r, w = os.pipe(); call(275, os.open('/etc/passwd', os.O_RDONLY), 0, w, " +
+			"0, 4096, 0)", refused, refused},
 		"page tables": {`
 size = 1 << 40
 at = check(libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, -1, 0))
@@ -135,7 +148,8 @@ def take():
         check(libc.mprotect(at + page * 4096, 4096, mmap.PROT_READ))
 each(4, take)`, killed, killed},
 		"many processes": {"def take():\n    kept.append(b'x' * (600 << 10))\neach(100, take)", killed, killed},
-		"files":          {"def take():\n    hoard(lambda: kept.append(os.open('/dev/null', os.O_RDONLY)))\neach(100, take)", killed, killed},
+		"files": {"def take():\n    hoard(lambda: kept.append(os.open('/dev/null', os.O_RDONLY)))\neach(100, take)",
+			killed, killed},
 		"locks": {`
 def take():
     for n in range(900):
@@ -143,20 +157,22 @@ def take():
         for i in range(0, 600, 2):
             fcntl.lockf(f, fcntl.LOCK_EX, 1, i)
 each(4, take)`, killed, killed},
-		"locks of open files": {"f = os.open('x', os.O_CREAT | os.O_RDWR); fcntl.fcntl(f, 37, struct.pack('hhqqi4x', 1, 0, 0, 1, 0))", refused, refused},
-		"terminals":           {"hoard(lambda: kept.extend(os.openpty()))", refused, refused},
-		"inotify":             {"hoard(lambda: kept.append(check(libc.inotify_init())))", killed, killed},
-		"locked memory":       {"at = mapped(1 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS); call(149, at, 1 << 20)", refused, refused},
-		"huge pages":          {"mapped(2 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000)", refused, refused},
-		"rules of Landlock":   {"call(444, ctypes.c_char_p(bytes([255]) + bytes(7)), 8, 0)", refused, refused},
-		"filters of seccomp":  {"check(libc.prctl(22, 2, 0, 0, 0))", refused, refused},
-		"AF_ALG":              {"socket.socket(38, socket.SOCK_SEQPACKET)", refused, refused},
-		"AF_VSOCK":            {"socket.socket(40, socket.SOCK_STREAM)", refused, refused},
-		"AF_PACKET":           {"socket.socket(17, socket.SOCK_DGRAM)", refused, refused},
-		"AF_TIPC":             {"socket.socket(30, socket.SOCK_DGRAM)", refused, refused},
-		"netlink":             {"socket.socket(16, socket.SOCK_RAW, 4)", refused, refused},
-		"MPTCP":               {"socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)", refused, refused},
-		"SCTP":                {"socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 132)", refused, refused},
+		"locks of open files": {"f = os.open('x', os.O_CREAT | os.O_RDWR); fcntl.fcntl(f, 37, struct.pack('hhqqi4x', 1, " +
+			"0, 0, 1, 0))", refused, refused},
+		"terminals": {"hoard(lambda: kept.extend(os.openpty()))", refused, refused},
+		"inotify":   {"hoard(lambda: kept.append(check(libc.inotify_init())))", killed, killed},
+		"locked memory": {"at = mapped(1 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS); call(149, at, 1 << 20)",
+			refused, refused},
+		"huge pages":         {"mapped(2 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000)", refused, refused},
+		"rules of Landlock":  {"call(444, ctypes.c_char_p(bytes([255]) + bytes(7)), 8, 0)", refused, refused},
+		"filters of seccomp": {"check(libc.prctl(22, 2, 0, 0, 0))", refused, refused},
+		"AF_ALG":             {"socket.socket(38, socket.SOCK_SEQPACKET)", refused, refused},
+		"AF_VSOCK":           {"socket.socket(40, socket.SOCK_STREAM)", refused, refused},
+		"AF_PACKET":          {"socket.socket(17, socket.SOCK_DGRAM)", refused, refused},
+		"AF_TIPC":            {"socket.socket(30, socket.SOCK_DGRAM)", refused, refused},
+		"netlink":            {"socket.socket(16, socket.SOCK_RAW, 4)", refused, refused},
+		"MPTCP":              {"socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)", refused, refused},
+		"SCTP":               {"socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 132)", refused, refused},
 		"a program that cannot be read": {`
 import shutil
 if len(sys.argv) == 1:
@@ -164,7 +180,8 @@ if len(sys.argv) == 1:
     os.execv('own', ['own', 'x.py', 'again'])
 hoard(lambda: kept.append(b'x' * (1 << 20)))`, killed, killed},
 		"sockets of a program that cannot be looked into": {
-			"libc.prctl(4, 0, 0, 0, 0)\ndef take():\n    a, b = socket.socketpair(); fill(a); fill(b); kept.extend((a, b))\neach(3, lambda: hoard(take))", killed, killed},
+			"libc.prctl(4, 0, 0, 0, 0)\ndef take():\n    a, b = socket.socketpair(); fill(a); fill(b); kept.extend((a, " +
+				"b))\neach(3, lambda: hoard(take))", killed, killed},
 	}
 }
 
@@ -202,7 +219,8 @@ func (b *box) hoardMemory(text, want string) {
 	switch {
 	case want == killed && exit.Reason != OOMKilled:
 		b.t.Errorf("%+v: %s", exit, out)
-	case want == refused && (exit.Reason != "" || exit.Code != 1 || !strings.Contains(out, "Errno") && !strings.Contains(out, "Error")):
+	case want == refused && (exit.Reason != "" || exit.Code != 1 || !strings.Contains(out, "Errno") &&
+		!strings.Contains(out, "Error")):
 		b.t.Errorf("%+v: %s", exit, out)
 	}
 	b.t.Logf("%s after %s: %.200s", exit.Reason, time.Since(begin).Round(time.Millisecond), lastLine(out))
@@ -236,9 +254,11 @@ print('done')
 		memory int64
 	}{
 		"a pool over pages of its parent": {fmt.Sprintf(pool, "data = bytearray(b'x') * (150 << 20)"), 512 << 20},
-		"a pool over shared memory":       {fmt.Sprintf(pool, "data = mmap.mmap(-1, 150 << 20)\nfor i in range(0, 150 << 20, 4096): data[i] = 1"), 512 << 20},
+		"a pool over shared memory": {fmt.Sprintf(pool, "data = mmap.mmap(-1, 150 << 20)\nfor i in range(0, 150 << "+
+			"20, 4096): data[i] = 1"), 512 << 20},
 		"a large mapping with little in it": {
-			"at = mapped(1 << 30, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS); touch(at, 1 << 20); time.sleep(1.5); print('done')", 64 << 20},
+			"at = mapped(1 << 30, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS); touch(at, 1 << 20); time.sleep(1.5); print('done')",
+			64 << 20},
 		"sockets and pipes": {`
 for _ in range(40):
     kept.extend(socket.socketpair()); kept.append(os.pipe())

@@ -16,11 +16,13 @@ const (
 	accountName = "job"
 )
 
-// maxNames is how much is kept of each of the machine's own files of names: a list of hosts to block can be long.
+// maxNames is how much is kept of each of the machine's own files of names: a list of hosts to
+// block can be long.
 const maxNames = 4 << 20
 
-// makeNames writes the files that tell a program who it is and where it runs: its user, whose home is the workspace, and its
-// own host. What the machine's files say comes after that, where it does not contradict.
+// makeNames writes the files that tell a program who it is and where it runs: its user, whose home
+// is the workspace, and its own host. What the machine's files say comes after that, where it does
+// not contradict.
 func (v *view) makeNames(o *order) error {
 	uid, gid := o.UID, o.GID
 	if uid < 0 {

@@ -18,8 +18,8 @@ import (
 	"go-job-orchestrator/shared/fstree"
 )
 
-// nobody is the user and group that programs run as when the server is root. It exists everywhere, in containers with
-// few users as well, and owns nothing.
+// nobody is the user and group that programs run as when the server is root. It exists everywhere,
+// in containers with few users as well, and owns nothing.
 const nobody = 65534
 
 // signalScopeABI is the first version of Landlock that keeps a program from signalling others.
@@ -64,12 +64,15 @@ func Open(ctx context.Context, c Config) (*Sandbox, error) {
 		}
 		failures = append(failures, fmt.Sprintf("%s: %v", try.level, err))
 	}
-	return nil, fmt.Errorf("no isolation that keeps programs from the storage and the server (%s); allow user namespaces, "+
-		"or use a kernel with Landlock ABI %d, or accept less with SANDBOX=auto", strings.Join(failures, "; "), signalScopeABI)
+	return nil, fmt.Errorf("no isolation that keeps programs from the storage and the server (%s); allow user "+
+		"namespaces, "+
+		"or use a kernel with Landlock ABI %d, or accept less with SANDBOX=auto", strings.Join(failures, "; "),
+		signalScopeABI)
 }
 
-// openQuota has workspaces held by quotas where that is possible. The owner of a file may give it to another project, but not
-// from a user namespace (ioctl_fssetxattr(2)): without one a program could leave the project that it is held by.
+// openQuota has workspaces held by quotas where that is possible. The owner of a file may give it
+// to another project, but not from a user namespace (ioctl_fssetxattr(2)): without one a program
+// could leave the project that it is held by.
 func (s *Sandbox) openQuota() {
 	if !s.apart {
 		return
@@ -114,7 +117,8 @@ const probeTimeout = 20 * time.Second
 func (s *Sandbox) probe(ctx context.Context) error {
 	if s.level == Landlock {
 		if s.abi < signalScopeABI {
-			return fmt.Errorf("the kernel's Landlock has ABI %d; %d is needed to keep programs from signalling others", s.abi, signalScopeABI)
+			return fmt.Errorf("the kernel's Landlock has ABI %d; %d is needed to keep programs from signalling others", s.abi,
+				signalScopeABI)
 		}
 		if err := s.checkHidden(); err != nil {
 			return err
@@ -146,8 +150,8 @@ func (s *Sandbox) probe(ctx context.Context) error {
 	return nil
 }
 
-// checkHidden makes sure that what must be hidden is in no folder that programs may read: Landlock can add rights
-// below a folder and take none away.
+// checkHidden makes sure that what must be hidden is in no folder that programs may read: Landlock
+// can add rights below a folder and take none away.
 func (s *Sandbox) checkHidden() error {
 	for _, hidden := range s.config.HidePaths {
 		for _, folder := range append(systemFolders(), s.config.ReadPaths...) {
@@ -271,7 +275,8 @@ func (s *Sandbox) programUser() (uid, gid int) {
 	return -1, -1
 }
 
-// Prepare gives a folder and all that is in it to the user that programs run as. It follows no links.
+// Prepare gives a folder and all that is in it to the user that programs run as. It follows no
+// links.
 func (s *Sandbox) Prepare(dir string) error {
 	uid, gid := s.programUser()
 	if uid < 0 {
@@ -283,8 +288,8 @@ func (s *Sandbox) Prepare(dir string) error {
 	return nil
 }
 
-// uploadDepth is how deep folders may lie that are given to a program: names of files that are brought to it have at most
-// a thousand bytes.
+// uploadDepth is how deep folders may lie that are given to a program: names of files that are
+// brought to it have at most a thousand bytes.
 const uploadDepth = 500
 
 func chownTree(dir string, uid, gid int) error {

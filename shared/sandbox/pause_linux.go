@@ -12,11 +12,12 @@ import (
 	"go-job-orchestrator/shared/proctree"
 )
 
-// pauseRounds bounds how often processes are looked for that were started while others were being stopped.
+// pauseRounds bounds how often processes are looked for that were started while others were being
+// stopped.
 const pauseRounds = 20
 
-// Pause stops the program and all it has started, so that it can hide nothing from who measures it by moving it about. resume
-// lets go on what was not stopped before.
+// Pause stops the program and all it has started, so that it can hide nothing from who measures it
+// by moving it about. resume lets go on what was not stopped before.
 func (p *Process) Pause() (resume func()) {
 	stopped := map[int]bool{}
 	for range pauseRounds {
@@ -52,7 +53,8 @@ func processState(pid int) byte {
 	return fields[0][0]
 }
 
-// Usage measures what the program's files take on the disk, more closely than the watcher does all the time.
+// Usage measures what the program's files take on the disk, more closely than the watcher does all
+// the time.
 func (p *Process) Usage(ctx context.Context) Usage {
 	if p.quota != nil {
 		if n, err := p.quota.used(); err == nil {

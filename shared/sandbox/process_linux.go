@@ -31,7 +31,8 @@ func readProcess(pid int) process {
 	}
 }
 
-// proportional returns what a process has, with its part of what it shares with others. It fails where that cannot be told.
+// proportional returns what a process has, with its part of what it shares with others. It fails
+// where that cannot be told.
 func proportional(pid int) (private, shared int64, err error) {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "smaps_rollup"))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
@@ -47,7 +48,8 @@ func proportional(pid int) (private, shared int64, err error) {
 	return v["Pss_Anon"] + v["SwapPss"], v["Pss_Shmem"], nil
 }
 
-// readFields reads the numbers of a file of proc that has one on each line. Those in kB are returned in bytes.
+// readFields reads the numbers of a file of proc that has one on each line. Those in kB are
+// returned in bytes.
 func readFields(pid int, name string) map[string]int64 {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), name))
 	if err != nil {
@@ -83,8 +85,8 @@ func sharedFiles() int64 {
 	return blocks*st.Bsize + inodes*sharedInode
 }
 
-// systemV returns what System V shared memory takes, whether or not a process has it attached: the last two fields of each
-// line of /proc/sysvipc/shm are the bytes in memory and swapped out.
+// systemV returns what System V shared memory takes, whether or not a process has it attached: the
+// last two fields of each line of /proc/sysvipc/shm are the bytes in memory and swapped out.
 func systemV() int64 {
 	text, err := os.ReadFile("/proc/sysvipc/shm")
 	if err != nil {

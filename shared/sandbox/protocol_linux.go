@@ -12,8 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A program is started in two stages, each this executable again under another name: init sets up the surroundings, starts
-// the second stage in them and stays to watch; exec takes rights from itself and becomes the program.
+// A program is started in two stages, each this executable again under another name: init sets up
+// the surroundings, starts the second stage in them and stays to watch; exec takes rights from
+// itself and becomes the program.
 const (
 	initName = "sandbox-init"
 	execName = "sandbox-exec"
@@ -30,7 +31,8 @@ const (
 	reportFD  = 4 // exec: why it could not become the program
 )
 
-// order is what init is told, as one line of JSON. Bytes of arguments need not be text, so they are sent as such.
+// order is what init is told, as one line of JSON. Bytes of arguments need not be text, so they are
+// sent as such.
 type order struct {
 	Level       Level
 	Path        string
@@ -54,7 +56,8 @@ type order struct {
 	Shared      int64 // bytes that files in /dev/shm may have
 }
 
-// Commands to init, one byte each. The end of the stream is a command as well: the server is no more.
+// Commands to init, one byte each. The end of the stream is a command as well: the server is no
+// more.
 const (
 	commandTerminate = 't'
 	commandKill      = 'k'
@@ -68,8 +71,9 @@ type outcome struct {
 	Fault   string // of the sandbox itself: the program did not run
 }
 
-// init becomes a stage if this process was started as one, and then does not return. It is no function for main to call, since everything that the
-// program links would be set up by then, which takes longer than all a stage does: packages are set up in the order of their paths.
+// init becomes a stage if this process was started as one, and then does not return. It is no
+// function for main to call, since everything that the program links would be set up by then, which
+// takes longer than all a stage does: packages are set up in the order of their paths.
 func init() {
 	if len(os.Args) == 0 {
 		return

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// quota is the project quota of a file system (ext4 and XFS, mounted with prjquota): the kernel counts what belongs to a
-// project and refuses more. A program gets EDQUOT or ENOSPC then.
+// quota is the project quota of a file system (ext4 and XFS, mounted with prjquota): the kernel
+// counts what belongs to a project and refuses more. A program gets EDQUOT or ENOSPC then.
 type quota struct {
 	dir *os.File // any folder of the file system
 	mu  sync.Mutex
@@ -25,7 +25,8 @@ type project struct {
 	id uint32
 }
 
-// Projects of workspaces have IDs from here on, so that they do not meet those that the machine's owner gives.
+// Projects of workspaces have IDs from here on, so that they do not meet those that the machine's
+// owner gives.
 const (
 	firstProject = 0x6f6a0000
 	lastProject  = firstProject + 0xffff
@@ -112,7 +113,8 @@ func overfill(path string, bytes int) error {
 	return os.WriteFile(path, make([]byte, bytes), 0o600)
 }
 
-// confine makes an empty folder a project of its own; what is made in it belongs to it as well. 0 is no limit.
+// confine makes an empty folder a project of its own; what is made in it belongs to it as well. 0
+// is no limit.
 func (q *quota) confine(dir string, bytes, files int64) error {
 	q.mu.Lock() // until the folder itself counts, a project looks unused
 	defer q.mu.Unlock()
@@ -200,8 +202,9 @@ func attributes(f *os.File, command uintptr, a *fileAttributes) error {
 	return nil
 }
 
-// Confine makes the folder dir, which may exist already, for the workspace of a program. Where there are quotas the kernel
-// holds all that is made in it to its limits from now on; 0 is no limit.
+// Confine makes the folder dir, which may exist already, for the workspace of a program. Where
+// there are quotas the kernel holds all that is made in it to its limits from now on; 0 is no
+// limit.
 func (s *Sandbox) Confine(dir string, bytes, files int64) error {
 	err := os.Mkdir(dir, 0o700)
 	if errors.Is(err, os.ErrExist) { // of an earlier attempt, held by what held it then
@@ -216,7 +219,8 @@ func (s *Sandbox) Confine(dir string, bytes, files int64) error {
 	return nil
 }
 
-// WorkspaceLimit says in words what holds the workspace in dir to so many bytes and files; 0 is no limit.
+// WorkspaceLimit says in words what holds the workspace in dir to so many bytes and files; 0 is no
+// limit.
 func (s *Sandbox) WorkspaceLimit(dir string, bytes, files int64) string {
 	if bytes == 0 && files == 0 {
 		return "no limit"

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// TestRename moves and links files and folders between folders: only what is another mount may be refused.
+// TestRename moves and links files and folders between folders: only what is another mount may be
+// refused.
 func TestRename(t *testing.T) {
 	t.Parallel()
 	const script = `
@@ -45,8 +46,10 @@ print('system', refused(os.link, '/etc/passwd', 'passwd'))
 		p.Env = append(p.Env, "HOME="+workspace, "TMPDIR="+tmp)
 		exit, out := b.run(p)
 		half := strings.Repeat("done ", 6) + "done\na/deep/linked a/deep/linked\n"
-		// In its own view of files, the workspace and the folder for temporary files are mounts of their own.
-		want := half + half + "across " + map[Level]string{Namespaces: "EXDEV", Landlock: "done", None: "done"}[b.Level()] + "\n"
+		// In its own view of files, the workspace and the folder for temporary files are mounts of their
+		// own.
+		want := half + half + "across " + map[Level]string{Namespaces: "EXDEV", Landlock: "done", None: "done"}[b.Level()] +
+			"\n"
 		if exit.Code != 0 || !strings.HasPrefix(out, want) {
 			t.Errorf("%+v, got\n%s\nwant\n%s", exit, out, want)
 		}

@@ -1,5 +1,6 @@
-// Package sandbox starts a program apart from the machine it runs on, watches over what it uses, and ends it with
-// all it has started. It needs Linux and no other software; elsewhere programs run unprotected, and it says so.
+// Package sandbox starts a program apart from the machine it runs on, watches over what it uses,
+// and ends it with all it has started. It needs Linux and no other software; elsewhere programs run
+// unprotected, and it says so.
 package sandbox
 
 import (
@@ -34,10 +35,10 @@ func (m *Mode) UnmarshalText(text []byte) error {
 // Level is how much isolation there is.
 type Level string
 
-// The levels. With Namespaces a program has its own view of files, processes and host name, and Landlock on top where
-// the kernel has it. With Landlock it sees the machine's files and processes by name, and can open or signal none but its
-// own. Both keep a program from the storage, from the server and from other programs. With None it can do what the server's
-// user can.
+// The levels. With Namespaces a program has its own view of files, processes and host name, and
+// Landlock on top where the kernel has it. With Landlock it sees the machine's files and processes
+// by name, and can open or signal none but its own. Both keep a program from the storage, from the
+// server and from other programs. With None it can do what the server's user can.
 const (
 	Namespaces Level = "namespaces"
 	Landlock   Level = "landlock"
@@ -51,8 +52,8 @@ type Config struct {
 	ReadPaths []string
 	// HidePaths are folders that no program may see, wherever they lie.
 	HidePaths []string
-	// WorkDir is a folder that all workspaces lie in. Where its file system has project quotas, they hold the workspaces
-	// that Confine is asked for.
+	// WorkDir is a folder that all workspaces lie in. Where its file system has project quotas, they
+	// hold the workspaces that Confine is asked for.
 	WorkDir string
 	Logger  *slog.Logger
 
@@ -65,8 +66,8 @@ type Limits struct{ CPU, Memory string }
 // Usage is what a program's files take on the disk.
 type Usage struct {
 	Bytes int64
-	// Uncounted tells that there are more which nobody can count: files without a name that the program has sent to itself
-	// and not received.
+	// Uncounted tells that there are more which nobody can count: files without a name that the
+	// program has sent to itself and not received.
 	Uncounted bool
 }
 
@@ -79,9 +80,11 @@ type Program struct {
 	Workspace string // the working directory, with all rights
 	Tmp       string // for temporary files, with all rights
 
-	// Log takes what the program writes to its standard streams, which are pipes; none of it is kept when it is zero.
+	// Log takes what the program writes to its standard streams, which are pipes; none of it is kept
+	// when it is zero.
 	Log spool.Files
-	// NonBlocking says that the program is known not to wait until what it writes was read; see spool.Pipes.
+	// NonBlocking says that the program is known not to wait until what it writes was read; see
+	// spool.Pipes.
 	NonBlocking bool
 	// Hold, if set, is kept open until nothing of the program lives, so that a lock on it tells.
 	Hold *os.File

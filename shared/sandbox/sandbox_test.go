@@ -44,7 +44,8 @@ func server(dir string, level Level) {
 	if err := syscall.Flock(int(hold.Fd()), syscall.LOCK_EX); err != nil {
 		panic(err)
 	}
-	_, err = s.Start(Program{Path: "/bin/sh", Args: []string{"-c", "setsid sleep 1000 & echo > begun; trap '' TERM; while :; do sleep 1; done", os.Args[4]},
+	_, err = s.Start(Program{Path: "/bin/sh", Args: []string{"-c", "setsid sleep 1000 & echo > begun; trap '' TERM; " +
+		"while :; do sleep 1; done", os.Args[4]},
 		Workspace: dir, Tmp: dir, Hold: hold, Env: []string{"PATH=/usr/bin:/bin"}})
 	if err != nil {
 		panic(err)
@@ -81,7 +82,8 @@ func eachLevel(t *testing.T, c Config, test func(t *testing.T, b *box)) {
 // program is a shell command in a fresh workspace.
 func (b *box) program(command string) Program {
 	b.t.Helper()
-	p := Program{Path: "/bin/sh", Args: []string{"-c", command}, Env: []string{"PATH=/usr/bin:/bin"}, Workspace: b.t.TempDir(), Tmp: b.t.TempDir()}
+	p := Program{Path: "/bin/sh", Args: []string{"-c", command}, Env: []string{"PATH=/usr/bin:/bin"},
+		Workspace: b.t.TempDir(), Tmp: b.t.TempDir()}
 	for _, dir := range []string{p.Workspace, p.Tmp} {
 		if err := b.Prepare(dir); err != nil {
 			b.t.Fatal(err)
@@ -142,12 +144,14 @@ func TestExit(t *testing.T) {
 	})
 }
 
-// TestSignalled has a program send its init every signal that can be caught, where nothing keeps it from that.
+// TestSignalled has a program send its init every signal that can be caught, where nothing keeps it
+// from that.
 func TestSignalled(t *testing.T) {
 	t.Parallel()
 	eachLevel(t, Config{}, func(t *testing.T, b *box) {
 		for signal := 1; signal <= 64; signal++ {
-			if signal == int(unix.SIGKILL) || signal == int(unix.SIGSTOP) || signal >= 32 && signal <= 34 { // the last are C libraries' own, which Go leaves alone
+			// the last are C libraries' own, which Go leaves alone
+			if signal == int(unix.SIGKILL) || signal == int(unix.SIGSTOP) || signal >= 32 && signal <= 34 {
 				continue
 			}
 			if got, out := b.run(b.program(fmt.Sprintf("kill -%d $PPID; exit 3", signal))); got.Code != 3 || got.Reason != "" {
@@ -160,7 +164,8 @@ func TestSignalled(t *testing.T) {
 func TestCannotRun(t *testing.T) {
 	t.Parallel()
 	eachLevel(t, Config{}, func(t *testing.T, b *box) {
-		for name, want := range map[string]string{"missing": "does not exist", "plain": "permission denied", "junk": "#!", "orphan": "interpreter"} {
+		for name, want := range map[string]string{"missing": "does not exist", "plain": "permission denied", "junk": "#!",
+			"orphan": "interpreter"} {
 			p := b.program("")
 			for file, content := range map[string]string{"plain": "#!/bin/sh\n", "junk": "junk", "orphan": "#!/no/such\n"} {
 				path := filepath.Join(p.Workspace, file)
@@ -197,7 +202,8 @@ func TestExact(t *testing.T) {
 		if _, got := b.run(p); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
-		if _, got := b.run(b.program("env; cat; ls /proc/self/fd")); !strings.HasPrefix(got, "PWD=") && !strings.HasPrefix(got, "PATH=") || strings.Count(got, "\n") > 7 {
+		if _, got := b.run(b.program("env; cat; ls /proc/self/fd")); !strings.HasPrefix(got, "PWD=") &&
+			!strings.HasPrefix(got, "PATH=") || strings.Count(got, "\n") > 7 {
 			t.Errorf("environment, standard input and files: %q", got)
 		}
 	})
@@ -252,13 +258,15 @@ func TestIsolation(t *testing.T) {
 				t.Errorf("%s: succeeded: %s", name, out)
 			}
 		}
-		for _, command := range []string{"echo x > x && cat x", "echo x > /dev/null", "head -c 1 /dev/urandom", "mkdir -p a b && touch a/f && mv a/f b/f", "true | cat"} {
+		for _, command := range []string{"echo x > x && cat x", "echo x > /dev/null", "head -c 1 /dev/urandom",
+			"mkdir -p a b && touch a/f && mv a/f b/f", "true | cat"} {
 			if exit, out := b.run(b.program(command)); exit.Code != 0 {
 				t.Errorf("%s: code %d: %s", command, exit.Code, out)
 			}
 		}
 		_, status := b.run(b.program("cat /proc/self/status"))
-		for _, want := range []string{"NoNewPrivs:\t1", "Seccomp:\t2", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapAmb:\t0000000000000000"} {
+		for _, want := range []string{"NoNewPrivs:\t1", "Seccomp:\t2", "CapPrm:\t0000000000000000",
+			"CapEff:\t0000000000000000", "CapAmb:\t0000000000000000"} {
 			if !strings.Contains(status, want) {
 				t.Errorf("%q is not in the status of a program", want)
 			}
@@ -290,7 +298,8 @@ func TestHidden(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := &box{s, t}
-	if _, got := b.run(b.program("cd " + outer + " && find .")); !strings.Contains(got, "seen") || strings.Contains(got, "hidden") {
+	if _, got := b.run(b.program("cd " + outer + " && find .")); !strings.Contains(got, "seen") ||
+		strings.Contains(got, "hidden") {
 		t.Errorf("a program sees %q", got)
 	}
 	c.levels = []Level{Landlock}
@@ -335,7 +344,8 @@ func TestTree(t *testing.T) {
 	})
 }
 
-// TestGrace asks a program to end whose first process does so at once, while something else of it has work left.
+// TestGrace asks a program to end whose first process does so at once, while something else of it
+// has work left.
 func TestGrace(t *testing.T) {
 	t.Parallel()
 	const worker = "trap 'sleep 0.5; echo done > last; exit 0' TERM; echo > begun; while :; do sleep 0.05; done"
@@ -410,30 +420,35 @@ func (b *box) endsInGrace(command string, killed, works bool) {
 func TestSurroundings(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ command, want string }{
-		"name":            {"whoami", "job\n"},
-		"home":            {"getent passwd $(id -u) | cut -d: -f1,6", "job:/workspace\n"},
-		"group":           {"id -gn", "job\n"},
-		"groups":          {"id -Gn", "job\n"},
-		"others' names":   {"getent passwd root | cut -d: -f1,3", "root:0\n"},
-		"tilde":           {"unset HOME; bash -c 'cd / && cd ~ && pwd'", "/workspace\n"},
-		"home of Python":  {"python3 -c 'import os, pwd; print(pwd.getpwuid(os.getuid()).pw_dir)'", "/workspace\n"},
-		"home of Node":    {"node -p 'os.userInfo().username + os.userInfo().homedir'", "job/workspace\n"},
-		"host":            {"getent ahostsv4 $(uname -n) | cut -d' ' -f1 | sort -u", "127.0.0.1\n"},
-		"localhost":       {"getent ahostsv4 localhost | cut -d' ' -f1 | sort -u", "127.0.0.1\n"},
-		"address":         {"getent hosts 127.0.0.1 | cut -b1-9,17-26", "127.0.0.1localhost\n"},
-		"host of Python":  {"python3 -c 'import socket; print(socket.gethostbyname(socket.gethostname()))'", "127.0.0.1\n"},
-		"names stay":      {"for f in passwd group hosts; do (echo x >/etc/$f) 2>/dev/null || echo $f; done; rm -f /etc/hosts 2>/dev/null || echo kept", "passwd\ngroup\nhosts\nkept\n"},
-		"terminal":        {"python3 -c 'import pty, os; r = pty.spawn([\"tty\"]); exit(r)' </dev/null", "/dev/pts/0\r\n"},
-		"terminal of tty": {"python3 -c 'import pty; pty.spawn([\"sh\", \"-c\", \"echo hi >/dev/tty; stty -echo; stty size\"])' </dev/null", "hi\r\n0 0\r\n"},
-		"script":          {"script -qec 'test -t 0 && test -t 1 && echo tty' /dev/null </dev/null | tr -d '\\r'", "tty\n"},
-		"many terminals":  {"python3 -c 'import os\nn=0\ntry:\n  while 1: os.openpty(); n+=1\nexcept OSError: print(n)'", "64\n"},
+		"name":           {"whoami", "job\n"},
+		"home":           {"getent passwd $(id -u) | cut -d: -f1,6", "job:/workspace\n"},
+		"group":          {"id -gn", "job\n"},
+		"groups":         {"id -Gn", "job\n"},
+		"others' names":  {"getent passwd root | cut -d: -f1,3", "root:0\n"},
+		"tilde":          {"unset HOME; bash -c 'cd / && cd ~ && pwd'", "/workspace\n"},
+		"home of Python": {"python3 -c 'import os, pwd; print(pwd.getpwuid(os.getuid()).pw_dir)'", "/workspace\n"},
+		"home of Node":   {"node -p 'os.userInfo().username + os.userInfo().homedir'", "job/workspace\n"},
+		"host":           {"getent ahostsv4 $(uname -n) | cut -d' ' -f1 | sort -u", "127.0.0.1\n"},
+		"localhost":      {"getent ahostsv4 localhost | cut -d' ' -f1 | sort -u", "127.0.0.1\n"},
+		"address":        {"getent hosts 127.0.0.1 | cut -b1-9,17-26", "127.0.0.1localhost\n"},
+		"host of Python": {"python3 -c 'import socket; print(socket.gethostbyname(socket.gethostname()))'", "127.0.0.1\n"},
+		"names stay": {"for f in passwd group hosts; do (echo x >/etc/$f) 2>/dev/null || echo $f; done; rm -f " +
+			"/etc/hosts 2>/dev/null || echo kept", "passwd\ngroup\nhosts\nkept\n"},
+		"terminal": {"python3 -c 'import pty, os; r = pty.spawn([\"tty\"]); exit(r)' </dev/null", "/dev/pts/0\r\n"},
+		"terminal of tty": {"python3 -c 'import pty; pty.spawn([\"sh\", \"-c\", \"echo hi >/dev/tty; stty -echo; stty " +
+			"size\"])' </dev/null", "hi\r\n0 0\r\n"},
+		"script": {"script -qec 'test -t 0 && test -t 1 && echo tty' /dev/null </dev/null | tr -d '\\r'", "tty\n"},
+		"many terminals": {"python3 -c 'import os\nn=0\ntry:\n  while 1: os.openpty(); n+=1\nexcept OSError: print(n)'",
+			"64\n"},
 		"none of others'": {"ls /dev/pts", "ptmx\n"},
 		"no terminal":     {"(: </dev/tty) 2>/dev/null || echo none", "none\n"},
-		"line discipline": {"python3 -c 'import fcntl, os, struct\nm, s = os.openpty()\ntry: fcntl.ioctl(s, 0x5423, struct.pack(\"i\", 2)); print(\"set\")\nexcept PermissionError: print(\"no\")'", "no\n"},
-		"processors":      {"test $(ls -d /sys/devices/system/cpu/cpu[0-9]* | wc -l) -ge $(nproc) && echo ok", "ok\n"},
-		"lscpu":           {"lscpu -p=cpu >list && test $(grep -vc '#' list) -ge $(nproc) && echo ok", "ok\n"},
-		"processors stay": {"(echo 0 >/sys/devices/system/cpu/cpu0/online) 2>/dev/null || echo no; ls /sys; ls /sys/devices/system | grep -v node", "no\ndevices\ncpu\n"},
-		"mounts":          {`grep -E ' /(sys|dev/pts|dev/tty)' /proc/self/mounts | awk '{print $2, $4}' | grep -vE '(^/sys.* ro,nosuid,nodev,noexec)|(^/dev/(pts|tty) rw,nosuid,noexec)'; echo end`, "end\n"},
+		"line discipline": {"python3 -c 'import fcntl, os, struct\nm, s = os.openpty()\ntry: fcntl.ioctl(s, 0x5423, " +
+			"struct.pack(\"i\", 2)); print(\"set\")\nexcept PermissionError: print(\"no\")'", "no\n"},
+		"processors": {"test $(ls -d /sys/devices/system/cpu/cpu[0-9]* | wc -l) -ge $(nproc) && echo ok", "ok\n"},
+		"lscpu":      {"lscpu -p=cpu >list && test $(grep -vc '#' list) -ge $(nproc) && echo ok", "ok\n"},
+		"processors stay": {"(echo 0 >/sys/devices/system/cpu/cpu0/online) 2>/dev/null || echo no; ls /sys; ls " +
+			"/sys/devices/system | grep -v node", "no\ndevices\ncpu\n"},
+		"mounts": {`grep -E ' /(sys|dev/pts|dev/tty)' /proc/self/mounts | awk '{print $2, $4}' | grep -vE '(^/sys.* ro,nosuid,nodev,noexec)|(^/dev/(pts|tty) rw,nosuid,noexec)'; echo end`, "end\n"},
 	}
 	eachView(t, func(t *testing.T, b *box) {
 		for name, tt := range tests {
@@ -444,7 +459,8 @@ func TestSurroundings(t *testing.T) {
 	})
 }
 
-// eachView runs a test with views of files made by root and, where the test is run by root, by an ordinary user.
+// eachView runs a test with views of files made by root and, where the test is run by root, by an
+// ordinary user.
 func eachView(t *testing.T, test func(t *testing.T, b *box)) {
 	t.Helper()
 	s, err := Open(t.Context(), Config{levels: []Level{Namespaces}, ReadPaths: pythonFolders(t)})
@@ -487,8 +503,10 @@ func TestProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := &box{s, t}
-	// dash gives up when it cannot fork; its own, sleep's and begun's processes are the rest of the limit.
-	p := b.program("for i in $(seq 40); do sleep 1000 & done; echo > begun; while [ ! -e go ]; do sleep 0.05; done; exit 3")
+	// dash gives up when it cannot fork; its own, sleep's and begun's processes are the rest of the
+	// limit.
+	p := b.program("for i in $(seq 40); do sleep 1000 & done; echo > begun; while [ ! -e go ]; do sleep 0.05; done; " +
+		"exit 3")
 	p.Processes = 60
 	first, err := b.Start(p)
 	if err != nil {
@@ -566,10 +584,11 @@ func TestLimits(t *testing.T) {
 			t.Errorf("disk: %+v", exit)
 		}
 		for name, command := range map[string]string{
-			"deep down":          "d=.; for i in $(seq 300); do d=$d/d; done; mkdir -p $d; exec sleep 1000",
-			"in a closed folder": "mkdir d; for i in 1 2 3 4 5 6 7 8; do head -c 2000000 /dev/zero > d/$i; done; chmod 0 d; exec sleep 1000",
-			"in a removed file":  "exec 7> gone; rm gone; head -c 16000000 /dev/zero >&7; exec sleep 1000",
-			"in the log":         "head -c 16000000 /dev/zero; exec sleep 1000",
+			"deep down": "d=.; for i in $(seq 300); do d=$d/d; done; mkdir -p $d; exec sleep 1000",
+			"in a closed folder": "mkdir d; for i in 1 2 3 4 5 6 7 8; do head -c 2000000 /dev/zero > d/$i; done; chmod 0 d; " +
+				"exec sleep 1000",
+			"in a removed file": "exec 7> gone; rm gone; head -c 16000000 /dev/zero >&7; exec sleep 1000",
+			"in the log":        "head -c 16000000 /dev/zero; exec sleep 1000",
 		} {
 			p = b.program(command)
 			p.WorkspaceBytes = 8 << 20
@@ -628,7 +647,8 @@ func TestModes(t *testing.T) {
 			t.Error("required may come to nothing")
 		}
 	}
-	if _, err := Open(t.Context(), Config{levels: []Level{}}); err == nil || !strings.Contains(err.Error(), "SANDBOX=auto") {
+	if _, err := Open(t.Context(), Config{levels: []Level{}}); err == nil ||
+		!strings.Contains(err.Error(), "SANDBOX=auto") {
 		t.Errorf("without any level the error is %v", err)
 	}
 }
@@ -667,8 +687,8 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
-// TestInterpreters runs the runtimes' interpreters, each of which does what a deny list could break: threads,
-// processes, and memory that can be executed.
+// TestInterpreters runs the runtimes' interpreters, each of which does what a deny list could
+// break: threads, processes, and memory that can be executed.
 func TestInterpreters(t *testing.T) {
 	t.Parallel()
 	eachLevel(t, Config{}, func(t *testing.T, b *box) {
@@ -677,9 +697,15 @@ func TestInterpreters(t *testing.T) {
 			processes = "p = m.Process(target=print, args=([1, 2],)); p.start(); p.join()"
 		}
 		for name, p := range map[string]struct{ path, file, text, want string }{
-			"python": {"/usr/bin/python3", "x.py", "import multiprocessing as m, threading\nt = threading.Thread(target=print, args=('thread',)); t.start(); t.join()\nif __name__ == '__main__':\n    " + processes + "\n", "[1, 2]"},
-			"node":   {"/usr/bin/node", "x.js", "const {Worker} = require('worker_threads'); new Worker('require(\"worker_threads\").parentPort.postMessage(7)', {eval: true}).on('message', m => console.log('got', m, require('child_process').execSync('echo child').toString()))", "got 7 child"},
-			"java":   {"/usr/bin/java", "X.java", "public class X { public static void main(String[] a) throws Exception { Thread t = new Thread(() -> System.out.println(\"thread\")); t.start(); t.join(); System.out.println(new ProcessBuilder(\"true\").start().waitFor()); } }", "thread\n0"},
+			"python": {"/usr/bin/python3", "x.py", "import multiprocessing as m, threading\nt = " +
+				"threading.Thread(target=print, args=('thread',)); t.start(); t.join()\nif __name__ == '__main__':\n    " +
+				processes + "\n", "[1, 2]"},
+			"node": {"/usr/bin/node", "x.js", "const {Worker} = require('worker_threads'); new " +
+				"Worker('require(\"worker_threads\").parentPort.postMessage(7)', {eval: true}).on('message', m => " +
+				"console.log('got', m, require('child_process').execSync('echo child').toString()))", "got 7 child"},
+			"java": {"/usr/bin/java", "X.java", "public class X { public static void main(String[] a) throws Exception { " +
+				"Thread t = new Thread(() -> System.out.println(\"thread\")); t.start(); t.join(); System.out.println(new " +
+				"ProcessBuilder(\"true\").start().waitFor()); } }", "thread\n0"},
 		} {
 			if _, err := os.Stat(p.path); err != nil {
 				t.Logf("%s is not installed", name)

@@ -11,21 +11,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// denied are system calls that no job needs and that have opened, or could open, ways out: other namespaces and
-// mounts, other processes' memory, the kernel's keys, clocks, modules and tracers, and interfaces with a record of faults.
+// denied are system calls that no job needs and that have opened, or could open, ways out: other
+// namespaces and mounts, other processes' memory, the kernel's keys, clocks, modules and tracers,
+// and interfaces with a record of faults.
 func denied() []string {
 	return []string{
-		"acct", "add_key", "adjtimex", "bpf", "chroot", "clock_adjtime", "clock_settime", "delete_module", "finit_module", "fsconfig", "fsmount",
+		"acct", "add_key", "adjtimex", "bpf", "chroot", "clock_adjtime", "clock_settime", "delete_module", "finit_module",
+		"fsconfig", "fsmount",
 		"fsopen", "fspick", "init_module", "io_uring_enter", "io_uring_register", "io_uring_setup", "ioperm", "iopl",
-		"kcmp", "kexec_file_load", "kexec_load", "keyctl", "lookup_dcookie", "mount", "mount_setattr", "move_mount", "nfsservctl", "open_by_handle_at",
-		"open_tree", "perf_event_open", "pidfd_getfd", "pivot_root", "process_madvise", "process_vm_readv", "process_vm_writev", "ptrace", "quotactl",
+		"kcmp", "kexec_file_load", "kexec_load", "keyctl", "lookup_dcookie", "mount", "mount_setattr", "move_mount",
+		"nfsservctl", "open_by_handle_at",
+		"open_tree", "perf_event_open", "pidfd_getfd", "pivot_root", "process_madvise", "process_vm_readv",
+		"process_vm_writev", "ptrace", "quotactl",
 		"quotactl_fd", "reboot", "request_key", "setns", "settimeofday", "swapoff", "swapon", "syslog", "umount2", "unshare",
 		"userfaultfd", "vhangup",
 	}
 }
 
-// absent are system calls that the program finds as in a kernel that does not have them, which libraries expect and fall
-// back from. Through each of them a program gets memory that no figure of its processes shows:
+// absent are system calls that the program finds as in a kernel that does not have them, which
+// libraries expect and fall back from. Through each of them a program gets memory that no figure of
+// its processes shows:
 //   - files of memfd_create and memfd_secret that are mapped nowhere, or under way in a socket; in /dev/shm such files work
 //   - System V semaphores and messages, and POSIX message queues; sem_open and multiprocessing need none of them
 //   - rules of Landlock and filters of seccomp, any number of each
@@ -43,15 +48,16 @@ func absent(level Level) []string {
 	return list
 }
 
-// unfit are system calls that say that they do not work with these files, as they do of many. A pipe that they fill holds
-// on to whole pages of files and memory that are gone otherwise, huge ones too.
+// unfit are system calls that say that they do not work with these files, as they do of many. A
+// pipe that they fill holds on to whole pages of files and memory that are gone otherwise, huge
+// ones too.
 func unfit() []string { return []string{"splice", "tee", "vmsplice"} }
 
 // newNamespaces are the flags of clone(2) that make namespaces.
 const newNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 
-// applySeccomp refuses the denied system calls with EPERM, and calls in another architecture's numbering altogether. pinned
-// refuses to move to other CPUs as well.
+// applySeccomp refuses the denied system calls with EPERM, and calls in another architecture's
+// numbering altogether. pinned refuses to move to other CPUs as well.
 func applySeccomp(level Level, pinned bool) error {
 	if runtime.GOARCH == "amd64" {
 		if err := refuseForeignCalls(); err != nil {
@@ -65,8 +71,9 @@ func applySeccomp(level Level, pinned bool) error {
 	if pinned {
 		names = append(names, "sched_setaffinity")
 	}
-	// Each in a filter of its own: where the conditions of a call do not hold, the library goes on to compare numbers of
-	// calls with an argument. The call that loads filters is refused by the last one.
+	// Each in a filter of its own: where the conditions of a call do not hold, the library goes on to
+	// compare numbers of calls with an argument. The call that loads filters is refused by the last
+	// one.
 	for _, group := range conditional() {
 		if err := load(group); err != nil {
 			return err
@@ -91,8 +98,8 @@ func load(groups ...seccomp.SyscallGroup) error {
 
 func answer(errno unix.Errno) seccomp.Action { return seccomp.ActionErrno | seccomp.Action(errno) }
 
-// refuseForeignCalls answers ENOSYS to every call that is not numbered as on amd64. The library's filter would let
-// calls of 32-bit programs pass unseen.
+// refuseForeignCalls answers ENOSYS to every call that is not numbered as on amd64. The library's
+// filter would let calls of 32-bit programs pass unseen.
 func refuseForeignCalls() error {
 	return install(
 		unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: archOffset},
@@ -102,17 +109,17 @@ func refuseForeignCalls() error {
 	)
 }
 
-// The places in struct seccomp_data, on machines with the lower half of a number first, as all are that Go has seccomp for but
-// few.
+// The places in struct seccomp_data, on machines with the lower half of a number first, as all are
+// that Go has seccomp for but few.
 const (
 	numberOffset = 0
 	archOffset   = 4
 	argsOffset   = 16
 )
 
-// pretend answers calls as done that do nothing: what the size of a socket's buffer is to be, which is a wish that the kernel grants
-// as far as it likes, and that a process must not be looked into, which nobody but the watcher may anyway. The library takes
-// the answer 0 for EPERM.
+// pretend answers calls as done that do nothing: what the size of a socket's buffer is to be, which
+// is a wish that the kernel grants as far as it likes, and that a process must not be looked into,
+// which nobody but the watcher may anyway. The library takes the answer 0 for EPERM.
 func pretend() error {
 	info, err := arch.GetInfo("")
 	if err != nil || binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
@@ -138,8 +145,10 @@ func pretend() error {
 
 // install adds a filter of this thread.
 func install(program ...unix.SockFilter) error {
-	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}                                                  //nolint:gosec // short
-	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&filter)), 0, 0); err != nil { //nolint:gosec // the kernel's interface
+	filter := unix.SockFprog{Len: uint16(len(program)),
+		Filter: &program[0]} //nolint:gosec // short
+	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&filter)), 0,
+		0); err != nil { //nolint:gosec // the kernel's interface
 		return fmt.Errorf("restrict system calls: %w", err)
 	}
 	runtime.KeepAlive(program)

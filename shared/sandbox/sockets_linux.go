@@ -27,8 +27,9 @@ const (
 // socketBytes is what a socket takes itself.
 const socketBytes = 2 << 10
 
-// addSockets asks the kernel for the buffers of all sockets and adds up those of the program: the ones that its processes have
-// open, and their other ends. Where the kernel does not tell, each counts as full.
+// addSockets asks the kernel for the buffers of all sockets and adds up those of the program: the
+// ones that its processes have open, and their other ends. Where the kernel does not tell, each
+// counts as full.
 func (h *holdings) addSockets() {
 	if len(h.sockets) == 0 {
 		return
@@ -41,7 +42,8 @@ func (h *holdings) addSockets() {
 	h.queued = total + int64(len(h.sockets))*socketBytes
 }
 
-// defaultBuffer is the most that a socket of the system has under way. Programs cannot ask for more.
+// defaultBuffer is the most that a socket of the system has under way. Programs cannot ask for
+// more.
 func defaultBuffer() int64 {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err == nil {
@@ -183,7 +185,8 @@ func netlinkAttributes(data []byte) map[uint16][]byte {
 	return found
 }
 
-// memoryOf adds up the memory of a socket: what it has received, what it sends, what was set aside, options and a backlog.
+// memoryOf adds up the memory of a socket: what it has received, what it sends, what was set aside,
+// options and a backlog.
 func memoryOf(value []byte) int64 {
 	at := func(i int) int64 {
 		if len(value) < 4*(i+1) {
@@ -195,8 +198,9 @@ func memoryOf(value []byte) int64 {
 	return at(received) + max(at(sent), at(queued)) + at(forward) + at(options) + at(backlog)
 }
 
-// addUnix adds a socket of the machine itself. What waits at one is charged to who sent it; when that one is closed there is no
-// more than the length of what waits, which for many short messages is a small part of what they take.
+// addUnix adds a socket of the machine itself. What waits at one is charged to who sent it; when
+// that one is closed there is no more than the length of what waits, which for many short messages
+// is a small part of what they take.
 func (d *diag) addUnix(message []byte) {
 	if len(message) < unixHeader {
 		return

@@ -48,8 +48,9 @@ func (s *Sandbox) start(p Program, probing bool) (*Process, error) {
 	}
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{initName}, Env: stageEnv(), Dir: "/",
-		Stderr:      os.Stderr,
-		ExtraFiles:  []*os.File{theirs, or(p.Log.Stdout, null), or(p.Log.Stderr, null), or(p.Log.Order, null), or(p.Hold, null)},
+		Stderr: os.Stderr,
+		ExtraFiles: []*os.File{theirs, or(p.Log.Stdout, null), or(p.Log.Stderr, null), or(p.Log.Order, null),
+			or(p.Hold, null)},
 		SysProcAttr: s.attributes(limited),
 	}
 	o := s.order(p, limited != nil)
@@ -69,8 +70,9 @@ func (s *Sandbox) start(p Program, probing bool) (*Process, error) {
 	return process, nil
 }
 
-// stageEnv is the environment of the stages: the server's own has nothing to do there. They do one thing after the other, so they start no thread for
-// each CPU. Built with the race detector they would sleep for a second before they end.
+// stageEnv is the environment of the stages: the server's own has nothing to do there. They do one
+// thing after the other, so they start no thread for each CPU. Built with the race detector they
+// would sleep for a second before they end.
 func stageEnv() []string { return []string{"GOMAXPROCS=1", "GORACE=atexit_sleep_ms=0"} }
 
 func or(f, other *os.File) *os.File {
@@ -130,7 +132,8 @@ func (s *Sandbox) order(p Program, limited bool) *order {
 	uid, gid := s.programUser()
 	o := &order{
 		Level: s.level, Path: p.Path, Args: toBytes(p.Args), Env: toBytes(p.Env), Workspace: p.Workspace, Tmp: p.Tmp,
-		ReadPaths: s.config.ReadPaths, HidePaths: s.config.HidePaths, HasHold: p.Hold != nil, HasLog: p.Log.Order != nil, LogBytes: p.LogBytes, NonBlocking: p.NonBlocking, UID: uid, GID: gid,
+		ReadPaths: s.config.ReadPaths, HidePaths: s.config.HidePaths, HasHold: p.Hold != nil, HasLog: p.Log.Order != nil,
+		LogBytes: p.LogBytes, NonBlocking: p.NonBlocking, UID: uid, GID: gid,
 		OwnCount: s.apart, FileBytes: p.FileBytes, Processes: p.Processes,
 		OpenFiles: p.OpenFiles, Shared: sharedMemory(p.MemoryBytes),
 	}

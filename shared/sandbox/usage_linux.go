@@ -120,9 +120,9 @@ func (u *usage) add(ctx context.Context, dir string) {
 	})
 }
 
-// nameless counts files without a name, which take room for as long as a process has them open. To look closely takes
-// longer: it finds what only a thread has open, what is only mapped into memory, and that there is more to it which
-// cannot be counted.
+// nameless counts files without a name, which take room for as long as a process has them open. To
+// look closely takes longer: it finds what only a thread has open, what is only mapped into memory,
+// and that there is more to it which cannot be counted.
 func (u *usage) nameless(workspace string, pids []int, closely bool) {
 	var home unix.Stat_t
 	if unix.Stat(workspace, &home) != nil {
@@ -165,7 +165,8 @@ func (u *usage) open(process string, device uint64, closely bool) {
 	}
 }
 
-// carries reports whether open files wait in a socket to be received (proc(5), scm_fds; Linux 5.6). Nothing says which.
+// carries reports whether open files wait in a socket to be received (proc(5), scm_fds; Linux 5.6).
+// Nothing says which.
 func carries(fdinfo string) bool {
 	text, err := os.ReadFile(fdinfo)
 	if err != nil {
@@ -192,7 +193,8 @@ func (u *usage) mapped(process string, device uint64) {
 			continue
 		}
 		var st unix.Stat_t
-		// Where this process may not look at the file itself, the range says how much of it there is at most.
+		// Where this process may not look at the file itself, the range says how much of it there is at
+		// most.
 		if unix.Stat(filepath.Join(process, "map_files", fields[0]), &st) == nil {
 			if st.Nlink == 0 && st.Dev == device {
 				u.disk(&st, true)

@@ -28,9 +28,11 @@ type Settings struct {
 	// Service is set by Knative: the name of the Service that this is.
 	Service        string `env:"K_SERVICE"`
 	MaxConnections uint16 `env:"MAX_CONNECTIONS" envDefault:"1024"`
-	// MaxBuffered is the memory that all requests share for what does not stream; 0: a quarter of GOMEMLIMIT, or defaultBuffered.
+	// MaxBuffered is the memory that all requests share for what does not stream; 0: a quarter of
+	// GOMEMLIMIT, or defaultBuffered.
 	MaxBuffered platform.Size `env:"MAX_BUFFERED_BYTES"`
-	// StallTimeout is how long a client may keep the server waiting for the next piece of a request, or for taking the next one of an answer.
+	// StallTimeout is how long a client may keep the server waiting for the next piece of a request,
+	// or for taking the next one of an answer.
 	StallTimeout time.Duration `env:"STALL_TIMEOUT" envDefault:"1m"`
 }
 
@@ -50,9 +52,11 @@ func (s *Settings) Check() error {
 		errs = append(errs, fmt.Errorf("MAX_CONNECTIONS: %d is too few; set at least %d", s.MaxConnections, minConnections))
 	}
 	if s.MaxBuffered != 0 && s.MaxBuffered < minBuffered {
-		errs = append(errs, fmt.Errorf("MAX_BUFFERED_BYTES: %d is too little; set at least 4Mi, or leave it out", s.MaxBuffered))
+		errs = append(errs, fmt.Errorf("MAX_BUFFERED_BYTES: %d is too little; set at least 4Mi, or leave it out",
+			s.MaxBuffered))
 	}
-	errs = append(errs, platform.CheckDurations(platform.Duration{Name: "STALL_TIMEOUT", Value: s.StallTimeout, Min: time.Second, Max: time.Hour}))
+	errs = append(errs, platform.CheckDurations(platform.Duration{Name: "STALL_TIMEOUT", Value: s.StallTimeout,
+		Min: time.Second, Max: time.Hour}))
 	_, err := origin.NewNames(origin.Config{Allowed: s.AllowedHosts})
 	return errors.Join(append(errs, err)...)
 }
@@ -123,15 +127,18 @@ func (g *Gate) bounded(h http.Handler) http.Handler {
 	places := make(chan struct{}, g.settings.MaxConnections) // a server that is not ours has no bound on connections
 	lasting := make(chan struct{}, lastingShare*int(g.settings.MaxConnections)/lastingOf)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if coding := r.Header.Get("Content-Encoding"); r.ContentLength != 0 && coding != "" && !strings.EqualFold(coding, "identity") {
-			api.WriteError(w, r, g.log, api.Fail(http.StatusUnsupportedMediaType, "Content-Encoding: send the body as it is, not compressed."))
+		if coding := r.Header.Get("Content-Encoding"); r.ContentLength != 0 && coding != "" &&
+			!strings.EqualFold(coding, "identity") {
+			api.WriteError(w, r, g.log, api.Fail(http.StatusUnsupportedMediaType, "Content-Encoding: send the body as it is, "+
+				"not compressed."))
 			return
 		}
 		select {
 		case places <- struct{}{}:
 			defer func() { <-places }()
 		default:
-			api.WriteError(w, r, g.log, job.Refuse(job.ErrUnavailable, "", "there are too many requests (MAX_CONNECTIONS); try again in a few seconds"))
+			api.WriteError(w, r, g.log, job.Refuse(job.ErrUnavailable, "", "there are too many requests (MAX_CONNECTIONS); "+
+				"try again in a few seconds"))
 			return
 		}
 		if lasts(r) {
@@ -139,7 +146,8 @@ func (g *Gate) bounded(h http.Handler) http.Handler {
 			case lasting <- struct{}{}:
 				defer func() { <-lasting }()
 			default:
-				api.WriteError(w, r, g.log, job.Refuse(job.ErrUnavailable, "", "too many clients follow logs and wait for jobs (MAX_CONNECTIONS); ask again in a few seconds, without waiting"))
+				api.WriteError(w, r, g.log, job.Refuse(job.ErrUnavailable, "", "too many clients follow logs and wait for jobs "+
+					"(MAX_CONNECTIONS); ask again in a few seconds, without waiting"))
 				return
 			}
 		}
@@ -149,13 +157,15 @@ func (g *Gate) bounded(h http.Handler) http.Handler {
 	})
 }
 
-// Those who wait for something get so much of all connections: a job that does not end could have followers for all of them.
+// Those who wait for something get so much of all connections: a job that does not end could have
+// followers for all of them.
 const (
 	lastingShare = 3
 	lastingOf    = 4
 )
 
-// lasts reports whether a request asks for an answer that takes as long as a job: a log that is followed, its events, a wait.
+// lasts reports whether a request asks for an answer that takes as long as a job: a log that is
+// followed, its events, a wait.
 func lasts(r *http.Request) bool {
 	if wait, _ := watch.Preferred(r.Header); wait > 0 {
 		return true

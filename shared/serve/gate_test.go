@@ -47,16 +47,20 @@ func TestGate(t *testing.T) {
 		_, err := io.Copy(w, r.Body)
 		return err
 	})
-	h := gate(t, map[string]string{"ALLOWED_HOSTS": "jobs.example.com, *.example.org", "ORCH_BASE_URL": "http://Base.example:80/", "K_SERVICE": "submit", "NAMESPACE": "jobs"}).Before(router)
+	h := gate(t, map[string]string{"ALLOWED_HOSTS": "jobs.example.com, *.example.org",
+		"ORCH_BASE_URL": "http://Base.example:80/", "K_SERVICE": "submit", "NAMESPACE": "jobs"}).Before(router)
 	for _, test := range []struct {
 		host   string
 		header string
 		want   int
 	}{
 		{"localhost", "", 200}, {"jobs.example.com", "", 200}, {"a.example.org:80", "", 200}, {"base.example", "", 200},
-		{"submit.jobs.svc.cluster.local", "", 200}, {"submit.jobs.example.net", "", 200}, {"submit.other.example.net", "", 421}, {"evil.example", "", 421},
-		{"localhost", "Content-Encoding: gzip", 415}, {"localhost", "Content-Encoding: Identity", 200}, {"localhost", "Content-Encoding: gzip, identity", 415},
-		{"evil.example", "Content-Encoding: gzip", 421}, {"localhost", "Origin: https://evil.example", 403}, {"localhost", "Sec-Fetch-Site: cross-site", 403},
+		{"submit.jobs.svc.cluster.local", "", 200}, {"submit.jobs.example.net", "", 200},
+		{"submit.other.example.net", "", 421}, {"evil.example", "", 421},
+		{"localhost", "Content-Encoding: gzip", 415}, {"localhost", "Content-Encoding: Identity", 200},
+		{"localhost", "Content-Encoding: gzip, identity", 415},
+		{"evil.example", "Content-Encoding: gzip", 421}, {"localhost", "Origin: https://evil.example", 403},
+		{"localhost", "Sec-Fetch-Site: cross-site", 403},
 	} {
 		got, p := ask(t, h, func(r *http.Request) {
 			r.Host = test.host
@@ -163,21 +167,26 @@ func TestFollowersLeavePlaces(t *testing.T) {
 
 func TestFaultySettings(t *testing.T) {
 	_, err := OpenGate(platform.New(map[string]string{
-		"ALLOWED_HOSTS": "https://a.example,b.example", "MAX_CONNECTIONS": "15", "MAX_BUFFERED_BYTES": "1Mi", "STALL_TIMEOUT": "999ms",
+		"ALLOWED_HOSTS": "https://a.example,b.example", "MAX_CONNECTIONS": "15", "MAX_BUFFERED_BYTES": "1Mi",
+		"STALL_TIMEOUT": "999ms",
 	}, slog.New(slog.DiscardHandler)))
-	for _, want := range []string{"ALLOWED_HOSTS", "MAX_CONNECTIONS", "MAX_BUFFERED_BYTES", "STALL_TIMEOUT", "at least 1s", "at least 16", "at least 4Mi"} {
+	for _, want := range []string{"ALLOWED_HOSTS", "MAX_CONNECTIONS", "MAX_BUFFERED_BYTES", "STALL_TIMEOUT",
+		"at least 1s", "at least 16", "at least 4Mi"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not name %s", err, want)
 		}
 	}
-	if _, err := OpenGate(platform.New(map[string]string{"STALL_TIMEOUT": "2h"}, slog.New(slog.DiscardHandler))); err == nil || !strings.Contains(err.Error(), "at most 1h") {
+	if _, err := OpenGate(platform.New(map[string]string{"STALL_TIMEOUT": "2h"},
+		slog.New(slog.DiscardHandler))); err == nil || !strings.Contains(err.Error(), "at most 1h") {
 		t.Errorf("two hours: %v", err)
 	}
 }
 
-// TestMemoryIsGivenAwayOnce holds what is shared here against what uploads to clouds take, which is half.
+// TestMemoryIsGivenAwayOnce holds what is shared here against what uploads to clouds take, which is
+// half.
 func TestMemoryIsGivenAwayOnce(t *testing.T) {
-	for memory, want := range map[int64]int64{math.MaxInt64: 64 << 20, 400 << 20: 100 << 20, 100 << 20: 25 << 20, 8 << 20: 4 << 20} {
+	for memory, want := range map[int64]int64{math.MaxInt64: 64 << 20, 400 << 20: 100 << 20, 100 << 20: 25 << 20,
+		8 << 20: 4 << 20} {
 		if got := (&Settings{}).buffered(memory); got != want {
 			t.Errorf("of %d bytes %d are shared; want %d", memory, got, want)
 		}
@@ -201,9 +210,11 @@ func TestLogIsBounded(t *testing.T) {
 	long := strings.Repeat("é", 1<<19)
 	for _, inCluster := range []bool{true, false} {
 		for name, value := range map[string]any{
-			"a string": long, "an error": stranger{long}, "a wrapped error": fmt.Errorf("start: %w", stranger{long}), "a struct": struct{ A, B string }{long, long},
-			"a list": []string{long, long}, "a map": map[string]string{"a": long}, "bytes": []byte(long), "a value that resolves": lazy{},
-			"a group": slog.GroupValue(slog.String("inner", long)), "a pointer": &stranger{long},
+			"a string": long, "an error": stranger{long}, "a wrapped error": fmt.Errorf("start: %w", stranger{long}),
+			"a struct": struct{ A, B string }{long, long},
+			"a list":   []string{long, long}, "a map": map[string]string{"a": long}, "bytes": []byte(long),
+			"a value that resolves": lazy{},
+			"a group":               slog.GroupValue(slog.String("inner", long)), "a pointer": &stranger{long},
 		} {
 			var out strings.Builder
 			newLog(&out, inCluster).WarnContext(context.Background(), "event starts no job", "type", value)

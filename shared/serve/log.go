@@ -19,7 +19,8 @@ func newLog(to io.Writer, inCluster bool) *slog.Logger {
 	return slog.New(slog.NewTextHandler(to, options))
 }
 
-// The bounds of one attribute. Much of what is logged comes from clients; a stack does not, and its end matters.
+// The bounds of one attribute. Much of what is logged comes from clients; a stack does not, and its
+// end matters.
 const (
 	maxValue = 1 << 10
 	maxStack = 32 << 10

@@ -1,5 +1,5 @@
-// Package serve turns a function into a process: settings from the environment, a log, a port, and an orderly
-// end on SIGTERM.
+// Package serve turns a function into a process: settings from the environment, a log, a port, and
+// an orderly end on SIGTERM.
 package serve
 
 import (
@@ -33,8 +33,9 @@ type Function interface {
 // shutdownWait is how long requests may take to end once the process is to stop.
 const shutdownWait = 20 * time.Second
 
-// Main opens a function with the environment of this process, serves it on PORT until SIGTERM, and returns the exit
-// code. summary and settings are for --help; those that all functions have need not be among them.
+// Main opens a function with the environment of this process, serves it on PORT until SIGTERM, and
+// returns the exit code. summary and settings are for --help; those that all functions have need
+// not be among them.
 func Main[F Function](open func(*platform.Env) (F, error), summary string, settings ...any) int {
 	usage := command.Usage{Summary: summary, Settings: append(settings, &platform.Common{}, &Settings{})}
 	return Run(usage, func(ctx context.Context, env *platform.Env) error {
@@ -64,8 +65,8 @@ func (g *Gate) Serve(ctx context.Context, ln net.Listener, h http.Handler, env *
 	return s.Serve(ctx, ln, g.Before(h))
 }
 
-// Listen opens the port on a host, or on all interfaces when host is empty. 0.0.0.0 is all addresses of IPv4 and no
-// others, which package net would add.
+// Listen opens the port on a host, or on all interfaces when host is empty. 0.0.0.0 is all
+// addresses of IPv4 and no others, which package net would add.
 func Listen(ctx context.Context, host string, port uint16) (net.Listener, error) {
 	var config net.ListenConfig
 	network := "tcp"
@@ -79,9 +80,9 @@ func Listen(ctx context.Context, host string, port uint16) (net.Listener, error)
 	return ln, nil
 }
 
-// Run calls f with a context that ends with SIGTERM or SIGINT, and returns the exit code. A second signal ends the
-// process at once. A command line that asks for something else, or nothing that there is, is answered without f. The
-// log's first line says what the process was built from.
+// Run calls f with a context that ends with SIGTERM or SIGINT, and returns the exit code. A second
+// signal ends the process at once. A command line that asks for something else, or nothing that
+// there is, is answered without f. The log's first line says what the process was built from.
 func Run(usage command.Usage, f func(ctx context.Context, env *platform.Env) error) int {
 	if _, code, done := usage.Parse(os.Args, os.Stdout, os.Stderr); done {
 		return code
@@ -97,8 +98,8 @@ func Run(usage command.Usage, f func(ctx context.Context, env *platform.Env) err
 	return 0
 }
 
-// untilSignal returns a context that ends with the first signal to stop, which is logged with what the second one does:
-// that calls exit.
+// untilSignal returns a context that ends with the first signal to stop, which is logged with what
+// the second one does: that calls exit.
 func untilSignal(log *slog.Logger, exit func(code int)) (context.Context, context.CancelFunc) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
@@ -156,7 +157,8 @@ func distinct(err error) string {
 	return strings.Join(lines, "\n")
 }
 
-// settingFaults takes apart what platform.Env.Load puts together: faults that begin with the names of settings.
+// settingFaults takes apart what platform.Env.Load puts together: faults that begin with the names
+// of settings.
 func settingFaults(line string) []string {
 	var list []string
 	for piece := range strings.SplitSeq(line, "; ") {

@@ -31,7 +31,8 @@ func TestLogBeginsWithTheVersion(t *testing.T) {
 	}
 	first, rest, _ := strings.Cut(string(text), "\n")
 	v := version.Get()
-	for _, want := range []string{"msg=starting", "version=" + v.Version, "commit=" + v.Commit, "date=" + v.Date, "go=" + v.Go} {
+	for _, want := range []string{"msg=starting", "version=" + v.Version, "commit=" + v.Commit, "date=" + v.Date, "go=" +
+		v.Go} {
 		if !strings.Contains(first, want) {
 			t.Errorf("the first line %q has no %s", first, want)
 		}
@@ -45,7 +46,8 @@ func TestFaultsAreToldOnce(t *testing.T) {
 	err := errors.Join(
 		errors.New("settings: UPLOAD_TIMEOUT: 0s is too short; set at least 100ms"),
 		errors.New("STORAGE_DIR: is a file"),
-		errors.New("settings: REAP_INTERVAL: 0s is too short; set at least 10ms; UPLOAD_TIMEOUT: 0s is too short; set at least 100ms; A, B: 0; set at least 10ms"),
+		errors.New("settings: REAP_INTERVAL: 0s is too short; set at least 10ms; UPLOAD_TIMEOUT: 0s is too short; set at "+
+			"least 100ms; A, B: 0; set at least 10ms"),
 		errors.New("STORAGE_DIR: is a file"),
 		errors.New("settings: UPLOAD_TIMEOUT: 0s is too short; set at least 100ms"),
 	)

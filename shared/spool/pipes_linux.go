@@ -10,13 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pipes are the standard streams of one program. Pipes have no common order, so it is made: each holds a single packet
-// (pipe(2), O_DIRECT), so that a program that has written to one stream waits until that was read before it can write to it again,
-// and epoll tells which of the two was written to first. That costs a change of processes for each write. A program that
-// writes a lot to one stream alone therefore gets a large pipe, until it writes to the other one again. A program that does not wait,
-// since it has made its end non-blocking, may lose what finds no room when it exits, as Node.js does: its pipes are as large as
-// they can be, and the order is that in which they happen to be read. What is written by /dev/stdout, opened anew, is no packet, and
-// the kernel may put what follows beside it, so there too the order is that of reading.
+// Pipes are the standard streams of one program. Pipes have no common order, so it is made: each
+// holds a single packet (pipe(2), O_DIRECT), so that a program that has written to one stream waits
+// until that was read before it can write to it again, and epoll tells which of the two was written
+// to first. That costs a change of processes for each write. A program that writes a lot to one
+// stream alone therefore gets a large pipe, until it writes to the other one again. A program that
+// does not wait, since it has made its end non-blocking, may lose what finds no room when it exits,
+// as Node.js does: its pipes are as large as they can be, and the order is that in which they
+// happen to be read. What is written by /dev/stdout, opened anew, is no packet, and the kernel may
+// put what follows beside it, so there too the order is that of reading.
 type Pipes struct {
 	writer  *Writer
 	epoll   int
@@ -50,8 +52,9 @@ const (
 // User is whom a program runs as.
 type User struct{ UID, GID int } // -1: as this process
 
-// NewPipes returns the pipes of a program. What it writes goes to w, which nobody else may use until Finish has returned.
-// nonblocking says that it is known not to wait; of others that is found out when it may be too late for a line.
+// NewPipes returns the pipes of a program. What it writes goes to w, which nobody else may use
+// until Finish has returned. nonblocking says that it is known not to wait; of others that is found
+// out when it may be too late for a line.
 func NewPipes(w *Writer, user User, nonblocking bool) (p *Pipes, err error) {
 	p = &Pipes{writer: w, epoll: -1, wake: -1, done: make(chan struct{})}
 	defer func() {
@@ -91,7 +94,8 @@ func (p *Pipes) loosen() {
 	}
 }
 
-// watch asks for a notice each time that something is written. Notices come in the order of the writes.
+// watch asks for a notice each time that something is written. Notices come in the order of the
+// writes.
 func (p *Pipes) watch(fd int) error {
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)} //nolint:gosec // a descriptor is small
 	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
@@ -110,7 +114,8 @@ func newEnd(s Stream, user User) (*end, error) {
 		return nil, fmt.Errorf("make a pipe: %w", err)
 	}
 	e := &end{stream: s, read: fds[0], write: os.NewFile(uintptr(fds[1]), "pipe"), last: time.Now()} //nolint:gosec // not negative
-	_ = e.resize(smallPipe)                                                                          // else the order is a coarser one
+	// else the order is a coarser one
+	_ = e.resize(smallPipe)
 	err = unix.SetNonblock(e.read, true)
 	if err == nil && user.UID >= 0 { // so that the program may open /dev/stdout
 		err = unix.Fchown(fds[1], user.UID, user.GID)
@@ -133,7 +138,8 @@ func (e *end) resize(size int) error {
 	return err
 }
 
-// packets sets whether each write is a packet of its own, and leaves the other flags, which the program may have set.
+// packets sets whether each write is a packet of its own, and leaves the other flags, which the
+// program may have set.
 func (e *end) packets(on bool) {
 	fd := e.write.Fd()
 	flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
@@ -156,7 +162,8 @@ func (p *Pipes) Stderr() *os.File { return p.ends[Stderr].write }
 // Run reads until Finish is called.
 func (p *Pipes) Run() {
 	defer close(p.done)
-	// A packet that does not fit would lose its end. The program can have as much as 1 MiB before one (pipe(7), pipe-max-size).
+	// A packet that does not fit would lose its end. The program can have as much as 1 MiB before one
+	// (pipe(7), pipe-max-size).
 	buffer := make([]byte, 1<<20+64<<10)
 	for p.wait() {
 		e := p.order[0]
@@ -204,7 +211,8 @@ func (p *Pipes) poll(timeout int) {
 	}
 }
 
-// take reads the packet of which a notice came. A large pipe has several; they are read while the other is silent.
+// take reads the packet of which a notice came. A large pipe has several; they are read while the
+// other is silent.
 func (p *Pipes) take(e *end, buffer []byte) {
 	if !p.loose {
 		p.tighten(e, buffer)
@@ -225,7 +233,8 @@ func (p *Pipes) take(e *end, buffer []byte) {
 		e.packets(false)
 		e.large = e.resize(largePipe) == nil
 	}
-	// A pipe with room for several writes has more, perhaps without another notice. The program can make its own larger.
+	// A pipe with room for several writes has more, perhaps without another notice. The program can
+	// make its own larger.
 	if e.large || e.size() > smallPipe {
 		e.large = true
 		p.again(e)
@@ -289,8 +298,8 @@ func (e *end) drain(buffer []byte, to *Writer) {
 	}
 }
 
-// calm makes a large pipe small again, if little enough is in it. A program that goes on writing keeps the large one: a pause can also be ours, on a
-// busy machine.
+// calm makes a large pipe small again, if little enough is in it. A program that goes on writing
+// keeps the large one: a pause can also be ours, on a busy machine.
 func (e *end) calm() {
 	if e.resize(smallPipe) != nil {
 		return

@@ -87,7 +87,8 @@ func TestOrderOfStreams(t *testing.T) {
 	for range 20 {
 		want.WriteString(strings.Repeat("o\n", 500) + "e\n")
 	}
-	got = merged(t, run(t, t.TempDir(), 0, "for j in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do i=0; while [ $i -lt 500 ]; do echo o; i=$((i+1)); done; echo e >&2; done"))
+	got = merged(t, run(t, t.TempDir(), 0, "for j in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do i=0; while "+
+		"[ $i -lt 500 ]; do echo o; i=$((i+1)); done; echo e >&2; done"))
 	if got != want.String() {
 		t.Errorf("bursts: got %d bytes, want %d; %.200q…", len(got), want.Len(), got)
 	}
@@ -98,17 +99,20 @@ func TestStreams(t *testing.T) {
 	t.Parallel()
 	lines := strings.Repeat(strings.Repeat("x", 100)+"\n", 200_000)
 	tests := map[string]struct{ command, stdout, stderr string }{
-		"nothing":            {"exit 3", "", ""},
-		"no final newline":   {"printf a; printf b >&2", "a", "b"},
-		"bytes":              {`printf 'a\000\377\r\n\033'`, "a\x00\xff\r\n\x1b", ""},
-		"a line of 10 MiB":   {"head -c 10485760 /dev/zero | tr '\\0' y", strings.Repeat("y", 10<<20), ""},
-		"many lines":         {"yes " + strings.Repeat("x", 100) + " | head -n 200000", lines, ""},
-		"both floods":        {"(yes | head -n 300000) & (yes n | head -n 300000) >&2; wait", strings.Repeat("y\n", 300_000), strings.Repeat("n\n", 300_000)},
-		"children":           {"(sleep 0.1; echo late) & echo soon; wait", "soon\nlate\n", ""},
-		"opened again":       {"echo 1; echo 2 > /dev/stdout; echo 3 >> /dev/stdout; echo 4 > /dev/stderr", "1\n2\n3\n", "4\n"},
-		"opened while large": {"yes | head -n 100000; echo 2 > /dev/stdout; yes | head -n 2", strings.Repeat("y\n", 100_000) + "2\ny\ny\n", ""},
-		"both to one":        {"exec 2>&1; echo 1; echo 2 >&2; echo 3", "1\n2\n3\n", ""},
-		"closed":             {"echo 1; exec >&-; echo said >&2", "1\n", "said\n"},
+		"nothing":          {"exit 3", "", ""},
+		"no final newline": {"printf a; printf b >&2", "a", "b"},
+		"bytes":            {`printf 'a\000\377\r\n\033'`, "a\x00\xff\r\n\x1b", ""},
+		"a line of 10 MiB": {"head -c 10485760 /dev/zero | tr '\\0' y", strings.Repeat("y", 10<<20), ""},
+		"many lines":       {"yes " + strings.Repeat("x", 100) + " | head -n 200000", lines, ""},
+		"both floods": {"(yes | head -n 300000) & (yes n | head -n 300000) >&2; wait", strings.Repeat("y\n", 300_000),
+			strings.Repeat("n\n", 300_000)},
+		"children": {"(sleep 0.1; echo late) & echo soon; wait", "soon\nlate\n", ""},
+		"opened again": {"echo 1; echo 2 > /dev/stdout; echo 3 >> /dev/stdout; echo 4 > /dev/stderr", "1\n2\n3\n",
+			"4\n"},
+		"opened while large": {"yes | head -n 100000; echo 2 > /dev/stdout; yes | head -n 2",
+			strings.Repeat("y\n", 100_000) + "2\ny\ny\n", ""},
+		"both to one": {"exec 2>&1; echo 1; echo 2 >&2; echo 3", "1\n2\n3\n", ""},
+		"closed":      {"echo 1; exec >&-; echo said >&2", "1\n", "said\n"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -125,12 +129,14 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// TestNonBlocking runs programs that do not wait. None of what they write may be lost when they exit at once.
+// TestNonBlocking runs programs that do not wait. None of what they write may be lost when they
+// exit at once.
 func TestNonBlocking(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ command, want string }{
-		"many lines": {`node -e 'for (let i = 0; i < 2000; i++) console.log("y"); process.exit(0)'`, strings.Repeat("y\n", 2000)},
-		"much":       {`node -e 'process.stdout.write("z".repeat(500000)); process.exit(0)'`, strings.Repeat("z", 500_000)},
+		"many lines": {`node -e 'for (let i = 0; i < 2000; i++) console.log("y"); process.exit(0)'`,
+			strings.Repeat("y\n", 2000)},
+		"much": {`node -e 'process.stdout.write("z".repeat(500000)); process.exit(0)'`, strings.Repeat("z", 500_000)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -188,14 +194,16 @@ echo note > /dev/stdout`)
 	}
 }
 
-// TestLimit writes more than is kept. The program does not notice, and the log says so once, also when another attempt goes on.
+// TestLimit writes more than is kept. The program does not notice, and the log says so once, also
+// when another attempt goes on.
 func TestLimit(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for attempt := range 2 {
 		f := run(t, dir, 1000, "yes | head -n 100000 && echo over >&2")
 		got := content(t, f.Stdout)
-		if !strings.HasPrefix(got, strings.Repeat("y\n", 500)+"[the log ends here: it has 1000 bytes (MAX_LOG_BYTES)") || strings.Count(got, "[") != 1 {
+		if !strings.HasPrefix(got, strings.Repeat("y\n", 500)+"[the log ends here: it has 1000 bytes (MAX_LOG_BYTES)") ||
+			strings.Count(got, "[") != 1 {
 			t.Errorf("attempt %d: the log has %d bytes and ends with %q", attempt, len(got), got[max(len(got)-200, 0):])
 		}
 		if got := content(t, f.Stderr); got != "" {

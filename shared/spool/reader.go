@@ -5,7 +5,8 @@ import (
 	"io"
 )
 
-// Reader returns both streams as one, in the order in which they came. It ends where the order ends.
+// Reader returns both streams as one, in the order in which they came. It ends where the order
+// ends.
 func (f Files) Reader() io.Reader { return &reader{files: f} }
 
 type reader struct {

@@ -53,15 +53,16 @@ func (p *Position) Of(s Stream) *int64 {
 	return &p.Stdout
 }
 
-// Total is how many bytes of the merged log come before the place. One number is enough to find it again, since the order of the
-// bytes never changes.
+// Total is how many bytes of the merged log come before the place. One number is enough to find it
+// again, since the order of the bytes never changes.
 func (p Position) Total() int64 { return p.Stdout + p.Stderr }
 
 // within reports whether no part of p is more than that of q.
 func (p Position) within(q Position) bool { return p.Stdout <= q.Stdout && p.Stderr <= q.Stderr }
 
-// Record says how far the log had got when something was read. What came since the record before belongs to it: normally bytes
-// of one stream. Of both it is where their order was given up, and then stdout comes first.
+// Record says how far the log had got when something was read. What came since the record before
+// belongs to it: normally bytes of one stream. Of both it is where their order was given up, and
+// then stdout comes first.
 type Record struct {
 	At      time.Time // when the first of the bytes was read; zero if that is not known
 	Attempt int       // of the job, from 1; 0 if that is not known
@@ -73,9 +74,10 @@ func (r Record) before(next Record) bool {
 	return r.End.within(next.End) && !next.At.Before(r.At) && next.Attempt >= r.Attempt && next != Record{}
 }
 
-// RecordSize is the length of a record in the file of the order, which is the same in the bucket. It is three big-endian numbers of 8 bytes:
-// microseconds since 1970; the attempt in the upper 16 bits and the bytes of stdout in the lower 48; the bytes of stderr. As they tell where
-// each record ends, and not how long it is, a place can be looked up without reading those before.
+// RecordSize is the length of a record in the file of the order, which is the same in the bucket.
+// It is three big-endian numbers of 8 bytes: microseconds since 1970; the attempt in the upper 16
+// bits and the bytes of stdout in the lower 48; the bytes of stderr. As they tell where each record
+// ends, and not how long it is, a place can be looked up without reading those before.
 const RecordSize = 24
 
 const (

@@ -1,5 +1,6 @@
-// Package spool keeps what a program writes to its standard streams. The program has pipes; what comes out of them is
-// written to files that the program has no handle of, so it can neither change nor remove what it has written before.
+// Package spool keeps what a program writes to its standard streams. The program has pipes; what
+// comes out of them is written to files that the program has no handle of, so it can neither change
+// nor remove what it has written before.
 package spool
 
 import (
@@ -12,8 +13,8 @@ import (
 	"time"
 )
 
-// Files are a spool: a file for the bytes of each stream, and one for the order in which they came. Each must have been
-// opened for reading and appending.
+// Files are a spool: a file for the bytes of each stream, and one for the order in which they came.
+// Each must have been opened for reading and appending.
 type Files struct{ Stdout, Stderr, Order *os.File }
 
 // The names of the files in their folder.
@@ -23,8 +24,8 @@ const (
 	OrderName  = "order"
 )
 
-// Open opens the spool in a folder, and makes the files that are missing. A link or a FIFO in place of a file is an error:
-// in a pod the program could have put it there.
+// Open opens the spool in a folder, and makes the files that are missing. A link or a FIFO in place
+// of a file is an error: in a pod the program could have put it there.
 func Open(dir *os.Root) (Files, error) {
 	var f Files
 	var err error
@@ -88,7 +89,8 @@ func (f Files) sizes() (sizes Position, err error) {
 	return sizes, nil
 }
 
-// Records returns the order of a spool to which nobody writes any more, as it is stored. It has nothing if the program has written nothing.
+// Records returns the order of a spool to which nobody writes any more, as it is stored. It has
+// nothing if the program has written nothing.
 func (f Files) Records() (*io.SectionReader, error) {
 	last, err := f.repair()
 	if err != nil {
@@ -116,7 +118,8 @@ func (f Files) Truncate() error {
 	return errors.Join(errs...)
 }
 
-// Holds reports whether the spool has, and knows the order of, at least what comes before a position.
+// Holds reports whether the spool has, and knows the order of, at least what comes before a
+// position.
 func (f Files) Holds(p Position) (bool, error) {
 	sizes, err := f.sizes()
 	if err != nil {
@@ -139,7 +142,8 @@ func (f Files) Begin(attempt int) error {
 	return nil
 }
 
-// nowAfter returns the time by the wall clock, but none before that of the last record: times ascend, so that one can be looked up.
+// nowAfter returns the time by the wall clock, but none before that of the last record: times
+// ascend, so that one can be looked up.
 func nowAfter(last time.Time) time.Time {
 	if now := time.Now().Round(0); now.After(last) { // without the monotonic clock, which no record has
 		return now
@@ -147,8 +151,8 @@ func nowAfter(last time.Time) time.Time {
 	return last
 }
 
-// Repair makes the order tell of exactly the bytes that the streams have. After a power failure it can tell of more than
-// reached the disk; bytes that it does not know come last.
+// Repair makes the order tell of exactly the bytes that the streams have. After a power failure it
+// can tell of more than reached the disk; bytes that it does not know come last.
 func (f Files) Repair() error {
 	_, err := f.repair()
 	return err

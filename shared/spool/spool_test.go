@@ -15,7 +15,8 @@ import (
 	"go-job-orchestrator/shared/spool/spooltest"
 )
 
-// TestOpen finds other things where the files should be. None may be followed, written to or waited for.
+// TestOpen finds other things where the files should be. None may be followed, written to or waited
+// for.
 func TestOpen(t *testing.T) {
 	t.Parallel()
 	outside := filepath.Join(t.TempDir(), "secret")
@@ -57,12 +58,13 @@ func TestRepair(t *testing.T) {
 		damage func(f spool.Files) error
 		want   string
 	}{
-		"none":                 {func(spool.Files) error { return nil }, "o1 e1 o2 "},
-		"no order":             {func(f spool.Files) error { return f.Order.Truncate(0) }, "o1 o2 e1 "},
-		"half a record":        {func(f spool.Files) error { return f.Order.Truncate(2*spool.RecordSize + 3) }, "o1 e1 o2 "},
-		"a stream is shorter":  {func(f spool.Files) error { return f.Stdout.Truncate(4) }, "o1 e1 o"},
-		"a stream is empty":    {func(f spool.Files) error { return f.Stdout.Truncate(0) }, "e1 "},
-		"more than is told of": {func(f spool.Files) error { _, err := f.Stderr.WriteString("e2 "); return err }, "o1 e1 o2 e2 "},
+		"none":                {func(spool.Files) error { return nil }, "o1 e1 o2 "},
+		"no order":            {func(f spool.Files) error { return f.Order.Truncate(0) }, "o1 o2 e1 "},
+		"half a record":       {func(f spool.Files) error { return f.Order.Truncate(2*spool.RecordSize + 3) }, "o1 e1 o2 "},
+		"a stream is shorter": {func(f spool.Files) error { return f.Stdout.Truncate(4) }, "o1 e1 o"},
+		"a stream is empty":   {func(f spool.Files) error { return f.Stdout.Truncate(0) }, "e1 "},
+		"more than is told of": {func(f spool.Files) error { _, err := f.Stderr.WriteString("e2 "); return err },
+			"o1 e1 o2 e2 "},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -108,7 +110,8 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// TestBegin marks attempts, of which one writes nothing and one is cut off before its last bytes have a record.
+// TestBegin marks attempts, of which one writes nothing and one is cut off before its last bytes
+// have a record.
 func TestBegin(t *testing.T) {
 	t.Parallel()
 	f := spooltest.Open(t, t.TempDir())
@@ -149,14 +152,16 @@ func TestBegin(t *testing.T) {
 	want := []row{
 		{1, spool.Position{}}, {1, spool.Position{Stdout: 3}}, {1, spool.Position{Stdout: 3, Stderr: 3}},
 		{2, spool.Position{Stdout: 3, Stderr: 3}},
-		{3, spool.Position{Stdout: 3, Stderr: 3}}, {3, spool.Position{Stdout: 6, Stderr: 3}}, {3, spool.Position{Stdout: 6, Stderr: 6}},
+		{3, spool.Position{Stdout: 3, Stderr: 3}}, {3, spool.Position{Stdout: 6, Stderr: 3}},
+		{3, spool.Position{Stdout: 6, Stderr: 6}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("records (-want +got):\n%s", diff)
 	}
 }
 
-// TestCoarse writes to both streams in turn for longer than the order is exact. It must stop growing, and no byte be lost.
+// TestCoarse writes to both streams in turn for longer than the order is exact. It must stop
+// growing, and no byte be lost.
 func TestCoarse(t *testing.T) {
 	t.Parallel()
 	const exact = 100
@@ -204,8 +209,8 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// TestNoRoom writes to a disk that is full for a while. Nobody is stopped by that, the log says that something is missing, and its
-// order tells of what is there.
+// TestNoRoom writes to a disk that is full for a while. Nobody is stopped by that, the log says
+// that something is missing, and its order tells of what is there.
 func TestNoRoom(t *testing.T) {
 	t.Parallel()
 	f, w := spooltest.New(t)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// recordEvery is how long a record may stay open while bytes of the same stream keep coming: readers see no byte before its
-// record, and times are told as finely as this.
+// recordEvery is how long a record may stay open while bytes of the same stream keep coming:
+// readers see no byte before its record, and times are told as finely as this.
 const recordEvery = 100 * time.Millisecond
 
 // Writer appends to a spool. It is not safe for concurrent use.
@@ -26,8 +26,8 @@ type Writer struct {
 	lost  bool // bytes were not kept since the last that were
 }
 
-// NewWriter returns a Writer to a spool that nobody else writes to. It keeps at most limit bytes of both streams together, and says
-// in the log that there were more; 0 is no limit.
+// NewWriter returns a Writer to a spool that nobody else writes to. It keeps at most limit bytes of
+// both streams together, and says in the log that there were more; 0 is no limit.
 func NewWriter(files Files, limit int64) (*Writer, error) {
 	last, err := files.repair()
 	if err != nil {
@@ -37,7 +37,8 @@ func NewWriter(files Files, limit int64) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("size of log: %w", err)
 	}
-	w := &Writer{files: files, limit: limit, last: last, many: info.Size() / RecordSize, exact: exactRecords, fresh: [2]bool{true, true}}
+	w := &Writer{files: files, limit: limit, last: last, many: info.Size() / RecordSize, exact: exactRecords,
+		fresh: [2]bool{true, true}}
 	w.cut = limit > 0 && w.kept() >= limit // an earlier attempt has said so
 	return w, nil
 }
@@ -45,8 +46,8 @@ func NewWriter(files Files, limit int64) (*Writer, error) {
 // kept is how many bytes of both streams there are.
 func (w *Writer) kept() int64 { return w.last.End.Total() }
 
-// Write appends what was read from a stream. What cannot be kept is given up and the log says so: a program must not stop
-// because its log has no room.
+// Write appends what was read from a stream. What cannot be kept is given up and the log says so: a
+// program must not stop because its log has no room.
 func (w *Writer) Write(s Stream, data []byte) {
 	if w.cut || len(data) == 0 {
 		return
@@ -61,7 +62,8 @@ func (w *Writer) Write(s Stream, data []byte) {
 	}
 	w.keep(s, keep)
 	if w.cut {
-		w.notice(s, fmt.Sprintf("the log ends here: it has %d bytes (MAX_LOG_BYTES); the program goes on, what else it writes is not kept", w.limit))
+		w.notice(s, fmt.Sprintf("the log ends here: it has %d bytes (MAX_LOG_BYTES); the program goes on, what else it "+
+			"writes is not kept", w.limit))
 		w.Sync()
 	}
 }
@@ -85,9 +87,10 @@ func (w *Writer) keep(s Stream, data []byte) {
 	}
 }
 
-// exactRecords is how many records an order has before it becomes a coarser one: a program that writes to both streams in turn must not fill the
-// disk with them. From then on there is one each recordEvery, and that time doubles with each further coarserAfter of them, so that even a
-// program that runs for years has no more than MaxRecords.
+// exactRecords is how many records an order has before it becomes a coarser one: a program that
+// writes to both streams in turn must not fill the disk with them. From then on there is one each
+// recordEvery, and that time doubles with each further coarserAfter of them, so that even a program
+// that runs for years has no more than MaxRecords.
 const (
 	exactRecords = 1 << 20
 	coarserAfter = 256 << 10
@@ -112,8 +115,8 @@ func (w *Writer) due() time.Duration {
 	return every - time.Since(w.since)
 }
 
-// Settle lets readers see what was written, if that may have a record by now. Otherwise it returns after how long it may; it is to be called
-// when nothing comes.
+// Settle lets readers see what was written, if that may have a record by now. Otherwise it returns
+// after how long it may; it is to be called when nothing comes.
 func (w *Writer) Settle() (after time.Duration) {
 	if due := w.due(); w.open && w.many >= w.exact && due > 0 {
 		return due
@@ -122,11 +125,12 @@ func (w *Writer) Settle() (after time.Duration) {
 	return 0
 }
 
-// maxOwed bounds the records that wait for room on the disk. In place of more than that there is one.
+// maxOwed bounds the records that wait for room on the disk. In place of more than that there is
+// one.
 const maxOwed = 64 * RecordSize
 
-// Sync lets readers see all that was written. It does not flush to the disk. Records for which there is no room are written
-// with the next ones.
+// Sync lets readers see all that was written. It does not flush to the disk. Records for which
+// there is no room are written with the next ones.
 func (w *Writer) Sync() {
 	if w.open {
 		if len(w.owed) >= maxOwed {

@@ -19,10 +19,11 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// Backend is what one kind of bucket can do beyond gocloud's portable API. Every part may be left out.
+// Backend is what one kind of bucket can do beyond gocloud's portable API. Every part may be left
+// out.
 type Backend struct {
-	// After has a listing begin at the key, or behind it: a blob.ListOptions.BeforeList. Without it a listing begins with the prefix, and costs what
-	// lies before the key.
+	// After has a listing begin at the key, or behind it: a blob.ListOptions.BeforeList. Without it a
+	// listing begins with the prefix, and costs what lies before the key.
 	After func(key string) func(as func(any) bool) error
 	// RemoveBatch deletes at most BatchSize blobs with one request; missing ones are no error.
 	RemoveBatch func(ctx context.Context, keys []string) error
@@ -37,7 +38,8 @@ type Backend struct {
 	Sweep func(ctx context.Context, age time.Duration) error
 	// Denied reports whether an error is one of missing rights, where gocloud takes it for another.
 	Denied func(error) bool
-	// Signing changes what is signed so that the link does what it must: a blob.SignedURLOptions.BeforeSign.
+	// Signing changes what is signed so that the link does what it must: a
+	// blob.SignedURLOptions.BeforeSign.
 	Signing func(l Link) func(as func(any) bool) error
 	// SignedHeaders are what a client of a link to write must send. Nil: such links cannot be made.
 	SignedHeaders map[string]string
@@ -59,14 +61,16 @@ func newCloud(b *blob.Bucket, also Backend) *cloud {
 // mostUploads is how many large blobs are uploaded at a time where memory is no concern.
 const mostUploads = 32
 
-// uploadsAtOnce is how many uploads that take so much memory each have room in half of the process's limit, GOMEMLIMIT: clouds want parts of a known
-// length, of which a client keeps several, so that memory would grow with the number of uploads. The others wait, and so do their senders.
+// uploadsAtOnce is how many uploads that take so much memory each have room in half of the
+// process's limit, GOMEMLIMIT: clouds want parts of a known length, of which a client keeps
+// several, so that memory would grow with the number of uploads. The others wait, and so do their
+// senders.
 func uploadsAtOnce(memory, limit int64) int64 {
 	return min(max(limit/2/max(memory, 1), 1), mostUploads)
 }
 
-// cloud is the rules of buckets whose conditional writes are sound and whose listing is ordered: all but
-// the directory.
+// cloud is the rules of buckets whose conditional writes are sound and whose listing is ordered:
+// all but the directory.
 type cloud struct {
 	bucket *blob.Bucket
 	Backend
@@ -85,8 +89,8 @@ func (c *cloud) create(ctx context.Context, key string, data []byte) error {
 	if err == nil {
 		return nil
 	}
-	// A write whose answer was lost may have been stored all the same; and the clients of clouds send it again by themselves, and then find
-	// their own.
+	// A write whose answer was lost may have been stored all the same; and the clients of clouds send
+	// it again by themselves, and then find their own.
 	ctx, cancel := within(ctx, c.answerTime)
 	defer cancel()
 	attributes, readErr := c.bucket.Attributes(ctx, key)
@@ -101,7 +105,8 @@ func (c *cloud) create(ctx context.Context, key string, data []byte) error {
 
 func (c *cloud) createAs(ctx context.Context, writer, key string, data []byte) error {
 	return c.putWhole(ctx, key, data, &blob.WriterOptions{
-		ContentType: "application/json", DisableContentTypeDetection: true, IfNotExist: true, Metadata: map[string]string{writerKey: writer},
+		ContentType: "application/json", DisableContentTypeDetection: true, IfNotExist: true,
+		Metadata: map[string]string{writerKey: writer},
 	})
 }
 
@@ -160,7 +165,9 @@ func (c *cloud) pages(ctx context.Context, opts *blob.ListOptions, size int, f f
 	return nil
 }
 
-func (c *cloud) page(ctx context.Context, opts *blob.ListOptions, token []byte, size int) (keys []string, next []byte, err error) {
+func (c *cloud) page(
+	ctx context.Context, opts *blob.ListOptions, token []byte, size int,
+) (keys []string, next []byte, err error) {
 	ctx, cancel := within(ctx, c.answerTime)
 	defer cancel()
 	objects, next, err := c.bucket.ListPage(ctx, token, size, opts)
@@ -246,10 +253,12 @@ func (c *cloud) open(ctx context.Context, key string, offset, length int64) (*Re
 		err = causeOf(ctx, err)
 		return c.behind(whole, key, offset, err)
 	}
-	return &Reader{ReadCloser: &watchedReader{Reader: r, watch: watch, ctx: ctx}, Info: Info{Size: r.Size(), ModTime: r.ModTime()}}, nil
+	return &Reader{ReadCloser: &watchedReader{Reader: r, watch: watch, ctx: ctx},
+		Info: Info{Size: r.Size(), ModTime: r.ModTime()}}, nil
 }
 
-// behind is what there is to read behind the end of a blob: nothing, which clouds refuse to send. Otherwise it is the error there was.
+// behind is what there is to read behind the end of a blob: nothing, which clouds refuse to send.
+// Otherwise it is the error there was.
 func (c *cloud) behind(ctx context.Context, key string, offset int64, err error) (*Reader, error) {
 	if offset <= 0 || c.isMissing(err) || errors.Is(err, errStalled) {
 		return nil, err
@@ -343,8 +352,8 @@ func (c *cloud) kind(err error, verb, key string) error {
 	return kindOf(err, c.kindOf(err), verb, key)
 }
 
-// kindOf takes for temporary what is not known to be anything else: the clients of clouds have no common words for servers that do not answer,
-// or answer that they cannot just now.
+// kindOf takes for temporary what is not known to be anything else: the clients of clouds have no
+// common words for servers that do not answer, or answer that they cannot just now.
 func (c *cloud) kindOf(err error) error {
 	if c.Denied != nil && c.Denied(err) {
 		return nil

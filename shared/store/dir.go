@@ -40,14 +40,16 @@ func OpenDir(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open storage directory: %w", err)
 	}
-	return &Store{bucket: b, rules: &directory{root: dir, bucket: b, large: make(chan struct{}, largeCopies)}, notifier: newNotifier()}, nil
+	return &Store{bucket: b, rules: &directory{root: dir, bucket: b, large: make(chan struct{}, largeCopies)},
+		notifier: newNotifier()}, nil
 }
 
-// directory is the rules of a bucket that is a directory. Keys of records and folders are made of the
-// characters a-z, 0-9, '.', '_', '-' and '/' only, so that they are their own file names.
+// directory is the rules of a bucket that is a directory. Keys of records and folders are made of
+// the characters a-z, 0-9, '.', '_', '-' and '/' only, so that they are their own file names.
 //
-// What is flushed are the bytes of blobs, and the folder of each record. The names of blobs and marks, and new folders above a record, last
-// with the next record: ext4, XFS and ZFS keep changes of names in order. A file system that does not may lose them with the power.
+// What is flushed are the bytes of blobs, and the folder of each record. The names of blobs and
+// marks, and new folders above a record, last with the next record: ext4, XFS and ZFS keep changes
+// of names in order. A file system that does not may lose them with the power.
 type directory struct {
 	root    string
 	bucket  *blob.Bucket
@@ -65,12 +67,12 @@ const attempts = 100
 // unfinished is what fileblob calls a blob in the making: after the blob, the time and its suffix.
 var unfinished = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\.[0-9a-f]{16}\.tmp$`) })
 
-// tempDir is the folder for records in the making. fileblob's own temporary files lie next to what they become, in
-// folders that go with their jobs.
+// tempDir is the folder for records in the making. fileblob's own temporary files lie next to what
+// they become, in folders that go with their jobs.
 const tempDir = ".tmp"
 
-// create links a finished temporary file to its name. link(2) is the atomic step: fileblob's own conditional write is a
-// stat and a rename, of which several can win.
+// create links a finished temporary file to its name. link(2) is the atomic step: fileblob's own
+// conditional write is a stat and a rename, of which several can win.
 func (d *directory) create(_ context.Context, key string, data []byte) error {
 	path := d.path(key)
 	// A folder can be pruned between its making and its use.
@@ -93,8 +95,9 @@ func (d *directory) create(_ context.Context, key string, data []byte) error {
 	return d.kindOrNil(err, "create", key)
 }
 
-// isPruned reports whether making a folder failed because one was removed meanwhile. MkdirAll says that a folder exists
-// when that is gone again by the time it looks; a file in its place would be another error.
+// isPruned reports whether making a folder failed because one was removed meanwhile. MkdirAll says
+// that a folder exists when that is gone again by the time it looks; a file in its place would be
+// another error.
 func isPruned(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) }
 
 func (d *directory) createIn(path string, data []byte) error {
@@ -182,7 +185,8 @@ func (d *directory) list(ctx context.Context, prefix, after string, limit int) (
 	return l.keys, nil
 }
 
-// lister walks a tree in the order of its keys and leaves out the folders that cannot hold any it wants.
+// lister walks a tree in the order of its keys and leaves out the folders that cannot hold any it
+// wants.
 type lister struct {
 	ctx                 context.Context
 	root, prefix, after string
@@ -242,7 +246,8 @@ func keyOrder(entries []fs.DirEntry) []string {
 
 func (d *directory) remove(_ context.Context, key string) error {
 	path := d.path(key)
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) && !isInTheWay(err) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) &&
+		!isInTheWay(err) {
 		return d.kindOrNil(err, "remove", key) // a folder, which "exists", is no blob
 	}
 	d.prune(filepath.Dir(path))
@@ -259,7 +264,8 @@ func (d *directory) removeAll(_ context.Context, prefix string) error {
 }
 
 // prune removes folders that have become empty, up to the root: gocloud leaves them, and they would
-// pile up with every job. rmdir(2) refuses those that are in use, and files, which os.Remove does not.
+// pile up with every job. rmdir(2) refuses those that are in use, and files, which os.Remove does
+// not.
 func (d *directory) prune(path string) {
 	for strings.HasPrefix(path, d.root+string(filepath.Separator)) && syscall.Rmdir(path) == nil {
 		path = filepath.Dir(path)
@@ -272,9 +278,11 @@ func (d *directory) path(key string) string {
 
 func (d *directory) free() (int64, bool) { return freeBytes(d.root) }
 
-// put makes the bytes durable before they get their name, or when they were seen: fileblob never syncs.
+// put makes the bytes durable before they get their name, or when they were seen: fileblob never
+// syncs.
 func (d *directory) put(ctx context.Context, key string, r io.Reader, seen func()) error {
-	// Cancelling the writer's context is the one portable way to give up a blob: Close would commit it.
+	// Cancelling the writer's context is the one portable way to give up a blob: Close would commit
+	// it.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w, file, err := d.writer(ctx, key)
@@ -313,7 +321,8 @@ func (d *directory) flush(ctx context.Context, key string) error {
 	return nil
 }
 
-// largeCopies is how many blobs are copied with large buffers at a time. Clients that stall hold theirs, so that more get small ones.
+// largeCopies is how many blobs are copied with large buffers at a time. Clients that stall hold
+// theirs, so that more get small ones.
 const (
 	largeCopies = 64
 	smallBuffer = 16 << 10

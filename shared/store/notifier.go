@@ -5,18 +5,18 @@ import (
 	"sync"
 )
 
-// notifier tells those who wait in this process that something has changed in a folder. The Stores over
-// one bucket that OpenDir or OpenBucket made together notify it. Changes by other processes pass
-// unnoticed, so those who wait must look from time to time as well.
+// notifier tells those who wait in this process that something has changed in a folder. The Stores
+// over one bucket that OpenDir or OpenBucket made together notify it. Changes by other processes
+// pass unnoticed, so those who wait must look from time to time as well.
 type notifier struct {
 	mu       sync.Mutex
 	watchers map[string]map[chan struct{}]struct{} // by folder
 }
 
 // Watch returns a channel that has a value once something was stored or removed right in one of the
-// folders, whose names end with a slash, through this Store. Several changes may be one value. Changes by
-// other processes, and those before the call, are not reported. The caller calls leave when it no longer
-// watches.
+// folders, whose names end with a slash, through this Store. Several changes may be one value.
+// Changes by other processes, and those before the call, are not reported. The caller calls leave
+// when it no longer watches.
 func (s *Store) Watch(folders ...string) (changed <-chan struct{}, leave func()) {
 	watcher := make(chan struct{}, 1) // so that a slow watcher holds up nobody
 	n := s.notifier

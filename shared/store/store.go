@@ -1,5 +1,5 @@
-// Package store keeps everything the orchestrator remembers in one bucket: blobs that stream in and out, and
-// small records that are written once.
+// Package store keeps everything the orchestrator remembers in one bucket: blobs that stream in and
+// out, and small records that are written once.
 package store
 
 import (
@@ -29,7 +29,8 @@ const maxRecord = 16 << 20
 // copyBuffer is the memory that one stream into the bucket takes.
 const copyBuffer = 256 << 10
 
-// Store is a bucket. Its methods may be called concurrently. Errors are of the kinds of package job.
+// Store is a bucket. Its methods may be called concurrently. Errors are of the kinds of package
+// job.
 type Store struct {
 	bucket   *blob.Bucket
 	rules    rules
@@ -37,18 +38,21 @@ type Store struct {
 	hook     Hook
 }
 
-// rules is what a backend does in its own way, since gocloud's portable API either cannot say it or, on
-// a directory, does it unsoundly or slowly. Errors of create, list, remove, removeAll and sweep have their kinds.
+// rules is what a backend does in its own way, since gocloud's portable API either cannot say it
+// or, on a directory, does it unsoundly or slowly. Errors of create, list, remove, removeAll and
+// sweep have their kinds.
 type rules interface {
 	// create writes key if it does not exist, atomically; else the error is of kind job.ErrExists.
 	create(ctx context.Context, key string, data []byte) error
-	// list returns at most limit keys with the prefix that come after the key after, in ascending order.
+	// list returns at most limit keys with the prefix that come after the key after, in ascending
+	// order.
 	list(ctx context.Context, prefix, after string, limit int) ([]string, error)
 	// remove deletes one key; a missing one is no error.
 	remove(ctx context.Context, key string) error
 	// removeAll deletes every key with the prefix, which ends with a slash.
 	removeAll(ctx context.Context, prefix string) error
-	// put stores all of r, or nothing. It calls seen, if that is not nil, as soon as the blob can be read, which may be before it is durable.
+	// put stores all of r, or nothing. It calls seen, if that is not nil, as soon as the blob can be
+	// read, which may be before it is durable.
 	put(ctx context.Context, key string, r io.Reader, seen func()) error
 	// open reads a part of a blob.
 	open(ctx context.Context, key string, offset, length int64) (*Reader, error)
@@ -57,7 +61,8 @@ type rules interface {
 	link(ctx context.Context, key string, l Link) (string, bool, error)
 	// free returns the bytes left, and false where no such number exists.
 	free() (int64, bool)
-	// sweep removes what writers left that died longer than age ago, where the backend keeps such things.
+	// sweep removes what writers left that died longer than age ago, where the backend keeps such
+	// things.
 	sweep(ctx context.Context, age time.Duration) error
 	// kindOf returns the kind of an error, or nil.
 	kindOf(err error) error
@@ -69,7 +74,8 @@ type Info struct {
 	ModTime time.Time
 }
 
-// Digest is what Put found out about the bytes it stored. SHA256 is in lowercase hexadecimal digits.
+// Digest is what Put found out about the bytes it stored. SHA256 is in lowercase hexadecimal
+// digits.
 type Digest struct {
 	Size   int64
 	SHA256 string
@@ -83,8 +89,8 @@ func OpenBucket(b *blob.Bucket, also Backend) *Store {
 // Close releases the bucket.
 func (s *Store) Close() error { return s.bucket.Close() }
 
-// Put streams r into the blob at key and makes it durable. After an error, of r or of the bucket, nothing is stored there and an
-// older blob is untouched.
+// Put streams r into the blob at key and makes it durable. After an error, of r or of the bucket,
+// nothing is stored there and an older blob is untouched.
 func (s *Store) Put(ctx context.Context, key string, r io.Reader) (Digest, error) {
 	in := &digester{r: r, hash: sha256.New()}
 	if err := s.put(ctx, key, in, nil); err != nil {
@@ -94,9 +100,10 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader) (Digest, error
 	return Digest{Size: in.n, SHA256: hex.EncodeToString(in.hash.Sum(nil))}, nil
 }
 
-// PutEarly is Put for what others wait for: they can read it, and those who watch are told, before it is durable, which it is when this
-// returns. After an error nothing new is stored there; an older blob may be gone as well. Should the power fail in between, a directory may keep a
-// blob that is cut short. The key is to be one of a record.
+// PutEarly is Put for what others wait for: they can read it, and those who watch are told, before
+// it is durable, which it is when this returns. After an error nothing new is stored there; an
+// older blob may be gone as well. Should the power fail in between, a directory may keep a blob
+// that is cut short. The key is to be one of a record.
 func (s *Store) PutEarly(ctx context.Context, key string, r io.Reader) error {
 	return s.put(ctx, key, r, func() { s.notifier.notify(key) })
 }
@@ -126,8 +133,9 @@ func (d *digester) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Create writes a record if there is none at key; when there is one the error is of kind job.ErrExists.
-// Two writers of one key never both succeed, and a nil error means that data is stored, durably.
+// Create writes a record if there is none at key; when there is one the error is of kind
+// job.ErrExists. Two writers of one key never both succeed, and a nil error means that data is
+// stored, durably.
 func (s *Store) Create(ctx context.Context, key string, data []byte) error {
 	name, err := s.change(ctx, "create", key)
 	if err != nil {
@@ -183,8 +191,8 @@ type Reader struct {
 	file *os.File
 }
 
-// File returns the open file behind a whole blob of a directory, and nil elsewhere. The Reader still
-// closes it.
+// File returns the open file behind a whole blob of a directory, and nil elsewhere. The Reader
+// still closes it.
 func (r *Reader) File() *os.File { return r.file }
 
 // Open reads length bytes of the blob from offset on; a negative length is all the rest.
@@ -238,9 +246,9 @@ func (s *Store) Exists(ctx context.Context, key string) (bool, error) {
 	return err == nil, err
 }
 
-// List returns at most limit keys that begin with prefix and come after the key after, in ascending order.
-// On a directory it costs what it returns where keys are spread over folders. It is for records, whose keys hold nothing
-// that the backend stores under another name.
+// List returns at most limit keys that begin with prefix and come after the key after, in ascending
+// order. On a directory it costs what it returns where keys are spread over folders. It is for
+// records, whose keys hold nothing that the backend stores under another name.
 func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("list %s: %w", prefix, err)
@@ -280,13 +288,16 @@ func (s *Store) RemoveAll(ctx context.Context, prefix string) error {
 // IsDir reports whether the bucket is a directory.
 func (s *Store) IsDir() bool { _, ok := s.rules.(*directory); return ok }
 
-// Free returns how many bytes can still be stored, and false where the backend knows no such number.
+// Free returns how many bytes can still be stored, and false where the backend knows no such
+// number.
 func (s *Store) Free() (int64, bool) { return s.rules.free() }
 
-// Sweep removes what writers left that died longer than age ago. It is never visible, but takes room.
+// Sweep removes what writers left that died longer than age ago. It is never visible, but takes
+// room.
 func (s *Store) Sweep(ctx context.Context, age time.Duration) error { return s.rules.sweep(ctx, age) }
 
-// MaxLinkSize is the most bytes that a PUT to a signed URL can bring: S3's own limit, the least of the three clouds'.
+// MaxLinkSize is the most bytes that a PUT to a signed URL can bring: S3's own limit, the least of
+// the three clouds'.
 const MaxLinkSize = 5 << 30
 
 // Link is what a signed URL is for. It opens one blob, for a time, to whoever has it.
@@ -336,9 +347,10 @@ func (s *Store) change(ctx context.Context, op, key string) (string, error) {
 // escaped is what fileblob's own escapes look like, with or without the mark that encode adds.
 var escaped = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`__(~*0x)`) })
 
-// encode keeps keys out of fileblob's way, which takes a file that ends with ".attrs" for its own, joins a segment
-// that ends with ".." to the next, and escapes what looks like an escape of its own: each of them gets one more "~". A key
-// that fileblob escapes otherwise is refused, since our rules for directories would look for it elsewhere.
+// encode keeps keys out of fileblob's way, which takes a file that ends with ".attrs" for its own,
+// joins a segment that ends with ".." to the next, and escapes what looks like an escape of its
+// own: each of them gets one more "~". A key that fileblob escapes otherwise is refused, since our
+// rules for directories would look for it elsewhere.
 func encode(key string) (string, error) {
 	if !utf8.ValidString(key) || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' }) {
 		return "", fmt.Errorf("key %q: %w: control characters or no UTF-8", key, job.ErrInvalid)
@@ -372,7 +384,8 @@ func kindOf(err, kind error, verb, key string) error {
 
 // isKnown reports whether err, such as one of the reader given to Put, has its kind already.
 func isKnown(err error) bool {
-	for _, known := range []error{job.ErrInvalid, job.ErrTooLarge, job.ErrUnavailable, job.ErrExhausted, context.Canceled, context.DeadlineExceeded} {
+	for _, known := range []error{job.ErrInvalid, job.ErrTooLarge, job.ErrUnavailable, job.ErrExhausted, context.Canceled,
+		context.DeadlineExceeded} {
 		if errors.Is(err, known) {
 			return true
 		}

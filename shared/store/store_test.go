@@ -51,7 +51,8 @@ func TestBucket(t *testing.T) {
 	}, storetest.Options{Rounds: 500})
 }
 
-// TestLargeUploadsTakeTurns has room for one large upload at a time: the others wait for it, small ones do not.
+// TestLargeUploadsTakeTurns has room for one large upload at a time: the others wait for it, small
+// ones do not.
 func TestLargeUploadsTakeTurns(t *testing.T) {
 	s := store.OpenBucket(memblob.OpenBucket(nil), store.Backend{UploadMemory: math.MaxInt64})
 	t.Cleanup(func() { _ = s.Close() })
@@ -65,7 +66,8 @@ func TestLargeUploadsTakeTurns(t *testing.T) {
 		}()
 		return w, errs
 	}
-	begin, rest := bytes.Repeat([]byte("x"), 256<<10+1), bytes.Repeat([]byte("x"), 1<<20) // the first tells that it is large
+	// the first tells that it is large
+	begin, rest := bytes.Repeat([]byte("x"), 256<<10+1), bytes.Repeat([]byte("x"), 1<<20)
 	one, oneDone := start(t.Context(), "one")
 	if _, err := one.Write(append(begin, rest...)); err != nil { // it has its place once more is read
 		t.Fatal(err)
@@ -112,7 +114,8 @@ func TestLargeUploadsTakeTurns(t *testing.T) {
 // wantNoTemporaries looks for what writers leave. Tests name no file like that themselves but one.
 func wantNoTemporaries(t *testing.T, dir string) {
 	for _, path := range tree(t, dir) {
-		if strings.Contains(path, "record-") || strings.HasSuffix(path, ".tmp") && filepath.Base(path) != "result.tmp" && path != "g/.tmp" && path != ".tmp/" {
+		if strings.Contains(path, "record-") || strings.HasSuffix(path, ".tmp") && filepath.Base(path) != "result.tmp" &&
+			path != "g/.tmp" && path != ".tmp/" {
 			t.Errorf("left behind: %s", path)
 		}
 	}
@@ -218,7 +221,8 @@ func TestFullDisk(t *testing.T) {
 	if _, err := s.Put(ctx, "job/small", strings.NewReader("fits")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Put(ctx, "job/small", strings.NewReader(strings.Repeat("x", 1<<20))); !errors.Is(err, job.ErrExhausted) {
+	if _, err := s.Put(ctx, "job/small", strings.NewReader(strings.Repeat("x", 1<<20))); !errors.Is(err,
+		job.ErrExhausted) {
 		t.Errorf("Put: %v; want ErrExhausted", err)
 	}
 	if err := s.Create(ctx, "job/record", make([]byte, 1<<20)); !errors.Is(err, job.ErrExhausted) {
@@ -291,7 +295,8 @@ func TestFilesAreFiles(t *testing.T) {
 }
 
 func FuzzStoreKey(f *testing.F) {
-	for _, key := range []string{"a", "a/b", "../x", "x.attrs", "a..~/b", "a//b", "\x00", "a/.", "%2e", ".tmp/x", "__0x2f__"} {
+	for _, key := range []string{"a", "a/b", "../x", "x.attrs", "a..~/b", "a//b", "\x00", "a/.", "%2e", ".tmp/x",
+		"__0x2f__"} {
 		f.Add(key, key+"~")
 	}
 	dir := f.TempDir()

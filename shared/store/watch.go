@@ -10,7 +10,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// errStalled is why a request to a bucket was given up. The clients of clouds have no limits of their own, or try for ever.
+// errStalled is why a request to a bucket was given up. The clients of clouds have no limits of
+// their own, or try for ever.
 var errStalled = fmt.Errorf("the bucket does not answer: %w", job.ErrUnavailable)
 
 // within is ctx for as long as the bucket may take.
@@ -26,7 +27,8 @@ func causeOf(ctx context.Context, err error) error {
 	return err
 }
 
-// watch ends its context when the bucket takes too long. It runs while the bucket is at work, and not while others are.
+// watch ends its context when the bucket takes too long. It runs while the bucket is at work, and
+// not while others are.
 type watch struct {
 	timer  *time.Timer
 	cancel context.CancelCauseFunc

@@ -1,5 +1,5 @@
-// Package template keeps what jobs are started from: a job's specification and files under a name, every version of
-// which is written once.
+// Package template keeps what jobs are started from: a job's specification and files under a name,
+// every version of which is written once.
 package template
 
 import (
@@ -43,7 +43,8 @@ type record struct {
 // Version is a stored version.
 type Version struct{ record }
 
-// The folders. A mark in uploads says that the files in a folder may belong to no version that counts.
+// The folders. A mark in uploads says that the files in a folder may belong to no version that
+// counts.
 const (
 	records = ledger.Reserved + "template/"
 	files   = ledger.Reserved + "template-files/"
@@ -66,7 +67,8 @@ func CheckName(name string) string {
 	return ""
 }
 
-// Store is the templates in a bucket. Its methods may be called concurrently and by several processes.
+// Store is the templates in a bucket. Its methods may be called concurrently and by several
+// processes.
 type Store struct {
 	store *store.Store
 	now   func() time.Time
@@ -75,7 +77,8 @@ type Store struct {
 // NewStore returns the templates in s. The clock now is time.Now outside tests.
 func NewStore(s *store.Store, now func() time.Time) *Store { return &Store{store: s, now: now} }
 
-// tries bounds how often a reader or writer looks again when others change the same template at the same time.
+// tries bounds how often a reader or writer looks again when others change the same template at the
+// same time.
 const tries = 100
 
 // maxVersions is more than there ever are of one template: older ones are swept.
@@ -99,7 +102,8 @@ func (s *Store) Current(ctx context.Context, name string) (*Version, error) {
 	return nil, job.Refuse(job.ErrNotFound, "template", fmt.Sprintf("there is no template %q", name))
 }
 
-// versions returns the keys of all versions, the newest last. Whatever else lies there is none of ours.
+// versions returns the keys of all versions, the newest last. Whatever else lies there is none of
+// ours.
 func (s *Store) versions(ctx context.Context, name string) ([]string, error) {
 	keys, err := s.store.List(ctx, records+name+"/", "", maxVersions)
 	return slices.DeleteFunc(keys, func(key string) bool { return !isRecord(name, key) }), err
@@ -147,8 +151,8 @@ type Draft struct {
 	IdempotencyKey, Fingerprint string
 }
 
-// Save makes the draft the current version of its template. When that belongs to another owner by now, the error is of kind
-// job.ErrExists.
+// Save makes the draft the current version of its template. When that belongs to another owner by
+// now, the error is of kind job.ErrExists.
 func (s *Store) Save(ctx context.Context, d Draft) (*Version, error) {
 	v := &Version{record(d)}
 	for range tries {
@@ -186,9 +190,9 @@ func (s *Store) Save(ctx context.Context, d Draft) (*Version, error) {
 		if err != nil {
 			return nil, err
 		}
-		// The mark of this version is left to the sweeper: by now it may be that of one who has replaced it.
-		// The version before stays for a while: who is slow and has not seen it yet must not find its number free. A sweeper may have taken
-		// the mark for one of the current version.
+		// The mark of this version is left to the sweeper: by now it may be that of one who has replaced
+		// it. The version before stays for a while: who is slow and has not seen it yet must not find its
+		// number free. A sweeper may have taken the mark for one of the current version.
 		if v.Version > 1 {
 			_ = s.store.Mark(ctx, uploadKey(d.Name, replaced))
 		}
@@ -215,7 +219,8 @@ func (s *Store) drop(ctx context.Context, name, key string) error {
 	return s.store.Remove(ctx, uploadKey(name, v.Folder))
 }
 
-// Delete removes a template up to the given version. The records go first: without them there is no such template.
+// Delete removes a template up to the given version. The records go first: without them there is no
+// such template.
 func (s *Store) Delete(ctx context.Context, v *Version) error {
 	keys, err := s.versions(ctx, v.Name)
 	if err != nil {
@@ -245,8 +250,8 @@ func (s *Store) Delete(ctx context.Context, v *Version) error {
 	return nil
 }
 
-// List returns up to limit templates in the order of their names, from the one after the given name on, and whether there may
-// be more.
+// List returns up to limit templates in the order of their names, from the one after the given name
+// on, and whether there may be more.
 func (s *Store) List(ctx context.Context, after string, limit int) (list []*Version, more bool, err error) {
 	start := ""
 	if after != "" {
@@ -285,8 +290,8 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*Vers
 	}
 }
 
-// Each opens the files of a version, one after the other. The error is of kind job.ErrNotFound when the version has been
-// replaced or deleted meanwhile.
+// Each opens the files of a version, one after the other. The error is of kind job.ErrNotFound when
+// the version has been replaced or deleted meanwhile.
 func (s *Store) Each(ctx context.Context, v *Version, take func(f job.File, r io.Reader) error) error {
 	for _, f := range v.Files {
 		r, err := s.store.Open(ctx, FileKey(v.Name, v.Folder, f.Name), 0, -1)
@@ -305,7 +310,8 @@ func (s *Store) Each(ctx context.Context, v *Version, take func(f job.File, r io
 // sweepBatch is how many marks are taken into memory at a time.
 const sweepBatch = 500
 
-// Sweep removes the files of versions that were cut off, longer than age ago, or replaced, and returns how many.
+// Sweep removes the files of versions that were cut off, longer than age ago, or replaced, and
+// returns how many.
 func (s *Store) Sweep(ctx context.Context, age time.Duration) (int, error) {
 	count := 0
 	for after := ""; ; {
@@ -352,7 +358,8 @@ func (s *Store) sweep(ctx context.Context, name string, id job.ID) error {
 	return s.Abort(ctx, name, id)
 }
 
-// unmark takes away the mark of the current version, unless that is replaced just then and needs it.
+// unmark takes away the mark of the current version, unless that is replaced just then and needs
+// it.
 func (s *Store) unmark(ctx context.Context, name string, id job.ID, key string) error {
 	if err := s.store.Remove(ctx, uploadKey(name, id)); err != nil {
 		return err

@@ -29,7 +29,8 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Backend{}), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Backend{}),
+		now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	w.Store = template.NewStore(w.store, w.clock)
 	return w
 }
@@ -55,7 +56,9 @@ func (w *world) id() job.ID {
 }
 
 // put does what the function does, on any of the two stores, and stops at the first error.
-func put(t *testing.T, templates *template.Store, s *store.Store, name string, owner, id job.ID, content string) (*template.Version, error) {
+func put(
+	t *testing.T, templates *template.Store, s *store.Store, name string, owner, id job.ID, content string,
+) (*template.Version, error) {
 	ctx := t.Context()
 	if err := templates.Begin(ctx, name, id); err != nil {
 		return nil, err
@@ -65,7 +68,8 @@ func put(t *testing.T, templates *template.Store, s *store.Store, name string, o
 		return nil, err
 	}
 	return templates.Save(ctx, template.Draft{Folder: id, Template: template.Template{
-		Name: name, Owner: owner, Spec: job.Spec{Runtime: "python", Args: []string{content}}, Files: []job.File{{Name: "main.py", Size: d.Size, SHA256: d.SHA256}},
+		Name: name, Owner: owner, Spec: job.Spec{Runtime: "python", Args: []string{content}},
+		Files: []job.File{{Name: "main.py", Size: d.Size, SHA256: d.SHA256}},
 	}})
 }
 
@@ -78,7 +82,8 @@ func (w *world) put(name string, owner job.ID, content string) *template.Version
 	return v
 }
 
-// TestStrangers puts blobs among the records that are none. They are no versions and no templates, and do not end a list.
+// TestStrangers puts blobs among the records that are none. They are no versions and no templates,
+// and do not end a list.
 func TestStrangers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -87,8 +92,10 @@ func TestStrangers(t *testing.T) {
 	w.put("zoom", owner, "ours")
 	evil := `{"name":"resize","version":9,"owner":"` + string(w.id()) + `","folder":"` + string(w.id()) + `"}`
 	for _, name := range []string{
-		"resize/stdout.log", "resize/stderr.log", "resize/99999999", "resize/99999999.json.attrs", "resize/9.json", "resize/000000009.json",
-		"resize/+0000009.json", "resize/0000000x.json", "resize/00000000.json", "resize/deeper/00000009.json", "resize/~", "stdout.log", "Resize/00000001.json",
+		"resize/stdout.log", "resize/stderr.log", "resize/99999999", "resize/99999999.json.attrs", "resize/9.json",
+		"resize/000000009.json",
+		"resize/+0000009.json", "resize/0000000x.json", "resize/00000000.json", "resize/deeper/00000009.json", "resize/~",
+		"stdout.log", "Resize/00000001.json",
 		"..x/00000001.json", "loose",
 	} {
 		if _, err := w.store.Put(t.Context(), ".orchestrator/template/"+name, strings.NewReader(evil)); err != nil {
@@ -306,7 +313,8 @@ func TestCrashes(t *testing.T) {
 func TestCheckName(t *testing.T) {
 	for name, good := range map[string]bool{
 		"a": true, "a-b": true, "0": true, strings.Repeat("a", 63): true,
-		"": false, "-a": false, "a-": false, "A": false, "a.b": false, "a/b": false, "..": false, "a\n": false, strings.Repeat("a", 64): false, "é": false,
+		"": false, "-a": false, "a-": false, "A": false, "a.b": false, "a/b": false, "..": false, "a\n": false,
+		strings.Repeat("a", 64): false, "é": false,
 	} {
 		if (template.CheckName(name) == "") != good {
 			t.Errorf("CheckName(%q) = %q", name, template.CheckName(name))

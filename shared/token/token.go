@@ -1,5 +1,5 @@
-// Package token derives and checks the tokens of jobs. A token is never stored: whoever holds the keys can
-// tell by computation alone whether a token opens a job, so a wrong one costs no read.
+// Package token derives and checks the tokens of jobs. A token is never stored: whoever holds the
+// keys can tell by computation alone whether a token opens a job, so a wrong one costs no read.
 package token
 
 import (
@@ -18,8 +18,9 @@ import (
 // Scope says what a token opens.
 type Scope string
 
-// The scopes: User opens everything of one job. Agent, which the job's pod has, may read the job's artifacts
-// and write its results. Owner opens templates, and the tokens of the jobs that they start.
+// The scopes: User opens everything of one job. Agent, which the job's pod has, may read the job's
+// artifacts and write its results. Owner opens templates, and the tokens of the jobs that they
+// start.
 const (
 	User  Scope = "user"
 	Agent Scope = "agent"
@@ -78,8 +79,8 @@ func (k Keys) Verify(token string, id job.ID, scopes ...Scope) bool {
 	return found
 }
 
-// Owner returns the token of an owner. It names its owner, so that one token opens all templates of theirs, and so that a
-// wrong one costs no read.
+// Owner returns the token of an owner. It names its owner, so that one token opens all templates of
+// theirs, and so that a wrong one costs no read.
 func (k Keys) Owner(id job.ID) string { return string(id) + "." + k.Derive(Owner, id) }
 
 // VerifyOwner returns whose token this is, and false when it is no owner's.
@@ -97,7 +98,8 @@ func (k Keys) String() string { return fmt.Sprintf("%d token keys", len(k.keys))
 // GoString is String for %#v.
 func (k Keys) GoString() string { return k.String() }
 
-// Hash returns what may be stored of a token: its SHA-256 in hexadecimal digits, after the algorithm's name.
+// Hash returns what may be stored of a token: its SHA-256 in hexadecimal digits, after the
+// algorithm's name.
 func Hash(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return "sha256:" + hex.EncodeToString(sum[:])

@@ -100,8 +100,10 @@ func TestRotation(t *testing.T) {
 		token string
 		want  bool
 	}{
-		{"old token, old key", before, old, true}, {"old token, both keys", during, old, true}, {"old token, new key", after, old, false},
-		{"new token, old key", before, fresh, false}, {"new token, both keys", during, fresh, true}, {"new token, new key", after, fresh, true},
+		{"old token, old key", before, old, true}, {"old token, both keys", during, old, true},
+		{"old token, new key", after, old, false},
+		{"new token, old key", before, fresh, false}, {"new token, both keys", during, fresh, true},
+		{"new token, new key", after, fresh, true},
 	} {
 		if got := test.keys.Verify(test.token, one, token.User); got != test.want {
 			t.Errorf("%s: Verify = %v; want %v", test.name, got, test.want)
@@ -133,10 +135,14 @@ func TestParse(t *testing.T) {
 	}{
 		{"one", good, ""}, {"two", good + "," + good, ""}, {"spaces and line break", " " + good + " ,\n" + good + "\n", ""},
 		{"long", base64.StdEncoding.EncodeToString(make([]byte, 100)), ""},
-		{"none", "", "key 1"}, {"comma", ",", "key 1"}, {"trailing comma", good + ",", "key 2"}, {"leading comma", "," + good, "key 1"},
-		{"short", secret, "26 bytes"}, {"second short", good + "," + secret, "key 2"}, {"not base64", "!secret-passphrase!", "key 1"},
-		{"base64 for URLs", url, "key 1"}, {"no padding", strings.TrimRight(good, "="), "key 1"}, {"hexadecimal", strings.Repeat("zz", 33), "key 1"},
-		{"semicolon", good + ";" + good, "key 1"}, {"31 bytes", base64.StdEncoding.EncodeToString(make([]byte, 31)), "31 bytes"},
+		{"none", "", "key 1"}, {"comma", ",", "key 1"}, {"trailing comma", good + ",", "key 2"},
+		{"leading comma", "," + good, "key 1"},
+		{"short", secret, "26 bytes"}, {"second short", good + "," + secret, "key 2"},
+		{"not base64", "!secret-passphrase!", "key 1"},
+		{"base64 for URLs", url, "key 1"}, {"no padding", strings.TrimRight(good, "="), "key 1"},
+		{"hexadecimal", strings.Repeat("zz", 33), "key 1"},
+		{"semicolon", good + ";" + good, "key 1"}, {"31 bytes", base64.StdEncoding.EncodeToString(make([]byte, 31)),
+			"31 bytes"},
 	} {
 		k, err := token.Parse(test.in)
 		switch {
@@ -192,7 +198,8 @@ func FuzzVerify(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, text := range []string{"", right, right + "\n", right + "=", right[:42], strings.Repeat("=", 43), string(id), "\xff"} {
+	for _, text := range []string{"", right, right + "\n", right + "=", right[:42], strings.Repeat("=", 43), string(id),
+		"\xff"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -40,7 +40,8 @@ func CheckArgs(args []string) []job.Fault {
 		}
 		if _, err := jsonpath.Parse(arg); err != nil {
 			faults = append(faults, job.Fault{Field: field(i), Message: fmt.Sprintf(
-				"%.60q begins like a reference to a part of an event, but is no JSONPath (RFC 9535): %s; begin it with $%s to have it as it is",
+				"%.60q begins like a reference to a part of an event, but is no JSONPath (RFC 9535): %s; begin it with $%s to "+
+					"have it as it is",
 				arg, printable(err.Error()), arg[:2])})
 		}
 	}
@@ -49,11 +50,13 @@ func CheckArgs(args []string) []job.Fault {
 
 func field(i int) string { return fmt.Sprintf("args[%d]", i) }
 
-// Resolve returns the arguments with a template's references replaced by what they select: text as it is, anything else as
-// JSON, several values as several arguments. Without an event there can be none. What all of them take is bounded: whatever a
-// program could not be given, or would take too long to find, is refused with an error of kind job.ErrInvalid.
+// Resolve returns the arguments with a template's references replaced by what they select: text as
+// it is, anything else as JSON, several values as several arguments. Without an event there can be
+// none. What all of them take is bounded: whatever a program could not be given, or would take too
+// long to find, is refused with an error of kind job.ErrInvalid.
 func Resolve(ctx context.Context, args []string, e *Event) ([]string, error) {
-	r := resolver{event: e, budget: jsonpath.NewBudget(ctx, jsonpath.DefaultLimits()), out: []string{}, left: job.MaxExecBytes}
+	r := resolver{event: e, budget: jsonpath.NewBudget(ctx, jsonpath.DefaultLimits()), out: []string{},
+		left: job.MaxExecBytes}
 	if faults := CheckArgs(args); e != nil && len(faults) > 0 { // of a template from before these checks
 		return nil, &job.Faults{Kind: job.ErrInvalid, List: faults[:1]}
 	}
@@ -65,7 +68,8 @@ func Resolve(ctx context.Context, args []string, e *Event) ([]string, error) {
 			continue
 		}
 		if e == nil {
-			return nil, job.Invalid(field(i), fmt.Sprintf("%.60q refers to a part of an event, and there is none; send args to replace it", arg))
+			return nil, job.Invalid(field(i), fmt.Sprintf("%.60q refers to a part of an event, and there is none; send args "+
+				"to replace it", arg))
 		}
 		if err := r.resolve(i, arg); err != nil {
 			return nil, err
@@ -74,7 +78,8 @@ func Resolve(ctx context.Context, args []string, e *Event) ([]string, error) {
 	return r.out, nil
 }
 
-// resolver makes the arguments of one job. The index of the event's document, and the budget, are for all of them together.
+// resolver makes the arguments of one job. The index of the event's document, and the budget, are
+// for all of them together.
 type resolver struct {
 	event    *Event
 	document *jsonpath.Document
@@ -87,7 +92,8 @@ type resolver struct {
 func (r *resolver) add(i int, text string) error {
 	const pointer = 8 // to each argument, which counts as well
 	if r.left -= len(text) + 1 + pointer; r.left < 0 {
-		return job.Invalid(field(i), fmt.Sprintf("makes the arguments larger than %d bytes together; have the program read %s", job.MaxExecBytes, EventFile))
+		return job.Invalid(field(i), fmt.Sprintf("makes the arguments larger than %d bytes together; have the program "+
+			"read %s", job.MaxExecBytes, EventFile))
 	}
 	r.out = append(r.out, text)
 	return nil
@@ -113,7 +119,8 @@ func (r *resolver) resolve(i int, arg string) error {
 	for _, n := range nodes {
 		text, ok := r.document.Text(n, job.MaxArgBytes)
 		if !ok {
-			return job.Invalid(field(i), fmt.Sprintf("%.60q selects more than the %d bytes that an argument can have; have the program read %s", arg, job.MaxArgBytes, EventFile))
+			return job.Invalid(field(i), fmt.Sprintf("%.60q selects more than the %d bytes that an argument can have; have "+
+				"the program read %s", arg, job.MaxArgBytes, EventFile))
 		}
 		if err := r.add(i, text); err != nil {
 			return err
@@ -127,7 +134,8 @@ func (r *resolver) refuse(i int, arg, what string, err error) error {
 	var limit *jsonpath.LimitError
 	switch {
 	case errors.As(err, &limit):
-		return job.Invalid(field(i), fmt.Sprintf("%.60q cannot be resolved: %s %s; have the program read %s", arg, what, limit, EventFile))
+		return job.Invalid(field(i), fmt.Sprintf("%.60q cannot be resolved: %s %s; have the program read %s", arg, what,
+			limit, EventFile))
 	case errors.Is(err, jsonpath.ErrMalformed):
 		return job.Invalid("data", "cannot be read as JSON")
 	}

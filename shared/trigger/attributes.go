@@ -11,8 +11,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// The bounds of an event's attributes. They are kept with the job, become variables of its program and are logged; what is large
-// belongs into the data.
+// The bounds of an event's attributes. They are kept with the job, become variables of its program
+// and are logged; what is large belongs into the data.
 const (
 	maxAttribute     = 2 << 10
 	maxExtensions    = 64
@@ -34,7 +34,8 @@ func checkAttributes(e event.Event) error {
 			return disallowed(one.name)
 		}
 		if len(one.value) > maxAttribute {
-			return job.Invalid(one.name, fmt.Sprintf("has more than %d bytes; what is large belongs into the data", maxAttribute))
+			return job.Invalid(one.name, fmt.Sprintf("has more than %d bytes; what is large belongs into the data",
+				maxAttribute))
 		}
 	}
 	if n := len(e.Extensions()); n > maxExtensions {
@@ -42,7 +43,8 @@ func checkAttributes(e event.Event) error {
 	}
 	for name, value := range e.Extensions() {
 		if len(name) > maxExtensionName {
-			return job.Invalid("body", fmt.Sprintf("has an extension attribute whose name has more than %d characters", maxExtensionName))
+			return job.Invalid("body", fmt.Sprintf("has an extension attribute whose name has more than %d characters",
+				maxExtensionName))
 		}
 		text, _ := value.(string)
 		if strings.ContainsFunc(text, isDisallowed) {

@@ -99,7 +99,8 @@ func New(e event.Event) (*Event, error) {
 // core are the attributes that CloudEvents names, if the event has them.
 func core(e *event.Event) map[string]string {
 	attributes := map[string]string{"specversion": e.SpecVersion(), "id": e.ID(), "source": e.Source(), "type": e.Type()}
-	for name, value := range map[string]string{"subject": e.Subject(), "datacontenttype": e.DataContentType(), "dataschema": e.DataSchema()} {
+	for name, value := range map[string]string{"subject": e.Subject(), "datacontenttype": e.DataContentType(),
+		"dataschema": e.DataSchema()} {
 		if value != "" {
 			attributes[name] = value
 		}
@@ -135,7 +136,8 @@ func (e *Event) Files() []File {
 	return files
 }
 
-// document reads the event in its JSON format. It is put together while it is read: the data is there once only.
+// document reads the event in its JSON format. It is put together while it is read: the data is
+// there once only.
 func (e *Event) document() io.Reader {
 	rest := io.MultiReader(strings.NewReader(","), bytes.NewReader(e.attributes[1:]), strings.NewReader("\n"))
 	switch e.form {
@@ -166,7 +168,8 @@ func (e *Event) index(b *jsonpath.Budget) (*jsonpath.Document, error) {
 	return jsonpath.NewDocument(b, e.attributes, large)
 }
 
-// Env is the event's attributes as variables: CE_ID, CE_SOURCE, CE_TYPE and so on, extensions among them.
+// Env is the event's attributes as variables: CE_ID, CE_SOURCE, CE_TYPE and so on, extensions among
+// them.
 func (e *Event) Env() map[string]string {
 	env := map[string]string{}
 	for name, value := range e.Extensions() {

@@ -17,11 +17,12 @@ import (
 	ours "go-job-orchestrator/shared/event"
 )
 
-// Identity is a digest of an event: of its source and id, and of all that the program it starts would see. A producer gives two
-// events with the same source and id the same content, so it tells them apart as those two do. An event that somebody forged
-// has another content, and so is another event. What those who pass events on add or change does not count, nor in which mode
-// an event comes, nor the space between the values of JSON. Nor does its time: SDKs set that when an event is made, and a
-// producer that sends it again may make it again.
+// Identity is a digest of an event: of its source and id, and of all that the program it starts
+// would see. A producer gives two events with the same source and id the same content, so it tells
+// them apart as those two do. An event that somebody forged has another content, and so is another
+// event. What those who pass events on add or change does not count, nor in which mode an event
+// comes, nor the space between the values of JSON. Nor does its time: SDKs set that when an event
+// is made, and a producer that sends it again may make it again.
 func Identity(e event.Event) string {
 	h := sha256.New()
 	for _, text := range []string{e.Source(), e.ID(), e.Type(), e.Subject(), e.DataSchema(), contentType(&e)} {
@@ -48,7 +49,8 @@ func Identity(e event.Event) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// write adds a text with its length before it, so that no two lists of texts run into the same bytes.
+// write adds a text with its length before it, so that no two lists of texts run into the same
+// bytes.
 func write(h hash.Hash, text string) {
 	var length [8]byte
 	binary.BigEndian.PutUint64(length[:], uint64(len(text)))
@@ -58,10 +60,12 @@ func write(h hash.Hash, text string) {
 
 // isInTransit reports whether an extension is one that those who pass an event on add or change.
 func isInTransit(name string) bool {
-	return strings.HasPrefix(name, "knative") || slices.Contains([]string{ours.TraceParent, ours.TraceState, ours.Hops}, name)
+	return strings.HasPrefix(name, "knative") || slices.Contains([]string{ours.TraceParent, ours.TraceState, ours.Hops},
+		name)
 }
 
-// contentType is what the event says of its data. JSON need not be named in structured mode, and it is always UTF-8.
+// contentType is what the event says of its data. JSON need not be named in structured mode, and it
+// is always UTF-8.
 func contentType(e *event.Event) string {
 	given := e.DataContentType()
 	if given == "" && formOf(e) == asJSON {

@@ -24,7 +24,8 @@ import (
 // maxBatch bounds how many jobs one request may start.
 const maxBatch = 100
 
-// Read reads the events in a request of at most limit bytes: one in binary or structured mode, or a batch.
+// Read reads the events in a request of at most limit bytes: one in binary or structured mode, or a
+// batch.
 func Read(w http.ResponseWriter, r *http.Request, limit int64) ([]event.Event, error) {
 	tooLarge := job.Refuse(job.ErrTooLarge, "body",
 		fmt.Sprintf("has more than %d bytes (MAX_EVENT_BYTES); have the event name where its data lies", limit))
@@ -74,7 +75,8 @@ func readBinary(ctx context.Context, header http.Header, body []byte) (*event.Ev
 	}
 	message := cehttp.NewMessage(header, nil)
 	if message.ReadEncoding() != binding.EncodingBinary {
-		return nil, api.BadRequest("body", "is no CloudEvent of version 1.0: it has neither ce-specversion among its headers nor a Content-Type "+
+		return nil, api.BadRequest("body", "is no CloudEvent of version 1.0: it has neither ce-specversion among its "+
+			"headers nor a Content-Type "+
 			event.ApplicationCloudEventsJSON+" or "+event.ApplicationCloudEventsBatchJSON)
 	}
 	e, err := binding.ToEvent(ctx, message)
@@ -106,7 +108,8 @@ func readBatch(body []byte) ([]event.Event, error) {
 		return nil, api.BadRequest("body", "is not a batch of CloudEvents: "+printable(err.Error()))
 	}
 	if len(list) > maxBatch {
-		return nil, job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("has more than %d events, which is how many are taken at a time", maxBatch))
+		return nil, job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("has more than %d events, which is how many are taken "+
+			"at a time", maxBatch))
 	}
 	batch := make([]event.Event, len(list))
 	for i, text := range list {

@@ -36,14 +36,16 @@ type InlineFile struct {
 // Limits bounds a request.
 type Limits struct{ Files, NameBytes int }
 
-// ParseRequest returns the job that an event asks for, with its files by name. Of a request with faults it returns what
-// could be read, with a *job.Faults, so that the caller can look for more.
+// ParseRequest returns the job that an event asks for, with its files by name. Of a request with
+// faults it returns what could be read, with a *job.Faults, so that the caller can look for more.
 func ParseRequest(e event.Event, defaults job.Spec, limits Limits) (*Request, map[string][]byte, error) {
 	if e.Type() != Requested {
 		if strings.HasPrefix(e.Type(), requestedFamily) {
-			return nil, nil, job.Invalid("type", fmt.Sprintf("%q is a version that is not known here; send %s", e.Type(), Requested))
+			return nil, nil, job.Invalid("type", fmt.Sprintf("%q is a version that is not known here; send %s", e.Type(),
+				Requested))
 		}
-		return nil, nil, job.Invalid("template", fmt.Sprintf("is required: add ?template=NAME to say what an event of type %.100q starts; only %s brings its job along", e.Type(), Requested))
+		return nil, nil, job.Invalid("template", fmt.Sprintf("is required: add ?template=NAME to say what an event of "+
+			"type %.100q starts; only %s brings its job along", e.Type(), Requested))
 	}
 	if values(e.Data()) > maxRequestValues {
 		return nil, nil, job.Refuse(job.ErrTooLarge, "data", fmt.Sprintf("has more than %d values", maxRequestValues))
@@ -52,7 +54,8 @@ func ParseRequest(e event.Event, defaults job.Spec, limits Limits) (*Request, ma
 	d := json.NewDecoder(bytes.NewReader(e.Data()))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&request); err != nil {
-		return nil, nil, job.Invalid("data", "is not the JSON of a job: "+printable(strings.TrimPrefix(err.Error(), "json: ")))
+		return nil, nil, job.Invalid("data", "is not the JSON of a job: "+
+			printable(strings.TrimPrefix(err.Error(), "json: ")))
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, nil, job.Invalid("data", "has something after its JSON value")
@@ -66,7 +69,8 @@ func ParseRequest(e event.Event, defaults job.Spec, limits Limits) (*Request, ma
 		faults.List = more.List
 	}
 	if request.Owner != nil {
-		faults.List = append(faults.List, job.Fault{Field: "owner", Message: "cannot be named by an event; leave it out, and to own the job " +
+		faults.List = append(faults.List, job.Fault{Field: "owner", Message: "cannot be named by an event; leave it out, " +
+			"and to own the job " +
 			"send the request with the owner's token: Authorization: Bearer <token>"})
 	}
 	files := decodeFiles(request.Files, limits, faults)
@@ -76,7 +80,8 @@ func ParseRequest(e event.Event, defaults job.Spec, limits Limits) (*Request, ma
 	return &request, files, nil
 }
 
-// maxRequestValues bounds what decoding a request takes: in the smallest form a value has three bytes, and becomes thirty.
+// maxRequestValues bounds what decoding a request takes: in the smallest form a value has three
+// bytes, and becomes thirty.
 const maxRequestValues = 100_000
 
 // values is how many values JSON has at most.
@@ -104,7 +109,8 @@ func decodeFiles(list []InlineFile, limits Limits, faults *job.Faults) map[strin
 		faults.List = append(faults.List, job.Fault{Field: "files", Message: "at least one file is required"})
 	}
 	if len(list) > limits.Files {
-		faults.List = append(faults.List, job.Fault{Field: "files", Message: fmt.Sprintf("more than %d files (MAX_FILES)", limits.Files)})
+		faults.List = append(faults.List, job.Fault{Field: "files", Message: fmt.Sprintf("more than %d files (MAX_FILES)",
+			limits.Files)})
 		return files
 	}
 	for i, f := range list {

@@ -30,8 +30,9 @@ func readStructured(body []byte) (*event.Event, error) {
 	return structuredEvent(body)
 }
 
-// structuredEvent takes an event apart that is valid JSON. Its attributes are read by the SDK; its data, which may be large and of
-// any shape, is left as it is, where the SDK would decode what it takes for an attribute, and copy the rest.
+// structuredEvent takes an event apart that is valid JSON. Its attributes are read by the SDK; its
+// data, which may be large and of any shape, is left as it is, where the SDK would decode what it
+// takes for an attribute, and copy the rest.
 func structuredEvent(text []byte) (*event.Event, error) {
 	members, err := membersOf(text, maxAttributes)
 	if err != nil {
@@ -44,13 +45,15 @@ func structuredEvent(text []byte) (*event.Event, error) {
 		name := strings.ToLower(m.name)
 		switch {
 		case name == "" || seen[name]:
-			return nil, api.BadRequest("body", fmt.Sprintf("is not a CloudEvent: it has the attribute %.60q more than once, or one without a name", m.name))
+			return nil, api.BadRequest("body", fmt.Sprintf("is not a CloudEvent: it has the attribute %.60q more than once, "+
+				"or one without a name", m.name))
 		case m.name == "data":
 			data = m.value
 		case m.name == "data_base64":
 			inBase64 = m.value
 		case m.value[0] == '{' || m.value[0] == '[':
-			return nil, api.BadRequest(printable(name[:min(len(name), 60)]), "is not text, a number, true or false, as an attribute of an event is")
+			return nil, api.BadRequest(printable(name[:min(len(name), 60)]), "is not text, a number, true or false, as an "+
+				"attribute of an event is")
 		case hasLoneSurrogate(m.value):
 			return nil, loneSurrogate(printable(name[:min(len(name), 60)]))
 		case string(m.value) == "null": // as if it were absent, says the JSON format
@@ -72,7 +75,8 @@ func structuredEvent(text []byte) (*event.Event, error) {
 	return &e, setData(&e, data, inBase64)
 }
 
-// setData gives an event the data of its JSON format: JSON as it is, other text as a string, and bytes in base64.
+// setData gives an event the data of its JSON format: JSON as it is, other text as a string, and
+// bytes in base64.
 func setData(e *event.Event, data, inBase64 []byte) error {
 	isNull := func(text []byte) bool { return text == nil || string(text) == "null" }
 	switch {

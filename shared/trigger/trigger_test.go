@@ -76,20 +76,24 @@ func TestModes(t *testing.T) {
 		data   string // event.data, byte by byte
 		want   string // event.json
 	}{
-		"binary JSON": {spaced, binary("content-type", "application/json", "ce-subject", "s/1", "ce-time", "2026-01-02T03:04:05.678Z", "ce-myext", "v"), spaced,
+		"binary JSON": {spaced, binary("content-type", "application/json", "ce-subject", "s/1", "ce-time",
+			"2026-01-02T03:04:05.678Z", "ce-myext", "v"), spaced,
 			`{"data":{"n":12345678901234567890,"x":[1,2],"html":"<&>"},"datacontenttype":"application/json","id":"17","myext":"v","source":"/s","specversion":"1.0","subject":"s/1","time":"2026-01-02T03:04:05.678Z","type":"t"}`},
 		"binary bytes": {bytes, binary("content-type", "application/octet-stream"), bytes,
-			`{"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(bytes)) + `","datacontenttype":"application/octet-stream","id":"17","source":"/s","specversion":"1.0","type":"t"}`},
+			`{"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(bytes)) +
+				`","datacontenttype":"application/octet-stream","id":"17","source":"/s","specversion":"1.0","type":"t"}`},
 		"binary text": {"a,b\n1,2\n", binary("content-type", "text/csv"), "a,b\n1,2\n",
 			`{"data":"a,b\n1,2\n","datacontenttype":"text/csv","id":"17","source":"/s","specversion":"1.0","type":"t"}`},
 		"binary without data": {"", binary(), "", `{"id":"17","source":"/s","specversion":"1.0","type":"t"}`},
-		"structured JSON": {`{"specversion":"1.0","id":"17","source":"/s","type":"t","num":5,"flag":true,"data":` + spaced + `}`, []string{"content-type", structured}, spaced,
+		"structured JSON": {`{"specversion":"1.0","id":"17","source":"/s","type":"t","num":5,"flag":true,"data":` + spaced +
+			`}`, []string{"content-type", structured}, spaced,
 			`{"data":{"n":12345678901234567890,"x":[1,2],"html":"<&>"},"flag":true,"id":"17","num":5,"source":"/s","specversion":"1.0","type":"t"}`},
 		"structured text": {`{"specversion":"1.0","id":"17","source":"/s","type":"t","datacontenttype":"text/plain","data":"é\u0001\n"}`, []string{"content-type", structured}, "é\x01\n",
 			`{"data":"é\u0001\n","datacontenttype":"text/plain","id":"17","source":"/s","specversion":"1.0","type":"t"}`},
 		"structured bytes": {`{"specversion":"1.0","id":"17","source":"/s","type":"t","datacontenttype":"image/png","data_base64":"` + base64.StdEncoding.EncodeToString([]byte(bytes)) + `"}`,
 			[]string{"content-type", structured}, bytes,
-			`{"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(bytes)) + `","datacontenttype":"image/png","id":"17","source":"/s","specversion":"1.0","type":"t"}`},
+			`{"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(bytes)) +
+				`","datacontenttype":"image/png","id":"17","source":"/s","specversion":"1.0","type":"t"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := contents(t, one(t, test.body, test.header...))
@@ -110,7 +114,8 @@ func TestBatch(t *testing.T) {
 	event := func(id string) string {
 		return fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":"/s","type":"t","data":{"id":%q}}`, id, id)
 	}
-	list, err := read(t, "["+event("1")+","+event("2")+"]", "content-type", "application/cloudevents-batch+json; charset=utf-8")
+	list, err := read(t, "["+event("1")+","+event("2")+"]", "content-type", "application/cloudevents-batch+json; "+
+		"charset=utf-8")
 	if err != nil || len(list) != 2 || list[1].ID() != "2" || string(list[1].Data()) != `{"id":"2"}` {
 		t.Errorf("batch: got %v, %v", list, err)
 	}
@@ -118,7 +123,8 @@ func TestBatch(t *testing.T) {
 		t.Errorf("empty batch: got %v, %v", list, err)
 	}
 	for name, body := range map[string]string{
-		"101 events": "[" + strings.Repeat(event("1")+",", 100) + event("1") + "]", "one is bad": "[" + event("1") + `,{"specversion":"1.0"}]`, "no array": event("1"),
+		"101 events": "[" + strings.Repeat(event("1")+",", 100) + event("1") + "]", "one is bad": "[" + event("1") +
+			`,{"specversion":"1.0"}]`, "no array": event("1"),
 		"no JSON": "[", "null in it": "[null]", "nothing in it": "[{}]",
 	} {
 		if list, err := read(t, body, "content-type", "application/cloudevents-batch+json"); err == nil {
@@ -133,19 +139,22 @@ func TestReadRefuses(t *testing.T) {
 		header []string
 		kind   error // nil: malformed
 	}{
-		"no event":              {"{}", []string{"content-type", "application/json"}, nil},
-		"nothing":               {"", nil, nil},
-		"no id":                 {"", []string{"ce-specversion", "1.0", "ce-source", "/s", "ce-type", "t"}, nil},
-		"empty id":              {"", []string{"ce-specversion", "1.0", "ce-id", "", "ce-source", "/s", "ce-type", "t"}, nil},
-		"unknown specversion":   {"", []string{"ce-specversion", "7.0", "ce-id", "1", "ce-source", "/s", "ce-type", "t"}, nil},
+		"no event": {"{}", []string{"content-type", "application/json"}, nil},
+		"nothing":  {"", nil, nil},
+		"no id":    {"", []string{"ce-specversion", "1.0", "ce-source", "/s", "ce-type", "t"}, nil},
+		"empty id": {"", []string{"ce-specversion", "1.0", "ce-id", "", "ce-source", "/s", "ce-type", "t"}, nil},
+		"unknown specversion": {"", []string{"ce-specversion", "7.0", "ce-id", "1", "ce-source", "/s", "ce-type", "t"},
+			nil},
 		"bad time":              {"", binary("ce-time", "yesterday"), nil},
 		"no JSON data":          {"{", binary("content-type", "application/json"), nil},
 		"no JSON data, +json":   {"{", binary("content-type", "application/vnd.x+json; charset=utf-8"), nil},
 		"structured no JSON":    {"{", []string{"content-type", structured}, nil},
 		"structured no version": {`{"id":"1","source":"/s","type":"t"}`, []string{"content-type", structured}, nil},
-		"structured 9.9":        {`{"specversion":"9.9","id":"1","source":"/s","type":"t"}`, []string{"content-type", structured}, nil},
-		"bad base64":            {`{"specversion":"1.0","id":"1","source":"/s","type":"t","data_base64":"*"}`, []string{"content-type", structured}, nil},
-		"large":                 {strings.Repeat("x", limit+1), binary("content-type", "text/plain"), job.ErrTooLarge},
+		"structured 9.9": {`{"specversion":"9.9","id":"1","source":"/s","type":"t"}`,
+			[]string{"content-type", structured}, nil},
+		"bad base64": {`{"specversion":"1.0","id":"1","source":"/s","type":"t","data_base64":"*"}`,
+			[]string{"content-type", structured}, nil},
+		"large": {strings.Repeat("x", limit+1), binary("content-type", "text/plain"), job.ErrTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
 			list, err := read(t, test.body, test.header...)
@@ -155,7 +164,8 @@ func TestReadRefuses(t *testing.T) {
 			if test.kind != nil && !errors.Is(err, test.kind) {
 				t.Errorf("got %v, want kind %v", err, test.kind)
 			}
-			if message := err.Error(); len(message) > 600 || !utf8.ValidString(message) || strings.ContainsAny(message, "\n\x00") {
+			if message := err.Error(); len(message) > 600 || !utf8.ValidString(message) ||
+				strings.ContainsAny(message, "\n\x00") {
 				t.Errorf("no message for people: %q", message)
 			}
 		})
@@ -180,9 +190,11 @@ func TestTooLargeByItsLength(t *testing.T) {
 }
 
 func TestEnv(t *testing.T) {
-	e := one(t, "x", binary("content-type", "text/plain", "ce-subject", "s", "ce-time", "2026-01-02T03:04:05Z", "ce-dataschema", "http://s.example/x", "ce-traceparent", "00-a")...)
+	e := one(t, "x", binary("content-type", "text/plain", "ce-subject", "s", "ce-time", "2026-01-02T03:04:05Z",
+		"ce-dataschema", "http://s.example/x", "ce-traceparent", "00-a")...)
 	want := map[string]string{
-		"CE_ID": "17", "CE_SOURCE": "/s", "CE_TYPE": "t", "CE_SPECVERSION": "1.0", "CE_SUBJECT": "s", "CE_TIME": "2026-01-02T03:04:05Z",
+		"CE_ID": "17", "CE_SOURCE": "/s", "CE_TYPE": "t", "CE_SPECVERSION": "1.0", "CE_SUBJECT": "s",
+		"CE_TIME":            "2026-01-02T03:04:05Z",
 		"CE_DATACONTENTTYPE": "text/plain", "CE_DATASCHEMA": "http://s.example/x", "CE_TRACEPARENT": "00-a",
 	}
 	if diff := cmp.Diff(want, e.Env()); diff != "" {
@@ -191,13 +203,18 @@ func TestEnv(t *testing.T) {
 }
 
 func TestResolve(t *testing.T) {
-	e := one(t, `{"name":"a b","n":12345678901234567890,"f":1.50,"yes":true,"no":null,"list":["x",{"k":"<v>"},2],"empty":""}`, binary("content-type", "application/json", "ce-subject", "sub")...)
+	e := one(t,
+		`{"name":"a b","n":12345678901234567890,"f":1.50,"yes":true,"no":null,"list":["x",{"k":"<v>"},2],"empty":""}`,
+		binary("content-type", "application/json", "ce-subject", "sub")...)
 	for name, test := range map[string]struct{ args, want []string }{
-		"none":              {nil, []string{}},
-		"plain":             {[]string{"a", "$", "$x", "$(date)", "$HOME", "", "x$.data"}, []string{"a", "$", "$x", "$(date)", "$HOME", "", "x$.data"}},
-		"attribute":         {[]string{"$.subject", "$['id']"}, []string{"sub", "17"}},
-		"text and number":   {[]string{"--name", "$.data.name", "$.data.n", "$.data.f"}, []string{"--name", "a b", "12345678901234567890", "1.50"}},
-		"other values":      {[]string{"$.data.yes", "$.data.no", "$.data.list", "$.data.empty"}, []string{"true", "null", `["x",{"k":"<v>"},2]`, ""}},
+		"none": {nil, []string{}},
+		"plain": {[]string{"a", "$", "$x", "$(date)", "$HOME", "", "x$.data"},
+			[]string{"a", "$", "$x", "$(date)", "$HOME", "", "x$.data"}},
+		"attribute": {[]string{"$.subject", "$['id']"}, []string{"sub", "17"}},
+		"text and number": {[]string{"--name", "$.data.name", "$.data.n", "$.data.f"},
+			[]string{"--name", "a b", "12345678901234567890", "1.50"}},
+		"other values": {[]string{"$.data.yes", "$.data.no", "$.data.list", "$.data.empty"},
+			[]string{"true", "null", `["x",{"k":"<v>"},2]`, ""}},
 		"several":           {[]string{"<", "$.data.list[*]", ">"}, []string{"<", "x", `{"k":"<v>"}`, "2", ">"}},
 		"filter":            {[]string{"$.data.list[?@.k].k"}, []string{"<v>"}},
 		"escaped":           {[]string{"$$.data", "$$[0]", "$$$.x", "$$x"}, []string{"$.data", "$[0]", "$$$.x", "$$x"}},
@@ -219,14 +236,16 @@ func TestResolve(t *testing.T) {
 		})
 	}
 	for _, arg := range []string{"$.data.none", "$.data.list[9]", "$.data.list[?@.k == 'w']", "$.time"} {
-		if got, err := trigger.Resolve(t.Context(), []string{"a", arg}, e); !errors.Is(err, job.ErrInvalid) || !strings.Contains(err.Error(), "args[1]") {
+		if got, err := trigger.Resolve(t.Context(), []string{"a", arg}, e); !errors.Is(err, job.ErrInvalid) ||
+			!strings.Contains(err.Error(), "args[1]") {
 			t.Errorf("%s: got %q, %v", arg, got, err)
 		}
 	}
 	if got, err := trigger.Resolve(t.Context(), []string{"$.id"}, nil); !errors.Is(err, job.ErrInvalid) {
 		t.Errorf("without an event: got %q, %v", got, err)
 	}
-	if got, err := trigger.Resolve(t.Context(), []string{"$$.id", "x"}, nil); err != nil || cmp.Diff([]string{"$.id", "x"}, got) != "" {
+	if got, err := trigger.Resolve(t.Context(), []string{"$$.id", "x"}, nil); err != nil ||
+		cmp.Diff([]string{"$.id", "x"}, got) != "" {
 		t.Errorf("without a reference: got %q, %v", got, err)
 	}
 }
@@ -251,7 +270,8 @@ func TestCheckFileName(t *testing.T) {
 
 func requested(t *testing.T, data string) cloudevent.Event {
 	t.Helper()
-	list, err := read(t, data, "ce-specversion", "1.0", "ce-id", "17", "ce-source", "/s", "ce-type", trigger.Requested, "content-type", "application/json")
+	list, err := read(t, data, "ce-specversion", "1.0", "ce-id", "17", "ce-source", "/s", "ce-type", trigger.Requested,
+		"content-type", "application/json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,27 +283,30 @@ func TestParseRequest(t *testing.T) {
 	defaults := job.Spec{TTLSecondsAfterFinished: 60}
 	good := `{"runtime":"python","entrypoint":"a.py","args":["x"],"env":{"A":"1"},"files":[{"name":"a.py","content":"cHJpbnQoMSkK"},{"name":"b","content":""}]}`
 	r, files, err := trigger.ParseRequest(requested(t, good), defaults, limits)
-	if err != nil || r.TTLSecondsAfterFinished != 60 || r.Runtime != "python" || string(files["a.py"]) != "print(1)\n" || len(files) != 2 {
+	if err != nil || r.TTLSecondsAfterFinished != 60 || r.Runtime != "python" || string(files["a.py"]) != "print(1)\n" ||
+		len(files) != 2 {
 		t.Errorf("got %+v, %q, %v", r, files, err)
 	}
 	for name, test := range map[string]struct{ data, want string }{
-		"nothing":         {"", "data"},
-		"no object":       {"[]", "data"},
-		"unknown field":   {strings.Replace(good, `"args"`, `"argz"`, 1), "argz"},
-		"more after it":   {`{"a":1}`, "data"},
-		"no files":        {`{"runtime":"python","entrypoint":"a.py"}`, "files"},
-		"no runtime":      {strings.Replace(good, `"runtime":"python",`, "", 1), "runtime"},
-		"bad variable":    {strings.Replace(good, `"A"`, `"PATH"`, 1), "PATH"},
-		"no base64":       {strings.Replace(good, `"content":""`, `"content":"*"`, 1), "files[1]"},
-		"name twice":      {strings.Replace(good, `"b"`, `"a.py"`, 1), "files[1]"},
-		"traversal":       {strings.Replace(good, `"b"`, `"../b"`, 1), "files[1]"},
-		"reserved":        {strings.Replace(good, `"b"`, `"index.json"`, 1), "files[1]"},
-		"the event's":     {strings.Replace(good, `"b"`, `"event.json"`, 1), "files[1]"},
-		"three files":     {strings.Replace(good, `"files":[`, `"files":[{"name":"c","content":""},`, 1), "MAX_FILES"},
-		"long name":       {strings.Replace(good, `"b"`, `"`+strings.Repeat("b", 21)+`"`, 1), "files[1]"},
-		"an owner":        {strings.Replace(good, `"args"`, `"owner":"fe5dec2101c784500db3b1d380684c65","args"`, 1), "Bearer"},
-		"an owner, null":  {strings.Replace(good, `"args"`, `"Owner":null,"args"`, 1), "owner"},
-		"reserved label":  {strings.Replace(good, `"args"`, `"labels":{"go-job-orchestrator/template":"x"},"args"`, 1), "reserved"},
+		"nothing":       {"", "data"},
+		"no object":     {"[]", "data"},
+		"unknown field": {strings.Replace(good, `"args"`, `"argz"`, 1), "argz"},
+		"more after it": {`{"a":1}`, "data"},
+		"no files":      {`{"runtime":"python","entrypoint":"a.py"}`, "files"},
+		"no runtime":    {strings.Replace(good, `"runtime":"python",`, "", 1), "runtime"},
+		"bad variable":  {strings.Replace(good, `"A"`, `"PATH"`, 1), "PATH"},
+		"no base64":     {strings.Replace(good, `"content":""`, `"content":"*"`, 1), "files[1]"},
+		"name twice":    {strings.Replace(good, `"b"`, `"a.py"`, 1), "files[1]"},
+		"traversal":     {strings.Replace(good, `"b"`, `"../b"`, 1), "files[1]"},
+		"reserved":      {strings.Replace(good, `"b"`, `"index.json"`, 1), "files[1]"},
+		"the event's":   {strings.Replace(good, `"b"`, `"event.json"`, 1), "files[1]"},
+		"three files":   {strings.Replace(good, `"files":[`, `"files":[{"name":"c","content":""},`, 1), "MAX_FILES"},
+		"long name":     {strings.Replace(good, `"b"`, `"`+strings.Repeat("b", 21)+`"`, 1), "files[1]"},
+		"an owner": {strings.Replace(good, `"args"`, `"owner":"fe5dec2101c784500db3b1d380684c65","args"`, 1),
+			"Bearer"},
+		"an owner, null": {strings.Replace(good, `"args"`, `"Owner":null,"args"`, 1), "owner"},
+		"reserved label": {strings.Replace(good, `"args"`, `"labels":{"go-job-orchestrator/template":"x"},"args"`, 1),
+			"reserved"},
 		"negative":        {strings.Replace(good, `"args"`, `"retries":-1,"args"`, 1), "retries"},
 		"NUL in an arg":   {strings.Replace(good, `["x"]`, `["\u0000"]`, 1), "args[0]"},
 		"number for text": {strings.Replace(good, `["x"]`, `[1]`, 1), "data"},
@@ -295,10 +318,12 @@ func TestParseRequest(t *testing.T) {
 			}
 		})
 	}
-	for kind, want := range map[string]string{strings.Replace(trigger.Requested, ".v1", ".v2", 1): "version", "com.example.x": "template"} {
+	for kind, want := range map[string]string{strings.Replace(trigger.Requested, ".v1", ".v2", 1): "version",
+		"com.example.x": "template"} {
 		e := requested(t, good)
 		e.SetType(kind)
-		if _, _, err := trigger.ParseRequest(e, defaults, limits); !errors.Is(err, job.ErrInvalid) || !strings.Contains(err.Error(), want) {
+		if _, _, err := trigger.ParseRequest(e, defaults, limits); !errors.Is(err, job.ErrInvalid) ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", kind, err)
 		}
 	}
@@ -307,7 +332,8 @@ func TestParseRequest(t *testing.T) {
 // FuzzStructured demands that whatever is read as an event makes a document that holds the same.
 func FuzzStructured(f *testing.F) {
 	f.Add(`{"specversion":"1.0","id":"17","source":"/s","type":"t","data":{"a":[1,"x"]}}`)
-	f.Add(`{"specversion":"1.0","id":"17","source":"/s","type":"t","ext":5,"datacontenttype":"text/plain","data":"\ud83d"}`)
+	f.Add(
+		`{"specversion":"1.0","id":"17","source":"/s","type":"t","ext":5,"datacontenttype":"text/plain","data":"\ud83d"}`)
 	f.Add(`{"specversion":"0.3","id":"17","source":"/s","type":"t","data_base64":"AAA="}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		list, err := read(t, body, "content-type", structured)
@@ -322,7 +348,8 @@ func FuzzStructured(f *testing.F) {
 		if err := json.Unmarshal(contents(t, e)["event.json"], &document); err != nil {
 			t.Fatalf("%v: %s", err, contents(t, e)["event.json"])
 		}
-		if got, err := trigger.Resolve(t.Context(), []string{"$.id", "$.type"}, e); err != nil || got[0] != fmt.Sprint(document["id"]) {
+		if got, err := trigger.Resolve(t.Context(), []string{"$.id", "$.type"}, e); err != nil ||
+			got[0] != fmt.Sprint(document["id"]) {
 			t.Errorf("Resolve: %q, %v", got, err)
 		}
 	})
@@ -330,7 +357,8 @@ func FuzzStructured(f *testing.F) {
 
 // FuzzResolve demands that references never make what Linux or people cannot read of good events.
 func FuzzResolve(f *testing.F) {
-	for _, path := range []string{"$.data", "$.data.list[*]", "$..*", "$[?@.x>1]", "$.data['\\u0000']", "$.", "$[999999999999999999]"} {
+	for _, path := range []string{"$.data", "$.data.list[*]", "$..*", "$[?@.x>1]", "$.data['\\u0000']", "$.",
+		"$[999999999999999999]"} {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
@@ -361,16 +389,18 @@ func TestIdentity(t *testing.T) {
 	JSON := []string{"content-type", "application/json"}
 	base := identity(body, binary(JSON...)...)
 	for name, got := range map[string]string{
-		"again":             identity(body, binary(JSON...)...),
-		"made again":        identity(body, binary(append(JSON, "ce-time", "2026-01-02T03:04:05Z")...)...),
-		"space":             identity(`{"n":1,"s":"a b\" "}`+"\n", binary(JSON...)...),
-		"charset":           identity(body, binary("content-type", "Application/JSON;charset=utf-8")...),
-		"no content type":   identity(body, binary()...),
-		"on its way":        identity(body, binary(append(JSON, "ce-knativehistory", "x", "ce-knativearrivaltime", "y", "ce-traceparent", "z", "ce-tracestate", "z", "ce-jobhops", "4")...)...),
+		"again":           identity(body, binary(JSON...)...),
+		"made again":      identity(body, binary(append(JSON, "ce-time", "2026-01-02T03:04:05Z")...)...),
+		"space":           identity(`{"n":1,"s":"a b\" "}`+"\n", binary(JSON...)...),
+		"charset":         identity(body, binary("content-type", "Application/JSON;charset=utf-8")...),
+		"no content type": identity(body, binary()...),
+		"on its way": identity(body, binary(append(JSON, "ce-knativehistory", "x", "ce-knativearrivaltime", "y",
+			"ce-traceparent", "z", "ce-tracestate", "z", "ce-jobhops", "4")...)...),
 		"structured":        structuredWith(`"data":` + body),
 		"structured, typed": structuredWith(`"datacontenttype":"application/json","data":` + body),
-		"in base64":         structuredWith(`"datacontenttype":"application/json","data_base64":"` + base64.StdEncoding.EncodeToString([]byte(body)) + `"`),
-		"null attribute":    structuredWith(`"subject":null,"data":` + body),
+		"in base64": structuredWith(`"datacontenttype":"application/json","data_base64":"` +
+			base64.StdEncoding.EncodeToString([]byte(body)) + `"`),
+		"null attribute": structuredWith(`"subject":null,"data":` + body),
 	} {
 		if got != base {
 			t.Errorf("%s: is another event", name)
@@ -387,9 +417,11 @@ func TestIdentity(t *testing.T) {
 		"extension":      identity(body, binary(append(JSON, "ce-ext", "s")...)...),
 		"its value":      identity(body, binary(append(JSON, "ce-ext", "t")...)...),
 		"two extensions": identity(body, binary(append(JSON, "ce-ex", "t", "ce-t", "")...)...),
-		"id":             identity(body, "ce-specversion", "1.0", "ce-id", "18", "ce-source", "/s", "ce-type", "t", "content-type", "application/json"),
-		"source":         identity(body, "ce-specversion", "1.0", "ce-id", "7", "ce-source", "/s1", "ce-type", "t", "content-type", "application/json"),
-		"template":       identity(body, binary(append(JSON, "ce-template", "a")...)...),
+		"id": identity(body, "ce-specversion", "1.0", "ce-id", "18", "ce-source", "/s", "ce-type", "t",
+			"content-type", "application/json"),
+		"source": identity(body, "ce-specversion", "1.0", "ce-id", "7", "ce-source", "/s1", "ce-type", "t", "content-type",
+			"application/json"),
+		"template": identity(body, binary(append(JSON, "ce-template", "a")...)...),
 	} {
 		if got == base {
 			t.Errorf("%s: is the same event", name)
@@ -398,7 +430,8 @@ func TestIdentity(t *testing.T) {
 	if a, b := structuredWith(`"num":5,"flag":true`), identity("", binary("ce-num", "5", "ce-flag", "true")...); a != b {
 		t.Error("numbers and truth values of structured mode make another event")
 	}
-	if a, b := structuredWith(`"datacontenttype":"text/plain","data":"\u00e9"`), identity("é", binary("content-type", "text/plain")...); a != b {
+	if a, b := structuredWith(`"datacontenttype":"text/plain","data":"\u00e9"`),
+		identity("é", binary("content-type", "text/plain")...); a != b {
 		t.Error("text of structured mode makes another event")
 	}
 }
@@ -429,7 +462,8 @@ func TestStructured(t *testing.T) {
 	} {
 		if list, err := read(t, body, "content-type", structured); err == nil {
 			t.Errorf("%s: got %v", name, list)
-		} else if message := err.Error(); len(message) > 600 || !utf8.ValidString(message) || strings.ContainsAny(message, "\n\x00") {
+		} else if message := err.Error(); len(message) > 600 || !utf8.ValidString(message) ||
+			strings.ContainsAny(message, "\n\x00") {
 			t.Errorf("%s: no message for people: %q", name, message)
 		}
 		if _, err := read(t, "["+body+"]", "content-type", "application/cloudevents-batch+json"); err == nil {
@@ -437,7 +471,8 @@ func TestStructured(t *testing.T) {
 		}
 	}
 	// It must not come so far that somebody decodes it.
-	if _, err := read(t, event(`,"ext":[0,0]`), "content-type", structured); !strings.Contains(fmt.Sprint(err), "ext: is not text") {
+	if _, err := read(t, event(`,"ext":[0,0]`), "content-type", structured); !strings.Contains(fmt.Sprint(err),
+		"ext: is not text") {
 		t.Errorf("a list as an attribute: %v", err)
 	}
 	if _, err := read(t, "", binary("ce-data", "x")...); err == nil {
@@ -453,7 +488,8 @@ func TestStructured(t *testing.T) {
 func TestLargeData(t *testing.T) {
 	text := strings.Repeat("é\x01\"", 20_000)
 	for kind, data := range map[string]string{
-		"text/plain": text, "application/octet-stream": strings.Repeat("\xff\x00\x01", 20_001) + "x", "application/json": "[" + strings.Repeat(` "\\\" ", `, 8_000) + "1]",
+		"text/plain": text, "application/octet-stream": strings.Repeat("\xff\x00\x01", 20_001) + "x",
+		"application/json": "[" + strings.Repeat(` "\\\" ", `, 8_000) + "1]",
 	} {
 		r := httptest.NewRequest(http.MethodPost, "/events", strings.NewReader(data))
 		for i, header := 0, binary("content-type", kind); i < len(header); i += 2 {
@@ -499,8 +535,8 @@ func TestLargeData(t *testing.T) {
 	}
 }
 
-// TestResolveIsBounded demands that no template and no event make arguments that no program could be given, nor take long to find
-// that out.
+// TestResolveIsBounded demands that no template and no event make arguments that no program could
+// be given, nor take long to find that out.
 func TestResolveIsBounded(t *testing.T) {
 	list := func(n int, element string) string {
 		return "[" + strings.TrimSuffix(strings.Repeat(element+",", n), ",") + "]"
@@ -540,8 +576,9 @@ func TestResolveIsBounded(t *testing.T) {
 		"stars":              {[]string{"$..*..*..*"}, nested, "args[0]"},
 		"work of all":        {many(900, "$.data[0][?count($..*) > 5]"), "[[1]," + list(3000, "0")[1:], "steps"},
 		"values of the data": {[]string{"$.id", "$.data[0]"}, list(1_900_000, "0"), "500000 values"},
-		"depth of the data":  {[]string{"$.data[0]"}, strings.Repeat("[", 5000) + strings.Repeat("]", 5000), "deeper than 1000"},
-		"too many":           {many(1200, "$.data"), "1", "more than 1000 times"},
+		"depth of the data": {[]string{"$.data[0]"}, strings.Repeat("[", 5000) + strings.Repeat("]", 5000),
+			"deeper than 1000"},
+		"too many": {many(1200, "$.data"), "1", "more than 1000 times"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := trigger.Resolve(t.Context(), test.args, large(t, test.data))
@@ -550,7 +587,8 @@ func TestResolveIsBounded(t *testing.T) {
 			}
 		})
 	}
-	if got, err := trigger.Resolve(t.Context(), many(900, "$.data.x"), large(t, `{"x":"y","large":"`+strings.Repeat("x", 3_900_000)+`"}`)); err != nil || len(got) != 900 {
+	if got, err := trigger.Resolve(t.Context(), many(900, "$.data.x"),
+		large(t, `{"x":"y","large":"`+strings.Repeat("x", 3_900_000)+`"}`)); err != nil || len(got) != 900 {
 		t.Errorf("small parts of a large event: got %d arguments, %v", len(got), err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -561,7 +599,8 @@ func TestResolveIsBounded(t *testing.T) {
 	if faults := trigger.CheckArgs(many(1200, "$.data")); len(faults) != 1 || faults[0].Field != "args" {
 		t.Errorf("CheckArgs: %v", faults)
 	}
-	if faults := trigger.CheckArgs([]string{"$." + strings.Repeat("a", 5000)}); len(faults) != 1 || !strings.Contains(faults[0].Message, "4096") {
+	if faults := trigger.CheckArgs([]string{"$." + strings.Repeat("a", 5000)}); len(faults) != 1 ||
+		!strings.Contains(faults[0].Message, "4096") {
 		t.Errorf("CheckArgs: %v", faults)
 	}
 }

@@ -19,8 +19,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// Body is an upload's body, whose reading fails when it is cut off, too large, or not what its digests say. Whoever reads it
-// to the end and gets no error has it whole.
+// Body is an upload's body, whose reading fails when it is cut off, too large, or not what its
+// digests say. Whoever reads it to the end and gets no error has it whole.
 type Body struct {
 	r       io.Reader
 	limit   int64
@@ -41,9 +41,11 @@ func newBody(r *http.Request, limit int64) (*Body, error) {
 	if r.ContentLength > limit {
 		return nil, b.tooLarge()
 	}
-	// RFC 9110, sections 8.4 and 14.5: an encoded or partial body must not be stored as if it were the file.
+	// RFC 9110, sections 8.4 and 14.5: an encoded or partial body must not be stored as if it were the
+	// file.
 	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		return nil, api.Fail(http.StatusUnsupportedMediaType, "Content-Encoding: send the file as it is; what is encoded is stored under its own name.")
+		return nil, api.Fail(http.StatusUnsupportedMediaType, "Content-Encoding: send the file as it is; what is encoded "+
+			"is stored under its own name.")
 	}
 	if r.Header.Get("Content-Range") != "" {
 		return nil, api.BadRequest("Content-Range", "is not possible; send the whole file")
@@ -60,7 +62,8 @@ func newBody(r *http.Request, limit int64) (*Body, error) {
 	return b, nil
 }
 
-// parseDigest reads the sha-256 of a header of RFC 9530, if there is one. Other algorithms are passed over, as it demands.
+// parseDigest reads the sha-256 of a header of RFC 9530, if there is one. Other algorithms are
+// passed over, as it demands.
 func parseDigest(header string, values []string) ([]byte, error) {
 	var sum []byte
 	for _, member := range strings.Split(strings.Join(values, ","), ",") {
@@ -94,7 +97,8 @@ func (b *Body) Read(p []byte) (int, error) {
 	case errors.Is(err, io.EOF):
 		return n, b.end()
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return n, fmt.Errorf("%w (%w)", api.BadRequest("body", "took too long to arrive (UPLOAD_TIMEOUT, STALL_TIMEOUT); nothing was stored, send it again"), err)
+		return n, fmt.Errorf("%w (%w)", api.BadRequest("body", "took too long to arrive (UPLOAD_TIMEOUT, STALL_TIMEOUT); "+
+			"nothing was stored, send it again"), err)
 	default: // whatever it is, the rest will not come
 		return n, fmt.Errorf("%w (%w)", api.BadRequest("body", "ended early; nothing was stored, send it again"), err)
 	}
@@ -114,8 +118,8 @@ func (b *Body) tooLarge() error {
 	return job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("is larger than %d bytes; nothing was stored", b.limit))
 }
 
-// Decode reads a record: one JSON value that has no other fields than it may. Only a body that arrived whole is looked at, so
-// that one that was cut off is not called invalid.
+// Decode reads a record: one JSON value that has no other fields than it may. Only a body that
+// arrived whole is looked at, so that one that was cut off is not called invalid.
 func (b *Body) Decode(ctx context.Context, into any) error {
 	data, err := budget.ReadAll(ctx, b, b.length, b.limit)
 	if err != nil {

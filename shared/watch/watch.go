@@ -15,11 +15,12 @@ import (
 // Look tells how a job fares.
 type Look func(ctx context.Context, id job.ID) (*job.Status, error)
 
-// maxWait is how long an answer is held back at the most: proxies cut off what is silent for longer.
+// maxWait is how long an answer is held back at the most: proxies cut off what is silent for
+// longer.
 const maxWait = time.Minute
 
-// Preferred returns how long the client would wait (RFC 7240: Prefer: wait=30), and whether it said so. What is not
-// understood is ignored, as the RFC demands, and the first of several counts.
+// Preferred returns how long the client would wait (RFC 7240: Prefer: wait=30), and whether it said
+// so. What is not understood is ignored, as the RFC demands, and the first of several counts.
 func Preferred(h http.Header) (time.Duration, bool) {
 	for preference := range strings.SplitSeq(strings.Join(h.Values("Prefer"), ","), ",") {
 		preference, _, _ = strings.Cut(preference, ";")
@@ -41,9 +42,12 @@ func Applied(wait time.Duration) (name, value string) {
 	return "Preference-Applied", "wait=" + strconv.Itoa(int(wait/time.Second))
 }
 
-// Until returns how the job fares, once it is over or the time is up, the client gone or the server stopping. It looks when changed has a
-// value, and from time to time: others can change the job without a word. changed may be nil.
-func Until(ctx context.Context, wait time.Duration, look Look, id job.ID, changed <-chan struct{}) (*job.Status, error) {
+// Until returns how the job fares, once it is over or the time is up, the client gone or the server
+// stopping. It looks when changed has a value, and from time to time: others can change the job
+// without a word. changed may be nil.
+func Until(
+	ctx context.Context, wait time.Duration, look Look, id job.ID, changed <-chan struct{},
+) (*job.Status, error) {
 	end := time.NewTimer(wait)
 	defer end.Stop()
 	var pace Pace
@@ -65,8 +69,8 @@ func Until(ctx context.Context, wait time.Duration, look Look, id job.ID, change
 	}
 }
 
-// Pace is how often to look: often at first, when a short job may be over any moment, and rarely in the long run, since each look
-// is a few reads of the bucket.
+// Pace is how often to look: often at first, when a short job may be over any moment, and rarely in
+// the long run, since each look is a few reads of the bucket.
 type Pace struct{ pause time.Duration }
 
 const (

@@ -40,7 +40,8 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.index = &job.Index{JobID: id, JobName: id.Name(), Namespace: "here", CreatedAt: id.Created(), Spec: job.Spec{Runtime: "python", Entrypoint: "a.py"}}
+	w.index = &job.Index{JobID: id, JobName: id.Name(), Namespace: "here", CreatedAt: id.Created(),
+		Spec: job.Spec{Runtime: "python", Entrypoint: "a.py"}}
 	w.must(w.ledger.Accept(t.Context(), w.index))
 	return w
 }
@@ -69,7 +70,8 @@ func (w *world) begin(n int) {
 
 func (w *world) fail(n int) {
 	now := time.Now()
-	w.must(w.ledger.EndAttempt(w.t.Context(), w.index.JobID, job.Attempt{Number: n, Reason: job.ReasonError, FinishedAt: &now}))
+	w.must(w.ledger.EndAttempt(w.t.Context(), w.index.JobID, job.Attempt{Number: n, Reason: job.ReasonError,
+		FinishedAt: &now}))
 }
 
 func (w *world) end(p job.Phase) {
@@ -98,20 +100,27 @@ func TestUntil(t *testing.T) {
 		// The answer comes no earlier than this, and at most a second later.
 		answer time.Duration
 	}{
-		"nothing happens":      {nil, 30 * time.Second, nil, job.Pending, 30 * time.Second},
-		"no wait":              {nil, 0, nil, job.Pending, 0},
-		"over already":         {[]func(*world){end(job.Failed)}, time.Minute, nil, job.Failed, 0},
-		"gone already":         {[]func(*world){(*world).remove}, time.Minute, nil, "", 0},
-		"quick":                {nil, time.Minute, []step{{20 * time.Millisecond, begin(1)}, {100 * time.Millisecond, end(job.Succeeded)}}, job.Succeeded, 120 * time.Millisecond},
-		"slow":                 {nil, time.Minute, []step{{20 * time.Second, begin(1)}, {20 * time.Second, end(job.Failed)}}, job.Failed, 40 * time.Second},
-		"with a retry":         {nil, time.Minute, []step{{time.Second, begin(1)}, {time.Second, fail(1)}, {time.Second, begin(2)}, {time.Second, end(job.Succeeded)}}, job.Succeeded, 4 * time.Second},
-		"begins and goes on":   {nil, 10 * time.Second, []step{{9*time.Second + 990*time.Millisecond, begin(1)}}, job.Running, 10 * time.Second},
+		"nothing happens": {nil, 30 * time.Second, nil, job.Pending, 30 * time.Second},
+		"no wait":         {nil, 0, nil, job.Pending, 0},
+		"over already":    {[]func(*world){end(job.Failed)}, time.Minute, nil, job.Failed, 0},
+		"gone already":    {[]func(*world){(*world).remove}, time.Minute, nil, "", 0},
+		"quick": {nil, time.Minute, []step{{20 * time.Millisecond, begin(1)},
+			{100 * time.Millisecond, end(job.Succeeded)}}, job.Succeeded, 120 * time.Millisecond},
+		"slow": {nil, time.Minute, []step{{20 * time.Second, begin(1)}, {20 * time.Second, end(job.Failed)}},
+			job.Failed, 40 * time.Second},
+		"with a retry": {nil, time.Minute, []step{{time.Second, begin(1)}, {time.Second, fail(1)},
+			{time.Second, begin(2)}, {time.Second, end(job.Succeeded)}}, job.Succeeded, 4 * time.Second},
+		"begins and goes on": {nil, 10 * time.Second, []step{{9*time.Second + 990*time.Millisecond, begin(1)}},
+			job.Running, 10 * time.Second},
 		"between two attempts": {[]func(*world){begin(1), fail(1)}, 5 * time.Second, nil, job.Running, 5 * time.Second},
-		"never begins":         {nil, time.Minute, []step{{13 * time.Second, end(job.Cancelled)}}, job.Cancelled, 13 * time.Second},
+		"never begins": {nil, time.Minute, []step{{13 * time.Second, end(job.Cancelled)}}, job.Cancelled,
+			13 * time.Second},
 		"ends as the time is up": {nil, 7 * time.Second, []step{{7*time.Second - time.Nanosecond, end(job.Succeeded)}},
 			job.Succeeded, 7*time.Second - time.Nanosecond},
-		"ends when the time is up": {nil, 7 * time.Second, []step{{8 * time.Second, end(job.Succeeded)}}, job.Pending, 7 * time.Second},
-		"removed meanwhile":        {[]func(*world){begin(1)}, time.Minute, []step{{10 * time.Second, (*world).remove}}, "", 10 * time.Second},
+		"ends when the time is up": {nil, 7 * time.Second, []step{{8 * time.Second, end(job.Succeeded)}}, job.Pending,
+			7 * time.Second},
+		"removed meanwhile": {[]func(*world){begin(1)}, time.Minute, []step{{10 * time.Second, (*world).remove}}, "",
+			10 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // which also fails when a goroutine is left
@@ -172,7 +181,8 @@ func TestWoken(t *testing.T) {
 	})
 }
 
-// TestCost demands that the records are looked at often while a job is young, and rarely in the long run.
+// TestCost demands that the records are looked at often while a job is young, and rarely in the
+// long run.
 func TestCost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -210,7 +220,8 @@ func TestUntilEndsWithTheClient(t *testing.T) {
 				}
 				begun := time.Now()
 				// An error or how the job was: nobody is there any more to read it.
-				if s, err := w.until(ctx, time.Minute); err != nil && !errors.Is(err, context.Canceled) || err == nil && s.Phase != job.Running {
+				if s, err := w.until(ctx, time.Minute); err != nil && !errors.Is(err, context.Canceled) || err == nil &&
+					s.Phase != job.Running {
 					t.Errorf("got %+v, %v", s, err)
 				}
 				if took := time.Since(begun); took != wait {
@@ -244,7 +255,8 @@ func TestUntilEndsWithTheServer(t *testing.T) {
 	})
 	ended := make(chan error, 1)
 	go func() {
-		ended <- (&api.Server{Log: slog.New(slog.DiscardHandler), Wait: time.Minute, Drain: func() {}, MaxConnections: 100}).Serve(ctx, ln, handler)
+		ended <- (&api.Server{Log: slog.New(slog.DiscardHandler), Wait: time.Minute, Drain: func() {},
+			MaxConnections: 100}).Serve(ctx, ln, handler)
 	}()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+ln.Addr().String(), nil)
 	if err != nil {
@@ -266,7 +278,10 @@ func TestUntilEndsWithTheServer(t *testing.T) {
 func TestFailureOfALook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := errors.New("the storage is away")
-		if _, err := watch.Until(t.Context(), time.Minute, func(context.Context, job.ID) (*job.Status, error) { return nil, away }, "", nil); !errors.Is(err, away) {
+		if _, err := watch.Until(t.Context(), time.Minute, func(context.Context, job.ID) (*job.Status, error) {
+			return nil,
+				away
+		}, "", nil); !errors.Is(err, away) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -321,7 +336,8 @@ func TestPace(t *testing.T) {
 			return list
 		}
 		first := pauses(30)
-		if !slices.IsSorted(first) || first[0] > 100*time.Millisecond || first[29] != time.Second || first[28] != time.Second {
+		if !slices.IsSorted(first) || first[0] > 100*time.Millisecond || first[29] != time.Second ||
+			first[28] != time.Second {
 			t.Errorf("pauses: got %s", first)
 		}
 		p.Reset()

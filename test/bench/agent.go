@@ -21,8 +21,8 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// What Argo's argoexec took around the same program, measured once on a machine of this kind. It cannot be built for each run: the module
-// (v3.7.3), as the Go module proxy has it, lacks a file.
+// What Argo's argoexec took around the same program, measured once on a machine of this kind. It
+// cannot be built for each run: the module (v3.7.3), as the Go module proxy has it, lacks a file.
 const (
 	argoexecWall = 1247.0 // ms
 	argoexecCPU  = 134.0  // ms
@@ -31,8 +31,8 @@ const (
 // threeStarts is why the agent cannot be much faster.
 const threeStarts = "it is three starts of a Go program, and calls of the artifacts function, one after the other"
 
-// agent measures what the agent adds to a program that does nothing: all three parts of it, fetching the program, running it,
-// storing its outputs and records.
+// agent measures what the agent adds to a program that does nothing: all three parts of it,
+// fetching the program, running it, storing its outputs and records.
 func agent(ctx context.Context, r *room) ([]line, error) {
 	pod, err := r.agentPod(ctx)
 	if err != nil {
@@ -45,8 +45,10 @@ func agent(ctx context.Context, r *room) ([]line, error) {
 	wall, cpu := median(c.column(0, 0)), median(c.column(0, 1))
 	const what, against = "agent around " + nothing, "argoexec, figure of an earlier day"
 	return []line{
-		figure{what: what + ", wall", against: against, unit: milliseconds, limit: 1.0 / 50, missed: threeStarts}.line(wall, argoexecWall, wall/argoexecWall, r.rounds),
-		figure{what: what + ", CPU", against: against, unit: milliseconds, limit: 1.0 / 10, missed: threeStarts}.line(cpu, argoexecCPU, cpu/argoexecCPU, r.rounds),
+		figure{what: what + ", wall", against: against, unit: milliseconds, limit: 1.0 / 50, missed: threeStarts}.line(wall,
+			argoexecWall, wall/argoexecWall, r.rounds),
+		figure{what: what + ", CPU", against: against, unit: milliseconds, limit: 1.0 / 10, missed: threeStarts}.line(cpu,
+			argoexecCPU, cpu/argoexecCPU, r.rounds),
 	}, nil
 }
 
@@ -111,7 +113,8 @@ func (p *pod) libraries(ctx context.Context) error {
 	return nil
 }
 
-// run has the agent run one job, and returns the wall time from the start to the last record, and the CPU time of all parts.
+// run has the agent run one job, and returns the wall time from the start to the last record, and
+// the CPU time of all parts.
 func (p *pod) run(ctx context.Context) ([]float64, error) {
 	id, err := p.job(ctx)
 	if err != nil {
@@ -123,7 +126,8 @@ func (p *pod) run(ctx context.Context) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	vars := map[string]string{"ORCH_BASE_URL": p.server.url(""), "JOB_ID": string(id), "POD_UID": "pod-" + string(id), "TMPDIR": "/tmp"}
+	vars := map[string]string{"ORCH_BASE_URL": p.server.url(""), "JOB_ID": string(id), "POD_UID": "pod-" + string(id),
+		"TMPDIR": "/tmp"}
 	part := func(name string) spec { return spec{path: "/agent", args: []string{name}, root: p.root, vars: vars} }
 	begin := time.Now()
 	attend, err := p.start(ctx, part("attend"))
@@ -148,7 +152,8 @@ func (p *pod) run(ctx context.Context) ([]float64, error) {
 		return nil, err
 	}
 	wall := millis(time.Since(begin))
-	if err := attend.cmd.Process.Signal(syscall.SIGTERM); err != nil { // as Kubernetes does with a sidecar when the others have ended
+	// as Kubernetes does with a sidecar when the others have ended
+	if err := attend.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return nil, err
 	}
 	if err := attend.wait(); err != nil {

@@ -14,7 +14,8 @@ func (r *room) serveAll(ctx context.Context, name string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.serve(ctx, spec{path: r.command("all"), vars: map[string]string{"STORAGE_DIR": storage, "MAX_CONCURRENT_JOBS": "1"}})
+	return r.serve(ctx, spec{path: r.command("all"), vars: map[string]string{"STORAGE_DIR": storage,
+		"MAX_CONCURRENT_JOBS": "1"}})
 }
 
 // submitted is a job as its submit was answered.
@@ -54,6 +55,7 @@ func (p *process) send(ctx context.Context, c *http.Client, q request) (*submitt
 
 // follow returns the job's log from its end on, as it grows.
 func (j *submitted) follow(ctx context.Context, c *http.Client) (io.ReadCloser, error) {
-	q := request{method: http.MethodGet, url: j.server.url("/api/v1/jobs/" + j.ID + "/logs?follow=true&tail=0"), token: j.Token, want: http.StatusOK}
+	q := request{method: http.MethodGet, url: j.server.url("/api/v1/jobs/" + j.ID + "/logs?follow=true&tail=0"),
+		token: j.Token, want: http.StatusOK}
 	return q.do(ctx, c)
 }

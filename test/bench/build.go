@@ -40,7 +40,8 @@ func (b *bench) command(name string) string { return filepath.Join(b.bin, name) 
 // errMissing is wrapped in errors about rivals that cannot be had.
 var errMissing = errors.New("cannot be had here")
 
-// installed returns the path of a program, which is installed from a Debian package if need and possibility be.
+// installed returns the path of a program, which is installed from a Debian package if need and
+// possibility be.
 func installed(ctx context.Context, program, debian string) (string, error) {
 	if path, err := find(program); err == nil {
 		return path, nil

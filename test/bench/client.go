@@ -18,8 +18,8 @@ const (
 	gib = 1 << 30
 )
 
-// newClient returns a client that keeps so many connections and works in large strokes: what it costs is not measured, but should not
-// hold up what is.
+// newClient returns a client that keeps so many connections and works in large strokes: what it
+// costs is not measured, but should not hold up what is.
 func newClient(connections int) *http.Client {
 	const buffer = 256 * kib
 	return &http.Client{Transport: &http.Transport{
@@ -84,7 +84,8 @@ func (q request) drain(ctx context.Context, c *http.Client) (int64, error) {
 	return io.Copy(io.Discard, body)
 }
 
-// timed makes n calls one after the other and returns the median of how long they took, in milliseconds.
+// timed makes n calls one after the other and returns the median of how long they took, in
+// milliseconds.
 func (q request) timed(ctx context.Context, c *http.Client, n int) ([]float64, error) {
 	took := make([]float64, n)
 	for i := range took {

@@ -66,7 +66,8 @@ func (c *cluster) login(ctx context.Context) error {
 	}
 	token, tokenErr := c.in(ctx, "create", "token", "launch", "--duration=1h")
 	address, addressErr := kubectl(ctx, "config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
-	authority, err := kubectl(ctx, "config", "view", "--minify", "--flatten", "-o", "jsonpath={.clusters[0].cluster.certificate-authority-data}")
+	authority, err := kubectl(ctx, "config", "view", "--minify", "--flatten", "-o",
+		"jsonpath={.clusters[0].cluster.certificate-authority-data}")
 	if err := errors.Join(tokenErr, addressErr, err); err != nil {
 		return err
 	}

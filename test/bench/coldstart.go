@@ -17,7 +17,8 @@ import (
 	"time"
 )
 
-// coldStart measures what it costs to start a function: the CPU time from exec to the first 200, and the memory in use then.
+// coldStart measures what it costs to start a function: the CPU time from exec to the first 200,
+// and the memory in use then.
 func coldStart(ctx context.Context, r *room) ([]line, error) {
 	var all []line
 	for _, f := range []struct {
@@ -25,7 +26,8 @@ func coldStart(ctx context.Context, r *room) ([]line, error) {
 		limit  float64
 		missed string
 	}{
-		{"logs", 1.6, bucketCosts}, {"outputs", 1.6, bucketCosts}, {"artifacts", 1.6, bucketCosts + ", and the CloudEvents SDK its own"},
+		{"logs", 1.6, bucketCosts}, {"outputs", 1.6, bucketCosts},
+		{"artifacts", 1.6, bucketCosts + ", and the CloudEvents SDK its own"},
 		{"launch", 1.9, bucketCosts + ", the CloudEvents SDK and client-go theirs"},
 	} {
 		root, err := r.pod(f.name, r.command(f.name))
@@ -42,9 +44,11 @@ func coldStart(ctx context.Context, r *room) ([]line, error) {
 }
 
 // bucketCosts is why a function cannot start like a server that does nothing.
-const bucketCosts = "gocloud.dev/blob links gRPC, protobuf and OpenTelemetry, whose packages make their tables at every start"
+const bucketCosts = "gocloud.dev/blob links gRPC, protobuf and OpenTelemetry, whose packages make their tables at " +
+	"every start"
 
-// coldStartDriver measures the same of functions that have the driver of one cloud linked, which they do not use.
+// coldStartDriver measures the same of functions that have the driver of one cloud linked, which
+// they do not use.
 func coldStartDriver(ctx context.Context, r *room) ([]line, error) {
 	if _, err := os.Stat(filepath.Join(r.module, "shared", "store", "drivers")); errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.New("there is no driver of a cloud yet")
@@ -92,8 +96,10 @@ func (r *room) starts(ctx context.Context, name, root string, limit float64, mis
 		return nil, err
 	}
 	return c.lines(
-		figure{what: "cold start of " + name + ", CPU", against: "bare net/http", rival: 1, index: 0, unit: milliseconds, limit: limit, missed: missed},
-		figure{what: "memory of " + name + " after the first answer", against: "bare net/http", rival: 1, index: 1, unit: mebibytes, limit: 2, missed: missed},
+		figure{what: "cold start of " + name + ", CPU", against: "bare net/http", rival: 1, index: 0, unit: milliseconds,
+			limit: limit, missed: missed},
+		figure{what: "memory of " + name + " after the first answer", against: "bare net/http", rival: 1, index: 1,
+			unit: mebibytes, limit: 2, missed: missed},
 	), nil
 }
 
@@ -110,19 +116,22 @@ func (r *room) startOnce(ctx context.Context, s spec) ([]float64, error) {
 	return []float64{p.used(), memory}, nil
 }
 
-// functionVars are the settings of a function in a cluster whose API server and Broker are not there.
+// functionVars are the settings of a function in a cluster whose API server and Broker are not
+// there.
 func functionVars() (map[string]string, error) {
 	key, err := tokenKey()
 	if err != nil {
 		return nil, err
 	}
 	return map[string]string{
-		"STORAGE_DIR": "/data", "TOKEN_KEYS": key, "K_SINK": "http://127.0.0.1:1", "NAMESPACE": "bench", "AGENT_IMAGE": "agent",
+		"STORAGE_DIR": "/data", "TOKEN_KEYS": key, "K_SINK": "http://127.0.0.1:1", "NAMESPACE": "bench",
+		"AGENT_IMAGE":             "agent",
 		"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1", "TMPDIR": "/tmp",
 	}, nil
 }
 
-// pod makes a root directory as a container has it, with a function, a bare server, and what Kubernetes gives a pod.
+// pod makes a root directory as a container has it, with a function, a bare server, and what
+// Kubernetes gives a pod.
 func (r *room) pod(name, function string) (root string, err error) {
 	if root, err = r.folder(name); err != nil {
 		return "", err
@@ -151,7 +160,8 @@ func certificate() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour), IsCA: true,
+		BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		return nil, fmt.Errorf("make a certificate: %w", err)

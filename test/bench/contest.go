@@ -10,7 +10,8 @@ import (
 // contestant takes one turn and returns its figures.
 type contestant func(ctx context.Context) ([]float64, error)
 
-// contest is the figures of all turns: by contestant, round and figure. The first contestant is ours.
+// contest is the figures of all turns: by contestant, round and figure. The first contestant is
+// ours.
 type contest [][][]float64
 
 // contest lets the contestants take turns, once as a warm-up that does not count.
@@ -63,8 +64,8 @@ type figure struct {
 	missed  string  // why the limit is not kept, if it is not
 }
 
-// line is the figure's line in the table. Its ratio is the median of the rounds' ratios, so that a machine whose speed
-// drifts does no harm.
+// line is the figure's line in the table. Its ratio is the median of the rounds' ratios, so that a
+// machine whose speed drifts does no harm.
 func (c contest) line(f figure) line {
 	ours, rivals := c.column(0, f.index), c.column(f.rival, f.index)
 	ratios := make([]float64, len(ours))

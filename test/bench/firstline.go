@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// firstLine measures, on the cluster, the time from submitting a program to reading the first line it prints. The functions are warm, as they
-// are for a while after the first job. The image is on the node.
+// firstLine measures, on the cluster, the time from submitting a program to reading the first line
+// it prints. The functions are warm, as they are for a while after the first job. The image is on
+// the node.
 func firstLine(ctx context.Context, r *room) ([]line, error) {
 	c, err := r.newCluster(ctx)
 	if err != nil {
@@ -31,8 +32,10 @@ func firstLine(ctx context.Context, r *room) ([]line, error) {
 		return nil, err
 	}
 	return all.lines(figure{
-		what: "submit → first line of the log, on the cluster, warm", against: "kubectl create job, kubectl logs", rival: 1, unit: milliseconds, limit: 1.5,
-		missed: "an event, and a sidecar that has to run before Kubernetes starts the program's container, which the kubelet sees once a second; the rival has one container",
+		what: "submit → first line of the log, on the cluster, warm", against: "kubectl create job, kubectl logs", rival: 1,
+		unit: milliseconds, limit: 1.5,
+		missed: "an event, and a sidecar that has to run before Kubernetes starts the program's container, which the " +
+			"kubelet sees once a second; the rival has one container",
 	}), nil
 }
 
@@ -49,7 +52,8 @@ type deployed struct {
 }
 
 func findDeployed(ctx context.Context) (*deployed, error) {
-	address, err := kubectl(ctx, "get", "ksvc", "job-orchestrator", "-n", "job-orchestrator", "-o", "jsonpath={.status.url}")
+	address, err := kubectl(ctx, "get", "ksvc", "job-orchestrator", "-n", "job-orchestrator", "-o",
+		"jsonpath={.status.url}")
 	if err != nil {
 		return nil, fmt.Errorf("not installed; make deploy installs it: %w", err)
 	}
@@ -70,12 +74,14 @@ func (d *deployed) firstLine(ctx context.Context) ([]float64, error) {
 		return nil, err
 	}
 	start := time.Now()
-	j, err := (&process{}).send(ctx, d.client, f.post(d.url+"/api/v1/jobs", strings.NewReader(printer), int64(len(printer))))
+	j, err := (&process{}).send(ctx, d.client, f.post(d.url+"/api/v1/jobs", strings.NewReader(printer),
+		int64(len(printer))))
 	if err != nil {
 		return nil, err
 	}
 	logs, err := request{
-		method: http.MethodGet, url: d.url + "/api/v1/jobs/" + j.ID + "/logs?follow=true", token: j.Token, want: http.StatusOK,
+		method: http.MethodGet, url: d.url + "/api/v1/jobs/" + j.ID + "/logs?follow=true", token: j.Token,
+		want: http.StatusOK,
 	}.do(ctx, d.client)
 	if err != nil {
 		return nil, err
@@ -88,7 +94,8 @@ func (d *deployed) firstLine(ctx context.Context) ([]float64, error) {
 		err = fmt.Errorf("the log begins with %q", line)
 	}
 	_, ended := io.Copy(io.Discard, text)
-	_, removed := request{method: http.MethodDelete, url: d.url + "/api/v1/jobs/" + j.ID, token: j.Token, want: http.StatusNoContent}.drain(ctx, d.client)
+	_, removed := request{method: http.MethodDelete, url: d.url + "/api/v1/jobs/" + j.ID, token: j.Token,
+		want: http.StatusNoContent}.drain(ctx, d.client)
 	return []float64{millis(took)}, errors.Join(err, ended, removed)
 }
 

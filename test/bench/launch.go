@@ -29,11 +29,12 @@ const (
 	launchesAtATime = 8
 )
 
-// jobSinkWrites is how often Knative's JobSink writes to the API server for an event: a Secret with it, and a Job.
+// jobSinkWrites is how often Knative's JobSink writes to the API server for an event: a Secret with
+// it, and a Job.
 const jobSinkWrites = 2
 
-// launch measures what becomes of an event: a Job and a Secret on the real API server. No pods are made of them, which would be what is
-// measured then.
+// launch measures what becomes of an event: a Job and a Secret on the real API server. No pods are
+// made of them, which would be what is measured then.
 func launch(ctx context.Context, r *room) ([]line, error) {
 	c, err := r.newCluster(ctx)
 	if err != nil {
@@ -62,10 +63,12 @@ func launch(ctx context.Context, r *room) ([]line, error) {
 		return nil, err
 	}
 	return append([]line{
-		figure{what: "calls that write to launch a job", against: "JobSink", unit: calls, limit: 1}.line(writes, jobSinkWrites, writes/jobSinkWrites, 1),
+		figure{what: "calls that write to launch a job", against: "JobSink", unit: calls, limit: 1}.line(writes,
+			jobSinkWrites, writes/jobSinkWrites, 1),
 	}, figures.lines(figure{
-		what: "jobs launched", against: "bare POST of a Job and a Secret", rival: 1, unit: perSecond, limit: 0.8, atLeast: true,
-		missed: "the function reads the job's records first, and shares two cores with the API server",
+		what: "jobs launched", against: "bare POST of a Job and a Secret", rival: 1, unit: perSecond, limit: 0.8,
+		atLeast: true,
+		missed:  "the function reads the job's records first, and shares two cores with the API server",
 	})...), nil
 }
 

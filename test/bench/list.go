@@ -13,7 +13,8 @@ import (
 	"go-job-orchestrator/shared/ledger"
 )
 
-// list measures how long the newest jobs take to list where there are many, and where there are few.
+// list measures how long the newest jobs take to list where there are many, and where there are
+// few.
 func list(ctx context.Context, r *room) ([]line, error) {
 	many, err := r.listing(ctx, 100_000)
 	if err != nil {
@@ -27,7 +28,8 @@ func list(ctx context.Context, r *room) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.lines(figure{what: "newest 50 of 100,000 jobs", against: "of 1,000", rival: 1, unit: milliseconds, limit: 1.5}), nil
+	return c.lines(figure{what: "newest 50 of 100,000 jobs", against: "of 1,000", rival: 1, unit: milliseconds,
+		limit: 1.5}), nil
 }
 
 // listing is a contestant that lists the newest of so many jobs.
@@ -46,7 +48,8 @@ func (r *room) listing(ctx context.Context, jobs int) (contestant, error) {
 	}
 	client := newClient(1)
 	return func(ctx context.Context) ([]float64, error) {
-		return request{method: http.MethodGet, url: p.url("/api/v1/jobs?limit=50"), want: http.StatusOK}.timed(ctx, client, callsATurn)
+		return request{method: http.MethodGet, url: p.url("/api/v1/jobs?limit=50"), want: http.StatusOK}.timed(ctx, client,
+			callsATurn)
 	}, nil
 }
 
@@ -56,9 +59,10 @@ func (r *room) history(ctx context.Context, jobs int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return storage, seed{storage}.jobs(ctx, jobs, time.Now(), func(ctx context.Context, l *ledger.Ledger, index *job.Index) error {
-		return over(ctx, l, index, time.Now())
-	})
+	return storage, seed{storage}.jobs(ctx, jobs, time.Now(),
+		func(ctx context.Context, l *ledger.Ledger, index *job.Index) error {
+			return over(ctx, l, index, time.Now())
+		})
 }
 
 // reap measures what it costs to remove what has expired where much else has not.
@@ -75,7 +79,8 @@ func reap(ctx context.Context, r *room) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.lines(figure{what: "reap 1,000 expired among 100,000, CPU", against: "among 10,000", rival: 1, unit: milliseconds, limit: 1.5}), nil
+	return c.lines(figure{what: "reap 1,000 expired among 100,000, CPU", against: "among 10,000", rival: 1,
+		unit: milliseconds, limit: 1.5}), nil
 }
 
 // reaping is a contestant that removes 1,000 expired jobs from among others.
@@ -103,7 +108,8 @@ func (r *room) reaping(ctx context.Context, others int) (contestant, error) {
 		if err := p.wait(); err != nil {
 			return nil, err
 		}
-		if left, err := filepath.Glob(filepath.Join(storage, ".orchestrator", "expiry", "*", "*", "*", "*")); err != nil || len(left) != others {
+		if left, err := filepath.Glob(filepath.Join(storage, ".orchestrator", "expiry", "*", "*", "*", "*")); err != nil ||
+			len(left) != others {
 			return nil, errors.Join(fmt.Errorf("%d jobs are left of %d", len(left), others), err)
 		}
 		return []float64{p.used()}, nil

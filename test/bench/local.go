@@ -13,7 +13,8 @@ import (
 // nothing is the least a job can be.
 const nothing = "/bin/true"
 
-// localJob measures how long it takes from submitting a job that does nothing to knowing that it is done.
+// localJob measures how long it takes from submitting a job that does nothing to knowing that it is
+// done.
 func localJob(ctx context.Context, r *room) ([]line, error) {
 	tsp, err := r.spooler(ctx)
 	if err != nil {
@@ -47,7 +48,8 @@ func localJob(ctx context.Context, r *room) ([]line, error) {
 	}
 	return c.lines(figure{
 		what: "submit → done of " + nothing + " in one process", against: "tsp -nf", rival: 1, unit: milliseconds, limit: 3,
-		missed: "two stages of sandbox are two starts of a Go program; the acceptance, the attempt and the end are flushed to the disk",
+		missed: "two stages of sandbox are two starts of a Go program; the acceptance, the attempt and the end are " +
+			"flushed to the disk",
 	}), nil
 }
 

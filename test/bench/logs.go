@@ -53,12 +53,14 @@ func tail(ctx context.Context, r *room) ([]line, error) {
 	client := newClient(1)
 	reading := func(id job.ID) contestant {
 		return func(ctx context.Context) ([]float64, error) {
-			q := request{method: http.MethodGet, url: p.url("/api/v1/jobs/" + string(id) + "/logs?tail=100"), token: keys.Derive(token.User, id), want: http.StatusOK}
+			q := request{method: http.MethodGet, url: p.url("/api/v1/jobs/" + string(id) + "/logs?tail=100"),
+				token: keys.Derive(token.User, id), want: http.StatusOK}
 			return q.timed(ctx, client, callsATurn)
 		}
 	}
 	file := filepath.Join(storage, ledger.ResultKey(large, job.StdoutFile))
-	c, err := r.contest(ctx, reading(large), reading(small), func(ctx context.Context) ([]float64, error) { return tailing(ctx, file) })
+	c, err := r.contest(ctx, reading(large), reading(small),
+		func(ctx context.Context) ([]float64, error) { return tailing(ctx, file) })
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +104,8 @@ func (s seed) log(ctx context.Context, size int64) (id job.ID, err error) {
 	)
 }
 
-// lineEvery is the time between the lines of a program that is followed, in milliseconds; it fits no interval of ours.
+// lineEvery is the time between the lines of a program that is followed, in milliseconds; it fits
+// no interval of ours.
 const lineEvery = "43"
 
 // follow measures how long after it was written a line is at who follows.

@@ -1,6 +1,8 @@
-// Command bench compares the orchestrator with what else there is. Every row is a ratio: ours and its rivals take turns in the same
-// run on the same machine, and the median is what counts. It talks to nobody but processes that it started itself, over the loopback
-// interface; rows about a cluster are the exception and need KUBECONFIG, and E2E_PROXY where only an HTTP proxy reaches its URLs.
+// Command bench compares the orchestrator with what else there is. Every row is a ratio: ours and
+// its rivals take turns in the same run on the same machine, and the median is what counts. It
+// talks to nobody but processes that it started itself, over the loopback interface; rows about a
+// cluster are the exception and need KUBECONFIG, and E2E_PROXY where only an HTTP proxy reaches its
+// URLs.
 package main
 
 import (

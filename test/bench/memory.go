@@ -18,7 +18,8 @@ const (
 	memoryLimit = 64.0 // MiB above that of an idle server
 )
 
-// memory measures how much more memory the one process has at most while many follow a log and many upload than when it is idle.
+// memory measures how much more memory the one process has at most while many follow a log and many
+// upload than when it is idle.
 func memory(ctx context.Context, r *room) ([]line, error) {
 	c, err := r.contest(ctx, r.loaded)
 	if err != nil {

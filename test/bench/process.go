@@ -72,8 +72,8 @@ func (r *room) start(ctx context.Context, s spec, vars ...string) (*process, err
 	return p, nil
 }
 
-// jail has a process see root as its root directory, for those that are made to find things at the paths of a pod. Whoever is not
-// root needs a user namespace for it.
+// jail has a process see root as its root directory, for those that are made to find things at the
+// paths of a pod. Whoever is not root needs a user namespace for it.
 func jail(root string) *syscall.SysProcAttr {
 	if root == "" {
 		return nil
@@ -87,8 +87,8 @@ func jail(root string) *syscall.SysProcAttr {
 	return attr
 }
 
-// The time a server has to answer, and between two tries. A port that is closed refuses at once, so trying costs the server
-// nothing.
+// The time a server has to answer, and between two tries. A port that is closed refuses at once, so
+// trying costs the server nothing.
 const (
 	startTimeout = 20 * time.Second
 	startPoll    = 500 * time.Microsecond
@@ -163,7 +163,8 @@ func (p *process) wait() error {
 	return nil
 }
 
-// used returns the CPU time of a process that has ended, and of those it waited for, in milliseconds.
+// used returns the CPU time of a process that has ended, and of those it waited for, in
+// milliseconds.
 func (p *process) used() float64 {
 	return millis(p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime())
 }

@@ -19,13 +19,15 @@ import (
 // versitygw is the server of S3.
 const versitygw = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 
-// s3Upload measures an output of 1 GiB on its way through the function into a bucket of S3, with its checksum.
+// s3Upload measures an output of 1 GiB on its way through the function into a bucket of S3, with
+// its checksum.
 func s3Upload(ctx context.Context, r *room) ([]line, error) {
 	storage, err := r.s3(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := compile(ctx, r.module, r.dir, tags+",s3", "./functions/cmd/submit", "./functions/cmd/artifacts", "./test/bench/gocloud"); err != nil {
+	if err := compile(ctx, r.module, r.dir, tags+",s3", "./functions/cmd/submit", "./functions/cmd/artifacts",
+		"./test/bench/gocloud"); err != nil {
 		return nil, err
 	}
 	key, err := tokenKey()
@@ -56,7 +58,8 @@ func s3Upload(ctx context.Context, r *room) ([]line, error) {
 				return nil, err
 			}
 			start := time.Now()
-			_, err = request{method: http.MethodPut, url: p.url(path), token: token, body: content.take(gib), size: gib, want: http.StatusCreated}.drain(ctx, newClient(1))
+			_, err = request{method: http.MethodPut, url: p.url(path), token: token, body: content.take(gib), size: gib,
+				want: http.StatusCreated}.drain(ctx, newClient(1))
 			rate := gib / mib / time.Since(start).Seconds()
 			peak, peakErr := p.peak()
 			return []float64{peak, rate}, errors.Join(err, peakErr, p.kill())
@@ -70,8 +73,10 @@ func s3Upload(ctx context.Context, r *room) ([]line, error) {
 		return nil, err
 	}
 	return c.lines(
-		figure{what: "upload of 1 GiB to S3, peak memory", against: "gocloud as it is", rival: 1, index: 0, unit: mebibytes, limit: 0.7},
-		figure{what: "upload of 1 GiB to S3, throughput", against: "gocloud as it is", rival: 1, index: 1, unit: mebibytesPerSecond, limit: 0.8, atLeast: true},
+		figure{what: "upload of 1 GiB to S3, peak memory", against: "gocloud as it is", rival: 1, index: 0, unit: mebibytes,
+			limit: 0.7},
+		figure{what: "upload of 1 GiB to S3, throughput", against: "gocloud as it is", rival: 1, index: 1,
+			unit: mebibytesPerSecond, limit: 0.8, atLeast: true},
 	), nil
 }
 
@@ -109,7 +114,8 @@ func (r *room) s3(ctx context.Context) (map[string]string, error) {
 	}
 	const access, secret = "bench", "bench-secret"
 	p, err := r.start(ctx, spec{path: r.command("versitygw"), args: []string{
-		"--port", "127.0.0.1:" + port, "--access", access, "--secret", secret, "--health", "/healthz", "--quiet", "posix", filepath.Join(r.dir, "s3"),
+		"--port", "127.0.0.1:" + port, "--access", access, "--secret", secret, "--health", "/healthz", "--quiet", "posix",
+		filepath.Join(r.dir, "s3"),
 	}})
 	if err != nil {
 		return nil, err

@@ -29,12 +29,15 @@ func tokenKey() (string, error) {
 	return base64.StdEncoding.EncodeToString(key), nil
 }
 
-// seed records jobs in a storage directory with the ledger's own hand, but in memory at first: waiting for the disk with each of
-// a hundred thousand jobs would take longer than all that is measured.
+// seed records jobs in a storage directory with the ledger's own hand, but in memory at first:
+// waiting for the disk with each of a hundred thousand jobs would take longer than all that is
+// measured.
 type seed struct{ dir string }
 
 // jobs records n jobs, one a second up to newest, with what each does.
-func (s seed) jobs(ctx context.Context, n int, newest time.Time, each func(ctx context.Context, l *ledger.Ledger, index *job.Index) error) error {
+func (s seed) jobs(
+	ctx context.Context, n int, newest time.Time, each func(ctx context.Context, l *ledger.Ledger, index *job.Index) error,
+) error {
 	const batch = 200
 	for done := 0; done < n; done += batch {
 		err := s.flush(ctx, func(l *ledger.Ledger) error {
@@ -83,7 +86,8 @@ func accepted(ctx context.Context, l *ledger.Ledger, at time.Time) (*job.Index, 
 // over ends a job at a time.
 func over(ctx context.Context, l *ledger.Ledger, index *job.Index, at time.Time) error {
 	zero := 0
-	attempt := job.Attempt{Number: 1, StartedAt: index.CreatedAt, FinishedAt: &at, Reason: job.ReasonCompleted, ExitCode: &zero}
+	attempt := job.Attempt{Number: 1, StartedAt: index.CreatedAt, FinishedAt: &at, Reason: job.ReasonCompleted,
+		ExitCode: &zero}
 	_, _, err := l.Finish(ctx, index, job.Terminal{
 		Phase: job.Succeeded, Reason: job.ReasonCompleted, ExitCode: &zero, StartedAt: &index.CreatedAt, FinishedAt: at,
 		Attempts: []job.Attempt{attempt}, Outputs: &job.Outputs{Count: 2},

@@ -41,5 +41,6 @@ func (r *room) serveFunction(ctx context.Context, name, storage, key string) (*p
 	if err != nil {
 		return nil, err
 	}
-	return r.serve(ctx, spec{path: r.command(name), vars: map[string]string{"STORAGE_DIR": storage, "TOKEN_KEYS": key, "K_SINK": sink}})
+	return r.serve(ctx, spec{path: r.command(name), vars: map[string]string{"STORAGE_DIR": storage, "TOKEN_KEYS": key,
+		"K_SINK": sink}})
 }

@@ -13,8 +13,8 @@ const (
 	submitClients = 16
 )
 
-// submits measures how many small programs are accepted in a second. Ours are on the disk, recorded and announced then; the
-// rival has written a file, perhaps.
+// submits measures how many small programs are accepted in a second. Ours are on the disk, recorded
+// and announced then; the rival has written a file, perhaps.
 func submits(ctx context.Context, r *room) ([]line, error) {
 	key, err := tokenKey()
 	if err != nil {
@@ -41,8 +41,10 @@ func submits(ctx context.Context, r *room) ([]line, error) {
 		return nil, err
 	}
 	return c.lines(figure{
-		what: "submits of 1 KiB, durable, recorded, announced", against: "Gin that writes the file", rival: 1, unit: perSecond, limit: 1, atLeast: true,
-		missed: "a submit is five small files and three flushes to the disk before the answer, the rival one file that may be lost with the machine",
+		what: "submits of 1 KiB, durable, recorded, announced", against: "Gin that writes the file", rival: 1,
+		unit: perSecond, limit: 1, atLeast: true,
+		missed: "a submit is five small files and three flushes to the disk before the answer, the rival one file that " +
+			"may be lost with the machine",
 	}), nil
 }
 

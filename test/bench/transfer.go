@@ -15,7 +15,8 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// transferred returns a contestant that makes a call and returns the CPU time that it costs the server.
+// transferred returns a contestant that makes a call and returns the CPU time that it costs the
+// server.
 func transferred(p *process, make func() (request, error), size int64) contestant {
 	client := newClient(1)
 	return func(ctx context.Context) ([]float64, error) {
@@ -39,7 +40,8 @@ func transferred(p *process, make func() (request, error), size int64) contestan
 	}
 }
 
-// put measures what it costs to take a job's output of 1 GiB from its agent, with its checksum and on the disk.
+// put measures what it costs to take a job's output of 1 GiB from its agent, with its checksum and
+// on the disk.
 func put(ctx context.Context, r *room) ([]line, error) {
 	key, err := tokenKey()
 	if err != nil {
@@ -71,11 +73,13 @@ func put(ctx context.Context, r *room) ([]line, error) {
 			if err != nil {
 				return request{}, err
 			}
-			return request{method: http.MethodPut, url: url, token: token, body: content.take(gib), size: gib, want: http.StatusCreated}, nil
+			return request{method: http.MethodPut, url: url, token: token, body: content.take(gib), size: gib,
+				want: http.StatusCreated}, nil
 		}
 	}
 	c, err := r.contest(ctx,
-		transferred(ours, putting(ours.url("/artifacts/"+string(index.JobID)+"/upload/big"), keys.Derive(token.Agent, index.JobID)), gib),
+		transferred(ours, putting(ours.url("/artifacts/"+string(index.JobID)+"/upload/big"),
+			keys.Derive(token.Agent, index.JobID)), gib),
 		func(ctx context.Context) ([]float64, error) { // overwriting is another status
 			name := strconv.FormatInt(time.Now().UnixNano(), 10)
 			figures, err := transferred(nginx, putting(nginx.url("/"+name), ""), gib)(ctx)
@@ -131,7 +135,8 @@ func get(ctx context.Context, r *room) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Link(filepath.Join(storage, ledger.ResultKey(id, "big")), filepath.Join(r.dir, "nginx", "big")); err != nil {
+	if err := os.Link(filepath.Join(storage, ledger.ResultKey(id, "big")),
+		filepath.Join(r.dir, "nginx", "big")); err != nil {
 		return nil, err
 	}
 	getting := func(url, token string) func() (request, error) {
@@ -149,7 +154,8 @@ func get(ctx context.Context, r *room) ([]line, error) {
 	return c.lines(figure{what: "GET of 1 GiB, CPU", against: "nginx, sendfile", rival: 1, unit: seconds, limit: 1.1}), nil
 }
 
-// nginx starts an nginx that serves the folder of that name and takes uploads into it. Where nothing is said it is as nginx has it.
+// nginx starts an nginx that serves the folder of that name and takes uploads into it. Where
+// nothing is said it is as nginx has it.
 func (r *room) nginx(ctx context.Context) (*process, error) {
 	path, err := installed(ctx, "nginx", "nginx-light")
 	if err != nil {

@@ -14,7 +14,10 @@ func upload(ctx context.Context, r *room) ([]line, error) {
 	}
 	c, err := r.contest(ctx,
 		func(ctx context.Context) ([]float64, error) {
-			return r.uploadOnce(ctx, func(storage string) (*process, error) { return r.serveFunction(ctx, "submit", storage, key) })
+			return r.uploadOnce(ctx, func(storage string) (*process, error) {
+				return r.serveFunction(ctx, "submit", storage,
+					key)
+			})
 		},
 		func(ctx context.Context) ([]float64, error) {
 			return r.uploadOnce(ctx, func(storage string) (*process, error) {
@@ -26,8 +29,10 @@ func upload(ctx context.Context, r *room) ([]line, error) {
 		return nil, err
 	}
 	return c.lines(
-		figure{what: "multipart upload of 1 GiB, CPU", against: "Gin FormFile", rival: 1, index: 0, unit: seconds, limit: 0.7},
-		figure{what: "multipart upload of 1 GiB, peak memory", against: "Gin FormFile", rival: 1, index: 1, unit: mebibytes, limit: 0.1},
+		figure{what: "multipart upload of 1 GiB, CPU", against: "Gin FormFile", rival: 1, index: 0, unit: seconds,
+			limit: 0.7},
+		figure{what: "multipart upload of 1 GiB, peak memory", against: "Gin FormFile", rival: 1, index: 1, unit: mebibytes,
+			limit: 0.1},
 	), nil
 }
 

@@ -76,7 +76,8 @@ func TestRecordMemory(t *testing.T) {
 	})
 }
 
-// TestUploadMemory stores large blobs at the same time, which take no more memory than the process is allowed.
+// TestUploadMemory stores large blobs at the same time, which take no more memory than the process
+// is allowed.
 func TestUploadMemory(t *testing.T) {
 	const limit, slack = 160 << 20, 64 << 20 // what it had before, and what is in flight in the tests' own proxy
 	t.Cleanup(func() { debug.SetMemoryLimit(math.MaxInt64) })
@@ -112,7 +113,8 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// watchMemory looks at the memory of this process, also that which is not Go's, until peak is called, which tells the most there was.
+// watchMemory looks at the memory of this process, also that which is not Go's, until peak is
+// called, which tells the most there was.
 func watchMemory(t *testing.T) (peak func() int64) {
 	t.Helper()
 	stop, most := make(chan struct{}), make(chan int64)

@@ -51,8 +51,12 @@ func (s *server) serve(t *testing.T) *service {
 	if _, err := rand.Read(key); err != nil {
 		t.Fatal(err)
 	}
-	v := &service{server: s, t: t, client: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
-	v.env = platform.New(map[string]string{"TOKEN_KEYS": base64.StdEncoding.EncodeToString(key), "SIGNED_URL_TTL": "5m", "MAX_OUTPUT_BYTES": "16Mi"}, slog.Default())
+	v := &service{server: s, t: t, client: &http.Client{CheckRedirect: func(*http.Request,
+		[]*http.Request) error {
+		return http.ErrUseLastResponse
+	}}}
+	v.env = platform.New(map[string]string{"TOKEN_KEYS": base64.StdEncoding.EncodeToString(key), "SIGNED_URL_TTL": "5m",
+		"MAX_OUTPUT_BYTES": "16Mi"}, slog.Default())
 	bucket := s.fresh(t)
 	v.env.SetStore(bucket)
 	var err error
@@ -105,7 +109,9 @@ func sum(s string) string {
 }
 
 // call makes a call of the API and returns the answer, whose status must be want.
-func (v *service) call(scope token.Scope, method, path, body string, want int, headers ...string) (*http.Response, string) {
+func (v *service) call(
+	scope token.Scope, method, path, body string, want int, headers ...string,
+) (*http.Response, string) {
 	v.t.Helper()
 	req, err := http.NewRequestWithContext(v.t.Context(), method, v.url+path, strings.NewReader(body))
 	if err != nil {
@@ -133,7 +139,8 @@ func (v *service) call(scope token.Scope, method, path, body string, want int, h
 // link asks for a URL to send an output to.
 func (v *service) link(name string, size int) agentwire.Link {
 	v.t.Helper()
-	_, body := v.call(token.Agent, http.MethodPost, routes.LinkOutput.URL(string(v.job.JobID)), fmt.Sprintf(`{"name":%q,"size":%d}`, name, size), http.StatusCreated)
+	_, body := v.call(token.Agent, http.MethodPost, routes.LinkOutput.URL(string(v.job.JobID)),
+		fmt.Sprintf(`{"name":%q,"size":%d}`, name, size), http.StatusCreated)
 	var link agentwire.Link
 	if err := json.Unmarshal([]byte(body), &link); err != nil || link.URL == "" {
 		v.t.Fatalf("link %s: %v", body, err)
@@ -162,7 +169,8 @@ func TestDirect(t *testing.T) {
 			if body != "" || resp.Header.Get("Cache-Control") != "no-store" {
 				t.Errorf("redirect: %v %q", resp.Header, body)
 			}
-			if resp, body := fetch(t, http.MethodGet, local(s, resp.Header.Get("Location")), "", nil); resp.StatusCode != http.StatusOK || body != input {
+			if resp, body := fetch(t, http.MethodGet, local(s, resp.Header.Get("Location")), "",
+				nil); resp.StatusCode != http.StatusOK || body != input {
 				t.Errorf("download: %s %q", resp.Status, body)
 			}
 		}
@@ -187,7 +195,8 @@ func TestDirect(t *testing.T) {
 			t.Errorf("%d bytes came, want %d", len(body), len(content))
 		}
 		resp, _ = v.call(token.User, http.MethodGet, path, "", http.StatusTemporaryRedirect, "Range", "bytes=16-19")
-		resp, body := fetch(t, http.MethodGet, local(s, resp.Header.Get("Location")), "", map[string]string{"Range": "bytes=16-19"})
+		resp, body := fetch(t, http.MethodGet, local(s, resp.Header.Get("Location")), "",
+			map[string]string{"Range": "bytes=16-19"})
 		if resp.StatusCode != http.StatusPartialContent || body != "0123" {
 			t.Errorf("part: %s %q", resp.Status, body)
 		}
@@ -195,7 +204,8 @@ func TestDirect(t *testing.T) {
 		tag := `"` + sum(content) + `"`
 		v.call(token.User, http.MethodHead, path, "", http.StatusOK)
 		v.call(token.User, http.MethodGet, path, "", http.StatusNotModified, "If-None-Match", tag)
-		if _, body := v.call(token.User, http.MethodGet, path, "", http.StatusPartialContent, "Range", "bytes=0-2", "If-Range", tag); body != "012" {
+		if _, body := v.call(token.User, http.MethodGet, path, "", http.StatusPartialContent, "Range", "bytes=0-2",
+			"If-Range", tag); body != "012" {
 			t.Errorf("part by condition: %q", body)
 		}
 		v.call(token.User, http.MethodGet, "/outputs/"+id+"/other", "", http.StatusNotFound)
@@ -209,8 +219,9 @@ func TestLinksRefused(t *testing.T) {
 		path := routes.LinkOutput.URL(string(v.job.JobID))
 		v.call(token.User, http.MethodPost, path, `{"name":"a","size":1}`, http.StatusForbidden)
 		for body, want := range map[string]int{
-			`{"name":"../a","size":1}`: 422, `{"name":"a","size":-1}`: 422, `{"name":"a","size":16777217}`: 413, `{"name":".job/x","size":1}`: 422,
-			`{"name":"","size":1}`: 422, `{`: 422, `[]`: 422,
+			`{"name":"../a","size":1}`: 422, `{"name":"a","size":-1}`: 422, `{"name":"a","size":16777217}`: 413,
+			`{"name":".job/x","size":1}`: 422,
+			`{"name":"","size":1}`:       422, `{`: 422, `[]`: 422,
 		} {
 			v.call(token.Agent, http.MethodPost, path, body, want)
 		}
@@ -224,7 +235,8 @@ func TestLate(t *testing.T) {
 			v := running[name].serve(t)
 			ctx := t.Context()
 			link := v.link("late.bin", 4)
-			_, _, err := v.ledger.Finish(ctx, v.job, job.Terminal{Phase: job.Succeeded, Reason: job.ReasonCompleted, FinishedAt: time.Now()})
+			_, _, err := v.ledger.Finish(ctx, v.job, job.Terminal{Phase: job.Succeeded, Reason: job.ReasonCompleted,
+				FinishedAt: time.Now()})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -26,7 +26,8 @@ import (
 // patience is how long the tests wait for a bucket that does not answer.
 const patience = 2 * time.Second
 
-// TestLostAnswers has writes stored whose answers never come: the writer must learn that the record is its own.
+// TestLostAnswers has writes stored whose answers never come: the writer must learn that the record
+// is its own.
 func TestLostAnswers(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
 		for name, times := range map[string]int64{"one": 1, "two": 2, "all": 0} {
@@ -83,7 +84,8 @@ func TestLostAnswersOfMany(t *testing.T) {
 	})
 }
 
-// TestConflict has an S3 server refuse writes for what goes on at the same time, which it asks to send again.
+// TestConflict has an S3 server refuse writes for what goes on at the same time, which it asks to
+// send again.
 func TestConflict(t *testing.T) {
 	s := running["s3"]
 	for _, code := range []string{"ConditionalRequestConflict", "ExistingObjectIsDirectory"} {
@@ -109,7 +111,8 @@ func TestConflict(t *testing.T) {
 	}
 }
 
-// TestCutUpload breaks every connection on which a blob comes: nothing is stored, and nothing is left behind.
+// TestCutUpload breaks every connection on which a blob comes: nothing is stored, and nothing is
+// left behind.
 func TestCutUpload(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
 		name := s.bucket(t)
@@ -140,7 +143,8 @@ func TestGivenUp(t *testing.T) {
 		name := s.bucket(t)
 		b := s.open(t, name, "")
 		gone := errors.New("the client went away")
-		body := io.MultiReader(bytes.NewReader(make([]byte, 30<<20)), readerFunc(func([]byte) (int, error) { return 0, gone }))
+		body := io.MultiReader(bytes.NewReader(make([]byte, 30<<20)),
+			readerFunc(func([]byte) (int, error) { return 0, gone }))
 		if _, err := b.Put(t.Context(), "job/large", body); !errors.Is(err, gone) {
 			t.Errorf("Put: %v, want the reader's error", err)
 		}
@@ -179,7 +183,8 @@ func wantNoUploads(t *testing.T, s *server, name string) {
 	}
 }
 
-// operations does everything there is to do with a bucket, at the same time, for none is to have an effect. They wait for as long as they may.
+// operations does everything there is to do with a bucket, at the same time, for none is to have an
+// effect. They wait for as long as they may.
 func operations(ctx context.Context, b *store.Store) map[string]error {
 	readAll := func() error {
 		r, err := b.Open(ctx, "job/blob", 0, -1)
@@ -219,7 +224,8 @@ func operations(ctx context.Context, b *store.Store) map[string]error {
 
 func second[T any](_ T, err error) error { return err }
 
-// TestAway has the server answer nothing that helps: it says so, never that a blob is missing, and no call takes for ever.
+// TestAway has the server answer nothing that helps: it says so, never that a blob is missing, and
+// no call takes for ever.
 func TestAway(t *testing.T) {
 	kinds := map[string]*fault{
 		"busy":     {applies: always, unsent: true, answer: status(http.StatusServiceUnavailable)},
@@ -264,7 +270,8 @@ func TestStuck(t *testing.T) {
 		defer right()
 		hurried := b.WithPatience(patience, patience)
 		for op, err := range map[string]error{
-			"Read": second(hurried.Read(t.Context(), "job/blob")), "List": second(hurried.List(t.Context(), "job/", "", 5)), "RemoveAll": hurried.RemoveAll(t.Context(), "job/"),
+			"Read": second(hurried.Read(t.Context(), "job/blob")), "List": second(hurried.List(t.Context(), "job/", "", 5)),
+			"RemoveAll": hurried.RemoveAll(t.Context(), "job/"),
 		} {
 			if !errors.Is(err, job.ErrUnavailable) {
 				t.Errorf("%s: %v, want ErrUnavailable", op, err)
@@ -273,7 +280,8 @@ func TestStuck(t *testing.T) {
 	})
 }
 
-// TestForbidden has the rights taken away: that is neither a missing blob nor anything that passes by itself.
+// TestForbidden has the rights taken away: that is neither a missing blob nor anything that passes
+// by itself.
 func TestForbidden(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
 		b := s.fresh(t)
@@ -283,7 +291,8 @@ func TestForbidden(t *testing.T) {
 		right := s.proxy.wrong(&fault{applies: always, unsent: true, answer: status(http.StatusForbidden)})
 		defer right()
 		for op, err := range operations(t.Context(), b) {
-			if err == nil || errors.Is(err, job.ErrNotFound) || errors.Is(err, job.ErrExists) || errors.Is(err, job.ErrUnavailable) {
+			if err == nil || errors.Is(err, job.ErrNotFound) || errors.Is(err, job.ErrExists) ||
+				errors.Is(err, job.ErrUnavailable) {
 				t.Errorf("%s: %v, want an error of no kind", op, err)
 			}
 		}
@@ -297,8 +306,10 @@ func TestRecovers(t *testing.T) {
 		if _, err := b.Put(t.Context(), "job/blob", strings.NewReader("there")); err != nil {
 			t.Fatal(err)
 		}
-		for name, answer := range map[string]func(http.ResponseWriter, *http.Request){"busy": status(http.StatusServiceUnavailable), "hung up": hangUp} {
-			f := &fault{applies: func(r *http.Request) bool { return r.Method == http.MethodGet }, times: 1, unsent: true, answer: answer}
+		for name, answer := range map[string]func(http.ResponseWriter,
+			*http.Request){"busy": status(http.StatusServiceUnavailable), "hung up": hangUp} {
+			f := &fault{applies: func(r *http.Request) bool { return r.Method == http.MethodGet }, times: 1, unsent: true,
+				answer: answer}
 			right := s.proxy.wrong(f)
 			if got, err := b.Read(t.Context(), "job/blob"); err != nil || string(got) != "there" || f.hits.Load() < 2 {
 				t.Errorf("%s: Read = %q, %v after %d requests", name, got, err, f.hits.Load())

@@ -52,7 +52,8 @@ func TestLinks(t *testing.T) {
 		if _, err := b.Put(t.Context(), "job/results/a ü#%?.txt", strings.NewReader("0123456789")); err != nil {
 			t.Fatal(err)
 		}
-		get := store.Link{Method: http.MethodGet, Expiry: time.Minute, ContentType: "text/x-mine", Disposition: `attachment; filename="a.txt"`}
+		get := store.Link{Method: http.MethodGet, Expiry: time.Minute, ContentType: "text/x-mine",
+			Disposition: `attachment; filename="a.txt"`}
 		link, ok, err := b.Link(t.Context(), "job/results/a ü#%?.txt", get)
 		if err != nil || !ok {
 			t.Fatalf("Link: %v, %v", ok, err)
@@ -61,17 +62,20 @@ func TestLinks(t *testing.T) {
 		if resp.StatusCode != http.StatusOK || body != "0123456789" {
 			t.Errorf("GET: %s %q", resp.Status, body)
 		}
-		if s.name == "s3" && (resp.Header.Get("Content-Disposition") != get.Disposition || resp.Header.Get("Content-Type") != get.ContentType) {
+		if s.name == "s3" && (resp.Header.Get("Content-Disposition") != get.Disposition ||
+			resp.Header.Get("Content-Type") != get.ContentType) {
 			t.Errorf("headers %v", resp.Header)
 		}
-		if s.name == "gs" && !strings.Contains(link, "response-content-disposition=attachment") { // which the emulator does not know
+		// which the emulator does not know
+		if s.name == "gs" && !strings.Contains(link, "response-content-disposition=attachment") {
 			t.Errorf("link %s", link)
 		}
 		resp, body = fetch(t, http.MethodGet, local(s, link), "", map[string]string{"Range": "bytes=2-4"})
 		if resp.StatusCode != http.StatusPartialContent || body != "234" {
 			t.Errorf("GET of a range: %s %q", resp.Status, body)
 		}
-		put, ok, err := b.Link(t.Context(), "job/results/new", store.Link{Method: http.MethodPut, Expiry: time.Minute, Size: 5})
+		put, ok, err := b.Link(t.Context(), "job/results/new", store.Link{Method: http.MethodPut, Expiry: time.Minute,
+			Size: 5})
 		if err != nil || !ok {
 			t.Fatalf("Link: %v, %v", ok, err)
 		}
@@ -84,7 +88,8 @@ func TestLinks(t *testing.T) {
 			}
 		}
 		if s.name == "s3" {
-			if resp, _ := fetch(t, http.MethodPut, put, "another size", b.LinkHeaders()); resp.StatusCode != http.StatusForbidden {
+			if resp, _ := fetch(t, http.MethodPut, put, "another size",
+				b.LinkHeaders()); resp.StatusCode != http.StatusForbidden {
 				t.Errorf("PUT of another size: %s, want 403", resp.Status)
 			}
 		}

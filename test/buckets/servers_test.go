@@ -1,7 +1,8 @@
 //go:build s3 && gs && azblob
 
-// Package buckets runs everything that depends on the bucket against real servers of S3, Google Cloud Storage and Azure Blob Storage, which it installs
-// and starts itself: versitygw and fake-gcs-server from the Go module proxy, azurite from npm. make buckets runs it.
+// Package buckets runs everything that depends on the bucket against real servers of S3, Google
+// Cloud Storage and Azure Blob Storage, which it installs and starts itself: versitygw and
+// fake-gcs-server from the Go module proxy, azurite from npm. make buckets runs it.
 package buckets
 
 import (
@@ -40,7 +41,8 @@ const (
 	azurite   = "azurite@3.35.0"
 )
 
-// The keys of servers that listen on this machine only. Azurite's is its own, which its documentation tells.
+// The keys of servers that listen on this machine only. Azurite's is its own, which its
+// documentation tells.
 const (
 	accessKey      = "jobs"
 	secretKey      = "jobs-secret"
@@ -67,7 +69,8 @@ func servers() []*server {
 		{
 			name: "s3",
 			args: func(programs, dir, address string) []string {
-				return []string{filepath.Join(programs, "versitygw"), "--port", address, "--access", accessKey, "--secret", secretKey, "--quiet", "posix", dir}
+				return []string{filepath.Join(programs, "versitygw"), "--port", address, "--access", accessKey, "--secret",
+					secretKey, "--quiet", "posix", dir}
 			},
 			create: createS3,
 			url: func(address, name string) string {
@@ -93,20 +96,23 @@ func servers() []*server {
 			args: func(programs, _, address string) []string {
 				host, port, _ := net.SplitHostPort(address)
 				return []string{
-					"node", filepath.Join(programs, "node_modules", "azurite", "dist", "src", "blob", "main.js"), "--blobHost", host, "--blobPort", port,
+					"node", filepath.Join(programs, "node_modules", "azurite", "dist", "src", "blob", "main.js"), "--blobHost", host,
+					"--blobPort", port,
 					"--silent", "--skipApiVersionCheck", "--disableTelemetry", "--inMemoryPersistence",
 				}
 			},
 			create: createAzure,
 			url: func(address, name string) string {
-				return "azblob://" + name + "?protocol=http&localemu=true&storage_account=" + azuriteAccount + "&domain=" + url.QueryEscape(address)
+				return "azblob://" + name + "?protocol=http&localemu=true&storage_account=" + azuriteAccount + "&domain=" +
+					url.QueryEscape(address)
 			},
 		},
 	}
 }
 
 func createS3(ctx context.Context, address, name string) error {
-	b, err := blob.OpenBucket(ctx, "s3://"+name+"?region=us-east-1&use_path_style=true&endpoint="+url.QueryEscape("http://"+address))
+	b, err := blob.OpenBucket(ctx, "s3://"+name+"?region=us-east-1&use_path_style=true&endpoint="+
+		url.QueryEscape("http://"+address))
 	if err != nil {
 		return err
 	}
@@ -118,7 +124,8 @@ func createS3(ctx context.Context, address, name string) error {
 }
 
 func createGS(ctx context.Context, address, name string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/storage/v1/b?project=test", strings.NewReader(`{"name":"`+name+`"}`))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/storage/v1/b?project=test",
+		strings.NewReader(`{"name":"`+name+`"}`))
 	if err != nil {
 		return err
 	}

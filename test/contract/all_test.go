@@ -64,26 +64,35 @@ func testRefusedSubmits(t *testing.T, to *client) {
 		options []option
 		detail  string
 	}{
-		"cut off":             {http.StatusBadRequest, []option{cut}, "body"},
-		"key twice":           {http.StatusBadRequest, []option{with(), twice}, "Idempotency-Key"},
-		"empty key":           {http.StatusBadRequest, []option{with(), header("Idempotency-Key", "")}, "Idempotency-Key"},
-		"no form":             {http.StatusUnsupportedMediaType, []option{content("application/json", []byte("{}"))}, "multipart/form-data"},
-		"nothing":             {http.StatusUnsupportedMediaType, nil, "multipart/form-data"},
-		"large":               {http.StatusRequestEntityTooLarge, []option{with(file("big", strings.Repeat("x", 2<<20)))}, "MAX_UPLOAD_BYTES"},
-		"no fields":           {http.StatusUnprocessableEntity, []option{form(t, file("run", ""))}, "runtime: is required"},
-		"no files":            {http.StatusUnprocessableEntity, []option{form(t, ok[:2]...)}, "files"},
-		"unknown field":       {http.StatusUnprocessableEntity, []option{with(field{name: "ttl", value: "1"})}, "ttl"},
-		"field twice":         {http.StatusUnprocessableEntity, []option{with(ok[0])}, "more than once"},
-		"reserved name":       {http.StatusUnprocessableEntity, []option{with(file("results", ""))}, "reserved"},
-		"file twice":          {http.StatusUnprocessableEntity, []option{with(ok[2])}, "two files"},
-		"runtime not there":   {http.StatusUnprocessableEntity, []option{form(t, field{name: "runtime", value: "cobol"}, ok[1], ok[2])}, "cobol"},
-		"image without pods":  {http.StatusUnprocessableEntity, []option{with(field{name: "image", value: "alpine"})}, "image"},
-		"queue without pods":  {http.StatusUnprocessableEntity, []option{with(field{name: "queue", value: "team-a"})}, "queue"},
-		"arguments no JSON":   {http.StatusUnprocessableEntity, []option{with(field{name: "args", value: "a b"})}, "args"},
-		"several things":      {http.StatusUnprocessableEntity, []option{with(field{name: "cpu", value: "half"}, field{name: "retries", value: "-1"})}, "retries"},
-		"reserved variable":   {http.StatusUnprocessableEntity, []option{with(field{name: "env", value: `{"PATH":"/"}`})}, `env["PATH"]`},
-		"by another site":     {http.StatusForbidden, []option{with(), header("Origin", "https://elsewhere.example")}, "another site"},
-		"entrypoint not sent": {http.StatusUnprocessableEntity, []option{form(t, ok[0], field{name: "entrypoint", value: "go"}, ok[2])}, "entrypoint"},
+		"cut off":   {http.StatusBadRequest, []option{cut}, "body"},
+		"key twice": {http.StatusBadRequest, []option{with(), twice}, "Idempotency-Key"},
+		"empty key": {http.StatusBadRequest, []option{with(), header("Idempotency-Key", "")}, "Idempotency-Key"},
+		"no form": {http.StatusUnsupportedMediaType, []option{content("application/json", []byte("{}"))},
+			"multipart/form-data"},
+		"nothing": {http.StatusUnsupportedMediaType, nil, "multipart/form-data"},
+		"large": {http.StatusRequestEntityTooLarge, []option{with(file("big", strings.Repeat("x", 2<<20)))},
+			"MAX_UPLOAD_BYTES"},
+		"no fields":     {http.StatusUnprocessableEntity, []option{form(t, file("run", ""))}, "runtime: is required"},
+		"no files":      {http.StatusUnprocessableEntity, []option{form(t, ok[:2]...)}, "files"},
+		"unknown field": {http.StatusUnprocessableEntity, []option{with(field{name: "ttl", value: "1"})}, "ttl"},
+		"field twice":   {http.StatusUnprocessableEntity, []option{with(ok[0])}, "more than once"},
+		"reserved name": {http.StatusUnprocessableEntity, []option{with(file("results", ""))}, "reserved"},
+		"file twice":    {http.StatusUnprocessableEntity, []option{with(ok[2])}, "two files"},
+		"runtime not there": {http.StatusUnprocessableEntity,
+			[]option{form(t, field{name: "runtime", value: "cobol"}, ok[1], ok[2])}, "cobol"},
+		"image without pods": {http.StatusUnprocessableEntity, []option{with(field{name: "image", value: "alpine"})},
+			"image"},
+		"queue without pods": {http.StatusUnprocessableEntity, []option{with(field{name: "queue", value: "team-a"})},
+			"queue"},
+		"arguments no JSON": {http.StatusUnprocessableEntity, []option{with(field{name: "args", value: "a b"})}, "args"},
+		"several things": {http.StatusUnprocessableEntity,
+			[]option{with(field{name: "cpu", value: "half"}, field{name: "retries", value: "-1"})}, "retries"},
+		"reserved variable": {http.StatusUnprocessableEntity, []option{with(field{name: "env", value: `{"PATH":"/"}`})},
+			`env["PATH"]`},
+		"by another site": {http.StatusForbidden, []option{with(), header("Origin", "https://elsewhere.example")},
+			"another site"},
+		"entrypoint not sent": {http.StatusUnprocessableEntity,
+			[]option{form(t, ok[0], field{name: "entrypoint", value: "go"}, ok[2])}, "entrypoint"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +109,8 @@ mkdir "$OUTPUT_DIR/report"; printf 'a,b\n1,2\n' > "$OUTPUT_DIR/report/table.csv"
 ln -s /etc/hosts "$OUTPUT_DIR/link"
 exit 3`,
 		field{name: "args", value: `["one"]`}, field{name: "arg", value: "two"}, field{name: "arg", value: "--three=3"},
-		field{name: "env", value: `{"MODE":"full"}`}, field{name: "labels", value: `{"team":"data","example.com/stage":"test"}`},
+		field{name: "env", value: `{"MODE":"full"}`},
+		field{name: "labels", value: `{"team":"data","example.com/stage":"test"}`},
 		field{name: "cpu", value: "500m"}, field{name: "memory", value: "256Mi"}, field{name: "timeoutSeconds", value: "300"},
 		field{name: "ttlSecondsAfterFinished", value: "3600"}, field{name: "retries", value: "1"}, file("data.json", "{}"),
 	)
@@ -112,8 +122,10 @@ exit 3`,
 		t.Errorf("the log ends in phase %q, want Failed", phase)
 	}
 	over := to.status(t, s)
-	if over.Phase != job.Failed || over.Reason != job.ReasonError || over.ExitCode == nil || *over.ExitCode != 3 || len(over.Attempts) != 2 {
-		t.Errorf("got %s (%s: %s) after %d attempts, want Failed (Error) with code 3 after 2", over.Phase, over.Reason, over.Message, len(over.Attempts))
+	if over.Phase != job.Failed || over.Reason != job.ReasonError || over.ExitCode == nil || *over.ExitCode != 3 ||
+		len(over.Attempts) != 2 {
+		t.Errorf("got %s (%s: %s) after %d attempts, want Failed (Error) with code 3 after 2", over.Phase, over.Reason,
+			over.Message, len(over.Attempts))
 	}
 	if o := over.Outputs; o == nil || o.Count != 3 || o.OmittedCount != 1 {
 		t.Errorf("outputs: got %+v, want 3 and one omitted", o)
@@ -155,13 +167,17 @@ func testLog(t *testing.T, to *client, s submitted, whole *reply) {
 	if got := get("?attempt=2&timestamps=true&since=1h"); !strings.HasSuffix(got, " mode full\n") {
 		t.Errorf("the second attempt with its times: %q", got)
 	}
-	events := to.call(t, http.StatusOK, http.MethodGet, s.path()+"/logs?tail=all", s.bearer(), header("Accept", "text/event-stream"))
-	for _, want := range []string{"event: stdout\n", "event: attempt\n", `"attempt":2`, "event: end\n", `"phase":"Failed"`} {
+	events := to.call(t, http.StatusOK, http.MethodGet, s.path()+"/logs?tail=all", s.bearer(),
+		header("Accept", "text/event-stream"))
+	for _, want := range []string{"event: stdout\n", "event: attempt\n", `"attempt":2`, "event: end\n",
+		`"phase":"Failed"`} {
 		contains(t, string(events.body), want)
 	}
 	last := strings.TrimSpace(whole.Trailer.Get("Log-Position")) + "-end"
-	to.call(t, http.StatusNoContent, http.MethodGet, s.path()+"/logs", s.bearer(), header("Accept", "text/event-stream"), header("Last-Event-ID", last))
-	for _, query := range []string{"tail=-1", "stream=stdin", "follow=yes", "from=1,1", "since=x", "attempt=0", "timestamps=1", "lines=1", "tail=1&tail=2", "%zz"} {
+	to.call(t, http.StatusNoContent, http.MethodGet, s.path()+"/logs", s.bearer(), header("Accept", "text/event-stream"),
+		header("Last-Event-ID", last))
+	for _, query := range []string{"tail=-1", "stream=stdin", "follow=yes", "from=1,1", "since=x", "attempt=0",
+		"timestamps=1", "lines=1", "tail=1&tail=2", "%zz"} {
 		to.call(t, http.StatusBadRequest, http.MethodGet, s.path()+"/logs?"+query, s.bearer())
 	}
 }
@@ -196,7 +212,8 @@ func testOutputs(t *testing.T, to *client, s submitted) {
 
 	// A description knows no parameters with slashes in them, so this call is not checked.
 	plain := &client{base: to.base, http: http.DefaultClient}
-	if got := plain.call(t, http.StatusOK, http.MethodGet, all+"/report/table.csv", s.bearer()); string(got.body) != "a,b\n1,2\n" {
+	if got := plain.call(t, http.StatusOK, http.MethodGet, all+"/report/table.csv", s.bearer()); string(
+		got.body) != "a,b\n1,2\n" {
 		t.Errorf("with a slash in its path: got %q", got.body)
 	}
 }
@@ -227,13 +244,15 @@ func testDownload(t *testing.T, to *client, path string, token option, want stri
 		if test.status < http.StatusBadRequest && string(got.body) != test.want {
 			t.Errorf("%s: %s: got %q, want %q", test.header, test.value, got.body, test.want)
 		}
-		if head := to.call(t, test.status, http.MethodHead, path, token, header(test.header, test.value)); len(head.body) > 0 {
+		if head := to.call(t, test.status, http.MethodHead, path, token, header(test.header, test.value)); len(
+			head.body) > 0 {
 			t.Errorf("HEAD has a body: %q", head.body)
 		}
 	}
 	parts := to.call(t, http.StatusPartialContent, http.MethodGet, path, token, header("Range", "bytes=0-0,-1"))
 	contains(t, parts.Header.Get("Content-Type"), "multipart/byteranges")
-	to.call(t, http.StatusPartialContent, http.MethodGet, path, token, header("Range", "bytes=1-"), header("If-Range", etag))
+	to.call(t, http.StatusPartialContent, http.MethodGet, path, token, header("Range", "bytes=1-"),
+		header("If-Range", etag))
 	to.call(t, http.StatusOK, http.MethodGet, path, token, header("Range", "bytes=1-"), header("If-Range", `"other"`))
 }
 
@@ -270,7 +289,8 @@ func testList(t *testing.T, to *client, s submitted) {
 		}
 	}
 	for _, query := range []string{
-		"limit=0", "limit=501", "limit=x", "pageToken=1", "phase=Done", "label=team", "label=-%3D-", "label=a%3D1&label=a%3D2", "state=Failed",
+		"limit=0", "limit=501", "limit=x", "pageToken=1", "phase=Done", "label=team", "label=-%3D-",
+		"label=a%3D1&label=a%3D2", "state=Failed",
 		"limit=1&limit=2", "%zz",
 	} {
 		to.call(t, http.StatusBadRequest, http.MethodGet, "/api/v1/jobs?"+query)
@@ -302,7 +322,8 @@ func testQueue(t *testing.T, to *client) {
 	})
 	v := to.put(t, "full", script(t, "true"))
 	to.call(t, http.StatusServiceUnavailable, http.MethodPost, "/api/v1/templates/full/jobs", v.bearer())
-	to.call(t, http.StatusServiceUnavailable, http.MethodPost, "/events?template=full", cloudEvent("full", "com.example.full", nil))
+	to.call(t, http.StatusServiceUnavailable, http.MethodPost, "/events?template=full",
+		cloudEvent("full", "com.example.full", nil))
 	for _, s := range waiting {
 		if got := to.status(t, s); got.Phase != job.Pending || got.Reason != job.ReasonQueued {
 			t.Errorf("waiting job: got %s (%s)", got.Phase, got.Reason)

@@ -19,8 +19,8 @@ import (
 	"go-job-orchestrator/shared/store"
 )
 
-// bucket is a bucket in memory that fails when it is told to: there is no other way to a full or broken storage that works
-// on every machine.
+// bucket is a bucket in memory that fails when it is told to: there is no other way to a full or
+// broken storage that works on every machine.
 type bucket struct {
 	driver.Bucket // what is not here is not used
 
@@ -136,7 +136,9 @@ func (b *bucket) ListPaged(_ context.Context, opts *driver.ListOptions) (*driver
 }
 
 // NewRangeReader implements driver.Bucket.
-func (b *bucket) NewRangeReader(_ context.Context, key string, offset, length int64, _ *driver.ReaderOptions) (driver.Reader, error) {
+func (b *bucket) NewRangeReader(
+	_ context.Context, key string, offset, length int64, _ *driver.ReaderOptions,
+) (driver.Reader, error) {
 	data, err := b.get("read", key)
 	if err != nil {
 		return nil, err

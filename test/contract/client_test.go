@@ -149,7 +149,8 @@ func form(t *testing.T, fields ...field) option {
 // script is a job that runs a shell script on any machine.
 func script(t *testing.T, text string, more ...field) option {
 	t.Helper()
-	fields := []field{{name: "runtime", value: "binary"}, {name: "entrypoint", value: "run"}, file("run", "#!/bin/sh\n"+text+"\n")}
+	fields := []field{{name: "runtime", value: "binary"}, {name: "entrypoint", value: "run"},
+		file("run", "#!/bin/sh\n"+text+"\n")}
 	return form(t, append(fields, more...)...)
 }
 

@@ -1,5 +1,6 @@
-// Package contract holds the service to its description: every call that the tests make, good or bad, is checked against
-// shared/openapi, and every status that is described must have been answered.
+// Package contract holds the service to its description: every call that the tests make, good or
+// bad, is checked against shared/openapi, and every status that is described must have been
+// answered.
 package contract
 
 import (
@@ -38,7 +39,8 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// exceptions lists the answers that are described and that no test can have, and why. There are none.
+// exceptions lists the answers that are described and that no test can have, and why. There are
+// none.
 func exceptions() map[answer]string { return nil }
 
 // contract is the description, and what has been answered of it.
@@ -63,7 +65,8 @@ func (a answer) String() string {
 // transportHeaders are those that belong to HTTP itself, and are described nowhere.
 func transportHeaders() []string {
 	return []string{
-		"Accept", "Accept-Encoding", "Authorization", "Connection", "Content-Length", "Content-Type", "Date", "Host", "Origin", "Trailer", "User-Agent",
+		"Accept", "Accept-Encoding", "Authorization", "Connection", "Content-Length", "Content-Type", "Date", "Host",
+		"Origin", "Trailer", "User-Agent",
 	}
 }
 
@@ -85,8 +88,10 @@ func parse(t *testing.T, description []byte) *contract {
 	}
 	options := []config.Option{
 		config.WithFormatAssertions(), config.WithContentAssertions(), config.WithStandardBodyDecoders(),
-		// Strict about headers and parameters. Bodies have additionalProperties, which say more than yes or no.
-		config.WithRejectUndeclaredRequestBody(), config.WithStrictMode(), config.WithStrictIgnoredHeaders(transportHeaders()...),
+		// Strict about headers and parameters. Bodies have additionalProperties, which say more than yes
+		// or no.
+		config.WithRejectUndeclaredRequestBody(), config.WithStrictMode(),
+		config.WithStrictIgnoredHeaders(transportHeaders()...),
 		config.WithStrictIgnorePaths("$.body.**", "$.body[*].**"),
 	}
 	v, errs := validator.NewValidator(source, options...)
@@ -147,7 +152,8 @@ func withBody(r *http.Request, body []byte) *http.Request {
 
 func excerpt(body []byte) string { return fmt.Sprintf("%.2000s", body) }
 
-// check compares a call with the description. The request must be as described unless it was refused for what it is.
+// check compares a call with the description. The request must be as described unless it was
+// refused for what it is.
 func (c *contract) check(r *http.Request, got *http.Response, body []byte) error {
 	answered := *got
 	answered.Body = io.NopCloser(bytes.NewReader(body))
@@ -182,8 +188,11 @@ func isRequestFault(status int) bool {
 	return false
 }
 
-// checkUndescribed checks the answer to what is not described: a path or a method that is not there.
-func (c *contract) checkUndescribed(r *http.Request, got *http.Response, body []byte, status int, component string) error {
+// checkUndescribed checks the answer to what is not described: a path or a method that is not
+// there.
+func (c *contract) checkUndescribed(
+	r *http.Request, got *http.Response, body []byte, status int, component string,
+) error {
 	want := c.document.Components.Responses.GetOrZero(component)
 	if want == nil {
 		return fmt.Errorf("no response %s is described", component)
@@ -247,8 +256,8 @@ func (c *contract) described() map[answer]bool {
 	return all
 }
 
-// missing lists the described answers that nobody has got, but for those in except, which says why. An exception
-// without need is one too many.
+// missing lists the described answers that nobody has got, but for those in except, which says why.
+// An exception without need is one too many.
 func (c *contract) missing(except map[answer]string) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -127,8 +127,8 @@ func (e *examples) schema(where string, proxy *base.SchemaProxy) {
 	}
 }
 
-// TestClosed demands that every object says what else may be in it: an answer with a field that nobody described must not
-// pass.
+// TestClosed demands that every object says what else may be in it: an answer with a field that
+// nobody described must not pass.
 func TestClosed(t *testing.T) {
 	var check func(where string, proxy *base.SchemaProxy)
 	check = func(where string, proxy *base.SchemaProxy) {
@@ -190,8 +190,8 @@ func literal(t *testing.T, e ast.Expr) string {
 	return s
 }
 
-// testRoutes holds the descriptions and the server to the table of routes: every call of the one is in the other, with the same tokens, and the
-// server answers exactly those.
+// testRoutes holds the descriptions and the server to the table of routes: every call of the one is
+// in the other, with the same tokens, and the server answers exactly those.
 func testRoutes(t *testing.T, c *contract, to *client) {
 	described := map[routes.Route]bool{}
 	for path, item := range c.document.Paths.PathItems.FromOldest() {
@@ -220,7 +220,8 @@ func testRoutes(t *testing.T, c *contract, to *client) {
 	}
 }
 
-// routeOf is the route of a described call: of those that it could be, the one with the longest path.
+// routeOf is the route of a described call: of those that it could be, the one with the longest
+// path.
 func routeOf(method, path string) (best routes.Route, found bool) {
 	for _, r := range routes.All() {
 		if r.Method == method && covers(r, path) && (!found || len(r.Path) > len(best.Path)) {
@@ -256,7 +257,8 @@ func tokens(t *testing.T, c *contract, o *v3.Operation) routes.Tokens {
 			continue
 		}
 		for scheme := range alternative.Requirements.KeysFromOldest() {
-			one, known := map[string]routes.Tokens{"jobToken": routes.User, "agentToken": routes.Agent, "ownerToken": routes.Owner}[scheme]
+			one, known := map[string]routes.Tokens{"jobToken": routes.User, "agentToken": routes.Agent,
+				"ownerToken": routes.Owner}[scheme]
 			if !known {
 				t.Errorf("%s: the table knows no %s", o.OperationId, scheme)
 			}
@@ -269,9 +271,11 @@ func tokens(t *testing.T, c *contract, o *v3.Operation) routes.Tokens {
 	return all
 }
 
-// covers reports whether a path, also one as it is described, is one of a route. Names of files may have slashes.
+// covers reports whether a path, also one as it is described, is one of a route. Names of files may
+// have slashes.
 func covers(r routes.Route, path string) bool {
-	pattern := regexp.MustCompile(`\*\w+`).ReplaceAllString(regexp.MustCompile(`:\w+`).ReplaceAllString(r.Path, "[^/]+"), ".+")
+	pattern := regexp.MustCompile(`\*\w+`).ReplaceAllString(regexp.MustCompile(`:\w+`).ReplaceAllString(r.Path, "[^/]+"),
+		".+")
 	return regexp.MustCompile("^" + pattern + "$").MatchString(path)
 }
 
@@ -289,7 +293,8 @@ func allowed(t *testing.T, to *client, route routes.Route) string {
 	return strings.Join(methods, ", ")
 }
 
-// TestMounted makes sure that each function answers the calls that the table gives it, and no others.
+// TestMounted makes sure that each function answers the calls that the table gives it, and no
+// others.
 func TestMounted(t *testing.T) {
 	env := platform.New(nil, slog.New(slog.DiscardHandler))
 	env.SetStore(newBucket().Store())
@@ -311,7 +316,8 @@ func TestMounted(t *testing.T) {
 		router := api.NewRouter(env.Log)
 		function.Mount(router)
 		for _, route := range routes.All() {
-			if got, want := router.Handles(route.Method, probe(route)), route.Function == name; got != want && route.Function != routes.Every {
+			if got, want := router.Handles(route.Method, probe(route)), route.Function == name; got != want &&
+				route.Function != routes.Every {
 				if other := answersToo(name, route); !other {
 					t.Errorf("%s: %s answers it: %t, want %t", route, name, got, want)
 				}
@@ -325,12 +331,17 @@ func TestMounted(t *testing.T) {
 	}
 }
 
-// answersToo reports whether a function has a route of its own with the same method and path as another's: launch and deadletter have.
+// answersToo reports whether a function has a route of its own with the same method and path as
+// another's: launch and deadletter have.
 func answersToo(name routes.Function, route routes.Route) bool {
-	return slices.ContainsFunc(routes.All(), func(r routes.Route) bool { return r.Function == name && r.String() == route.String() })
+	return slices.ContainsFunc(routes.All(), func(r routes.Route) bool {
+		return r.Function == name &&
+			r.String() == route.String()
+	})
 }
 
-// TestFields demands that the description has exactly the fields of the form, which the code names when it meets another.
+// TestFields demands that the description has exactly the fields of the form, which the code names
+// when it meets another.
 func TestFields(t *testing.T) {
 	c := load(t)
 	to := c.client("http://functions", startFunctions(t, nil))
@@ -375,24 +386,28 @@ func TestBroken(t *testing.T) {
 		answered
 		want string // in the error; empty for none
 	}{
-		"good":                   {answered{list, js, 200, good, usual}, ""},
-		"good problem":           {answered{list, bad, 400, fault, usual}, ""},
-		"good path not there":    {answered{"/none", bad, 404, strings.ReplaceAll(fault, "400", "404"), usual}, ""},
-		"missing field":          {answered{list, js, 200, strings.Replace(good, `"namespace":"default",`, "", 1), usual}, "namespace"},
-		"another field":          {answered{list, js, 200, strings.Replace(good, `"phase"`, `"token":"a","phase"`, 1), usual}, "token"},
+		"good":                {answered{list, js, 200, good, usual}, ""},
+		"good problem":        {answered{list, bad, 400, fault, usual}, ""},
+		"good path not there": {answered{"/none", bad, 404, strings.ReplaceAll(fault, "400", "404"), usual}, ""},
+		"missing field": {answered{list, js, 200, strings.Replace(good, `"namespace":"default",`, "", 1), usual},
+			"namespace"},
+		"another field": {answered{list, js, 200, strings.Replace(good, `"phase"`, `"token":"a","phase"`, 1),
+			usual}, "token"},
 		"wrong type":             {answered{list, js, 200, strings.Replace(good, `"default"`, "1", 1), usual}, "namespace"},
 		"not in the enumeration": {answered{list, js, 200, strings.Replace(good, "Pending", "Waiting", 1), usual}, "phase"},
 		"pattern":                {answered{list, js, 200, strings.Replace(good, `":"fe66`, `":"FE66`, 1), usual}, "jobID"},
-		"format":                 {answered{list, js, 200, strings.Replace(good, "2026-11-23T", "yesterday ", 1), usual}, "createdAt"},
-		"no JSON":                {answered{list, js, 200, "<html>", usual}, "decoded"},
-		"missing header":         {answered{list, js, 200, good, with("Cache-Control", "")}, "Cache-Control"},
-		"another header":         {answered{list, js, 200, good, with("X-Token", "secret")}, "X-Token"},
-		"wrong header":           {answered{list, js, 200, good, with("Cache-Control", "public")}, "no-store"},
-		"another status":         {answered{list, js, 418, good, usual}, "418"},
-		"another content type":   {answered{list, "text/html", 200, good, usual}, "text/html"},
-		"constant":               {answered{health, "text/plain", 200, "OK", nil}, "ok"},
-		"problem in plain text":  {answered{list, "text/plain", 400, "bad", usual}, "text/plain"},
-		"another problem field":  {answered{list, bad, 400, strings.Replace(fault, `"title"`, `"code":1,"title"`, 1), usual}, "code"},
+		"format": {answered{list, js, 200, strings.Replace(good, "2026-11-23T", "yesterday ", 1), usual},
+			"createdAt"},
+		"no JSON":               {answered{list, js, 200, "<html>", usual}, "decoded"},
+		"missing header":        {answered{list, js, 200, good, with("Cache-Control", "")}, "Cache-Control"},
+		"another header":        {answered{list, js, 200, good, with("X-Token", "secret")}, "X-Token"},
+		"wrong header":          {answered{list, js, 200, good, with("Cache-Control", "public")}, "no-store"},
+		"another status":        {answered{list, js, 418, good, usual}, "418"},
+		"another content type":  {answered{list, "text/html", 200, good, usual}, "text/html"},
+		"constant":              {answered{health, "text/plain", 200, "OK", nil}, "ok"},
+		"problem in plain text": {answered{list, "text/plain", 400, "bad", usual}, "text/plain"},
+		"another problem field": {answered{list, bad, 400, strings.Replace(fault, `"title"`, `"code":1,"title"`, 1), usual},
+			"code"},
 		"path not described":     {answered{"/none", js, 200, good, usual}, "not described"},
 		"path without a problem": {answered{"/none", "text/plain", 404, "404 page not found", usual}, "text/plain"},
 		"unasked refusal":        {answered{list + "?limit=0", js, 200, good, usual}, "limit"},
@@ -434,5 +449,6 @@ func TestMissing(t *testing.T) {
 	if slices.Contains(c.missing(nil), "never answered: "+health.String()) {
 		t.Error("an answer that was got is missing")
 	}
-	contains(t, strings.Join(c.missing(map[answer]string{health: "cannot be"}), "\n"), "needless exception: "+health.String())
+	contains(t, strings.Join(c.missing(map[answer]string{health: "cannot be"}), "\n"), "needless exception: "+
+		health.String())
 }

@@ -20,7 +20,8 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// testFunctions makes the agent's calls, and those of users whose jobs no launcher takes further than the test wants.
+// testFunctions makes the agent's calls, and those of users whose jobs no launcher takes further
+// than the test wants.
 func testFunctions(t *testing.T, c *contract) {
 	f := startFunctions(t, map[string]string{"MAX_OUTPUT_BYTES": "1Mi"})
 	to := c.client("http://functions", f)
@@ -40,8 +41,8 @@ func testFunctions(t *testing.T, c *contract) {
 // upload is the path that the agent sends a file to.
 func (s submitted) upload(name string) string { return s.artifact("upload/" + name) }
 
-// agent is the method and the path of one of the agent's own calls, which is named by its method and what follows the job in its path. A name
-// without a method is that of an output.
+// agent is the method and the path of one of the agent's own calls, which is named by its method
+// and what follows the job in its path. A name without a method is that of an output.
 func (s submitted) agent(name string) (method, path string) {
 	method, rest, call := strings.Cut(name, " ")
 	if !call {
@@ -103,7 +104,8 @@ func testAgent(t *testing.T, f *functions, to *client) {
 	put(http.StatusConflict, "PUT attempts/1/end", record(t, attempt(1)))
 	put(http.StatusCreated, claim, record(t, mine))
 	put(http.StatusCreated, claim, record(t, mine))
-	contains(t, problem(t, put(http.StatusServiceUnavailable, claim, record(t, map[string]string{"owner": "pod-2"}))), "attempt 1")
+	contains(t, problem(t, put(http.StatusServiceUnavailable, claim, record(t, map[string]string{"owner": "pod-2"}))),
+		"attempt 1")
 	if got := to.status(t, s); got.Phase != job.Running || got.Attempts[0].Limits == nil {
 		t.Errorf("claimed job: got %+v", got)
 	}
@@ -117,14 +119,16 @@ func testAgent(t *testing.T, f *functions, to *client) {
 	output := stored("report/table.csv", "a,b\n1")
 	sum, _ := hex.DecodeString(output.SHA256)
 	digest := "sha-256=:" + base64.StdEncoding.EncodeToString(sum) + ":"
-	got := as[job.File](t, put(http.StatusCreated, "report%2Ftable.csv", octets("a,b\n1"), header("Content-Digest", digest)))
+	got := as[job.File](t, put(http.StatusCreated, "report%2Ftable.csv", octets("a,b\n1"),
+		header("Content-Digest", digest)))
 	if got != output {
 		t.Errorf("upload: got %+v, want %+v", got, output)
 	}
 	put(http.StatusUnprocessableEntity, "report%2Ftable.csv", octets("a,b\n2"), header("Repr-Digest", digest))
 	put(http.StatusBadRequest, "report%2Ftable.csv", octets("a,b\n1"), header("Content-Digest", "sha-256=:AAAA:"))
 
-	put(http.StatusNotFound, link, record(t, agentwire.LinkRequest{Name: "report/table.csv", Size: 5})) // without SIGNED_URL_TTL
+	// without SIGNED_URL_TTL
+	put(http.StatusNotFound, link, record(t, agentwire.LinkRequest{Name: "report/table.csv", Size: 5}))
 
 	order := string(spool.Record{At: time.Now(), Attempt: 1, End: spool.Position{Stdout: 6}}.Encode())
 	put(http.StatusNoContent, logOrder, octets(order))
@@ -142,7 +146,8 @@ func testAgent(t *testing.T, f *functions, to *client) {
 	}
 	for name, body := range map[string]option{
 		"late.txt": octets(""), segment: octets("{}\n"), logOrder: octets(order), "PUT outputs": record(t, list),
-		claim: record(t, mine), "PUT attempts/1/end": record(t, attempt(1)), "PUT attempts/1/report": record(t, agentwire.Report{Attempt: attempt(1), Manifest: list}),
+		claim: record(t, mine), "PUT attempts/1/end": record(t, attempt(1)),
+		"PUT attempts/1/report": record(t, agentwire.Report{Attempt: attempt(1), Manifest: list}),
 	} {
 		contains(t, problem(t, put(http.StatusConflict, name, body)), "is over")
 	}
@@ -153,7 +158,8 @@ func testAgent(t *testing.T, f *functions, to *client) {
 	to.call(t, http.StatusBadRequest, http.MethodGet, s.output("report/table.csv")+"?format=zip", s.bearer())
 }
 
-// testRetry is a job whose second attempt goes on with the log of the first, and is then stopped by the user.
+// testRetry is a job whose second attempt goes on with the log of the first, and is then stopped by
+// the user.
 func testRetry(t *testing.T, f *functions, to *client) {
 	s := to.submit(t, script(t, "false", field{name: "retries", value: "1"}))
 	agent := f.agent(s.JobID)
@@ -190,7 +196,8 @@ func testRetry(t *testing.T, f *functions, to *client) {
 	if got := to.call(t, http.StatusOK, http.MethodGet, s.logPath("/order"), agent); len(got.body) != 2*spool.RecordSize {
 		t.Errorf("order: got %q, want a record of each stream", got.body)
 	}
-	for _, rest := range []string{"?stream=stdout", "?%zz", "/streams/stdin", "/streams/stdout?tail=1", "/streams/stdout?%zz", "/order?tail=1"} {
+	for _, rest := range []string{"?stream=stdout", "?%zz", "/streams/stdin", "/streams/stdout?tail=1",
+		"/streams/stdout?%zz", "/order?tail=1"} {
 		to.call(t, http.StatusBadRequest, http.MethodGet, s.logPath(rest), agent)
 	}
 	for _, name := range []string{"status.json", "results"} { // these are names of files, and there are none
@@ -227,19 +234,22 @@ func testPlaced(t *testing.T, to *client) {
 	if index.Queue != "team-a" {
 		t.Errorf("index: got queue %q", index.Queue)
 	}
-	v := to.put(t, "placed", script(t, "true", field{name: "image", value: "alpine:3.22"}, field{name: "queue", value: "team-a"}))
+	v := to.put(t, "placed", script(t, "true", field{name: "image", value: "alpine:3.22"},
+		field{name: "queue", value: "team-a"}))
 	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, v.path(), v.bearer()).body), `"queue":"team-a"`)
 	whole := map[string]any{
 		"runtime": "binary", "entrypoint": "run", "image": "alpine:3.22", "queue": "team-a",
 		"files": []map[string]string{{"name": "run", "content": "IyEvYmluL3NoCmVjaG8gaGVsbG8K"}},
 	}
-	got := to.accepted(t, "/events", cloudEvent("placed", "io.github.go-job-orchestrator.job.requested.v1", whole), v.bearer())
+	got := to.accepted(t, "/events", cloudEvent("placed", "io.github.go-job-orchestrator.job.requested.v1", whole),
+		v.bearer())
 	s = as[submitted](t, to.call(t, http.StatusOK, http.MethodGet, got.Header.Get("Location")+"/token", v.bearer()))
 	if got := to.status(t, s); got.Queue != "team-a" {
 		t.Errorf("requested by an event: got queue %q", got.Queue)
 	}
 	for _, bad := range []string{"Team", "-a", "a.b", strings.Repeat("a", 64)} {
-		got := to.call(t, http.StatusUnprocessableEntity, http.MethodPost, "/api/v1/jobs", script(t, "true", field{name: "queue", value: bad}))
+		got := to.call(t, http.StatusUnprocessableEntity, http.MethodPost, "/api/v1/jobs",
+			script(t, "true", field{name: "queue", value: bad}))
 		contains(t, problem(t, got), "LocalQueue")
 	}
 }
@@ -252,7 +262,8 @@ func testRefusedUploads(t *testing.T, f *functions, to *client) {
 		limit   int
 		invalid map[string]option // by name
 	}{
-		"a": {1 << 20, map[string]option{"a%2F..%2Fb": octets(""), ".job": octets(""), ".job%2Fnone": octets(""), strings.Repeat("a", 300): octets("")}},
+		"a": {1 << 20, map[string]option{"a%2F..%2Fb": octets(""), ".job": octets(""), ".job%2Fnone": octets(""),
+			strings.Repeat("a", 300): octets("")}},
 		segment: {12 << 20, map[string]option{
 			"PUT log/segments/1": octets("{}\n"), "PUT log/segments/000000000001-000000000000": octets("{}\n"),
 		}},
@@ -267,7 +278,8 @@ func testRefusedUploads(t *testing.T, f *functions, to *client) {
 			"PUT outputs": record(t, agentwire.Manifest{Files: []job.File{stored("not there", "")}}),
 		}},
 		"PUT attempts/1/report": {16 << 20, map[string]option{
-			"PUT attempts/1/report": record(t, agentwire.Report{Attempt: attempt(1), Manifest: agentwire.Manifest{Files: []job.File{stored("not there", "")}}}),
+			"PUT attempts/1/report": record(t, agentwire.Report{Attempt: attempt(1),
+				Manifest: agentwire.Manifest{Files: []job.File{stored("not there", "")}}}),
 			"PUT attempts/2/report": record(t, agentwire.Report{Attempt: attempt(1)}),
 		}},
 	} {
@@ -278,8 +290,11 @@ func testRefusedUploads(t *testing.T, f *functions, to *client) {
 	}
 }
 
-// wantRefused sends what no upload may be: larger than the limit, encoded, a part, and what is invalid, by name.
-func wantRefused(t *testing.T, to *client, agent option, s submitted, name string, limit int, invalid map[string]option) {
+// wantRefused sends what no upload may be: larger than the limit, encoded, a part, and what is
+// invalid, by name.
+func wantRefused(
+	t *testing.T, to *client, agent option, s submitted, name string, limit int, invalid map[string]option,
+) {
 	t.Helper()
 	large := blanks(int64(limit) + 1)
 	contains(t, problem(t, to.asAgent(t, http.StatusRequestEntityTooLarge, s, name, large, agent)), fmt.Sprint(limit))
@@ -299,7 +314,8 @@ func testLinks(t *testing.T, c *contract) {
 	request := func(name string, size int64) option { return record(t, agentwire.LinkRequest{Name: name, Size: size}) }
 	redirected := func(path, to string, got *reply) {
 		t.Helper()
-		if at := got.Header.Get("Location"); !strings.HasPrefix(at, "https://bucket.example/"+string(s.JobID)) || !strings.HasSuffix(at, to+"?signature=GET") {
+		if at := got.Header.Get("Location"); !strings.HasPrefix(at, "https://bucket.example/"+string(s.JobID)) ||
+			!strings.HasSuffix(at, to+"?signature=GET") {
 			t.Errorf("%s: Location %q", path, at)
 		}
 	}
@@ -317,7 +333,8 @@ func testLinks(t *testing.T, c *contract) {
 	wantStorage(t, f, to, op)
 
 	to.call(t, http.StatusCreated, http.MethodPut, s.upload("a"), octets("a"), agent)
-	to.asAgent(t, http.StatusCreated, s, "PUT outputs", record(t, agentwire.Manifest{Files: []job.File{stored("a", "a")}}), agent)
+	to.asAgent(t, http.StatusCreated, s, "PUT outputs",
+		record(t, agentwire.Manifest{Files: []job.File{stored("a", "a")}}), agent)
 	redirected("output", "a", to.call(t, http.StatusTemporaryRedirect, http.MethodGet, s.output("a"), s.bearer()))
 	to.asAgent(t, http.StatusConflict, s, link, request("b", 1), agent)
 }
@@ -336,10 +353,12 @@ func authorized(t *testing.T) []operation {
 	t.Helper()
 	var list []operation
 	read := func(rest string) {
-		list = append(list, operation{method: http.MethodGet, path: func(s submitted) string { return s.logPath(rest) }, agent: true})
+		list = append(list, operation{method: http.MethodGet, path: func(s submitted) string { return s.logPath(rest) },
+			agent: true})
 	}
 	at := func(method string, path func(s submitted) string) {
-		list = append(list, operation{method: method, path: path, writes: method == http.MethodPost || method == http.MethodDelete})
+		list = append(list, operation{method: method, path: path, writes: method == http.MethodPost ||
+			method == http.MethodDelete})
 	}
 	put := func(name string, body option, begun bool) {
 		list = append(list, agentOperation(name, body, begun))
@@ -365,7 +384,8 @@ func authorized(t *testing.T) []operation {
 	put(claim, record(t, map[string]string{"owner": "pod-1"}), false)
 	put("PUT attempts/1/end", record(t, attempt(1)), true)
 	put("PUT outputs", record(t, agentwire.Manifest{Files: []job.File{}}), true)
-	put("PUT attempts/1/report", record(t, agentwire.Report{Attempt: attempt(1), Manifest: agentwire.Manifest{Files: []job.File{}}}), true)
+	put("PUT attempts/1/report",
+		record(t, agentwire.Report{Attempt: attempt(1), Manifest: agentwire.Manifest{Files: []job.File{}}}), true)
 	return list
 }
 
@@ -439,7 +459,10 @@ func testStorage(t *testing.T, f *functions, to *client) {
 		to.call(t, http.StatusServiceUnavailable, http.MethodGet, "/api/v1/jobs")
 		to.call(t, http.StatusServiceUnavailable, http.MethodPost, "/api/v1/jobs", script(t, "true"))
 	})
-	f.bucket.failing(full, func() { to.call(t, http.StatusInsufficientStorage, http.MethodPost, "/api/v1/jobs", script(t, "true")) })
+	f.bucket.failing(full, func() {
+		to.call(t, http.StatusInsufficientStorage, http.MethodPost, "/api/v1/jobs",
+			script(t, "true"))
+	})
 
 	t.Run("log that moves away", func(t *testing.T) {
 		s := to.submit(t, script(t, "true"))
@@ -468,7 +491,8 @@ func testSlowEnds(t *testing.T, f *functions, to *client) {
 	to.call(t, http.StatusNotFound, http.MethodGet, s.path(), s.bearer())
 }
 
-// testLostID sends a request so slow that the ID of its job was given up for another with the same key.
+// testLostID sends a request so slow that the ID of its job was given up for another with the same
+// key.
 func testLostID(t *testing.T, c *contract) {
 	now := time.Now()
 	random := func() *zeros { return &zeros{} }
@@ -491,7 +515,8 @@ func testLostID(t *testing.T, c *contract) {
 	void()
 	to.call(t, http.StatusConflict, http.MethodPost, "/api/v1/jobs", script(t, "true"), header("Idempotency-Key", "slow"))
 	void()
-	to.call(t, http.StatusConflict, http.MethodPost, "/api/v1/templates/slow/jobs", v.bearer(), header("Idempotency-Key", "slow start"))
+	to.call(t, http.StatusConflict, http.MethodPost, "/api/v1/templates/slow/jobs", v.bearer(),
+		header("Idempotency-Key", "slow start"))
 	void()
 	to.call(t, http.StatusConflict, http.MethodPost, "/events?template=slow", cloudEvent("slow", "com.example.slow", nil))
 }
@@ -503,7 +528,8 @@ func (*zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// testFormExamples submits what the description has as examples, so that whoever copies them gets a job.
+// testFormExamples submits what the description has as examples, so that whoever copies them gets a
+// job.
 func testFormExamples(t *testing.T, c *contract, to *client) {
 	post := c.document.Paths.PathItems.GetOrZero("/api/v1/jobs").Post
 	examples := post.RequestBody.Content.GetOrZero("multipart/form-data").Examples

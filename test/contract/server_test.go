@@ -41,7 +41,8 @@ const startWait = time.Minute
 func startAll(t *testing.T, vars map[string]string) string {
 	t.Helper()
 	env := platform.New(map[string]string{
-		"PORT": "0", "STORAGE_DIR": t.TempDir(), "PATH": os.Getenv("PATH"), "HOME": t.TempDir(), "KILL_GRACE": "1s", "DRAIN_TIMEOUT": "1s",
+		"PORT": "0", "STORAGE_DIR": t.TempDir(), "PATH": os.Getenv("PATH"), "HOME": t.TempDir(), "KILL_GRACE": "1s",
+		"DRAIN_TIMEOUT": "1s",
 	}, slog.New(slog.DiscardHandler))
 	for name, value := range vars {
 		env.Vars[name] = value
@@ -85,8 +86,8 @@ func port(t *testing.T, greeting *io.PipeReader) string {
 	return string(found[1])
 }
 
-// functions is every function as it runs on Knative: none that launches jobs is there, so they wait for the agent that the
-// test is.
+// functions is every function as it runs on Knative: none that launches jobs is there, so they wait
+// for the agent that the test is.
 type functions struct {
 	router http.Handler
 	bucket *bucket
@@ -150,8 +151,8 @@ func opened(t *testing.T, env *platform.Env, events *event.Events) map[routes.Fu
 	return all
 }
 
-// nowhere is a sink that loses events. Requests are sent from inside and from outside of a bubble of
-// synctest, which the sinks of a process would not allow.
+// nowhere is a sink that loses events. Requests are sent from inside and from outside of a bubble
+// of synctest, which the sinks of a process would not allow.
 type nowhere struct{}
 
 var _ event.Sink = nowhere{}

@@ -46,7 +46,8 @@ func cloudEvent(id, kind string, data any, more ...string) option {
 }
 
 func testWaiting(t *testing.T, to *client) {
-	got := to.call(t, http.StatusCreated, http.MethodPost, "/api/v1/jobs", script(t, "true"), header("Prefer", "wait=60"), header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), header("tracestate", "a=b"))
+	got := to.call(t, http.StatusCreated, http.MethodPost, "/api/v1/jobs", script(t, "true"), header("Prefer", "wait=60"),
+		header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), header("tracestate", "a=b"))
 	contains(t, got.Header.Get("Preference-Applied"), "wait=60")
 	waited := as[struct {
 		submitted
@@ -67,34 +68,42 @@ func testWaiting(t *testing.T, to *client) {
 }
 
 func testTemplates(t *testing.T, to *client) {
-	v := to.put(t, "report", script(t, `echo "$* $MODE"`, field{name: "env", value: `{"MODE":"full"}`}), header("Idempotency-Key", "report"))
-	if again := to.put(t, "report", script(t, `echo "$* $MODE"`, field{name: "env", value: `{"MODE":"full"}`}), header("Idempotency-Key", "report")); again != v {
+	v := to.put(t, "report", script(t, `echo "$* $MODE"`, field{name: "env", value: `{"MODE":"full"}`}),
+		header("Idempotency-Key", "report"))
+	if again := to.put(t, "report", script(t, `echo "$* $MODE"`, field{name: "env", value: `{"MODE":"full"}`}),
+		header("Idempotency-Key", "report")); again != v {
 		t.Errorf("sent again: got %+v, want %+v", again, v)
 	}
 	to.put(t, "other", script(t, "true"), v.bearer())
-	replaced := as[version](t, to.call(t, http.StatusOK, http.MethodPut, v.path(), script(t, `echo "$* $MODE"`), v.bearer()))
+	replaced := as[version](t, to.call(t, http.StatusOK, http.MethodPut, v.path(), script(t, `echo "$* $MODE"`),
+		v.bearer()))
 	if replaced.Version != 2 || replaced.Token != v.Token {
 		t.Errorf("replaced: got %+v", replaced)
 	}
 	to.call(t, http.StatusOK, http.MethodGet, v.path(), v.bearer())
 	first := to.call(t, http.StatusOK, http.MethodGet, "/api/v1/templates?limit=1")
 	next := as[struct{ NextPageToken string }](t, first).NextPageToken
-	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, "/api/v1/templates?pageToken="+next).body), `"name":"report"`)
-	for _, query := range []string{"limit=0", "limit=101", "limit=x", "pageToken=A", "label=a%3Db", "limit=1&limit=2", "%zz"} {
+	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, "/api/v1/templates?pageToken="+next).body),
+		`"name":"report"`)
+	for _, query := range []string{"limit=0", "limit=101", "limit=x", "pageToken=A", "label=a%3Db", "limit=1&limit=2",
+		"%zz"} {
 		to.call(t, http.StatusBadRequest, http.MethodGet, "/api/v1/templates?"+query)
 	}
 
 	to.call(t, http.StatusCreated, http.MethodPost, v.path()+"/jobs", v.bearer(), header("Prefer", "wait=60"))
-	changed := form(t, field{name: "args", value: `["a"]`}, field{name: "arg", value: "b"}, field{name: "env", value: `{"MODE":"quick"}`})
+	changed := form(t, field{name: "args", value: `["a"]`}, field{name: "arg", value: "b"},
+		field{name: "env", value: `{"MODE":"quick"}`})
 	key := header("Idempotency-Key", "start a report")
-	got := to.call(t, http.StatusCreated, http.MethodPost, v.path()+"/jobs", v.bearer(), changed, key, header("Prefer", "wait=60"))
+	got := to.call(t, http.StatusCreated, http.MethodPost, v.path()+"/jobs", v.bearer(), changed, key,
+		header("Prefer", "wait=60"))
 	s := as[submitted](t, got)
 	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, s.path()+"/logs", s.bearer()).body), "a b quick\n")
 	to.call(t, http.StatusOK, http.MethodGet, s.artifact("index.json"), s.bearer())
 	if found := as[submitted](t, to.call(t, http.StatusOK, http.MethodGet, s.path()+"/token", v.bearer())); found != s {
 		t.Errorf("token: got %+v, want %+v", found, s)
 	}
-	to.call(t, http.StatusUnprocessableEntity, http.MethodPost, v.path()+"/jobs", v.bearer(), form(t, field{name: "arg", value: "c"}), key)
+	to.call(t, http.StatusUnprocessableEntity, http.MethodPost, v.path()+"/jobs", v.bearer(),
+		form(t, field{name: "arg", value: "c"}), key)
 	to.call(t, http.StatusNoContent, http.MethodDelete, s.path(), s.bearer())
 	to.call(t, http.StatusGone, http.MethodPost, v.path()+"/jobs", v.bearer(), changed, key)
 	to.call(t, http.StatusNoContent, http.MethodDelete, v.path(), v.bearer())
@@ -112,7 +121,8 @@ func testEvents(t *testing.T, to *client) {
 	}
 	s := as[submitted](t, to.call(t, http.StatusOK, http.MethodGet, got.Header.Get("Location")+"/token", v.bearer()))
 	to.call(t, http.StatusOK, http.MethodGet, s.path(), s.bearer(), header("Prefer", "wait=60"))
-	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, s.path()+"/logs", s.bearer()).body), "com.example.uploaded cat\n")
+	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, s.path()+"/logs", s.bearer()).body),
+		"com.example.uploaded cat\n")
 	to.call(t, http.StatusOK, http.MethodGet, s.artifact("event.json"), s.bearer())
 
 	to.put(t, "next", script(t, "cat inputs/stdout.log"), v.bearer())
@@ -120,28 +130,33 @@ func testEvents(t *testing.T, to *client) {
 	got = to.accepted(t, "/events?template=next&withOutputs=true", ended)
 	n := as[submitted](t, to.call(t, http.StatusOK, http.MethodGet, got.Header.Get("Location")+"/token", v.bearer()))
 	to.call(t, http.StatusOK, http.MethodGet, n.path(), n.bearer(), header("Prefer", "wait=60"))
-	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, n.path()+"/logs", n.bearer()).body), "com.example.uploaded cat\n")
+	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, n.path()+"/logs", n.bearer()).body),
+		"com.example.uploaded cat\n")
 	to.call(t, http.StatusOK, http.MethodGet, n.artifact("inputs%2Fstdout.log"), n.bearer())
 	to.call(t, http.StatusOK, http.MethodGet, n.artifact("index.json"), n.bearer())
 
 	binary := func(kind string, body option) []option {
-		return []option{header("ce-specversion", "1.0"), header("ce-id", "3"), header("ce-source", "/contract"), header("ce-type", kind), body}
+		return []option{header("ce-specversion", "1.0"), header("ce-id", "3"), header("ce-source", "/contract"),
+			header("ce-type", kind), body}
 	}
 	to.accepted(t, "/events?template=keep", binary("com.example.uploaded", record(t, data))...)
 	one := `{"specversion":"1.0","id":"4","source":"/contract","type":"t","data":{"name":"a"}}`
 	batch := content("application/cloudevents-batch+json", []byte("["+one+","+one+"]"))
 	contains(t, strings.Join(to.accepted(t, "/events?template=keep", batch).Header.Values("Link"), " "), `rel="item"`)
-	whole := map[string]any{"runtime": "binary", "entrypoint": "run", "files": []map[string]string{{"name": "run", "content": "IyEvYmluL3NoCmVjaG8gaGVsbG8K"}}}
+	whole := map[string]any{"runtime": "binary", "entrypoint": "run",
+		"files": []map[string]string{{"name": "run", "content": "IyEvYmluL3NoCmVjaG8gaGVsbG8K"}}}
 	to.accepted(t, "/events", cloudEvent("6", "io.github.go-job-orchestrator.job.requested.v1", whole))
 	eventually(t, "all jobs are over", func() bool {
 		list := string(to.call(t, http.StatusOK, http.MethodGet, "/api/v1/jobs?limit=500").body)
 		return !strings.Contains(list, `"Pending"`) && !strings.Contains(list, `"Running"`)
 	})
-	to.call(t, http.StatusUnprocessableEntity, http.MethodPost, "/events?template=keep", cloudEvent("7", "com.example.uploaded", map[string]string{}))
+	to.call(t, http.StatusUnprocessableEntity, http.MethodPost, "/events?template=keep",
+		cloudEvent("7", "com.example.uploaded", map[string]string{}))
 	to.call(t, http.StatusForbidden, http.MethodPost, "/events?template=next&withOutputs=true",
 		cloudEvent("8", "io.github.go-job-orchestrator.job.succeeded.v1", nil, "subject", strings.Repeat("0", 32)))
 	to.call(t, http.StatusNotFound, http.MethodPost, "/events?template=none", sent)
-	to.call(t, http.StatusUnauthorized, http.MethodPost, "/events?template=keep", sent, header("Authorization", "Bearer "+s.Token))
+	to.call(t, http.StatusUnauthorized, http.MethodPost, "/events?template=keep", sent,
+		header("Authorization", "Bearer "+s.Token))
 	const options, origin, rate = http.MethodOptions, "WebHook-Request-Origin", "WebHook-Request-Rate"
 	sender := header(origin, "eventemitter.example.com")
 	allowed := to.call(t, http.StatusNoContent, options, "/events?template=keep", sender, header(rate, "120"))
@@ -172,7 +187,8 @@ func (c *client) accepted(t *testing.T, path string, options ...option) (got *re
 
 // testRefusedTemplates has calls of templates and events refused for every reason there is.
 func testRefusedTemplates(t *testing.T, c *contract) {
-	f := startFunctions(t, map[string]string{"EVENT_TYPES": "com.example.*", "MAX_EVENT_BYTES": "1Mi", "MAX_UPLOAD_BYTES": "4Mi"})
+	f := startFunctions(t, map[string]string{"EVENT_TYPES": "com.example.*", "MAX_EVENT_BYTES": "1Mi",
+		"MAX_UPLOAD_BYTES": "4Mi"})
 	to := c.client("http://functions", f)
 	mine, foreign := to.put(t, "mine", script(t, "true")), to.put(t, "foreign", script(t, "true"))
 	s := as[submitted](t, to.call(t, http.StatusCreated, http.MethodPost, mine.path()+"/jobs", mine.bearer()))
@@ -194,13 +210,19 @@ func testRefusedTemplates(t *testing.T, c *contract) {
 			to.call(t, http.StatusForbidden, o.method, o.path, o.body, foreign.bearer())
 			to.call(t, http.StatusForbidden, o.method, o.path, o.body, s.bearer())
 			to.call(t, http.StatusBadRequest, o.method, o.path, o.body, mine.bearer(), mine.bearer())
-			f.bucket.failing(broken, func() { to.call(t, http.StatusInternalServerError, o.method, o.path, o.body, mine.bearer()) })
+			f.bucket.failing(broken, func() {
+				to.call(t, http.StatusInternalServerError, o.method, o.path, o.body,
+					mine.bearer())
+			})
 			f.bucket.failing(away, func() { to.call(t, http.StatusServiceUnavailable, o.method, o.path, o.body, mine.bearer()) })
 			if !o.writes {
 				return
 			}
 			f.bucket.forget("template-upload/") // else nothing is left to be written to a storage that is full
-			f.bucket.failing(full, func() { to.call(t, http.StatusInsufficientStorage, o.method, o.path, o.body, mine.bearer()) })
+			f.bucket.failing(full, func() {
+				to.call(t, http.StatusInsufficientStorage, o.method, o.path, o.body,
+					mine.bearer())
+			})
 			if o.path == mine.path() && o.method == http.MethodPut {
 				return // would make it
 			}
@@ -210,30 +232,41 @@ func testRefusedTemplates(t *testing.T, c *contract) {
 	to.call(t, http.StatusNotFound, http.MethodGet, "/api/v1/templates/none", mine.bearer())
 	f.bucket.failing(broken, func() {
 		to.call(t, http.StatusInternalServerError, http.MethodGet, "/api/v1/templates")
-		to.call(t, http.StatusInternalServerError, http.MethodPost, "/events?template=mine", cloudEvent("1", "com.example.a", nil))
+		to.call(t, http.StatusInternalServerError, http.MethodPost, "/events?template=mine",
+			cloudEvent("1", "com.example.a", nil))
 	})
 	f.bucket.failing(away, func() {
 		to.call(t, http.StatusServiceUnavailable, http.MethodGet, "/api/v1/templates")
-		to.call(t, http.StatusServiceUnavailable, http.MethodPost, "/events?template=mine", cloudEvent("1", "com.example.a", nil))
+		to.call(t, http.StatusServiceUnavailable, http.MethodPost, "/events?template=mine",
+			cloudEvent("1", "com.example.a", nil))
 	})
 	f.bucket.failing(full, func() {
-		to.call(t, http.StatusInsufficientStorage, http.MethodPost, "/events?template=mine", cloudEvent("1", "com.example.a", nil))
+		to.call(t, http.StatusInsufficientStorage, http.MethodPost, "/events?template=mine",
+			cloudEvent("1", "com.example.a", nil))
 	})
 	to.call(t, http.StatusForbidden, http.MethodPost, "/events?template=mine", cloudEvent("1", "com.other", nil))
 	large := map[string]string{"x": strings.Repeat("x", 1<<20)}
-	to.call(t, http.StatusRequestEntityTooLarge, http.MethodPost, "/events?template=mine", cloudEvent("1", "com.example.a", large))
-	to.call(t, http.StatusRequestEntityTooLarge, http.MethodPut, "/api/v1/templates/new", script(t, "true", file("big", strings.Repeat("x", 5<<20))))
-	to.call(t, http.StatusUnsupportedMediaType, http.MethodPut, "/api/v1/templates/new", content("application/json", []byte("{}")))
-	to.call(t, http.StatusUnprocessableEntity, http.MethodPut, "/api/v1/templates/new", script(t, "true", file("event.json", "")))
+	to.call(t, http.StatusRequestEntityTooLarge, http.MethodPost, "/events?template=mine",
+		cloudEvent("1", "com.example.a", large))
+	to.call(t, http.StatusRequestEntityTooLarge, http.MethodPut, "/api/v1/templates/new",
+		script(t, "true", file("big", strings.Repeat("x", 5<<20))))
+	to.call(t, http.StatusUnsupportedMediaType, http.MethodPut, "/api/v1/templates/new",
+		content("application/json", []byte("{}")))
+	to.call(t, http.StatusUnprocessableEntity, http.MethodPut, "/api/v1/templates/new",
+		script(t, "true", file("event.json", "")))
 	to.call(t, http.StatusUnprocessableEntity, http.MethodPut, "/api/v1/templates/New", script(t, "true"))
-	to.call(t, http.StatusRequestEntityTooLarge, http.MethodPost, mine.path()+"/jobs", mine.bearer(), form(t, field{name: "arg", value: strings.Repeat("x", 2<<20)}))
-	to.call(t, http.StatusUnsupportedMediaType, http.MethodPost, mine.path()+"/jobs", mine.bearer(), content("application/json", []byte("{}")))
-	to.call(t, http.StatusUnprocessableEntity, http.MethodPost, mine.path()+"/jobs", mine.bearer(), form(t, field{name: "runtime", value: "node"}))
+	to.call(t, http.StatusRequestEntityTooLarge, http.MethodPost, mine.path()+"/jobs", mine.bearer(),
+		form(t, field{name: "arg", value: strings.Repeat("x", 2<<20)}))
+	to.call(t, http.StatusUnsupportedMediaType, http.MethodPost, mine.path()+"/jobs", mine.bearer(),
+		content("application/json", []byte("{}")))
+	to.call(t, http.StatusUnprocessableEntity, http.MethodPost, mine.path()+"/jobs", mine.bearer(),
+		form(t, field{name: "runtime", value: "node"}))
 
 	// Another makes a template of the same name while this one's files are stored.
 	taken := func(verb, key string) gcerrors.ErrorCode {
 		if verb == "write" && strings.Contains(key, "template-files/taken/") {
-			f.bucket.blobs[".orchestrator/template/taken/00000001.json"] = []byte(`{"name":"taken","version":1,"owner":"` + string(foreign.Owner) + `"}`)
+			f.bucket.blobs[".orchestrator/template/taken/00000001.json"] = []byte(`{"name":"taken","version":1,"owner":"` +
+				string(foreign.Owner) + `"}`)
 		}
 		return gcerrors.OK
 	}

@@ -90,8 +90,8 @@ func interpreter(t *testing.T, name string) string {
 	return ""
 }
 
-// pythonWithRequests returns the command of the client in Python. Where there is no requests it is installed for this
-// test.
+// pythonWithRequests returns the command of the client in Python. Where there is no requests it is
+// installed for this test.
 func pythonWithRequests(t *testing.T) []string {
 	t.Helper()
 	python, client := interpreter(t, "python3"), example(t, "clients/python/client.py")

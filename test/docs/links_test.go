@@ -11,9 +11,10 @@ import (
 )
 
 var (
-	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	inCode  = regexp.MustCompile("`[^`]*`")
-	named   = regexp.MustCompile("(?:^|[\\s`\"'=(@])(?:\\./)?((?:config|docs|examples|functions|shared|test)/[^\\s`\"')]*)")
+	link   = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	inCode = regexp.MustCompile("`[^`]*`")
+	named  = regexp.MustCompile(
+		"(?:^|[\\s`\"'=(@])(?:\\./)?((?:config|docs|examples|functions|shared|test)/[^\\s`\"')]*)")
 	comment = regexp.MustCompile(` #.*`)
 	target  = regexp.MustCompile(`\bmake((?: [a-z][a-z0-9-]*)+)`)
 )
@@ -68,8 +69,8 @@ func anchors(t *testing.T, name string) map[string]bool {
 	return all
 }
 
-// TestFiles demands that the files and make targets that pages name exist, and that examples/README.md names every
-// example.
+// TestFiles demands that the files and make targets that pages name exist, and that
+// examples/README.md names every example.
 func TestFiles(t *testing.T) {
 	t.Parallel()
 	makefile, err := os.ReadFile(root + "/Makefile")

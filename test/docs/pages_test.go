@@ -1,4 +1,5 @@
-// Package docs runs and checks the documentation: README.md, SECURITY.md, docs/*.md and examples/README.md.
+// Package docs runs and checks the documentation: README.md, SECURITY.md, docs/*.md and
+// examples/README.md.
 //
 // A fenced block has one of these info strings:
 //
@@ -10,9 +11,10 @@
 //     that they name exist.
 //   - text, yaml: anything else.
 //
-// The output of a command is compared line by line. "…" stands for anything. A line that begins with one blank
-// continues the line before it. A time stands for any time. An ID or a token stands for the one that the server gave
-// in its place: commands that come later, and their outputs, mean that one.
+// The output of a command is compared line by line. "…" stands for anything. A line that begins
+// with one blank continues the line before it. A time stands for any time. An ID or a token stands
+// for the one that the server gave in its place: commands that come later, and their outputs, mean
+// that one.
 package docs
 
 import (
@@ -121,8 +123,8 @@ func parse(path string) (page, error) {
 	return p, lines.Err()
 }
 
-// rows returns the cells of the tables below a heading, without the heads of the tables. Without a heading it is those
-// of the whole page.
+// rows returns the cells of the tables below a heading, without the heads of the tables. Without a
+// heading it is those of the whole page.
 func (p page) rows(heading string) [][]string {
 	var rows [][]string
 	inside := heading == ""
@@ -155,8 +157,8 @@ func spans(text string) []string {
 	return list
 }
 
-// TestForm demands that every page keeps to the kinds of blocks, that a file is named before it is shown, and that prose
-// wraps.
+// TestForm demands that every page keeps to the kinds of blocks, that a file is named before it is
+// shown, and that prose wraps.
 func TestForm(t *testing.T) {
 	t.Parallel()
 	for _, p := range pages(t) {

@@ -34,8 +34,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// build returns the path of a command as users build it. The race detector would make every start of it, and of the stages of
-// its sandbox, many times as slow.
+// build returns the path of a command as users build it. The race detector would make every start
+// of it, and of the stages of its sandbox, many times as slow.
 func build(name, pkg string) (string, error) {
 	dir, err := built()
 	if err != nil {
@@ -51,15 +51,16 @@ func build(name, pkg string) (string, error) {
 
 var command = sync.OnceValues(func() (string, error) { return build("all", "go-job-orchestrator/functions/cmd/all") })
 
-// searchPath has the folders of the interpreters themselves before those of a version manager's shims, which every server
-// would ask again and which take long to answer.
+// searchPath has the folders of the interpreters themselves before those of a version manager's
+// shims, which every server would ask again and which take long to answer.
 var searchPath = sync.OnceValue(func() string {
 	path := os.Getenv("PATH")
 	found := runtimes.Detect(context.Background(), path, os.Getenv("HOME")).SearchPath()
 	return found + string(filepath.ListSeparator) + path
 })
 
-// serve starts the one process as make run does, on an empty directory, and returns its host and port.
+// serve starts the one process as make run does, on an empty directory, and returns its host and
+// port.
 func serve(t *testing.T) string {
 	t.Helper()
 	path, err := command()

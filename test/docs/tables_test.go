@@ -90,7 +90,8 @@ func settings(t *testing.T) map[string]setting {
 	return all
 }
 
-// TestSettings demands that docs/configuration.md has every setting of the code and no other, with its default.
+// TestSettings demands that docs/configuration.md has every setting of the code and no other, with
+// its default.
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	all := settings(t)
@@ -116,9 +117,11 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// notSettings are words that look like settings: what programs find, settings of other tools, constants of the kernel.
-var notSettings = regexp.MustCompile(`^(JOB_ID|JOB_ATTEMPT|BASE_IMAGE|GO_IMAGE|JOB_KEY|OUTPUT_DIR|CE_.*|JAVA_TOOL_OPTIONS|K[OI]_.*|KO_.*|KIND_.*|AWS_.*|AZURE_.*|` +
-	`GOOGLE_.*|E2E_PROXY|MAP_HUGETLB|F_OFD_SETLK|SO_(SND|RCV)BUF|NETLINK_ROUTE)$`)
+// notSettings are words that look like settings: what programs find, settings of other tools,
+// constants of the kernel.
+var notSettings = regexp.MustCompile(
+	`^(JOB_ID|JOB_ATTEMPT|BASE_IMAGE|GO_IMAGE|JOB_KEY|OUTPUT_DIR|CE_.*|JAVA_TOOL_OPTIONS|K[OI]_.*|KO_.*|KIND_.*|AWS_.*|AZURE_.*|` +
+		`GOOGLE_.*|E2E_PROXY|MAP_HUGETLB|F_OFD_SETLK|SO_(SND|RCV)BUF|NETLINK_ROUTE)$`)
 
 var settingName = regexp.MustCompile(`^[A-Z][A-Z0-9]*(_[A-Z0-9]+)+`)
 
@@ -200,7 +203,8 @@ func reasons(t *testing.T) []string {
 	return list
 }
 
-// TestReasons demands that the tables of reasons have every reason of the code and no other, and say which are retried.
+// TestReasons demands that the tables of reasons have every reason of the code and no other, and
+// say which are retried.
 func TestReasons(t *testing.T) {
 	t.Parallel()
 	want := reasons(t)
@@ -274,7 +278,8 @@ func firsts(p page, heading string) []string {
 	return list
 }
 
-// TestTables compares the tables of fields, phases, runtimes and calls with the code and its description.
+// TestTables compares the tables of fields, phases, runtimes and calls with the code and its
+// description.
 func TestTables(t *testing.T) {
 	t.Parallel()
 	api, jobs := openapi(t), find(t, "docs/jobs.md")

@@ -50,7 +50,9 @@ func buildImage(t *testing.T) string {
 	}
 	if base := os.Getenv(baseVariable); base != "" {
 		file := filepath.Join(t.TempDir(), "Dockerfile")
-		text := "FROM " + base + "\nENV PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin GOPATH=/go GOCACHE=/go/cache\n"
+		text := "FROM " + base +
+			"\nENV PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin GOPATH=/go " +
+			"GOCACHE=/go/cache\n"
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -29,7 +29,8 @@ func (o *owned) template(name string, f form) {
 	if err := f.write(w); err != nil {
 		o.t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(o.t.Context(), http.MethodPut, o.url+"/api/v1/templates/"+name, strings.NewReader(body.String()))
+	req, err := http.NewRequestWithContext(o.t.Context(), http.MethodPut, o.url+"/api/v1/templates/"+name,
+		strings.NewReader(body.String()))
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -68,7 +69,8 @@ func (o *owned) remove(path string) (string, error) {
 	return string(data), err
 }
 
-// started waits for a job of the template that is not one of those before, and returns it with its own token.
+// started waits for a job of the template that is not one of those before, and returns it with its
+// own token.
 func (o *owned) started(template string, before map[string]bool) *run {
 	o.t.Helper()
 	j := &run{t: o.t, service: o.service, Token: o.token}
@@ -150,8 +152,9 @@ func example(t *testing.T, name string, changes ...string) {
 	kube(t, "wait", "-n", namespace, "--for=condition=Ready", "--timeout=2m", "trigger", "--all")
 }
 
-// removeTriggers removes the Triggers of a manifest one at a time: of two that go at once, Knative can leave one's subscription in the Broker's
-// channel (knative/eventing issue 6636), which then takes no event any more.
+// removeTriggers removes the Triggers of a manifest one at a time: of two that go at once, Knative
+// can leave one's subscription in the Broker's channel (knative/eventing issue 6636), which then
+// takes no event any more.
 func removeTriggers(t *testing.T, path string) {
 	out, err := command("kubectl", "get", "--ignore-not-found", "-o", "name", "-f", path)
 	if err != nil {
@@ -175,7 +178,8 @@ func removeTriggers(t *testing.T, path string) {
 // TestChain is the example of that name: the second job reads what the first one left.
 func TestChain(t *testing.T) {
 	o := &owned{service: installed(t), t: t}
-	o.template("count", script("python", "count.py", `import os; open(os.environ["OUTPUT_DIR"] + "/count.txt", "w").write("42")`))
+	o.template("count", script("python", "count.py",
+		`import os; open(os.environ["OUTPUT_DIR"] + "/count.txt", "w").write("42")`))
 	o.template("sum", script("python", "sum.py", `print("the first said", open("inputs/count.txt").read())`))
 	example(t, "chain.yml")
 	before := o.before()
@@ -185,7 +189,8 @@ func TestChain(t *testing.T) {
 	if err := w.write(fw); err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, o.url+"/api/v1/templates/count/jobs", strings.NewReader(body.String()))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, o.url+"/api/v1/templates/count/jobs",
+		strings.NewReader(body.String()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +209,8 @@ func TestChain(t *testing.T) {
 // TestOnUpload is the example of that name: arguments are parts of an event of somebody else's.
 func TestOnUpload(t *testing.T) {
 	o := &owned{service: installed(t), t: t}
-	o.template("resize", script("python", "resize.py", `import sys; print("resizing", sys.argv[1], "of", sys.argv[2])`, `args=["$.data.key","$.data.bucket"]`))
+	o.template("resize", script("python", "resize.py", `import sys; print("resizing", sys.argv[1], "of", sys.argv[2])`,
+		`args=["$.data.key","$.data.bucket"]`))
 	before := o.before()
 	name := fmt.Sprintf("upload-%d", time.Now().UnixNano())
 	// The cluster may have no image with curl; one with Python does what the options say.
@@ -215,7 +221,8 @@ print(u.urlopen(u.Request(sys.argv[-1],data,{"Content-Type":"application/cloudev
 	if err != nil {
 		t.Fatal(err)
 	}
-	example(t, "on-upload.yml", "upload-once", name, "curlimages/curl:8.17.0", "python:3.13-slim", "command: [curl]", "command: "+string(program))
+	example(t, "on-upload.yml", "upload-once", name, "curlimages/curl:8.17.0", "python:3.13-slim", "command: [curl]",
+		"command: "+string(program))
 	j := o.started("resize", before)
 	j.ends("Succeeded", "Completed")
 	if got := j.logs("tail=all"); got != "resizing cat.png of photos\n" {
@@ -236,7 +243,8 @@ func TestCron(t *testing.T) {
 	}
 }
 
-// TestWebhook is the example of that name, with a receiver in the cluster that prints what it gets: the line for the chat, and the job itself.
+// TestWebhook is the example of that name, with a receiver in the cluster that prints what it gets:
+// the line for the chat, and the job itself.
 func TestWebhook(t *testing.T) {
 	o := &owned{service: installed(t), t: t}
 	notify, err := os.ReadFile(manifestsFolder + "/examples/notify.py")
@@ -250,16 +258,19 @@ class H(http.server.BaseHTTPRequestHandler):
         print(self.path, self.rfile.read(int(self.headers["Content-Length"])).decode(), flush=True)
         self.send_response(204); self.end_headers()
 http.server.HTTPServer(("", 8080), H).serve_forever()`
-	serve(t, receiver, restricted(map[string]any{"image": "python:3.13-slim", "command": []string{"python3", "-c", program}}))
+	serve(t, receiver, restricted(map[string]any{"image": "python:3.13-slim",
+		"command": []string{"python3", "-c", program}}))
 	address := "http://" + receiver + "." + namespace + ".svc.cluster.local/"
-	o.template("notify", script("python", "notify.py", string(notify), `args=["$.data.jobID","$.data.reason"]`, `env={"WEBHOOK_URL":"`+address+`chat"}`))
+	o.template("notify", script("python", "notify.py", string(notify), `args=["$.data.jobID","$.data.reason"]`,
+		`env={"WEBHOOK_URL":"`+address+`chat"}`))
 	example(t, "webhook.yml", "http://webhook-receiver.default.svc.cluster.local/", address+"url")
 	j := o.submit(t, shell("exit 3"))
 	j.ends("Failed", "Error")
 	var got string
 	until(t, patience, "both were told", func() bool {
 		got = kube(t, "logs", receiver, "-n", namespace)
-		return strings.Contains(got, `/chat {"text": "Job `+j.ID+` failed: Error"}`) && strings.Contains(got, `"jobID":"`+j.ID+`"`)
+		return strings.Contains(got, `/chat {"text": "Job `+j.ID+` failed: Error"}`) &&
+			strings.Contains(got, `"jobID":"`+j.ID+`"`)
 	})
 	if strings.Contains(got, j.Token) {
 		t.Error("an event has the job's token")
@@ -300,7 +311,8 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
-// TestWaiting waits for a job's end with the submit itself, and for its phases with server-sent events.
+// TestWaiting waits for a job's end with the submit itself, and for its phases with server-sent
+// events.
 func TestWaiting(t *testing.T) {
 	s := installed(t)
 	j := s.submit(t, shell("sleep 2; exit 0"))
@@ -328,7 +340,8 @@ func TestWaiting(t *testing.T) {
 	req := slow.request(http.MethodGet, "/api/v1/jobs/"+slow.ID)
 	req.Header.Set("Prefer", "wait=60")
 	answer, body := s.do(t, req)
-	if !strings.Contains(string(body), `"phase":"Succeeded"`) || !strings.Contains(answer.Header.Get("Preference-Applied"), "wait") {
+	if !strings.Contains(string(body), `"phase":"Succeeded"`) ||
+		!strings.Contains(answer.Header.Get("Preference-Applied"), "wait") {
 		t.Errorf("waited: %s %s: %s", answer.Status, answer.Header.Get("Preference-Applied"), body)
 	}
 }

@@ -14,7 +14,8 @@ import (
 
 const launchURL = "http://launch." + namespace + ".svc.cluster.local/"
 
-// TestBrokerDown submits while no event can be sent: the reaper sends them later, and every job runs once.
+// TestBrokerDown submits while no event can be sent: the reaper sends them later, and every job
+// runs once.
 func TestBrokerDown(t *testing.T) {
 	s := installed(t)
 	back := scale(t, "knative-eventing", "mt-broker-ingress", 0)
@@ -36,7 +37,8 @@ func TestBrokerDown(t *testing.T) {
 	}
 }
 
-// TestDeliveredOften delivers events again, at once and after the end, to however many launchers there are.
+// TestDeliveredOften delivers events again, at once and after the end, to however many launchers
+// there are.
 func TestDeliveredOften(t *testing.T) {
 	s := installed(t)
 	j := s.submit(t, shell("echo once"))
@@ -48,11 +50,13 @@ func TestDeliveredOften(t *testing.T) {
 	if got := j.logs("tail=all"); got != "once\n" {
 		t.Errorf("log %q", got)
 	}
-	if got := kube(t, "get", "jobs", "-n", namespace, "-l", "go-job-orchestrator.github.io/job-id="+j.ID, "-o", "name"); strings.Count(got, "job.batch/") != 1 {
+	if got := kube(t, "get", "jobs", "-n", namespace, "-l", "go-job-orchestrator.github.io/job-id="+j.ID, "-o",
+		"name"); strings.Count(got, "job.batch/") != 1 {
 		t.Errorf("Jobs: %q", got)
 	}
 	// What is no event of a job starts nothing, and is not delivered again.
-	foreign, err := json.Marshal(map[string]string{"specversion": "1.0", "id": "1", "type": "com.example.other", "source": "/e2e", "subject": strings.Repeat("0", 32)})
+	foreign, err := json.Marshal(map[string]string{"specversion": "1.0", "id": "1", "type": "com.example.other",
+		"source": "/e2e", "subject": strings.Repeat("0", 32)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +80,8 @@ func TestLauncherCutOff(t *testing.T) {
 	if end := j.ends("Succeeded", "Completed"); len(end.Attempts) != 1 {
 		t.Errorf("got %+v", end)
 	}
-	// Whether an event that launch refuses counts as delivered is the Broker's business: an in-memory channel does not say, so it may come again.
+	// Whether an event that launch refuses counts as delivered is the Broker's business: an in-memory
+	// channel does not say, so it may come again.
 	if n := heard(submitted, j); n < 1 {
 		t.Error("others were not told that the job was submitted")
 	}
@@ -170,7 +175,8 @@ func TestQuota(t *testing.T) {
 	}
 }
 
-// TestArtifactsAway ends the function that pods speak to, again and again while one fetches and stores.
+// TestArtifactsAway ends the function that pods speak to, again and again while one fetches and
+// stores.
 func TestArtifactsAway(t *testing.T) {
 	s := installed(t)
 	data, sum := random(50 << 20)
@@ -181,7 +187,8 @@ func TestArtifactsAway(t *testing.T) {
 	go func() {
 		defer close(done)
 		for range 8 {
-			_, _ = command("kubectl", "delete", "pod", "-n", namespace, "-l", "serving.knative.dev/service=artifacts", "--grace-period=1", "--wait=false")
+			_, _ = command("kubectl", "delete", "pod", "-n", namespace, "-l", "serving.knative.dev/service=artifacts",
+				"--grace-period=1", "--wait=false")
 			time.Sleep(3 * time.Second)
 		}
 	}()
@@ -198,8 +205,9 @@ func TestArtifactsAway(t *testing.T) {
 	}
 }
 
-// faulty stands before the service of artifacts. Of every call it answers the first try with 500, hangs up on the second after a while, answers the third
-// with 503, and passes on the others, slowly.
+// faulty stands before the service of artifacts. Of every call it answers the first try with 500,
+// hangs up on the second after a while, answers the third with 503, and passes on the others,
+// slowly.
 const faulty = `import collections,http.client,http.server,os,sys,time
 tries=collections.Counter()
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -235,7 +243,8 @@ func TestArtifactsFail(t *testing.T) {
 	before := kube(t, "get", "configmap", "job-orchestrator", "-n", namespace, "-o", "jsonpath={.data.ARTIFACTS_URL}")
 	point := func(address string) { // also in the end, when the test's context is over
 		for _, args := range [][]string{
-			{"patch", "configmap", "job-orchestrator", "-n", namespace, "--type=merge", "-p", fmt.Sprintf(`{"data":{"ARTIFACTS_URL":%q}}`, address)},
+			{"patch", "configmap", "job-orchestrator", "-n", namespace, "--type=merge", "-p",
+				fmt.Sprintf(`{"data":{"ARTIFACTS_URL":%q}}`, address)},
 			{"delete", "pod", "-n", namespace, "-l", "serving.knative.dev/service=launch"}, // which reads it when it starts
 		} {
 			if out, err := command("kubectl", args...); err != nil {
@@ -250,7 +259,8 @@ func TestArtifactsFail(t *testing.T) {
 	f.files["data"] = data
 	j := s.submit(t, f)
 	end := j.ends("Failed", "Error")
-	if len(end.Attempts) != 1 || end.ExitCode == nil || *end.ExitCode != 3 || end.Outputs == nil || end.Outputs.Count != 3 {
+	if len(end.Attempts) != 1 || end.ExitCode == nil || *end.ExitCode != 3 || end.Outputs == nil ||
+		end.Outputs.Count != 3 {
 		t.Errorf("got %+v", end)
 	}
 	if got := j.logs("tail=all"); !strings.HasPrefix(got, "line\n"+sum()) {
@@ -261,7 +271,8 @@ func TestArtifactsFail(t *testing.T) {
 	}
 	said := kube(t, "logs", "faulty", "-n", namespace)
 	for _, call := range []string{
-		"4 GET /artifacts/" + j.ID + "/data", "4 PUT /artifacts/" + j.ID + "/upload/copy", "4 POST /agent/v1/jobs/" + j.ID + "/attempts",
+		"4 GET /artifacts/" + j.ID + "/data", "4 PUT /artifacts/" + j.ID + "/upload/copy", "4 POST /agent/v1/jobs/" + j.ID +
+			"/attempts",
 		"4 PUT /agent/v1/jobs/" + j.ID + "/outputs",
 	} {
 		if !strings.Contains(said, call+"\n") {
@@ -275,7 +286,8 @@ func startFaulty(t *testing.T) {
 	t.Helper()
 	serve(t, "faulty", restricted(map[string]any{
 		"image": "python:3.13-slim", "command": []string{"python3", "-c", faulty},
-		"env":            []any{map[string]string{"name": "TARGET", "value": "artifacts." + namespace + ".svc.cluster.local"}},
+		"env": []any{map[string]string{"name": "TARGET", "value": "artifacts." + namespace +
+			".svc.cluster.local"}},
 		"readinessProbe": map[string]any{"tcpSocket": map[string]any{"port": 8080}, "periodSeconds": 1},
 	}))
 }
@@ -320,7 +332,8 @@ func whatRuns() string {
 	for _, args := range [][]string{
 		{"get", "pods,jobs,podautoscalers,pingsources,triggers", "-n", namespace, "-o", "wide"},
 		{"get", "events", "-n", namespace, "--sort-by=.lastTimestamp"},
-		{"logs", "-n", namespace, "-l", "serving.knative.dev/service", "--all-containers", "--prefix", "--tail=30", "--max-log-requests=40"},
+		{"logs", "-n", namespace, "-l", "serving.knative.dev/service", "--all-containers", "--prefix", "--tail=30",
+			"--max-log-requests=40"},
 		{"logs", "-n", "knative-serving", "-l", "app=autoscaler", "--tail=60"},
 	} {
 		out, err := command("kubectl", args...)

@@ -31,7 +31,8 @@ type funcFile struct {
 	}
 }
 
-// service is the Knative Service that func deploy makes of func.yaml, with an image that ko has built.
+// service is the Knative Service that func deploy makes of func.yaml, with an image that ko has
+// built.
 func (f *funcFile) service(image, agentImage string) map[string]any {
 	var envs, envFrom, mounts, volumes []any
 	for _, e := range f.Run.Envs {
@@ -42,7 +43,8 @@ func (f *funcFile) service(image, agentImage string) map[string]any {
 		case what[0] == "configMap":
 			envFrom = append(envFrom, map[string]any{"configMapRef": map[string]any{"name": what[1]}})
 		case what[0] == "secret":
-			envs = append(envs, map[string]any{"name": e.Name, "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": what[1], "key": what[2]}}})
+			envs = append(envs, map[string]any{"name": e.Name,
+				"valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": what[1], "key": what[2]}}})
 		case what[0] == "env":
 			envs = append(envs, map[string]any{"name": e.Name, "value": agentImage})
 		}
@@ -61,7 +63,8 @@ func (f *funcFile) service(image, agentImage string) map[string]any {
 			"serviceAccountName": f.Deploy.ServiceAccountName, "securityContext": map[string]any{"fsGroup": 65532},
 			"containers": []any{map[string]any{
 				"image": image, "env": envs, "envFrom": envFrom, "volumeMounts": mounts, "resources": f.Deploy.Options.Resources,
-				"readinessProbe": map[string]any{"httpGet": map[string]any{"path": f.Deploy.HealthEndpoints.Readiness, "port": 8080}},
+				"readinessProbe": map[string]any{"httpGet": map[string]any{"path": f.Deploy.HealthEndpoints.Readiness,
+					"port": 8080}},
 				"securityContext": map[string]any{
 					"runAsNonRoot": true, "allowPrivilegeEscalation": false, "capabilities": map[string]any{"drop": []string{"ALL"}},
 					"seccompProfile": map[string]string{"type": "RuntimeDefault"},
@@ -74,8 +77,10 @@ func (f *funcFile) service(image, agentImage string) map[string]any {
 
 func inFunctionSpace(text string) string {
 	for old, changed := range map[string]string{
-		"namespace: job-orchestrator\n": "namespace: " + functionSpace + "\n", "namespace: job-orchestrator}": "namespace: " + functionSpace + "}",
-		"NAMESPACE: job-orchestrator\n": "NAMESPACE: " + functionSpace + "\n", "name: job-orchestrator\n  labels": "name: " + functionSpace + "\n  labels",
+		"namespace: job-orchestrator\n": "namespace: " + functionSpace + "\n",
+		"namespace: job-orchestrator}":  "namespace: " + functionSpace + "}",
+		"NAMESPACE: job-orchestrator\n": "NAMESPACE: " + functionSpace + "\n", "name: job-orchestrator\n  labels": "name: " +
+			functionSpace + "\n  labels",
 		".job-orchestrator.svc": "." + functionSpace + ".svc",
 	} {
 		text = strings.ReplaceAll(text, old, changed)
@@ -86,7 +91,8 @@ func inFunctionSpace(text string) string {
 // koBuild builds an image and returns its name.
 func koBuild(t *testing.T, pkg string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "ko", append([]string{"build"}, append(strings.Fields(os.Getenv("KO_FLAGS")), pkg)...)...)
+	cmd := exec.CommandContext(t.Context(), "ko",
+		append([]string{"build"}, append(strings.Fields(os.Getenv("KO_FLAGS")), pkg)...)...)
 	cmd.Dir = "../.."
 	cmd.Env = append(os.Environ(), "KO_CONFIG_PATH=ko.yaml")
 	out, err := cmd.Output()
@@ -111,7 +117,8 @@ func TestFunction(t *testing.T) {
 		_, _ = command("kubectl", "delete", "namespace", functionSpace, "--wait=false", "--ignore-not-found")
 	})
 	for _, name := range []string{
-		"base/100-namespace.yaml", "base/200-accounts.yaml", "base/210-roles.yaml", "base/300-storage.yaml", "base/310-settings.yaml",
+		"base/100-namespace.yaml", "base/200-accounts.yaml", "base/210-roles.yaml", "base/300-storage.yaml",
+		"base/310-settings.yaml",
 		"examples/function.yml",
 	} {
 		manifest, err := os.ReadFile(filepath.Join(manifestsFolder, name))
@@ -122,7 +129,8 @@ func TestFunction(t *testing.T) {
 			t.Fatalf("%s: %v: %s", name, err, stderr)
 		}
 	}
-	kube(t, "create", "secret", "generic", "token-keys", "-n", functionSpace, "--from-literal=TOKEN_KEYS=MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+	kube(t, "create", "secret", "generic", "token-keys", "-n", functionSpace,
+		"--from-literal=TOKEN_KEYS=MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
 	manifest, err := json.Marshal(f.service(koBuild(t, "./test/e2e/scaffold"), koBuild(t, "./functions/cmd/agent")))
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +139,8 @@ func TestFunction(t *testing.T) {
 		t.Fatalf("%v: %s", err, stderr)
 	}
 	kube(t, "wait", "-n", functionSpace, "--for=condition=Ready", "--timeout=3m", "ksvc/job-orchestrator")
-	one := &service{url: kube(t, "get", "ksvc", "job-orchestrator", "-n", functionSpace, "-o", "jsonpath={.status.url}"), client: s.client}
+	one := &service{url: kube(t, "get", "ksvc", "job-orchestrator", "-n", functionSpace, "-o", "jsonpath={.status.url}"),
+		client: s.client}
 	until(t, time.Minute, "it answers", func() bool {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, one.url+"/healthz", nil)
 		if err != nil {

@@ -1,7 +1,7 @@
 //go:build e2e
 
-// Package e2e tries everything on the cluster that KUBECONFIG names, which needs Knative Serving and Eventing: it installs config/ and uses it
-// as its users would. make e2e says what it needs.
+// Package e2e tries everything on the cluster that KUBECONFIG names, which needs Knative Serving
+// and Eventing: it installs config/ and uses it as its users would. make e2e says what it needs.
 package e2e
 
 import (
@@ -26,7 +26,8 @@ const namespace = "job-orchestrator"
 
 // The settings of these tests, beside KUBECONFIG and what ko needs.
 const (
-	// proxyVariable is an HTTP proxy through which the cluster's URLs are reached, where they are not by themselves.
+	// proxyVariable is an HTTP proxy through which the cluster's URLs are reached, where they are not
+	// by themselves.
 	proxyVariable = "E2E_PROXY"
 	// deployedVariable says that config/ is installed as it is now.
 	deployedVariable = "E2E_DEPLOYED"
@@ -50,11 +51,14 @@ var install = sync.OnceValues(func() (*service, error) {
 			}
 		}
 	}
-	// A job that cannot start is given up soon enough for a test to see it, and finished pods stay for it to look at.
-	if out, err := command("kubectl", "patch", "configmap", "job-orchestrator", "-n", namespace, "--type=merge", "-p", `{"data":{"START_TIMEOUT":"45s"}}`); err != nil {
+	// A job that cannot start is given up soon enough for a test to see it, and finished pods stay for
+	// it to look at.
+	if out, err := command("kubectl", "patch", "configmap", "job-orchestrator", "-n", namespace, "--type=merge", "-p",
+		`{"data":{"START_TIMEOUT":"45s"}}`); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, out)
 	}
-	if out, err := command("kubectl", "wait", "-n", namespace, "--for=condition=Ready", "--timeout=5m", "ksvc,broker,trigger", "--all"); err != nil {
+	if out, err := command("kubectl", "wait", "-n", namespace, "--for=condition=Ready", "--timeout=5m",
+		"ksvc,broker,trigger", "--all"); err != nil {
 		return nil, fmt.Errorf("not ready: %w: %s", err, out)
 	}
 	address, err := command("kubectl", "get", "ksvc", "job-orchestrator", "-n", namespace, "-o", "jsonpath={.status.url}")
@@ -108,7 +112,8 @@ type form struct {
 }
 
 func script(runtime, name, text string, fields ...string) form {
-	f := form{fields: [][2]string{{"runtime", runtime}, {"entrypoint", name}}, files: map[string]io.Reader{name: strings.NewReader(text)}}
+	f := form{fields: [][2]string{{"runtime", runtime}, {"entrypoint", name}},
+		files: map[string]io.Reader{name: strings.NewReader(text)}}
 	for _, field := range fields {
 		key, value, _ := strings.Cut(field, "=")
 		f.fields = append(f.fields, [2]string{key, value})
@@ -142,7 +147,8 @@ func (s *service) submit(t *testing.T, f form) *run {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			out, _ := command("kubectl", "get", "jobs,pods", "-n", namespace, "-l", "go-job-orchestrator.github.io/job-id="+r.ID, "-o", "wide")
+			out, _ := command("kubectl", "get", "jobs,pods", "-n", namespace, "-l", "go-job-orchestrator.github.io/job-id="+
+				r.ID, "-o", "wide")
 			t.Logf("job %s\n%s", r.ID, out)
 			return
 		}
@@ -302,18 +308,21 @@ func (r *run) logs(query string) string {
 // says waits for a text in the log.
 func (r *run) says(text string) {
 	r.t.Helper()
-	until(r.t, patience, fmt.Sprintf("the log has %q", text), func() bool { return strings.Contains(r.logs("tail=all"), text) })
+	until(r.t, patience, fmt.Sprintf("the log has %q", text),
+		func() bool { return strings.Contains(r.logs("tail=all"), text) })
 }
 
 func (r *run) pods() []string {
 	r.t.Helper()
-	return strings.Fields(kube(r.t, "get", "pods", "-n", namespace, "-l", "batch.kubernetes.io/job-name="+r.Name, "-o", "jsonpath={.items[*].metadata.name}"))
+	return strings.Fields(kube(r.t, "get", "pods", "-n", namespace, "-l", "batch.kubernetes.io/job-name="+r.Name, "-o",
+		"jsonpath={.items[*].metadata.name}"))
 }
 
 // submittedEvent is the event by which launch learns of a job.
 func (r *run) submittedEvent() []byte {
 	data, err := json.Marshal(map[string]string{
-		"specversion": "1.0", "id": r.ID + ".again", "type": "io.github.go-job-orchestrator.job.submitted.v1", "source": "/e2e", "subject": r.ID,
+		"specversion": "1.0", "id": r.ID + ".again", "type": "io.github.go-job-orchestrator.job.submitted.v1",
+		"source": "/e2e", "subject": r.ID,
 	})
 	if err != nil {
 		r.t.Fatal(err)
@@ -330,7 +339,8 @@ def one(_):
     r=urllib.request.Request(sys.argv[1],data=sys.argv[3].encode(),headers={"Content-Type":"application/cloudevents+json"})
     return urllib.request.urlopen(r,timeout=60).status
 with c.ThreadPoolExecutor(8) as p: print(list(p.map(one,range(int(sys.argv[2])))))`
-	spec := restricted(map[string]any{"image": "python:3.13-slim", "command": []string{"python3", "-c", program, target, fmt.Sprint(times), string(event)}})
+	spec := restricted(map[string]any{"image": "python:3.13-slim", "command": []string{"python3", "-c", program, target,
+		fmt.Sprint(times), string(event)}})
 	spec["restartPolicy"] = "Never"
 	manifest, err := json.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": name, "namespace": namespace}, "spec": spec,
@@ -352,24 +362,29 @@ with c.ThreadPoolExecutor(8) as p: print(list(p.map(one,range(int(sys.argv[2])))
 	}
 }
 
-// restricted is the spec of a pod with one container that may do as little as the namespace demands.
+// restricted is the spec of a pod with one container that may do as little as the namespace
+// demands.
 func restricted(container map[string]any) map[string]any {
 	container["name"] = "main"
-	container["securityContext"] = map[string]any{"allowPrivilegeEscalation": false, "capabilities": map[string]any{"drop": []string{"ALL"}}}
+	container["securityContext"] = map[string]any{"allowPrivilegeEscalation": false,
+		"capabilities": map[string]any{"drop": []string{"ALL"}}}
 	return map[string]any{
 		"serviceAccountName": "job", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
-		"securityContext": map[string]any{"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": map[string]string{"type": "RuntimeDefault"}},
-		"containers":      []any{container},
+		"securityContext": map[string]any{"runAsNonRoot": true, "runAsUser": 65532,
+			"seccompProfile": map[string]string{"type": "RuntimeDefault"}},
+		"containers": []any{container},
 	}
 }
 
-// serve starts a pod, and a Service of the same name before its port 8080, and waits until it is ready. In the end both are removed.
+// serve starts a pod, and a Service of the same name before its port 8080, and waits until it is
+// ready. In the end both are removed.
 func serve(t *testing.T, name string, spec map[string]any) {
 	t.Helper()
 	labels := map[string]string{"e2e": name}
 	manifest, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": []any{
 		map[string]any{
-			"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": name, "namespace": namespace, "labels": labels}, "spec": spec,
+			"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": name, "namespace": namespace,
+				"labels": labels}, "spec": spec,
 		},
 		map[string]any{
 			"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": name, "namespace": namespace},

@@ -50,13 +50,15 @@ with open(os.environ["OUTPUT_DIR"] + "/count.txt", "w") as f:
 		t.Errorf("the trailer says %q", phase)
 	}
 	end := j.ends("Succeeded", "Completed")
-	if end.ExitCode == nil || *end.ExitCode != 0 || end.Outputs == nil || end.Outputs.Count != 3 || len(end.Attempts) != 1 {
+	if end.ExitCode == nil || *end.ExitCode != 0 || end.Outputs == nil || end.Outputs.Count != 3 ||
+		len(end.Attempts) != 1 {
 		t.Errorf("got %+v", end)
 	}
 	if got := j.get("/outputs/" + j.ID + "/count.txt"); got != "3 words\n" {
 		t.Errorf("output %q", got)
 	}
-	if got := j.get("/api/v1/jobs?label=test%3Dsession&limit=1"); !strings.Contains(got, j.ID) || strings.Contains(got, j.Token) {
+	if got := j.get("/api/v1/jobs?label=test%3Dsession&limit=1"); !strings.Contains(got, j.ID) ||
+		strings.Contains(got, j.Token) {
 		t.Errorf("list %s", got)
 	}
 	if got := kube(t, "logs", "-n", namespace, "job/"+j.Name); got != "1 alpha\n2 beta\n3 $(HOME)" {
@@ -83,10 +85,13 @@ with open(os.environ["OUTPUT_DIR"] + "/count.txt", "w") as f:
 func TestRuntimes(t *testing.T) {
 	s := installed(t)
 	for name, f := range map[string]form{
-		"python": script("python", "main.py", "import sys; print('hello', sys.argv[1]); open('results/a','w').write('x')", "arg=$(PATH) *"),
-		"node":   script("node", "main.js", "console.log('hello', process.argv[2]); require('fs').writeFileSync('results/a','x')", "arg=$(PATH) *"),
+		"python": script("python", "main.py", "import sys; print('hello', sys.argv[1]); open('results/a','w').write('x')",
+			"arg=$(PATH) *"),
+		"node": script("node", "main.js",
+			"console.log('hello', process.argv[2]); require('fs').writeFileSync('results/a','x')", "arg=$(PATH) *"),
 		"java": script("java", "Main.java", `public class Main { public static void main(String[] a) throws Exception {
-			System.out.println("hello " + a[0]); java.nio.file.Files.writeString(java.nio.file.Path.of("results/a"), "x"); } }`, "arg=$(PATH) *"),
+			System.out.println("hello " + a[0]); java.nio.file.Files.writeString(java.nio.file.Path.of("results/a"), "x"); } }`,
+			"arg=$(PATH) *"),
 		"binary": shell(`echo "hello $1"; printf x >results/a`, "arg=$(PATH) *"),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -104,14 +109,18 @@ func TestRuntimes(t *testing.T) {
 
 // TestPod looks at what a program finds around it.
 func TestPod(t *testing.T) {
-	j := installed(t).submit(t, shell(`id -u; touch /x 2>&1 && echo "root is writable"; ls /var/run/secrets 2>/dev/null; env | grep -E 'TOKEN|KUBERNETES'
-echo "$A"; touch /tmp/x && echo tmp; grep -E 'NoNewPrivs|Seccomp:|CapEff' /proc/self/status; exit 7`, `env={"A":"$(HOME) $$x"}`))
+	j := installed(t).submit(t,
+		shell(
+			`id -u; touch /x 2>&1 && echo "root is writable"; ls /var/run/secrets 2>/dev/null; env | grep -E 'TOKEN|KUBERNETES'
+echo "$A"; touch /tmp/x && echo tmp; grep -E 'NoNewPrivs|Seccomp:|CapEff' /proc/self/status; exit 7`,
+			`env={"A":"$(HOME) $$x"}`))
 	end := j.ends("Failed", "Error")
 	if end.ExitCode == nil || *end.ExitCode != 7 {
 		t.Errorf("exit code %v", end.ExitCode)
 	}
 	got := j.logs("tail=all&stream=stdout")
-	for _, want := range []string{"65532\n", "$(HOME) $$x\n", "tmp\n", "NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000"} {
+	for _, want := range []string{"65532\n", "$(HOME) $$x\n", "tmp\n", "NoNewPrivs:\t1", "Seccomp:\t2",
+		"CapEff:\t0000000000000000"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("lacks %q: %s", want, got)
 		}
@@ -153,7 +162,8 @@ func TestReasons(t *testing.T) {
 	})
 	t.Run("OOMKilled", func(t *testing.T) {
 		t.Parallel()
-		j := s.submit(t, script("python", "main.py", "print('before', flush=True)\nx = bytearray(400 << 20)\nprint(len(x))", "memory=96Mi"))
+		j := s.submit(t, script("python", "main.py", "print('before', flush=True)\nx = bytearray(400 << 20)\nprint(len(x))",
+			"memory=96Mi"))
 		if end := j.ends("Failed", "OOMKilled"); end.ExitCode == nil || *end.ExitCode != 137 {
 			t.Errorf("got %+v", end)
 		}
@@ -216,7 +226,8 @@ func TestCancel(t *testing.T) {
 	t.Run("running", func(t *testing.T) {
 		j := s.submit(t, shell("trap 'echo asked; exit 1' TERM; echo begun; while :; do sleep 0.1; done", "retries=2"))
 		j.says("begun")
-		if resp, body := j.call(http.MethodPost, "/api/v1/jobs/"+j.ID+"/cancel"); resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusAccepted {
+		if resp, body := j.call(http.MethodPost, "/api/v1/jobs/"+j.ID+"/cancel"); resp.StatusCode != http.StatusOK &&
+			resp.StatusCode != http.StatusAccepted {
 			t.Fatalf("cancel: %s %s", resp.Status, body)
 		}
 		if end := j.ends("Cancelled", "Cancelled"); end.Outputs == nil || len(end.Attempts) != 1 {
@@ -248,7 +259,8 @@ func TestCancel(t *testing.T) {
 	t.Run("delete while running", func(t *testing.T) {
 		j := s.submit(t, shell("echo begun; trap '' TERM; while :; do sleep 1; done"))
 		j.says("begun")
-		if resp, body := j.call(http.MethodDelete, "/api/v1/jobs/"+j.ID); resp.StatusCode != http.StatusNoContent && resp.StatusCode != http.StatusAccepted {
+		if resp, body := j.call(http.MethodDelete, "/api/v1/jobs/"+j.ID); resp.StatusCode != http.StatusNoContent &&
+			resp.StatusCode != http.StatusAccepted {
 			t.Fatalf("delete: %s %s", resp.Status, body)
 		}
 		if resp, _ := j.call(http.MethodGet, "/api/v1/jobs/"+j.ID); resp.StatusCode != http.StatusNotFound {
@@ -290,17 +302,20 @@ func TestBig(t *testing.T) {
 	}
 }
 
-// TestErrors makes sure that the front passes on what functions say, and keeps what is not for users to itself.
+// TestErrors makes sure that the front passes on what functions say, and keeps what is not for
+// users to itself.
 func TestErrors(t *testing.T) {
 	s := installed(t)
 	resp, body := s.post(t, script("cobol", "x", "", "memory=lots"))
 	var problem struct {
 		Errors []struct{ Field string } `json:"errors"`
 	}
-	if err := json.Unmarshal(body, &problem); err != nil || resp.StatusCode != http.StatusUnprocessableEntity || len(problem.Errors) < 2 {
+	if err := json.Unmarshal(body, &problem); err != nil || resp.StatusCode != http.StatusUnprocessableEntity ||
+		len(problem.Errors) < 2 {
 		t.Errorf("%s: %s", resp.Status, body)
 	}
-	for path, want := range map[string]int{"/": 404, "/healthz": 200, "/openapi.yaml": 200, "/dead-letter": 404, "/api/v1/jobs": 200, "/api/v1/jobs/x": 401, "/metrics": 404} {
+	for path, want := range map[string]int{"/": 404, "/healthz": 200, "/openapi.yaml": 200, "/dead-letter": 404,
+		"/api/v1/jobs": 200, "/api/v1/jobs/x": 401, "/metrics": 404} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// noisy is a program that fails, and whose log would suffer if it were a file in the program's power.
+// noisy is a program that fails, and whose log would suffer if it were a file in the program's
+// power.
 const noisy = `i=0; while [ $i -lt 500 ]; do echo "$JOB_ATTEMPT out $i"; echo "$JOB_ATTEMPT err $i" >&2; i=$((i+1)); done
 echo "$JOB_ATTEMPT reopened" >/dev/stdout
 : >/dev/stderr
@@ -21,8 +22,9 @@ printf '%s no newline' "$JOB_ATTEMPT"
 exit 3
 `
 
-// TestLogOverAttempts has a job fail in two pods. Its log has what both wrote, in the order in which they wrote it, with times and by attempt,
-// while it runs and afterwards, as text and as events.
+// TestLogOverAttempts has a job fail in two pods. Its log has what both wrote, in the order in
+// which they wrote it, with times and by attempt, while it runs and afterwards, as text and as
+// events.
 func TestLogOverAttempts(t *testing.T) {
 	s := installed(t)
 	j := s.submit(t, shell(noisy, "retries=1"))
@@ -40,7 +42,8 @@ func TestLogOverAttempts(t *testing.T) {
 	if whole != want.String() {
 		t.Errorf("the log has %d bytes, want %d:\n%.300s", len(whole), want.Len(), whole)
 	}
-	if got, types := eventText(t, live); got != whole || !strings.HasPrefix(types, "attempt ") || strings.Count(types, "attempt") != 2 || !strings.HasSuffix(types, " end") {
+	if got, types := eventText(t, live); got != whole || !strings.HasPrefix(types, "attempt ") ||
+		strings.Count(types, "attempt") != 2 || !strings.HasSuffix(types, " end") {
 		t.Errorf("as events it has %d bytes, and the types %.300s", len(got), types)
 	}
 	first := j.logs("tail=all&attempt=1")
@@ -87,7 +90,8 @@ func (r *run) events(last string) *http.Response {
 	return resp
 }
 
-// eventText reads events to their end, and returns what the program wrote and the types in their order.
+// eventText reads events to their end, and returns what the program wrote and the types in their
+// order.
 func eventText(t *testing.T, resp *http.Response) (text, types string) {
 	t.Helper()
 	var all, kinds strings.Builder

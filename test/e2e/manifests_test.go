@@ -58,7 +58,8 @@ func resolved(t *testing.T, ending string) []byte {
 	return bytes.Join(all, []byte("\n---\n"))
 }
 
-// accepted sends the manifests to the API server, which validates them, webhooks included, and stores nothing.
+// accepted sends the manifests to the API server, which validates them, webhooks included, and
+// stores nothing.
 func accepted(t *testing.T, manifests []byte) {
 	t.Helper()
 	stdout, stderr, err := kubectl(t, manifests, "apply", "--dry-run=server", "--validate=strict", "-f", "-")
@@ -70,7 +71,8 @@ func accepted(t *testing.T, manifests []byte) {
 	}
 }
 
-// namespaceExists makes the namespace if need be: the API server cannot look at what would be in one that is not there.
+// namespaceExists makes the namespace if need be: the API server cannot look at what would be in
+// one that is not there.
 func namespaceExists(t *testing.T) {
 	t.Helper()
 	if _, stderr, err := kubectl(t, nil, "apply", "-f", baseFolder+"/100-namespace.yaml"); err != nil {
@@ -78,7 +80,8 @@ func namespaceExists(t *testing.T) {
 	}
 }
 
-// TestManifestsAreAccepted sends everything that ko apply -R would, and the examples, to the real API server.
+// TestManifestsAreAccepted sends everything that ko apply -R would, and the examples, to the real
+// API server.
 func TestManifestsAreAccepted(t *testing.T) {
 	namespaceExists(t)
 	const one = `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"` + oneNamespace + `"}}`
@@ -100,7 +103,8 @@ func TestManifestsAreAccepted(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v: %s", err, stderr)
 			}
-			accepted(t, manifestImage.ReplaceAll([]byte(stdout), []byte("registry.example/image@sha256:"+strings.Repeat("0", 64))))
+			accepted(t, manifestImage.ReplaceAll([]byte(stdout),
+				[]byte("registry.example/image@sha256:"+strings.Repeat("0", 64))))
 		})
 	}
 }
@@ -127,9 +131,11 @@ func TestWrongManifestsAreRefused(t *testing.T) {
 	}
 }
 
-// TestRightsInTheCluster asks the API server what each account may do, once everything is installed.
+// TestRightsInTheCluster asks the API server what each account may do, once everything is
+// installed.
 func TestRightsInTheCluster(t *testing.T) {
-	if _, stderr, err := kubectl(t, resolvedFiles(t, "100-namespace.yaml", "200-accounts.yaml", "210-roles.yaml"), "apply", "-f", "-"); err != nil {
+	if _, stderr, err := kubectl(t, resolvedFiles(t, "100-namespace.yaml", "200-accounts.yaml", "210-roles.yaml"),
+		"apply", "-f", "-"); err != nil {
 		t.Fatalf("%v: %s", err, stderr)
 	}
 	want := map[string][]string{
@@ -138,7 +144,8 @@ func TestRightsInTheCluster(t *testing.T) {
 		"cancel": {"delete jobs", "delete pods", "get jobs", "list pods"},
 		"reap":   {"delete jobs", "delete pods", "get jobs", "list events", "list jobs", "list pods"},
 	}
-	for _, account := range []string{"artifacts", "cancel", "deadletter", "front", "job", "launch", "logs", "outputs", "reap", "status", "submit", "default"} {
+	for _, account := range []string{"artifacts", "cancel", "deadletter", "front", "job", "launch", "logs", "outputs",
+		"reap", "status", "submit", "default"} {
 		t.Run(account, func(t *testing.T) {
 			got := allowed(t, account)
 			slices.Sort(got)
@@ -149,7 +156,8 @@ func TestRightsInTheCluster(t *testing.T) {
 	}
 }
 
-// allowed asks with reviews, which cost no impersonation of kubectl's, what an account may do with what matters here.
+// allowed asks with reviews, which cost no impersonation of kubectl's, what an account may do with
+// what matters here.
 func allowed(t *testing.T, account string) []string {
 	t.Helper()
 	var all bytes.Buffer
@@ -159,9 +167,11 @@ func allowed(t *testing.T, account string) []string {
 			review, err := json.Marshal(map[string]any{
 				"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
 				"spec": map[string]any{
-					"user":               "system:serviceaccount:job-orchestrator:" + account,
-					"groups":             []string{"system:serviceaccounts", "system:serviceaccounts:job-orchestrator", "system:authenticated"},
-					"resourceAttributes": map[string]string{"namespace": "job-orchestrator", "verb": verb, "group": group, "resource": resource},
+					"user": "system:serviceaccount:job-orchestrator:" + account,
+					"groups": []string{"system:serviceaccounts", "system:serviceaccounts:job-orchestrator",
+						"system:authenticated"},
+					"resourceAttributes": map[string]string{"namespace": "job-orchestrator", "verb": verb, "group": group,
+						"resource": resource},
 				},
 			})
 			if err != nil {
@@ -207,7 +217,8 @@ func TestFeaturesAreOn(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(stdout), &configMap); err != nil {
 		t.Fatal(err)
 	}
-	for _, flag := range []string{"kubernetes.podspec-persistent-volume-claim", "kubernetes.podspec-persistent-volume-write", "kubernetes.podspec-securitycontext"} {
+	for _, flag := range []string{"kubernetes.podspec-persistent-volume-claim",
+		"kubernetes.podspec-persistent-volume-write", "kubernetes.podspec-securitycontext"} {
 		if !strings.EqualFold(configMap.Data[flag], "enabled") {
 			t.Errorf("%s is not enabled; make features sets it", flag)
 		}

@@ -19,8 +19,8 @@ import (
 // oneNamespace is where config/examples/one-process.yml puts everything.
 const oneNamespace = "jobs"
 
-// TestOneProcess runs the one process in the cluster, with its jobs as Kubernetes Jobs: first with the
-// account of its pod, then with a kubeconfig. A job outlives the process that launched it.
+// TestOneProcess runs the one process in the cluster, with its jobs as Kubernetes Jobs: first with
+// the account of its pod, then with a kubeconfig. A job outlives the process that launched it.
 func TestOneProcess(t *testing.T) {
 	if os.Getenv("KUBECONFIG") == "" {
 		t.Fatal("KUBECONFIG names no cluster")
@@ -53,7 +53,8 @@ func TestOneProcess(t *testing.T) {
 		}
 	})
 	s := oneProcess(t, "(the pod's own account)", &forwards)
-	j := s.submit(t, script("python", "main.py", "import sys; print('hello', sys.argv[1]); open('results/a', 'w').write('x')", "arg=there"))
+	j := s.submit(t, script("python", "main.py", "import sys; print('hello', sys.argv[1]); open('results/a', "+
+		"'w').write('x')", "arg=there"))
 	j.ends("Succeeded", "Completed")
 	if got := j.logs("tail=all"); got != "hello there\n" {
 		t.Errorf("log %q", got)
@@ -80,7 +81,8 @@ func TestOneProcess(t *testing.T) {
 	useKubeconfig(t, token)
 	*s = *oneProcess(t, "(KUBECONFIG)", &forwards) // the jobs of before are asked for there as well
 	lives.ends("Succeeded", "Completed")
-	if got, want := lives.logs("tail=all"), "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n13\n14\n15\n16\n17\n18\n19\n20\n"; got != want {
+	if got, want := lives.logs("tail=all"),
+		"1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n13\n14\n15\n16\n17\n18\n19\n20\n"; got != want {
 		t.Errorf("the log of the job that outlived its server is %q", got)
 	}
 	if got := j.logs("tail=all"); got != "hello there\n" {
@@ -129,11 +131,13 @@ func certificate(t *testing.T) string {
 	return base64.StdEncoding.EncodeToString([]byte(text + "\n"))
 }
 
-// oneProcess waits until the process is there, which greets with the given words, and forwards a port to it.
+// oneProcess waits until the process is there, which greets with the given words, and forwards a
+// port to it.
 func oneProcess(t *testing.T, greeting string, forwards *[]*exec.Cmd) *service {
 	t.Helper()
 	kube(t, "rollout", "status", "deployment/job-orchestrator", "-n", oneNamespace, "--timeout=5m")
-	if got := kube(t, "logs", "-n", oneNamespace, "deployment/job-orchestrator"); !strings.Contains(got, "jobs are Kubernetes Jobs: namespace "+oneNamespace) ||
+	if got := kube(t, "logs", "-n", oneNamespace, "deployment/job-orchestrator"); !strings.Contains(got,
+		"jobs are Kubernetes Jobs: namespace "+oneNamespace) ||
 		!strings.Contains(got, greeting) {
 		t.Errorf("the process greets with %q", got)
 	}

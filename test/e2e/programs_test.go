@@ -11,7 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// late is a program whose first process ends at once when it is asked to, while its child has work left.
+// late is a program whose first process ends at once when it is asked to, while its child has work
+// left.
 func late(fields ...string) form {
 	return shell(`sh -c 'trap "sleep 2; echo done >results/last; exit" TERM; echo begun; while :; do sleep 0.1; done'
 :
@@ -49,7 +50,8 @@ func TestGrace(t *testing.T) {
 	}
 	t.Run("deaf", func(t *testing.T) {
 		t.Parallel()
-		j := s.submit(t, shell("(setsid sh -c 'trap \"\" TERM; echo begun; while :; do sleep 0.1; done' &)\nexec sleep 1000\n"))
+		j := s.submit(t, shell("(setsid sh -c 'trap \"\" TERM; echo begun; while :; do sleep 0.1; done' &)\nexec sleep "+
+			"1000\n"))
 		j.says("begun")
 		asked := time.Now()
 		if resp, body := j.call(http.MethodPost, "/api/v1/jobs/"+j.ID+"/cancel"); resp.StatusCode >= 300 {
@@ -71,10 +73,14 @@ func TestSurroundings(t *testing.T) {
 		form form
 		want string
 	}{
-		"account": {shell(`whoami; id -gn; getent passwd "$(id -u)" | cut -d: -f6; getent passwd root | cut -d: -f3; getent group 0 | cut -d: -f1`),
+		"account": {shell(
+			`whoami; id -gn; getent passwd "$(id -u)" | cut -d: -f6; getent passwd root | cut -d: -f3; getent group 0 | cut -d: -f1`),
 			"job\njob\n" + home + "0\nroot\n"},
-		"host":                {shell(`getent hosts "$(uname -n)" | grep -c .; getent ahostsv4 localhost | cut -d' ' -f1 | sort -u`), "1\n127.0.0.1\n"},
-		"shared memory":       {shell(`df -k --output=size,target /dev/shm | tail -1 | tr -s ' ' | sed 's,^ ,,'; echo x >/dev/shm/x && cat /dev/shm/x`, "memory=128Mi"), "131072 /dev/shm\nx\n"},
+		"host": {shell(
+			`getent hosts "$(uname -n)" | grep -c .; getent ahostsv4 localhost | cut -d' ' -f1 | sort -u`), "1\n127.0.0.1\n"},
+		"shared memory": {shell(
+			`df -k --output=size,target /dev/shm | tail -1 | tr -s ' ' | sed 's,^ ,,'; echo x >/dev/shm/x && cat /dev/shm/x`,
+			"memory=128Mi"), "131072 /dev/shm\nx\n"},
 		"shared, without any": {shell(`df -k --output=size /dev/shm | tail -1 | tr -d ' '`), "65536\n"},
 		"python": {script("python", "main.py", `import multiprocessing, os, pty, pwd
 print(pwd.getpwuid(os.getuid()).pw_dir)
@@ -83,7 +89,8 @@ print(multiprocessing.Semaphore(1).acquire(), flush=True)
 pty.spawn(["tty", "-s"])
 print(os.cpu_count() > 0)
 `), home + home + "True\nTrue\n"},
-		"node": {script("node", "main.js", `const {username, homedir} = require("os").userInfo(); console.log(username, homedir)`), "job " + home},
+		"node": {script("node", "main.js",
+			`const {username, homedir} = require("os").userInfo(); console.log(username, homedir)`), "job " + home},
 		"java": {script("java", "Main.java", `public class Main { public static void main(String[] a) throws Exception {
 			System.out.println(Runtime.getRuntime().maxMemory() <= 128L << 20);
 			System.out.println(System.getProperty("user.home")); System.out.println(System.getProperty("user.name"));

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// settling is how long a cluster may take until what it calls ready works: one that was just started again has conditions of
-// before, and no routes yet.
+// settling is how long a cluster may take until what it calls ready works: one that was just
+// started again has conditions of before, and no routes yet.
 const settling = 5 * time.Minute
 
 // settle waits until a job runs from its submit to its end, with every function that a user asks.
@@ -70,8 +70,10 @@ func (s *service) try(ctx context.Context) error {
 			return fmt.Errorf("the job failed: %s: %s", end.Reason, end.Message)
 		}
 	}
-	for _, path := range []string{"/api/v1/jobs/" + j.ID + "/logs", "/outputs/" + j.ID + "/file", "/artifacts/" + j.ID + "/run"} {
-		if err := ask(http.MethodGet, path, nil, http.StatusOK, http.StatusTemporaryRedirect); err != nil { // to a bucket, which is not for us to reach
+	for _, path := range []string{"/api/v1/jobs/" + j.ID + "/logs", "/outputs/" + j.ID + "/file", "/artifacts/" + j.ID +
+		"/run"} {
+		// to a bucket, which is not for us to reach
+		if err := ask(http.MethodGet, path, nil, http.StatusOK, http.StatusTemporaryRedirect); err != nil {
 			return err
 		}
 	}
@@ -85,7 +87,8 @@ func (s *service) direct(req *http.Request) (*http.Response, error) {
 	return client.Do(req)
 }
 
-// expect sends a request, whose answer has one of the given statuses, and reads it into to, unless that is nil.
+// expect sends a request, whose answer has one of the given statuses, and reads it into to, unless
+// that is nil.
 func (s *service) expect(req *http.Request, to any, want ...int) error {
 	resp, err := s.direct(req)
 	if err != nil {

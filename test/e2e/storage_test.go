@@ -25,19 +25,21 @@ const (
 	secretKey = "jobs-secret"
 )
 
-// TestBucket has everything on a bucket of S3, as docs/buckets.md says it: without the volume, credentials from a Secret, and then with signed URLs. In the end
-// the volume is there again.
+// TestBucket has everything on a bucket of S3, as docs/buckets.md says it: without the volume,
+// credentials from a Secret, and then with signed URLs. In the end the volume is there again.
 func TestBucket(t *testing.T) {
 	s := installed(t)
 	startBucket(t)
 	t.Cleanup(func() {
-		for _, args := range [][]string{{"make", "-C", "../..", "deploy"}, {"kubectl", "delete", "secret", "bucket-credentials", "-n", namespace}} {
+		for _, args := range [][]string{{"make", "-C", "../..", "deploy"},
+			{"kubectl", "delete", "secret", "bucket-credentials", "-n", namespace}} {
 			if out, err := command(args[0], args[1:]...); err != nil {
 				t.Errorf("%v: %s", err, out)
 			}
 		}
 	})
-	kube(t, "create", "secret", "generic", "bucket-credentials", "-n", namespace, "--from-literal=AWS_ACCESS_KEY_ID="+accessKey, "--from-literal=AWS_SECRET_ACCESS_KEY="+secretKey)
+	kube(t, "create", "secret", "generic", "bucket-credentials", "-n", namespace, "--from-literal=AWS_ACCESS_KEY_ID="+
+		accessKey, "--from-literal=AWS_SECRET_ACCESS_KEY="+secretKey)
 	deployOnBucket(t, "0s")
 	if err := s.settle(t.Context()); err != nil {
 		t.Fatal(err)
@@ -62,9 +64,11 @@ func deployOnBucket(t *testing.T, ttl string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := "s3://jobs?region=us-east-1&use_path_style=true&endpoint=" + url.QueryEscape("http://"+bucketPod+"."+namespace+".svc.cluster.local")
+	address := "s3://jobs?region=us-east-1&use_path_style=true&endpoint=" +
+		url.QueryEscape("http://"+bucketPod+"."+namespace+".svc.cluster.local")
 	changed := string(text)
-	for old, now := range map[string]string{`STORAGE_URL: ""`: "STORAGE_URL: " + address, "SIGNED_URL_TTL: 0s": "SIGNED_URL_TTL: " + ttl} {
+	for old, now := range map[string]string{`STORAGE_URL: ""`: "STORAGE_URL: " + address,
+		"SIGNED_URL_TTL: 0s": "SIGNED_URL_TTL: " + ttl} {
 		if strings.Count(changed, old) != 1 {
 			t.Fatalf("the settings have no %s", old)
 		}
@@ -81,7 +85,8 @@ func deployOnBucket(t *testing.T, ttl string) {
 	kube(t, "wait", "-n", namespace, "--for=condition=Ready", "--timeout=5m", "ksvc", "--all")
 }
 
-// startBucket starts a server of S3 in the cluster, with the bucket jobs. It keeps files in the folder of a pod, and prints the calls it gets.
+// startBucket starts a server of S3 in the cluster, with the bucket jobs. It keeps files in the
+// folder of a pod, and prints the calls it gets.
 func startBucket(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
@@ -102,13 +107,15 @@ mkdir -p /srv/data/jobs; /srv/versitygw --port :8080 --access "$0" --secret "$1"
 	kube(t, "exec", bucketPod, "-n", namespace, "--", "touch", "/srv/ready")
 }
 
-// manyLargeOutputs has many jobs store large outputs at the same time. If each upload took the memory it could use, the function would be ended for it.
+// manyLargeOutputs has many jobs store large outputs at the same time. If each upload took the
+// memory it could use, the function would be ended for it.
 func manyLargeOutputs(t *testing.T, s *service) {
 	const count, size = 40, 24 << 20
 	var jobs []*run
 	for range count {
 		// All at once: at the next full half minute.
-		jobs = append(jobs, s.submit(t, shell(fmt.Sprintf("head -c %d /dev/urandom > results/data; sha256sum < results/data; sleep $((30 - $(date +%%s) %% 30))", size))))
+		jobs = append(jobs, s.submit(t, shell(fmt.Sprintf("head -c %d /dev/urandom > results/data; sha256sum < "+
+			"results/data; sleep $((30 - $(date +%%s) %% 30))", size))))
 	}
 	for _, j := range jobs {
 		end := j.ends("Succeeded", "Completed")
@@ -125,25 +132,29 @@ func manyLargeOutputs(t *testing.T, s *service) {
 	}
 	const ended = `jsonpath={range .items[*]}{.metadata.name}{" "}{.status.containerStatuses[*].lastState.terminated.reason}{"\n"}{end}`
 	revision := kube(t, "get", "ksvc", "artifacts", "-n", namespace, "-o", "jsonpath={.status.latestReadyRevisionName}")
-	for line := range strings.Lines(kube(t, "get", "pods", "-n", namespace, "-l", "serving.knative.dev/revision="+revision, "-o", ended)) {
+	for line := range strings.Lines(kube(t, "get", "pods", "-n", namespace, "-l", "serving.knative.dev/revision="+
+		revision, "-o", ended)) {
 		if fields := strings.Fields(line); len(fields) > 1 {
 			t.Errorf("a pod of artifacts was ended: %s", line)
 		}
 	}
 }
 
-// bucketAway has the bucket not answer for a while: what runs or ends meanwhile is not lost, and what is submitted is refused.
+// bucketAway has the bucket not answer for a while: what runs or ends meanwhile is not lost, and
+// what is submitted is refused.
 func bucketAway(t *testing.T, s *service) {
 	const away = 90 * time.Second // the functions say within a minute that it does not answer
 	signal := func(name string) {
-		if out, err := command("kubectl", "exec", bucketPod, "-n", namespace, "--", "sh", "-c", "kill -"+name+" $(cat /srv/pid)"); err != nil {
+		if out, err := command("kubectl", "exec", bucketPod, "-n", namespace, "--", "sh", "-c", "kill -"+name+
+			" $(cat /srv/pid)"); err != nil {
 			t.Errorf("%v: %s", err, out)
 		}
 	}
 	t.Cleanup(func() { signal("CONT") })
 	var jobs []*run
 	for n := range 6 { // some end while it is away, some after
-		jobs = append(jobs, s.submit(t, shell(fmt.Sprintf("echo begun; sleep %d; head -c 3000000 /dev/zero > results/data; echo ended", 5+10*n))))
+		jobs = append(jobs, s.submit(t, shell(fmt.Sprintf("echo begun; sleep %d; head -c 3000000 /dev/zero > "+
+			"results/data; echo ended", 5+10*n))))
 	}
 	for _, j := range jobs {
 		j.says("begun")
@@ -152,7 +163,8 @@ func bucketAway(t *testing.T, s *service) {
 	back := time.AfterFunc(away, func() { signal("CONT") })
 	defer back.Stop()
 	resp, body := s.post(t, shell("true"))
-	if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(resp.Header.Get("Content-Type"), "problem+json") {
+	if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(resp.Header.Get("Content-Type"),
+		"problem+json") {
 		t.Errorf("a submit meanwhile: %s: %s", resp.Status, body)
 	}
 	until(t, patience, "the bucket is reached again", func() bool {
@@ -161,7 +173,8 @@ func bucketAway(t *testing.T, s *service) {
 	})
 	for _, j := range jobs {
 		end := j.ends("Succeeded", "Completed")
-		if len(end.Attempts) != 1 || end.Outputs == nil || end.Outputs.Count != 3 || end.Outputs.Bytes != 3000000+int64(len("begun\nended\n")) {
+		if len(end.Attempts) != 1 || end.Outputs == nil || end.Outputs.Count != 3 ||
+			end.Outputs.Bytes != 3000000+int64(len("begun\nended\n")) {
 			t.Errorf("job %s: %+v", j.ID, end)
 		}
 		if got := j.logs("tail=all"); got != "begun\nended\n" {
@@ -173,7 +186,8 @@ func bucketAway(t *testing.T, s *service) {
 // signed has outputs bypass the functions in both directions.
 func signed(t *testing.T, s *service) {
 	deployOnBucket(t, "15m")
-	kube(t, "delete", "pod", "-n", namespace, "-l", "serving.knative.dev/service") // nothing but the settings has changed, which they read when they start
+	// nothing but the settings has changed, which they read when they start
+	kube(t, "delete", "pod", "-n", namespace, "-l", "serving.knative.dev/service")
 	if err := s.settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +200,8 @@ func signed(t *testing.T, s *service) {
 	}
 	defer resp.Body.Close()
 	link := resp.Header.Get("Location")
-	if resp.StatusCode != http.StatusTemporaryRedirect || !strings.HasPrefix(link, "http://"+bucketPod+"."+namespace+".svc.cluster.local/jobs/") {
+	if resp.StatusCode != http.StatusTemporaryRedirect || !strings.HasPrefix(link, "http://"+bucketPod+"."+namespace+
+		".svc.cluster.local/jobs/") {
 		t.Fatalf("the output is answered with %s to %q", resp.Status, link)
 	}
 	env, err := json.Marshal(map[string]string{"LINK": link})
@@ -200,7 +215,8 @@ print(hashlib.sha256(urllib.request.urlopen(os.environ["LINK"]).read()).hexdiges
 	if len(sum) == 0 || len(got) != 1 || sum[0] != got[0] {
 		t.Errorf("the program says %q, the URL leads to %q", sum, got)
 	}
-	address := kube(t, "get", "pods", "-n", namespace, "-l", "batch.kubernetes.io/job-name="+j.Name, "-o", "jsonpath={.items[*].status.podIP}")
+	address := kube(t, "get", "pods", "-n", namespace, "-l", "batch.kubernetes.io/job-name="+j.Name, "-o",
+		"jsonpath={.items[*].status.podIP}")
 	for line := range strings.Lines(kube(t, "logs", bucketPod, "-n", namespace)) {
 		if strings.Contains(line, "| "+address+" | PUT | /jobs/"+j.ID+"/results/data ") {
 			return

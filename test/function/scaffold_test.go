@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// The main and the module that func writes around a Go function that has New; func-go is its middleware.
+// The main and the module that func writes around a Go function that has New; func-go is its
+// middleware.
 const (
 	scaffoldMain = `package main
 
@@ -42,7 +43,8 @@ require (
 `
 )
 
-// TestScaffold builds the function into a program of another module, and starts it without its settings: it must end and say which are missing.
+// TestScaffold builds the function into a program of another module, and starts it without its
+// settings: it must end and say which are missing.
 func TestScaffold(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -60,7 +62,8 @@ func TestScaffold(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-mod=mod", "-tags=grpcnotrace,disable_grpc_modules", "-o", "f", ".")
+	build := exec.CommandContext(t.Context(), "go", "build", "-mod=mod", "-tags=grpcnotrace,disable_grpc_modules", "-o",
+		"f", ".")
 	build.Dir = dir
 	build.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

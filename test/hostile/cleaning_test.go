@@ -48,24 +48,27 @@ func (tr trap) untouched() string {
 	return strings.Join(found, ", ")
 }
 
-// swaps are what a program puts in the place of its results, its log or its folders. $1 is the bait, $2 the secret.
+// swaps are what a program puts in the place of its results, its log or its folders. $1 is the
+// bait, $2 the secret.
 func swaps() map[string]string {
 	return map[string]string{
-		"results to a folder":         "rm -rf results; ln -s $1 results",
-		"results to a folder in it":   "rm -rf results; ln -s $1/inner results",
-		"results to a file":           "rm -rf results; ln -s $2 results",
-		"results to nothing":          "rm -rf results; ln -s $1/new results",
-		"results to itself":           "rm -rf results; ln -s results results",
-		"results through a chain":     "rm -rf results; ln -s $1 a; ln -s a b; ln -s b results",
-		"results to proc":             "rm -rf results; ln -s /proc/self/root$1 results",
-		"results up and down":         "rm -rf results; ln -s ../../../../../../../../../../..$1 results",
-		"log to a file":               "rm -f results/stdout.log; ln -s $2 results/stdout.log",
-		"log to a new file":           "rm -f results/stdout.log results/stderr.log; ln -s $1/out results/stdout.log; ln -s $1/err results/stderr.log",
-		"log to a folder":             "rm -f results/stdout.log; ln -s $1 results/stdout.log",
-		"results as a pipe":           "rm -rf results; mkfifo results",
-		"log as a pipe":               "rm -f results/stdout.log; mkfifo results/stdout.log",
-		"results as a file":           "rm -rf results; echo x > results",
-		"results as a socket":         "rm -rf results; python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"results\")'",
+		"results to a folder":       "rm -rf results; ln -s $1 results",
+		"results to a folder in it": "rm -rf results; ln -s $1/inner results",
+		"results to a file":         "rm -rf results; ln -s $2 results",
+		"results to nothing":        "rm -rf results; ln -s $1/new results",
+		"results to itself":         "rm -rf results; ln -s results results",
+		"results through a chain":   "rm -rf results; ln -s $1 a; ln -s a b; ln -s b results",
+		"results to proc":           "rm -rf results; ln -s /proc/self/root$1 results",
+		"results up and down":       "rm -rf results; ln -s ../../../../../../../../../../..$1 results",
+		"log to a file":             "rm -f results/stdout.log; ln -s $2 results/stdout.log",
+		"log to a new file": "rm -f results/stdout.log results/stderr.log; ln -s $1/out results/stdout.log; ln " +
+			"-s $1/err results/stderr.log",
+		"log to a folder":   "rm -f results/stdout.log; ln -s $1 results/stdout.log",
+		"results as a pipe": "rm -rf results; mkfifo results",
+		"log as a pipe":     "rm -f results/stdout.log; mkfifo results/stdout.log",
+		"results as a file": "rm -rf results; echo x > results",
+		"results as a socket": "rm -rf results; python3 -c 'import socket; " +
+			"socket.socket(socket.AF_UNIX).bind(\"results\")'",
 		"entrypoint to a file":        "rm -f run; ln -s $2 run",
 		"an output to a file":         "ln -s $2 results/out; ln -s $1 results/dir",
 		"results without permission":  "chmod 0 results; chmod 0 .",
@@ -123,7 +126,8 @@ func swapped(g *group, tr trap) {
 	}
 }
 
-// kept demands that the log is what the program wrote and that nothing of the host became an output.
+// kept demands that the log is what the program wrote and that nothing of the host became an
+// output.
 func kept(g *group, name string, j *begun) {
 	g.Helper()
 	if log := j.logs(g.T, "tail=all&stream=stdout"); !strings.HasPrefix(log, "swapped\n") {
@@ -173,7 +177,8 @@ func crashed(g *group, tr trap) {
 		kept(g, name, j)
 	}
 	for name, j := range between {
-		if got := j.wait(g.T); got.Reason != job.ReasonError && got.Reason != job.ReasonInterrupted { // the second may have begun
+		// the second may have begun
+		if got := j.wait(g.T); got.Reason != job.ReasonError && got.Reason != job.ReasonInterrupted {
 			g.Errorf("%s: %s, server killed between attempts: %s (%s: %s)", g.name, name, got.Phase, got.Reason, got.Message)
 		}
 		kept(g, name, j)
@@ -220,7 +225,9 @@ for i in range(300): open('results/%d' % i, 'w').write('x'); os.chmod('results/%
 		"odd modes": `import os
 for m in (0o1777, 0o2777, 0o4777, 0o7000, 0o111, 0o222): os.mkdir('results/%o' % m); os.chmod('results/%o' % m, m)
 `,
-		"odd names": "import os\nfor n in (b'-rf', b' ', b'\\n', b'a\\nb', b'\\xff\\xfe', b'\\x01', b'x' * 255, b'*', b'$(id)', b'~', b'...', b'\\\\', '\u202e'.encode(), b'stdout.log ', b'.job'): open(b'results/' + n, 'w').write('x')\n",
+		"odd names": "import os\nfor n in (b'-rf', b' ', b'\\n', b'a\\nb', b'\\xff\\xfe', b'\\x01', b'x' * 255, b'*', " +
+			"b'$(id)', b'~', b'...', b'\\\\', '\u202e'.encode(), b'stdout.log ', b'.job'): open(b'results/' + n, " +
+			"'w').write('x')\n",
 		"every byte as a name": `import os
 for c in range(1, 256):
     if c not in (46, 47): open(b'results/' + bytes([c]), 'w').write('x')
@@ -275,8 +282,8 @@ func pile(g *group, names []string, end string) []heap {
 // clearing bounds how long anything of a heap may take.
 const clearing = 30 * time.Second
 
-// leftBehind demands that each heap is collected and cleared away within seconds, whether its job ends by itself, is
-// cancelled, or is cut off by a crash of the server.
+// leftBehind demands that each heap is collected and cleared away within seconds, whether its job
+// ends by itself, is cancelled, or is cut off by a crash of the server.
 func leftBehind(g *group) {
 	names := slices.Sorted(maps.Keys(heaps()))
 	begin := time.Now()

@@ -32,7 +32,8 @@ func envRows(g *group) {
 			put("env", script("true\n", text("env", object(name, "v"))))))
 	}
 	g.refuse(rows)
-	// What changes how loaders and runtimes behave is the program's own affair: our stages must not see it.
+	// What changes how loaders and runtimes behave is the program's own affair: our stages must not
+	// see it.
 	ours := map[string]string{
 		"LD_PRELOAD": "/workspace/none.so", "LD_AUDIT": "none.so", "GODEBUG": "gctrace=1", "GOTRACEBACK": "crash",
 		"GOMAXPROCS": "x", "GORACE": "exitcode=9",

@@ -108,7 +108,8 @@ func eventRows(g *group) []row {
 	return rows
 }
 
-// ownSteps tell a template that one of its own jobs was accepted or has begun: starting it by that would never end.
+// ownSteps tell a template that one of its own jobs was accepted or has begun: starting it by that
+// would never end.
 func ownSteps(g *group, step string) []row {
 	a := g.server.must(g.T, http.StatusAccepted, cloudEvent("plain", "own-"+step), nil)
 	j := &begun{srv: g.server, ID: job.ID(strings.TrimPrefix(a.header.Get("Location"), "/api/v1/jobs/"))}
@@ -124,8 +125,8 @@ func ownSteps(g *group, step string) []row {
 	return rows
 }
 
-// circle is a sink that passes every event of a job on to two templates, as Triggers without a filter do. Both start jobs,
-// whose events come here again.
+// circle is a sink that passes every event of a job on to two templates, as Triggers without a
+// filter do. Both start jobs, whose events come here again.
 type circle struct {
 	server                             atomic.Pointer[server]
 	running                            atomic.Bool
@@ -176,7 +177,8 @@ func loops(g *group, sink *circle) {
 		defer sink.running.Store(false)
 		g.server.begin(g.T, script("true\n")...)
 		quiet := within(patience, func() bool {
-			return sink.accepted.Load() > most || sink.passed.Load() > 0 && sink.refused.Load() > 0 && sink.pending.Load() == 0 && idle(g)
+			return sink.accepted.Load() > most || sink.passed.Load() > 0 && sink.refused.Load() > 0 &&
+				sink.pending.Load() == 0 && idle(g)
 		})
 		// 20 jobs may follow one (MAX_CHAINED_JOBS); several requests may be let in at the same moment.
 		if n := sink.accepted.Load(); n > 30 || !quiet {

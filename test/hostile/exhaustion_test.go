@@ -10,7 +10,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// takeAll is a program that takes more memory than it may have. It prints GOT before it keeps it, and KEPT when it was let.
+// takeAll is a program that takes more memory than it may have. It prints GOT before it keeps it,
+// and KEPT when it was let.
 const takeAll = `import ctypes, mmap, os, socket, sys, time, array
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
@@ -42,8 +43,9 @@ func memoryKinds() map[string]string {
 		"memfd, over sockets": `a, b = socket.socketpair()
     for i in range(40):
         f = os.memfd_create(str(i)); fill(f, 8); socket.send_fds(a, [b'x'], [f]); os.close(f)`,
-		"memfd, deleted map": "f = os.memfd_create('x'); os.ftruncate(f, 320*M); m = mmap.mmap(f, 320*M); [m.write(b'x' * M) for _ in range(320)]; m.close()",
-		"SysV":               "i = refused(libc.shmget(0, 320*M, 0o1600)); p = refused(libc.shmat(i, None, 0)); ctypes.memset(p, 1, 320*M)",
+		"memfd, deleted map": "f = os.memfd_create('x'); os.ftruncate(f, 320*M); m = mmap.mmap(f, 320*M); [m.write(b'x' * " +
+			"M) for _ in range(320)]; m.close()",
+		"SysV": "i = refused(libc.shmget(0, 320*M, 0o1600)); p = refused(libc.shmat(i, None, 0)); ctypes.memset(p, 1, 320*M)",
 		"SysV, detached": `for _ in range(10):
         i = refused(libc.shmget(0, 32*M, 0o1600)); p = refused(libc.shmat(i, None, 0)); ctypes.memset(p, 1, 32*M); libc.shmdt(ctypes.c_void_p(p))`,
 		"files in /dev/shm": `for i in range(320):
@@ -74,14 +76,16 @@ func memoryKinds() map[string]string {
         if os.fork() == 0:
             if os.fork(): os._exit(0)
             os.setsid(); held.append(bytearray(os.urandom(M) * 16)); time.sleep(9); os._exit(0)`,
-		"locked": "m = mmap.mmap(-1, 320*M); libc.mlock(ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(m))), ctypes.c_size_t(320*M)); [m.write(b'x' * M) for _ in range(320)]",
+		"locked": "m = mmap.mmap(-1, 320*M); libc.mlock(ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(m))), " +
+			"ctypes.c_size_t(320*M)); [m.write(b'x' * M) for _ in range(320)]",
 		"message queues": `for i in range(3200):
         q = refused(libc.msgget(0, 0o1600))
         for _ in range(2): refused(libc.msgsnd(q, b'\1' + bytes(8000), 8000, 0o4000))`,
 	}
 }
 
-// exhaustion has programs take all there is of something. They are ended, or refused; others and the server are not harmed.
+// exhaustion has programs take all there is of something. They are ended, or refused; others and
+// the server are not harmed.
 func (s *suite) exhaustion(t *testing.T) {
 	srv := s.launch(t, s.all, folder(t), "KILL_GRACE=200ms", "REAP_INTERVAL=1h", "MAX_CONCURRENT_JOBS=10",
 		"MAX_WORKSPACE_BYTES=64Mi", "MAX_WORKSPACE_FILES=2000",
@@ -207,7 +211,8 @@ for i in range(12):
 		"a large output":  "open('results/big', 'wb').write(b'x' * (17 << 20))\n",
 	}, func(source string, fail func(string, ...any)) {
 		got := g.server.begin(g.T, python(source)...).wait(g.T)
-		if got.Outputs == nil || got.Outputs.Bytes > 17<<20 || got.Outputs.Count > 52 || got.Phase == job.Succeeded && got.Outputs.OmittedCount == 0 {
+		if got.Outputs == nil || got.Outputs.Bytes > 17<<20 || got.Outputs.Count > 52 || got.Phase == job.Succeeded &&
+			got.Outputs.OmittedCount == 0 {
 			fail("%s (%s): outputs %+v", got.Phase, got.Reason, got.Outputs)
 		}
 	})

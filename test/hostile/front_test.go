@@ -33,7 +33,8 @@ func (s *suite) throughFront(t *testing.T, behind *server) {
 			}
 			for _, c := range served() {
 				if c.Reach == routes.Pods {
-					add(c.String(), request{method: c.Method, target: c.target(ghost, ""), body: "{}", header: []string{header}}, 404, 405)
+					add(c.String(), request{method: c.Method, target: c.target(ghost, ""), body: "{}", header: []string{header}}, 404,
+						405)
 				}
 			}
 		}

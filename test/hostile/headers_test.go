@@ -50,12 +50,14 @@ func headerRows() []row {
 		raw("two encodings", "POST /events HTTP/1.1\r\nHost: ADDRESS\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
 			400, 501),
 		raw("encoding twice",
-			"POST /events HTTP/1.1\r\nHost: ADDRESS\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, 501),
+			"POST /events HTTP/1.1\r\nHost: ADDRESS\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: "+
+				"chunked\r\n\r\n0\r\n\r\n", 400, 501),
 		raw("encoding that looks chunked",
 			"POST /events HTTP/1.1\r\nHost: ADDRESS\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400, 501),
 		raw("a tunnel", "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n", 400, 404, 405, 421),
 		raw("smuggled request",
-			"POST /events HTTP/1.1\r\nHost: ADDRESS\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\nX", 400),
+			"POST /events HTTP/1.1\r\nHost: ADDRESS\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\nConnection: "+
+				"close\r\n\r\n0\r\n\r\nX", 400),
 	}
 	for _, target := range []string{
 		"/", "/api", "/api/v1", "/api/v1/jobs/", "//api/v1/jobs", "/api//v1/jobs", "/./api/v1/jobs", "/api/v1/../v1/jobs",
@@ -93,7 +95,8 @@ func flood(n int) string {
 	return b.String()
 }
 
-// hostRows are what a browser sends that was led to us by another site: DNS rebinding, and forms across sites.
+// hostRows are what a browser sends that was led to us by another site: DNS rebinding, and forms
+// across sites.
 func hostRows() []row {
 	var rows []row
 	for _, host := range []string{

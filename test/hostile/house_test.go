@@ -8,8 +8,8 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// house is a server on which something lives that others want: a job that is over and one that runs, of somebody's template,
-// another user's job, and templates of two owners.
+// house is a server on which something lives that others want: a job that is over and one that
+// runs, of somebody's template, another user's job, and templates of two owners.
 type house struct {
 	*server
 	done, running, other *begun
@@ -64,7 +64,8 @@ func (s *suite) jobParts(t *testing.T) {
 
 func (h *house) agent(s *suite, id job.ID) string { return s.keys.Derive(token.Agent, id) }
 
-// sameAnswers demands that nobody can tell a job or template that is not theirs from one that does not exist.
+// sameAnswers demands that nobody can tell a job or template that is not theirs from one that does
+// not exist.
 func sameAnswers(g *group, h *house) {
 	for _, target := range []string{"/api/v1/jobs/ID", "/api/v1/jobs/ID/logs", "/outputs/ID", "/outputs/ID/data.bin",
 		"/artifacts/ID/run", "/api/v1/jobs/ID/events"} {

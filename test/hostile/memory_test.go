@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// memoryAttacks have many clients send at a time what a server keeps in memory, and keep it there by falling silent.
+// memoryAttacks have many clients send at a time what a server keeps in memory, and keep it there
+// by falling silent.
 func (s *suite) memoryAttacks(t *testing.T) {
 	srv := s.launch(t, s.all, folder(t), "REAP_INTERVAL=1h", "GOMEMLIMIT=256MiB", "UPLOAD_TIMEOUT=30s",
 		"MAX_FIELD_BYTES=256Ki")
@@ -29,7 +30,8 @@ func (s *suite) memoryAttacks(t *testing.T) {
 			formHead("POST", "/api/v1/jobs")+"--"+boundary+"\r\nContent-Disposition: form-data; name=\"arg\"\r\n\r\n",
 			strings.Repeat("x", 10_000_000))
 		g.silent("an event", 60,
-			"POST /events?template=plain HTTP/1.1\r\nHost: ADDRESS\r\nContent-Type: application/cloudevents+json\r\nContent-Length: 4000000\r\n\r\n", strings.Repeat("[", 3_900_000))
+			"POST /events?template=plain HTTP/1.1\r\nHost: ADDRESS\r\nContent-Type: "+
+				"application/cloudevents+json\r\nContent-Length: 4000000\r\n\r\n", strings.Repeat("[", 3_900_000))
 		g.silent("a header of the request", 60, "GET / HTTP/1.1\r\nHost: ADDRESS\r\nX: ", strings.Repeat("x", 60_000))
 		g.silent("nothing", 100, "", "")
 		g.unchanged(before)
@@ -41,7 +43,8 @@ func formHead(method, target string) string {
 	return method + " " + target + " HTTP/1.1\r\nHost: ADDRESS\r\n" + formType + "\r\nContent-Length: 99999999\r\n\r\n"
 }
 
-// silent opens connections that send something and then nothing, and demands that others are answered meanwhile.
+// silent opens connections that send something and then nothing, and demands that others are
+// answered meanwhile.
 func (g *group) silent(name string, n int, head, rest string) {
 	g.Helper()
 	g.try(name, func(fail func(string, ...any)) {
@@ -92,7 +95,8 @@ func (g *group) crowd(n int) {
 		for i, status := range statuses {
 			if status == http.StatusAccepted {
 				taken++
-			} else if status != http.StatusServiceUnavailable && status != http.StatusTooManyRequests && status != http.StatusRequestEntityTooLarge {
+			} else if status != http.StatusServiceUnavailable && status != http.StatusTooManyRequests &&
+				status != http.StatusRequestEntityTooLarge {
 				fail("event %d got %d %v", i, status, errs[i])
 			}
 		}

@@ -94,7 +94,8 @@ func brokenRows() []row {
 		"empty name":           encode(part{"Content-Disposition: form-data; name=\"\"\r\n", "x"}),
 		"open quote":           encode(part{"Content-Disposition: form-data; name=\"runtime\r\n", "x"}),
 		"two names":            encode(part{"Content-Disposition: form-data; name=\"runtime\"; name=\"args\"\r\n", "x"}),
-		"two filenames":        encode(part{"Content-Disposition: form-data; name=\"files\"; filename=\"a\"; filename=\"b\"\r\n", "x"}),
+		"two filenames": encode(part{"Content-Disposition: form-data; name=\"files\"; filename=\"a\"; " +
+			"filename=\"b\"\r\n", "x"}),
 	} {
 		rows = append(rows, refused(400, "body", name, post("/api/v1/jobs", body)))
 	}

@@ -19,7 +19,8 @@ func badNames() []string {
 	}
 }
 
-// nameRows are names of files, templates and entrypoints that lead elsewhere or that no file system holds.
+// nameRows are names of files, templates and entrypoints that lead elsewhere or that no file system
+// holds.
 func nameRows(g *group) {
 	var rows []row
 	uploaded := append(badNames(), "index.json", "status.json", "results", strings.Repeat("n", 101),
@@ -58,7 +59,9 @@ func nameRows(g *group) {
 			put("names", script("true\n", file(name, "x")))))
 	}
 	for _, name := range append(badNames(), "", "event.json", "index.json") {
-		data := fmt.Sprintf(`{"runtime":"binary","entrypoint":"run","files":[{"name":"run","content":""},{"name":%s,"content":""}]}`, quote(name))
+		data := fmt.Sprintf(
+			`{"runtime":"binary","entrypoint":"run","files":[{"name":"run","content":""},{"name":%s,"content":""}]}`,
+			quote(name))
 		r := refused(422, "files", fmt.Sprintf("file in an event %.40q", name), requestedJob(name, data))
 		if !utf8.ValidString(name) { // in JSON it becomes another name, which can be good
 			continue

@@ -114,7 +114,8 @@ func harmless(g *group, h *house, name string, fail func(string, ...any)) {
 	if err != nil || kind != "attachment" || params["filename"] != path.Base(name) {
 		fail("Content-Disposition is %q", a.header.Get("Content-Disposition"))
 	}
-	if a.header.Get("X-Content-Type-Options") != "nosniff" || a.header.Get("Content-Security-Policy") != "sandbox" || a.header.Get("Set-Cookie") != "" {
+	if a.header.Get("X-Content-Type-Options") != "nosniff" || a.header.Get("Content-Security-Policy") != "sandbox" ||
+		a.header.Get("Set-Cookie") != "" {
 		fail("headers: %v", a.header)
 	}
 	if strings.Contains(a.header.Get("Access-Control-Allow-Origin"), "*") {
@@ -153,7 +154,8 @@ func entries(format string, data []byte) ([]string, error) {
 	}
 }
 
-// uploadRows are what an agent sends that has gone over to the other side: it has the right token of a job that runs.
+// uploadRows are what an agent sends that has gone over to the other side: it has the right token
+// of a job that runs.
 func uploadRows(g *group, h *house) []row {
 	auth := bearer(h.agent(g.s, h.running.ID))
 	// A name with a method is that of one of the agent's own calls, and any other that of an output.
@@ -225,7 +227,8 @@ func uploadRows(g *group, h *house) []row {
 	return append(rows, refused(400, "body", "cut off", short), refused(409, "", "after the end", done))
 }
 
-// segments are pieces of a log that are none. They are kept as they come; whoever reads the log is not harmed by them.
+// segments are pieces of a log that are none. They are kept as they come; whoever reads the log is
+// not harmed by them.
 func segments(g *group, h *house) {
 	auth := bearer(h.agent(g.s, h.running.ID))
 	for i, body := range []string{

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// request is what is written to a connection. It is put together here, since net/http's client refuses to send much of
-// what an attacker sends.
+// request is what is written to a connection. It is put together here, since net/http's client
+// refuses to send much of what an attacker sends.
 type request struct {
 	method, target string
 	header         []string // "Name: value", in this order; one of Host or Content-Length takes the place of ours
@@ -45,7 +45,8 @@ func (r request) wire(addr string) string {
 	if !has("Host") {
 		fmt.Fprintf(&b, "Host: %s\r\n", addr)
 	}
-	if !has("Content-Length") && !has("Transfer-Encoding") && (r.body != "" || r.method != http.MethodGet && r.method != http.MethodHead) {
+	if !has("Content-Length") && !has("Transfer-Encoding") && (r.body != "" || r.method != http.MethodGet &&
+		r.method != http.MethodHead) {
 		fmt.Fprintf(&b, "Content-Length: %d\r\n", len(r.body))
 	}
 	for _, line := range r.header {
@@ -76,8 +77,8 @@ const closed = -1
 // answerTime bounds one request with its answer.
 const answerTime = 45 * time.Second
 
-// send makes a request on a connection of its own. Requests are written while answers are read: many are refused before
-// they have been sent.
+// send makes a request on a connection of its own. Requests are written while answers are read:
+// many are refused before they have been sent.
 func (srv *server) send(r request) (*answer, error) {
 	text := r.wire(srv.addr) // before the server waits for it, which it does for ten seconds
 	conn, err := net.DialTimeout("tcp", srv.addr, answerTime)

@@ -13,10 +13,12 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// call is something that a program must not succeed in: an expression of Python, in which an exception, or what is false, is a failure.
+// call is something that a program must not succeed in: an expression of Python, in which an
+// exception, or what is false, is a failure.
 type call struct{ name, python string }
 
-// prelude is what the expressions use. Each runs in a process of its own, so that one that succeeds changes nothing for the others.
+// prelude is what the expressions use. Each runs in a process of its own, so that one that succeeds
+// changes nothing for the others.
 const prelude = `import ctypes, errno, fcntl, glob, mmap, os, resource, signal, socket, stat, struct, sys, time
 storage, server, other, mark = sys.argv[1:5]
 libc = ctypes.CDLL(None, use_errno=True)
@@ -140,18 +142,22 @@ func calls() []call {
 		"files of another job":       "[os.listdir('/proc/%d/cwd' % p) for p in victims()]",
 		"pid of another job":         "victims()", "capabilities": "capability()",
 		"be root": "os.getuid() == 0 or os.geteuid() == 0", "group root": "0 in os.getgroups()",
-		"setuid file":              "[os.chmod('/tmp/su', 0o4755) for _ in [write('/tmp/su')]] and os.stat('/tmp/su').st_uid == 0",
+		"setuid file": "[os.chmod('/tmp/su', 0o4755) for _ in [write('/tmp/su')]] and " +
+			"os.stat('/tmp/su').st_uid == 0",
 		"sudo":                     "os.system('sudo -n true 2>/dev/null') == 0",
 		"su":                       "os.system('su -c true </dev/null >/dev/null 2>&1') == 0",
 		"secret of the server":     "'SECRET_OF_SERVER' in open('/proc/1/environ').read()",
 		"secret in my environment": "[n for n in os.environ if 'SECRET' in n or 'TOKEN' in n or 'STORAGE' in n]",
-		"link to the host":         "[os.symlink(storage, '/tmp/l%d' % os.getpid())] and os.listdir('/tmp/l%d' % os.getpid())",
-		"hard link to the system":  "os.link('/etc/passwd', '/workspace/p%d' % os.getpid()) is None",
-		"home of root":             "[n for n in os.listdir('/root') if n != '.pyenv']",
-		"host path in maps":        "storage in open('/proc/self/maps').read()",
-		"host path in fds":         "[t for t in map(os.readlink, filter(os.path.lexists, glob.glob('/proc/self/fd/*'))) if storage in t or '.local' in t or t.startswith('/tmp/')]",
-		"files of the server":      "[f for f in os.listdir('/proc/self/fd') if int(f) > 2 and os.path.lexists('/proc/self/fd/' + f) and not os.readlink('/proc/self/fd/' + f).startswith(('pipe:', '/proc/'))]",
-		"truncate the log":         "os.ftruncate(1, 0) is None", "enlarge the log": "os.ftruncate(1, 1 << 30) is None",
+		"link to the host": "[os.symlink(storage, '/tmp/l%d' % os.getpid())] and os.listdir('/tmp/l%d' % " +
+			"os.getpid())",
+		"hard link to the system": "os.link('/etc/passwd', '/workspace/p%d' % os.getpid()) is None",
+		"home of root":            "[n for n in os.listdir('/root') if n != '.pyenv']",
+		"host path in maps":       "storage in open('/proc/self/maps').read()",
+		"host path in fds": "[t for t in map(os.readlink, filter(os.path.lexists, glob.glob('/proc/self/fd/*'))) " +
+			"if storage in t or '.local' in t or t.startswith('/tmp/')]",
+		"files of the server": "[f for f in os.listdir('/proc/self/fd') if int(f) > 2 and " +
+			"os.path.lexists('/proc/self/fd/' + f) and not os.readlink('/proc/self/fd/' + f).startswith(('pipe:', '/proc/'))]",
+		"truncate the log": "os.ftruncate(1, 0) is None", "enlarge the log": "os.ftruncate(1, 1 << 30) is None",
 		"seek in the log": "os.lseek(1, 0, 0) == 0", "read the log": "os.pread(1, 10, 0) or True",
 		"a log that is a file":          "stat.S_ISREG(os.fstat(1).st_mode) or stat.S_ISREG(os.fstat(2).st_mode)",
 		"reopen the log to truncate it": "(os.truncate('/proc/self/fd/1', 0)) is None",
@@ -170,18 +176,20 @@ func calls() []call {
 		"another host's name":           "[os.rename('/workspace/h', '/etc/hosts') for _ in [write('/workspace/h')]]",
 		"locked memory":                 "libc.mlockall(3) == 0 and resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] > 1 << 30",
 		"core pattern":                  "write('/proc/sys/kernel/core_pattern')",
-		"oom score":                     "[open('/proc/self/oom_score_adj', 'w').write('-900')] and open('/proc/self/oom_score_adj').read().startswith('-9')",
-		"uid_map":                       "open('/proc/self/uid_map', 'w').write('0 0 1')",
-		"cgroup":                        "[write(p + '/cgroup.procs') for p in glob.glob('/sys/fs/cgroup*')]",
-		"abstract socket of others":     "[l for l in open('/proc/net/unix') if storage in l]",
-		"shared memory of others":       "len(open('/proc/sysvipc/shm').readlines()) > 1",
+		"oom score": "[open('/proc/self/oom_score_adj', 'w').write('-900')] and " +
+			"open('/proc/self/oom_score_adj').read().startswith('-9')",
+		"uid_map":                   "open('/proc/self/uid_map', 'w').write('0 0 1')",
+		"cgroup":                    "[write(p + '/cgroup.procs') for p in glob.glob('/sys/fs/cgroup*')]",
+		"abstract socket of others": "[l for l in open('/proc/net/unix') if storage in l]",
+		"shared memory of others":   "len(open('/proc/sysvipc/shm').readlines()) > 1",
 	} {
 		add(name, python)
 	}
 	return list
 }
 
-// sandbox runs all of it in programs, of a server of root and, where the tests are run by root, of an ordinary user's.
+// sandbox runs all of it in programs, of a server of root and, where the tests are run by root, of
+// an ordinary user's.
 func (s *suite) sandbox(t *testing.T) {
 	srv := s.launch(t, s.all, folder(t), "KILL_GRACE=500ms", "REAP_INTERVAL=1h", "MAX_CONCURRENT_JOBS=4")
 	s.run(t, "sandbox calls", srv, memoryBound, func(g *group) {
@@ -231,15 +239,17 @@ func pipes(g *group) {
 		source string
 		lines  int
 	}{
-		"stdout opened anew":           {"seq 1000\necho note > /dev/stdout\n", 1001},
-		"stderr opened anew":           {"seq 1000\necho note > /dev/stderr\n", 1001},
-		"its descriptor opened anew":   {"seq 1000\necho note > /proc/self/fd/1\n", 1001},
-		"truncated by name":            {"seq 1000\n: > results/stdout.log\necho end\n", 1001},
-		"removed by name":              {"seq 1000\nrm -f results/stdout.log results/stderr.log\necho end\n", 1001},
-		"replaced by a link":           {"seq 1000\nrm -f results/stdout.log\nln -s /etc/passwd results/stdout.log\necho end\n", 1001},
-		"replaced by a folder":         {"seq 1000\nrm -f results/stdout.log\nmkdir results/stdout.log\necho end\n", 1001},
-		"results gone":                 {"seq 1000\nrm -rf results\necho end\n", 1001},
-		"results replaced by a folder": {"seq 1000\nmv results elsewhere\nmkdir results\necho x > results/stdout.log\necho end\n", 1001},
+		"stdout opened anew":         {"seq 1000\necho note > /dev/stdout\n", 1001},
+		"stderr opened anew":         {"seq 1000\necho note > /dev/stderr\n", 1001},
+		"its descriptor opened anew": {"seq 1000\necho note > /proc/self/fd/1\n", 1001},
+		"truncated by name":          {"seq 1000\n: > results/stdout.log\necho end\n", 1001},
+		"removed by name":            {"seq 1000\nrm -f results/stdout.log results/stderr.log\necho end\n", 1001},
+		"replaced by a link": {"seq 1000\nrm -f results/stdout.log\nln -s /etc/passwd results/stdout.log\necho " +
+			"end\n", 1001},
+		"replaced by a folder": {"seq 1000\nrm -f results/stdout.log\nmkdir results/stdout.log\necho end\n", 1001},
+		"results gone":         {"seq 1000\nrm -rf results\necho end\n", 1001},
+		"results replaced by a folder": {"seq 1000\nmv results elsewhere\nmkdir results\necho x > " +
+			"results/stdout.log\necho end\n", 1001},
 	} {
 		g.try(name, func(fail func(string, ...any)) {
 			j := g.server.begin(g.T, script(test.source)...)
@@ -254,11 +264,12 @@ func pipes(g *group) {
 // renames are what every program may do within its workspace.
 func renames(g *group) {
 	for name, source := range map[string]string{
-		"rename between folders":      "mkdir a b && echo x > a/f && mv a/f b/f && cat b/f",
-		"rename into results":         "echo x > f && mv f results/f && cat results/f",
-		"link between folders":        "mkdir a b && echo x > a/f && ln a/f b/f && cat b/f",
-		"rename of a folder":          "mkdir -p a/c b && echo x > a/c/f && mv a/c b/c && cat b/c/f",
-		"rename by the call alone":    "mkdir a b && echo x > a/f && python3 -c 'import os; os.rename(\"a/f\", \"b/f\")' && cat b/f",
+		"rename between folders": "mkdir a b && echo x > a/f && mv a/f b/f && cat b/f",
+		"rename into results":    "echo x > f && mv f results/f && cat results/f",
+		"link between folders":   "mkdir a b && echo x > a/f && ln a/f b/f && cat b/f",
+		"rename of a folder":     "mkdir -p a/c b && echo x > a/c/f && mv a/c b/c && cat b/c/f",
+		"rename by the call alone": "mkdir a b && echo x > a/f && python3 -c 'import os; os.rename(\"a/f\", \"b/f\")' " +
+			"&& cat b/f",
 		"exchange, through temporary": "echo x > $TMPDIR/f && cp $TMPDIR/f results/f && cat results/f",
 	} {
 		g.try(name, func(fail func(string, ...any)) {

@@ -115,8 +115,8 @@ func freeAddress(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// build compiles a command. It is not built with the race detector, which takes several times the memory that is
-// measured here.
+// build compiles a command. It is not built with the race detector, which takes several times the
+// memory that is measured here.
 func build(t *testing.T, dir, name string) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
@@ -128,7 +128,8 @@ func build(t *testing.T, dir, name string) string {
 	return path
 }
 
-// searchPath has the folders of the interpreters before those of a version manager's shims, which are slow to answer.
+// searchPath has the folders of the interpreters before those of a version manager's shims, which
+// are slow to answer.
 func searchPath() string {
 	path := os.Getenv("PATH")
 	found := runtimes.Detect(context.Background(), path, os.Getenv("HOME"))
@@ -264,7 +265,8 @@ func (srv *server) ticks(t *testing.T) int64 {
 	return user + system
 }
 
-// goroutines ends the server and returns how many it had: SIGQUIT has the runtime of Go print all of them.
+// goroutines ends the server and returns how many it had: SIGQUIT has the runtime of Go print all
+// of them.
 func (srv *server) goroutines(t *testing.T) int {
 	t.Helper()
 	_ = srv.cmd.Process.Signal(syscall.SIGQUIT)

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// settings are values with which no server may start: each is refused by its name, before anything is stored.
+// settings are values with which no server may start: each is refused by its name, before anything
+// is stored.
 func (s *suite) settings(t *testing.T) {
 	rows := []string{
 		"RETRY_BACKOFF=0s", "RETRY_BACKOFF=-1s", "RETRY_BACKOFF=x", "KILL_GRACE=-1s", "DRAIN_TIMEOUT=-5s", "MAX_FILES=-1",

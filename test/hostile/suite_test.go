@@ -1,6 +1,7 @@
-// Package hostile throws what attackers send at the real command, and demands for every input the right answer, that a
-// refused one leaves nothing behind, and that the server stays small and goes on answering. Each group has its table in a
-// file of its own; docs/security.md says what they prove.
+// Package hostile throws what attackers send at the real command, and demands for every input the
+// right answer, that a refused one leaves nothing behind, and that the server stays small and goes
+// on answering. Each group has its table in a file of its own; docs/security.md says what they
+// prove.
 package hostile
 
 import (
@@ -119,11 +120,12 @@ type group struct {
 	server *server
 }
 
-// memoryBound is how much memory a server may have at most while its inputs are refused. One that does nothing has 30 MiB.
+// memoryBound is how much memory a server may have at most while its inputs are refused. One that
+// does nothing has 30 MiB.
 const memoryBound = 160 << 20
 
-// run runs a group, then holds the server to what every group demands: it answers, its memory was bounded, and no
-// connection or file is left open.
+// run runs a group, then holds the server to what every group demands: it answers, its memory was
+// bounded, and no connection or file is left open.
 func (s *suite) run(t *testing.T, name string, srv *server, bound int64, body func(g *group)) {
 	t.Helper()
 	s.count(name, 0)
@@ -174,8 +176,8 @@ func (g *group) refuse(rows []row) {
 	g.unchanged(before)
 }
 
-// settle waits until nothing is on its way that would change the storage: no job waits, and those that are over are cleared
-// away.
+// settle waits until nothing is on its way that would change the storage: no job waits, and those
+// that are over are cleared away.
 func (g *group) settle() {
 	g.Helper()
 	until(g.T, "the server is at rest", func() bool {

@@ -15,7 +15,8 @@ type route struct{ routes.Route }
 
 func (c route) open() bool { return c.Tokens.Opens(routes.None) }
 
-// served lists those that the one process answers, so that a new one is attacked without a word here.
+// served lists those that the one process answers, so that a new one is attacked without a word
+// here.
 func served() []route {
 	var list []route
 	for _, r := range routes.All() {
@@ -52,7 +53,8 @@ func tokenRows(g *group, h *house) []row {
 // closedRows are for a call that a token has to open.
 func closedRows(s *suite, h *house, r route) []row {
 	id, template := h.running.ID, "mine"
-	right := map[routes.Tokens]string{routes.User: h.running.Token, routes.Agent: h.agent(s, id), routes.Owner: h.mine.Token}
+	right := map[routes.Tokens]string{routes.User: h.running.Token, routes.Agent: h.agent(s, id),
+		routes.Owner: h.mine.Token}
 	var mine string
 	for kind, one := range right {
 		if r.Tokens.Opens(kind) {
@@ -149,7 +151,8 @@ func rightRows(s *suite, r route) []row {
 	return rows
 }
 
-// openRows are for a call that needs no token: a wrong one opens no more, and where an owner may be named it is refused.
+// openRows are for a call that needs no token: a wrong one opens no more, and where an owner may be
+// named it is refused.
 func openRows(h *house, r route) []row {
 	status := []int{200}
 	if r.Route == routes.SubmitJob {

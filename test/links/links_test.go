@@ -1,4 +1,5 @@
-// Package links says what each command may carry: what a function links is what it costs to start it, to pull it and to keep it in memory.
+// Package links says what each command may carry: what a function links is what it costs to start
+// it, to pull it and to keep it in memory.
 package links
 
 import (
@@ -40,14 +41,17 @@ func commands(t *testing.T) []string {
 // TestCommands makes sure that no command carries what it has no use for.
 func TestCommands(t *testing.T) {
 	t.Parallel()
-	cloud := []string{"github.com/aws/", "github.com/Azure/", "cloud.google.com/", "gocloud.dev/blob/s3blob", "gocloud.dev/blob/gcsblob", "gocloud.dev/blob/azureblob"}
+	cloud := []string{"github.com/aws/", "github.com/Azure/", "cloud.google.com/", "gocloud.dev/blob/s3blob",
+		"gocloud.dev/blob/gcsblob", "gocloud.dev/blob/azureblob"}
 	local := []string{module + "/shared/sandbox", module + "/shared/process"}
 	cluster := []string{"k8s.io/", "sigs.k8s.io/", module + "/shared/kubernetes"}
-	events := []string{"github.com/cloudevents/", "github.com/json-iterator/", "go.uber.org/zap"} // the SDK: whoever neither sends nor receives
+	// the SDK: whoever neither sends nor receives
+	events := []string{"github.com/cloudevents/", "github.com/json-iterator/", "go.uber.org/zap"}
 	bucket := []string{"gocloud.dev/", "google.golang.org/"}
 	// What is behind the agent's calls: it shares no more than the table of routes and what is sent.
 	server := []string{
-		module + "/shared/api", module + "/shared/upload", module + "/shared/store", module + "/shared/ledger", module + "/shared/openapi", module + "/shared/serve",
+		module + "/shared/api", module + "/shared/upload", module + "/shared/store", module + "/shared/ledger", module +
+			"/shared/openapi", module + "/shared/serve",
 		module + "/functions/agentapi",
 	}
 	foreign := map[string][][]string{
@@ -78,8 +82,8 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// TestVocabulary makes sure that what everything else depends on depends on nothing, and what the agent shares with the server on no more
-// than that.
+// TestVocabulary makes sure that what everything else depends on depends on nothing, and what the
+// agent shares with the server on no more than that.
 func TestVocabulary(t *testing.T) {
 	t.Parallel()
 	for name, may := range map[string][]string{"job": nil, "routes": nil, "agentwire": {"job"}} {
@@ -94,7 +98,8 @@ func TestVocabulary(t *testing.T) {
 // TestKubernetes makes sure that one package speaks to Kubernetes.
 func TestKubernetes(t *testing.T) {
 	t.Parallel()
-	for _, line := range list(t, "-f", "{{.ImportPath}}:{{range .Imports}}{{.}},{{end}}", module+"/functions/...", module+"/shared/...", module) {
+	for _, line := range list(t, "-f", "{{.ImportPath}}:{{range .Imports}}{{.}},{{end}}", module+"/functions/...", module+
+		"/shared/...", module) {
 		name, imports, _ := strings.Cut(line, ":")
 		for imported := range strings.SplitSeq(imports, ",") {
 			if strings.HasPrefix(imported, "k8s.io/") && name != module+"/shared/kubernetes" {
@@ -104,13 +109,15 @@ func TestKubernetes(t *testing.T) {
 	}
 }
 
-// TestDeadCode makes sure that the linker drops what no command calls. A single call of reflect's Method or MethodByName with a name that is
-// not constant has it keep every exported method of every type, which is half of the binary.
+// TestDeadCode makes sure that the linker drops what no command calls. A single call of reflect's
+// Method or MethodByName with a name that is not constant has it keep every exported method of
+// every type, which is half of the binary.
 func TestDeadCode(t *testing.T) {
 	t.Parallel()
 	keeps := func(dir, pkg string) string {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", tags, "-ldflags=-dumpdep", "-o", filepath.Join(t.TempDir(), "command"), pkg)
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", tags, "-ldflags=-dumpdep", "-o",
+			filepath.Join(t.TempDir(), "command"), pkg)
 		cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 		out, err := cmd.CombinedOutput()
 		if err != nil {
@@ -129,8 +136,9 @@ func TestDeadCode(t *testing.T) {
 	t.Run("this test", func(t *testing.T) {
 		dir := t.TempDir()
 		for name, text := range map[string]string{
-			"go.mod":  "module x\n",
-			"main.go": "package main\nimport (\"os\"; \"reflect\")\nfunc main() { _ = reflect.ValueOf(os.Stdout).MethodByName(os.Args[0]) }\n",
+			"go.mod": "module x\n",
+			"main.go": "package main\nimport (\"os\"; \"reflect\")\nfunc main() { _ = " +
+				"reflect.ValueOf(os.Stdout).MethodByName(os.Args[0]) }\n",
 		} {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 				t.Fatal(err)

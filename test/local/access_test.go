@@ -16,8 +16,9 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// attack tries what a program must not be able to do, and prints a line for each success. Its arguments are the
-// storage directory, the server's process ID, another job's token for the log, and a mark of another job's process.
+// attack tries what a program must not be able to do, and prints a line for each success. Its
+// arguments are the storage directory, the server's process ID, another job's token for the log,
+// and a mark of another job's process.
 const attack = `import ctypes, os, signal, sys
 storage, server, mark = sys.argv[1:4]
 libc = ctypes.CDLL(None, use_errno=True)
@@ -84,8 +85,8 @@ for line in status.splitlines():
 print("finished")
 `
 
-// TestSandbox attacks the machine from a program, with a server of root and, where the tests run as root, one of an ordinary
-// user.
+// TestSandbox attacks the machine from a program, with a server of root and, where the tests run as
+// root, one of an ordinary user.
 func TestSandbox(t *testing.T) {
 	t.Parallel()
 	users := map[string]*syscall.Credential{"as the user of the tests": nil}
@@ -119,7 +120,8 @@ func startAs(t *testing.T, user *syscall.Credential, vars ...string) *server {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	s := &server{t: t, program: path, dir: dir, user: user, vars: map[string]string{"KILL_GRACE": "500ms", "REAP_INTERVAL": "100ms"}}
+	s := &server{t: t, program: path, dir: dir, user: user, vars: map[string]string{"KILL_GRACE": "500ms",
+		"REAP_INTERVAL": "100ms"}}
 	for _, v := range vars {
 		name, value, _ := strings.Cut(v, "=")
 		s.vars[name] = value
@@ -149,9 +151,11 @@ func TestTokens(t *testing.T) {
 	mine.wait()
 	other.wait()
 	routes := []struct{ method, path string }{
-		{"GET", "/api/v1/jobs/ID"}, {"POST", "/api/v1/jobs/ID/cancel"}, {"DELETE", "/api/v1/jobs/ID"}, {"GET", "/api/v1/jobs/ID/logs"},
+		{"GET", "/api/v1/jobs/ID"}, {"POST", "/api/v1/jobs/ID/cancel"}, {"DELETE", "/api/v1/jobs/ID"},
+		{"GET", "/api/v1/jobs/ID/logs"},
 		{"GET", "/outputs/ID"}, {"GET", "/outputs/ID?format=zip"}, {"GET", "/outputs/ID/x"}, {"HEAD", "/outputs/ID/x"},
-		{"GET", "/artifacts/ID/run"}, {"HEAD", "/artifacts/ID/run"}, {"GET", "/artifacts/ID/index.json"}, {"PUT", "/artifacts/ID/upload/y"},
+		{"GET", "/artifacts/ID/run"}, {"HEAD", "/artifacts/ID/run"}, {"GET", "/artifacts/ID/index.json"},
+		{"PUT", "/artifacts/ID/upload/y"},
 	}
 	flipped := []byte(mine.Token)
 	flipped[5] ^= 1
@@ -252,7 +256,8 @@ sys.stdout.write("no newline")
 		t.Errorf("trailer Job-Phase is %q", got)
 	}
 	for query, want := range map[string]string{
-		"stream=stdout&tail=1": "no newline", "stream=stderr&tail=2": "error 3\nerror 4\n", "tail=0": "", "stream=stdout&tail=2": "line 4\nno newline",
+		"stream=stdout&tail=1": "no newline", "stream=stderr&tail=2": "error 3\nerror 4\n", "tail=0": "",
+		"stream=stdout&tail=2": "line 4\nno newline",
 	} {
 		if got := j.logs(query); got != want {
 			t.Errorf("logs?%s = %q, want %q", query, got, want)
@@ -268,7 +273,8 @@ func TestCancel(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir(), "MAX_CONCURRENT_JOBS=1")
 	mark := fmt.Sprintf("mark-%d", time.Now().UnixNano())
-	running := s.submit(python("import os, time\nopen('results/kept', 'w').write('kept')\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(1000)\nprint('begun')\ntime.sleep(1000)\n", "arg="+mark, "retries=5"))
+	running := s.submit(python("import os, time\nopen('results/kept', 'w').write('kept')\nif os.fork() == 0:\n    "+
+		"os.setsid()\n    time.sleep(1000)\nprint('begun')\ntime.sleep(1000)\n", "arg="+mark, "retries=5"))
 	running.running("begun")
 	waiting := s.submit(script("echo never\n"))
 	for _, j := range []*sent{waiting, running} {
@@ -289,7 +295,8 @@ func TestCancel(t *testing.T) {
 	}
 	ended := s.submit(script("true\n"))
 	must(t, ended.wait(), job.Succeeded, job.ReasonCompleted)
-	if resp, data := ended.call("POST", ended.path()+"/cancel"); resp.StatusCode != 409 || !bytes.Contains(data, []byte("Succeeded")) {
+	if resp, data := ended.call("POST", ended.path()+"/cancel"); resp.StatusCode != 409 ||
+		!bytes.Contains(data, []byte("Succeeded")) {
 		t.Errorf("cancelling an ended job: %s %s", resp.Status, data)
 	}
 	must(t, ended.status(), job.Succeeded, job.ReasonCompleted)
@@ -347,7 +354,8 @@ func TestFull(t *testing.T) {
 	var resp *http.Response
 	var data []byte
 	var err error
-	s.until("the queue is full", func() bool { // on a busy machine a job may get into it a moment after its submit was answered
+	// on a busy machine a job may get into it a moment after its submit was answered
+	s.until("the queue is full", func() bool {
 		resp, data, err = s.post(script("true\n"))
 		if err == nil && resp.StatusCode == 201 && len(waiting) < 5 {
 			waiting = append(waiting, decodeSent(t, s, data))
@@ -355,7 +363,8 @@ func TestFull(t *testing.T) {
 		}
 		return true
 	})
-	if err != nil || resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || !bytes.Contains(data, []byte("MAX_QUEUED_JOBS")) {
+	if err != nil || resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" ||
+		!bytes.Contains(data, []byte("MAX_QUEUED_JOBS")) {
 		t.Errorf("full queue: %v %s %s", err, resp.Status, data)
 	}
 	blocker.call("POST", blocker.path()+"/cancel")
@@ -381,7 +390,8 @@ func TestNotInstalled(t *testing.T) {
 		t.Fatalf("%v %s %s", err, resp.Status, data)
 	}
 	var problem struct{ Errors []job.Fault }
-	if err := json.Unmarshal(data, &problem); err != nil || len(problem.Errors) != 1 || problem.Errors[0].Field != "runtime" || !strings.Contains(problem.Errors[0].Message, "not installed") {
+	if err := json.Unmarshal(data, &problem); err != nil || len(problem.Errors) != 1 ||
+		problem.Errors[0].Field != "runtime" || !strings.Contains(problem.Errors[0].Message, "not installed") {
 		t.Errorf("problem is %s (%v)", data, err)
 	}
 }
@@ -399,7 +409,8 @@ func TestIdempotency(t *testing.T) {
 	}
 	other := script("false\n")
 	other.header = f.header
-	if resp, data, err := s.post(other); err != nil || resp.StatusCode != 422 || !bytes.Contains(data, []byte("Idempotency-Key")) {
+	if resp, data, err := s.post(other); err != nil || resp.StatusCode != 422 ||
+		!bytes.Contains(data, []byte("Idempotency-Key")) {
 		t.Errorf("another body: %v %s %s", err, resp.Status, data)
 	}
 	first.wait()

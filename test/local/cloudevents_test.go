@@ -25,14 +25,16 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// sdk is a folder with the CloudEvents project's own SDK for JavaScript and the scripts that use it.
+// sdk is a folder with the CloudEvents project's own SDK for JavaScript and the scripts that use
+// it.
 var sdk = sync.OnceValues(installSDK)
 
 // installSDK installs what package-lock.json says, once for all runs of the tests on this machine.
 func installSDK() (string, error) {
 	for _, tool := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return "", fmt.Errorf("%s is needed: the SDK of the CloudEvents project speaks to this one in the tests: %w", tool, err)
+			return "", fmt.Errorf("%s is needed: the SDK of the CloudEvents project speaks to this one in the tests: %w", tool,
+				err)
 		}
 	}
 	lock, err := os.ReadFile("cloudevents/package-lock.json")
@@ -271,13 +273,15 @@ func (m template) job(path string) *sent {
 func (m template) start() *sent {
 	m.s.t.Helper()
 	j := &sent{s: m.s}
-	if err := json.Unmarshal(m.s.request(http.MethodPost, "/api/v1/templates/"+m.name+"/jobs", m.Token, nil, ""), j); err != nil {
+	if err := json.Unmarshal(m.s.request(http.MethodPost, "/api/v1/templates/"+m.name+"/jobs", m.Token, nil, ""),
+		j); err != nil {
 		m.s.t.Fatal(err)
 	}
 	return j
 }
 
-const keepEvent = "cp event.json \"$OUTPUT_DIR\"; test ! -e event.data || cp event.data \"$OUTPUT_DIR\"; echo \"$CE_TYPE $CE_ID $*\"\n"
+const keepEvent = "cp event.json \"$OUTPUT_DIR\"; test ! -e event.data || cp event.data \"$OUTPUT_DIR\"; echo " +
+	"\"$CE_TYPE $CE_ID $*\"\n"
 
 // TestEventsOfAnotherSDK has the JavaScript SDK start jobs in each mode.
 func TestEventsOfAnotherSDK(t *testing.T) {
@@ -286,7 +290,8 @@ func TestEventsOfAnotherSDK(t *testing.T) {
 	m := s.put("keep", "", script(keepEvent, `args=["$.data.name","$.subject"]`))
 	plain := s.put("bytes", m.Token, script(keepEvent))
 	event := func(id string, data any) map[string]any {
-		return map[string]any{"id": id, "source": "/javascript", "type": "com.example.uploaded", "subject": "a b", "data": data, "datacontenttype": "application/json"}
+		return map[string]any{"id": id, "source": "/javascript", "type": "com.example.uploaded", "subject": "a b",
+			"data": data, "datacontenttype": "application/json"}
 	}
 	for _, mode := range []string{"binary", "structured"} {
 		t.Run(mode, func(t *testing.T) {
@@ -326,7 +331,8 @@ func TestEventsOfAnotherSDK(t *testing.T) {
 		})
 	}
 	t.Run("batch", func(t *testing.T) {
-		got := send(t, s.url+"/events?template=keep", "batch", event("b1", map[string]any{"name": "1"}), event("b2", map[string]any{"name": "2"}))
+		got := send(t, s.url+"/events?template=keep", "batch", event("b1", map[string]any{"name": "1"}),
+			event("b2", map[string]any{"name": "2"}))
 		paths := strings.Split(got.Link, ", ")
 		if got.Status != http.StatusAccepted || len(paths) != 2 || paths[0] == paths[1] {
 			t.Fatalf("got %+v", got)
@@ -341,10 +347,12 @@ func TestEventsOfAnotherSDK(t *testing.T) {
 		}
 	})
 	t.Run("refused", func(t *testing.T) {
-		if got := send(t, s.url+"/events?template=none", "binary", event("x", map[string]any{})); got.Status != http.StatusNotFound {
+		if got := send(t, s.url+"/events?template=none", "binary",
+			event("x", map[string]any{})); got.Status != http.StatusNotFound {
 			t.Errorf("unknown template: got %+v", got)
 		}
-		if got := send(t, s.url+"/events?template=keep", "structured", event("x", map[string]any{})); got.Status != http.StatusUnprocessableEntity {
+		if got := send(t, s.url+"/events?template=keep", "structured",
+			event("x", map[string]any{})); got.Status != http.StatusUnprocessableEntity {
 			t.Errorf("missing part: got %+v", got)
 		}
 	})
@@ -368,10 +376,12 @@ func TestEventsToAnotherSDK(t *testing.T) {
 	got := r.until(t, succeeded.ID, "submitted", "started", "succeeded")
 	for step, phase := range map[string]string{"submitted": "Pending", "started": "Running", "succeeded": "Succeeded"} {
 		e := got[step]
-		if e.Data["phase"] != phase || e.Data["jobID"] != succeeded.ID || e.Traceparent != traceParent || e.ID != succeeded.ID+"."+e.Type {
+		if e.Data["phase"] != phase || e.Data["jobID"] != succeeded.ID || e.Traceparent != traceParent ||
+			e.ID != succeeded.ID+"."+e.Type {
 			t.Errorf("%s: got %+v", step, e)
 		}
-		if text, _ := json.Marshal(e); bytes.Contains(text, []byte(succeeded.Token)) || bytes.Contains(text, []byte(`"token"`)) {
+		if text, _ := json.Marshal(e); bytes.Contains(text, []byte(succeeded.Token)) ||
+			bytes.Contains(text, []byte(`"token"`)) {
 			t.Errorf("%s has a token: %s", step, text)
 		}
 	}
@@ -396,8 +406,8 @@ func TestEventsToAnotherSDK(t *testing.T) {
 	r.until(t, succeeded.ID, "submitted", "started", "succeeded", "reaped")
 }
 
-// TestSinkThatIsDown has jobs begin, end and be removed while nobody hears of it, kills the server, and demands that all is
-// announced once somebody listens.
+// TestSinkThatIsDown has jobs begin, end and be removed while nobody hears of it, kills the server,
+// and demands that all is announced once somebody listens.
 func TestSinkThatIsDown(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
@@ -500,7 +510,8 @@ func TestQueuedJobsAreAnnouncedOnce(t *testing.T) {
 
 const succeededType = "io.github.go-job-orchestrator.job.succeeded.v1"
 
-// broker delivers every event it gets to each Trigger that wants it: late, several times, in any order, and again when it is told to.
+// broker delivers every event it gets to each Trigger that wants it: late, several times, in any
+// order, and again when it is told to.
 type broker struct {
 	t        *testing.T
 	mu       sync.Mutex
@@ -561,7 +572,8 @@ func (b *broker) deliver(url string, header http.Header, body []byte) {
 				continue
 			}
 			return
-		case code == http.StatusNotFound, code == http.StatusConflict, code == http.StatusTooManyRequests, code >= http.StatusInternalServerError:
+		case code == http.StatusNotFound, code == http.StatusConflict, code == http.StatusTooManyRequests,
+			code >= http.StatusInternalServerError:
 		default:
 			b.t.Errorf("delivery to %s: %s: %s", url, resp.Status, answered)
 			return
@@ -569,7 +581,8 @@ func (b *broker) deliver(url string, header http.Header, body []byte) {
 	}
 }
 
-// TestChainThroughABroker has the end of each job of one template start one of the next, through a Broker that does its worst.
+// TestChainThroughABroker has the end of each job of one template start one of the next, through a
+// Broker that does its worst.
 func TestChainThroughABroker(t *testing.T) {
 	t.Parallel()
 	b := &broker{t: t, statuses: map[int]int{}, refuse: 2}
@@ -596,7 +609,8 @@ func TestChainThroughABroker(t *testing.T) {
 	}
 	var second page
 	s.until("five jobs of the second template have succeeded", func() bool {
-		data := s.request(http.MethodGet, "/api/v1/jobs?label=go-job-orchestrator/template=sum&phase=Succeeded&limit=500", "", nil, "")
+		data := s.request(http.MethodGet, "/api/v1/jobs?label=go-job-orchestrator/template=sum&phase=Succeeded&limit=500",
+			"", nil, "")
 		if err := json.Unmarshal(data, &second); err != nil {
 			t.Fatal(err)
 		}
@@ -604,7 +618,8 @@ func TestChainThroughABroker(t *testing.T) {
 	})
 	b.wait.Wait()
 	var all page
-	if err := json.Unmarshal(s.request(http.MethodGet, "/api/v1/jobs?label=go-job-orchestrator/template=sum&limit=500", "", nil, ""), &all); err != nil {
+	if err := json.Unmarshal(s.request(http.MethodGet, "/api/v1/jobs?label=go-job-orchestrator/template=sum&limit=500",
+		"", nil, ""), &all); err != nil {
 		t.Fatal(err)
 	}
 	if len(all.Items) != len(want) {

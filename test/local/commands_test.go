@@ -22,7 +22,8 @@ var commands = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	dir := filepath.Dir(path)
-	build := exec.Command("go", "build", "-race", "-tags", "grpcnotrace,disable_grpc_modules", "-o", dir, "go-job-orchestrator/functions/cmd/...", "go-job-orchestrator/test/local/runner")
+	build := exec.Command("go", "build", "-race", "-tags", "grpcnotrace,disable_grpc_modules", "-o", dir,
+		"go-job-orchestrator/functions/cmd/...", "go-job-orchestrator/test/local/runner")
 	out, err := build.CombinedOutput()
 	if err != nil {
 		err = &exec.Error{Name: string(out), Err: err}
@@ -43,7 +44,8 @@ func TestSeparate(t *testing.T) {
 	serve := func(name string, vars ...string) {
 		port := freePort(t)
 		cmd := exec.Command(filepath.Join(dir, name))
-		cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "PORT=" + port, "STORAGE_DIR=" + storage, "TOKEN_KEYS=" + key, "K_SINK=" + urls["runner"]}, vars...)
+		cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "PORT=" + port, "STORAGE_DIR=" + storage, "TOKEN_KEYS=" + key,
+			"K_SINK=" + urls["runner"]}, vars...)
 		output := &lines{}
 		cmd.Stdout, cmd.Stderr = output, output
 		if err := cmd.Start(); err != nil {
@@ -83,7 +85,8 @@ func TestSeparate(t *testing.T) {
 		t.Errorf("output = %q", got)
 	}
 	j.s = at("artifacts")
-	if resp, data := j.call("GET", "/artifacts/"+j.ID+"/run"); resp.StatusCode != 200 || !bytes.HasPrefix(data, []byte("#!/bin/sh")) {
+	if resp, data := j.call("GET", "/artifacts/"+j.ID+"/run"); resp.StatusCode != 200 ||
+		!bytes.HasPrefix(data, []byte("#!/bin/sh")) {
 		t.Errorf("artifact: %s %s", resp.Status, data)
 	}
 	long.s = at("logs")
@@ -99,7 +102,8 @@ func TestSeparate(t *testing.T) {
 	if !j.gone() {
 		t.Error("the expired job is still there")
 	}
-	if out, code := run(t, filepath.Join(dir, "status"), "STORAGE_DIR="+storage, "PORT="+freePort(t)); code == 0 || !strings.Contains(out, "TOKEN_KEYS") {
+	if out, code := run(t, filepath.Join(dir, "status"), "STORAGE_DIR="+storage, "PORT="+freePort(t)); code == 0 ||
+		!strings.Contains(out, "TOKEN_KEYS") {
 		t.Errorf("without keys status ended with %d: %s", code, out)
 	}
 }

@@ -14,7 +14,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// digger makes folders in each other by handle: its arguments are how many such chains, and how deep each.
+// digger makes folders in each other by handle: its arguments are how many such chains, and how
+// deep each.
 const digger = `import os, sys
 def chain(at, depth):
     for _ in range(depth):
@@ -60,8 +61,8 @@ func (s *server) workspaces() int {
 	return n
 }
 
-// TestDeepFolders leaves folders far deeper than outputs can lie: what can be an output is stored, what is left out is said, and
-// the workspace goes.
+// TestDeepFolders leaves folders far deeper than outputs can lie: what can be an output is stored,
+// what is left out is said, and the workspace goes.
 func TestDeepFolders(t *testing.T) {
 	t.Parallel()
 	s := start(t, memory(t), "MAX_CONCURRENT_JOBS=1", "MAX_WORKSPACE_FILES=0", "MAX_WORKSPACE_BYTES=0")
@@ -95,8 +96,9 @@ func memory(t *testing.T) string {
 	return dir
 }
 
-// TestRecoveryBesideServing starts on the workspace of a job that somebody still holds, and on many folders of one that is over:
-// the server answers and runs jobs meanwhile. A job that is removed while it is being recovered goes.
+// TestRecoveryBesideServing starts on the workspace of a job that somebody still holds, and on many
+// folders of one that is over: the server answers and runs jobs meanwhile. A job that is removed
+// while it is being recovered goes.
 func TestRecoveryBesideServing(t *testing.T) {
 	t.Parallel()
 	s := start(t, memory(t), "MAX_CONCURRENT_JOBS=2", "KILL_GRACE=1h")
@@ -152,7 +154,8 @@ func TestStopsWhileRecovering(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	s.until("the program has ended", func() bool { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil })
+	s.until("the program has ended",
+		func() bool { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil })
 	s.start()
 	s.stop()
 	f.Close()
@@ -188,8 +191,8 @@ func smallDisk(t *testing.T, bytes int64) string {
 	return at
 }
 
-// filler takes the disk until it is stopped: with "name" in a file with a name, else in files that it removes, sends to itself over
-// a socket, and closes.
+// filler takes the disk until it is stopped: with "name" in a file with a name, else in files that
+// it removes, sends to itself over a socket, and closes.
 const filler = `import os, socket, sys, time
 a, b = socket.socketpair()
 print("begun", flush=True)
@@ -202,16 +205,20 @@ for i in range(1000):
     time.sleep(0.02)
 `
 
-// TestFloor has programs fill up the disk below MIN_FREE_BYTES, with every limit of their own far away. They are ended, others
-// that have a good deal of it are not, and jobs can be submitted again.
-func TestFloor(t *testing.T) { // not parallel: a program fills a disk as fast as it can, and is to be stopped before it is full
+// TestFloor has programs fill up the disk below MIN_FREE_BYTES, with every limit of their own far
+// away. They are ended, others that have a good deal of it are not, and jobs can be submitted
+// again. not parallel: a program fills a disk as fast as it can, and is to be stopped before it is
+// full
+func TestFloor(t *testing.T) {
 	for _, how := range []string{"name", "socket"} {
 		t.Run(how, func(t *testing.T) {
 			work := smallDisk(t, 256<<20)
 			s := start(t, work, "MIN_FREE_BYTES=64Mi", "MAX_CONCURRENT_JOBS=3", "WORK_DIR="+filepath.Join(work, "work"))
-			other := s.submit(script("head -c 40000000 /dev/zero > mine; echo begun; while ! test -e done; do sleep 0.1; done\n"))
+			other := s.submit(script("head -c 40000000 /dev/zero > mine; echo begun; while ! test -e done; do sleep 0.1; " +
+				"done\n"))
 			other.running("begun")
-			hostile := s.submit(form{runtime: "python", entrypoint: "main.py", files: map[string]string{"main.py": filler}, fields: []string{"arg=" + how}})
+			hostile := s.submit(form{runtime: "python", entrypoint: "main.py", files: map[string]string{"main.py": filler},
+				fields: []string{"arg=" + how}})
 			got := hostile.wait()
 			must(t, got, job.Failed, job.ReasonEvicted)
 			if !strings.Contains(got.Message, "MIN_FREE_BYTES") {
@@ -222,7 +229,8 @@ func TestFloor(t *testing.T) { // not parallel: a program fills a disk as fast a
 				resp, _, err := s.post(script("true\n"))
 				return err == nil && resp.StatusCode == http.StatusCreated
 			})
-			if l := other.status().Attempts[0].Limits; l == nil || !strings.HasPrefix(l.Workspace, "watched: ended above 8589934592 bytes") {
+			if l := other.status().Attempts[0].Limits; l == nil ||
+				!strings.HasPrefix(l.Workspace, "watched: ended above 8589934592 bytes") {
 				t.Errorf("the limits are %+v", l)
 			}
 			mustBe(other, job.Running)

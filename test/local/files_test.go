@@ -13,11 +13,13 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// TestPrograms runs uploaded programs beside the entrypoint, and unpacks what they leave as programs again.
+// TestPrograms runs uploaded programs beside the entrypoint, and unpacks what they leave as
+// programs again.
 func TestPrograms(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir())
-	f := script("./tool && ! [ -x data ] && printf '#!/bin/sh\\necho made' >results/made && chmod +x results/made && chmod u+s results/made && cp data results/\n")
+	f := script("./tool && ! [ -x data ] && printf '#!/bin/sh\\necho made' >results/made && chmod +x results/made && " +
+		"chmod u+s results/made && cp data results/\n")
 	f.files["tool"], f.files["data"] = "#!/bin/sh\necho tool $0\n", "data"
 	j := s.submit(f)
 	must(t, j.wait(), job.Succeeded, job.ReasonCompleted)
@@ -33,7 +35,8 @@ func TestPrograms(t *testing.T) {
 	for _, file := range z.File {
 		got[file.Name] = file.Mode()
 	}
-	if diff := cmp.Diff(map[string]fs.FileMode{"made": 0o755, "data": 0o644, "stdout.log": 0o644, "stderr.log": 0o644}, got); diff != "" {
+	if diff := cmp.Diff(map[string]fs.FileMode{"made": 0o755, "data": 0o644, "stdout.log": 0o644, "stderr.log": 0o644},
+		got); diff != "" {
 		t.Errorf("modes in the archive (-want +got):\n%s", diff)
 	}
 }
@@ -56,7 +59,8 @@ func TestJavaSources(t *testing.T) {
 	}
 	broken := s.submit(form("package app; class Helper {\n static String text() { return 1; } }")).wait()
 	must(t, broken, job.Failed, job.ReasonError)
-	if want := "it could not be compiled: Helper.java:2: error: incompatible types"; !strings.HasPrefix(broken.Message, want) || *broken.ExitCode != 1 {
+	if want := "it could not be compiled: Helper.java:2: error: incompatible types"; !strings.HasPrefix(broken.Message,
+		want) || *broken.ExitCode != 1 {
 		t.Errorf("exit code %d, message %q, want %q", *broken.ExitCode, broken.Message, want)
 	}
 }
@@ -65,10 +69,12 @@ func TestJavaSources(t *testing.T) {
 func TestLeftBehind(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir())
-	j := s.submit(script("echo log; mkdir -p results/stdout.log results/empty .cache/x; echo x >results/stdout.log/x; echo x >out.csv; echo more >>data; echo x >.cache/x/y; echo x >results/kept\n"))
+	j := s.submit(script("echo log; mkdir -p results/stdout.log results/empty .cache/x; echo x >results/stdout.log/x; " +
+		"echo x >out.csv; echo more >>data; echo x >.cache/x/y; echo x >results/kept\n"))
 	got := j.wait()
 	must(t, got, job.Succeeded, job.ReasonCompleted)
-	if diff := cmp.Diff(&job.NotCollected{Count: 3, Names: []string{"data", "out.csv", ".cache/"}}, got.NotCollected); diff != "" {
+	if diff := cmp.Diff(&job.NotCollected{Count: 3, Names: []string{"data", "out.csv", ".cache/"}},
+		got.NotCollected); diff != "" {
 		t.Errorf("not collected (-want +got):\n%s", diff)
 	}
 	want := &job.Outputs{Count: 3, Bytes: 6, OmittedCount: 2, Omitted: []job.Omitted{

@@ -1,4 +1,5 @@
-// Package local tests the one process as a user meets it: the real command, real programs, a real directory.
+// Package local tests the one process as a user meets it: the real command, real programs, a real
+// directory.
 package local
 
 import (
@@ -34,18 +35,21 @@ var command = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "all")
-	build := exec.Command("go", "build", "-race", "-tags", "grpcnotrace,disable_grpc_modules", "-o", path, "go-job-orchestrator/functions/cmd/all")
+	build := exec.Command("go", "build", "-race", "-tags", "grpcnotrace,disable_grpc_modules", "-o", path,
+		"go-job-orchestrator/functions/cmd/all")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}
 	return path, os.Chmod(dir, 0o755) //nolint:gosec // another user runs it in one of the tests
 })
 
-// searchPath has the folders of the interpreters themselves before those of a version manager's shims, which take longer to
-// answer than most tests take, and would be asked by every server. TestGreeting asks them all the same.
+// searchPath has the folders of the interpreters themselves before those of a version manager's
+// shims, which take longer to answer than most tests take, and would be asked by every server.
+// TestGreeting asks them all the same.
 var searchPath = sync.OnceValue(func() string {
 	path := os.Getenv("PATH")
-	return runtimes.Detect(context.Background(), path, os.Getenv("HOME")).SearchPath() + string(filepath.ListSeparator) + path
+	return runtimes.Detect(context.Background(), path, os.Getenv("HOME")).SearchPath() + string(filepath.ListSeparator) +
+		path
 })
 
 func TestMain(m *testing.M) {
@@ -98,7 +102,8 @@ func (s *server) start() {
 	s.t.Helper()
 	port := freePort(s.t)
 	s.cmd = exec.Command(s.program)
-	s.cmd.Env = []string{"PATH=" + searchPath(), "HOME=" + os.Getenv("HOME"), "PORT=" + port, "STORAGE_DIR=" + s.dir, "SECRET_OF_SERVER=do-not-read"}
+	s.cmd.Env = []string{"PATH=" + searchPath(), "HOME=" + os.Getenv("HOME"), "PORT=" + port, "STORAGE_DIR=" + s.dir,
+		"SECRET_OF_SERVER=do-not-read"}
 	for name, value := range s.vars {
 		s.cmd.Env = append(s.cmd.Env, name+"="+value)
 	}
@@ -174,7 +179,8 @@ func freePort(t *testing.T) string {
 	return strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
 }
 
-// says waits until the server has printed a text. What it prints takes another way to us than its answers, and can be later.
+// says waits until the server has printed a text. What it prints takes another way to us than its
+// answers, and can be later.
 func (s *server) says(text string) {
 	s.t.Helper()
 	s.until(fmt.Sprintf("it says %q", text), func() bool { return strings.Contains(s.output.String(), text) })
@@ -208,7 +214,8 @@ type form struct {
 
 // script is a form for a shell script.
 func script(text string, fields ...string) form {
-	return form{runtime: "binary", entrypoint: "run", files: map[string]string{"run": "#!/bin/sh\n" + text}, fields: fields}
+	return form{runtime: "binary", entrypoint: "run", files: map[string]string{"run": "#!/bin/sh\n" + text},
+		fields: fields}
 }
 
 func python(text string, fields ...string) form {

@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// echo sends every event of a server back to it, once for each template, and keeps what that answered.
+// echo sends every event of a server back to it, once for each template, and keeps what that
+// answered.
 type echo struct {
 	t         *testing.T
 	templates []string
@@ -63,8 +64,8 @@ func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusAccepted)
 }
 
-// TestLoop has every step of the jobs of two templates sent to both of them, which is what Triggers without a filter do: without a
-// bound that would start thousands of jobs.
+// TestLoop has every step of the jobs of two templates sent to both of them, which is what Triggers
+// without a filter do: without a bound that would start thousands of jobs.
 func TestLoop(t *testing.T) {
 	t.Parallel()
 	const most = 20

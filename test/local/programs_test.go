@@ -10,7 +10,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// late is a program whose first process ends at once when it is asked to, while its child has work left.
+// late is a program whose first process ends at once when it is asked to, while its child has work
+// left.
 func late(fields ...string) form {
 	f := script("sh child.sh\n:\n", fields...)
 	f.files["child.sh"] = "trap 'sleep 1; echo done > results/last; exit' TERM\necho begun\nwhile :; do sleep 0.05; done\n"
@@ -61,14 +62,16 @@ func TestGrace(t *testing.T) {
 	})
 	t.Run("no grace", func(t *testing.T) {
 		t.Parallel()
-		j := start(t, t.TempDir(), "KILL_GRACE=0s").submit(script("sh -c 'trap \"\" TERM; echo begun; while :; do sleep 0.05; done'\n:\n"))
+		j := start(t, t.TempDir(), "KILL_GRACE=0s").submit(script("sh -c 'trap \"\" TERM; echo begun; while :; do sleep " +
+			"0.05; done'\n:\n"))
 		j.running("begun")
 		j.call("POST", j.path()+"/cancel")
 		must(t, j.wait(), job.Cancelled, job.ReasonCancelled)
 	})
 }
 
-// TestJVM makes sure that a JVM knows what memory its job has, and where its home is, and says nothing of it.
+// TestJVM makes sure that a JVM knows what memory its job has, and where its home is, and says
+// nothing of it.
 func TestJVM(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir())
@@ -83,12 +86,14 @@ func TestJVM(t *testing.T) {
 		heap   int // MiB
 		stderr string
 	}{
-		"limit":    {[]string{"memory=256Mi"}, 256 / 2, ""},
-		"own heap": {[]string{"memory=1Gi", `env={"JAVA_TOOL_OPTIONS":"-Xmx100m"}`}, 100, "Picked up JAVA_TOOL_OPTIONS: -Xmx100m\n"},
+		"limit": {[]string{"memory=256Mi"}, 256 / 2, ""},
+		"own heap": {[]string{"memory=1Gi", `env={"JAVA_TOOL_OPTIONS":"-Xmx100m"}`}, 100, "Picked up JAVA_TOOL_OPTIONS: " +
+			"-Xmx100m\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			j := s.submit(form{runtime: "java", entrypoint: "Main.java", files: map[string]string{"Main.java": source}, fields: tt.fields})
+			j := s.submit(form{runtime: "java", entrypoint: "Main.java", files: map[string]string{"Main.java": source},
+				fields: tt.fields})
 			must(t, j.wait(), job.Succeeded, job.ReasonCompleted)
 			heap, rest, _ := strings.Cut(j.logs("tail=all&stream=stdout"), "\n")
 			var mebibytes int

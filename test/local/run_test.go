@@ -18,7 +18,8 @@ import (
 )
 
 // odd are arguments that a shell, a template or Kubernetes would change.
-var odd = []string{"", " ", "a b", "$(HOME)", "$HOME", "`id`", "*", "-x", "--", "'\"", "line\nbreak", "tab\t", "\\", "ünïcödé 🎉", "$$(X)"}
+var odd = []string{"", " ", "a b", "$(HOME)", "$HOME", "`id`", "*", "-x", "--", "'\"", "line\nbreak", "tab\t", "\\",
+	"ünïcödé 🎉", "$$(X)"}
 
 func oddFields(t *testing.T) []string {
 	t.Helper()
@@ -34,7 +35,8 @@ func oddFields(t *testing.T) []string {
 	return fields
 }
 
-// Each program writes its arguments, each in base64 on a line of its own, to outputs/args, and ends with code 3.
+// Each program writes its arguments, each in base64 on a line of its own, to outputs/args, and ends
+// with code 3.
 const (
 	pythonArgs = `import base64, os, sys
 os.makedirs(os.environ["OUTPUT_DIR"] + "/outputs")
@@ -194,7 +196,8 @@ print(json.dumps({
 		t.Fatalf("%v in %s", err, j.logs("tail=all"))
 	}
 	want := map[string]string{
-		"PATH": got.Env["PATH"], "HOME": got.CWD, "LANG": "C.UTF-8", "TMPDIR": got.Env["TMPDIR"], "JOB_ID": j.ID, "JOB_ATTEMPT": "1", "OUTPUT_DIR": got.CWD + "/results",
+		"PATH": got.Env["PATH"], "HOME": got.CWD, "LANG": "C.UTF-8", "TMPDIR": got.Env["TMPDIR"], "JOB_ID": j.ID,
+		"JOB_ATTEMPT": "1", "OUTPUT_DIR": got.CWD + "/results",
 		"A": "b c", "EMPTY": "", "PERCENT": "100%", "lower.dot-dash": "x",
 	}
 	if diff := cmp.Diff(want, got.Env); diff != "" {
@@ -211,7 +214,8 @@ print(json.dumps({
 // TestEndings looks at how programs of many kinds end.
 func TestEndings(t *testing.T) {
 	t.Parallel()
-	s := start(t, t.TempDir(), "MAX_WORKSPACE_BYTES=64Mi", "MAX_WORKSPACE_FILES=5000", "MAX_OUTPUT_BYTES=8Mi", "MAX_OUTPUT_FILES=50", "MAX_PROCESSES=100")
+	s := start(t, t.TempDir(), "MAX_WORKSPACE_BYTES=64Mi", "MAX_WORKSPACE_FILES=5000", "MAX_OUTPUT_BYTES=8Mi",
+		"MAX_OUTPUT_FILES=50", "MAX_PROCESSES=100")
 	code := func(n int) *int { return &n }
 	tests := []struct {
 		name    string
@@ -230,18 +234,31 @@ func TestEndings(t *testing.T) {
 		{"SIGTERM", script("kill -15 $$\n"), job.Failed, job.ReasonError, code(143), "SIGTERM", "SIGTERM"},
 		{"SIGSEGV", script("kill -11 $$\n"), job.Failed, job.ReasonError, code(139), "SIGSEGV", "SIGSEGV"},
 		{"exception", python("1/0\n"), job.Failed, job.ReasonError, code(1), "", "code 1"},
-		{"no program", form{runtime: "binary", entrypoint: "x", files: map[string]string{"x": "junk"}}, job.Failed, job.ReasonCannotRun, nil, "", "#!"},
-		{"no interpreter", form{runtime: "binary", entrypoint: "x", files: map[string]string{"x": "#!/no/such\n"}}, job.Failed, job.ReasonCannotRun, nil, "", "interpreter"},
-		{"deadline", script("exec sleep 1000\n", "timeoutSeconds=1"), job.Failed, job.ReasonDeadlineExceeded, code(143), "SIGTERM", "timeoutSeconds"},
-		{"deadline counts all attempts", script("sleep 0.4; exit 1\n", "timeoutSeconds=1", "retries=50"), job.Failed, job.ReasonDeadlineExceeded, nil, "", "timeoutSeconds"},
-		{"memory", python("x = bytearray(400 << 20)\nwhile True: pass\n", "memory=64Mi"), job.Failed, job.ReasonOOMKilled, code(137), "SIGKILL", "memory"},
-		{"memory of a child", python("import os\nif os.fork() == 0:\n    x = bytearray(400 << 20)\n    while True: pass\nos.wait()\nwhile True: pass\n", "memory=64Mi"), job.Failed, job.ReasonOOMKilled, code(137), "SIGKILL", "memory"},
-		{"disk", python("import time\nfor i in range(20):\n    open('big%d' % i, 'wb').write(b'x' * (8 << 20))\ntime.sleep(1000)\n"), job.Failed, job.ReasonEvicted, code(137), "SIGKILL", "MAX_WORKSPACE_BYTES"},
-		{"disk in /tmp", python("import os, time\nfor i in range(20):\n    open(os.environ['TMPDIR'] + '/big%d' % i, 'wb').write(b'x' * (8 << 20))\ntime.sleep(1000)\n"), job.Failed, job.ReasonEvicted, code(137), "SIGKILL", "MAX_WORKSPACE_BYTES"},
-		{"files", python("import time\nfor i in range(6000):\n    open('f%d' % i, 'w').close()\ntime.sleep(1000)\n"), job.Failed, job.ReasonEvicted, code(137), "SIGKILL", "MAX_WORKSPACE_FILES"},
-		{"sparse file", script("truncate -s 60M results/sparse; truncate -s 10T results/huge; exit 0\n"), job.Succeeded, job.ReasonCompleted, code(0), "", ""},
+		{"no program", form{runtime: "binary", entrypoint: "x", files: map[string]string{"x": "junk"}}, job.Failed,
+			job.ReasonCannotRun, nil, "", "#!"},
+		{"no interpreter", form{runtime: "binary", entrypoint: "x", files: map[string]string{"x": "#!/no/such\n"}},
+			job.Failed, job.ReasonCannotRun, nil, "", "interpreter"},
+		{"deadline", script("exec sleep 1000\n", "timeoutSeconds=1"), job.Failed, job.ReasonDeadlineExceeded, code(143),
+			"SIGTERM", "timeoutSeconds"},
+		{"deadline counts all attempts", script("sleep 0.4; exit 1\n", "timeoutSeconds=1", "retries=50"), job.Failed,
+			job.ReasonDeadlineExceeded, nil, "", "timeoutSeconds"},
+		{"memory", python("x = bytearray(400 << 20)\nwhile True: pass\n", "memory=64Mi"), job.Failed, job.ReasonOOMKilled,
+			code(137), "SIGKILL", "memory"},
+		{"memory of a child", python("import os\nif os.fork() == 0:\n    x = bytearray(400 << 20)\n    while True: "+
+			"pass\nos.wait()\nwhile True: pass\n", "memory=64Mi"), job.Failed, job.ReasonOOMKilled, code(137), "SIGKILL",
+			"memory"},
+		{"disk", python("import time\nfor i in range(20):\n    open('big%d' % i, 'wb').write(b'x' * (8 << " +
+			"20))\ntime.sleep(1000)\n"), job.Failed, job.ReasonEvicted, code(137), "SIGKILL", "MAX_WORKSPACE_BYTES"},
+		{"disk in /tmp", python("import os, time\nfor i in range(20):\n    open(os.environ['TMPDIR'] + '/big%d' % i, " +
+			"'wb').write(b'x' * (8 << 20))\ntime.sleep(1000)\n"), job.Failed, job.ReasonEvicted, code(137), "SIGKILL",
+			"MAX_WORKSPACE_BYTES"},
+		{"files", python("import time\nfor i in range(6000):\n    open('f%d' % i, 'w').close()\ntime.sleep(1000)\n"),
+			job.Failed, job.ReasonEvicted, code(137), "SIGKILL", "MAX_WORKSPACE_FILES"},
+		{"sparse file", script("truncate -s 60M results/sparse; truncate -s 10T results/huge; exit 0\n"), job.Succeeded,
+			job.ReasonCompleted, code(0), "", ""},
 		{"retries used up", script("exit 5\n", "retries=2"), job.Failed, job.ReasonError, code(5), "", "attempt 3"},
-		{"retried with success", script("test $JOB_ATTEMPT = 3 || { echo x; exit 1; }\n", "retries=5"), job.Succeeded, job.ReasonCompleted, code(0), "", ""},
+		{"retried with success", script("test $JOB_ATTEMPT = 3 || { echo x; exit 1; }\n", "retries=5"), job.Succeeded,
+			job.ReasonCompleted, code(0), "", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -266,12 +283,14 @@ func TestEndings(t *testing.T) {
 	}
 }
 
-// TestDeadlineIgnored gives a job more time until its program had enough to say that it ignores SIGTERM.
+// TestDeadlineIgnored gives a job more time until its program had enough to say that it ignores
+// SIGTERM.
 func TestDeadlineIgnored(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir())
 	for seconds := 1; ; seconds *= 3 {
-		j := s.submit(script("trap '' TERM\necho ignoring\nwhile :; do sleep 0.1; done\n", fmt.Sprintf("timeoutSeconds=%d", seconds)))
+		j := s.submit(script("trap '' TERM\necho ignoring\nwhile :; do sleep 0.1; done\n",
+			fmt.Sprintf("timeoutSeconds=%d", seconds)))
 		got := j.wait()
 		must(t, got, job.Failed, job.ReasonDeadlineExceeded)
 		if j.logs("tail=all") == "" && seconds < 60 {
@@ -345,7 +364,8 @@ print("said")
 func TestOutputLimits(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir(), "MAX_OUTPUT_BYTES=1Mi", "MAX_OUTPUT_FILES=20")
-	j := s.submit(script("for i in $(seq 100 150); do echo $i > results/$i; done; head -c 2000000 /dev/zero; head -c 2000000 /dev/zero > results/0big\n"))
+	j := s.submit(script("for i in $(seq 100 150); do echo $i > results/$i; done; head -c 2000000 /dev/zero; head -c " +
+		"2000000 /dev/zero > results/0big\n"))
 	got := j.wait()
 	must(t, got, job.Succeeded, job.ReasonCompleted)
 	if got.Outputs.Count != 22 || got.Outputs.OmittedCount != 32 || len(got.Outputs.Omitted) != 20 {

@@ -70,7 +70,8 @@ func TestJobs(t *testing.T) {
 	}
 }
 
-// TestFaultsOfAllKinds makes sure that faults of values, of secrets and of folders are told together, each once.
+// TestFaultsOfAllKinds makes sure that faults of values, of secrets and of folders are told
+// together, each once.
 func TestFaultsOfAllKinds(t *testing.T) {
 	t.Parallel()
 	path, err := command()
@@ -81,13 +82,15 @@ func TestFaultsOfAllKinds(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, code := run(t, path, "STORAGE_DIR="+file, "TOKEN_KEYS=secret", "PORT="+freePort(t), "MAX_FILES=0", "MAX_UPLOAD_BYTES=0",
+	out, code := run(t, path, "STORAGE_DIR="+file, "TOKEN_KEYS=secret", "PORT="+freePort(t), "MAX_FILES=0",
+		"MAX_UPLOAD_BYTES=0",
 		"KILL_GRACE=-1s", "DRAIN_TIMEOUT=-1s", "RETRY_BACKOFF=-1s", "REAP_INTERVAL=-1s", "MAX_OUTPUT_FILES=99999999999")
 	if code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
 	for _, want := range []string{
-		"STORAGE_DIR:", "TOKEN_KEYS:", "MAX_FILES:", "MAX_UPLOAD_BYTES", "KILL_GRACE:", "DRAIN_TIMEOUT:", "RETRY_BACKOFF:", "REAP_INTERVAL:", "MAX_OUTPUT_FILES:",
+		"STORAGE_DIR:", "TOKEN_KEYS:", "MAX_FILES:", "MAX_UPLOAD_BYTES", "KILL_GRACE:", "DRAIN_TIMEOUT:", "RETRY_BACKOFF:",
+		"REAP_INTERVAL:", "MAX_OUTPUT_FILES:",
 	} {
 		if n := strings.Count(out, want); n != 1 {
 			t.Errorf("the fault of %s is named %d times in:\n%s", want, n, out)
@@ -96,18 +99,21 @@ func TestFaultsOfAllKinds(t *testing.T) {
 	if strings.Contains(out, "strconv") || strings.Contains(out, "secret") {
 		t.Errorf("the answer tells what is of no use, or what is nobody's business:\n%s", out)
 	}
-	if out, code := run(t, path, "STORAGE_DIR="+t.TempDir(), "PORT=65536"); code != 1 || !strings.Contains(out, `PORT: \"65536\" is out of range`) {
+	if out, code := run(t, path, "STORAGE_DIR="+t.TempDir(), "PORT=65536"); code != 1 ||
+		!strings.Contains(out, `PORT: \"65536\" is out of range`) {
 		t.Errorf("PORT=65536 ended with %d: %s", code, out)
 	}
 }
 
-// TestSmallSizes makes sure that a size may be smaller than any program's memory, and that 0 turns a reserve off.
+// TestSmallSizes makes sure that a size may be smaller than any program's memory, and that 0 turns
+// a reserve off.
 func TestSmallSizes(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir(), "MAX_FIELD_BYTES=1Ki", "MIN_FREE_BYTES=0", "MAX_UPLOAD_BYTES=64Ki")
 	must(t, s.submit(script("true\n")).wait(), job.Succeeded, job.ReasonCompleted)
 	resp, data, err := s.post(script("true\n", "arg="+strings.Repeat("x", 1025)))
-	if err != nil || resp.StatusCode != http.StatusRequestEntityTooLarge || !strings.Contains(string(data), "1024 bytes (MAX_FIELD_BYTES)") {
+	if err != nil || resp.StatusCode != http.StatusRequestEntityTooLarge ||
+		!strings.Contains(string(data), "1024 bytes (MAX_FIELD_BYTES)") {
 		t.Errorf("a field of 1025 bytes: %v %s %s", err, resp.Status, data)
 	}
 }
@@ -129,7 +135,8 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// TestCommandLine asks every command what it is, and gives it what it does not take. None of them starts anything.
+// TestCommandLine asks every command what it is, and gives it what it does not take. None of them
+// starts anything.
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	dir, err := commands()
@@ -198,7 +205,8 @@ func TestOtherSite(t *testing.T) {
 		f := script("true\n")
 		f.header = header
 		resp, data, err := s.post(f)
-		if err != nil || resp.StatusCode != http.StatusForbidden || resp.Header.Get("Content-Type") != "application/problem+json" {
+		if err != nil || resp.StatusCode != http.StatusForbidden ||
+			resp.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s: %v %s %s", name, err, resp.Status, data)
 		}
 	}
@@ -231,7 +239,8 @@ func TestGreeting(t *testing.T) {
 			line = l
 		}
 	}
-	for _, want := range []string{"http://localhost:", s.dir, "python 3", "binary", "sandbox: ", "jobs at a time", "curl -F runtime="} {
+	for _, want := range []string{"http://localhost:", s.dir, "python 3", "binary", "sandbox: ", "jobs at a time",
+		"curl -F runtime="} {
 		if !strings.Contains(line, want) {
 			t.Errorf("%q is not in the greeting: %q", want, line)
 		}
@@ -266,9 +275,10 @@ func TestTimesOutOfBounds(t *testing.T) {
 		t.Fatal(err)
 	}
 	for value, names := range map[string][]string{
-		"0s":       {"RETRY_BACKOFF", "REAP_INTERVAL", "UPLOAD_TIMEOUT", "START_TIMEOUT", "STALL_TIMEOUT"},
-		"1ns":      {"RETRY_BACKOFF", "REAP_INTERVAL", "UPLOAD_TIMEOUT", "START_TIMEOUT", "STALL_TIMEOUT", "FOLLOW_TIMEOUT"},
-		"2562047h": {"RETRY_BACKOFF", "REAP_INTERVAL", "UPLOAD_TIMEOUT", "START_TIMEOUT", "STALL_TIMEOUT", "FOLLOW_TIMEOUT", "KILL_GRACE", "DRAIN_TIMEOUT"},
+		"0s":  {"RETRY_BACKOFF", "REAP_INTERVAL", "UPLOAD_TIMEOUT", "START_TIMEOUT", "STALL_TIMEOUT"},
+		"1ns": {"RETRY_BACKOFF", "REAP_INTERVAL", "UPLOAD_TIMEOUT", "START_TIMEOUT", "STALL_TIMEOUT", "FOLLOW_TIMEOUT"},
+		"2562047h": {"RETRY_BACKOFF", "REAP_INTERVAL", "UPLOAD_TIMEOUT", "START_TIMEOUT", "STALL_TIMEOUT", "FOLLOW_TIMEOUT",
+			"KILL_GRACE", "DRAIN_TIMEOUT"},
 	} {
 		env := []string{"STORAGE_DIR=" + t.TempDir(), "PORT=" + freePort(t)}
 		for _, name := range names {

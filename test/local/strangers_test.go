@@ -21,14 +21,16 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// plainCommand is the orchestrator as users have it. The race detector takes several times the memory.
+// plainCommand is the orchestrator as users have it. The race detector takes several times the
+// memory.
 var plainCommand = sync.OnceValues(func() (string, error) {
 	path, err := command()
 	if err != nil {
 		return "", err
 	}
 	path = filepath.Join(filepath.Dir(path), "plain")
-	build := exec.Command("go", "build", "-tags", "grpcnotrace,disable_grpc_modules", "-o", path, "go-job-orchestrator/functions/cmd/all")
+	build := exec.Command("go", "build", "-tags", "grpcnotrace,disable_grpc_modules", "-o", path,
+		"go-job-orchestrator/functions/cmd/all")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}
@@ -66,21 +68,26 @@ func (s *server) dial(text string) net.Conn {
 	return c
 }
 
-// TestRebinding does what a page can that has its name point to this machine: its requests are those of one site.
+// TestRebinding does what a page can that has its name point to this machine: its requests are
+// those of one site.
 func TestRebinding(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir())
 	body, contentType := script("true\n").encode()
 	page := func(host string) (submit, list *http.Response, text []byte) {
-		head := "Host: " + host + "\r\nOrigin: http://" + host + "\r\nSec-Fetch-Site: same-origin\r\nX-Forwarded-Host: localhost\r\n"
-		submit, text = s.raw(fmt.Sprintf("POST /api/v1/jobs HTTP/1.1\r\n%sContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", head, contentType, len(body), body))
+		head := "Host: " + host + "\r\nOrigin: http://" + host + "\r\nSec-Fetch-Site: same-origin\r\nX-Forwarded-Host: " +
+			"localhost\r\n"
+		submit, text = s.raw(fmt.Sprintf("POST /api/v1/jobs HTTP/1.1\r\n%sContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
+			head, contentType, len(body), body))
 		list, _ = s.raw("GET /api/v1/jobs HTTP/1.1\r\n" + head + "\r\n")
 		return submit, list, text
 	}
-	for _, host := range []string{"evil.example", "evil.example:8080", "localhost.evil.example", "192.0.2.1", "[2001:db8::1]:80"} {
+	for _, host := range []string{"evil.example", "evil.example:8080", "localhost.evil.example", "192.0.2.1",
+		"[2001:db8::1]:80"} {
 		submit, list, text := page(host)
 		var p api.Problem
-		if err := json.Unmarshal(text, &p); err != nil || p.Status != http.StatusMisdirectedRequest || !strings.Contains(p.Detail, "ALLOWED_HOSTS") {
+		if err := json.Unmarshal(text, &p); err != nil || p.Status != http.StatusMisdirectedRequest ||
+			!strings.Contains(p.Detail, "ALLOWED_HOSTS") {
 			t.Errorf("%s: %s %s", host, submit.Status, text)
 		}
 		if submit.StatusCode != http.StatusMisdirectedRequest || list.StatusCode != http.StatusMisdirectedRequest {
@@ -96,7 +103,8 @@ func TestRebinding(t *testing.T) {
 		}
 	}
 	s = start(t, t.TempDir(), "ALLOWED_HOSTS=jobs.example.com,*.example.org", "ORCH_BASE_URL=https://base.example/x")
-	for host, want := range map[string]int{"jobs.example.com": 201, "a.example.org": 201, "base.example": 201, "example.org": 421, "evil.example": 421} {
+	for host, want := range map[string]int{"jobs.example.com": 201, "a.example.org": 201, "base.example": 201,
+		"example.org": 421, "evil.example": 421} {
 		if submit, _, text := page(host); submit.StatusCode != want {
 			t.Errorf("%s: %s %s", host, submit.Status, text)
 		}
@@ -109,10 +117,12 @@ type stranger struct {
 	send  func(s *server, i int) error
 }
 
-// TestMemoryOfStrangers has strangers fill the server's memory by requests. Others are answered meanwhile.
+// TestMemoryOfStrangers has strangers fill the server's memory by requests. Others are answered
+// meanwhile.
 func TestMemoryOfStrangers(t *testing.T) {
 	const limit = 150 << 20
-	form := "POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 100000000\r\n\r\n"
+	form := "POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; " +
+		"boundary=x\r\nContent-Length: 100000000\r\n\r\n"
 	event := `{"a":"` + strings.Repeat("x", 4<<20-100) + `"}`
 	for name, attack := range map[string]stranger{
 		"headers of parts, then silence": {60, func(s *server, _ int) error {
@@ -128,14 +138,16 @@ func TestMemoryOfStrangers(t *testing.T) {
 		"fields, then silence": {60, func(s *server, _ int) error {
 			c := s.dial(form)
 			for range 4 {
-				if _, err := io.WriteString(c, "--x\r\nContent-Disposition: form-data; name=\"arg\"\r\n\r\n"+strings.Repeat("y", 1_000_000)+"\r\n"); err != nil {
+				if _, err := io.WriteString(c, "--x\r\nContent-Disposition: form-data; name=\"arg\"\r\n\r\n"+
+					strings.Repeat("y", 1_000_000)+"\r\n"); err != nil {
 					return nil
 				}
 			}
 			return nil
 		}},
 		"files, then silence": {300, func(s *server, _ int) error {
-			s.dial(form + "--x\r\nContent-Disposition: form-data; name=\"files\"; filename=\"a\"\r\n\r\n" + strings.Repeat("y", 100_000))
+			s.dial(form + "--x\r\nContent-Disposition: form-data; name=\"files\"; filename=\"a\"\r\n\r\n" +
+				strings.Repeat("y", 100_000))
 			return nil
 		}},
 		"events at once": {40, func(s *server, i int) error {
@@ -143,7 +155,8 @@ func TestMemoryOfStrangers(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			for name, value := range map[string]string{"ce-specversion": "1.0", "ce-id": fmt.Sprint(i), "ce-source": "/x", "ce-type": "t", "Content-Type": "application/json"} {
+			for name, value := range map[string]string{"ce-specversion": "1.0", "ce-id": fmt.Sprint(i), "ce-source": "/x",
+				"ce-type": "t", "Content-Type": "application/json"} {
 				req.Header.Set(name, value)
 			}
 			resp, err := http.DefaultClient.Do(req)
@@ -152,7 +165,8 @@ func TestMemoryOfStrangers(t *testing.T) {
 			}
 			defer resp.Body.Close()
 			answer, err := io.ReadAll(resp.Body)
-			if resp.StatusCode != http.StatusAccepted && (resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "") {
+			if resp.StatusCode != http.StatusAccepted && (resp.StatusCode != http.StatusServiceUnavailable ||
+				resp.Header.Get("Retry-After") == "") {
 				return fmt.Errorf("%s %s", resp.Status, answer)
 			}
 			return err
@@ -231,33 +245,40 @@ func (s *server) established(port int) bool {
 	}
 	for line := range strings.Lines(string(table)) {
 		fields := strings.Fields(line)
-		if len(fields) > 3 && fields[3] == established && strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", here)) && strings.HasSuffix(fields[2], fmt.Sprintf(":%04X", port)) {
+		if len(fields) > 3 && fields[3] == established && strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", here)) &&
+			strings.HasSuffix(fields[2], fmt.Sprintf(":%04X", port)) {
 			return true
 		}
 	}
 	return false
 }
 
-// TestClientsThatStall has clients stop in the middle of all that they can send and take. Each is cut off.
+// TestClientsThatStall has clients stop in the middle of all that they can send and take. Each is
+// cut off.
 func TestClientsThatStall(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir(), "STALL_TIMEOUT=1s")
-	writer := s.submit(python("import time\nfor _ in range(640): print('x' * 100_000)\nprint('written', flush=True)\ntime.sleep(1000)\n"))
+	writer := s.submit(python("import time\nfor _ in range(640): print('x' * 100_000)\nprint('written', " +
+		"flush=True)\ntime.sleep(1000)\n"))
 	large := s.submit(python("import os\nopen('results/large', 'wb').write(os.urandom(64 << 20))\n"))
 	must(t, large.wait(), job.Succeeded, job.ReasonCompleted)
 	s.until("all is written", func() bool { return strings.Contains(writer.logs("tail=1"), "written") })
 	auth := func(j *sent) string { return "Host: localhost\r\nAuthorization: Bearer " + j.Token + "\r\n" }
 	body := "Host: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 100000\r\n\r\n--x\r\n"
 	for name, request := range map[string]string{
-		"a submit":                     "POST /api/v1/jobs HTTP/1.1\r\n" + body,
-		"a template":                   "PUT /api/v1/templates/x HTTP/1.1\r\n" + body,
-		"an event":                     "POST /events?template=x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{",
-		"chunks that no call asks for": "GET /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n",
-		"a cancel with a body":         "POST " + large.path() + "/cancel HTTP/1.1\r\n" + auth(large) + "Content-Length: 1000\r\n\r\n{",
-		"a body after another name":    "POST /api/v1/jobs HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000\r\n\r\n{",
-		"a download":                   "GET /outputs/" + large.ID + "/large HTTP/1.1\r\n" + auth(large) + "\r\n",
-		"an archive":                   "GET /outputs/" + large.ID + "?format=tar.gz HTTP/1.1\r\n" + auth(large) + "\r\n",
-		"a follower":                   "GET " + writer.path() + "/logs?follow=true&tail=all HTTP/1.1\r\n" + auth(writer) + "\r\n",
+		"a submit":   "POST /api/v1/jobs HTTP/1.1\r\n" + body,
+		"a template": "PUT /api/v1/templates/x HTTP/1.1\r\n" + body,
+		"an event": "POST /events?template=x HTTP/1.1\r\nHost: localhost\r\nContent-Length: " +
+			"1000\r\n\r\n{",
+		"chunks that no call asks for": "GET /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: " +
+			"chunked\r\n\r\n5\r\n",
+		"a cancel with a body": "POST " + large.path() + "/cancel HTTP/1.1\r\n" + auth(large) +
+			"Content-Length: 1000\r\n\r\n{",
+		"a body after another name": "POST /api/v1/jobs HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000\r\n\r\n{",
+		"a download":                "GET /outputs/" + large.ID + "/large HTTP/1.1\r\n" + auth(large) + "\r\n",
+		"an archive":                "GET /outputs/" + large.ID + "?format=tar.gz HTTP/1.1\r\n" + auth(large) + "\r\n",
+		"a follower": "GET " + writer.path() + "/logs?follow=true&tail=all HTTP/1.1\r\n" + auth(writer) +
+			"\r\n",
 	} {
 		c := s.dial(request)
 		if strings.HasPrefix(request, "GET /outputs") || strings.Contains(request, "follow") {

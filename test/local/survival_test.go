@@ -33,7 +33,8 @@ func (s *server) exists(pattern string) bool {
 	return len(found) > 0
 }
 
-// TestKilled kills the server with SIGKILL at points of a job's life, starts it again and looks at the job.
+// TestKilled kills the server with SIGKILL at points of a job's life, starts it again and looks at
+// the job.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	const hang = "echo begun; exec sleep 1000\n"
@@ -67,7 +68,8 @@ func TestKilled(t *testing.T) {
 			phase: job.Failed, reason: job.ReasonInterrupted, starts: 1,
 		},
 		{
-			name: "while it runs, with a retry", form: script("echo begun; test -e results/second && exit 0; test $JOB_ATTEMPT = 2 || exec sleep 1000\n", "retries=1"),
+			name: "while it runs, with a retry", form: script("echo begun; test -e results/second && exit 0; test "+
+				"$JOB_ATTEMPT = 2 || exec sleep 1000\n", "retries=1"),
 			point: func(j *sent) { j.running("begun") },
 			phase: job.Succeeded, reason: job.ReasonCompleted, starts: 2,
 		},
@@ -78,7 +80,8 @@ func TestKilled(t *testing.T) {
 			phase:  job.Succeeded, reason: job.ReasonCompleted, starts: 2,
 		},
 		{
-			name: "while outputs are stored", form: script("echo begun; i=0; while [ $i -lt 3000 ]; do echo $i > results/$i; i=$((i+1)); done\n"),
+			name: "while outputs are stored", form: script("echo begun; i=0; while [ $i -lt 3000 ]; do echo $i > results/$i; " +
+				"i=$((i+1)); done\n"),
 			point: func(j *sent) {
 				j.s.until("an output is stored", func() bool { return j.s.exists(j.ID + "/results/1*") })
 			},
@@ -92,7 +95,8 @@ func TestKilled(t *testing.T) {
 			phase: job.Succeeded, reason: job.ReasonCompleted, starts: 1,
 		},
 		{
-			name: "while a cancel waits for the program", form: python("import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('begun')\ntime.sleep(1000)\n"),
+			name: "while a cancel waits for the program", form: python("import signal, time\nsignal.signal(signal.SIGTERM, " +
+				"signal.SIG_IGN)\nprint('begun')\ntime.sleep(1000)\n"),
 			before: func(s *server) { s.vars["KILL_GRACE"] = "1h"; s.restart(); s.vars["KILL_GRACE"] = "500ms" },
 			point: func(j *sent) {
 				j.running("begun")
@@ -142,8 +146,8 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestPowerFails takes from a workspace what a machine that lost power may have lost. What was shipped of the log by then must be in it in the
-// end, once.
+// TestPowerFails takes from a workspace what a machine that lost power may have lost. What was
+// shipped of the log by then must be in it in the end, once.
 func TestPowerFails(t *testing.T) {
 	t.Parallel()
 	const again = "echo one; test $JOB_ATTEMPT = 2 || exec sleep 1000\n"
@@ -158,12 +162,17 @@ func TestPowerFails(t *testing.T) {
 		stdout string
 		stderr string
 	}{
-		"nothing":                               {script("echo one; echo two >&2; echo three; exec sleep 1000\n"), "three", func(string) error { return nil }, job.Failed, "one\nthree\n", "two\n"},
-		"the end of its log":                    {script("echo one; echo two >&2; echo three; exec sleep 1000\n"), "three", cut(6), job.Failed, "one\nthree\n", "two\n"},
-		"all of its log":                        {script("echo one; echo two >&2; echo three; exec sleep 1000\n"), "three", cut(0), job.Failed, "one\nthree\n", "two\n"},
-		"the workspace":                         {script("echo one; echo two >&2; echo three; exec sleep 1000\n"), "three", os.RemoveAll, job.Failed, "one\nthree\n", "two\n"},
-		"the workspace, before another attempt": {script(again, "retries=1"), "one", os.RemoveAll, job.Succeeded, "one\none\n", ""},
-		"its log, before another attempt":       {script(again, "retries=1"), "one", cut(1), job.Succeeded, "one\none\n", ""},
+		"nothing": {script("echo one; echo two >&2; echo three; exec sleep 1000\n"), "three",
+			func(string) error { return nil }, job.Failed, "one\nthree\n", "two\n"},
+		"the end of its log": {script("echo one; echo two >&2; echo three; exec sleep 1000\n"), "three",
+			cut(6), job.Failed, "one\nthree\n", "two\n"},
+		"all of its log": {script("echo one; echo two >&2; echo three; exec sleep 1000\n"), "three",
+			cut(0), job.Failed, "one\nthree\n", "two\n"},
+		"the workspace": {script("echo one; echo two >&2; echo three; exec sleep 1000\n"), "three",
+			os.RemoveAll, job.Failed, "one\nthree\n", "two\n"},
+		"the workspace, before another attempt": {script(again, "retries=1"), "one", os.RemoveAll, job.Succeeded,
+			"one\none\n", ""},
+		"its log, before another attempt": {script(again, "retries=1"), "one", cut(1), job.Succeeded, "one\none\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -192,7 +201,8 @@ func TestPowerFails(t *testing.T) {
 	}
 }
 
-// held reports whether a file is locked, which that of a workspace is as long as anything of its program lives.
+// held reports whether a file is locked, which that of a workspace is as long as anything of its
+// program lives.
 func held(t *testing.T, path string) bool {
 	t.Helper()
 	f, err := os.Open(path)
@@ -279,8 +289,8 @@ func TestKilledRemoval(t *testing.T) {
 	}
 }
 
-// TestKilledAtRandom keeps killing the server while jobs are sent. Every job that was accepted must end, and
-// none may be run more often than its attempts say.
+// TestKilledAtRandom keeps killing the server while jobs are sent. Every job that was accepted must
+// end, and none may be run more often than its attempts say.
 func TestKilledAtRandom(t *testing.T) {
 	t.Parallel()
 	const rounds = 8
@@ -329,7 +339,8 @@ func TestKilledTree(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir())
 	mark := fmt.Sprintf("mark-%d-%d", os.Getpid(), time.Now().UnixNano())
-	j := s.submit(python("import os, sys, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(1000)\n    os._exit(0)\nprint('begun')\ntime.sleep(1000)\n", "arg="+mark))
+	j := s.submit(python("import os, sys, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        "+
+		"time.sleep(1000)\n    os._exit(0)\nprint('begun')\ntime.sleep(1000)\n", "arg="+mark))
 	j.running("begun")
 	if processes(t, mark) == 0 {
 		t.Fatal("the program is not seen")
@@ -338,7 +349,8 @@ func TestKilledTree(t *testing.T) {
 	until(t, "all processes are gone", func() bool { return processes(t, mark) == 0 })
 }
 
-// TestStopped stops the server in an orderly way: a short job ends, a long one is interrupted, a waiting one stays.
+// TestStopped stops the server in an orderly way: a short job ends, a long one is interrupted, a
+// waiting one stays.
 func TestStopped(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir(), "MAX_CONCURRENT_JOBS=3", "DRAIN_TIMEOUT=5s")

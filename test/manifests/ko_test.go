@@ -26,7 +26,8 @@ func TestKo(t *testing.T) {
 	if err := yaml.UnmarshalStrict(text, &ko); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasSuffix(ko.BaseImage, ":nonroot") || !slices.Equal(ko.Ldflags, []string{"-s", "-w"}) || len(ko.Flags) != 1 {
+	if !strings.HasSuffix(ko.BaseImage, ":nonroot") || !slices.Equal(ko.Ldflags, []string{"-s", "-w"}) ||
+		len(ko.Flags) != 1 {
 		t.Fatalf("got %+v", ko)
 	}
 	makefile, err := os.ReadFile(root + "/Makefile")

@@ -54,7 +54,8 @@ func scheme(t testing.TB) *runtime.Scheme {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, rbacv1.AddToScheme, networkingv1.AddToScheme,
-		servingv1.AddToScheme, servingv1beta1.AddToScheme, eventingv1.AddToScheme, sourcesv1.AddToScheme, knativenetworking.AddToScheme,
+		servingv1.AddToScheme, servingv1beta1.AddToScheme, eventingv1.AddToScheme, sourcesv1.AddToScheme,
+		knativenetworking.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			t.Fatal(err)
@@ -157,7 +158,8 @@ func features(t testing.TB) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	patch := regexp.MustCompile(`patch configmap config-features -n knative-serving --type merge -p '(.*)'`).FindSubmatch(text)
+	patch := regexp.MustCompile(`patch configmap config-features -n knative-serving --type merge -p '(.*)'`).FindSubmatch(
+		text)
 	if patch == nil {
 		t.Fatal("make features patches nothing")
 	}
@@ -168,7 +170,8 @@ func features(t testing.TB) map[string]string {
 	return configMap.Data
 }
 
-// webhook returns the context in which Knative Serving's webhook looks at new objects, with these flags.
+// webhook returns the context in which Knative Serving's webhook looks at new objects, with these
+// flags.
 func webhook(t testing.TB, flags map[string]string) context.Context {
 	t.Helper()
 	var c config.Config

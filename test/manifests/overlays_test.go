@@ -228,7 +228,8 @@ func TestSuggestedPatches(t *testing.T) {
 		if !found || !marked.MatchString(patches) {
 			t.Fatalf("%s suggests nothing", name)
 		}
-		if err := os.WriteFile(path, []byte(head+"\npatches:\n"+marked.ReplaceAllString(patches, "$1$2")), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(head+"\npatches:\n"+marked.ReplaceAllString(patches, "$1$2")),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 		before := changes(t, folder+"/overlays/"+name)

@@ -34,7 +34,8 @@ func rights() map[string][]rbacv1.PolicyRule {
 		"launch": {rule("batch", "jobs", "create", "get"), rule("", "secrets", "create")},
 		"status": {rule("batch", "jobs", "get"), rule("", "pods", "list"), rule("", "events", "list")},
 		"cancel": {rule("batch", "jobs", "get", "delete"), rule("", "pods", "list", "delete")},
-		"reap":   {rule("batch", "jobs", "get", "list", "delete"), rule("", "pods", "list", "delete"), rule("", "events", "list")},
+		"reap": {rule("batch", "jobs", "get", "list", "delete"), rule("", "pods", "list", "delete"),
+			rule("", "events", "list")},
 	}
 }
 
@@ -81,7 +82,8 @@ func TestAccounts(t *testing.T) {
 		_, needed := rights()[name]
 		mounted := spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken
 		if token, exists := tokens[name]; !exists || token != needed || mounted != needed {
-			t.Errorf("%s: account %q: exists %v; has a token %v, mounts it %v, needs it %v", file, name, exists, token, mounted, needed)
+			t.Errorf("%s: account %q: exists %v; has a token %v, mounts it %v, needs it %v", file, name, exists, token, mounted,
+				needed)
 		}
 	})
 	used["job"] = true // that of jobs' pods
@@ -112,14 +114,16 @@ func TestTokenKeys(t *testing.T) {
 				if v.Name != "TOKEN_KEYS" {
 					continue
 				}
-				if v.Value != "" || v.ValueFrom == nil || v.ValueFrom.SecretKeyRef == nil || v.ValueFrom.SecretKeyRef.Name != "token-keys" || v.ValueFrom.SecretKeyRef.Key != "TOKEN_KEYS" {
+				if v.Value != "" || v.ValueFrom == nil || v.ValueFrom.SecretKeyRef == nil ||
+					v.ValueFrom.SecretKeyRef.Name != "token-keys" || v.ValueFrom.SecretKeyRef.Key != "TOKEN_KEYS" {
 					t.Errorf("%s: TOKEN_KEYS is not that of the Secret", file)
 				}
 				got = append(got, name)
 			}
 			hasVolume := slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.PersistentVolumeClaim != nil })
 			for _, from := range c.EnvFrom { // all of a Secret is taken by who has the storage, and that of the bucket only
-				if s := from.SecretRef; s != nil && (s.Name != "bucket-credentials" || s.Optional == nil || !*s.Optional || !hasVolume) {
+				if s := from.SecretRef; s != nil && (s.Name != "bucket-credentials" || s.Optional == nil || !*s.Optional ||
+					!hasVolume) {
 					t.Errorf("%s: takes all of the Secret %s", file, s.Name)
 				}
 			}
@@ -190,13 +194,15 @@ func TestCommands(t *testing.T) {
 		if name == namespace {
 			name = "front"
 		}
-		if got := spec.Containers[0].Image; !strings.HasPrefix(got, "registry.example/"+commands+name+"@") || spec.ServiceAccountName != name {
+		if got := spec.Containers[0].Image; !strings.HasPrefix(got, "registry.example/"+commands+name+"@") ||
+			spec.ServiceAccountName != name {
 			t.Errorf("%s: image %s and account %s, want those of %s", file, got, spec.ServiceAccountName, name)
 		}
 	})
 }
 
-// TestStreams demands that Knative does not end uploads and followers before it must, nor before they begin.
+// TestStreams demands that Knative does not end uploads and followers before it must, nor before
+// they begin.
 func TestStreams(t *testing.T) {
 	each(load(t, ".yaml"), func(file string, s *servingv1.Service) {
 		spec := s.Spec.Template.Spec
@@ -207,8 +213,10 @@ func TestStreams(t *testing.T) {
 		case "deadletter":
 			timeout = 60
 		}
-		if *spec.TimeoutSeconds != timeout || *spec.ResponseStartTimeoutSeconds != timeout || spec.IdleTimeoutSeconds != nil || *spec.ContainerConcurrency != 0 {
-			t.Errorf("%s: timeouts %d, %d, concurrency %d", file, *spec.TimeoutSeconds, *spec.ResponseStartTimeoutSeconds, *spec.ContainerConcurrency)
+		if *spec.TimeoutSeconds != timeout || *spec.ResponseStartTimeoutSeconds != timeout ||
+			spec.IdleTimeoutSeconds != nil || *spec.ContainerConcurrency != 0 {
+			t.Errorf("%s: timeouts %d, %d, concurrency %d", file, *spec.TimeoutSeconds, *spec.ResponseStartTimeoutSeconds,
+				*spec.ContainerConcurrency)
 		}
 		duplex := slices.Contains([]string{namespace, "submit", "artifacts"}, s.Name) // those that take uploads
 		if got := s.Spec.Template.Annotations["features.knative.dev/http-full-duplex"] == "Enabled"; got != duplex {
@@ -305,8 +313,10 @@ func TestReaper(t *testing.T) {
 	n := 0
 	each(load(t, ".yaml"), func(file string, c *batchv1.CronJob) {
 		n++
-		if c.Spec.Schedule != "* * * * *" || c.Spec.ConcurrencyPolicy != batchv1.ForbidConcurrent || c.Spec.StartingDeadlineSeconds == nil ||
-			c.Spec.SuccessfulJobsHistoryLimit == nil || *c.Spec.SuccessfulJobsHistoryLimit > 3 || *c.Spec.FailedJobsHistoryLimit > 3 {
+		if c.Spec.Schedule != "* * * * *" || c.Spec.ConcurrencyPolicy != batchv1.ForbidConcurrent ||
+			c.Spec.StartingDeadlineSeconds == nil ||
+			c.Spec.SuccessfulJobsHistoryLimit == nil || *c.Spec.SuccessfulJobsHistoryLimit > 3 ||
+			*c.Spec.FailedJobsHistoryLimit > 3 {
 			t.Errorf("%s: got %+v", file, c.Spec)
 		}
 	})
@@ -315,7 +325,8 @@ func TestReaper(t *testing.T) {
 	}
 }
 
-// TestReadme demands that the README of the manifests names each, and the patch that make features makes.
+// TestReadme demands that the README of the manifests names each, and the patch that make features
+// makes.
 func TestReadme(t *testing.T) {
 	readme, err := os.ReadFile(folder + "/README.md")
 	if err != nil {
@@ -356,7 +367,8 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// TestNames demands that every function knows its namespace, without which it does not answer to the name by which Knative routes.
+// TestNames demands that every function knows its namespace, without which it does not answer to
+// the name by which Knative routes.
 func TestNames(t *testing.T) {
 	each(load(t, ".yaml"), func(file string, s *servingv1.Service) {
 		for _, from := range s.Spec.Template.Spec.Containers[0].EnvFrom {

@@ -72,7 +72,8 @@ func TestEventingAccepts(t *testing.T) {
 	all := load(t, ".yaml")
 	each(all, func(file string, b *eventingv1.Broker) {
 		brokers++
-		b.Annotations = map[string]string{eventingv1.BrokerClassAnnotationKey: "the cluster's default"} // as the webhook sets it
+		// as the webhook sets it
+		b.Annotations = map[string]string{eventingv1.BrokerClassAnnotationKey: "the cluster's default"}
 		b.SetDefaults(ctx)
 		if err := b.Validate(ctx); err != nil {
 			t.Errorf("%s: %v", file, err)
@@ -154,7 +155,8 @@ func checkRestricted(t *testing.T, file string, meta *metav1.ObjectMeta, spec *c
 	}
 	for _, c := range append(spec.InitContainers, spec.Containers...) {
 		s := c.SecurityContext
-		if s == nil || s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem || s.RunAsUser == nil || *s.RunAsUser == 0 {
+		if s == nil || s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem || s.RunAsUser == nil ||
+			*s.RunAsUser == 0 {
 			t.Errorf("%s: the root must be read-only, the user not root", file)
 		}
 	}
@@ -223,7 +225,8 @@ func goMemory(t *testing.T, env []corev1.EnvVar) int64 {
 	return 0
 }
 
-// TestNothingElseIsApplied holds names to what ko apply -R takes: .yaml and .json in any folder, in order.
+// TestNothingElseIsApplied holds names to what ko apply -R takes: .yaml and .json in any folder, in
+// order.
 func TestNothingElseIsApplied(t *testing.T) {
 	numbers := map[string]string{}
 	for _, path := range files(t, ".yaml") {

@@ -72,7 +72,8 @@ func submit(ctx context.Context, url, program string, args []string) (*client, e
 	if err != nil {
 		return nil, err
 	}
-	runtime, ok := map[string]string{".py": "python", ".js": "node", ".java": "java", ".jar": "java"}[filepath.Ext(program)]
+	runtime, ok := map[string]string{".py": "python", ".js": "node", ".java": "java",
+		".jar": "java"}[filepath.Ext(program)]
 	if !ok {
 		runtime = "binary"
 	}

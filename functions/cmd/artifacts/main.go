@@ -15,7 +15,8 @@ import (
 )
 
 func main() {
-	os.Exit(serve.Main(open, "Hands uploaded files to agents, and takes results and records of runs.", &artifacts.Settings{}))
+	os.Exit(serve.Main(open, "Hands uploaded files to agents, and takes results and records of runs.",
+		&artifacts.Settings{}))
 }
 
 // both are the two functions.

@@ -20,7 +20,8 @@ import (
 
 const hasAzure = true
 
-// Blocks of 4 MiB, three of which are read or on their way at a time: 195 GiB at most in the 50,000 blocks that Azure allows.
+// Blocks of 4 MiB, three of which are read or on their way at a time: 195 GiB at most in the 50,000
+// blocks that Azure allows.
 const (
 	azureBlockSize   = 4 << 20
 	azureConcurrency = 3
@@ -74,5 +75,6 @@ func removeAzure(ctx context.Context, client *container.Client, prefix string, k
 
 // azureName is what gocloud calls a blob of which Azure cannot do the name.
 func azureName(key string) string {
-	return strings.NewReplacer(`"`, "__0x22__", "#", "__0x23__", "%", "__0x25__", "?", "__0x3f__", `\`, "__0x5c__", "\x7f", "__0x7f__").Replace(key)
+	return strings.NewReplacer(`"`, "__0x22__", "#", "__0x23__", "%", "__0x25__", "?", "__0x3f__", `\`, "__0x5c__",
+		"\x7f", "__0x7f__").Replace(key)
 }

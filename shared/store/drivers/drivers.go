@@ -1,5 +1,6 @@
-// Package drivers opens the bucket that a URL names. Each cloud comes in by its build tag: s3, gs or azblob. Without it a command links nothing of
-// that cloud's client, which is what makes it start fast; and says so when it is asked for.
+// Package drivers opens the bucket that a URL names. Each cloud comes in by its build tag: s3, gs
+// or azblob. Without it a command links nothing of that cloud's client, which is what makes it
+// start fast; and says so when it is asked for.
 package drivers
 
 import (
@@ -15,8 +16,9 @@ import (
 	"go-job-orchestrator/shared/store"
 )
 
-// Open returns the Store in the bucket that the URL names: s3://<bucket>, gs://<bucket>, azblob://<container>, file:///<directory> or mem://, with the
-// parameters of gocloud.dev/blob, such as ?region=…, and prefix=<folder>/ for a part of a bucket.
+// Open returns the Store in the bucket that the URL names: s3://<bucket>, gs://<bucket>,
+// azblob://<container>, file:///<directory> or mem://, with the parameters of gocloud.dev/blob,
+// such as ?region=…, and prefix=<folder>/ for a part of a bucket.
 func Open(ctx context.Context, address string) (*store.Store, error) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -30,7 +32,8 @@ func Open(ctx context.Context, address string) (*store.Store, error) {
 	case "s3", "gs", "azblob":
 		return openCloud(ctx, u)
 	}
-	return nil, fmt.Errorf("%q is no kind of bucket: there are s3://, gs://, azblob://, file:// and mem://", u.Scheme+"://")
+	return nil, fmt.Errorf("%q is no kind of bucket: there are s3://, gs://, azblob://, file:// and mem://", u.Scheme+
+		"://")
 }
 
 func openFile(u *url.URL) (*store.Store, error) {
@@ -46,7 +49,8 @@ func openCloud(ctx context.Context, u *url.URL) (*store.Store, error) {
 	}
 	extend, linked := cloud(u.Scheme)
 	if !linked {
-		return nil, fmt.Errorf("this program was built without the driver of %s://; build it with -tags %s (make: DRIVERS=%s)", u.Scheme, u.Scheme, u.Scheme)
+		return nil, fmt.Errorf("this program was built without the driver of %s://; build it with -tags %s (make: "+
+			"DRIVERS=%s)", u.Scheme, u.Scheme, u.Scheme)
 	}
 	b, err := blob.OpenBucket(ctx, u.String())
 	if err != nil {

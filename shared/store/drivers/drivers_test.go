@@ -13,7 +13,8 @@ import (
 
 // TestOpen opens what every program can, whatever drivers it has.
 func TestOpen(t *testing.T) {
-	for _, address := range []string{"mem://", "file://" + (&url.URL{Path: t.TempDir()}).EscapedPath(), "file://localhost" + t.TempDir()} {
+	for _, address := range []string{"mem://", "file://" + (&url.URL{Path: t.TempDir()}).EscapedPath(),
+		"file://localhost" + t.TempDir()} {
 		s, err := drivers.Open(t.Context(), address)
 		if err != nil {
 			t.Errorf("%s: %v", address, err)
@@ -25,7 +26,8 @@ func TestOpen(t *testing.T) {
 		if got, err := s.Read(t.Context(), "job/a"); err != nil || string(got) != "x" {
 			t.Errorf("%s: %q, %v", address, got, err)
 		}
-		if _, ok, err := s.Link(t.Context(), "job/a", store.Link{Method: http.MethodGet, Expiry: time.Minute}); ok || err != nil {
+		if _, ok, err := s.Link(t.Context(), "job/a", store.Link{Method: http.MethodGet, Expiry: time.Minute}); ok ||
+			err != nil {
 			t.Errorf("%s: a link, %v", address, err)
 		}
 		if err := s.Close(); err != nil {

@@ -18,8 +18,8 @@ import (
 
 const hasGS = true
 
-// gsChunk is the memory of an upload, and what is sent again when the connection breaks; the client's own 16 MiB are
-// made for single large files.
+// gsChunk is the memory of an upload, and what is sent again when the connection breaks; the
+// client's own 16 MiB are made for single large files.
 const (
 	gsChunk    = 4 << 20
 	copyMemory = 1 << 20 // of the pipe to it
@@ -44,7 +44,8 @@ func gsBackend(b bucket) store.Backend {
 	}
 }
 
-// isForbidden finds missing rights, which gocloud takes for a missing object: a job must not seem gone for them.
+// isForbidden finds missing rights, which gocloud takes for a missing object: a job must not seem
+// gone for them.
 func isForbidden(err error) bool {
 	var e *googleapi.Error
 	return errors.As(err, &e) && e.Code == http.StatusForbidden
@@ -61,7 +62,8 @@ func signGS(l store.Link) func(as func(any) bool) error {
 			o.Headers = append(o.Headers, "Content-Length: "+strconv.FormatInt(l.Size, 10))
 			return nil
 		}
-		o.QueryParameters = url.Values{"response-content-type": {l.ContentType}, "response-content-disposition": {l.Disposition}}
+		o.QueryParameters = url.Values{"response-content-type": {l.ContentType},
+			"response-content-disposition": {l.Disposition}}
 		return nil
 	}
 }

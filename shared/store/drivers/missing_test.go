@@ -13,7 +13,8 @@ import (
 func TestMissing(t *testing.T) {
 	missing := 0
 	for _, scheme := range []string{"s3", "gs", "azblob"} {
-		if _, err := drivers.Open(t.Context(), scheme+"://bucket"); err != nil && strings.Contains(err.Error(), "DRIVERS="+scheme) {
+		if _, err := drivers.Open(t.Context(), scheme+"://bucket"); err != nil &&
+			strings.Contains(err.Error(), "DRIVERS="+scheme) {
 			missing++
 		}
 	}

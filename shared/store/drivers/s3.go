@@ -23,8 +23,9 @@ import (
 
 const hasS3 = true
 
-// Parts of the least size that S3 takes, three of which are on their way at a time while the next is read: 48 GiB at most in the 10,000 parts that it
-// allows. The first part is read into memory of its own.
+// Parts of the least size that S3 takes, three of which are on their way at a time while the next
+// is read: 48 GiB at most in the 10,000 parts that it allows. The first part is read into memory of
+// its own.
 const (
 	s3PartSize    = 5 << 20
 	s3Concurrency = 3
@@ -37,7 +38,8 @@ const s3BatchSize = 1000
 func s3Backend(b bucket) store.Backend {
 	var client *s3.Client
 	b.As(&client)
-	o := &objects{client: client, bucket: b, uploads: sync.OnceValue(func() *transfermanager.Client { return newUploads(client) })}
+	o := &objects{client: client, bucket: b, uploads: sync.OnceValue(
+		func() *transfermanager.Client { return newUploads(client) })}
 	return store.Backend{
 		After:         o.after,
 		Handover:      true, // through a pipe a failed request would be reported as a closed pipe
@@ -58,7 +60,8 @@ type objects struct {
 	uploads func() *transfermanager.Client // made with the first one
 }
 
-// before has an upload be made by the client of newUploads. gocloud has no option for it: what it made is replaced.
+// before has an upload be made by the client of newUploads. gocloud has no option for it: what it
+// made is replaced.
 func (o *objects) before(as func(any) bool) error {
 	var c *transfermanager.Client
 	if as(&c) {
@@ -67,8 +70,9 @@ func (o *objects) before(as func(any) bool) error {
 	return nil
 }
 
-// newUploads makes parts of an upload from the second part on, where it would read the first 16 MiB into memory to find out, and sends again what the
-// server refused for something that went on at the same time.
+// newUploads makes parts of an upload from the second part on, where it would read the first 16 MiB
+// into memory to find out, and sends again what the server refused for something that went on at
+// the same time.
 func newUploads(client *s3.Client) *transfermanager.Client {
 	options := client.Options()
 	patient := s3.New(options, func(o *s3.Options) {
@@ -76,7 +80,8 @@ func newUploads(client *s3.Client) *transfermanager.Client {
 			// S3 asks to retry a conditional write that met another write or delete of the key:
 			// https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
 			"ConditionalRequestConflict",
-			// versitygw on files: the folder was pruned, as its last object went, while this one was being put there.
+			// versitygw on files: the folder was pruned, as its last object went, while this one was being
+			// put there.
 			"ExistingObjectIsDirectory",
 		)
 	})
@@ -115,7 +120,8 @@ func (o *objects) remove(ctx context.Context, keys []string) error {
 	return nil
 }
 
-// sweep gives up multipart uploads that nobody will complete: their parts are invisible, and are paid for.
+// sweep gives up multipart uploads that nobody will complete: their parts are invisible, and are
+// paid for.
 func (o *objects) sweep(ctx context.Context, age time.Duration) error {
 	in := &s3.ListMultipartUploadsInput{Bucket: aws.String(o.bucket.name), Prefix: aws.String(o.bucket.prefix)}
 	var failed error
@@ -128,7 +134,8 @@ func (o *objects) sweep(ctx context.Context, age time.Duration) error {
 			if u.Initiated == nil || time.Since(*u.Initiated) < age {
 				continue
 			}
-			_, err := o.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: in.Bucket, Key: u.Key, UploadId: u.UploadId})
+			_, err := o.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: in.Bucket, Key: u.Key,
+				UploadId: u.UploadId})
 			failed = errors.Join(failed, err)
 		}
 	}

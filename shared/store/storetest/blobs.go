@@ -22,7 +22,8 @@ func testBlobs(t *testing.T, s *store.Store) {
 		sum := sha256.Sum256([]byte(content))
 		expected := store.Digest{Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:])}
 		// Readers that offer WriteTo, and those that return little at a time.
-		for _, r := range []io.Reader{strings.NewReader(content), iotest.DataErrReader(iotest.HalfReader(strings.NewReader(content)))} {
+		for _, r := range []io.Reader{strings.NewReader(content),
+			iotest.DataErrReader(iotest.HalfReader(strings.NewReader(content)))} {
 			got, err := s.Put(t.Context(), "job/blob", r)
 			if err != nil || got != expected {
 				t.Errorf("Put of %d bytes = %+v, %v; want %+v", len(content), got, err, expected)
@@ -37,7 +38,8 @@ func testBlobs(t *testing.T, s *store.Store) {
 
 var errReader = errors.New("the client went away")
 
-// testEarlyBlobs demands that who watches is told of a blob that can be read by then, once, and of none that was not stored.
+// testEarlyBlobs demands that who watches is told of a blob that can be read by then, once, and of
+// none that was not stored.
 func testEarlyBlobs(t *testing.T, s *store.Store) {
 	bell, leave := s.Watch("run/")
 	defer leave()
@@ -119,10 +121,11 @@ func testCancelled(t *testing.T, s *store.Store) {
 	cancel()
 	midway := func(n int) error {
 		ctx, cancel := context.WithCancel(t.Context())
-		_, err := s.Put(ctx, "new/midway", io.MultiReader(strings.NewReader(strings.Repeat("x", n)), readerFunc(func([]byte) (int, error) {
-			cancel()
-			return 0, io.EOF
-		})))
+		_, err := s.Put(ctx, "new/midway", io.MultiReader(strings.NewReader(strings.Repeat("x", n)),
+			readerFunc(func([]byte) (int, error) {
+				cancel()
+				return 0, io.EOF
+			})))
 		return err
 	}
 	for name, err := range map[string]error{
@@ -153,7 +156,8 @@ func testRanges(t *testing.T, s *store.Store) {
 		offset, length int64
 		want           string
 	}{
-		{0, -1, content}, {0, 10, content}, {0, 100, content}, {0, 0, ""}, {0, 1, "0"}, {3, 4, "3456"}, {3, -1, "3456789"}, {9, 1, "9"},
+		{0, -1, content}, {0, 10, content}, {0, 100, content}, {0, 0, ""}, {0, 1, "0"}, {3, 4, "3456"}, {3, -1, "3456789"},
+		{9, 1, "9"},
 		{9, 5, "9"}, {10, -1, ""}, {10, 1, ""}, {11, -1, ""}, {1000, 1, ""}, {1000, -1, ""}, {5, 0, ""},
 	} {
 		r, err := s.Open(t.Context(), "blob", test.offset, test.length)

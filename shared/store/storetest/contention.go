@@ -58,8 +58,8 @@ func testOneWinner(t *testing.T, s *store.Store, rounds int) {
 	}
 }
 
-// testManyAtOnce has writers and removers in the same folders. On a directory, removing a folder's last key removes the
-// folder: nobody else may notice.
+// testManyAtOnce has writers and removers in the same folders. On a directory, removing a folder's
+// last key removes the folder: nobody else may notice.
 func testManyAtOnce(t *testing.T, s *store.Store) {
 	const writers, removers, rounds = 16, 8, 150
 	written := make(chan string, writers)

@@ -14,7 +14,8 @@ import (
 func testList(t *testing.T, s *store.Store) {
 	wantList(t, s, "", "", 10)
 	wantList(t, s, "none/", "", 10)
-	// In the order of keys, in which a-b comes before a/b, though the folder a comes before the file a-b.
+	// In the order of keys, in which a-b comes before a/b, though the folder a comes before the file
+	// a-b.
 	keys := []string{"a-b", "a.b", "a/b", "a/b-c", "a/b.d/e", "a/b/c/d", "a/c", "a0", "b/", "b/x/1", "b/x/2", "b0/x"}
 	keys = slices.DeleteFunc(keys, func(k string) bool { return strings.HasSuffix(k, "/") || k == "a/b" })
 	for _, key := range slices.Backward(keys) {
@@ -22,8 +23,10 @@ func testList(t *testing.T, s *store.Store) {
 			t.Fatal(err)
 		}
 	}
-	prefixes := []string{"", "a", "a/", "a/b", "a/b/", "a/b/c/", "a-", "b", "b/", "b/x/", "b/x/1", "b/x/11", "b0", "c", "c/", "a-b/", "a/c/x/", "a0/"}
-	afters := append([]string{"", "a", "a/", "a/b", "a/b/", "a/b/c", "a/b/c/e", "a/bb", "b/x", "b/x/", "b/x/10", "zzz", "A", "a/b/c/d/e"}, keys...)
+	prefixes := []string{"", "a", "a/", "a/b", "a/b/", "a/b/c/", "a-", "b", "b/", "b/x/", "b/x/1", "b/x/11", "b0", "c",
+		"c/", "a-b/", "a/c/x/", "a0/"}
+	afters := append([]string{"", "a", "a/", "a/b", "a/b/", "a/b/c", "a/b/c/e", "a/bb", "b/x", "b/x/", "b/x/10", "zzz",
+		"A", "a/b/c/d/e"}, keys...)
 	for _, prefix := range prefixes {
 		for _, after := range afters {
 			for _, limit := range []int{-1, 0, 1, 2, 3, len(keys), 1000} {
@@ -81,7 +84,8 @@ func testRemove(t *testing.T, s *store.Store) {
 	ctx := t.Context()
 	put(t, s, "a/b/c", "1")
 	put(t, s, "a/b/d", "2")
-	for _, key := range []string{"a/b/missing", "no/such/folder", "a/b/c", "a/b/c", "a/b", "a", "a/b/d/e"} { // twice, and folders
+	// twice, and folders
+	for _, key := range []string{"a/b/missing", "no/such/folder", "a/b/c", "a/b/c", "a/b", "a", "a/b/d/e"} {
 		if err := s.Remove(ctx, key); err != nil {
 			t.Errorf("Remove(%q): %v", key, err)
 		}

@@ -189,9 +189,11 @@ func testOddKeys(t *testing.T, s *store.Store) {
 
 func testRefusedKeys(t *testing.T, s *store.Store) {
 	ctx := t.Context()
-	for _, key := range []string{"", "/", "/a", "a/", "a//b", ".", "./a", "a/./b", "a/.", "a\x00b", "a\nb", "a\x1fb", "\xff", "a/\xc3"} {
+	for _, key := range []string{"", "/", "/a", "a/", "a//b", ".", "./a", "a/./b", "a/.", "a\x00b", "a\nb", "a\x1fb",
+		"\xff", "a/\xc3"} {
 		for op, err := range map[string]error{
-			"Put": second(s.Put(ctx, key, strings.NewReader("x"))), "Create": s.Create(ctx, key, []byte("x")), "Mark": s.Mark(ctx, key),
+			"Put": second(s.Put(ctx, key, strings.NewReader("x"))), "Create": s.Create(ctx, key, []byte("x")),
+			"Mark": s.Mark(ctx, key),
 			"Open": second(s.Open(ctx, key, 0, -1)), "Stat": second(s.Stat(ctx, key)), "Remove": s.Remove(ctx, key),
 		} {
 			if !errors.Is(err, job.ErrInvalid) {
@@ -271,8 +273,10 @@ func testHook(t *testing.T, s *store.Store) {
 		return fail
 	})
 	for op, err := range map[string]error{
-		"put": second(hooked.Put(t.Context(), "f/1", strings.NewReader("x"))), "create": hooked.Create(t.Context(), "f/2", []byte("x")),
-		"mark": hooked.Mark(t.Context(), "f/3"), "remove": hooked.Remove(t.Context(), "f/old"), "removeAll": hooked.RemoveAll(t.Context(), "f/"),
+		"put":    second(hooked.Put(t.Context(), "f/1", strings.NewReader("x"))),
+		"create": hooked.Create(t.Context(), "f/2", []byte("x")),
+		"mark":   hooked.Mark(t.Context(), "f/3"), "remove": hooked.Remove(t.Context(), "f/old"),
+		"removeAll": hooked.RemoveAll(t.Context(), "f/"),
 	} {
 		if !errors.Is(err, fail) {
 			t.Errorf("%s: %v; want the hook's error", op, err)

@@ -101,7 +101,8 @@ func (w *Server) NewJob(files map[string]string) *job.Index {
 	}
 	index := &job.Index{
 		JobID: id, JobName: id.Name(), CreatedAt: time.Now().UTC(), Token: "sha256:x",
-		Spec: job.Spec{Runtime: "python", Entrypoint: "main.py", Args: []string{"a"}, Env: map[string]string{"SECRET": "s"}, TTLSecondsAfterFinished: 60, Retries: 1},
+		Spec: job.Spec{Runtime: "python", Entrypoint: "main.py", Args: []string{"a"}, Env: map[string]string{"SECRET": "s"},
+			TTLSecondsAfterFinished: 60, Retries: 1},
 	}
 	for name, content := range files {
 		d, err := w.Store.Put(w.T.Context(), ledger.FileKey(id, name), strings.NewReader(content))
@@ -217,13 +218,14 @@ func (w *Server) Results() []string {
 		return keys
 	}
 	names := []string{}
-	err := filepath.WalkDir(filepath.Join(w.Dir, filepath.FromSlash(prefix)), func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			name, _ := filepath.Rel(w.Dir, path)
-			names = append(names, filepath.ToSlash(name))
-		}
-		return nil // nothing was ever stored
-	})
+	err := filepath.WalkDir(filepath.Join(w.Dir, filepath.FromSlash(prefix)),
+		func(path string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				name, _ := filepath.Rel(w.Dir, path)
+				names = append(names, filepath.ToSlash(name))
+			}
+			return nil // nothing was ever stored
+		})
 	if err != nil {
 		w.T.Fatal(err)
 	}
@@ -236,7 +238,8 @@ func WantProblem(t testing.TB, resp *http.Response, body []byte, status int) api
 	t.Helper()
 	var p api.Problem
 	if resp.StatusCode != status || resp.Header.Get("Content-Type") != "application/problem+json" {
-		t.Fatalf("got %d %q %q, want a problem with status %d", resp.StatusCode, resp.Header.Get("Content-Type"), body, status)
+		t.Fatalf("got %d %q %q, want a problem with status %d", resp.StatusCode, resp.Header.Get("Content-Type"), body,
+			status)
 	}
 	if resp.Request.Method == http.MethodHead {
 		return p

@@ -1,6 +1,7 @@
 //go:build s3
 
-// Command gocloud is a rival: it stores what is sent to it in a bucket of S3 as gocloud does by itself.
+// Command gocloud is a rival: it stores what is sent to it in a bucket of S3 as gocloud does by
+// itself.
 package main
 
 import (

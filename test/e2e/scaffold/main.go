@@ -1,4 +1,5 @@
-// Command scaffold is the main that func writes around the root package, as one of this module, so that ko can build it.
+// Command scaffold is the main that func writes around the root package, as one of this module, so
+// that ko can build it.
 package main
 
 import (

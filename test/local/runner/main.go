@@ -1,4 +1,5 @@
-// Command runner is the launch function over child processes, for tests of the functions as processes of their own without a cluster.
+// Command runner is the launch function over child processes, for tests of the functions as
+// processes of their own without a cluster.
 package main
 
 import (

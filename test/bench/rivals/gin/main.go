@@ -1,4 +1,5 @@
-// Command gin takes an uploaded file as Gin's own documentation has it: FormFile and SaveUploadedFile, nothing else.
+// Command gin takes an uploaded file as Gin's own documentation has it: FormFile and
+// SaveUploadedFile, nothing else.
 package main
 
 import (

@@ -1,4 +1,5 @@
-// Command lines is a job that writes when it writes: a line with the time every so many milliseconds, until it is ended.
+// Command lines is a job that writes when it writes: a line with the time every so many
+// milliseconds, until it is ended.
 package main
 
 import (
