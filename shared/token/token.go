@@ -90,6 +90,23 @@ func (k Keys) VerifyOwner(token string) (job.ID, bool) {
 	return id, err == nil && k.Verify(rest, id, Owner)
 }
 
+// Code returns an authentication code of the parts, for the purpose that it names, in base64 for
+// URLs. A code of one purpose is none of another.
+func (k Keys) Code(purpose string, parts ...string) string {
+	return encode(code(k.keys[0], purpose, parts))
+}
+
+// VerifyCode reports whether a text is the code of the parts for this purpose.
+func (k Keys) VerifyCode(text, purpose string, parts ...string) bool {
+	found := false
+	for _, key := range k.keys {
+		if hmac.Equal([]byte(text), []byte(encode(code(key, purpose, parts)))) {
+			found = true
+		}
+	}
+	return found
+}
+
 func encode(mac []byte) string { return base64.RawURLEncoding.EncodeToString(mac) }
 
 // String keeps the keys out of logs.
@@ -105,10 +122,14 @@ func Hash(token string) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// mac covers each part with its length before it, so that no two pairs run into the same bytes.
-func mac(key []byte, scope Scope, id job.ID) []byte {
+// mac is the code of a token of a job.
+func mac(key []byte, scope Scope, id job.ID) []byte { return code(key, string(scope), []string{string(id)}) }
+
+// code covers each part with its length before it, so that no two lists of parts run into the same
+// bytes.
+func code(key []byte, purpose string, parts []string) []byte {
 	h := hmac.New(sha256.New, key)
-	for _, part := range []string{string(scope), string(id)} {
+	for _, part := range append([]string{purpose}, parts...) {
 		var length [8]byte
 		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
 		h.Write(length[:])
