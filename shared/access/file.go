@@ -51,8 +51,8 @@ func (f *File) Lookup(text string) (Caller, error) {
 	return k.Caller(), nil
 }
 
-// Current returns the keyring, which must not be changed. While the file cannot be read, the keys are
-// those that were read last: a mistake in the file must not lock out everybody.
+// Current returns the keyring, which must not be changed. While the file cannot be read, the keys
+// are those that were read last: a mistake in the file must not lock out everybody.
 func (f *File) Current() *Keyring {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 
 // The form of a key: gojob_<id>_<secret><checksum>, all of it letters and digits but for the two
 // underscores, so that a double click selects it and scanners for leaked secrets find it. The ID is
-// no secret. The secret has 43 characters of 62, which is 256 bits. The checksum is a CRC-32 of what
-// comes before it: a typo is told without looking up anything.
+// no secret. The secret has 43 characters of 62, which is 256 bits. The checksum is a CRC-32 of
+// what comes before it: a typo is told without looking up anything.
 const (
 	prefix      = "gojob_"
 	idLength    = 10

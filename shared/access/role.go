@@ -11,8 +11,8 @@ import (
 // Role is what a caller may do. Each role may do what the next one may.
 type Role string
 
-// The roles. Admin sees and changes everything, and manages keys. User submits, and sees and changes
-// what they own. Read looks at what they own, and changes nothing.
+// The roles. Admin sees and changes everything, and manages keys. User submits, and sees and
+// changes what they own. Read looks at what they own, and changes nothing.
 const (
 	Admin Role = "admin"
 	User  Role = "user"
@@ -36,8 +36,8 @@ func ParseRole(name string) (Role, error) {
 	return "", fmt.Errorf("%.40q is not a role: choose admin, user or read", name)
 }
 
-// Local is the owner of everything where nobody has to say who they are, and of what was made before
-// there were owners.
+// Local is the owner of everything where nobody has to say who they are, and of what was made
+// before there were owners.
 const Local = "local"
 
 // Caller is who sends a request.

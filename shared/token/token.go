@@ -123,7 +123,9 @@ func Hash(token string) string {
 }
 
 // mac is the code of a token of a job.
-func mac(key []byte, scope Scope, id job.ID) []byte { return code(key, string(scope), []string{string(id)}) }
+func mac(key []byte, scope Scope, id job.ID) []byte {
+	return code(key, string(scope), []string{string(id)})
+}
 
 // code covers each part with its length before it, so that no two lists of parts run into the same
 // bytes.
