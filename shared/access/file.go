@@ -64,6 +64,9 @@ func (f *File) Current() *Keyring {
 	return f.ring
 }
 
+// Load returns the keyring as the file has it now.
+func (f *File) Load(context.Context) (*Keyring, error) { return readKeyring(f.path) }
+
 // read reads the file if it is another than the one that was read.
 func (f *File) read() error {
 	f.checked = f.now()

@@ -25,6 +25,7 @@ const (
 	AgentAPI   Function = "agentapi"
 	Launch     Function = "launch"
 	DeadLetter Function = "deadletter"
+	Keys       Function = "keys"
 	Every      Function = "every" // whatever is reached answers it itself
 )
 
@@ -111,6 +112,13 @@ var (
 	GetLogStream  = add("GET", "/agent/v1/jobs/:id/log/streams/:stream", AgentAPI, Agent, Pods)
 	GetLogOrder   = add("GET", "/agent/v1/jobs/:id/log/order", AgentAPI, Agent, Pods)
 	PutLogOrder   = add("PUT", "/agent/v1/jobs/:id/log/order", AgentAPI, Agent, Pods)
+)
+
+// The calls about the keys of callers, which are for admins, and about who calls.
+var (
+	ListKeys  = add("GET", "/api/v1/keys", Keys, None, Public)
+	MakeKey   = add("POST", "/api/v1/keys", Keys, None, Public)
+	RevokeKey = add("DELETE", "/api/v1/keys/:id", Keys, None, Public)
 )
 
 // What the Broker sends, and what every service says of itself.

@@ -1,0 +1,22 @@
+package access
+
+import (
+	"context"
+	"fmt"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// Require returns the caller if they have the role. Without a caller the error is of kind
+// job.ErrUnauthorized, and of kind job.ErrForbidden for one whose role does not do.
+func Require(ctx context.Context, role Role) (Caller, error) {
+	c, known := From(ctx)
+	if !known {
+		return Caller{}, job.Refuse(job.ErrUnauthorized, "", "this call needs a key: Authorization: Bearer <key>")
+	}
+	if !c.Role.Allows(role) {
+		return Caller{}, job.Refuse(job.ErrForbidden, "", fmt.Sprintf(
+			"this call needs the role %s; %s has the role %s", role, c.Owner, c.Role))
+	}
+	return c, nil
+}
