@@ -10,7 +10,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
 	"go-job-orchestrator/shared/job"
 )
@@ -105,6 +107,23 @@ func (k Keys) VerifyCode(text, purpose string, parts ...string) bool {
 		}
 	}
 	return found
+}
+
+// sharePurpose keeps the codes of shared tokens apart from all others under the same keys.
+const sharePurpose = "share/v1"
+
+// Share returns a token by which others may look at one job until a time: the seconds since 1970,
+// a dot, and a code.
+func (k Keys) Share(id job.ID, until time.Time) string {
+	end := strconv.FormatInt(until.Unix(), 10)
+	return end + "." + k.Code(sharePurpose, string(id), end)
+}
+
+// VerifyShare reports whether a token was made by Share for the job, and until when it is valid.
+func (k Keys) VerifyShare(token string, id job.ID) (until time.Time, ok bool) {
+	end, code, _ := strings.Cut(token, ".")
+	seconds, err := strconv.ParseInt(end, 10, 64)
+	return time.Unix(seconds, 0), err == nil && k.VerifyCode(code, sharePurpose, string(id), end)
 }
 
 func encode(mac []byte) string { return base64.RawURLEncoding.EncodeToString(mac) }

@@ -211,3 +211,37 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+func TestShare(t *testing.T) {
+	k := newKeys(t, []byte("secret secret secret secret secret"))
+	rotated := newKeys(t, []byte("another secret another secret another"), []byte("secret secret secret secret secret"))
+	until := time.Unix(1_800_000_000, 0)
+	shared := k.Share(one, until)
+	for _, keys := range []token.Keys{k, rotated} {
+		if got, ok := keys.VerifyShare(shared, one); !ok || !got.Equal(until) {
+			t.Errorf("%s is valid until %s, %t", shared, got, ok)
+		}
+	}
+	end, code, _ := strings.Cut(shared, ".")
+	for name, bad := range map[string]string{
+		"later":           "1900000000." + code,
+		"the same time":   "+" + shared,
+		"with a zero":     "0" + shared,
+		"no time":         "." + code,
+		"no code":         end + ".",
+		"the job's token": k.Derive(token.User, one),
+		"its code alone":  code,
+		"with more":       shared + ".",
+		"of no time":      "soon." + k.Code("share/v1", string(one), "soon"),
+	} {
+		if _, ok := k.VerifyShare(bad, one); ok {
+			t.Errorf("%s: %q is taken", name, bad)
+		}
+	}
+	if _, ok := k.VerifyShare(shared, other); ok {
+		t.Error("it opens another job")
+	}
+	if k.Verify(shared, one, token.User, token.Agent, token.Owner) || k.Verify(code, one, token.User, token.Agent) {
+		t.Error("it passes for the job's token")
+	}
+}
