@@ -45,9 +45,12 @@ type Caller struct {
 	// Owner is the name under which the caller's jobs and templates are recorded.
 	Owner string
 	Role  Role
-	// Via says how the caller was authenticated, for the log: the ID of a key, "oidc" or "open".
+	// Via says how the caller was authenticated, for the log: the ID of a key, "oidc", or Open.
 	Via string
 }
+
+// Open is Caller.Via where nobody has to say who they are.
+const Open = "open"
 
 // Sees reports whether the caller may look at what an owner has. What has no owner was made before
 // there were owners.

@@ -97,7 +97,7 @@ type Gateway struct {
 func New(d Deps) *Gateway { return &Gateway{Deps: d, failures: newFailures(d.Now)} }
 
 // local is everybody where nobody has to say who they are.
-func local() access.Caller { return access.Caller{Owner: access.Local, Role: access.Admin, Via: Open} }
+func local() access.Caller { return access.Caller{Owner: access.Local, Role: access.Admin, Via: access.Open} }
 
 // Identify returns the request with its caller in its context, and without any assertion: only the
 // gateway makes those. A request without credentials, or with another token than a caller's, such

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"go-job-orchestrator/shared/access"
 )
 
 // Function is the name of what answers a call: the last part of its package's path.
@@ -29,15 +31,20 @@ const (
 	Every      Function = "every" // whatever is reached answers it itself
 )
 
-// Tokens is a set of tokens, each of which opens a call.
+// The calls that the role of a caller does not decide about.
+const (
+	Anyone   access.Role = "anyone" // needs no credentials
+	NoCaller access.Role = "none"   // is no call for callers, whatever their role
+)
+
+// Tokens is a set of tokens of jobs, each of which opens a call.
 type Tokens int
 
 // The tokens.
 const (
-	None  Tokens = 1 << iota // no token is needed
-	User                     // the token of the job's user
-	Agent                    // the token of the agent in the job's pod
-	Owner                    // the token of the owner of templates
+	User   Tokens = 1 << iota // the token of the job's user
+	Shared                    // a token with an expiry that lets others look at the job
+	Agent                     // the token of the agent in the job's pod
 )
 
 // Opens reports whether one of the tokens of a set is in the other.
@@ -61,80 +68,88 @@ type row struct {
 	Method   string
 	Path     string // in httprouter's syntax
 	Function Function
-	Tokens   Tokens
+	Role     access.Role // that a caller needs, beside being the owner of what the path names
+	Tokens   Tokens      // that open the call as well
 	Reach    Reach
+	// TokenWhenOpen says that the call needs a token of the job also where everybody is a caller.
+	TokenWhenOpen bool
+	// Broker says that the Broker makes this call, which has no credentials.
+	Broker bool
 }
 
 // The calls about jobs.
 var (
-	SubmitJob    = add("POST", "/api/v1/jobs", Submit, None, Public)
-	ListJobs     = add("GET", "/api/v1/jobs", Status, None, Public)
-	GetJob       = add("GET", "/api/v1/jobs/:id", Status, User, Public)
-	RemoveJob    = add("DELETE", "/api/v1/jobs/:id", Cancel, User, Public)
-	CancelJob    = add("POST", "/api/v1/jobs/:id/cancel", Cancel, User, Public)
-	GetJobEvents = add("GET", "/api/v1/jobs/:id/events", Status, User, Public)
-	GetJobLogs   = add("GET", "/api/v1/jobs/:id/logs", Logs, User, Public)
-	GetJobToken  = add("GET", "/api/v1/jobs/:id/token", Submit, Owner, Public)
+	SubmitJob    = add("POST", "/api/v1/jobs", Submit, access.User, 0, Public)
+	ListJobs     = add("GET", "/api/v1/jobs", Status, access.Read, 0, Public)
+	GetJob       = add("GET", "/api/v1/jobs/:id", Status, access.Read, User|Shared, Public)
+	RemoveJob    = add("DELETE", "/api/v1/jobs/:id", Cancel, access.User, User, Public)
+	CancelJob    = add("POST", "/api/v1/jobs/:id/cancel", Cancel, access.User, User, Public)
+	GetJobEvents = add("GET", "/api/v1/jobs/:id/events", Status, access.Read, User|Shared, Public)
+	GetJobLogs   = add("GET", "/api/v1/jobs/:id/logs", Logs, access.Read, User|Shared, Public)
+	GetJobToken  = add("GET", "/api/v1/jobs/:id/token", Submit, access.User, 0, Public)
 )
 
 // The calls about templates, and the events that start jobs. An event and a new template may name
 // an owner, and need not.
 var (
-	ListTemplates  = add("GET", "/api/v1/templates", Submit, None, Public)
-	GetTemplate    = add("GET", "/api/v1/templates/:name", Submit, Owner, Public)
-	PutTemplate    = add("PUT", "/api/v1/templates/:name", Submit, None|Owner, Public)
-	DeleteTemplate = add("DELETE", "/api/v1/templates/:name", Submit, Owner, Public)
-	StartTemplate  = add("POST", "/api/v1/templates/:name/jobs", Submit, Owner, Public)
-	ReceiveEvent   = add("POST", "/events", Submit, None|Owner, Public)
-	AllowEvents    = add("OPTIONS", "/events", Submit, None|Owner, Public)
+	ListTemplates  = add("GET", "/api/v1/templates", Submit, access.Read, 0, Public)
+	GetTemplate    = add("GET", "/api/v1/templates/:name", Submit, access.Read, 0, Public)
+	PutTemplate    = add("PUT", "/api/v1/templates/:name", Submit, access.User, 0, Public)
+	DeleteTemplate = add("DELETE", "/api/v1/templates/:name", Submit, access.User, 0, Public)
+	StartTemplate  = add("POST", "/api/v1/templates/:name/jobs", Submit, access.User, 0, Public)
+	ReceiveEvent   = add("POST", "/events", Submit, access.User, 0, Public)
+	AllowEvents    = add("OPTIONS", "/events", Submit, Anyone, 0, Public)
 )
 
 // The calls about files.
 var (
-	ListOutputs  = add("GET", "/outputs/:id", Outputs, User, Public)
-	HeadOutputs  = add("HEAD", "/outputs/:id", Outputs, User, Public)
-	GetOutput    = add("GET", "/outputs/:id/*filename", Outputs, User, Public)
-	HeadOutput   = add("HEAD", "/outputs/:id/*filename", Outputs, User, Public)
-	GetArtifact  = add("GET", "/artifacts/:id/*filename", Artifacts, User|Agent, Public)
-	HeadArtifact = add("HEAD", "/artifacts/:id/*filename", Artifacts, User|Agent, Public)
-	UploadOutput = add("PUT", "/artifacts/:id/upload/*filename", Artifacts, Agent, Pods)
+	ListOutputs  = add("GET", "/outputs/:id", Outputs, access.Read, User|Shared, Public)
+	HeadOutputs  = add("HEAD", "/outputs/:id", Outputs, access.Read, User|Shared, Public)
+	GetOutput    = add("GET", "/outputs/:id/*filename", Outputs, access.Read, User|Shared, Public)
+	HeadOutput   = add("HEAD", "/outputs/:id/*filename", Outputs, access.Read, User|Shared, Public)
+	GetArtifact  = add("GET", "/artifacts/:id/*filename", Artifacts, access.Read, User|Agent, Public)
+	HeadArtifact = add("HEAD", "/artifacts/:id/*filename", Artifacts, access.Read, User|Agent, Public)
+	UploadOutput = add("PUT", "/artifacts/:id/upload/*filename", Artifacts, NoCaller, Agent, Pods)
 )
 
 // The calls that the agent in a job's pod makes, beside those about files.
 var (
-	ClaimAttempt  = add("POST", "/agent/v1/jobs/:id/attempts", AgentAPI, Agent, Pods)
-	EndAttempt    = add("PUT", "/agent/v1/jobs/:id/attempts/:number/end", AgentAPI, Agent, Pods)
-	ReportAttempt = add("PUT", "/agent/v1/jobs/:id/attempts/:number/report", AgentAPI, Agent, Pods)
-	RecordOutputs = add("PUT", "/agent/v1/jobs/:id/outputs", AgentAPI, Agent, Pods)
-	LinkOutput    = add("POST", "/agent/v1/jobs/:id/links", AgentAPI, Agent, Pods)
-	GetLogState   = add("GET", "/agent/v1/jobs/:id/log", AgentAPI, Agent, Pods)
-	PutLogSegment = add("PUT", "/agent/v1/jobs/:id/log/segments/:segment", AgentAPI, Agent, Pods)
-	GetLogStream  = add("GET", "/agent/v1/jobs/:id/log/streams/:stream", AgentAPI, Agent, Pods)
-	GetLogOrder   = add("GET", "/agent/v1/jobs/:id/log/order", AgentAPI, Agent, Pods)
-	PutLogOrder   = add("PUT", "/agent/v1/jobs/:id/log/order", AgentAPI, Agent, Pods)
+	ClaimAttempt  = add("POST", "/agent/v1/jobs/:id/attempts", AgentAPI, NoCaller, Agent, Pods)
+	EndAttempt    = add("PUT", "/agent/v1/jobs/:id/attempts/:number/end", AgentAPI, NoCaller, Agent, Pods)
+	ReportAttempt = add("PUT", "/agent/v1/jobs/:id/attempts/:number/report", AgentAPI, NoCaller, Agent, Pods)
+	RecordOutputs = add("PUT", "/agent/v1/jobs/:id/outputs", AgentAPI, NoCaller, Agent, Pods)
+	LinkOutput    = add("POST", "/agent/v1/jobs/:id/links", AgentAPI, NoCaller, Agent, Pods)
+	GetLogState   = add("GET", "/agent/v1/jobs/:id/log", AgentAPI, NoCaller, Agent, Pods)
+	PutLogSegment = add("PUT", "/agent/v1/jobs/:id/log/segments/:segment", AgentAPI, NoCaller, Agent, Pods)
+	GetLogStream  = add("GET", "/agent/v1/jobs/:id/log/streams/:stream", AgentAPI, NoCaller, Agent, Pods)
+	GetLogOrder   = add("GET", "/agent/v1/jobs/:id/log/order", AgentAPI, NoCaller, Agent, Pods)
+	PutLogOrder   = add("PUT", "/agent/v1/jobs/:id/log/order", AgentAPI, NoCaller, Agent, Pods)
 )
 
 // The calls about the keys of callers, which are for admins, and about who calls.
 var (
-	ListKeys  = add("GET", "/api/v1/keys", Keys, None, Public)
-	MakeKey   = add("POST", "/api/v1/keys", Keys, None, Public)
-	RevokeKey = add("DELETE", "/api/v1/keys/:id", Keys, None, Public)
+	ListKeys  = add("GET", "/api/v1/keys", Keys, access.Admin, 0, Public)
+	MakeKey   = add("POST", "/api/v1/keys", Keys, access.Admin, 0, Public)
+	RevokeKey = add("DELETE", "/api/v1/keys/:id", Keys, access.Admin, 0, Public)
 )
 
 // What the Broker sends, and what every service says of itself.
 var (
-	LaunchJob      = add("POST", "/", Launch, None, Cluster)
-	LogDeadLetter  = add("POST", "/", DeadLetter, None, Cluster)
-	GetServer      = add("GET", "/api/v1/server", Status, None, Public)
-	GetHealth      = add("GET", "/healthz", Every, None, Public)
-	GetDescription = add("GET", "/openapi.yaml", Every, None, Public)
+	LaunchJob      = add("POST", "/", Launch, Anyone, 0, Cluster)
+	LogDeadLetter  = add("POST", "/", DeadLetter, Anyone, 0, Cluster)
+	GetServer      = add("GET", "/api/v1/server", Status, Anyone, 0, Public)
+	GetHealth      = add("GET", "/healthz", Every, Anyone, 0, Public)
+	GetDescription = add("GET", "/openapi.yaml", Every, Anyone, 0, Public)
 )
 
 // table lists the routes in their order here.
 var table []Route
 
-func add(method, path string, f Function, t Tokens, r Reach) Route {
-	one := Route{&row{method, path, f, t, r}}
+func add(method, path string, f Function, role access.Role, t Tokens, r Reach) Route {
+	one := Route{&row{Method: method, Path: path, Function: f, Role: role, Tokens: t, Reach: r}}
+	// The service that this one grew from needed no token for jobs, and one for files.
+	one.TokenWhenOpen = strings.HasPrefix(path, "/artifacts/") || strings.HasPrefix(path, "/outputs/")
+	one.Broker = path == "/events"
 	table = append(table, one)
 	return one
 }

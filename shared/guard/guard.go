@@ -1,0 +1,151 @@
+// Package guard decides whether the sender of a request may make the call, before the function that
+// answers the call gets the request. What a call needs is said in the table of routes.
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/access"
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/routes"
+	"go-job-orchestrator/shared/token"
+)
+
+// Identify returns a request with its caller in its context, if it has one. An error answers the
+// request.
+type Identify func(r *http.Request) (*http.Request, error)
+
+// Owners tells whose a job is; ledger.Ledger is one. The error for a job that does not exist is of
+// kind job.ErrNotFound.
+type Owners interface {
+	OwnerOf(ctx context.Context, id job.ID) (string, error)
+}
+
+// Deps is what a Guard works with.
+type Deps struct {
+	Identify Identify
+	Tokens   token.Keys
+	Owners   Owners
+	Now      func() time.Time
+	// Broker says that a request without a caller comes from the Broker, since the network lets in
+	// nothing else but the gateway's, which have one.
+	Broker bool
+}
+
+// Guard decides about requests. It is safe for concurrent use.
+type Guard struct{ Deps }
+
+// New returns a Guard.
+func New(d Deps) *Guard { return &Guard{d} }
+
+// Behind returns an Identify for a function behind the gateway: it believes the gateway's assertion.
+func Behind(keys token.Keys, now func() time.Time) Identify {
+	return func(r *http.Request) (*http.Request, error) {
+		c, found, err := access.ReadAssertion(r, keys, now())
+		if err != nil {
+			return nil, job.Refuse(job.ErrUnauthorized, "", err.Error()+"; send the request to the public URL")
+		}
+		if !found {
+			return r, nil
+		}
+		return r.WithContext(access.With(r.Context(), c)), nil
+	}
+}
+
+// Admit returns the request, with its caller in its context, if its sender may make the call. The
+// errors are of kind job.ErrUnauthorized without credentials or with expired ones, job.ErrForbidden
+// with those that do not do, and job.ErrNotFound for a caller who asks for somebody else's job: that
+// looks like one that does not exist.
+func (g *Guard) Admit(r *http.Request, p httprouter.Params, route routes.Route) (*http.Request, error) {
+	if route.Role == routes.Anyone {
+		return r, nil
+	}
+	r, err := g.Identify(r)
+	if err != nil {
+		return nil, err
+	}
+	c, called := access.From(r.Context())
+	if called && c.Via == access.Open && route.TokenWhenOpen {
+		called = false
+	}
+	switch {
+	case route.Tokens == 0 && !called && g.Broker && route.Broker:
+		return r, nil
+	case route.Tokens == 0:
+		_, err := access.Require(r.Context(), route.Role)
+		return r, err
+	case called && route.Role != routes.NoCaller:
+		return r, g.checkOwner(r.Context(), c, p, route)
+	}
+	return r, g.checkToken(r, p, route)
+}
+
+// checkOwner lets callers at their own jobs, and admins at all.
+func (g *Guard) checkOwner(ctx context.Context, c access.Caller, p httprouter.Params, route routes.Route) error {
+	if _, err := access.Require(ctx, route.Role); err != nil {
+		return err
+	}
+	if c.Role == access.Admin { // the function itself finds out whether the job exists
+		return nil
+	}
+	id, err := job.ParseID(p.ByName("id"))
+	if err != nil {
+		return err
+	}
+	owner, err := g.Owners.OwnerOf(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !c.Sees(owner) {
+		return fmt.Errorf("job of another owner: %w", job.ErrNotFound)
+	}
+	return nil
+}
+
+// checkToken lets in who has a token of the job that opens the call.
+func (g *Guard) checkToken(r *http.Request, p httprouter.Params, route routes.Route) error {
+	bearer, err := api.Bearer(r)
+	if errors.Is(err, job.ErrUnauthorized) && route.Role != routes.NoCaller {
+		return job.Refuse(job.ErrUnauthorized, "", "send your key or the job's token: Authorization: Bearer <key or token>")
+	}
+	if err != nil {
+		return err
+	}
+	id, err := job.ParseID(p.ByName("id"))
+	if err != nil {
+		return errForeign
+	}
+	if g.Tokens.Verify(bearer, id, scopes(route.Tokens)...) {
+		return nil
+	}
+	if until, ok := g.Tokens.VerifyShare(bearer, id); ok && route.Tokens.Opens(routes.Shared) {
+		if g.Now().Before(until) {
+			return nil
+		}
+		return job.Refuse(job.ErrUnauthorized, "", "this token has expired; ask the job's owner for another")
+	}
+	return errForeign
+}
+
+// errForeign is the same for a job that does not exist as for somebody else's. Nothing is read to
+// find out.
+var errForeign = fmt.Errorf("token of another job: %w", job.ErrForbidden)
+
+// scopes returns the scopes of the tokens in a set.
+func scopes(set routes.Tokens) []token.Scope {
+	var list []token.Scope
+	if set.Opens(routes.User) {
+		list = append(list, token.User)
+	}
+	if set.Opens(routes.Agent) {
+		list = append(list, token.Agent)
+	}
+	return list
+}
