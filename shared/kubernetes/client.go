@@ -113,6 +113,19 @@ func (c *Client) createSecret(ctx context.Context, s *corev1.Secret) error {
 	return kind(c.core.Post().Namespace(c.namespace).Resource("secrets").Body(s).Do(ctx).Error(), "create secret")
 }
 
+func (c *Client) getSecret(ctx context.Context, name string) (*corev1.Secret, error) {
+	var out corev1.Secret
+	err := c.core.Get().Namespace(c.namespace).Resource("secrets").Name(name).Do(ctx).Into(&out)
+	return &out, kind(err, "get secret")
+}
+
+// updateSecret replaces a Secret. The error is of kind job.ErrConflict when it is not the one that
+// was read any more.
+func (c *Client) updateSecret(ctx context.Context, s *corev1.Secret) error {
+	return kind(c.core.Put().Namespace(c.namespace).Resource("secrets").Name(s.Name).Body(s).Do(ctx).Error(),
+		"update secret")
+}
+
 // pods returns the pods of a Job.
 func (c *Client) pods(ctx context.Context, jobName string) ([]corev1.Pod, error) {
 	var out corev1.PodList
@@ -156,6 +169,8 @@ func kind(err error, verb string) error {
 		k = job.ErrNotFound
 	case apierrors.IsAlreadyExists(err):
 		k = job.ErrExists
+	case apierrors.IsConflict(err):
+		k = job.ErrConflict
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
 		k = job.ErrInvalid
 	}
