@@ -62,7 +62,7 @@ type OwnerVerifier interface {
 func AuthorizeOwner(r *http.Request, keys OwnerVerifier) (job.ID, error) {
 	bearer, err := Bearer(r)
 	if errors.Is(err, job.ErrUnauthorized) {
-		return "", job.Refuse(job.ErrUnauthorized, "", "send the token that the answer to PUT of a template has: "+
+		return "", job.Refuse(job.ErrUnauthorized, "", "send the token from the answer to the PUT of a template: "+
 			"Authorization: Bearer <token>")
 	}
 	if err != nil {
@@ -77,5 +77,5 @@ func AuthorizeOwner(r *http.Request, keys OwnerVerifier) (job.ID, error) {
 
 // NotOwner is the error for a token that does not open what is asked for.
 func NotOwner() error {
-	return job.Refuse(job.ErrForbidden, "", "this token does not open this; send the token of the template's owner")
+	return job.Refuse(job.ErrForbidden, "", "this token does not give access; send the token of the template's owner")
 }

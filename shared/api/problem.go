@@ -113,8 +113,8 @@ func problemOf(err error) (Problem, bool) {
 		}
 		return p, true
 	}
-	return newProblem(http.StatusInternalServerError, "Something went wrong here; the log says what. Trying again may "+
-		"help."), false
+	return newProblem(http.StatusInternalServerError, "Something went wrong in the server; its log says what. "+
+		"Trying again may help."), false
 }
 
 func newProblem(status int, detail string) Problem {

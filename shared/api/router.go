@@ -37,8 +37,8 @@ func NewRouter(log *slog.Logger) *Router {
 	})
 	mux.MethodNotAllowed = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.correctAllow(w.Header(), req.URL.Path)
-		WriteError(w, req, log, Fail(http.StatusMethodNotAllowed, fmt.Sprintf("%s is not possible here; Allow names what "+
-			"is.", req.Method)))
+		WriteError(w, req, log, Fail(http.StatusMethodNotAllowed, fmt.Sprintf("%s is not possible for this path; the "+
+			"header Allow names the possible methods.", req.Method)))
 	})
 	mux.PanicHandler = func(w http.ResponseWriter, req *http.Request, v any) {
 		if v == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http compares it so
@@ -68,7 +68,7 @@ func (r *Router) correctAllow(h http.Header, path string) {
 
 // NoSuchPath is the error for a path that is not routed.
 func NoSuchPath() error {
-	return Fail(http.StatusNotFound, "There is no such path; GET /openapi.yaml lists those there are.")
+	return Fail(http.StatusNotFound, "There is no such path; GET /openapi.yaml lists all paths.")
 }
 
 // Handle has a handler answer a call of the table.
