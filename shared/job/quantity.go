@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// maxQuantity bounds the text of a quantity. Kubernetes' own parser takes "1e309" for 0; nobody
-// needs it.
+// maxQuantity bounds the text of a quantity. Longer ones are of no use, and Kubernetes' parser
+// reads "1e309" as 0.
 const maxQuantity = 24
 
 // The syntax is that of a Kubernetes quantity: a signed decimal number, then a binary SI suffix, a
@@ -15,8 +15,8 @@ const maxQuantity = 24
 var quantitySyntax = pattern(
 	`^([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$`)
 
-// MilliCPU returns the thousandths of a CPU that a Kubernetes quantity such as "500m" or "2" names,
-// rounded up. The message says what is wrong, and is empty when nothing is.
+// MilliCPU converts a Kubernetes quantity such as "500m" or "2" to thousandths of a CPU, rounded
+// up. The message says what is wrong with it, and is empty for a valid one.
 func MilliCPU(s string) (milli int64, message string) {
 	milli, message = milliCPU(s)
 	if message != "" {
@@ -37,8 +37,8 @@ func milliCPU(s string) (milli int64, message string) {
 	return milli, ""
 }
 
-// Bytes returns the bytes that a Kubernetes quantity such as "512Mi" or "1G" names, rounded up. The
-// message says what is wrong, and is empty when nothing is.
+// Bytes converts a Kubernetes quantity such as "512Mi" or "1G" to bytes, rounded up. The message
+// says what is wrong with it, and is empty for a valid one.
 func Bytes(s string) (bytes int64, message string) {
 	bytes, message = memory(s)
 	if message != "" {
@@ -50,13 +50,13 @@ func Bytes(s string) (bytes int64, message string) {
 func memory(s string) (bytes int64, message string) {
 	bytes, message = size(s)
 	if message == "" && bytes < 1<<20 {
-		return 0, fmt.Sprintf("%q is less than 1Mi, in which no program runs; quantities are in bytes, such as 512Mi or 1Gi",
+		return 0, fmt.Sprintf("%q is less than 1Mi, too little for any program; quantities are in bytes, such as 512Mi or 1Gi",
 			s)
 	}
 	return bytes, message
 }
 
-// Size is Bytes for what need not hold a program.
+// Size is the same as Bytes, without the minimum that a program needs.
 func Size(s string) (bytes int64, message string) {
 	bytes, message = size(s)
 	if message != "" {
@@ -99,7 +99,7 @@ func factor(suffix string) *big.Rat {
 	exponent, ok := map[string]int{"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15,
 		"E": 18}[suffix]
 	if !ok {
-		exponent, _ = strconv.Atoi(suffix[1:]) // quantitySyntax admits digits only
+		exponent, _ = strconv.Atoi(suffix[1:]) // quantitySyntax allows digits only
 	}
 	power := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(exponent, -exponent))), nil)
 	if exponent < 0 {
