@@ -1,6 +1,6 @@
 // Package routes is the table of all calls: the method and path of each, the function that answers
-// it, the tokens that open it, and who can reach it. The functions mount their handlers by it,
-// front passes requests on by it, and tests hold both to it.
+// it, the tokens that open it, and who can reach it. The functions mount their handlers with it,
+// front passes requests on with it, and tests compare both with it.
 package routes
 
 import (
@@ -10,11 +10,12 @@ import (
 	"strings"
 )
 
-// Function is the name of what answers a call: the last part of its package's path.
+// Function is the name of the function that answers a call: the last part of the path of its
+// package.
 type Function string
 
-// The functions. AgentAPI has no service of its own on Knative: the one of Artifacts mounts both,
-// so that a pod waits for one cold start.
+// The functions. AgentAPI has no service of its own on Knative. The service of Artifacts mounts
+// both, so that a pod waits for one cold start only.
 const (
 	Submit     Function = "submit"
 	Status     Function = "status"
@@ -25,7 +26,7 @@ const (
 	AgentAPI   Function = "agentapi"
 	Launch     Function = "launch"
 	DeadLetter Function = "deadletter"
-	Every      Function = "every" // whatever is reached answers it itself
+	Every      Function = "every" // each function answers it itself
 )
 
 // Tokens is a set of tokens, each of which opens a call.
@@ -39,21 +40,21 @@ const (
 	Owner                    // the token of the owner of templates
 )
 
-// Opens reports whether one of the tokens of a set is in the other.
+// Opens reports whether the two sets have a token in common.
 func (t Tokens) Opens(other Tokens) bool { return t&other != 0 }
 
-// Reach is who can reach a call where each function is a service of its own.
+// Reach says who can reach a call when each function is a service of its own.
 type Reach int
 
-// The reaches.
+// The values of Reach.
 const (
 	Public  Reach = iota + 1 // everybody, through front
 	Pods                     // the pods of jobs; through front only with EXPOSE_ARTIFACT_UPLOADS
 	Cluster                  // the Broker; never through front
 )
 
-// Route is a call. Only this package makes routes, and it lists all that it makes, so a call that
-// is not in the table cannot be mounted.
+// Route is a call. Only this package makes routes, and it lists all of them, so a call that is not
+// in the table cannot be mounted.
 type Route struct{ *row }
 
 type row struct {
@@ -76,8 +77,8 @@ var (
 	GetJobToken  = add("GET", "/api/v1/jobs/:id/token", Submit, Owner, Public)
 )
 
-// The calls about templates, and the events that start jobs. An event and a new template may name
-// an owner, and need not.
+// The calls about templates, and the events that start jobs. The token of an owner is optional for
+// an event and for a new template.
 var (
 	ListTemplates  = add("GET", "/api/v1/templates", Submit, None, Public)
 	GetTemplate    = add("GET", "/api/v1/templates/:name", Submit, Owner, Public)
@@ -113,7 +114,7 @@ var (
 	PutLogOrder   = add("PUT", "/agent/v1/jobs/:id/log/order", AgentAPI, Agent, Pods)
 )
 
-// What the Broker sends, and what every service says of itself.
+// The calls of the Broker, and the calls that describe the service.
 var (
 	LaunchJob      = add("POST", "/", Launch, None, Cluster)
 	LogDeadLetter  = add("POST", "/", DeadLetter, None, Cluster)
@@ -122,7 +123,7 @@ var (
 	GetDescription = add("GET", "/openapi.yaml", Every, None, Public)
 )
 
-// table lists the routes in their order here.
+// table lists the routes in the order of this file.
 var table []Route
 
 func add(method, path string, f Function, t Tokens, r Reach) Route {
@@ -137,8 +138,8 @@ func All() []Route { return slices.Clone(table) }
 // String is the method and the path.
 func (r Route) String() string { return r.Method + " " + r.Path }
 
-// URL returns the path with values in place of its parameters, in their order, escaped. The slashes
-// of a file's name stay as they are.
+// URL returns the path with the values, escaped, in place of its parameters, in order. Slashes in a
+// file's name stay as they are.
 func (r Route) URL(values ...string) string {
 	segments := strings.Split(r.Path, "/")
 	next := 0
