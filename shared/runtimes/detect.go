@@ -78,7 +78,7 @@ func (r Runtime) detect(ctx context.Context, searchPath, home string) (Installed
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
-			err = errors.New("it did not say in time what it is")
+			err = errors.New("it did not answer in time")
 		}
 		return Installed{}, fmt.Errorf("%s does not run: %w: %s", path, err, firstLine(output.String()))
 	}
