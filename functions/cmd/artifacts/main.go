@@ -1,5 +1,5 @@
-// Command artifacts serves the functions that the agent in a job's pod speaks to: artifacts and
-// agentapi. They are one service, so that a pod waits for one cold start.
+// Command artifacts serves the functions that the agent in a job's pod calls: artifacts and
+// agentapi. They are one service, so that a pod waits for one cold start only.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Command cancel serves the function of that name. In a cluster it also deletes Jobs.
+// Command cancel serves the function of that name. In a cluster it also deletes Kubernetes Jobs.
 package main
 
 import (

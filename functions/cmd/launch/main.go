@@ -1,4 +1,4 @@
-// Command launch receives events and makes Kubernetes Jobs of their jobs.
+// Command launch receives events and creates the Kubernetes Jobs of their jobs.
 package main
 
 import (
