@@ -29,9 +29,8 @@ func tokenKey() (string, error) {
 	return base64.StdEncoding.EncodeToString(key), nil
 }
 
-// seed records jobs in a storage directory with the ledger's own hand, but in memory at first:
-// waiting for the disk with each of a hundred thousand jobs would take longer than all that is
-// measured.
+// seed records jobs in a storage directory with the ledger itself, but in memory first. Waiting for
+// the disk for each of a hundred thousand jobs would take longer than everything that is measured.
 type seed struct{ dir string }
 
 // jobs records n jobs, one a second up to newest, with what each does.

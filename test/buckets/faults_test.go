@@ -84,8 +84,8 @@ func TestLostAnswersOfMany(t *testing.T) {
 	})
 }
 
-// TestConflict has an S3 server refuse writes for what goes on at the same time, which it asks to
-// send again.
+// TestConflict has an S3 server refuse writes because of other writes at the same time. It asks the
+// client to send them again.
 func TestConflict(t *testing.T) {
 	s := running["s3"]
 	for _, code := range []string{"ConditionalRequestConflict", "ExistingObjectIsDirectory"} {
@@ -183,8 +183,8 @@ func wantNoUploads(t *testing.T, s *server, name string) {
 	}
 }
 
-// operations does everything there is to do with a bucket, at the same time, for none is to have an
-// effect. They wait for as long as they may.
+// operations calls every operation of a bucket at the same time, on a bucket where none can have an
+// effect. They take as long as they may.
 func operations(ctx context.Context, b *store.Store) map[string]error {
 	readAll := func() error {
 		r, err := b.Open(ctx, "job/blob", 0, -1)
@@ -224,8 +224,8 @@ func operations(ctx context.Context, b *store.Store) map[string]error {
 
 func second[T any](_ T, err error) error { return err }
 
-// TestAway has the server answer nothing that helps: it says so, never that a blob is missing, and
-// no call takes for ever.
+// TestAway has a server that gives no useful answer. Each call must report that, never that a blob
+// is missing, and must end in time.
 func TestAway(t *testing.T) {
 	kinds := map[string]*fault{
 		"busy":     {applies: always, unsent: true, answer: status(http.StatusServiceUnavailable)},
@@ -280,8 +280,7 @@ func TestStuck(t *testing.T) {
 	})
 }
 
-// TestForbidden has the rights taken away: that is neither a missing blob nor anything that passes
-// by itself.
+// TestForbidden takes the rights away. This error is neither a missing blob nor a temporary one.
 func TestForbidden(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
 		b := s.fresh(t)
@@ -299,7 +298,7 @@ func TestForbidden(t *testing.T) {
 	})
 }
 
-// TestRecovers has a server that fails now and then, which nobody notices.
+// TestRecovers has a server that fails sometimes. Callers must not notice it.
 func TestRecovers(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
 		b := s.fresh(t)

@@ -19,8 +19,8 @@ import (
 	"go-job-orchestrator/shared/store"
 )
 
-// bucket is a bucket in memory that fails when it is told to: there is no other way to a full or
-// broken storage that works on every machine.
+// bucket is a bucket in memory that fails on demand. This is the only way to a full or broken
+// storage that works on every machine.
 type bucket struct {
 	driver.Bucket // what is not here is not used
 

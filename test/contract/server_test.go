@@ -86,8 +86,8 @@ func port(t *testing.T, greeting *io.PipeReader) string {
 	return string(found[1])
 }
 
-// functions is every function as it runs on Knative: none that launches jobs is there, so they wait
-// for the agent that the test is.
+// functions is every function as it runs on Knative, except launch. So jobs wait for the agent,
+// whose calls the test makes.
 type functions struct {
 	router http.Handler
 	bucket *bucket
@@ -160,7 +160,7 @@ var _ event.Sink = nowhere{}
 // Send implements event.Sink.
 func (nowhere) Send(context.Context, ce.Event) error { return nil }
 
-// ledger is the records in the bucket, as others than the functions under test see them.
+// ledger reads and writes the records in the bucket beside the functions under test.
 func (f *functions) ledger() *ledger.Ledger { return ledger.New(f.bucket.Store(), time.Now) }
 
 // agent is the token in the pod of a job.

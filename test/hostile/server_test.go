@@ -26,7 +26,7 @@ const patience = time.Minute
 // tokenKey is the key of every server here, so that the tests can derive any token themselves.
 const tokenKey = "aG9zdGlsZS1ob3N0aWxlLWhvc3RpbGUtaG9zdGlsZS0wMQ=="
 
-// server is a running command of ours.
+// server is a running command of the project.
 type server struct {
 	command string
 	dir     string // STORAGE_DIR
@@ -143,7 +143,7 @@ func until(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// within waits for a condition, and reports whether it came about in time.
+// within waits for a condition, and reports whether it became true in time.
 func within(atMost time.Duration, done func() bool) bool {
 	for end := time.Now().Add(atMost); !done(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -206,7 +206,7 @@ func (srv *server) proc(name string) string {
 
 // resetPeak begins to measure the peak of resident memory anew (proc(5), clear_refs).
 func (srv *server) resetPeak() {
-	_ = os.WriteFile(srv.proc("clear_refs"), []byte("5"), 0) // else the peak is that since the start
+	_ = os.WriteFile(srv.proc("clear_refs"), []byte("5"), 0) // otherwise the peak is that since the start
 }
 
 // peak is the most memory the server had since resetPeak, in bytes.

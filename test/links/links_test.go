@@ -1,5 +1,5 @@
-// Package links says what each command may carry: what a function links is what it costs to start
-// it, to pull it and to keep it in memory.
+// Package links says which packages each command may link, because these decide how long it takes
+// to start and to pull, and how much memory it needs.
 package links
 
 import (
@@ -38,17 +38,18 @@ func commands(t *testing.T) []string {
 	return names
 }
 
-// TestCommands makes sure that no command carries what it has no use for.
+// TestCommands makes sure that no command links packages that it does not need.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	cloud := []string{"github.com/aws/", "github.com/Azure/", "cloud.google.com/", "gocloud.dev/blob/s3blob",
 		"gocloud.dev/blob/gcsblob", "gocloud.dev/blob/azureblob"}
 	local := []string{module + "/shared/sandbox", module + "/shared/process"}
 	cluster := []string{"k8s.io/", "sigs.k8s.io/", module + "/shared/kubernetes"}
-	// the SDK: whoever neither sends nor receives
+	// the CloudEvents SDK: functions that neither send nor receive events
 	events := []string{"github.com/cloudevents/", "github.com/json-iterator/", "go.uber.org/zap"}
 	bucket := []string{"gocloud.dev/", "google.golang.org/"}
-	// What is behind the agent's calls: it shares no more than the table of routes and what is sent.
+	// The server behind the agent's calls. The agent shares only the table of routes and the types of
+	// the bodies with it.
 	server := []string{
 		module + "/shared/api", module + "/shared/upload", module + "/shared/store", module + "/shared/ledger", module +
 			"/shared/openapi", module + "/shared/serve",
@@ -82,8 +83,9 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// TestVocabulary makes sure that what everything else depends on depends on nothing, and what the
-// agent shares with the server on no more than that.
+// TestVocabulary makes sure that the packages which all others depend on, job and routes, import
+// only the standard library, and that agentwire, which the agent and the server share, also imports
+// only job.
 func TestVocabulary(t *testing.T) {
 	t.Parallel()
 	for name, may := range map[string][]string{"job": nil, "routes": nil, "agentwire": {"job"}} {

@@ -179,8 +179,8 @@ func freePort(t *testing.T) string {
 	return strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
 }
 
-// says waits until the server has printed a text. What it prints takes another way to us than its
-// answers, and can be later.
+// says waits until the server has printed a text. Its output comes by another way than its answers,
+// and can arrive later.
 func (s *server) says(text string) {
 	s.t.Helper()
 	s.until(fmt.Sprintf("it says %q", text), func() bool { return strings.Contains(s.output.String(), text) })
