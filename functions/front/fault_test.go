@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// unavailable demands a 503 that says when to come again and nothing of what is behind.
+// unavailable demands a 503 that says when to try again, and nothing about the server behind the
+// front.
 func (w *world) unavailable(got *http.Response, body []byte) {
 	w.t.Helper()
 	w.problem(got, body, http.StatusServiceUnavailable)
@@ -85,8 +86,8 @@ func TestForeignAnswers(t *testing.T) {
 	}
 }
 
-// TestSlowStart waits for a function that takes connections long before it answers, as one does
-// that has to be started.
+// TestSlowStart has a function that accepts connections long before it answers, as during a cold
+// start.
 func TestSlowStart(t *testing.T) {
 	w := newWorld(t)
 	var config net.ListenConfig
@@ -165,8 +166,8 @@ func TestFunctionDiesWhileItIsSent(t *testing.T) {
 	w.unavailable(got, body)
 }
 
-// TestClientGoesWhileItSends demands that the function sees a body that is cut, never one that
-// ends.
+// TestClientGoesWhileItSends demands that the function sees a body that was cut off, never a
+// complete one.
 func TestClientGoesWhileItSends(t *testing.T) {
 	for name, head := range map[string]string{
 		"length known": "Content-Length: 1000000\r\n\r\npart",
@@ -207,7 +208,7 @@ func TestBodyThatIsNoBody(t *testing.T) {
 	}
 }
 
-// TestClientGoesWhileItReads demands that the function is told.
+// TestClientGoesWhileItReads demands that the function notices it.
 func TestClientGoesWhileItReads(t *testing.T) {
 	w := newWorld(t)
 	gone := make(chan error, 1)
@@ -230,7 +231,7 @@ func TestClientGoesWhileItReads(t *testing.T) {
 	await(t, "the function to be told", gone)
 }
 
-// TestClientGoesBeforeTheAnswer demands that the function is told as well.
+// TestClientGoesBeforeTheAnswer demands that the function notices it as well.
 func TestClientGoesBeforeTheAnswer(t *testing.T) {
 	w := newWorld(t)
 	begun, gone := make(chan struct{}), make(chan struct{})

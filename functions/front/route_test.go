@@ -65,8 +65,8 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// TestTable demands that each call of the table that is public reaches its function, and no other
-// does.
+// TestTable demands that each public call of the table reaches its function, and that other calls
+// do not.
 func TestTable(t *testing.T) {
 	values := strings.NewReplacer(":id", id, "*filename", "deep/er%2Fname", ":name", "x", ":number", "1", ":segment", "s",
 		":stream", "stdout")
@@ -94,8 +94,8 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestAllow holds what the front allows to the description of the API, with the agents' uploads and
-// without.
+// TestAllow compares the methods that the front allows with the description of the API, with the
+// agents' uploads and without.
 func TestAllow(t *testing.T) {
 	parameter := regexp.MustCompile(`\{[^}]+\}`)
 	const upload = "/artifacts/{jobID}/upload/{filename}"
@@ -220,8 +220,8 @@ func TestNothingElse(t *testing.T) {
 	}
 }
 
-// TestTraversal tries to reach one function by another's path, or a path that was not looked up.
-// The request is sent as it is written here: clients tidy theirs.
+// TestTraversal tries to reach a function by the path of another, or by a path that the front has
+// not looked up. It writes the requests itself, because clients clean their paths.
 func TestTraversal(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{
@@ -360,7 +360,8 @@ func TestExposedUploads(t *testing.T) {
 	}
 }
 
-// TestBrowsers makes sure that functions do not judge a page by another Host than the one it knows.
+// TestBrowsers makes sure that functions do not check a page's requests against a Host other than
+// the one that the browser sent.
 func TestBrowsers(t *testing.T) {
 	w := newWorld(t)
 	r := w.request("POST", "/api/v1/jobs", nil)

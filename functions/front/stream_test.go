@@ -44,8 +44,7 @@ func (w *world) dial() net.Conn {
 	return conn
 }
 
-// patience is how long a test waits for what must happen; it is never waited for in vain in a test
-// that passes.
+// patience bounds each wait for a condition. A test that passes never waits so long.
 const patience = 30 * time.Second
 
 func await[T any](t testing.TB, what string, from <-chan T) T {
@@ -67,8 +66,8 @@ func noise(seed uint64) io.Reader {
 // maxGrowth is how much the memory may grow while much passes.
 const maxGrowth = 16 << 20
 
-// watchMemory returns a function that tells by how much the memory in use has grown at most until
-// it is called.
+// watchMemory returns a function that returns the maximum growth of the memory in use until its
+// call.
 func watchMemory() func() uint64 {
 	read := func() uint64 {
 		var m runtime.MemStats
@@ -302,8 +301,8 @@ func refuse(rw http.ResponseWriter) {
 	_, _ = io.WriteString(rw, `{"status":413,"detail":"too large"}`)
 }
 
-// TestEarlyRefusal demands that a client that is still sending reads why it need not, whether the
-// function reads on or hangs up.
+// TestEarlyRefusal demands that a client that is still sending can read the reason of the refusal,
+// whether the function reads on or closes the connection.
 func TestEarlyRefusal(t *testing.T) {
 	for name, length := range map[string]int64{"length known": 200 << 20, "chunked": -1} {
 		t.Run(name, func(t *testing.T) {
