@@ -34,7 +34,8 @@ type subscription struct {
 }
 
 func (f *Function) parseSubscription(r *http.Request) (s subscription, err error) {
-	values, err := parameters(r, "template", "withOutputs")
+	query := api.Query{Names: []string{"template", "withOutputs"}, Others: map[string]string{"outputs": "withOutputs"}}
+	values, err := query.Values(r.URL.RawQuery)
 	if err != nil {
 		return s, err
 	}
@@ -45,13 +46,13 @@ func (f *Function) parseSubscription(r *http.Request) (s subscription, err error
 	if _, sent := values["template"]; sent && template.CheckName(s.template) != "" {
 		return s, job.Invalid("template", template.CheckName(s.template))
 	}
-	switch text, sent := values["withOutputs"]; {
-	case sent && text != "true" && text != "false":
-		return s, api.BadRequest("withOutputs", "must be true or false")
-	case text == "true" && s.template == "":
+	if text, sent := values["withOutputs"]; sent {
+		if s.outputs, err = api.Flag("withOutputs", text); err != nil {
+			return s, err
+		}
+	}
+	if s.outputs && s.template == "" {
 		return s, api.BadRequest("withOutputs", "needs a template")
-	default:
-		s.outputs = text == "true"
 	}
 	return s, nil
 }

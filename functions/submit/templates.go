@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"net/url"
-	"slices"
-	"strconv"
 	"time"
 
 	"github.com/julienschmidt/httprouter"
@@ -242,17 +238,16 @@ type listed struct {
 }
 
 func (f *Function) listTemplates(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
-	values, err := parameters(r, "limit", "pageToken")
+	query := api.Query{Names: []string{"limit", "pageToken"}, Others: map[string]string{"page": "pageToken"}}
+	values, err := query.Values(r.URL.RawQuery)
 	if err != nil {
 		return err
 	}
 	limit := defaultTemplates
 	if text, sent := values["limit"]; sent {
-		n, err := strconv.ParseUint(text, 10, 16)
-		if err != nil || n < 1 || n > maxTemplates {
-			return api.BadRequest("limit", fmt.Sprintf("must be a whole number from 1 to %d", maxTemplates))
+		if limit, err = api.Number("limit", text, 1, maxTemplates); err != nil {
+			return err
 		}
-		limit = int(n)
 	}
 	after, sent := values["pageToken"]
 	if sent && template.CheckName(after) != "" {
@@ -274,25 +269,6 @@ func (f *Function) listTemplates(w http.ResponseWriter, r *http.Request, _ httpr
 	}
 	api.WriteJSON(w, http.StatusOK, page)
 	return nil
-}
-
-// parameters returns the query's parameters, each sent once, and no others than those.
-func parameters(r *http.Request, names ...string) (map[string]string, error) {
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, api.BadRequest("query", "is not a valid query string")
-	}
-	found := map[string]string{}
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		if !slices.Contains(names, name) {
-			return nil, api.UnknownParameter(name, map[string]string{"page": "pageToken", "outputs": "withOutputs"}, names...)
-		}
-		if len(values[name]) > 1 {
-			return nil, api.BadRequest(name, "was sent more than once")
-		}
-		found[name] = values[name][0]
-	}
-	return found, nil
 }
 
 // jobToken gives the owner of a template the token of a job that was started from it, above all by
