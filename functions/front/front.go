@@ -94,7 +94,6 @@ func (s *Settings) backends(namespace string) (Backends, error) {
 		}
 		b[one.function] = u
 	}
-	b[routes.AgentAPI] = b[routes.Artifacts]
 	return b, errors.Join(errs...)
 }
 
@@ -126,7 +125,7 @@ func (f *Function) Mount(r *api.Router) {
 		if one.Function == routes.Every || !slices.Contains(f.reach, one.Reach) {
 			continue
 		}
-		proxy := proxies[one.Function]
+		proxy := proxies[one.Function.Service()]
 		r.Handle(one, func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
 			if err := checkPath(r.URL.Path); err != nil {
 				return err

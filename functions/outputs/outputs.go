@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -238,26 +237,29 @@ func (f *Function) finished(ctx context.Context, index *job.Index) (time.Time, e
 	return t.FinishedAt, nil
 }
 
-// parseFormat reads the query, whose only parameter is format: one that is misspelt must not pass
-// for a plain request. Without it the result is nil.
+func parameters() api.Query {
+	return api.Query{
+		Names:  []string{"format"},
+		Others: map[string]string{"archive": "format", "type": "format"},
+		Repeat: []string{"format"}, // parseFormat says what is wrong with that
+	}
+}
+
+// parseFormat reads the query, whose only parameter is format. Without it the result is nil: the
+// answer is a list.
 func parseFormat(raw string) (*download.Format, error) {
-	values, err := url.ParseQuery(raw)
-	if err != nil {
-		return nil, api.BadRequest("query", "is not a valid query string")
+	var sent []string
+	err := parameters().Each(raw, func(_, value string) error {
+		sent = append(sent, value)
+		return nil
+	})
+	if err != nil || len(sent) == 0 {
+		return nil, err
 	}
-	for name := range values {
-		if name != "format" {
-			return nil, api.UnknownParameter(name, map[string]string{"archive": "format", "type": "format"}, "format")
-		}
-	}
-	list, found := values["format"]
-	if !found {
-		return nil, nil //nolint:nilnil // no format is a list
-	}
-	format, known := download.Formats()[list[0]]
-	if !known || len(list) > 1 {
+	format, known := download.Formats()[sent[0]]
+	if !known || len(sent) > 1 {
 		return nil, api.BadRequest("format", "must be zip or tar.gz, once"+
-			job.Meant(list[0], []string{"zip", "tar.gz"}, map[string]string{
+			job.Meant(sent[0], []string{"zip", "tar.gz"}, map[string]string{
 				"tgz": "tar.gz", "gz": "tar.gz", "gzip": "tar.gz", "tar": "tar.gz",
 			}))
 	}

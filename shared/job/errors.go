@@ -2,6 +2,7 @@ package job
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -56,6 +57,20 @@ func (f *Faults) Error() string {
 
 // Unwrap makes errors.Is(err, f.Kind) hold.
 func (f *Faults) Unwrap() error { return f.Kind }
+
+// Prepend puts the faults of an error of kind ErrInvalid before those that there are, and returns any
+// other error.
+func (f *Faults) Prepend(err error) error {
+	var more *Faults
+	if err == nil {
+		return nil
+	}
+	if !errors.As(err, &more) || !errors.Is(err, ErrInvalid) {
+		return err
+	}
+	f.List = append(slices.Clone(more.List), f.List...)
+	return nil
+}
 
 // add appends a fault when message is not empty.
 func (f *Faults) add(field, message string) {

@@ -14,10 +14,11 @@ import (
 // package.
 type Function string
 
-// The functions. AgentAPI has no service of its own on Knative. The service of Artifacts mounts
-// both, so that a pod waits for one cold start only.
+// The functions.
 const (
 	Submit     Function = "submit"
+	Templates  Function = "templates"
+	Events     Function = "events"
 	Status     Function = "status"
 	Logs       Function = "logs"
 	Cancel     Function = "cancel"
@@ -28,6 +29,18 @@ const (
 	DeadLetter Function = "deadletter"
 	Every      Function = "every" // each function answers it itself
 )
+
+// Service is the function whose service answers the calls of f on Knative. Some share one, so that
+// fewer have to start.
+func (f Function) Service() Function {
+	switch f {
+	case Templates, Events:
+		return Submit
+	case AgentAPI:
+		return Artifacts
+	}
+	return f
+}
 
 // Tokens is a set of tokens, each of which opens a call.
 type Tokens int
@@ -80,13 +93,13 @@ var (
 // The calls about templates, and the events that start jobs. The token of an owner is optional for
 // an event and for a new template.
 var (
-	ListTemplates  = add("GET", "/api/v1/templates", Submit, None, Public)
-	GetTemplate    = add("GET", "/api/v1/templates/:name", Submit, Owner, Public)
-	PutTemplate    = add("PUT", "/api/v1/templates/:name", Submit, None|Owner, Public)
-	DeleteTemplate = add("DELETE", "/api/v1/templates/:name", Submit, Owner, Public)
-	StartTemplate  = add("POST", "/api/v1/templates/:name/jobs", Submit, Owner, Public)
-	ReceiveEvent   = add("POST", "/events", Submit, None|Owner, Public)
-	AllowEvents    = add("OPTIONS", "/events", Submit, None|Owner, Public)
+	ListTemplates  = add("GET", "/api/v1/templates", Templates, None, Public)
+	GetTemplate    = add("GET", "/api/v1/templates/:name", Templates, Owner, Public)
+	PutTemplate    = add("PUT", "/api/v1/templates/:name", Templates, None|Owner, Public)
+	DeleteTemplate = add("DELETE", "/api/v1/templates/:name", Templates, Owner, Public)
+	StartTemplate  = add("POST", "/api/v1/templates/:name/jobs", Templates, Owner, Public)
+	ReceiveEvent   = add("POST", "/events", Events, None|Owner, Public)
+	AllowEvents    = add("OPTIONS", "/events", Events, None|Owner, Public)
 )
 
 // The calls about files.

@@ -290,21 +290,10 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*Vers
 	}
 }
 
-// Each opens the files of a version, one after the other. The error is of kind job.ErrNotFound when
-// the version has been replaced or deleted meanwhile.
-func (s *Store) Each(ctx context.Context, v *Version, take func(f job.File, r io.Reader) error) error {
-	for _, f := range v.Files {
-		r, err := s.store.Open(ctx, FileKey(v.Name, v.Folder, f.Name), 0, -1)
-		if err != nil {
-			return fmt.Errorf("template %s, version %d: %w", v.Name, v.Version, err)
-		}
-		err = take(f, r)
-		r.Close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+// Open opens a file of a version. The error is of kind job.ErrNotFound when the version has been
+// replaced or deleted meanwhile.
+func (s *Store) Open(ctx context.Context, v *Version, file string) (io.ReadCloser, error) {
+	return s.store.Open(ctx, FileKey(v.Name, v.Folder, file), 0, -1)
 }
 
 // sweepBatch is how many marks are taken into memory at a time.

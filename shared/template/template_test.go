@@ -129,11 +129,18 @@ func TestStrangers(t *testing.T) {
 
 func (w *world) content(v *template.Version) (string, error) {
 	var b bytes.Buffer
-	err := w.Each(w.t.Context(), v, func(_ job.File, r io.Reader) error {
-		_, err := io.Copy(&b, r)
-		return err
-	})
-	return b.String(), err
+	for _, f := range v.Files {
+		r, err := w.Open(w.t.Context(), v, f.Name)
+		if err != nil {
+			return "", err
+		}
+		_, err = io.Copy(&b, r)
+		r.Close()
+		if err != nil {
+			return "", err
+		}
+	}
+	return b.String(), nil
 }
 
 func (w *world) left() []string {
