@@ -75,7 +75,7 @@ func AuthorizeOwner(r *http.Request, keys OwnerVerifier) (job.ID, error) {
 	return owner, nil
 }
 
-// NotOwner is the error for a token that does not give access to a template or its jobs.
+// NotOwner is the error for a token that does not open what is asked for.
 func NotOwner() error {
 	return job.Refuse(job.ErrForbidden, "", "this token does not give access; send the token of the template's owner")
 }

@@ -14,8 +14,8 @@ import (
 // package.
 type Function string
 
-// The functions. AgentAPI has no service of its own on Knative. The service of Artifacts mounts
-// both, so that a pod waits for one cold start only.
+// The functions. AgentAPI has no service of its own on Knative: the one of Artifacts mounts both,
+// so that a pod waits for one cold start.
 const (
 	Submit     Function = "submit"
 	Status     Function = "status"
