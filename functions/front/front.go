@@ -143,7 +143,7 @@ func checkPath(path string) error {
 	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	for i, s := range segments {
 		if s == "." || s == ".." || s == "" && i < len(segments)-1 {
-			return api.BadRequest("path", `must not have empty parts, nor the parts "." and ".."`)
+			return api.BadRequest("path", `must not have empty segments, or the segments "." and ".."`)
 		}
 	}
 	return nil

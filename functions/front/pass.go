@@ -101,7 +101,7 @@ func known(answer *http.Response) error {
 // explain separates a failure of the client from a failure behind the front.
 func explain(r *http.Request, err error) error {
 	if b, ok := r.Context().Value(bodyKey{}).(*body); ok && b.failed.Load() {
-		return api.BadRequest("body", "could not be read to its end")
+		return api.BadRequest("body", "could not be read completely")
 	}
 	return fmt.Errorf("%w: %w", job.ErrUnavailable, err)
 }

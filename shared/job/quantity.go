@@ -15,8 +15,8 @@ const maxQuantity = 24
 var quantitySyntax = pattern(
 	`^([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$`)
 
-// MilliCPU converts a Kubernetes quantity such as "500m" or "2" to thousandths of a CPU, rounded
-// up. The message says what is wrong with it, and is empty for a valid one.
+// MilliCPU returns the thousandths of a CPU that a Kubernetes quantity such as "500m" or "2" names,
+// rounded up. The message says what is wrong, and is empty when nothing is.
 func MilliCPU(s string) (milli int64, message string) {
 	milli, message = milliCPU(s)
 	if message != "" {
@@ -37,8 +37,8 @@ func milliCPU(s string) (milli int64, message string) {
 	return milli, ""
 }
 
-// Bytes converts a Kubernetes quantity such as "512Mi" or "1G" to bytes, rounded up. The message
-// says what is wrong with it, and is empty for a valid one.
+// Bytes returns the bytes that a Kubernetes quantity such as "512Mi" or "1G" names, rounded up. The
+// message says what is wrong, and is empty when nothing is.
 func Bytes(s string) (bytes int64, message string) {
 	bytes, message = memory(s)
 	if message != "" {
@@ -99,7 +99,7 @@ func factor(suffix string) *big.Rat {
 	exponent, ok := map[string]int{"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15,
 		"E": 18}[suffix]
 	if !ok {
-		exponent, _ = strconv.Atoi(suffix[1:]) // quantitySyntax allows digits only
+		exponent, _ = strconv.Atoi(suffix[1:]) // quantitySyntax admits digits only
 	}
 	power := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(exponent, -exponent))), nil)
 	if exponent < 0 {
