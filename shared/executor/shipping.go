@@ -7,7 +7,7 @@ import (
 	"go-job-orchestrator/shared/spool"
 )
 
-// Shipper stores the growing log in pieces; joblog.Shipper is one.
+// Shipper stores the growing log in segments; joblog.Shipper is one.
 type Shipper interface {
 	// Run ships until ctx ends.
 	Run(ctx context.Context)
@@ -38,7 +38,7 @@ func (t *Task) startShipper(ctx context.Context, l spool.Files) *shipping {
 	return s
 }
 
-// finish ships what is left. A piece that cannot be stored is no loss: the whole log is stored as
+// finish ships what is left. A segment that cannot be stored is no loss: the whole log is stored as
 // well.
 func (s *shipping) finish(ctx context.Context) {
 	s.stop()

@@ -6,5 +6,5 @@ var RunOn = (*Shipper).run
 // Growth is how Run learns of writes.
 var Growth = growth
 
-// Burst is how many pieces may go at once.
+// Burst is how many segments may go at once.
 const Burst = burst

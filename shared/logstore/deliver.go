@@ -11,12 +11,12 @@ import (
 	"go-job-orchestrator/shared/joblog"
 )
 
-// parts returns the log as it can be read now.
-func (c *cursor) parts(ctx context.Context, over bool) ([]part, error) {
+// segments returns the log as it can be read now.
+func (c *cursor) segments(ctx context.Context, over bool) ([]segment, error) {
 	if over {
-		parts, err := whole(ctx, c.Store, c.id)
+		segments, err := whole(ctx, c.Store, c.id)
 		if !errors.Is(err, job.ErrNotFound) {
-			return parts, err
+			return segments, err
 		}
 	}
 	return live(ctx, c.Store, c.id)
@@ -25,20 +25,20 @@ func (c *cursor) parts(ctx context.Context, over bool) ([]part, error) {
 // deliver gives what lies behind the cursor to the sink. again is true when a blob vanished while
 // it was read: merged into another, or the job has ended.
 func (c *cursor) deliver(ctx context.Context, over bool) (again bool, err error) {
-	parts, err := c.parts(ctx, over)
+	segments, err := c.segments(ctx, over)
 	if err != nil {
 		return false, err
 	}
-	if c.at > 0 && len(parts) > 0 && !parts[0].segment {
-		if parts, err = c.behind(ctx, parts); err != nil {
+	if c.at > 0 && len(segments) > 0 && !segments[0].shipped {
+		if segments, err = c.behind(ctx, segments); err != nil {
 			return errors.Is(err, job.ErrNotFound), ignoreNotFound(err)
 		}
 	}
-	for _, p := range parts {
+	for _, p := range segments {
 		if p.Last < c.next && !over {
 			continue
 		}
-		err := c.part(ctx, p)
+		err := c.segment(ctx, p)
 		switch {
 		case errors.Is(err, errTorn) && over:
 			continue
@@ -65,16 +65,16 @@ func ignoreNotFound(err error) error {
 	return err
 }
 
-// maxAhead bounds how many pieces are read without a look at anything else. More than that are
+// maxAhead bounds how many segments are read without a look at anything else. More than that are
 // merged soon.
 const maxAhead = 32
 
-// ahead delivers the pieces that come next, whose names are known without a list. It returns false
-// when there may be more: the first of them is not there, since it may have been merged, or too
-// many are.
+// ahead delivers the segments that come next, whose names are known without a list. It returns
+// false when there may be more: the first of them is not there, since it may have been merged, or
+// too many are.
 func (c *cursor) ahead(ctx context.Context) (found bool, err error) {
 	for range maxAhead {
-		err := c.part(ctx, piece(c.Store, c.id, joblog.Range{First: c.next, Last: c.next}))
+		err := c.segment(ctx, shippedSegment(c.Store, c.id, joblog.Range{First: c.next, Last: c.next}))
 		if errors.Is(err, job.ErrNotFound) || errors.Is(err, errTorn) {
 			return found, nil
 		}
@@ -87,19 +87,19 @@ func (c *cursor) ahead(ctx context.Context) (found bool, err error) {
 	return false, nil
 }
 
-// part delivers what of a part lies behind the cursor.
-func (c *cursor) part(ctx context.Context, p part) error {
-	extents, err := p.load(ctx)
+// segment delivers what of a segment lies behind the cursor.
+func (c *cursor) segment(ctx context.Context, s segment) error {
+	chunks, err := s.load(ctx)
 	if err != nil {
 		return err
 	}
-	for i := range extents {
-		if err := c.extent(ctx, &extents[i]); err != nil {
+	for i := range chunks {
+		if err := c.chunk(ctx, &chunks[i]); err != nil {
 			return err
 		}
 	}
-	if n := len(extents); n > 0 && p.segment {
-		c.blobs.close(extents[n-1].key) // a segment, all of which was read
+	if n := len(chunks); n > 0 && s.shipped {
+		c.blobs.close(chunks[n-1].key) // a segment, all of which was read
 	}
 	return nil
 }
@@ -107,8 +107,8 @@ func (c *cursor) part(ctx context.Context, p part) error {
 // errPast means that the attempt that is asked for has ended.
 var errPast = errors.New("a later attempt")
 
-// extent delivers what of an extent lies behind the cursor.
-func (c *cursor) extent(ctx context.Context, e *extent) error {
+// chunk delivers what of a stored chunk lies behind the cursor.
+func (c *cursor) chunk(ctx context.Context, e *storedChunk) error {
 	begin, end := c.offset(e.before), c.offset(e.after())
 	if begin == end || end <= c.at { // of another stream, or delivered
 		return nil
@@ -129,7 +129,7 @@ func (c *cursor) extent(ctx context.Context, e *extent) error {
 			if e.data != nil {
 				return bytes.NewReader(e.data[skip:]), nil
 			}
-			return c.blobs.extent(ctx, e, skip)
+			return c.blobs.reader(ctx, e, skip)
 		}
 		if err := c.sink.Take(chunk); err != nil {
 			return err
@@ -139,11 +139,11 @@ func (c *cursor) extent(ctx context.Context, e *extent) error {
 	return nil
 }
 
-// errGap means that what comes before a piece was not listed: a list is not of one moment, and
-// pieces go when they were merged and when the job has ended. It is there when it is looked for
+// errGap means that what comes before a segment was not listed: a list is not of one moment, and
+// segments go when they were merged and when the job has ended. It is there when it is looked for
 // anew.
-var errGap = fmt.Errorf("a piece of the log: %w", job.ErrNotFound)
+var errGap = fmt.Errorf("a segment of the log: %w", job.ErrNotFound)
 
-// maxRestarts bounds how often a piece, or a tail, is looked for anew because the log was merged
+// maxRestarts bounds how often a segment, or a tail, is looked for anew because the log was merged
 // meanwhile. What is not found then is lost.
 const maxRestarts = 20

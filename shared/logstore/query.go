@@ -30,6 +30,6 @@ func (q *Query) offset(p spool.Position) int64 {
 	return p.Total()
 }
 
-func (q *Query) wants(e *extent) bool {
+func (q *Query) wants(e *storedChunk) bool {
 	return slices.Contains(q.Streams, e.stream) && (q.Attempt == 0 || e.attempt == q.Attempt)
 }

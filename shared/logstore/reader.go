@@ -35,9 +35,9 @@ type cursor struct {
 	blobs blobs
 	at    int64
 	since time.Time // when it began to read
-	next  uint64    // pieces with lower numbers were delivered
+	next  uint64    // segments with lower numbers were delivered
 	pause time.Duration
-	gaps  int // how often in a row a piece was missing before another
+	gaps  int // how often in a row a segment was missing before another
 }
 
 // Copy gives the log of a job to a sink and returns the offset behind the last byte of it, from
@@ -76,7 +76,7 @@ func (c *cursor) copy(ctx context.Context, stop <-chan struct{}) error {
 			return err
 		case again && !over:
 		case again:
-			continue // the pieces have just gone; the whole files are there
+			continue // the segments have just gone; the whole files are there
 		case over || !c.Follow:
 			return nil
 		}

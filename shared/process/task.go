@@ -81,17 +81,17 @@ func (r *runner) shipper(ctx context.Context, b *bucket, log spool.Files) execut
 		r.log.Warn("live log begins anew", "job", b.id, "error", err)
 	}
 	s := joblog.NewShipper(log, state, b.PutLog)
-	if r.store.IsDir() { // where a piece costs no request
+	if r.store.IsDir() { // where a segment costs no request
 		s.Rest = func() time.Duration { return restFor(r.store.Watchers(ledger.LogPrefix(b.id))) }
 	}
 	return s
 }
 
-// followerRest is what each follower adds to the time between two pieces of a log: all of them read
-// every piece.
+// followerRest is what each follower adds to the time between two segments of a log: all of them
+// read every segment.
 const followerRest = 5 * time.Millisecond
 
-// restFor is the time between two pieces of a log that so many follow.
+// restFor is the time between two segments of a log that so many follow.
 func restFor(followers int) time.Duration {
 	if followers == 0 {
 		return joblog.Interval
