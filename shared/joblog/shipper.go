@@ -48,9 +48,9 @@ type Shipper struct {
 	levels [][]segment // of each size, what is not merged yet
 	failed *segment    // could not be stored; is to be stored again, with the same bytes
 
-	// Rest returns the time after which another segment may be stored, in place of Interval. It may be
-	// nil.
-	Rest func() time.Duration
+	// MinInterval returns the time after which another segment may be stored, in place of Interval. It
+	// may be nil.
+	MinInterval func() time.Duration
 }
 
 // segment is what was stored under a name.
@@ -84,14 +84,14 @@ func (s *Shipper) run(ctx context.Context, grown <-chan struct{}) {
 		}
 		before := s.state.Next
 		err := s.Flush(ctx) // tried again later, and at the end by who waits for it
-		rest := Interval
-		if s.Rest != nil {
-			rest = s.Rest()
+		interval := Interval
+		if s.MinInterval != nil {
+			interval = s.MinInterval()
 		}
 		if now := time.Now(); s.state.Next > before || err != nil {
-			spent = later(spent, now).Add(rest)
+			spent = later(spent, now).Add(interval)
 		}
-		if !backoff.Wait(ctx, min(time.Until(spent.Add(-(burst-1)*rest)), rest)) {
+		if !backoff.Wait(ctx, min(time.Until(spent.Add(-(burst-1)*interval)), interval)) {
 			return
 		}
 		look.Reset(Interval)

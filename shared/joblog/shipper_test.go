@@ -270,7 +270,7 @@ func TestRun(t *testing.T) {
 // and not more segments than are allowed.
 func TestPace(t *testing.T) {
 	t.Parallel()
-	for name, rest := range map[string]time.Duration{"usual": joblog.Interval, "followed": 10 * time.Millisecond} {
+	for name, interval := range map[string]time.Duration{"usual": joblog.Interval, "followed": 10 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			p := newProgram(t)
 			synctest.Test(t, func(t *testing.T) {
@@ -283,8 +283,8 @@ func TestPace(t *testing.T) {
 					return true, false
 				}
 				s := p.shipper(joblog.State{}, b)
-				if rest != joblog.Interval {
-					s.Rest = func() time.Duration { return rest }
+				if interval != joblog.Interval {
+					s.MinInterval = func() time.Duration { return interval }
 				}
 				ctx, cancel := context.WithCancel(t.Context())
 				grown, done := make(chan struct{}), make(chan struct{})
@@ -304,7 +304,7 @@ func TestPace(t *testing.T) {
 				}
 				cancel()
 				<-done
-				if most := int(time.Minute/rest) + joblog.Burst + 1; segments > most || segments < most/2 {
+				if most := int(time.Minute/interval) + joblog.Burst + 1; segments > most || segments < most/2 {
 					t.Errorf("%d segments in a minute, want at most %d and at least half of that", segments, most)
 				}
 			})

@@ -53,7 +53,7 @@ func (r *runner) run(ctx context.Context, id job.ID, now <-chan struct{}) {
 		again, err = r.advance(ctx, index, now, r.next)
 		if err != nil {
 			r.log.Error("job not advanced; will be taken up again", "job", id, "error", err)
-			again = r.rest(ctx, 1)
+			again = r.backOff(ctx, 1)
 		}
 	}
 }
@@ -127,7 +127,7 @@ func (r *runner) advance(
 func (r *runner) next(
 	ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{},
 ) (again bool, err error) {
-	if len(before) > 0 && !r.rest(ctx, len(before)) {
+	if len(before) > 0 && !r.backOff(ctx, len(before)) {
 		return true, nil // cancelled meanwhile
 	}
 	return r.attempt(ctx, index, before, now)
@@ -237,14 +237,14 @@ func (r *runner) persist(ctx context.Context, write func() error) error {
 			return err
 		}
 		r.log.Warn("record not written; trying again", "error", err)
-		if !r.rest(ctx, n) {
+		if !r.backOff(ctx, n) {
 			return err
 		}
 	}
 }
 
-// rest waits after so many tries, and reports whether ctx did not end meanwhile.
-func (r *runner) rest(ctx context.Context, tries int) bool {
+// backOff waits after so many tries, and reports whether ctx did not end meanwhile.
+func (r *runner) backOff(ctx context.Context, tries int) bool {
 	return backoff.Wait(ctx, backoff.Exponential(r.settings.RetryBackoff, maxBackoff, tries))
 }
 

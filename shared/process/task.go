@@ -82,19 +82,19 @@ func (r *runner) shipper(ctx context.Context, b *bucket, log spool.Files) execut
 	}
 	s := joblog.NewShipper(log, state, b.PutLog)
 	if r.store.IsDir() { // where a segment costs no request
-		s.Rest = func() time.Duration { return restFor(r.store.Watchers(ledger.LogPrefix(b.id))) }
+		s.MinInterval = func() time.Duration { return minShipInterval(r.store.Watchers(ledger.LogPrefix(b.id))) }
 	}
 	return s
 }
 
-// followerRest is what each follower adds to the time between two segments of a log: all of them
-// read every segment.
-const followerRest = 5 * time.Millisecond
+// intervalPerFollower is what each follower adds to the time between two segments of a log: all of
+// them read every segment.
+const intervalPerFollower = 5 * time.Millisecond
 
-// restFor is the time between two segments of a log that so many follow.
-func restFor(followers int) time.Duration {
+// minShipInterval is the time between two segments of a log that so many follow.
+func minShipInterval(followers int) time.Duration {
 	if followers == 0 {
 		return joblog.Interval
 	}
-	return min(time.Duration(followers)*followerRest, joblog.Interval)
+	return min(time.Duration(followers)*intervalPerFollower, joblog.Interval)
 }
