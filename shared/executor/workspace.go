@@ -38,8 +38,9 @@ func (w Workspace) Temp() string { return filepath.Join(w.root, tempDir) }
 // Results is the folder whose content becomes the outputs.
 func (w Workspace) Results() string { return filepath.Join(w.Files(), job.ResultsDir) }
 
-// HoldPath is a file that is locked as long as the program or anything it started may live.
-func (w Workspace) HoldPath() string { return filepath.Join(w.root, "hold") }
+// LockPath is a file that is locked as long as the program or anything it started may live. Its
+// name on the disk stays: after an upgrade a server meets programs that its predecessor started.
+func (w Workspace) LockPath() string { return filepath.Join(w.root, "hold") }
 
 // Root is the folder that all of the workspace lies in.
 func (w Workspace) Root() string { return w.root }

@@ -96,7 +96,7 @@ func claimFolder(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // programs of another user reach their workspace through it
 		return nil, err
 	}
-	f, err := lockHold(filepath.Join(dir, "lock"))
+	f, err := openLock(filepath.Join(dir, "lock"))
 	if err != nil {
 		return nil, fmt.Errorf("%s is in use by another server: %w", dir, err)
 	}
@@ -119,7 +119,7 @@ func (h *Host) openSandbox(ctx context.Context, env *platform.Env, storage strin
 		return fmt.Errorf("SANDBOX: %w", err)
 	}
 	r.machine = h.Machine
-	r.cage = cage{sandbox: h.Sandbox, settings: r.settings}
+	r.sandbox = jobSandbox{Sandbox: h.Sandbox, settings: r.settings}
 	r.owner = fmt.Sprintf("%s/%d/%d", hostname(), os.Getpid(), env.Now().UnixNano())
 	return nil
 }

@@ -91,7 +91,7 @@ func (r *runner) recover(
 	ctx, stop := untilInterrupted(ctx)
 	defer stop()
 	w := r.workspace(index.JobID)
-	if w.Exists() && !awaitHold(ctx, w.HoldPath(), 2*r.settings.Grace+time.Minute) {
+	if w.Exists() && !awaitUnlocked(ctx, w.LockPath(), 2*r.settings.Grace+time.Minute) {
 		if ctx.Err() != nil {
 			return false, nil
 		}

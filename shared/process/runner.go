@@ -20,7 +20,7 @@ type runner struct {
 	store    *store.Store
 	ledger   *ledger.Ledger
 	machine  *runtimes.Machine
-	cage     cage
+	sandbox  jobSandbox
 	settings *Settings
 	owner    string
 	now      func() time.Time
@@ -170,16 +170,16 @@ func (r *runner) attempt(
 // confine makes the folder of the workspace, with what the kernel holds it to, and says what holds
 // the job to its limits.
 func (r *runner) confine(index *job.Index) *job.Limits {
-	bytes, files, box := int64(r.settings.MaxWorkspace), int64(r.settings.MaxWorkspaceFiles), r.cage.sandbox
+	bytes, files := int64(r.settings.MaxWorkspace), int64(r.settings.MaxWorkspaceFiles)
 	root := r.workspace(index.JobID).Root()
-	if err := box.Confine(root, bytes, files); err != nil { // the attempt will say the same
+	if err := r.sandbox.Confine(root, bytes, files); err != nil { // the attempt will say the same
 		r.log.Warn("workspace not made", "job", index.JobID, "error", err)
 	}
-	limits := r.cage.Limits(index)
+	limits := r.sandbox.limits(index)
 	if limits == nil {
 		limits = &job.Limits{CPU: "no limit", Memory: "no limit"}
 	}
-	limits.Workspace = box.WorkspaceLimit(root, bytes, files)
+	limits.Workspace = r.sandbox.WorkspaceLimit(root, bytes, files)
 	return limits
 }
 

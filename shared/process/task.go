@@ -25,7 +25,7 @@ func (r *runner) task(ctx context.Context, index *job.Index, number int) *execut
 	w := r.workspace(index.JobID)
 	return &executor.Task{
 		Index: index, Number: number, Workspace: w, From: b, To: b,
-		Starter: r.floor.starter(index.JobID, r.cage.starter(w)), Prepare: r.cage.Prepare,
+		Starter: r.floor.starter(index.JobID, r.sandbox.starter(w)), Prepare: r.sandbox.Prepare,
 		Ship: func(log spool.Files) executor.Shipper { return r.shipper(ctx, b, log) },
 		Last: func(e executor.Exit) bool {
 			return !index.MayRetry(number, e.Why())
@@ -53,7 +53,7 @@ func (r *runner) equip(task *executor.Task) error {
 	if err != nil {
 		return err
 	}
-	files, temp := r.cage.paths(r.workspace(index.JobID))
+	files, temp := r.sandbox.paths(r.workspace(index.JobID))
 	path, args := kind.Command(installed.Path, files, index)
 	cpu, memory := amounts(&index.Spec)
 	task.Build = func(uploaded fs.FS) (build, program []string, err error) {

@@ -47,8 +47,8 @@ func runInit(control *os.File) outcome {
 	if err := readLine(in, &o); err != nil {
 		return outcome{Fault: "read order: " + err.Error()}
 	}
-	if !o.HasHold {
-		unix.Close(holdFD)
+	if !o.HasLock {
+		unix.Close(lockFD)
 	}
 	i := &initStage{order: &o, alone: o.Level == Namespaces}
 	if err := i.prepare(); err != nil {

@@ -26,7 +26,7 @@ const (
 	stdoutFD  = 4 // init: the files of the log
 	stderrFD  = 5
 	logFD     = 6
-	holdFD    = 7
+	lockFD    = 7
 	orderFD   = 3 // exec: what to do
 	reportFD  = 4 // exec: why it could not become the program
 )
@@ -41,7 +41,7 @@ type order struct {
 	Tmp         string
 	ReadPaths   []string
 	HidePaths   []string
-	HasHold     bool
+	HasLock     bool
 	HasLog      bool
 	LogBytes    int64 // 0: no limit
 	NonBlocking bool  // the program does not wait for its log to be read

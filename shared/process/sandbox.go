@@ -13,20 +13,19 @@ import (
 	"go-job-orchestrator/shared/sandbox"
 )
 
-// cage starts programs in the sandbox.
-type cage struct {
-	sandbox  *sandbox.Sandbox
+// jobSandbox is the sandbox with the limits that the settings give to every job.
+type jobSandbox struct {
+	*sandbox.Sandbox
 	settings *Settings
 }
 
-// Limits says in words what will hold the job to its cpu and memory; nil when it has asked for
-// neither.
-func (c cage) Limits(index *job.Index) *job.Limits {
+// limits says in words what enforces the job's limits on cpu and memory; nil when it has neither.
+func (s jobSandbox) limits(index *job.Index) *job.Limits {
 	cpu, memory := amounts(&index.Spec)
 	if cpu == 0 && memory == 0 {
 		return nil
 	}
-	l := c.sandbox.Limits(cpu, memory)
+	l := s.Limits(cpu, memory)
 	return &job.Limits{CPU: l.CPU, Memory: l.Memory}
 }
 
@@ -42,37 +41,36 @@ func amounts(s *job.Spec) (cpuMillis, memoryBytes int64) {
 	return cpuMillis, memoryBytes
 }
 
-// Prepare gives a folder and what is in it to the user that programs run as.
-func (c cage) Prepare(dir string) error { return c.sandbox.Prepare(dir) }
-
 // paths returns where the program sees its workspace and its folder for temporary files.
-func (c cage) paths(w executor.Workspace) (files, temp string) {
-	return c.sandbox.Paths(w.Files(), w.Temp())
+func (s jobSandbox) paths(w executor.Workspace) (files, temp string) {
+	return s.Paths(w.Files(), w.Temp())
 }
 
-func (c cage) starter(w executor.Workspace) executor.Starter { return starter{c, w} }
+func (s jobSandbox) starter(w executor.Workspace) executor.Starter { return starter{s, w} }
 
+// starter starts the program of one job in the sandbox.
 type starter struct {
-	cage
+	sandbox   jobSandbox
 	workspace executor.Workspace
 }
 
 var _ executor.Starter = starter{}
 
 func (s starter) Start(command executor.Command) (executor.Process, error) {
-	hold, err := lockHold(s.workspace.HoldPath())
+	lock, err := openLock(s.workspace.LockPath())
 	if err != nil {
 		return nil, err
 	}
-	defer hold.Close() // the sandbox keeps it open
+	defer lock.Close() // the sandbox keeps it open
+	limits := s.sandbox.settings
 	p, err := s.sandbox.Start(sandbox.Program{
 		Path: command.Path, Args: command.Args, Env: command.Env,
 		Workspace: s.workspace.Files(), Tmp: s.workspace.Temp(),
-		Log: command.Log, NonBlocking: command.NonBlocking, LogBytes: int64(s.settings.MaxLog), Hold: hold,
+		Log: command.Log, NonBlocking: command.NonBlocking, LogBytes: int64(limits.MaxLog), Lock: lock,
 		CPUMillis: command.CPUMillis, MemoryBytes: command.MemoryBytes,
-		WorkspaceBytes: int64(s.settings.MaxWorkspace), WorkspaceFiles: int64(s.settings.MaxWorkspaceFiles),
-		FileBytes: int64(s.settings.MaxWorkspace), Processes: int(s.settings.MaxProcesses),
-		OpenFiles: int(s.settings.MaxOpenFiles),
+		WorkspaceBytes: int64(limits.MaxWorkspace), WorkspaceFiles: int64(limits.MaxWorkspaceFiles),
+		FileBytes: int64(limits.MaxWorkspace), Processes: int(limits.MaxProcesses),
+		OpenFiles: int(limits.MaxOpenFiles),
 	})
 	if err != nil {
 		return nil, err
@@ -91,12 +89,12 @@ func (c child) Wait() (executor.Exit, error) {
 		Message: e.Message}, nil
 }
 
-// lockHold opens and locks the file that tells whether anything of the program may still live. The
+// openLock opens and locks the file that tells whether anything of the program may still live. The
 // lock belongs to the open file, which the sandbox inherits.
-func lockHold(path string) (*os.File, error) {
+func openLock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open hold: %w", err)
+		return nil, fmt.Errorf("open lock: %w", err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
@@ -105,10 +103,11 @@ func lockHold(path string) (*os.File, error) {
 	return f, nil
 }
 
-// awaitHold waits until nothing of an earlier program lives, and reports whether that came to be.
-func awaitHold(ctx context.Context, path string, atMost time.Duration) bool {
+// awaitUnlocked waits until nothing of an earlier program lives, and reports whether that came to
+// be.
+func awaitUnlocked(ctx context.Context, path string, atMost time.Duration) bool {
 	for end := time.Now().Add(atMost); ; backoff.Wait(ctx, 20*time.Millisecond) {
-		f, err := lockHold(path)
+		f, err := openLock(path)
 		if err == nil {
 			f.Close()
 			return true
