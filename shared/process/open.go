@@ -68,7 +68,7 @@ func Open(ctx context.Context, env *platform.Env, records *ledger.Ledger) (*Host
 		return nil, err
 	}
 	r.trash = newTrash(filepath.Join(r.settings.WorkDir, "trash"), env.Log)
-	r.floor = newFloor(r.settings.WorkDir, int64(r.settings.MinFree), env.Log)
+	r.evictor = newEvictor(r.settings.WorkDir, int64(r.settings.MinFree), env.Log)
 	h.Launcher = newLauncher(h.Slots, int(r.settings.MaxQueued), env.Log, r.run)
 	h.again = r.takeUp
 	return h, nil

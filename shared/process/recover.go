@@ -33,7 +33,7 @@ func (h *Host) Recover(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	h.stopBackground = stop
 	h.background.Go(func() { h.runner.trash.run(background) })
-	h.background.Go(func() { h.runner.floor.run(background) })
+	h.background.Go(func() { h.runner.evictor.run(background) })
 	var over, begun []job.ID
 	for id := range workspaces {
 		if !h.runner.left[id] {

@@ -27,7 +27,7 @@ type runner struct {
 	log      *slog.Logger
 	left     map[job.ID]bool // the jobs that an earlier process has not brought to their end
 	trash    *trash
-	floor    *floor
+	evictor  *evictor
 }
 
 // cancelPoll is how often a running job's records are looked at for a cancel by another process.

@@ -25,7 +25,7 @@ func (r *runner) task(ctx context.Context, index *job.Index, number int) *execut
 	w := r.workspace(index.JobID)
 	return &executor.Task{
 		Index: index, Number: number, Workspace: w, From: b, To: b,
-		Starter: r.floor.starter(index.JobID, r.sandbox.starter(w)), Prepare: r.sandbox.Prepare,
+		Starter: r.evictor.starter(index.JobID, r.sandbox.starter(w)), Prepare: r.sandbox.Prepare,
 		Ship: func(log spool.Files) executor.Shipper { return r.shipper(ctx, b, log) },
 		Last: func(e executor.Exit) bool {
 			return !index.MayRetry(number, e.Why())
