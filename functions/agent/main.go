@@ -46,9 +46,9 @@ func Main() int {
 	return code
 }
 
-// orders are the signals by which a container runtime asks the first process to end: SIGTERM,
+// stopSignals are the signals by which a container runtime asks the first process to end: SIGTERM,
 // unless the image of the program, which its user chooses, says otherwise (STOPSIGNAL).
-func orders() []os.Signal {
+func stopSignals() []os.Signal {
 	const realTimeMin3 = syscall.Signal(37) // as the C library counts
 	return []os.Signal{
 		syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH,
@@ -58,7 +58,7 @@ func orders() []os.Signal {
 }
 
 func run(log *slog.Logger, part string, environ []string, p place, stdout, stderr io.Writer) (code int, err error) {
-	signalled, stop := signal.NotifyContext(context.Background(), orders()...)
+	signalled, stop := signal.NotifyContext(context.Background(), stopSignals()...)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	context.AfterFunc(signalled, func() { cancel(executor.ErrInterrupted) })

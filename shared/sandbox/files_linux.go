@@ -29,7 +29,7 @@ const (
 
 // setUpFiles gives this process, and so the program, a view of files that holds what programs may
 // read and write and nothing else.
-func (o *order) setUpFiles() error {
+func (req *request) setUpFiles() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("part with the host's mounts: %w", err)
 	}
@@ -38,11 +38,11 @@ func (o *order) setUpFiles() error {
 	const root = "/proc"
 	v := view{root: root}
 	steps := []func() error{
-		func() error { return v.bindOwn(o.Workspace, o.Tmp) }, // first: what is to be read may lie in /tmp
-		func() error { return v.makeNames(o) },
-		func() error { return v.bindSystem(o.ReadPaths) },
-		func() error { return v.hide(o.HidePaths) },
-		func() error { return v.makeDevices(o.Shared) },
+		func() error { return v.bindOwn(req.Workspace, req.Tmp) }, // first: what is to be read may lie in /tmp
+		func() error { return v.makeNames(req) },
+		func() error { return v.bindSystem(req.ReadPaths) },
+		func() error { return v.hide(req.HidePaths) },
+		func() error { return v.makeDevices(req.Shared) },
 		v.makeTerminals,
 	}
 	if err := v.mountRoot(); err != nil {

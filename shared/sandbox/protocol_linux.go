@@ -27,13 +27,13 @@ const (
 	stderrFD  = 5
 	logFD     = 6
 	lockFD    = 7
-	orderFD   = 3 // exec: what to do
+	requestFD = 3 // exec: what to do
 	reportFD  = 4 // exec: why it could not become the program
 )
 
-// order is what init is told, as one line of JSON. Bytes of arguments need not be text, so they are
-// sent as such.
-type order struct {
+// request is what init is told to start, as one line of JSON. Bytes of arguments need not be text,
+// so they are sent as such.
+type request struct {
 	Level       Level
 	Path        string
 	Args, Env   [][]byte

@@ -53,11 +53,11 @@ func (s *Sandbox) start(p Program, probing bool) (*Process, error) {
 			or(p.Lock, null)},
 		SysProcAttr: s.attributes(limited),
 	}
-	o := s.order(p, limited != nil)
+	req := s.request(p, limited != nil)
 	if probing {
-		o.Args = [][]byte{[]byte("--probe")}
+		req.Args = [][]byte{[]byte("--probe")}
 	}
-	if err := s.launch(cmd, ours, o); err != nil {
+	if err := s.launch(cmd, ours, req); err != nil {
 		ours.Close()
 		limited.remove()
 		return nil, fmt.Errorf("start sandbox: %w", err)
@@ -82,11 +82,11 @@ func or(f, other *os.File) *os.File {
 	return f
 }
 
-func (s *Sandbox) launch(cmd *exec.Cmd, control *os.File, o *order) error {
+func (s *Sandbox) launch(cmd *exec.Cmd, control *os.File, req *request) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	if err := writeLine(control, o); err != nil {
+	if err := writeLine(control, req); err != nil {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		return err
@@ -128,9 +128,9 @@ func (s *Sandbox) attributes(limited *group) *syscall.SysProcAttr {
 	return a
 }
 
-func (s *Sandbox) order(p Program, limited bool) *order {
+func (s *Sandbox) request(p Program, limited bool) *request {
 	uid, gid := s.programUser()
-	o := &order{
+	req := &request{
 		Level: s.level, Path: p.Path, Args: toBytes(p.Args), Env: toBytes(p.Env), Workspace: p.Workspace, Tmp: p.Tmp,
 		ReadPaths: s.config.ReadPaths, HidePaths: s.config.HidePaths, HasLock: p.Lock != nil, HasLog: p.Log.Order != nil,
 		LogBytes: p.LogBytes, NonBlocking: p.NonBlocking, UID: uid, GID: gid,
@@ -138,9 +138,9 @@ func (s *Sandbox) order(p Program, limited bool) *order {
 		OpenFiles: p.OpenFiles, Shared: sharedMemory(p.MemoryBytes),
 	}
 	if !limited {
-		o.CPUs, o.MemoryBytes = s.pick(p.CPUMillis), p.MemoryBytes
+		req.CPUs, req.MemoryBytes = s.pick(p.CPUMillis), p.MemoryBytes
 	}
-	return o
+	return req
 }
 
 // Terminate sends SIGTERM to the program and its group.

@@ -38,8 +38,8 @@ func devices() []string {
 }
 
 // readable lists what Landlock lets a program read where it sees the host's files.
-func (o *order) readable() []string {
-	list := append(append(systemFolders(), systemFiles()...), o.ReadPaths...)
+func (req *request) readable() []string {
+	list := append(append(systemFolders(), systemFiles()...), req.ReadPaths...)
 	for _, path := range list {
 		if real := realPath(path); real != path && !strings.HasPrefix(real, "/proc") {
 			list = append(list, real)

@@ -20,14 +20,14 @@ import (
 // happen to be read. What is written by /dev/stdout, opened anew, is no packet, and the kernel may
 // put what follows beside it, so there too the order is that of reading.
 type Pipes struct {
-	writer  *Writer
-	epoll   int
-	wake    int
-	ends    [2]*end
-	order   []*end // that have something to read, in the order in which it was written
-	stopped bool
-	loose   bool // the program does not wait
-	done    chan struct{}
+	writer   *Writer
+	epoll    int
+	wake     int
+	ends     [2]*end
+	readable []*end // that have something to read, in the order in which it was written
+	stopped  bool
+	loose    bool // the program does not wait
+	done     chan struct{}
 }
 
 // User is whom a program runs as.
@@ -98,8 +98,8 @@ func (p *Pipes) Run() {
 	// (pipe(7), pipe-max-size).
 	buffer := make([]byte, 1<<20+64<<10)
 	for p.wait() {
-		e := p.order[0]
-		p.order = p.order[1:]
+		e := p.readable[0]
+		p.readable = p.readable[1:]
 		p.take(e, buffer)
 	}
 	for _, e := range p.ends {
@@ -111,7 +111,7 @@ func (p *Pipes) Run() {
 
 // wait returns once there is something to read, or false when there will be no more.
 func (p *Pipes) wait() bool {
-	for p.poll(0); len(p.order) == 0; {
+	for p.poll(0); len(p.readable) == 0; {
 		if p.stopped {
 			return false
 		}
@@ -136,9 +136,9 @@ func (p *Pipes) poll(timeout int) {
 		case p.wake:
 			p.stopped = true
 		case p.ends[Stdout].read:
-			p.order = append(p.order, p.ends[Stdout])
+			p.readable = append(p.readable, p.ends[Stdout])
 		case p.ends[Stderr].read:
-			p.order = append(p.order, p.ends[Stderr])
+			p.readable = append(p.readable, p.ends[Stderr])
 		}
 	}
 }
@@ -155,7 +155,7 @@ func (p *Pipes) take(e *end, buffer []byte) {
 		return
 	}
 	if !e.large {
-		p.order = slices.DeleteFunc(p.order, func(o *end) bool { return o == e })
+		p.readable = slices.DeleteFunc(p.readable, func(o *end) bool { return o == e })
 	}
 	e.alone++
 	switch {
@@ -189,8 +189,8 @@ func (p *Pipes) tighten(e *end, buffer []byte) {
 // again has the rest of a pipe read after what the other got meanwhile.
 func (p *Pipes) again(e *end) {
 	p.poll(0)
-	if e.waiting() > 0 && !slices.Contains(p.order, e) {
-		p.order = append(p.order, e)
+	if e.waiting() > 0 && !slices.Contains(p.readable, e) {
+		p.readable = append(p.readable, e)
 	}
 }
 
