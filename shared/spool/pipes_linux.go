@@ -20,14 +20,14 @@ import (
 // happen to be read. What is written by /dev/stdout, opened anew, is no packet, and the kernel may
 // put what follows beside it, so there too the order is that of reading.
 type Pipes struct {
-	writer   *Writer
-	epoll    int
-	wake     int
-	ends     [2]*end
-	readable []*end // that have something to read, in the order in which it was written
-	stopped  bool
-	loose    bool // the program does not wait
-	done     chan struct{}
+	writer    *Writer
+	epoll     int
+	wake      int
+	pipes     [2]*pipe
+	readable  []*pipe // that have something to read, in the order in which it was written
+	stopped   bool
+	unordered bool // the order is given up, since the program does not wait
+	done      chan struct{}
 }
 
 // User is whom a program runs as.
@@ -44,52 +44,52 @@ func NewPipes(w *Writer, user User, nonblocking bool) (p *Pipes, err error) {
 		}
 	}()
 	if p.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("watch pipes: %w", err)
+		return nil, fmt.Errorf("register pipes: %w", err)
 	}
 	if p.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return nil, fmt.Errorf("watch pipes: %w", err)
+		return nil, fmt.Errorf("register pipes: %w", err)
 	}
-	if err = p.watch(p.wake); err != nil {
+	if err = p.register(p.wake); err != nil {
 		return nil, err
 	}
 	for _, s := range []Stream{Stdout, Stderr} {
-		if p.ends[s], err = newEnd(s, user); err != nil {
+		if p.pipes[s], err = newPipe(s, user); err != nil {
 			return nil, err
 		}
-		if err = p.watch(p.ends[s].read); err != nil {
+		if err = p.register(p.pipes[s].read); err != nil {
 			return nil, err
 		}
 	}
 	if nonblocking {
-		p.loosen()
+		p.giveUpOrder()
 	}
 	return p, nil
 }
 
-// loosen gives up the order for room.
-func (p *Pipes) loosen() {
-	p.loose = true
-	for _, e := range p.ends {
+// giveUpOrder gives up the order for room.
+func (p *Pipes) giveUpOrder() {
+	p.unordered = true
+	for _, e := range p.pipes {
 		e.packets(false)
-		e.large = e.resize(loosePipe) == nil || e.resize(largePipe) == nil
+		e.large = e.resize(unorderedPipe) == nil || e.resize(largePipe) == nil
 	}
 }
 
-// watch asks for a notice each time that something is written. Notices come in the order of the
+// register asks for a notice each time that something is written. Notices come in the order of the
 // writes.
-func (p *Pipes) watch(fd int) error {
+func (p *Pipes) register(fd int) error {
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)} //nolint:gosec // a descriptor is small
 	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
-		return fmt.Errorf("watch pipes: %w", err)
+		return fmt.Errorf("register pipes: %w", err)
 	}
 	return nil
 }
 
 // Stdout is what the program is to have as its standard output.
-func (p *Pipes) Stdout() *os.File { return p.ends[Stdout].write }
+func (p *Pipes) Stdout() *os.File { return p.pipes[Stdout].write }
 
 // Stderr is what the program is to have as its standard error.
-func (p *Pipes) Stderr() *os.File { return p.ends[Stderr].write }
+func (p *Pipes) Stderr() *os.File { return p.pipes[Stderr].write }
 
 // Run reads until Finish is called.
 func (p *Pipes) Run() {
@@ -102,7 +102,7 @@ func (p *Pipes) Run() {
 		p.readable = p.readable[1:]
 		p.take(e, buffer)
 	}
-	for _, e := range p.ends {
+	for _, e := range p.pipes {
 		for e.readOnce(buffer, p.writer) {
 		}
 	}
@@ -135,19 +135,19 @@ func (p *Pipes) poll(timeout int) {
 		switch int(event.Fd) {
 		case p.wake:
 			p.stopped = true
-		case p.ends[Stdout].read:
-			p.readable = append(p.readable, p.ends[Stdout])
-		case p.ends[Stderr].read:
-			p.readable = append(p.readable, p.ends[Stderr])
+		case p.pipes[Stdout].read:
+			p.readable = append(p.readable, p.pipes[Stdout])
+		case p.pipes[Stderr].read:
+			p.readable = append(p.readable, p.pipes[Stderr])
 		}
 	}
 }
 
 // take reads the packet of which a notice came. A large pipe has several; they are read while the
 // other is silent.
-func (p *Pipes) take(e *end, buffer []byte) {
-	if !p.loose {
-		p.tighten(e, buffer)
+func (p *Pipes) take(e *pipe, buffer []byte) {
+	if !p.unordered {
+		p.keepOrder(e, buffer)
 	}
 	// Notices up to here are of what is read now.
 	p.poll(0)
@@ -155,13 +155,13 @@ func (p *Pipes) take(e *end, buffer []byte) {
 		return
 	}
 	if !e.large {
-		p.readable = slices.DeleteFunc(p.readable, func(o *end) bool { return o == e })
+		p.readable = slices.DeleteFunc(p.readable, func(o *pipe) bool { return o == e })
 	}
-	e.alone++
+	e.streak++
 	switch {
-	case !p.loose && e.nonblocking():
-		p.loosen()
-	case !e.large && e.alone >= manyPackets:
+	case !p.unordered && e.nonblocking():
+		p.giveUpOrder()
+	case !e.large && e.streak >= manyPackets:
 		e.packets(false)
 		e.large = e.resize(largePipe) == nil
 	}
@@ -173,21 +173,21 @@ func (p *Pipes) take(e *end, buffer []byte) {
 	}
 }
 
-// tighten keeps the order when the other pipe is a large one, and after a pause.
-func (p *Pipes) tighten(e *end, buffer []byte) {
-	other := p.ends[e.stream.Other()]
-	other.alone = 0
+// keepOrder keeps the order when the other pipe is a large one, and after a pause.
+func (p *Pipes) keepOrder(e *pipe, buffer []byte) {
+	other := p.pipes[e.stream.Other()]
+	other.streak = 0
 	if other.large {
 		other.drain(buffer, p.writer)
-		other.calm()
+		other.shrink()
 	}
 	if e.large && time.Since(e.last) > quiet {
-		e.calm()
+		e.shrink()
 	}
 }
 
 // again has the rest of a pipe read after what the other got meanwhile.
-func (p *Pipes) again(e *end) {
+func (p *Pipes) again(e *pipe) {
 	p.poll(0)
 	if e.waiting() > 0 && !slices.Contains(p.readable, e) {
 		p.readable = append(p.readable, e)
@@ -202,7 +202,7 @@ func (p *Pipes) Finish() {
 }
 
 func (p *Pipes) close() {
-	for _, e := range p.ends {
+	for _, e := range p.pipes {
 		if e != nil {
 			e.close()
 		}
