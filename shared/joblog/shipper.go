@@ -22,9 +22,9 @@ const (
 	maxMergedRecords   = 96 << 10
 )
 
-// Interval is the time between two looks at the files where nothing tells that they have grown, and
-// the time after which another segment may be stored: a line is to be readable within a second, and
-// each segment costs a write. After a quiet spell a burst of segments may be stored without
+// Interval is the time between two looks at the files where nothing tells that they have grown,
+// and the time after which another segment may be stored: a line is to be readable within a second,
+// and each segment costs a write. After a quiet spell a burst of segments may be stored without
 // waiting.
 const (
 	Interval = 250 * time.Millisecond
@@ -68,10 +68,10 @@ func NewShipper(files spool.Files, from State, put Put) *Shipper {
 // Run ships what is new, as soon as it is written if that is not too often, until ctx ends. What
 // cannot be stored is tried again.
 func (s *Shipper) Run(ctx context.Context) {
-	s.run(ctx, growth(ctx, s.tail.files.Order))
+	s.run(ctx, writes(ctx, s.tail.files.Order))
 }
 
-func (s *Shipper) run(ctx context.Context, grown <-chan struct{}) {
+func (s *Shipper) run(ctx context.Context, written <-chan struct{}) {
 	var spent time.Time // when all of the burst can be used again
 	look := time.NewTimer(0)
 	defer look.Stop()
@@ -79,7 +79,7 @@ func (s *Shipper) run(ctx context.Context, grown <-chan struct{}) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-grown:
+		case <-written:
 		case <-look.C: // notices can be missed, and there are none everywhere
 		}
 		before := s.state.Next

@@ -287,18 +287,18 @@ func TestPace(t *testing.T) {
 					s.MinInterval = func() time.Duration { return interval }
 				}
 				ctx, cancel := context.WithCancel(t.Context())
-				grown, done := make(chan struct{}), make(chan struct{})
-				go func() { defer close(done); joblog.RunOn(s, ctx, grown) }()
+				written, done := make(chan struct{}), make(chan struct{})
+				go func() { defer close(done); joblog.RunOn(s, ctx, written) }()
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				p.write(spool.Stdout, []byte("first\n"))
-				grown <- struct{}{}
+				written <- struct{}{}
 				synctest.Wait() // the clock stands still
 				p.check(b)
 				for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(time.Millisecond) {
 					p.write(spool.Stdout, []byte("more\n"))
 					select {
-					case grown <- struct{}{}:
+					case written <- struct{}{}:
 					default:
 					}
 				}

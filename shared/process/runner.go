@@ -48,7 +48,7 @@ func (r *runner) run(ctx context.Context, id job.ID, now <-chan struct{}) {
 		}
 		return
 	}
-	go r.watchCancel(ctx, id, cancel)
+	go r.pollCancel(ctx, id, cancel)
 	for again := true; again; {
 		again, err = r.advance(ctx, index, now, r.next)
 		if err != nil {
@@ -78,7 +78,7 @@ func (r *runner) takeUp(ctx context.Context, id job.ID, now <-chan struct{}) (du
 	return due
 }
 
-func (r *runner) watchCancel(ctx context.Context, id job.ID, cancel context.CancelCauseFunc) {
+func (r *runner) pollCancel(ctx context.Context, id job.ID, cancel context.CancelCauseFunc) {
 	for backoff.Wait(ctx, cancelPoll) {
 		if asked, err := r.ledger.CancelRequested(ctx, id); err == nil && asked {
 			cancel(executor.ErrCancelled)

@@ -61,7 +61,7 @@ func runInit(control *os.File) outcome {
 		return outcome{Fault: err.Error()}
 	}
 	go i.obey(in)
-	stop := i.watchMemory()
+	stop := i.monitorMemory()
 	out := i.reap()
 	stop()
 	if i.pipes != nil {
@@ -189,10 +189,10 @@ func (req *request) programAttributes() *syscall.SysProcAttr {
 
 // dropCapabilities keeps at most the capabilities that the first stage needs to end processes of
 // another user, and to read how much memory a program has.
-func dropCapabilities(watch bool) {
+func dropCapabilities(monitor bool) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data, is [2]unix.CapUserData
-	if watch && unix.Capget(&header, &is[0]) == nil {
+	if monitor && unix.Capget(&header, &is[0]) == nil {
 		for _, c := range []int{unix.CAP_KILL, unix.CAP_SYS_PTRACE, unix.CAP_CHECKPOINT_RESTORE} {
 			data[c/32].Permitted |= is[c/32].Permitted & (1 << (c % 32))
 			data[c/32].Effective = data[c/32].Permitted

@@ -16,9 +16,9 @@ const (
 	maxPause     = 500 * time.Millisecond
 )
 
-// watchMemory ends the program when it has more memory than allowed. The function it returns ends
+// monitorMemory ends the program when it has more memory than allowed. The function it returns ends
 // the watching.
-func (i *initStage) watchMemory() (stop func()) {
+func (i *initStage) monitorMemory() (stop func()) {
 	if i.request.MemoryBytes == 0 {
 		return func() {}
 	}

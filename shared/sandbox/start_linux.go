@@ -18,7 +18,7 @@ type Process struct {
 	cmd     *exec.Cmd
 	control *os.File
 	limited *group // its cgroup, or nil
-	watch   *watcher
+	monitor *monitor
 	program Program
 	quota   *project // that holds the workspace; nil: it is watched
 
@@ -66,7 +66,7 @@ func (s *Sandbox) start(p Program, probing bool) (*Process, error) {
 	if process.quota != nil {
 		p.WorkspaceBytes, p.WorkspaceFiles = 0, 0 // the kernel sees to them
 	}
-	process.watch = startWatcher(p, cmd.Process.Pid, process.Evict)
+	process.monitor = startMonitor(p, cmd.Process.Pid, process.Evict)
 	return process, nil
 }
 
@@ -175,7 +175,7 @@ func (p *Process) Wait() (Exit, error) {
 	var out outcome
 	readErr := readLine(bufio.NewReader(p.control), &out)
 	waitErr := p.cmd.Wait()
-	p.watch.stop()
+	p.monitor.stop()
 	p.mu.Lock()
 	p.ended = true
 	evicted := p.evicted
