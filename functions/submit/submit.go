@@ -18,10 +18,10 @@ import (
 	"go-job-orchestrator/shared/form"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/longpoll"
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/token"
-	"go-job-orchestrator/shared/watch"
 )
 
 // Mount routes the function.
@@ -67,12 +67,12 @@ func (f *Function) answer(w http.ResponseWriter, r *http.Request, index *job.Ind
 		JobID: index.JobID, JobName: index.JobName, Namespace: index.Namespace,
 		Token: f.keys.Derive(token.User, index.JobID), Phase: job.Pending, CreatedAt: index.CreatedAt,
 	}
-	if wait, asked := watch.Preferred(r.Header); asked {
-		w.Header().Set(watch.Applied(wait))
+	if wait, asked := longpoll.Preferred(r.Header); asked {
+		w.Header().Set(longpoll.Applied(wait))
 		changed, leave := f.Events.Ledger.Watch(index.JobID)
 		defer leave()
 		// The job is accepted whatever comes now: an answer without its state is better than none.
-		if s, err := watch.Until(r.Context(), wait, f.Events.Ledger.Status, index.JobID, changed); err == nil {
+		if s, err := longpoll.Until(r.Context(), wait, f.Events.Ledger.Status, index.JobID, changed); err == nil {
 			a.Job, a.Phase = s, s.Phase
 		}
 	}
