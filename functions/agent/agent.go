@@ -37,13 +37,13 @@ type Settings struct {
 	MaxLog   int64 `env:"MAX_LOG_BYTES" envDefault:"4294967296"`
 }
 
-// place is the folders that the parts of the agent share.
-type place struct {
+// paths are the folders that the parts of the agent share.
+type paths struct {
 	work   string
 	binary string
 }
 
-func (p place) workspace() executor.Workspace { return executor.NewWorkspace(p.work) }
+func (p paths) workspace() executor.Workspace { return executor.NewWorkspace(p.work) }
 
 // The records by which the parts speak: attend writes the task, exec that it could begin, attend
 // that it may or must not, and that all is stored.
@@ -96,13 +96,13 @@ func await(ctx context.Context, w executor.Workspace, name string, into any) err
 
 // remote is a part that speaks to the orchestrator.
 type remote struct {
-	place
+	paths
 	settings Settings
 	client   *client
 	log      *slog.Logger
 }
 
-func newRemote(p place, s Settings, log *slog.Logger) (*remote, error) {
+func newRemote(p paths, s Settings, log *slog.Logger) (*remote, error) {
 	id, err := job.ParseID(s.JobID)
 	if err != nil {
 		return nil, fmt.Errorf("JOB_ID: %w", err)
@@ -117,7 +117,7 @@ func newRemote(p place, s Settings, log *slog.Logger) (*remote, error) {
 	}
 	s.Limits = executor.OutputLimits{Files: s.MaxFiles, Bytes: s.MaxBytes}
 	return &remote{
-		place: p, settings: s, log: log.With("job", id),
+		paths: p, settings: s, log: log.With("job", id),
 		client: newClient(strings.TrimSuffix(s.BaseURL, "/"), id, strings.TrimSpace(string(text)), s.Patience, log),
 	}, nil
 }

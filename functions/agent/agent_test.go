@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	p := place{work: filepath.Join(dir, "workspace"), binary: filepath.Join(dir, "bin")}
+	p := paths{work: filepath.Join(dir, "workspace"), binary: filepath.Join(dir, "bin")}
 	code, err := run(log, os.Args[1], os.Environ(), p, os.Stdout, os.Stderr)
 	if err != nil {
 		lastWords(filepath.Join(dir, "termination-log"), err)

@@ -23,7 +23,7 @@ import (
 // runner is the part that runs the program, in the program's image and with nothing that the
 // program may not know.
 type runner struct {
-	place
+	paths
 	environ []string // of the image
 	temp    string   // the folder for temporary files
 	stdout  io.Writer

@@ -99,7 +99,7 @@ func (r *remote) restoreLog(ctx context.Context, w executor.Workspace, before jo
 }
 
 // install puts in place what exec's container is made with.
-func (p place) install() error {
+func (p paths) install() error {
 	if err := p.installAccount(os.Getuid(), os.Getgid()); err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (p place) install() error {
 // installAccount writes the accounts that the program sees: its own, whose home is where it starts,
 // and those that are the same everywhere. Nothing can add to the files of the program's image,
 // which do not know the user of the pod.
-func (p place) installAccount(uid, gid int) error {
+func (p paths) installAccount(uid, gid int) error {
 	for name, text := range map[string]string{
 		executor.PodPasswd: fmt.Sprintf("job:x:%d:%d:job:%s:/bin/sh\n", uid, gid, p.workspace().Files()) +
 			"root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nbin:x:2:2:bin:/bin:/usr/sbin/nologin\n" +
@@ -126,7 +126,7 @@ func (p place) installAccount(uid, gid int) error {
 
 // installAgent copies the agent's own executable to where exec's container finds it: the program's
 // image may have no shell and nothing to copy with.
-func (p place) installAgent() error {
+func (p paths) installAgent() error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find the agent's own binary: %w", err)

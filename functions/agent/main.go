@@ -34,7 +34,7 @@ func Main() int {
 		return code
 	}
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	here := place{work: executor.PodWorkDir, binary: executor.PodAgentDir}
+	here := paths{work: executor.PodWorkDir, binary: executor.PodAgentDir}
 	code, err := run(log, part, os.Environ(), here, os.Stdout, os.Stderr)
 	if err != nil {
 		log.Error("stopped", "error", err)
@@ -57,7 +57,7 @@ func stopSignals() []os.Signal {
 	}
 }
 
-func run(log *slog.Logger, part string, environ []string, p place, stdout, stderr io.Writer) (code int, err error) {
+func run(log *slog.Logger, part string, environ []string, p paths, stdout, stderr io.Writer) (code int, err error) {
 	signalled, stop := signal.NotifyContext(context.Background(), stopSignals()...)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -67,7 +67,7 @@ func run(log *slog.Logger, part string, environ []string, p place, stdout, stder
 		return 0, p.install()
 	case "exec":
 		proctree.Withstand()
-		r := &runner{place: p, environ: environ, temp: os.TempDir(), stdout: stdout, stderr: stderr, log: log}
+		r := &runner{paths: p, environ: environ, temp: os.TempDir(), stdout: stdout, stderr: stderr, log: log}
 		return r.exec(ctx)
 	}
 	var s Settings
