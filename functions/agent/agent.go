@@ -1,7 +1,7 @@
 // Package agent is what runs in the pod of a job, in two containers of which only the first has the
-// job's token: attend brings the uploaded files, ships the program's logs and stores what it left;
-// exec runs the program. They tell each other how far they are by small files in the workspace.
-// Before all that install puts the agent where exec's container finds it.
+// job's token: the sidecar brings the uploaded files, ships the program's logs and stores what it
+// left; exec runs the program. They tell each other how far they are by small files in the
+// workspace. Before all that install puts the agent where exec's container finds it.
 package agent
 
 import (
@@ -21,7 +21,7 @@ import (
 // terminationLog is where Kubernetes reads a container's last words from.
 const terminationLog = "/dev/termination-log"
 
-// Settings are those of attend.
+// Settings are those of the sidecar.
 type Settings struct {
 	BaseURL   string        `env:"ORCH_BASE_URL" envDefault:"http://job-orchestrator:8080"`
 	JobID     string        `env:"JOB_ID,required"`
@@ -45,8 +45,8 @@ type paths struct {
 
 func (p paths) workspace() executor.Workspace { return executor.NewWorkspace(p.work) }
 
-// The records by which the parts speak: attend writes the task, exec that it could begin, attend
-// that it may or must not, and that all is stored.
+// The records by which the parts speak. The sidecar writes the task; exec writes that it is ready;
+// the sidecar writes whether exec may start, and at the end that all is stored.
 const (
 	taskRecord  = "task.json"
 	readyRecord = "ready.json"
@@ -54,8 +54,8 @@ const (
 	doneRecord  = "done.json"
 )
 
-// task is what attend has prepared. Index is nil when there is nothing to do any more, or when the
-// files could not be fetched.
+// task is what the sidecar has prepared. Index is nil when there is nothing to do any more, or when
+// the files could not be fetched.
 type task struct {
 	Failed string        `json:"failed,omitempty"` // why the files could not be fetched
 	Index  *job.Index    `json:"index,omitempty"`
@@ -64,7 +64,7 @@ type task struct {
 	MaxLog int64         `json:"maxLog"` // the most bytes of log that are kept
 }
 
-// turn is what attend answers exec: the attempt to make, or, when Number is 0, that there is none.
+// turn is what sidecar answers exec: the attempt to make, or, when Number is 0, that there is none.
 type turn struct {
 	Number int    `json:"number"`
 	Why    string `json:"why,omitempty"`
@@ -94,15 +94,15 @@ func await(ctx context.Context, w executor.Workspace, name string, into any) err
 	}
 }
 
-// remote is a part that speaks to the orchestrator.
-type remote struct {
+// sidecar is the part that speaks to the orchestrator.
+type sidecar struct {
 	paths
 	settings Settings
 	client   *client
 	log      *slog.Logger
 }
 
-func newRemote(p paths, s Settings, log *slog.Logger) (*remote, error) {
+func newSidecar(p paths, s Settings, log *slog.Logger) (*sidecar, error) {
 	id, err := job.ParseID(s.JobID)
 	if err != nil {
 		return nil, fmt.Errorf("JOB_ID: %w", err)
@@ -116,7 +116,7 @@ func newRemote(p paths, s Settings, log *slog.Logger) (*remote, error) {
 		return nil, fmt.Errorf("TOKEN_FILE: %w", err)
 	}
 	s.Limits = executor.OutputLimits{Files: s.MaxFiles, Bytes: s.MaxBytes}
-	return &remote{
+	return &sidecar{
 		paths: p, settings: s, log: log.With("job", id),
 		client: newClient(strings.TrimSuffix(s.BaseURL, "/"), id, strings.TrimSpace(string(text)), s.Patience, log),
 	}, nil

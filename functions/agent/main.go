@@ -24,12 +24,12 @@ const exitPlatform = 70
 // exit code.
 func Main() int {
 	usage := command.Usage{
-		Summary: "Runs one job's program in its pod: install copies the agent, attend fetches files " +
-			"and stores results, exec runs it.",
-		Arguments: []string{"install", "attend", "exec"},
+		Summary: "Runs one job's program in its pod: install copies the agent, sidecar fetches files " +
+			"and stores results, exec runs the program.",
+		Arguments: []string{"install", "sidecar", "exec"},
 		Settings:  []any{&Settings{}},
 	}
-	part, code, done := usage.Parse(os.Args, os.Stdout, os.Stderr)
+	part, code, done := usage.Parse(current(os.Args), os.Stdout, os.Stderr)
 	if done {
 		return code
 	}
@@ -44,6 +44,16 @@ func Main() int {
 		}
 	}
 	return code
+}
+
+// current returns a command line with the present word for the sidecar. Launchers of earlier
+// versions have another word for it, and may start newer agents while they are being replaced.
+func current(line []string) []string {
+	const former = "attend"
+	if len(line) == 2 && line[1] == former {
+		return []string{line[0], "sidecar"}
+	}
+	return line
 }
 
 // stopSignals are the signals by which a container runtime asks the first process to end: SIGTERM,
@@ -74,11 +84,11 @@ func run(log *slog.Logger, part string, environ []string, p paths, stdout, stder
 	if err := env.ParseWithOptions(&s, env.Options{Environment: env.ToMap(environ)}); err != nil {
 		return 0, err
 	}
-	r, err := newRemote(p, s, log)
+	r, err := newSidecar(p, s, log)
 	if err != nil {
 		return 0, err
 	}
-	err = r.attend(ctx)
+	err = r.run(ctx)
 	if errors.Is(err, errFetch) {
 		code = executor.PodFetchFailed
 	}

@@ -14,41 +14,41 @@ import (
 	"go-job-orchestrator/shared/spool"
 )
 
-// errFetch means that the uploaded files could not be had.
+// errFetch means that the uploaded files could not be fetched.
 var errFetch = errors.New("the uploaded files could not be fetched")
 
-// attend brings the files, claims the attempt once the program could begin, ships the logs while it
+// run brings the files, claims the attempt once the program could begin, ships the logs while it
 // runs, and stores and reports what it left. ctx ends when the pod's other container has ended:
-// then nothing more happens there, and what is there is collected. Before that attend does not
+// then nothing more happens there, and what is there is collected. Before that it does not
 // return, since Kubernetes would start it again.
-func (r *remote) attend(ctx context.Context) error {
-	t, err := r.prepare(ctx)
+func (s *sidecar) run(ctx context.Context) error {
+	t, err := s.prepare(ctx)
 	if err != nil {
 		return err
 	}
 	if t.Failed != "" {
-		r.log.Error("files not fetched", "error", t.Failed)
+		s.log.Error("files not fetched", "error", t.Failed)
 		<-ctx.Done()
 		return fmt.Errorf("%w: %s", errFetch, t.Failed)
 	}
 	var ready struct{}
-	if t.Index == nil || r.workspace().ReadRecord(doneRecord, &ready) == nil ||
-		await(ctx, r.workspace(), readyRecord, &ready) != nil {
+	if t.Index == nil || s.workspace().ReadRecord(doneRecord, &ready) == nil ||
+		await(ctx, s.workspace(), readyRecord, &ready) != nil {
 		// Nothing to do, all done before this was started again, or the program's container never began
 		// and Kubernetes knows why.
 		<-ctx.Done()
 		return nil
 	}
-	attempt, err := r.take(ctx, t)
+	attempt, err := s.take(ctx, t)
 	if err != nil {
 		return err
 	}
 	if attempt.Number > 0 {
-		if err := r.gather(ctx, t, attempt); err != nil {
+		if err := s.gather(ctx, t, attempt); err != nil {
 			return err
 		}
 	}
-	if err := r.workspace().WriteRecord(doneRecord, ready); err != nil {
+	if err := s.workspace().WriteRecord(doneRecord, ready); err != nil {
 		return err
 	}
 	<-ctx.Done()
@@ -57,32 +57,32 @@ func (r *remote) attend(ctx context.Context) error {
 
 // take claims the attempt and lets exec begin. An attempt without a number means that there is none
 // to make.
-func (r *remote) take(ctx context.Context, t *task) (job.Attempt, error) {
+func (s *sidecar) take(ctx context.Context, t *task) (job.Attempt, error) {
 	var before turn
-	again := r.workspace().ReadRecord(turnRecord, &before) == nil
-	attempt, err := r.claim(ctx, t.Index)
+	again := s.workspace().ReadRecord(turnRecord, &before) == nil
+	attempt, err := s.claim(ctx, t.Index)
 	switch {
 	case isMoot(err):
-		return job.Attempt{}, r.workspace().WriteRecord(turnRecord, turn{Why: err.Error()})
+		return job.Attempt{}, s.workspace().WriteRecord(turnRecord, turn{Why: err.Error()})
 	case err != nil:
-		return job.Attempt{}, errors.Join(err, r.workspace().WriteRecord(turnRecord, turn{Why: err.Error(), Failed: true}))
+		return job.Attempt{}, errors.Join(err, s.workspace().WriteRecord(turnRecord, turn{Why: err.Error(), Failed: true}))
 	case again: // this was started anew and does not know how much of the log was shipped
-		if t.Log, err = r.client.logState(ctx); err != nil {
+		if t.Log, err = s.client.logState(ctx); err != nil {
 			return job.Attempt{}, err
 		}
 	}
-	return attempt, r.workspace().WriteRecord(turnRecord, turn{Number: attempt.Number})
+	return attempt, s.workspace().WriteRecord(turnRecord, turn{Number: attempt.Number})
 }
 
 // claim asks for an attempt, for as long as the pod lives: another's may first have to be found
 // dead.
-func (r *remote) claim(ctx context.Context, index *job.Index) (job.Attempt, error) {
+func (s *sidecar) claim(ctx context.Context, index *job.Index) (job.Attempt, error) {
 	for {
-		a, err := r.client.claimNext(ctx, agentwire.Claim{Owner: r.settings.Owner, Limits: limits(&index.Spec)})
+		a, err := s.client.claimNext(ctx, agentwire.Claim{Owner: s.settings.Owner, Limits: limits(&index.Spec)})
 		if err == nil || !errors.Is(err, job.ErrUnavailable) || ctx.Err() != nil {
 			return a, err
 		}
-		r.log.Warn("no attempt yet; asking again", "error", err)
+		s.log.Warn("no attempt yet; asking again", "error", err)
 	}
 }
 
@@ -97,34 +97,34 @@ func limits(s *job.Spec) *job.Limits {
 	return l
 }
 
-func (r *remote) gather(ctx context.Context, t *task, attempt job.Attempt) error {
+func (s *sidecar) gather(ctx context.Context, t *task, attempt job.Attempt) error {
 	// Whatever the reason for which the pod ends, what there is gets stored.
 	storing := context.WithoutCancel(ctx)
-	to := &results{client: r.client}
+	to := &results{client: s.client}
 	e := &executor.Task{
-		Index: t.Index, Number: attempt.Number, Workspace: r.workspace(), To: to, StoreRetry: time.Second, Log: r.log,
-		Ship: func(log spool.Files) executor.Shipper { return joblog.NewShipper(log, t.Log, r.client.PutLog) },
+		Index: t.Index, Number: attempt.Number, Workspace: s.workspace(), To: to, StoreRetry: time.Second, Log: s.log,
+		Ship: func(log spool.Files) executor.Shipper { return joblog.NewShipper(log, t.Log, s.client.PutLog) },
 		Last: func(e executor.Exit) bool {
 			to.unsure = unsure(e)
 			return to.unsure || !t.Index.MayRetry(attempt.Number, e.Why())
 		},
-		Limits: r.settings.Limits,
+		Limits: s.settings.Limits,
 	}
-	result := e.Collect(storing, r.ended(ctx))
+	result := e.Collect(storing, s.ended(ctx))
 	record := result.Record(attempt, time.Now())
-	err := r.report(storing, record, to)
+	err := s.report(storing, record, to)
 	if isMoot(err) {
-		r.log.Info("the end was not needed any more", "error", err)
+		s.log.Info("the end was not needed any more", "error", err)
 		return nil
 	}
 	return err
 }
 
-func (r *remote) report(ctx context.Context, a job.Attempt, to *results) error {
+func (s *sidecar) report(ctx context.Context, a job.Attempt, to *results) error {
 	if to.unsure {
-		return r.client.reportAttempt(ctx, agentwire.Report{Attempt: a, Manifest: agentwire.Manifest{Files: to.files}})
+		return s.client.reportAttempt(ctx, agentwire.Report{Attempt: a, Manifest: agentwire.Manifest{Files: to.files}})
 	}
-	return r.client.endAttempt(ctx, a)
+	return s.client.endAttempt(ctx, a)
 }
 
 // unsure reports whether the pod's own eyes do not tell why the program ended: it was killed or
@@ -134,12 +134,12 @@ func unsure(e executor.Exit) bool {
 }
 
 // ended is closed once the program has ended, or its container must have.
-func (r *remote) ended(ctx context.Context) <-chan struct{} {
+func (s *sidecar) ended(ctx context.Context) <-chan struct{} {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		var any struct{}
-		_ = await(ctx, r.workspace(), executor.ExitRecord, &any) // what is in it, and whether it is one, is for Collect
+		_ = await(ctx, s.workspace(), executor.ExitRecord, &any) // what is in it, and whether it is one, is for Collect
 	}()
 	return ended
 }

@@ -136,7 +136,7 @@ func (s *Settings) pod(index *job.Index) corev1.PodSpec {
 func (s *Settings) agent(index *job.Index) corev1.Container {
 	always := corev1.ContainerRestartPolicyAlways
 	return corev1.Container{
-		Name: agentContainer, Image: s.AgentImage, Args: []string{"attend"}, RestartPolicy: &always,
+		Name: agentContainer, Image: s.AgentImage, Args: []string{"sidecar"}, RestartPolicy: &always,
 		Env:             s.environment(index),
 		Lifecycle:       &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{executor.PodAgentName, "install"}}}},
 		SecurityContext: hardened(), Resources: agentResources(),
