@@ -50,7 +50,9 @@ func (p paths) workspace() executor.Workspace { return executor.NewWorkspace(p.w
 const (
 	taskRecord  = "task.json"
 	readyRecord = "ready.json"
-	turnRecord  = "turn.json"
+	startRecord = "start.json"
+	// formerStart is the name of startRecord in earlier versions.
+	formerStart = "turn.json"
 	doneRecord  = "done.json"
 )
 
@@ -64,8 +66,9 @@ type task struct {
 	MaxLog int64         `json:"maxLog"` // the most bytes of log that are kept
 }
 
-// turn is what sidecar answers exec: the attempt to make, or, when Number is 0, that there is none.
-type turn struct {
+// start is what sidecar answers exec: the attempt to make, or, when Number is 0, that there is
+// none.
+type start struct {
 	Number int    `json:"number"`
 	Why    string `json:"why,omitempty"`
 	Failed bool   `json:"failed,omitempty"` // the pod is to fail, so that another is tried

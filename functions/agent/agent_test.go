@@ -552,10 +552,10 @@ func TestOutOfReach(t *testing.T) {
 		attacks = append(attacks, "echo forged >> ../log/stdout.log", "truncate -s 0 ../log/stdout.log",
 			"rm ../log/stderr.log", "rm -r ../log",
 			"mv ../log ../old", "mv ../log/order .", "ln ../log/stdout.log mine", "touch ../log/new", "mkdir ../new",
-			"mv main ../turn.json",
+			"mv main ../start.json", "mv main ../turn.json",
 			"echo {} > ../exit.json", "echo {} > ../done.json", "echo {} > ../task.json", "rm ../task.json",
 			"ln -s log ../link", "rmdir ../tmp",
-			"cd ../log && echo forged >> order", "cp main /proc/self/cwd/../turn.json", "mv $PWD ../other",
+			"cd ../log && echo forged >> order", "cp main /proc/self/cwd/../start.json", "mv $PWD ../other",
 		)
 	}
 	if abi >= scopeABI {
@@ -627,7 +627,7 @@ func TestCancelledWhileRunning(t *testing.T) {
 }
 
 // A sidecar that is started anew goes on where it was.
-func TestAttendRestarted(t *testing.T) {
+func TestSidecarRestarted(t *testing.T) {
 	gate := filepath.Join(t.TempDir(), "go")
 	w := newWorld(t, "echo first; while ! test -e "+gate+"; do sleep 0.1; done; echo second")
 	p := w.pod("one")

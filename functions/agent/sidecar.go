@@ -34,17 +34,17 @@ func (s *sidecar) run(ctx context.Context) error {
 	var ready struct{}
 	if t.Index == nil || s.workspace().ReadRecord(doneRecord, &ready) == nil ||
 		await(ctx, s.workspace(), readyRecord, &ready) != nil {
-		// Nothing to do, all done before this was started again, or the program's container never began
-		// and Kubernetes knows why.
+		// Nothing to do, all done before this was started again, or the program's container never
+		// began and Kubernetes knows why.
 		<-ctx.Done()
 		return nil
 	}
-	attempt, err := s.take(ctx, t)
+	attempt, err := s.claimAndStart(ctx, t)
 	if err != nil {
 		return err
 	}
 	if attempt.Number > 0 {
-		if err := s.gather(ctx, t, attempt); err != nil {
+		if err := s.shipAndCollect(ctx, t, attempt); err != nil {
 			return err
 		}
 	}
@@ -55,23 +55,35 @@ func (s *sidecar) run(ctx context.Context) error {
 	return nil
 }
 
-// take claims the attempt and lets exec begin. An attempt without a number means that there is none
-// to make.
-func (s *sidecar) take(ctx context.Context, t *task) (job.Attempt, error) {
-	var before turn
-	again := s.workspace().ReadRecord(turnRecord, &before) == nil
+// claimAndStart claims the attempt and lets exec begin. An attempt without a number means that
+// there is none to make.
+func (s *sidecar) claimAndStart(ctx context.Context, t *task) (job.Attempt, error) {
+	restarted := s.started()
 	attempt, err := s.claim(ctx, t.Index)
 	switch {
 	case isMoot(err):
-		return job.Attempt{}, s.workspace().WriteRecord(turnRecord, turn{Why: err.Error()})
+		return job.Attempt{}, s.start(start{Why: err.Error()})
 	case err != nil:
-		return job.Attempt{}, errors.Join(err, s.workspace().WriteRecord(turnRecord, turn{Why: err.Error(), Failed: true}))
-	case again: // this was started anew and does not know how much of the log was shipped
+		return job.Attempt{}, errors.Join(err, s.start(start{Why: err.Error(), Failed: true}))
+	case restarted: // and does not know how much of the log was shipped
 		if t.Log, err = s.client.logState(ctx); err != nil {
 			return job.Attempt{}, err
 		}
 	}
-	return attempt, s.workspace().WriteRecord(turnRecord, turn{Number: attempt.Number})
+	return attempt, s.start(start{Number: attempt.Number})
+}
+
+// start tells exec whether to start. It also writes the record under its former name: when a pod's
+// sidecar is restarted with a newer image, the exec beside it is of the earlier version.
+func (s *sidecar) start(record start) error {
+	return errors.Join(s.workspace().WriteRecord(startRecord, record), s.workspace().WriteRecord(formerStart, record))
+}
+
+// started reports whether a sidecar of this pod has told exec before, perhaps one of an earlier
+// version.
+func (s *sidecar) started() bool {
+	var before start
+	return s.workspace().ReadRecord(startRecord, &before) == nil || s.workspace().ReadRecord(formerStart, &before) == nil
 }
 
 // claim asks for an attempt, for as long as the pod lives: another's may first have to be found
@@ -97,8 +109,10 @@ func limits(s *job.Spec) *job.Limits {
 	return l
 }
 
-func (s *sidecar) gather(ctx context.Context, t *task, attempt job.Attempt) error {
-	// Whatever the reason for which the pod ends, what there is gets stored.
+// shipAndCollect ships the log while the program runs, then stores what it left and reports its
+// end.
+func (s *sidecar) shipAndCollect(ctx context.Context, t *task, attempt job.Attempt) error {
+	// What there is gets stored for whatever reason the pod ends.
 	storing := context.WithoutCancel(ctx)
 	to := &results{client: s.client}
 	e := &executor.Task{
@@ -127,8 +141,8 @@ func (s *sidecar) report(ctx context.Context, a job.Attempt, to *results) error 
 	return s.client.endAttempt(ctx, a)
 }
 
-// unsure reports whether the pod's own eyes do not tell why the program ended: it was killed or
-// stopped from outside, or its whole container is gone without a word.
+// unsure reports whether the pod itself cannot tell why the program ended: the program was killed
+// or stopped from outside, or its whole container is gone without a record.
 func unsure(e executor.Exit) bool {
 	return e.Reason == job.ReasonInterrupted || e.Reason == "" && e.Signal == "SIGKILL"
 }
