@@ -18,7 +18,7 @@ import (
 	"go-job-orchestrator/shared/joblog"
 )
 
-// terminationLog is where Kubernetes reads a container's last words from.
+// terminationLog is where Kubernetes reads a container's termination message from.
 const terminationLog = "/dev/termination-log"
 
 // Settings are those of the sidecar.

@@ -33,11 +33,11 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// placeVariable makes this test's binary the agent, with its folders below the place that it names.
-const placeVariable = "AGENT_TEST_PLACE"
+// rootVariable makes this test's binary the agent, with its folders below the folder that it names.
+const rootVariable = "AGENT_TEST_ROOT"
 
 func TestMain(m *testing.M) {
-	dir := os.Getenv(placeVariable)
+	dir := os.Getenv(rootVariable)
 	if dir == "" {
 		os.Exit(m.Run())
 	}
@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	p := paths{work: filepath.Join(dir, "workspace"), binary: filepath.Join(dir, "bin")}
 	code, err := run(log, os.Args[1], os.Environ(), p, os.Stdout, os.Stderr)
 	if err != nil {
-		lastWords(filepath.Join(dir, "termination-log"), err)
+		writeTerminationMessage(filepath.Join(dir, "termination-log"), err)
 		if code == 0 {
 			code = exitPlatform
 		}
@@ -178,7 +178,7 @@ func (p *pod) start(part string) *exec.Cmd {
 	p.w.t.Helper()
 	cmd := exec.Command(p.binary, part)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.user}
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), placeVariable + "=" + p.dir, "KUBERNETES_SERVICE_HOST=10.0.0.1",
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), rootVariable + "=" + p.dir, "KUBERNETES_SERVICE_HOST=10.0.0.1",
 		"JAVA_HOME=/opt/java"}
 	if part != "exec" {
 		cmd.Env = append(cmd.Env, "JOB_ID="+string(p.w.index.JobID), "POD_UID="+p.name, "ORCH_BASE_URL="+p.w.server.URL,
@@ -707,7 +707,7 @@ func TestChangedFile(t *testing.T) {
 		return string(text)
 	}
 	if got := words(); !strings.Contains(got, "main") || !strings.Contains(got, "SHA-256") {
-		t.Errorf("last words of exec %q", got)
+		t.Errorf("termination message of exec %q", got)
 	}
 	if err := os.Remove(filepath.Join(p.dir, "termination-log")); err != nil {
 		t.Fatal(err)
@@ -718,7 +718,7 @@ func TestChangedFile(t *testing.T) {
 		t.Errorf("sidecar ended with %d", got)
 	}
 	if got := words(); !strings.Contains(got, "main") || !strings.Contains(got, "SHA-256") {
-		t.Errorf("last words of sidecar %q", got)
+		t.Errorf("termination message of sidecar %q", got)
 	}
 	w.notOver()
 }
@@ -758,7 +758,7 @@ func TestCannotRun(t *testing.T) {
 	// An image without the interpreter.
 	sidecar := p.start("sidecar")
 	cmd := exec.Command(os.Args[0], "exec")
-	cmd.Env = []string{"PATH=/nowhere", placeVariable + "=" + p.dir}
+	cmd.Env = []string{"PATH=/nowhere", rootVariable + "=" + p.dir}
 	_ = cmd.Run()
 	if got := cmd.ProcessState.ExitCode(); got != exitPlatform {
 		t.Errorf("ended with %d", got)

@@ -38,7 +38,7 @@ func Main() int {
 	code, err := run(log, part, os.Environ(), here, os.Stdout, os.Stderr)
 	if err != nil {
 		log.Error("stopped", "error", err)
-		lastWords(terminationLog, err)
+		writeTerminationMessage(terminationLog, err)
 		if code == 0 {
 			code = exitPlatform
 		}

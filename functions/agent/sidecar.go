@@ -176,8 +176,8 @@ func (r *results) PutManifest(ctx context.Context, files []job.File) error {
 	return r.client.PutManifest(ctx, files)
 }
 
-// lastWords leaves a message for who looks at the pod.
-func lastWords(path string, err error) {
+// writeTerminationMessage leaves a message for people who look at the pod.
+func writeTerminationMessage(path string, err error) {
 	const most = 4096 // Kubernetes cuts it off there
 	text := err.Error()
 	_ = os.WriteFile(path, []byte(text[:min(len(text), most)]), 0o600) // there is nobody left to tell
