@@ -22,7 +22,7 @@ func waiting(p *corev1.Pod, begun bool) job.Observation {
 	}
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			o.Reason, o.Message, o.Stuck = job.Reason(c.Reason), words("no node can take the job", c.Message), true
+			o.Reason, o.Message, o.Stuck = job.Reason(c.Reason), withDetail("no node can take the job", c.Message), true
 			return o
 		}
 	}
@@ -61,9 +61,9 @@ func stuck(c *corev1.ContainerStatus) (job.Reason, string) {
 	case "", "ContainerCreating", "PodInitializing":
 		return "", ""
 	case "ErrImagePull", "ImagePullBackOff": // Kubernetes goes to and fro between the two
-		return job.ReasonPullBackOff, words(fmt.Sprintf("the image %s cannot be pulled", c.Image), w.Message)
+		return job.ReasonPullBackOff, withDetail(fmt.Sprintf("the image %s cannot be pulled", c.Image), w.Message)
 	}
-	return job.Reason(w.Reason), words(fmt.Sprintf("the container %s cannot start", c.Name), w.Message)
+	return job.Reason(w.Reason), withDetail(fmt.Sprintf("the container %s cannot start", c.Name), w.Message)
 }
 
 func status(p *corev1.Pod, name string) *corev1.ContainerStatus {
@@ -88,16 +88,16 @@ func finished(p *corev1.Pod) bool {
 	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 }
 
-// maxWords bounds a message of Kubernetes', some of which hold another's whole output.
-const maxWords = 2000
+// maxDetail bounds a message of Kubernetes', some of which hold another's whole output.
+const maxDetail = 2000
 
-func words(ours, theirs string) string {
+func withDetail(ours, theirs string) string {
 	theirs = strings.TrimSpace(theirs)
 	if theirs == "" {
 		return ours
 	}
-	if len(theirs) > maxWords {
-		theirs = strings.ToValidUTF8(theirs[:maxWords], "") + "…"
+	if len(theirs) > maxDetail {
+		theirs = strings.ToValidUTF8(theirs[:maxDetail], "") + "…"
 	}
 	return ours + ": " + theirs
 }

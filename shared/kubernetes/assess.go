@@ -14,16 +14,16 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// sight is what was seen of one job. The Job and the events are only looked for when the pods do
-// not tell.
-type sight struct {
+// snapshot is what the cluster has of one job. The Job and the events are only asked for when the
+// pods do not tell.
+type snapshot struct {
 	pods   []corev1.Pod
-	job    *batchv1.Job // nil: not looked for, or there is none
+	job    *batchv1.Job // nil: not asked for, or there is none
 	events []corev1.Event
 }
 
-// finding is what a sight means.
-type finding struct {
+// assessment is what a snapshot means.
+type assessment struct {
 	job.Observation
 	// ended is how the last attempt ended, when it has and nobody recorded it.
 	ended *job.Attempt
@@ -33,7 +33,7 @@ type finding struct {
 
 // suffices reports whether the pods alone tell: one is there that has not ended, and it is that of
 // the attempt, if there is one.
-func (s *sight) suffices(owner string) bool {
+func (s *snapshot) suffices(owner string) bool {
 	p := s.newest()
 	if p == nil || finished(p) {
 		return false
@@ -41,7 +41,7 @@ func (s *sight) suffices(owner string) bool {
 	return owner == "" || string(p.UID) == owner
 }
 
-func (s *sight) newest() *corev1.Pod {
+func (s *snapshot) newest() *corev1.Pod {
 	if len(s.pods) == 0 {
 		return nil
 	}
@@ -49,7 +49,7 @@ func (s *sight) newest() *corev1.Pod {
 	return &p
 }
 
-func (s *sight) pod(uid string) *corev1.Pod {
+func (s *snapshot) pod(uid string) *corev1.Pod {
 	for i := range s.pods {
 		if string(s.pods[i].UID) == uid {
 			return &s.pods[i]
@@ -58,17 +58,17 @@ func (s *sight) pod(uid string) *corev1.Pod {
 	return nil
 }
 
-// translate says what was seen in our terms. owner is the UID of the pod that makes an attempt
-// which nobody recorded the end of, or empty; attempts is how many were begun.
-func (s *sight) translate(owner string, attempts int) finding {
+// assess says what the snapshot means in terms of jobs. owner is the UID of the pod that makes an
+// attempt which nobody recorded the end of, or empty; attempts is how many were begun.
+func (s *snapshot) assess(owner string, attempts int) assessment {
 	if s.suffices(owner) {
-		return finding{Observation: waiting(s.newest(), owner != "")}
+		return assessment{Observation: waiting(s.newest(), owner != "")}
 	}
-	f := finding{}
+	f := assessment{}
 	if owner != "" {
 		p := s.pod(owner)
 		if p != nil && !finished(p) { // a twin of it is newer, and waits for it
-			return finding{Observation: waiting(p, true)}
+			return assessment{Observation: waiting(p, true)}
 		}
 		f.ended = s.endOf(p)
 	}
@@ -81,7 +81,7 @@ func (s *sight) translate(owner string, attempts int) finding {
 	case end != nil:
 		f.final = s.verdict(end)
 	case s.job != nil && len(s.pods) == 0:
-		f.Observation = s.unmade()
+		f.Observation = s.withoutPod()
 	}
 	return f
 }
@@ -116,7 +116,7 @@ func overdue(j *batchv1.Job) bool {
 
 // verdict is the end of a job whose attempts alone do not say that it is over: its pods failed
 // before their programs began, or Kubernetes counted more failures than there were attempts.
-func (s *sight) verdict(end *batchv1.JobCondition) *executor.Verdict {
+func (s *snapshot) verdict(end *batchv1.JobCondition) *executor.Verdict {
 	v := &executor.Verdict{Over: true, Phase: job.Failed, Reason: job.ReasonStartFailed, Message: end.Message}
 	switch {
 	case end.Reason == batchv1.JobReasonDeadlineExceeded:
@@ -129,7 +129,7 @@ func (s *sight) verdict(end *batchv1.JobCondition) *executor.Verdict {
 }
 
 // endOf says how the pod of an attempt ended, which may be gone.
-func (s *sight) endOf(p *corev1.Pod) *job.Attempt {
+func (s *snapshot) endOf(p *corev1.Pod) *job.Attempt {
 	if overdue(s.job) {
 		a := &job.Attempt{}
 		if p != nil {
@@ -148,7 +148,7 @@ func (s *sight) endOf(p *corev1.Pod) *job.Attempt {
 func endOf(p *corev1.Pod) *job.Attempt {
 	a := &job.Attempt{Reason: job.ReasonStartFailed, Message: p.Status.Message}
 	if t := terminated(p, agentContainer); t != nil && t.ExitCode == executor.PodFetchFailed {
-		a.Reason, a.Message = job.ReasonFetchFailed, words("nothing was run", t.Message)
+		a.Reason, a.Message = job.ReasonFetchFailed, withDetail("nothing was run", t.Message)
 	} else if t := terminated(p, programContainer); t != nil {
 		programEnd(a, t)
 	}
@@ -178,7 +178,7 @@ func programEnd(a *job.Attempt, t *corev1.ContainerStateTerminated) {
 	case t.Reason == "OOMKilled":
 		a.Reason, a.Message = job.ReasonOOMKilled, "the program used more than its memory and was killed by the kernel"
 	case t.Reason == "ContainerCannotRun", t.Reason == "StartError":
-		a.Reason, a.Message, a.ExitCode = job.ReasonCannotRun, words("the program's container could not be started",
+		a.Reason, a.Message, a.ExitCode = job.ReasonCannotRun, withDetail("the program's container could not be started",
 			t.Message), nil
 	case code == 0:
 		a.Reason, a.Message = job.ReasonOutputsLost, "the program succeeded, but its outputs could not be stored"
@@ -191,7 +191,7 @@ func programEnd(a *job.Attempt, t *corev1.ContainerStateTerminated) {
 // evicted says for whose sake Kubernetes ended a pod, if it did.
 func evicted(p *corev1.Pod) (job.Reason, string) {
 	if p.Status.Reason != "" && p.Status.Phase == corev1.PodFailed && p.Status.Reason != "DeadlineExceeded" {
-		return job.Reason(p.Status.Reason), words("Kubernetes ended the pod", p.Status.Message)
+		return job.Reason(p.Status.Reason), withDetail("Kubernetes ended the pod", p.Status.Message)
 	}
 	for _, c := range p.Status.Conditions {
 		if c.Type != corev1.DisruptionTarget || c.Status != corev1.ConditionTrue {
@@ -205,13 +205,13 @@ func evicted(p *corev1.Pod) (job.Reason, string) {
 		if !known {
 			reason = job.ReasonEvicted
 		}
-		return reason, words("Kubernetes ended the pod", c.Message)
+		return reason, withDetail("Kubernetes ended the pod", c.Message)
 	}
 	return "", ""
 }
 
-// unmade says why a Job has no pod.
-func (s *sight) unmade() job.Observation {
+// withoutPod says why a Job has no pod.
+func (s *snapshot) withoutPod() job.Observation {
 	o := job.Observation{Reason: job.ReasonStarting, Message: "its pod is being made", Since: s.job.CreationTimestamp.Time}
 	if s.job.Spec.Suspend != nil && *s.job.Spec.Suspend {
 		o.Reason, o.Message = job.ReasonSuspended, "waiting for its queue to admit it"
@@ -227,7 +227,7 @@ func (s *sight) unmade() job.Observation {
 			continue
 		}
 		last = at
-		o.Reason, o.Message, o.Stuck = job.ReasonFailedCreate, words("its pod cannot be made", e.Message), true
+		o.Reason, o.Message, o.Stuck = job.ReasonFailedCreate, withDetail("its pod cannot be made", e.Message), true
 		if strings.Contains(e.Message, "exceeded quota") {
 			o.Reason = job.ReasonQuotaExceeded
 		}
