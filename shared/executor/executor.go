@@ -37,10 +37,10 @@ type Task struct {
 	Last func(Exit) bool
 	// Grace is the time between asking the program to end and ending it.
 	Grace time.Duration
-	// Now, when it is closed, cuts the grace short, and what is stored: nothing of the job will be
-	// kept. It may be nil.
-	Now    <-chan struct{}
-	Limits OutputLimits
+	// Removed is closed when the job is removed: nothing of it will be kept, so the grace is cut
+	// short, and nothing more is stored. It may be nil.
+	Removed <-chan struct{}
+	Limits  OutputLimits
 	// StoreRetry is the pause before storing an output is tried again.
 	StoreRetry time.Duration
 	Log        *slog.Logger
@@ -86,12 +86,12 @@ func (t *Task) Run(ctx context.Context) Result {
 // untilRemoved returns a context that ends as well when nothing of the job will be kept.
 func (t *Task) untilRemoved(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, stop := context.WithCancel(ctx)
-	if t.Now == nil {
+	if t.Removed == nil {
 		return ctx, stop
 	}
 	go func() {
 		select {
-		case <-t.Now:
+		case <-t.Removed:
 			stop()
 		case <-ctx.Done():
 		}
@@ -102,7 +102,7 @@ func (t *Task) untilRemoved(ctx context.Context) (context.Context, context.Cance
 // removed reports whether nothing of the job will be kept.
 func (t *Task) removed() bool {
 	select {
-	case <-t.Now:
+	case <-t.Removed:
 		return true
 	default:
 		return false
@@ -221,7 +221,7 @@ func (t *Task) start(ctx context.Context, l spool.Files, command Command, build 
 	if err != nil {
 		return t.failed(job.ReasonStartFailed, "the program could not be started; the server's log says why", err)
 	}
-	exit, err := wait(ctx, p, t.Grace, t.Now)
+	exit, err := wait(ctx, p, t.Grace, t.Removed)
 	if err != nil {
 		return t.failed(job.ReasonStartFailed, "how the program ended is not known; the server's log says why", err)
 	}

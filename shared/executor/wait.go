@@ -15,7 +15,7 @@ type exited struct {
 }
 
 // wait waits for the program, and ends it when ctx does.
-func wait(ctx context.Context, p Process, grace time.Duration, now <-chan struct{}) (Exit, error) {
+func wait(ctx context.Context, p Process, grace time.Duration, removed <-chan struct{}) (Exit, error) {
 	done := make(chan exited, 1)
 	go func() {
 		exit, err := p.Wait()
@@ -27,7 +27,7 @@ func wait(ctx context.Context, p Process, grace time.Duration, now <-chan struct
 	case <-ctx.Done():
 	}
 	cause := context.Cause(ctx)
-	e, err := end(p, grace, now, done)
+	e, err := end(p, grace, removed, done)
 	if err != nil {
 		return Exit{}, err
 	}
@@ -35,7 +35,7 @@ func wait(ctx context.Context, p Process, grace time.Duration, now <-chan struct
 }
 
 // end asks the program to end, and after the grace ends it with all it has started.
-func end(p Process, grace time.Duration, now <-chan struct{}, done <-chan exited) (exited, error) {
+func end(p Process, grace time.Duration, removed <-chan struct{}, done <-chan exited) (exited, error) {
 	_ = p.Terminate() // one that cannot be asked is killed below
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
@@ -43,7 +43,7 @@ func end(p Process, grace time.Duration, now <-chan struct{}, done <-chan exited
 	case e := <-done:
 		return e, nil
 	case <-timer.C:
-	case <-now:
+	case <-removed:
 	}
 	if err := p.Kill(); err != nil {
 		return exited{}, fmt.Errorf("kill: %w", err)

@@ -70,7 +70,7 @@ func Open(ctx context.Context, env *platform.Env, records *ledger.Ledger) (*Host
 	r.trash = newTrash(filepath.Join(r.settings.WorkDir, "trash"), env.Log)
 	r.evictor = newEvictor(r.settings.WorkDir, int64(r.settings.MinFree), env.Log)
 	h.Launcher = newLauncher(h.Slots, int(r.settings.MaxQueued), env.Log, r.run)
-	h.again = r.takeUp
+	h.resumeJob = r.resume
 	return h, nil
 }
 

@@ -26,9 +26,9 @@ func (h *Host) Recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("recover jobs: %w", err)
 	}
-	h.runner.left = make(map[job.ID]bool, len(ids))
+	h.runner.interrupted = make(map[job.ID]bool, len(ids))
 	for _, id := range ids {
-		h.runner.left[id] = true
+		h.runner.interrupted[id] = true
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	h.stopBackground = stop
@@ -36,7 +36,7 @@ func (h *Host) Recover(ctx context.Context) error {
 	h.background.Go(func() { h.runner.evictor.run(background) })
 	var over, begun []job.ID
 	for id := range workspaces {
-		if !h.runner.left[id] {
+		if !h.runner.interrupted[id] {
 			over = append(over, id)
 		}
 	}
@@ -48,7 +48,7 @@ func (h *Host) Recover(ctx context.Context) error {
 			return err
 		}
 	}
-	h.takeUp(ctx, begun)
+	h.resume(ctx, begun)
 	return nil
 }
 
@@ -86,7 +86,7 @@ func (r *runner) workspaces() (map[job.ID]bool, error) {
 // recover ends the attempt of a process that is no more. When ctx ends because this one stops, the
 // next start does it.
 func (r *runner) recover(
-	ctx context.Context, index *job.Index, last job.Attempt, now <-chan struct{},
+	ctx context.Context, index *job.Index, last job.Attempt, removed <-chan struct{},
 ) (again bool, err error) {
 	ctx, stop := untilInterrupted(ctx)
 	defer stop()
@@ -97,7 +97,7 @@ func (r *runner) recover(
 		}
 		return false, fmt.Errorf("its program is still running: %w", job.ErrUnavailable)
 	}
-	result, err := r.salvage(ctx, index, last.Number, now)
+	result, err := r.salvage(ctx, index, last.Number, removed)
 	if ctx.Err() != nil {
 		return false, nil //nolint:nilerr // it was cut off
 	}
@@ -122,13 +122,13 @@ func untilInterrupted(ctx context.Context) (context.Context, context.CancelFunc)
 
 // salvage stores what an attempt left whose server died.
 func (r *runner) salvage(
-	ctx context.Context, index *job.Index, number int, now <-chan struct{},
+	ctx context.Context, index *job.Index, number int, removed <-chan struct{},
 ) (executor.Result, error) {
 	if err := r.restoreLog(ctx, index.JobID); err != nil {
 		return executor.Result{}, fmt.Errorf("restore the log: %w", err)
 	}
 	task := r.task(ctx, index, number)
-	task.Now = now
+	task.Removed = removed
 	return task.Salvage(ctx), nil
 }
 

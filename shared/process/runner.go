@@ -17,17 +17,17 @@ import (
 
 // runner takes one job from where its records say it is to its end.
 type runner struct {
-	store    *store.Store
-	ledger   *ledger.Ledger
-	machine  *runtimes.Machine
-	sandbox  jobSandbox
-	settings *Settings
-	owner    string
-	now      func() time.Time
-	log      *slog.Logger
-	left     map[job.ID]bool // the jobs that an earlier process has not brought to their end
-	trash    *trash
-	evictor  *evictor
+	store       *store.Store
+	ledger      *ledger.Ledger
+	machine     *runtimes.Machine
+	sandbox     jobSandbox
+	settings    *Settings
+	owner       string
+	now         func() time.Time
+	log         *slog.Logger
+	interrupted map[job.ID]bool // the jobs that an earlier process has not brought to their end
+	trash       *trash
+	evictor     *evictor
 }
 
 // cancelPoll is how often a running job's records are looked at for a cancel by another process.
@@ -35,9 +35,9 @@ type runner struct {
 const cancelPoll = time.Second
 
 // run makes attempts until the job is over or ctx ends. What the ledger says is all it goes by, so
-// it can be cut off and called again at any point. When now is closed the program gets no more time
-// to end by itself.
-func (r *runner) run(ctx context.Context, id job.ID, now <-chan struct{}) {
+// it can be cut off and called again at any point. When removed is closed the program gets no more
+// time to end by itself.
+func (r *runner) run(ctx context.Context, id job.ID, removed <-chan struct{}) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	keep := context.WithoutCancel(ctx)
@@ -50,17 +50,17 @@ func (r *runner) run(ctx context.Context, id job.ID, now <-chan struct{}) {
 	}
 	go r.pollCancel(ctx, id, cancel)
 	for again := true; again; {
-		again, err = r.advance(ctx, index, now, r.next)
+		again, err = r.advance(ctx, index, removed, r.next)
 		if err != nil {
-			r.log.Error("job not advanced; will be taken up again", "job", id, "error", err)
+			r.log.Error("job not advanced; will be tried again", "job", id, "error", err)
 			again = r.backOff(ctx, 1)
 		}
 	}
 }
 
-// takeUp brings a job that an earlier process has left to its end, or to where the next attempt is
+// resume brings a job that an earlier process has left to its end, or to where the next attempt is
 // due, which it reports.
-func (r *runner) takeUp(ctx context.Context, id job.ID, now <-chan struct{}) (due bool) {
+func (r *runner) resume(ctx context.Context, id job.ID, removed <-chan struct{}) (due bool) {
 	index, err := r.ledger.Index(context.WithoutCancel(ctx), id)
 	if errors.Is(err, job.ErrNotFound) {
 		return false
@@ -70,7 +70,7 @@ func (r *runner) takeUp(ctx context.Context, id job.ID, now <-chan struct{}) (du
 		return false, nil
 	}
 	for again := err == nil; again && err == nil; {
-		again, err = r.advance(ctx, index, now, stop)
+		again, err = r.advance(ctx, index, removed, stop)
 	}
 	if err != nil { // one job must not keep all others from running
 		r.log.Error("job not recovered; the next start tries again", "job", id, "error", err)
@@ -88,13 +88,13 @@ func (r *runner) pollCancel(ctx context.Context, id job.ID, cancel context.Cance
 
 // attemptFunc makes the next attempt of a job, and reports whether there may be something else to
 // do for it.
-type attemptFunc func(ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{}) (again bool,
+type attemptFunc func(ctx context.Context, index *job.Index, before []job.Attempt, removed <-chan struct{}) (again bool,
 
 	err error)
 
 // advance does the next thing that is due for the job, and reports whether there may be another.
 func (r *runner) advance(
-	ctx context.Context, index *job.Index, now <-chan struct{}, attempt attemptFunc,
+	ctx context.Context, index *job.Index, removed <-chan struct{}, attempt attemptFunc,
 ) (again bool, err error) {
 	keep := context.WithoutCancel(ctx)
 	over, err := r.ledger.Settle(keep, index.JobID, 0)
@@ -112,30 +112,30 @@ func (r *runner) advance(
 	v := executor.Judge(index, attempts, cancelled, r.now())
 	switch {
 	case v.Over:
-		return false, r.finish(keep, index, attempts, v, now)
-	case v.Running && r.left[index.JobID]:
-		return r.recover(ctx, index, attempts[len(attempts)-1], now)
+		return false, r.finish(keep, index, attempts, v, removed)
+	case v.Running && r.interrupted[index.JobID]:
+		return r.recover(ctx, index, attempts[len(attempts)-1], removed)
 	case v.Running:
 		return false, nil // somebody else's
 	case ctx.Err() != nil:
 		return false, nil // stopping; the next start goes on from here
 	}
-	return attempt(ctx, index, attempts, now)
+	return attempt(ctx, index, attempts, removed)
 }
 
 // next makes the next attempt when it is time.
 func (r *runner) next(
-	ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{},
+	ctx context.Context, index *job.Index, before []job.Attempt, removed <-chan struct{},
 ) (again bool, err error) {
 	if len(before) > 0 && !r.backOff(ctx, len(before)) {
 		return true, nil // cancelled meanwhile
 	}
-	return r.attempt(ctx, index, before, now)
+	return r.attempt(ctx, index, before, removed)
 }
 
 // attempt makes the next attempt and records it.
 func (r *runner) attempt(
-	ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{},
+	ctx context.Context, index *job.Index, before []job.Attempt, removed <-chan struct{},
 ) (again bool, err error) {
 	keep := context.WithoutCancel(ctx)
 	a, err := r.ledger.StartAttempt(keep, index.JobID, len(before)+1, r.owner, r.confine(index))
@@ -145,14 +145,15 @@ func (r *runner) attempt(
 	if err != nil {
 		return false, err
 	}
-	// Only now: whoever cancels looks for attempts after recording the wish.
+	// Checked only now: a cancel is recorded before it looks for attempts, so one of the two sees the
+	// other.
 	if asked, err := r.ledger.CancelRequested(keep, index.JobID); err != nil || asked {
 		return true, errors.Join(err, r.endAttempt(keep, index, a, executor.Result{
 			Exit: executor.Exit{Reason: job.ReasonCancelled, Message: "cancelled before it was started"},
 		}))
 	}
 	task := r.task(keep, index, a.Number)
-	task.Now = now
+	task.Removed = removed
 	if err = r.equip(task); err != nil {
 		return true, r.endAttempt(keep, index, a, executor.Result{
 			Exit: executor.Exit{Reason: job.ReasonStartFailed, Message: err.Error()},
@@ -191,13 +192,13 @@ func (r *runner) endAttempt(ctx context.Context, index *job.Index, a job.Attempt
 
 // finish records the end of the job, then clears up after it.
 func (r *runner) finish(
-	ctx context.Context, index *job.Index, attempts []job.Attempt, v executor.Verdict, now <-chan struct{},
+	ctx context.Context, index *job.Index, attempts []job.Attempt, v executor.Verdict, removed <-chan struct{},
 ) error {
 	t := v.Terminal(attempts, r.now())
 	w := r.workspace(index.JobID)
 	if t.Outputs == nil && w.Exists() { // ended between two attempts: the last one's outputs are the job's
 		task := r.lastTask(index, len(attempts))
-		task.Now = now
+		task.Removed = removed
 		t.Outputs = task.Salvage(ctx).Outputs
 	}
 	var recorded *job.Terminal
