@@ -97,25 +97,10 @@ func (f *Function) logSoFar(
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff") // it is what a program wrote
 	reader := logstore.Reader{Store: f.store, Records: f.ledger}
-	out := &counter{w: w}
-	_, err := reader.Copy(ctx, id, logstore.Query{Streams: of, Tail: logstore.All}, nil, to(out))
-	if err == nil || out.n == 0 {
+	return api.Stream(w, r, f.log.With("job", id), func(w io.Writer) error {
+		_, err := reader.Copy(ctx, id, logstore.Query{Streams: of, Tail: logstore.All}, nil, to(w))
 		return err
-	}
-	f.log.ErrorContext(ctx, "log cut off", "job", id, "error", err)
-	panic(http.ErrAbortHandler) // a part must not look like the whole
-}
-
-// counter tells whether anything was written.
-type counter struct {
-	w http.ResponseWriter
-	n int64
-}
-
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
+	})
 }
 
 var _ logstore.Records = (*ledger.Ledger)(nil)

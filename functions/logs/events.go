@@ -49,7 +49,7 @@ func (f *Function) events(w http.ResponseWriter, r *http.Request, id job.ID, q q
 		end.at, err = f.read(ctx, id, q.Query, out)
 	}
 	if err != nil {
-		f.abort(ctx, id, err)
+		api.CutOff(ctx, f.log.With("job", id), err)
 	}
 	if end.over(q.Attempt) {
 		_ = out.end(end) // the client may have gone

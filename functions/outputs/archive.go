@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/download"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
@@ -65,27 +66,8 @@ func (f *Function) archive(
 			fmt.Sprintf("%d archives are being made; ask again, or for single files", maxArchives)))
 	}
 	defer f.packing.Release(1)
-	out := &counter{w: w}
 	key := func(name string) string { return ledger.ResultKey(index.JobID, name) }
-	err = format.Write(r.Context(), out, f.bucket, key, files, finished)
-	gone := r.Context().Err() != nil
-	if err == nil || out.n == 0 && !gone {
-		return err
-	}
-	if !gone {
-		f.log.ErrorContext(r.Context(), "archive cut off", "job", index.JobID, "error", err)
-	}
-	panic(http.ErrAbortHandler) // an orderly end would pass for that of the archive
-}
-
-// counter tells whether anything was written.
-type counter struct {
-	w io.Writer
-	n int64
-}
-
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
+	return api.Stream(w, r, f.log.With("job", index.JobID), func(w io.Writer) error {
+		return format.Write(r.Context(), w, f.bucket, key, files, finished)
+	})
 }
