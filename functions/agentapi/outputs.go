@@ -10,7 +10,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"go-job-orchestrator/shared/agentwire"
 	"go-job-orchestrator/shared/api"
@@ -109,18 +110,17 @@ const statAtOnce = 16
 // checkStored refuses files that are not stored with the size they are said to have.
 func (f *Function) checkStored(ctx context.Context, id job.ID, files []job.File) error {
 	errs := make([]error, len(files))
-	places := make(chan struct{}, statAtOnce)
-	var all sync.WaitGroup
+	var all errgroup.Group
+	all.SetLimit(statAtOnce)
 	for i, file := range files {
-		places <- struct{}{}
-		all.Go(func() {
-			defer func() { <-places }()
+		all.Go(func() error {
 			if err := f.checkSize(ctx, id, file); err != nil {
 				errs[i] = fmt.Errorf("files[%d]: %w", i, err)
 			}
+			return nil // the error of the first file in the list is returned, not the first in time
 		})
 	}
-	all.Wait()
+	_ = all.Wait()
 	for i, err := range errs {
 		if errors.Is(err, job.ErrInvalid) {
 			return job.Invalid(fmt.Sprintf("files[%d]", i), "is not stored with this size; send the file first")
