@@ -30,7 +30,7 @@ func (f *Function) outputs(ctx context.Context, u upload.Upload) (any, error) {
 	if err := f.checkManifest(ctx, id, &m); err != nil {
 		return nil, err
 	}
-	if err := f.ledger.PutOutputs(ctx, id, m.Files); err != nil {
+	if err := f.Ledger.PutOutputs(ctx, id, m.Files); err != nil {
 		return nil, err
 	}
 	return f.standing(ctx, id, m)
@@ -49,7 +49,7 @@ func (f *Function) checkManifest(ctx context.Context, id job.ID, m *agentwire.Ma
 
 // standing tells whether the recorded outputs are those of m; the first record stands.
 func (f *Function) standing(ctx context.Context, id job.ID, m agentwire.Manifest) (any, error) {
-	files, err := f.ledger.Outputs(ctx, id)
+	files, err := f.Ledger.Outputs(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +133,7 @@ func (f *Function) checkStored(ctx context.Context, id job.ID, files []job.File)
 }
 
 func (f *Function) checkSize(ctx context.Context, id job.ID, file job.File) error {
-	info, err := f.store.Stat(ctx, ledger.ResultKey(id, file.Name))
+	info, err := f.Store.Stat(ctx, ledger.ResultKey(id, file.Name))
 	if errors.Is(err, job.ErrNotFound) || upload.IsClash(err) || err == nil && info.Size != file.Size {
 		return job.ErrInvalid
 	}
