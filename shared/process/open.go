@@ -142,7 +142,7 @@ func (h *Host) Check(spec *job.Spec) error {
 		return err
 	}
 	// Other amounts are held to what there is. This one is a mistake.
-	milli, _ := job.MilliCPU(spec.CPU)
+	milli := spec.CPUMillis()
 	if cpus := runtime.NumCPU(); milli >= manyCPUs && milli > int64(cpus)*1000 {
 		return job.Invalid("cpu", fmt.Sprintf("%q are %d whole CPUs, and this machine has %d; did you mean %dm?",
 			spec.CPU, milli/1000, cpus, milli/1000))

@@ -21,24 +21,12 @@ type jobSandbox struct {
 
 // limits says in words what enforces the job's limits on cpu and memory; nil when it has neither.
 func (s jobSandbox) limits(index *job.Index) *job.Limits {
-	cpu, memory := amounts(&index.Spec)
+	cpu, memory := index.CPUMillis(), index.MemoryBytes()
 	if cpu == 0 && memory == 0 {
 		return nil
 	}
 	l := s.Limits(cpu, memory)
 	return &job.Limits{CPU: l.CPU, Memory: l.Memory}
-}
-
-// amounts returns a specification's limits in numbers. They were validated when the job was
-// submitted.
-func amounts(s *job.Spec) (cpuMillis, memoryBytes int64) {
-	if s.CPU != "" {
-		cpuMillis, _ = job.MilliCPU(s.CPU)
-	}
-	if s.Memory != "" {
-		memoryBytes, _ = job.Bytes(s.Memory)
-	}
-	return cpuMillis, memoryBytes
 }
 
 // paths returns where the program sees its workspace and its folder for temporary files.

@@ -55,14 +55,14 @@ func (r *runner) equip(task *executor.Task) error {
 	}
 	files, temp := r.sandbox.paths(r.workspace(index.JobID))
 	path, args := kind.Command(installed.Path, files, index)
-	cpu, memory := amounts(&index.Spec)
 	task.Build = func(uploaded fs.FS) (build, program []string, err error) {
 		return kind.Build(uploaded, files, temp, index)
 	}
 	task.Explain = kind.Explain
 	task.Command = executor.Command{
-		Path: path, Args: args, NonBlocking: kind.NonBlocking, CPUMillis: cpu, MemoryBytes: memory,
-		Env: executor.Environment(index, task.Number, files, temp, r.machine.SearchPath()),
+		Path: path, Args: args, NonBlocking: kind.NonBlocking, CPUMillis: index.CPUMillis(),
+		MemoryBytes: index.MemoryBytes(),
+		Env:         executor.Environment(index, task.Number, files, temp, r.machine.SearchPath()),
 	}
 	return nil
 }

@@ -19,8 +19,8 @@ const minRAM = 16 << 20
 // for its heap. As an option of the command it is printed by nobody, and leaves JAVA_TOOL_OPTIONS
 // to the user. A user's -Xmx sets the heap itself, and a percentage is one of this.
 func jvmOptions(spec *job.Spec) []string {
-	bytes, message := job.Bytes(spec.Memory)
-	if spec.Memory == "" || message != "" || bytes == 0 {
+	bytes := spec.MemoryBytes()
+	if bytes == 0 {
 		return nil
 	}
 	if all := machineMemory(); all > 0 && bytes >= all {
