@@ -33,19 +33,19 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// placeVariable makes this test's binary the agent, with its folders below the place that it names.
-const placeVariable = "AGENT_TEST_PLACE"
+// rootVariable makes this test's binary the agent, with its folders below the folder that it names.
+const rootVariable = "AGENT_TEST_ROOT"
 
 func TestMain(m *testing.M) {
-	dir := os.Getenv(placeVariable)
+	dir := os.Getenv(rootVariable)
 	if dir == "" {
 		os.Exit(m.Run())
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	p := place{work: filepath.Join(dir, "workspace"), binary: filepath.Join(dir, "bin")}
+	p := paths{work: filepath.Join(dir, "workspace"), binary: filepath.Join(dir, "bin")}
 	code, err := run(log, os.Args[1], os.Environ(), p, os.Stdout, os.Stderr)
 	if err != nil {
-		lastWords(filepath.Join(dir, "termination-log"), err)
+		writeTerminationMessage(filepath.Join(dir, "termination-log"), err)
 		if code == 0 {
 			code = exitPlatform
 		}
@@ -178,7 +178,7 @@ func (p *pod) start(part string) *exec.Cmd {
 	p.w.t.Helper()
 	cmd := exec.Command(p.binary, part)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.user}
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), placeVariable + "=" + p.dir, "KUBERNETES_SERVICE_HOST=10.0.0.1",
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), rootVariable + "=" + p.dir, "KUBERNETES_SERVICE_HOST=10.0.0.1",
 		"JAVA_HOME=/opt/java"}
 	if part != "exec" {
 		cmd.Env = append(cmd.Env, "JOB_ID="+string(p.w.index.JobID), "POD_UID="+p.name, "ORCH_BASE_URL="+p.w.server.URL,
@@ -223,7 +223,7 @@ func code(cmd *exec.Cmd) int {
 	return cmd.ProcessState.ExitCode()
 }
 
-// install is the hook that Kubernetes runs when attend has begun, and before it starts exec.
+// install is the hook that Kubernetes runs when the sidecar has begun, and before it starts exec.
 func (p *pod) install() {
 	p.w.t.Helper()
 	if got := code(p.start("install")); got != 0 {
@@ -246,28 +246,28 @@ func (p *pod) install() {
 }
 
 // begin starts both containers.
-func (p *pod) begin() (attend, main *exec.Cmd) {
+func (p *pod) begin() (sidecar, main *exec.Cmd) {
 	p.w.t.Helper()
-	attend = p.start("attend")
+	sidecar = p.start("sidecar")
 	p.install()
-	return attend, p.start("exec")
+	return sidecar, p.start("exec")
 }
 
 // run is the whole life of the pod, in which nothing goes wrong. It returns the exit code of the
 // program's container.
 func (p *pod) run() int {
 	p.w.t.Helper()
-	attend, main := p.begin()
+	sidecar, main := p.begin()
 	exit := code(main)
-	p.stop(attend)
+	p.stop(sidecar)
 	return exit
 }
 
-// stop ends attend as Kubernetes does once the program's container has ended.
-func (p *pod) stop(attend *exec.Cmd) {
+// stop ends the sidecar as Kubernetes does once the program's container has ended.
+func (p *pod) stop(sidecar *exec.Cmd) {
 	p.w.t.Helper()
-	if got := p.terminate(attend); got != 0 && got != -1 { // -1: before it had begun
-		p.w.t.Errorf("attend ended with %d: %s", got, p.out["attend"])
+	if got := p.terminate(sidecar); got != 0 && got != -1 { // -1: before it had begun
+		p.w.t.Errorf("sidecar ended with %d: %s", got, p.out["sidecar"])
 	}
 }
 
@@ -411,9 +411,9 @@ func TestTwins(t *testing.T) {
 	gate := filepath.Join(t.TempDir(), "go")
 	w := newWorld(t, "echo once; while ! test -e "+gate+"; do sleep 0.1; done")
 	first, second := w.pod("first"), w.pod("second")
-	attend1, main1 := first.begin()
+	sidecar1, main1 := first.begin()
 	w.until("the first one runs", func() bool { return strings.Contains(w.log(), "once") })
-	attend2, main2 := second.begin()
+	sidecar2, main2 := second.begin()
 	w.until("the second one asks", func() bool {
 		_, err := os.Stat(filepath.Join(second.dir, "workspace", "ready.json"))
 		return err == nil
@@ -424,11 +424,11 @@ func TestTwins(t *testing.T) {
 	if got := code(main1); got != 0 {
 		t.Errorf("the first one ended with %d", got)
 	}
-	first.stop(attend1)
+	first.stop(sidecar1)
 	if got := code(main2); got != 0 {
 		t.Errorf("the second one ended with %d", got)
 	}
-	second.stop(attend2)
+	second.stop(sidecar2)
 	if end := w.terminal(job.Succeeded, job.ReasonCompleted); len(end.Attempts) != 1 {
 		t.Errorf("%d attempts", len(end.Attempts))
 	}
@@ -469,7 +469,7 @@ func TestNothingToDo(t *testing.T) {
 func TestStopped(t *testing.T) {
 	w := newWorld(t, `trap 'echo bye; echo x >results/x; exit 5' TERM; echo begun; while :; do sleep 0.1; done`)
 	p := w.pod("one")
-	attend, main := p.begin()
+	sidecar, main := p.begin()
 	w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
 	if err := main.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -477,7 +477,7 @@ func TestStopped(t *testing.T) {
 	if got := code(main); got != 5 {
 		t.Errorf("the program's container ended with %d", got)
 	}
-	p.stop(attend)
+	p.stop(sidecar)
 	w.notOver()
 	r, err := w.ledger.Report(t.Context(), w.index.JobID, 1)
 	if err != nil || r.Attempt.Reason != job.ReasonInterrupted || *r.Attempt.ExitCode != 5 || len(r.Files) != 3 {
@@ -517,7 +517,7 @@ func TestGrace(t *testing.T) {
 			w := newWorld(t, tt.script)
 			p := w.pod("one")
 			p.grace = tt.grace
-			attend, main := p.begin()
+			sidecar, main := p.begin()
 			w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
 			asked := time.Now()
 			if err := main.Process.Signal(tt.order); err != nil {
@@ -529,7 +529,7 @@ func TestGrace(t *testing.T) {
 			if took := time.Since(asked); took < tt.atLeast || took > tt.grace+30*time.Second {
 				t.Errorf("it took %s, with a grace of %s", took, tt.grace)
 			}
-			p.stop(attend)
+			p.stop(sidecar)
 			r, err := w.ledger.Report(t.Context(), w.index.JobID, 1)
 			if err != nil || len(r.Files) != tt.outputs {
 				t.Errorf("reported %+v, %v", r, err)
@@ -552,10 +552,10 @@ func TestOutOfReach(t *testing.T) {
 		attacks = append(attacks, "echo forged >> ../log/stdout.log", "truncate -s 0 ../log/stdout.log",
 			"rm ../log/stderr.log", "rm -r ../log",
 			"mv ../log ../old", "mv ../log/order .", "ln ../log/stdout.log mine", "touch ../log/new", "mkdir ../new",
-			"mv main ../turn.json",
+			"mv main ../start.json", "mv main ../turn.json",
 			"echo {} > ../exit.json", "echo {} > ../done.json", "echo {} > ../task.json", "rm ../task.json",
 			"ln -s log ../link", "rmdir ../tmp",
-			"cd ../log && echo forged >> order", "cp main /proc/self/cwd/../turn.json", "mv $PWD ../other",
+			"cd ../log && echo forged >> order", "cp main /proc/self/cwd/../start.json", "mv $PWD ../other",
 		)
 	}
 	if abi >= scopeABI {
@@ -591,11 +591,11 @@ func TestOutOfReach(t *testing.T) {
 func TestContainerKilled(t *testing.T) {
 	w := newWorld(t, `echo begun; echo x >results/x; exec sleep 1000`)
 	p := w.pod("one")
-	attend, main := p.begin()
+	sidecar, main := p.begin()
 	w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
 	_ = main.Process.Kill()
 	_ = main.Wait()
-	p.stop(attend)
+	p.stop(sidecar)
 	w.notOver()
 	r, err := w.ledger.Report(t.Context(), w.index.JobID, 1)
 	if err != nil || r.Attempt.Reason != job.ReasonInterrupted || r.Attempt.ExitCode != nil ||
@@ -611,7 +611,7 @@ func TestContainerKilled(t *testing.T) {
 func TestCancelledWhileRunning(t *testing.T) {
 	w := newWorld(t, `echo begun; exec sleep 1000`, retries(3))
 	p := w.pod("one")
-	attend, main := p.begin()
+	sidecar, main := p.begin()
 	w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
 	if err := w.ledger.RequestCancel(t.Context(), w.index.JobID); err != nil {
 		t.Fatal(err)
@@ -620,25 +620,25 @@ func TestCancelledWhileRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = main.Wait()
-	p.stop(attend)
+	p.stop(sidecar)
 	if end := w.terminal(job.Cancelled, job.ReasonCancelled); end.Outputs == nil || *end.ExitCode != 143 {
 		t.Errorf("recorded %+v", end)
 	}
 }
 
-// attend that is started anew goes on where it was.
-func TestAttendRestarted(t *testing.T) {
+// A sidecar that is started anew goes on where it was.
+func TestSidecarRestarted(t *testing.T) {
 	gate := filepath.Join(t.TempDir(), "go")
 	w := newWorld(t, "echo first; while ! test -e "+gate+"; do sleep 0.1; done; echo second")
 	p := w.pod("one")
-	attend, main := p.begin()
+	sidecar, main := p.begin()
 	w.until("the first line is shipped", func() bool { return w.log() == "first\n" })
-	_ = attend.Process.Kill()
-	_ = attend.Wait()
+	_ = sidecar.Process.Kill()
+	_ = sidecar.Wait()
 	if err := os.WriteFile(gate, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	attend = p.start("attend")
+	sidecar = p.start("sidecar")
 	if got := code(main); got != 0 {
 		t.Errorf("ended with %d", got)
 	}
@@ -646,13 +646,13 @@ func TestAttendRestarted(t *testing.T) {
 		_, err := os.Stat(filepath.Join(p.dir, "workspace", "done.json"))
 		return err == nil
 	})
-	p.stop(attend)
+	p.stop(sidecar)
 	w.terminal(job.Succeeded, job.ReasonCompleted)
 	if got := w.log(); got != "first\nsecond\n" {
 		t.Errorf("log %q", got)
 	}
-	attend = p.start("attend") // and once more when all is done
-	p.stop(attend)
+	sidecar = p.start("sidecar") // and once more when all is done
+	p.stop(sidecar)
 	if end := w.terminal(job.Succeeded, job.ReasonCompleted); len(end.Attempts) != 1 {
 		t.Errorf("%d attempts", len(end.Attempts))
 	}
@@ -688,7 +688,7 @@ func TestTrouble(t *testing.T) {
 }
 
 // A stored file that is not the one that was accepted is not run. Both containers fail, so that the
-// pod does, and attend says why in a way that no program can.
+// pod does, and the sidecar says why in a way that no program can.
 func TestChangedFile(t *testing.T) {
 	w := newWorld(t, "echo hello")
 	if _, err := w.store.Put(t.Context(), ledger.FileKey(w.index.JobID, "main"),
@@ -696,29 +696,29 @@ func TestChangedFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := w.pod("one")
-	attend, main := p.begin()
+	sidecar, main := p.begin()
 	if got := code(main); got != exitPlatform {
 		t.Errorf("the program's container ended with %d", got)
 	}
-	_ = attend.Process.Kill() // it is started anew, and knows it still
-	_ = attend.Wait()
+	_ = sidecar.Process.Kill() // it is started anew, and knows it still
+	_ = sidecar.Wait()
 	words := func() string {
 		text, _ := os.ReadFile(filepath.Join(p.dir, "termination-log"))
 		return string(text)
 	}
 	if got := words(); !strings.Contains(got, "main") || !strings.Contains(got, "SHA-256") {
-		t.Errorf("last words of exec %q", got)
+		t.Errorf("termination message of exec %q", got)
 	}
 	if err := os.Remove(filepath.Join(p.dir, "termination-log")); err != nil {
 		t.Fatal(err)
 	}
-	attend = p.start("attend")
-	w.until("attend knows", func() bool { return strings.Contains(p.out["attend"].String(), "files not fetched") })
-	if got := p.terminate(attend); got != executor.PodFetchFailed {
-		t.Errorf("attend ended with %d", got)
+	sidecar = p.start("sidecar")
+	w.until("sidecar knows", func() bool { return strings.Contains(p.out["sidecar"].String(), "files not fetched") })
+	if got := p.terminate(sidecar); got != executor.PodFetchFailed {
+		t.Errorf("sidecar ended with %d", got)
 	}
 	if got := words(); !strings.Contains(got, "main") || !strings.Contains(got, "SHA-256") {
-		t.Errorf("last words of attend %q", got)
+		t.Errorf("termination message of sidecar %q", got)
 	}
 	w.notOver()
 }
@@ -739,13 +739,13 @@ func TestStoppedWhileFetching(t *testing.T) {
 	w.trouble.Store(&trouble)
 	defer close(release)
 	p := w.pod("one")
-	attend, main := p.begin()
+	sidecar, main := p.begin()
 	<-asked
 	if got := p.terminate(main); got == 0 {
 		t.Error("the program's container ended well")
 	}
-	if got := p.terminate(attend); got == 0 || got == executor.PodFetchFailed {
-		t.Errorf("attend ended with %d", got)
+	if got := p.terminate(sidecar); got == 0 || got == executor.PodFetchFailed {
+		t.Errorf("sidecar ended with %d", got)
 	}
 	if _, err := os.Stat(filepath.Join(p.dir, "workspace", "task.json")); err == nil {
 		t.Error("there is a task")
@@ -756,14 +756,14 @@ func TestCannotRun(t *testing.T) {
 	w := newWorld(t, "", func(i *job.Index) { i.Runtime = "python" })
 	p := w.pod("one")
 	// An image without the interpreter.
-	attend := p.start("attend")
+	sidecar := p.start("sidecar")
 	cmd := exec.Command(os.Args[0], "exec")
-	cmd.Env = []string{"PATH=/nowhere", placeVariable + "=" + p.dir}
+	cmd.Env = []string{"PATH=/nowhere", rootVariable + "=" + p.dir}
 	_ = cmd.Run()
 	if got := cmd.ProcessState.ExitCode(); got != exitPlatform {
 		t.Errorf("ended with %d", got)
 	}
-	p.stop(attend)
+	p.stop(sidecar)
 	if end := w.terminal(job.Failed, job.ReasonCannotRun); !strings.Contains(end.Message, "python3") {
 		t.Errorf("message %q", end.Message)
 	}

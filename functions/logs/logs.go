@@ -117,7 +117,7 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 		return err
 	}
 	if err != nil {
-		f.abort(ctx, id, err)
+		api.CutOff(ctx, f.log.With("job", id), err)
 	}
 	out.begin()
 	end.write(w.Header())
@@ -132,14 +132,6 @@ func (f *Function) inLine(ctx context.Context, id job.ID, q query) (bool, error)
 	}
 	before, err := f.reader.Before(ctx, id, q.Query)
 	return before != '\n', err
-}
-
-// abort ends an answer that has begun: a part must not look like the whole.
-func (f *Function) abort(ctx context.Context, id job.ID, err error) {
-	if ctx.Err() == nil {
-		f.log.ErrorContext(ctx, "log cut off", "job", id, "error", err)
-	}
-	panic(http.ErrAbortHandler)
 }
 
 // read writes the log as it is now.

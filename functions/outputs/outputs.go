@@ -6,12 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/julienschmidt/httprouter"
 	"golang.org/x/sync/semaphore"
@@ -46,13 +44,6 @@ type Function struct {
 	packing *semaphore.Weighted // places for archives that are made
 	log     *slog.Logger
 }
-
-// maxArchives is how many archives are made at a time: each takes more than a megabyte for as long
-// as its client takes to read it. packPatience is how long others wait.
-const (
-	maxArchives  = 16
-	packPatience = 10 * time.Second
-)
 
 // New returns the function with what env has.
 func New(env *platform.Env) (*Function, error) {
@@ -212,31 +203,6 @@ func (f *Function) reported(ctx context.Context, index *job.Index, name string) 
 	return r.Files[i], nil
 }
 
-// finished is when a job was over, or its agent said that it was.
-func (f *Function) finished(ctx context.Context, index *job.Index) (time.Time, error) {
-	t, err := f.records.Terminal(ctx, index.JobID)
-	if err == nil {
-		return t.FinishedAt, nil
-	}
-	if !errors.Is(err, job.ErrNotFound) {
-		return time.Time{}, err
-	}
-	r, err := f.report(ctx, index)
-	if err != nil {
-		return time.Time{}, err
-	}
-	if r.Attempt.FinishedAt != nil {
-		return *r.Attempt.FinishedAt, nil
-	}
-	if err := f.stored(ctx, index.JobID, http.StatusConflict); err != nil {
-		return time.Time{}, err
-	}
-	if t, err = f.records.Terminal(ctx, index.JobID); err != nil { // it has come to its end just now
-		return time.Time{}, err
-	}
-	return t.FinishedAt, nil
-}
-
 func parameters() api.Query {
 	return api.Query{
 		Names:  []string{"format"},
@@ -264,49 +230,4 @@ func parseFormat(raw string) (*download.Format, error) {
 			}))
 	}
 	return &format, nil
-}
-
-// archive streams all outputs of a job that is over; before, some could be missing.
-func (f *Function) archive(
-	w http.ResponseWriter, r *http.Request, format download.Format, index *job.Index, files []job.File,
-) error {
-	finished, err := f.finished(r.Context(), index)
-	if err != nil {
-		return err
-	}
-	download.SetHeaders(w.Header(), job.File{Name: index.JobName + format.Extension, ContentType: format.ContentType})
-	w.Header().Set("Accept-Ranges", "none") // made anew for every request
-	if r.Method == http.MethodHead {
-		return nil
-	}
-	wait, cancel := context.WithTimeout(r.Context(), packPatience)
-	defer cancel()
-	if f.packing.Acquire(wait, 1) != nil {
-		return errors.Join(r.Context().Err(), job.Refuse(job.ErrUnavailable, "",
-			fmt.Sprintf("%d archives are being made; ask again, or for single files", maxArchives)))
-	}
-	defer f.packing.Release(1)
-	out := &counter{w: w}
-	key := func(name string) string { return ledger.ResultKey(index.JobID, name) }
-	err = format.Write(r.Context(), out, f.bucket, key, files, finished)
-	gone := r.Context().Err() != nil
-	if err == nil || out.n == 0 && !gone {
-		return err
-	}
-	if !gone {
-		f.log.ErrorContext(r.Context(), "archive cut off", "job", index.JobID, "error", err)
-	}
-	panic(http.ErrAbortHandler) // an orderly end would pass for that of the archive
-}
-
-// counter tells whether anything was written.
-type counter struct {
-	w io.Writer
-	n int64
-}
-
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
 }

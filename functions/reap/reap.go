@@ -203,7 +203,7 @@ func (f *Function) observe(ctx context.Context, id job.ID) (lost bool, err error
 			return false, err
 		}
 	}
-	o, err := f.Observer.Conclude(ctx, id)
+	o, err := f.Observer.RecordEnd(ctx, id)
 	switch {
 	case errors.Is(err, job.ErrNotFound), err == nil && o.Over:
 		return false, nil

@@ -6,8 +6,8 @@ import (
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/longpoll"
 	"go-job-orchestrator/shared/token"
-	"go-job-orchestrator/shared/watch"
 )
 
 // accepted is the answer to a submit. Job is there when the answer was to wait.
@@ -28,12 +28,12 @@ func (c *Controller) Answer(w http.ResponseWriter, r *http.Request, index *job.I
 		JobID: index.JobID, JobName: index.JobName, Namespace: index.Namespace,
 		Token: c.keys.Derive(token.User, index.JobID), Phase: job.Pending, CreatedAt: index.CreatedAt,
 	}
-	if wait, asked := watch.Preferred(r.Header); asked {
-		w.Header().Set(watch.Applied(wait))
+	if wait, asked := longpoll.Preferred(r.Header); asked {
+		w.Header().Set(longpoll.Applied(wait))
 		changed, leave := c.records.Watch(index.JobID)
 		defer leave()
 		// The job is accepted whatever comes now: an answer without its state is better than none.
-		if s, err := watch.Until(r.Context(), wait, c.records.Status, index.JobID, changed); err == nil {
+		if s, err := longpoll.Until(r.Context(), wait, c.records.Status, index.JobID, changed); err == nil {
 			a.Job, a.Phase = s, s.Phase
 		}
 	}

@@ -81,7 +81,7 @@ func (e *Ender) outputs(ctx context.Context, id job.ID, attempt int, summary *jo
 	}
 	r, err := e.Ledger.Report(ctx, id, attempt)
 	if errors.Is(err, job.ErrNotFound) {
-		// What an earlier attempt stored is not how the log ends; the pieces go on from there.
+		// What an earlier attempt stored is not how the log ends; the segments go on from there.
 		if err := logstore.RemoveWhole(ctx, e.Store, id); err != nil {
 			return nil, err
 		}

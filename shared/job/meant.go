@@ -8,7 +8,7 @@ import (
 )
 
 // looseQuantity is an amount as people write it who do not have Kubernetes' suffixes in mind.
-var looseQuantity = pattern(`^ *([0-9]+(?:[.,][0-9]+)?)[ _-]*([A-Za-z]*|%) *$`)
+var looseQuantity = pattern{expr: `^ *([0-9]+(?:[.,][0-9]+)?)[ _-]*([A-Za-z]*|%) *$`}
 
 // meantBytes returns the part of a message that suggests an amount of bytes, or "". valid reports
 // whether a guess would be accepted.
@@ -64,7 +64,7 @@ func amount(s string) (number, unit string) {
 	if len(s) > maxQuantity {
 		return "", ""
 	}
-	m := looseQuantity().FindStringSubmatch(s)
+	m := looseQuantity.get().FindStringSubmatch(s)
 	if m == nil {
 		return "", ""
 	}
@@ -80,13 +80,13 @@ func didYouMean(guesses []string, valid func(string) bool) string {
 }
 
 // looseSeconds is a time as people write it.
-var looseSeconds = pattern(`^ *([0-9]+(?:\.[0-9]+)?) *([A-Za-z]*) *$`)
+var looseSeconds = pattern{expr: `^ *([0-9]+(?:\.[0-9]+)?) *([A-Za-z]*) *$`}
 
 // MeantSeconds returns the part of a message that suggests a number of whole seconds for text such
 // as 10m, or "".
 func MeantSeconds(s string) string {
 	d, err := time.ParseDuration(s)
-	if m := looseSeconds().FindStringSubmatch(s); err != nil && len(s) <= maxQuantity && m != nil {
+	if m := looseSeconds.get().FindStringSubmatch(s); err != nil && len(s) <= maxQuantity && m != nil {
 		units := map[string]string{
 			"": "1s", "sec": "1s", "second": "1s", "min": "1m", "minute": "1m", "hr": "1h", "hour": "1h",
 			"d": "24h", "day": "24h", "w": "168h", "week": "168h",

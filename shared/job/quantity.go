@@ -4,16 +4,12 @@ import (
 	"fmt"
 	"math/big"
 	"strconv"
+	"strings"
 )
 
 // maxQuantity bounds the text of a quantity. Longer ones are of no use, and Kubernetes' parser
 // reads "1e309" as 0.
 const maxQuantity = 24
-
-// The syntax is that of a Kubernetes quantity: a signed decimal number, then a binary SI suffix, a
-// decimal SI suffix or a decimal exponent (k8s.io/apimachinery/pkg/api/resource, Quantity).
-var quantitySyntax = pattern(
-	`^([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$`)
 
 // MilliCPU returns the thousandths of a CPU that a Kubernetes quantity such as "500m" or "2" names,
 // rounded up. The message says what is wrong, and is empty when nothing is.
@@ -35,6 +31,24 @@ func milliCPU(s string) (milli int64, message string) {
 		return 0, fmt.Sprintf("%q is out of range: between 1m (a thousandth of a CPU) and 1000", s)
 	}
 	return milli, ""
+}
+
+// CPUMillis is the thousandths of a CPU that a valid specification asks for; 0: it has no limit.
+func (s *Spec) CPUMillis() int64 {
+	milli, message := milliCPU(s.CPU)
+	if s.CPU == "" || message != "" {
+		return 0
+	}
+	return milli
+}
+
+// MemoryBytes is the memory that a valid specification asks for; 0: it has no limit.
+func (s *Spec) MemoryBytes() int64 {
+	bytes, message := memory(s.Memory)
+	if s.Memory == "" || message != "" {
+		return 0
+	}
+	return bytes
 }
 
 // Bytes returns the bytes that a Kubernetes quantity such as "512Mi" or "1G" names, rounded up. The
@@ -81,15 +95,44 @@ func quantity(s string) (*big.Rat, string) {
 	if len(s) > maxQuantity {
 		return nil, fmt.Sprintf("a quantity has at most %d characters", maxQuantity)
 	}
-	m := quantitySyntax().FindStringSubmatch(s)
-	if m == nil {
+	number, suffix, ok := splitQuantity(s)
+	if !ok {
 		return nil, fmt.Sprintf("%q is not a Kubernetes quantity, such as 500m, 2, 512Mi or 1G", s)
 	}
-	v, ok := new(big.Rat).SetString(m[1])
+	v, ok := new(big.Rat).SetString(number)
 	if !ok {
 		return nil, fmt.Sprintf("%q is not a number", s)
 	}
-	return v.Mul(v, factor(m[2])), ""
+	return v.Mul(v, factor(suffix)), ""
+}
+
+// splitQuantity takes a Kubernetes quantity apart: a signed decimal number, then a binary SI
+// suffix, a decimal SI suffix or a decimal exponent (k8s.io/apimachinery/pkg/api/resource,
+// Quantity). The agent has this too, and links no regular expressions otherwise.
+func splitQuantity(s string) (number, suffix string, ok bool) {
+	unsigned := s
+	if strings.HasPrefix(s, "+") || strings.HasPrefix(s, "-") {
+		unsigned = s[1:]
+	}
+	suffix = strings.TrimLeft(unsigned, "0123456789.")
+	number = strings.TrimSuffix(s, suffix)
+	whole, fraction, _ := strings.Cut(strings.TrimSuffix(unsigned, suffix), ".")
+	return number, suffix, whole+fraction != "" && !strings.Contains(fraction, ".") && isSuffix(suffix)
+}
+
+func isSuffix(s string) bool {
+	switch s {
+	case "", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "n", "u", "m", "k", "M", "G", "T", "P", "E":
+		return true
+	}
+	if s[0] != 'e' && s[0] != 'E' {
+		return false
+	}
+	digits := strings.TrimPrefix(s[1:], "-")
+	if len(digits) == len(s)-1 {
+		digits = strings.TrimPrefix(digits, "+")
+	}
+	return (len(digits) == 1 || len(digits) == 2) && strings.Trim(digits, "0123456789") == ""
 }
 
 func factor(suffix string) *big.Rat {
@@ -99,7 +142,7 @@ func factor(suffix string) *big.Rat {
 	exponent, ok := map[string]int{"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15,
 		"E": 18}[suffix]
 	if !ok {
-		exponent, _ = strconv.Atoi(suffix[1:]) // quantitySyntax admits digits only
+		exponent, _ = strconv.Atoi(suffix[1:]) // splitQuantity admits digits only
 	}
 	power := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(exponent, -exponent))), nil)
 	if exponent < 0 {

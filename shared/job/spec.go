@@ -66,7 +66,7 @@ func (s *Spec) Validate() error {
 		faults.add("memory", message)
 	}
 	faults.add("image", checkImage(s.Image))
-	if s.Queue != "" && (len(s.Queue) > 63 || !queueSyntax().MatchString(s.Queue)) {
+	if s.Queue != "" && (len(s.Queue) > 63 || !queueSyntax.get().MatchString(s.Queue)) {
 		faults.add("queue", "is not the name of a Kueue LocalQueue: at most 63 lowercase letters, digits and '-'")
 	}
 	faults.add("timeoutSeconds", between(s.TimeoutSeconds, 0, MaxSeconds))
@@ -149,8 +149,8 @@ func checkExecSize(faults *Faults, s *Spec) {
 
 // The syntax of labels is Kubernetes' own.
 var (
-	labelName   = pattern(`^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`)
-	labelPrefix = pattern(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+	labelName   = pattern{expr: `^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`}
+	labelPrefix = pattern{expr: `^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`}
 )
 
 // MaxLabels bounds the cost of listing by label, because every label is an entry in an index.
@@ -193,30 +193,30 @@ func checkReserved(key string) string {
 func CheckLabel(key, value string) string {
 	name := key
 	if prefix, rest, found := strings.Cut(key, "/"); found {
-		if len(prefix) > 253 || !labelPrefix().MatchString(prefix) {
+		if len(prefix) > 253 || !labelPrefix.get().MatchString(prefix) {
 			return "the part before the slash must be a DNS name"
 		}
 		name = rest
 	}
-	if !labelName().MatchString(name) {
+	if !labelName.get().MatchString(name) {
 		return "a label's name has 1 to 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit"
 	}
-	if value != "" && !labelName().MatchString(value) {
+	if value != "" && !labelName.get().MatchString(value) {
 		return "a label's value has at most 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit"
 	}
 	return ""
 }
 
-var imageSyntax = pattern(`^[a-zA-Z0-9][-a-zA-Z0-9._:/@]*$`)
+var imageSyntax = pattern{expr: `^[a-zA-Z0-9][-a-zA-Z0-9._:/@]*$`}
 
 // queueSyntax is that of a DNS label (RFC 1123), as LocalQueues are named.
-var queueSyntax = pattern(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+var queueSyntax = pattern{expr: `^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`}
 
 func checkImage(s string) string {
 	if s == "" {
 		return ""
 	}
-	if len(s) > maxImageBytes || !imageSyntax().MatchString(s) {
+	if len(s) > maxImageBytes || !imageSyntax.get().MatchString(s) {
 		return "is not an image reference such as python:3.13-slim"
 	}
 	return ""

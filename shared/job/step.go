@@ -73,13 +73,13 @@ type Trace struct {
 
 const maxTraceState = 512 // the recommendation wants at least so much to be passed on
 
-var traceParent = pattern(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,256})?$`)
+var traceParent = pattern{expr: `^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,256})?$`}
 
 // NewTrace returns the trace of two header fields. It ignores values that are not valid, as the
 // recommendation demands.
 func NewTrace(parent, state string) Trace {
 	switch {
-	case !traceParent().MatchString(parent), strings.HasPrefix(parent, "ff"),
+	case !traceParent.get().MatchString(parent), strings.HasPrefix(parent, "ff"),
 		strings.HasPrefix(parent, "00") && len(parent) != len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
 		parent[3:35] == strings.Repeat("0", 32), parent[36:52] == strings.Repeat("0", 16):
 		return Trace{}

@@ -48,12 +48,13 @@ func (t *tail) add(r spool.Record) {
 	}
 }
 
-// next returns the records of the next piece. The last one is cut off where there is no more room.
+// next returns the records of the next segment. The last one is cut off where there is no more
+// room.
 func (t *tail) next() []spool.Record {
 	var records []spool.Record
 	begin := t.at.Total()
-	for _, r := range t.pending[:min(len(t.pending), maxPieceRecords)] {
-		over := r.End.Total() - begin - maxPiece
+	for _, r := range t.pending[:min(len(t.pending), maxUnmergedRecords)] {
+		over := r.End.Total() - begin - maxUnmerged
 		if over <= 0 {
 			records = append(records, r)
 			continue
@@ -86,12 +87,12 @@ func (t *tail) took(end spool.Position) {
 
 var errShrunk = errors.New("the log became shorter")
 
-// read fills part with what a stream has from an offset on.
-func (t *tail) read(s spool.Stream, part []byte, offset int64) error {
-	if len(part) == 0 {
+// read fills data with what a stream has from an offset on.
+func (t *tail) read(s spool.Stream, data []byte, offset int64) error {
+	if len(data) == 0 {
 		return nil
 	}
-	_, err := t.files.Of(s).ReadAt(part, offset)
+	_, err := t.files.Of(s).ReadAt(data, offset)
 	if errors.Is(err, io.EOF) {
 		return errShrunk
 	}

@@ -40,16 +40,16 @@ func (o *Observer) GiveUp(ctx context.Context, id job.ID, why job.Observation) e
 // Observe looks at what Kubernetes has of a job: one call while it runs or waits, two or three when
 // its pod is gone or was never made. It writes nothing.
 func (o *Observer) Observe(ctx context.Context, id job.ID) (job.Observation, error) {
-	s, err := o.see(ctx, id)
+	s, err := o.assess(ctx, id)
 	if err != nil {
 		return job.Observation{}, err
 	}
 	return s.Observation, nil
 }
 
-// Conclude is Observe, and records the ends that were seen.
-func (o *Observer) Conclude(ctx context.Context, id job.ID) (job.Observation, error) {
-	s, err := o.see(ctx, id)
+// RecordEnd is Observe, and records the ends that were seen.
+func (o *Observer) RecordEnd(ctx context.Context, id job.ID) (job.Observation, error) {
+	s, err := o.assess(ctx, id)
 	if err != nil {
 		return job.Observation{}, err
 	}
@@ -65,20 +65,20 @@ func (o *Observer) Conclude(ctx context.Context, id job.ID) (job.Observation, er
 	return job.Observation{Over: over}, err
 }
 
-// seen is what there is to be said of a job.
-type seen struct {
-	finding
+// assessed is a job with its assessment.
+type assessed struct {
+	assessment
 	index *job.Index
 }
 
-// see reads the records of a job, and looks at what Kubernetes has of it where those do not say
+// assess reads the records of a job, and looks at what Kubernetes has of it where those do not say
 // that it is over.
-func (o *Observer) see(ctx context.Context, id job.ID) (*seen, error) {
+func (o *Observer) assess(ctx context.Context, id job.ID) (*assessed, error) {
 	index, err := o.ender.Ledger.Index(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	s := &seen{index: index}
+	s := &assessed{index: index}
 	if s.Over, err = o.ender.Ledger.Over(ctx, id); err != nil || s.Over {
 		return s, err
 	}
@@ -97,17 +97,17 @@ func (o *Observer) see(ctx context.Context, id job.ID) (*seen, error) {
 			return nil, err
 		}
 	}
-	looked, err := o.look(ctx, index.JobName, owner)
+	taken, err := o.snapshot(ctx, index.JobName, owner)
 	if err != nil {
 		return nil, err
 	}
-	s.finding = looked.translate(owner, len(attempts))
-	return s, o.conclude(ctx, s, attempts)
+	s.assessment = taken.assess(owner, len(attempts))
+	return s, o.deriveEnds(ctx, s, attempts)
 }
 
-// look gathers what there is to be seen.
-func (o *Observer) look(ctx context.Context, name, owner string) (*sight, error) {
-	s := &sight{}
+// snapshot asks the cluster for no more than is needed.
+func (o *Observer) snapshot(ctx context.Context, name, owner string) (*snapshot, error) {
+	s := &snapshot{}
 	var err error
 	if s.pods, err = o.client.pods(ctx, name); err != nil {
 		return nil, err
@@ -126,8 +126,8 @@ func (o *Observer) look(ctx context.Context, name, owner string) (*sight, error)
 	return s, err
 }
 
-// conclude finds out what ends follow from what was seen.
-func (o *Observer) conclude(ctx context.Context, s *seen, attempts []job.Attempt) (err error) {
+// deriveEnds finds out which ends of the attempt and of the job follow from the assessment.
+func (o *Observer) deriveEnds(ctx context.Context, s *assessed, attempts []job.Attempt) (err error) {
 	if s.ended != nil {
 		n := len(attempts) - 1
 		a, err := o.complete(ctx, s.index, attempts[n], s.ended)

@@ -26,7 +26,7 @@ const (
 	labels   = prefix + "label/"    // mark: a job that has a label
 	expiry   = prefix + "expiry/"   // mark: when a job that is over is due for removal
 	runs     = prefix + "run/"      // what happened to a job: attempts, cancel, outputs, order of its log
-	logs     = prefix + "log/"      // pieces of the log of a job that is not over
+	logs     = prefix + "log/"      // segments of the log of a job that is not over
 	asked    = prefix + "asked/"    // mark: a job whose user wants it removed
 	removing = prefix + "removing/" // a copy of the index of a job whose removal has begun
 	owed     = prefix + "owed/"     // mark: a job that is over and whose end may not have been announced
@@ -53,7 +53,7 @@ func ResultKey(id job.ID, name string) string {
 	return string(id) + "/" + job.ResultsDir + "/" + name
 }
 
-// LogPrefix is the folder for the pieces of a job's log, which go when it is over.
+// LogPrefix is the folder for the segments of a job's log, which go when it is over.
 func LogPrefix(id job.ID) string { return logs + string(id) + "/" }
 
 // OrderKey is where the order of a job's log lies once it is over, in package spool's format.

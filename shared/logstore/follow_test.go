@@ -57,8 +57,8 @@ func (w *world) flush(s *joblog.Shipper, text string) {
 	}
 }
 
-// TestWoken has a reader that would not look again for an hour. It must learn of each piece, and of
-// the end, all the same.
+// TestWoken has a reader that would not look again for an hour. It must learn of each segment, and
+// of the end, all the same.
 func TestWoken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -168,7 +168,7 @@ func (s *stuck) Over(ctx context.Context, id job.ID) (bool, error) {
 	return s.Records.Over(ctx, id)
 }
 
-// TestAhead wakes a reader by the pieces that come next: it delivers them before it asks or lists
+// TestAhead wakes a reader by the segments that come next: it delivers them before it asks or lists
 // anything.
 func TestAhead(t *testing.T) {
 	t.Parallel()
@@ -197,7 +197,7 @@ func TestAhead(t *testing.T) {
 	}
 }
 
-// TestGap has pieces removed, as at the end of a job, of which a list shows some: nothing may be
+// TestGap has segments removed, as at the end of a job, of which a list shows some: nothing may be
 // left out for it.
 func TestGap(t *testing.T) {
 	t.Parallel()
@@ -220,7 +220,7 @@ func TestGap(t *testing.T) {
 	}
 }
 
-// TestLost has a piece that is gone for good, as from a bucket that somebody has tidied up: what
+// TestLost has a segment that is gone for good, as from a bucket that somebody has tidied up: what
 // comes after it is delivered.
 func TestLost(t *testing.T) {
 	t.Parallel()

@@ -194,13 +194,13 @@ func TestRandom(t *testing.T) {
 			}
 			left, err := w.store.List(t.Context(), ledger.LogPrefix(w.index.JobID), "", 1000)
 			if err != nil || len(left) > 0 {
-				t.Errorf("pieces are left: %v %v", left, err)
+				t.Errorf("segments are left: %v %v", left, err)
 			}
 		})
 	}
 }
 
-// TestStateWhileMerged asks for the end of a log whose pieces are merged at the same time, as
+// TestStateWhileMerged asks for the end of a log whose segments are merged at the same time, as
 // another pod's may be.
 func TestStateWhileMerged(t *testing.T) {
 	w := newWorld(t)
@@ -258,8 +258,8 @@ func (w *world) checkTails() {
 	}
 }
 
-// TestPieces bounds how many pieces a long log has.
-func TestPieces(t *testing.T) {
+// TestSegments bounds how many segments a long log has.
+func TestSegments(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := w.shipper(joblog.State{})
@@ -271,10 +271,10 @@ func TestPieces(t *testing.T) {
 	}
 	keys, err := w.store.List(t.Context(), ledger.LogPrefix(w.index.JobID), "", 10_000)
 	if err != nil || len(keys) > 3*32 {
-		t.Errorf("%d pieces for 2000 writes (%v)", len(keys), err)
+		t.Errorf("%d segments for 2000 writes (%v)", len(keys), err)
 	}
 	if got, _ := w.read(Query{Streams: []spool.Stream{spool.Stderr}, Tail: All}); got != w.want[spool.Stderr].String() {
-		t.Error("the pieces do not hold what was written")
+		t.Error("the segments do not hold what was written")
 	}
 }
 
@@ -302,7 +302,7 @@ func TestShrunk(t *testing.T) {
 	}
 }
 
-// TestNoWhole keeps the pieces when the whole log could not be stored.
+// TestNoWhole keeps the segments when the whole log could not be stored.
 func TestNoWhole(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -404,9 +404,9 @@ func FuzzHeader(f *testing.F) {
 			return
 		}
 		at := n
-		for _, e := range segmentExtents("key", whole) {
+		for _, e := range segmentChunks("key", whole) {
 			if want := data[at : at+e.bytes]; e.offset != at || e.data != nil && !bytes.Equal(e.data, want) {
-				t.Errorf("extent %+v, want %q from %d", e, want, at)
+				t.Errorf("chunk %+v, want %q from %d", e, want, at)
 			}
 			at += e.bytes
 		}
@@ -442,8 +442,8 @@ func BenchmarkTail(b *testing.B) {
 	}
 }
 
-// TestTorn cuts the last piece short, as a power failure may, at every length. It must count as not
-// there, and not for ever.
+// TestTorn cuts the last segment short, as a power failure may, at every length. It must count as
+// not there, and not for ever.
 func TestTorn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -491,7 +491,8 @@ func TestTorn(t *testing.T) {
 	}
 }
 
-// TestTornAtTheEnd has a job end that lost a piece, and of which no more than the pieces are left.
+// TestTornAtTheEnd has a job end that lost a segment, and of which no more than the segments are
+// left.
 func TestTornAtTheEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -515,7 +516,8 @@ func TestTornAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestNoOrder has a job end whose log was stored, but not its order: the pieces stay, and tell it.
+// TestNoOrder has a job end whose log was stored, but not its order: the segments stay, and tell
+// it.
 func TestNoOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -601,7 +603,7 @@ func TestRequests(t *testing.T) {
 	}
 	w.writer.Sync()
 	w.end(w.shipper(joblog.State{}))
-	parts, err := whole(t.Context(), w.store, w.index.JobID)
+	segments, err := whole(t.Context(), w.store, w.index.JobID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -609,27 +611,27 @@ func TestRequests(t *testing.T) {
 	forward, backward := blobs{store: counted}, blocks{store: counted}
 	defer forward.closeAll()
 	n := 0
-	for _, p := range parts {
+	for _, p := range segments {
 		list, err := p.load(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range list {
-			in, err := forward.extent(t.Context(), &list[i], 0)
+			in, err := forward.reader(t.Context(), &list[i], 0)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if text, err := io.ReadAll(in); err != nil || string(text) != "line\n" {
-				t.Fatalf("extent %d is %q, %v", n, text, err)
+				t.Fatalf("chunk %d is %q, %v", n, text, err)
 			}
 			n++
 		}
 	}
 	if n != 10_000 || counted.opened > 2 {
-		t.Errorf("%d extents were read with %d requests, want 2: one for each stream", n, counted.opened)
+		t.Errorf("%d chunks were read with %d requests, want 2: one for each stream", n, counted.opened)
 	}
 	counted.opened = 0
-	for _, p := range slices.Backward(parts) {
+	for _, p := range slices.Backward(segments) {
 		list, err := p.load(t.Context())
 		if err != nil {
 			t.Fatal(err)

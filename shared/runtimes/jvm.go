@@ -20,8 +20,8 @@ const minRAM = 16 << 20
 // that variable to the user. -Xmx of the user still sets the heap, and a percentage of the user is
 // a percentage of this value.
 func jvmOptions(spec *job.Spec) []string {
-	bytes, message := job.Bytes(spec.Memory)
-	if spec.Memory == "" || message != "" || bytes == 0 {
+	bytes := spec.MemoryBytes()
+	if bytes == 0 {
 		return nil
 	}
 	if all := machineMemory(); all > 0 && bytes >= all {

@@ -16,9 +16,9 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/budget"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/longpoll"
 	"go-job-orchestrator/shared/origin"
 	"go-job-orchestrator/shared/platform"
-	"go-job-orchestrator/shared/watch"
 )
 
 // Settings bound what clients can have of any function that is served.
@@ -167,7 +167,7 @@ const (
 // lasts reports whether a request asks for an answer that takes as long as a job: a log that is
 // followed, its events, a wait.
 func lasts(r *http.Request) bool {
-	if wait, _ := watch.Preferred(r.Header); wait > 0 {
+	if wait, _ := longpoll.Preferred(r.Header); wait > 0 {
 		return true
 	}
 	if r.Method != http.MethodGet {

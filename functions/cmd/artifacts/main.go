@@ -34,7 +34,7 @@ func (b both) Mount(r *api.Router) {
 func open(env *platform.Env) (b both, err error) {
 	events, err := event.Open(env, nil)
 	if err != nil {
-		return b, err
+		return b, errors.Join(err, env.Check(&artifacts.Settings{}))
 	}
 	var agentErr error
 	b.artifacts, err = artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})

@@ -14,16 +14,16 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// sight is what was seen of one job. The Job and the events are only looked for when the pods do
-// not tell.
-type sight struct {
+// snapshot is what the cluster has of one job. The Job and the events are only asked for when the
+// pods do not tell.
+type snapshot struct {
 	pods   []corev1.Pod
-	job    *batchv1.Job // nil: not looked for, or there is none
+	job    *batchv1.Job // nil: not asked for, or there is none
 	events []corev1.Event
 }
 
-// finding is what a sight means.
-type finding struct {
+// assessment is what a snapshot means.
+type assessment struct {
 	job.Observation
 	// ended is how the last attempt ended, when it has and nobody recorded it.
 	ended *job.Attempt
@@ -33,7 +33,7 @@ type finding struct {
 
 // suffices reports whether the pods alone tell: one is there that has not ended, and it is that of
 // the attempt, if there is one.
-func (s *sight) suffices(owner string) bool {
+func (s *snapshot) suffices(owner string) bool {
 	p := s.newest()
 	if p == nil || finished(p) {
 		return false
@@ -41,7 +41,7 @@ func (s *sight) suffices(owner string) bool {
 	return owner == "" || string(p.UID) == owner
 }
 
-func (s *sight) newest() *corev1.Pod {
+func (s *snapshot) newest() *corev1.Pod {
 	if len(s.pods) == 0 {
 		return nil
 	}
@@ -49,7 +49,7 @@ func (s *sight) newest() *corev1.Pod {
 	return &p
 }
 
-func (s *sight) pod(uid string) *corev1.Pod {
+func (s *snapshot) pod(uid string) *corev1.Pod {
 	for i := range s.pods {
 		if string(s.pods[i].UID) == uid {
 			return &s.pods[i]
@@ -58,21 +58,17 @@ func (s *sight) pod(uid string) *corev1.Pod {
 	return nil
 }
 
-func finished(p *corev1.Pod) bool {
-	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
-}
-
-// translate says what was seen in our terms. owner is the UID of the pod that makes an attempt
-// which nobody recorded the end of, or empty; attempts is how many were begun.
-func (s *sight) translate(owner string, attempts int) finding {
+// assess says what the snapshot means in terms of jobs. owner is the UID of the pod that makes an
+// attempt which nobody recorded the end of, or empty; attempts is how many were begun.
+func (s *snapshot) assess(owner string, attempts int) assessment {
 	if s.suffices(owner) {
-		return finding{Observation: waiting(s.newest(), owner != "")}
+		return assessment{Observation: waiting(s.newest(), owner != "")}
 	}
-	f := finding{}
+	f := assessment{}
 	if owner != "" {
 		p := s.pod(owner)
 		if p != nil && !finished(p) { // a twin of it is newer, and waits for it
-			return finding{Observation: waiting(p, true)}
+			return assessment{Observation: waiting(p, true)}
 		}
 		f.ended = s.endOf(p)
 	}
@@ -85,7 +81,7 @@ func (s *sight) translate(owner string, attempts int) finding {
 	case end != nil:
 		f.final = s.verdict(end)
 	case s.job != nil && len(s.pods) == 0:
-		f.Observation = s.unmade()
+		f.Observation = s.withoutPod()
 	}
 	return f
 }
@@ -120,7 +116,7 @@ func overdue(j *batchv1.Job) bool {
 
 // verdict is the end of a job whose attempts alone do not say that it is over: its pods failed
 // before their programs began, or Kubernetes counted more failures than there were attempts.
-func (s *sight) verdict(end *batchv1.JobCondition) *executor.Verdict {
+func (s *snapshot) verdict(end *batchv1.JobCondition) *executor.Verdict {
 	v := &executor.Verdict{Over: true, Phase: job.Failed, Reason: job.ReasonStartFailed, Message: end.Message}
 	switch {
 	case end.Reason == batchv1.JobReasonDeadlineExceeded:
@@ -133,7 +129,7 @@ func (s *sight) verdict(end *batchv1.JobCondition) *executor.Verdict {
 }
 
 // endOf says how the pod of an attempt ended, which may be gone.
-func (s *sight) endOf(p *corev1.Pod) *job.Attempt {
+func (s *snapshot) endOf(p *corev1.Pod) *job.Attempt {
 	if overdue(s.job) {
 		a := &job.Attempt{}
 		if p != nil {
@@ -152,7 +148,7 @@ func (s *sight) endOf(p *corev1.Pod) *job.Attempt {
 func endOf(p *corev1.Pod) *job.Attempt {
 	a := &job.Attempt{Reason: job.ReasonStartFailed, Message: p.Status.Message}
 	if t := terminated(p, agentContainer); t != nil && t.ExitCode == executor.PodFetchFailed {
-		a.Reason, a.Message = job.ReasonFetchFailed, words("nothing was run", t.Message)
+		a.Reason, a.Message = job.ReasonFetchFailed, withDetail("nothing was run", t.Message)
 	} else if t := terminated(p, programContainer); t != nil {
 		programEnd(a, t)
 	}
@@ -165,24 +161,6 @@ func endOf(p *corev1.Pod) *job.Attempt {
 		a.Reason, a.Message = job.ReasonInterrupted, "its pod was deleted"
 	}
 	return a
-}
-
-func terminated(p *corev1.Pod, name string) *corev1.ContainerStateTerminated {
-	if c := status(p, name); c != nil {
-		return c.State.Terminated
-	}
-	return nil
-}
-
-func status(p *corev1.Pod, name string) *corev1.ContainerStatus {
-	for _, list := range [][]corev1.ContainerStatus{p.Status.ContainerStatuses, p.Status.InitContainerStatuses} {
-		for i := range list {
-			if list[i].Name == name {
-				return &list[i]
-			}
-		}
-	}
-	return nil
 }
 
 // programEnd says how the program's container ended, of which its agent has reported nothing.
@@ -200,7 +178,7 @@ func programEnd(a *job.Attempt, t *corev1.ContainerStateTerminated) {
 	case t.Reason == "OOMKilled":
 		a.Reason, a.Message = job.ReasonOOMKilled, "the program used more than its memory and was killed by the kernel"
 	case t.Reason == "ContainerCannotRun", t.Reason == "StartError":
-		a.Reason, a.Message, a.ExitCode = job.ReasonCannotRun, words("the program's container could not be started",
+		a.Reason, a.Message, a.ExitCode = job.ReasonCannotRun, withDetail("the program's container could not be started",
 			t.Message), nil
 	case code == 0:
 		a.Reason, a.Message = job.ReasonOutputsLost, "the program succeeded, but its outputs could not be stored"
@@ -213,7 +191,7 @@ func programEnd(a *job.Attempt, t *corev1.ContainerStateTerminated) {
 // evicted says for whose sake Kubernetes ended a pod, if it did.
 func evicted(p *corev1.Pod) (job.Reason, string) {
 	if p.Status.Reason != "" && p.Status.Phase == corev1.PodFailed && p.Status.Reason != "DeadlineExceeded" {
-		return job.Reason(p.Status.Reason), words("Kubernetes ended the pod", p.Status.Message)
+		return job.Reason(p.Status.Reason), withDetail("Kubernetes ended the pod", p.Status.Message)
 	}
 	for _, c := range p.Status.Conditions {
 		if c.Type != corev1.DisruptionTarget || c.Status != corev1.ConditionTrue {
@@ -227,70 +205,13 @@ func evicted(p *corev1.Pod) (job.Reason, string) {
 		if !known {
 			reason = job.ReasonEvicted
 		}
-		return reason, words("Kubernetes ended the pod", c.Message)
+		return reason, withDetail("Kubernetes ended the pod", c.Message)
 	}
 	return "", ""
 }
 
-// waiting says what a pod is at that has not ended. begun tells whether it makes an attempt: its
-// program's container may run before.
-func waiting(p *corev1.Pod, begun bool) job.Observation {
-	o := job.Observation{Since: p.CreationTimestamp.Time}
-	if c := status(p, programContainer); begun && c != nil && c.State.Running != nil {
-		return running(p, o)
-	}
-	if terminated(p, programContainer) != nil {
-		o.Message = "the program has ended; its outputs are being stored"
-		return o
-	}
-	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			o.Reason, o.Message, o.Stuck = job.Reason(c.Reason), words("no node can take the job", c.Message), true
-			return o
-		}
-	}
-	o.Reason, o.Message = job.ReasonStarting, "the image is being pulled and the files are being fetched"
-	for _, name := range []string{agentContainer, programContainer} {
-		c := status(p, name)
-		if c == nil || c.State.Waiting == nil {
-			continue
-		}
-		if reason, message := stuck(c); reason != "" {
-			o.Reason, o.Message, o.Stuck = reason, message, true
-			return o
-		}
-	}
-	return o
-}
-
-// running looks at whether a running program can still be heard of.
-func running(p *corev1.Pod, o job.Observation) job.Observation {
-	if p.DeletionTimestamp != nil {
-		o.Message = "the program is being stopped"
-	}
-	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodReady && c.Status != corev1.ConditionTrue && c.Reason == "NodeNotReady" ||
-			p.Status.Reason == "NodeLost" {
-			o.Reason, o.Message = job.ReasonNodeLost, "the node does not answer; the program may still run there"
-		}
-	}
-	return o
-}
-
-// stuck says why a container does not start, when that is more than that it has not yet.
-func stuck(c *corev1.ContainerStatus) (job.Reason, string) {
-	w := c.State.Waiting
-	switch w.Reason {
-	case "", "ContainerCreating", "PodInitializing":
-		return "", ""
-	case "ErrImagePull", "ImagePullBackOff": // Kubernetes goes to and fro between the two
-		return job.ReasonPullBackOff, words(fmt.Sprintf("the image %s cannot be pulled", c.Image), w.Message)
-	}
-	return job.Reason(w.Reason), words(fmt.Sprintf("the container %s cannot start", c.Name), w.Message)
-}
-
-// unmade says why a Job has no pod.
-func (s *sight) unmade() job.Observation {
+// withoutPod says why a Job has no pod.
+func (s *snapshot) withoutPod() job.Observation {
 	o := job.Observation{Reason: job.ReasonStarting, Message: "its pod is being made", Since: s.job.CreationTimestamp.Time}
 	if s.job.Spec.Suspend != nil && *s.job.Spec.Suspend {
 		o.Reason, o.Message = job.ReasonSuspended, "waiting for its queue to admit it"
@@ -306,24 +227,10 @@ func (s *sight) unmade() job.Observation {
 			continue
 		}
 		last = at
-		o.Reason, o.Message, o.Stuck = job.ReasonFailedCreate, words("its pod cannot be made", e.Message), true
+		o.Reason, o.Message, o.Stuck = job.ReasonFailedCreate, withDetail("its pod cannot be made", e.Message), true
 		if strings.Contains(e.Message, "exceeded quota") {
 			o.Reason = job.ReasonQuotaExceeded
 		}
 	}
 	return o
-}
-
-// maxWords bounds a message of Kubernetes', some of which hold another's whole output.
-const maxWords = 2000
-
-func words(ours, theirs string) string {
-	theirs = strings.TrimSpace(theirs)
-	if theirs == "" {
-		return ours
-	}
-	if len(theirs) > maxWords {
-		theirs = strings.ToValidUTF8(theirs[:maxWords], "") + "…"
-	}
-	return ours + ": " + theirs
 }

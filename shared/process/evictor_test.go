@@ -93,19 +93,19 @@ func (r *resident) Evict(message string) {
 	r.evicted <- message
 }
 
-// TestFloor fills the disk: the job that has most is ended, once, and no other; those that were
+// TestEvictor fills the disk: the job that has most is ended, once, and no other; those that were
 // measured go on.
-func TestFloor(t *testing.T) {
+func TestEvictor(t *testing.T) {
 	t.Parallel()
 	d := &disk{free: 1000}
 	small, large := &resident{disk: d, bytes: 10, evicted: make(chan string, 9)},
 		&resident{disk: d, bytes: 500, evicted: make(chan string, 9)}
-	f := newFloor(t.TempDir(), 100, slog.New(slog.DiscardHandler))
-	f.free = d.bytes
-	f.running = map[job.ID]tenant{id(1): small, id(2): large}
+	e := newEvictor(t.TempDir(), 100, slog.New(slog.DiscardHandler))
+	e.free = d.bytes
+	e.running = map[job.ID]evictable{id(1): small, id(2): large}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); f.run(ctx) }()
+	go func() { defer close(done); e.run(ctx) }()
 	d.mu.Lock()
 	d.free = 90
 	d.mu.Unlock()

@@ -14,8 +14,8 @@ import (
 	"go-job-orchestrator/shared/store"
 )
 
-// extent is bytes of one stream that lie together in one blob.
-type extent struct {
+// storedChunk is bytes of one stream that lie together in one blob.
+type storedChunk struct {
 	stream  spool.Stream
 	at      time.Time // when they were read from the program
 	attempt int
@@ -27,26 +27,27 @@ type extent struct {
 }
 
 // after is the position behind the last byte.
-func (e *extent) after() spool.Position {
+func (e *storedChunk) after() spool.Position {
 	end := e.before
 	*end.Of(e.stream) += e.bytes
 	return end
 }
 
-// part is a piece of the log whose extents are looked up when they are needed.
-type part struct {
+// segment is a part of the log whose chunks are looked up when they are needed: a segment as it was
+// shipped, or some records of a whole log.
+type segment struct {
 	joblog.Range
-	segment bool // or of the whole log
-	load    func(ctx context.Context) ([]extent, error)
+	shipped bool // false: of a whole log
+	load    func(ctx context.Context) ([]storedChunk, error)
 }
 
-// extents returns the bytes that records tell of. locate tells where bytes that follow each other
-// lie.
-func extents(start spool.Position, records []spool.Record, locate func(e *extent)) []extent {
-	list := make([]extent, 0, len(records))
+// storedChunks returns the bytes that records tell of. locate tells where bytes that follow each
+// other lie.
+func storedChunks(start spool.Position, records []spool.Record, locate func(e *storedChunk)) []storedChunk {
+	list := make([]storedChunk, 0, len(records))
 	for _, r := range records {
 		for _, s := range []spool.Stream{spool.Stdout, spool.Stderr} {
-			e := extent{stream: s, at: r.At, attempt: r.Attempt, bytes: *r.End.Of(s) - *start.Of(s), before: start}
+			e := storedChunk{stream: s, at: r.At, attempt: r.Attempt, bytes: *r.End.Of(s) - *start.Of(s), before: start}
 			if e.bytes <= 0 {
 				continue
 			}
@@ -60,7 +61,7 @@ func extents(start spool.Position, records []spool.Record, locate func(e *extent
 
 // whole is the log of a job that is over, from the stored files. The error is of kind
 // job.ErrNotFound when they are not there.
-func whole(ctx context.Context, s *store.Store, id job.ID) ([]part, error) {
+func whole(ctx context.Context, s *store.Store, id job.ID) ([]segment, error) {
 	keys := wholeKeys(id)
 	var sizes spool.Position
 	for _, stream := range []spool.Stream{spool.Stdout, spool.Stderr} {
@@ -74,7 +75,7 @@ func whole(ctx context.Context, s *store.Store, id job.ID) ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
-	return order.parts(func(e *extent) { e.key, e.offset = keys[e.stream], *e.before.Of(e.stream) }), nil
+	return order.segments(func(e *storedChunk) { e.key, e.offset = keys[e.stream], *e.before.Of(e.stream) }), nil
 }
 
 // blockRecords is how many records of a stored order are read at a time, and which orders are read
@@ -108,7 +109,7 @@ func openOrder(ctx context.Context, s *store.Store, id job.ID, sizes spool.Posit
 }
 
 // infer makes the order of a log that has none. It needs none when nothing was written; logs of
-// earlier versions have another one, or one stream. Of others the pieces are there still.
+// earlier versions have another one, or one stream. Of others the segments are there still.
 func (o *order) infer(ctx context.Context, id job.ID) error {
 	if o.sizes == (spool.Position{}) {
 		return nil
@@ -122,8 +123,8 @@ func (o *order) infer(ctx context.Context, id job.ID) error {
 	data, err := o.store.Read(ctx, ledger.FormerOrderKey(id))
 	switch {
 	case errors.Is(err, job.ErrNotFound):
-		pieces, err := list(ctx, o.store, id)
-		if err == nil && len(pieces) > 0 {
+		segments, err := list(ctx, o.store, id)
+		if err == nil && len(segments) > 0 {
 			err = job.ErrNotFound
 		}
 		return err
@@ -143,19 +144,19 @@ func (o *order) infer(ctx context.Context, id job.ID) error {
 	return nil
 }
 
-// parts returns the log in parts, of which there is at least one.
-func (o *order) parts(locate func(*extent)) []part {
-	var parts []part
+// segments returns the log as segments, of which there is at least one.
+func (o *order) segments(locate func(*storedChunk)) []segment {
+	var segments []segment
 	for first := int64(0); first == 0 || first < o.many; first += blockRecords {
-		parts = append(parts, part{load: func(ctx context.Context) ([]extent, error) {
+		segments = append(segments, segment{load: func(ctx context.Context) ([]storedChunk, error) {
 			start, records, err := o.load(ctx, first)
 			if err != nil {
 				return nil, err
 			}
-			return extents(start, records, locate), nil
+			return storedChunks(start, records, locate), nil
 		}})
 	}
-	return parts
+	return segments
 }
 
 // load returns up to blockRecords records from the first on, and the position behind the one
@@ -208,32 +209,32 @@ func (o *order) read(ctx context.Context, first, end int64) ([]byte, error) {
 }
 
 // live is the log of a job that is not over, from its segments.
-func live(ctx context.Context, s *store.Store, id job.ID) ([]part, error) {
+func live(ctx context.Context, s *store.Store, id job.ID) ([]segment, error) {
 	ranges, err := list(ctx, s, id)
 	if err != nil {
 		return nil, err
 	}
-	var parts []part
+	var segments []segment
 	for _, r := range uncovered(ranges) {
-		parts = append(parts, piece(s, id, r))
+		segments = append(segments, shippedSegment(s, id, r))
 	}
-	return parts, nil
+	return segments, nil
 }
 
-// piece is a segment, which need not be there.
-func piece(s *store.Store, id job.ID, r joblog.Range) part {
-	return part{Range: r, segment: true, load: func(ctx context.Context) ([]extent, error) {
+// shippedSegment is a segment as it was shipped. It need not be there.
+func shippedSegment(s *store.Store, id job.ID, r joblog.Range) segment {
+	return segment{Range: r, shipped: true, load: func(ctx context.Context) ([]storedChunk, error) {
 		h, err := openHead(ctx, s, id, r)
 		if err != nil {
 			return nil, err
 		}
-		return segmentExtents(ledger.LogPrefix(id)+r.Name(), h), nil
+		return segmentChunks(ledger.LogPrefix(id)+r.Name(), h), nil
 	}}
 }
 
-func segmentExtents(key string, h *head) []extent {
+func segmentChunks(key string, h *head) []storedChunk {
 	offset := h.length
-	return extents(h.Start, h.Records, func(e *extent) {
+	return storedChunks(h.Start, h.Records, func(e *storedChunk) {
 		e.key, e.offset = key, offset
 		if h.body != nil {
 			begin := offset - h.length

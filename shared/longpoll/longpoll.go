@@ -1,5 +1,6 @@
-// Package watch waits for jobs on behalf of clients that would rather not ask again and again.
-package watch
+// Package longpoll answers a client that waits for a job once the job is over, or the client's time
+// is up.
+package longpoll
 
 import (
 	"context"

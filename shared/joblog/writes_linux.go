@@ -7,15 +7,15 @@ import (
 	"syscall"
 )
 
-// growth returns a channel that has a value when one of the files was written to, until ctx ends.
-// What happens while nobody listens is one value, so that a program that floods its log does not
-// keep us busy. Where the kernel cannot tell, as across the kernels of a sandboxed pod, or has no
-// more room for who asks, nothing ever comes.
-func growth(ctx context.Context, files ...*os.File) <-chan struct{} {
-	grown := make(chan struct{})
-	notices, err := watchWrites(files)
+// writes returns a channel that has a value when one of the files was written to, until ctx ends.
+// All writes while nobody receives become one value, so that a program that floods its log does not
+// keep the shipper busy. Where the kernel cannot tell, as across the kernels of a sandboxed pod, or
+// has no more watches to give, nothing ever comes.
+func writes(ctx context.Context, files ...*os.File) <-chan struct{} {
+	written := make(chan struct{})
+	notices, err := openInotify(files)
 	if err != nil {
-		return grown
+		return written
 	}
 	context.AfterFunc(ctx, func() { notices.Close() })
 	go func() {
@@ -25,18 +25,18 @@ func growth(ctx context.Context, files ...*os.File) <-chan struct{} {
 				return // closed
 			}
 			select {
-			case grown <- struct{}{}:
+			case written <- struct{}{}:
 			case <-ctx.Done():
 				return
 			}
 		}
 	}()
-	return grown
+	return written
 }
 
-// watchWrites asks the kernel for notices. The files are those that are open, whatever a program
+// openInotify asks the kernel for notices. The files are those that are open, whatever a program
 // has done to their names.
-func watchWrites(files []*os.File) (*os.File, error) {
+func openInotify(files []*os.File) (*os.File, error) {
 	fd, err := syscall.InotifyInit1(syscall.IN_NONBLOCK | syscall.IN_CLOEXEC)
 	if err != nil {
 		return nil, err

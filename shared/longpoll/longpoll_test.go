@@ -1,4 +1,4 @@
-package watch_test
+package longpoll_test
 
 import (
 	"context"
@@ -16,8 +16,8 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/longpoll"
 	"go-job-orchestrator/shared/store"
-	"go-job-orchestrator/shared/watch"
 )
 
 // world is the records of one job in a directory, and how often they were looked at.
@@ -60,7 +60,7 @@ func (w *world) look(ctx context.Context, id job.ID) (*job.Status, error) {
 }
 
 func (w *world) until(ctx context.Context, wait time.Duration) (*job.Status, error) {
-	return watch.Until(ctx, wait, w.look, w.index.JobID, nil)
+	return longpoll.Until(ctx, wait, w.look, w.index.JobID, nil)
 }
 
 func (w *world) begin(n int) {
@@ -170,7 +170,7 @@ func TestWoken(t *testing.T) {
 		ended := make(chan struct{})
 		time.AfterFunc(ends, func() { defer close(ended); w.end(job.Succeeded) })
 		begun := time.Now()
-		got, err := watch.Until(t.Context(), time.Minute, w.look, w.index.JobID, changed)
+		got, err := longpoll.Until(t.Context(), time.Minute, w.look, w.index.JobID, changed)
 		if took := time.Since(begun); err != nil || got.Phase != job.Succeeded || took != ends {
 			t.Errorf("after %s: %+v, %v; want the end after %s", took, got, err, ends)
 		}
@@ -241,7 +241,7 @@ func TestUntilEndsWithTheServer(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	handler := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		looked := 0
-		s, err := watch.Until(r.Context(), time.Hour, func(ctx context.Context, id job.ID) (*job.Status, error) {
+		s, err := longpoll.Until(r.Context(), time.Hour, func(ctx context.Context, id job.ID) (*job.Status, error) {
 			if looked++; looked == 2 { // it waits by now
 				stop()
 			}
@@ -278,7 +278,7 @@ func TestUntilEndsWithTheServer(t *testing.T) {
 func TestFailureOfALook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := errors.New("the storage is away")
-		if _, err := watch.Until(t.Context(), time.Minute, func(context.Context, job.ID) (*job.Status, error) {
+		if _, err := longpoll.Until(t.Context(), time.Minute, func(context.Context, job.ID) (*job.Status, error) {
 			return nil,
 				away
 		}, "", nil); !errors.Is(err, away) {
@@ -314,19 +314,19 @@ func TestPreferred(t *testing.T) {
 		"another preference": {[]string{"await=5, wait-for=5"}, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got, asked := watch.Preferred(http.Header{"Prefer": test.prefer}); got != test.want || asked != test.asked {
+			if got, asked := longpoll.Preferred(http.Header{"Prefer": test.prefer}); got != test.want || asked != test.asked {
 				t.Errorf("got %s, %v; want %s, %v", got, asked, test.want, test.asked)
 			}
 		})
 	}
-	if name, value := watch.Applied(90 * time.Second); name != "Preference-Applied" || value != "wait=90" {
+	if name, value := longpoll.Applied(90 * time.Second); name != "Preference-Applied" || value != "wait=90" {
 		t.Errorf("got %s: %s", name, value)
 	}
 }
 
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var p watch.Pace
+		var p longpoll.Pace
 		pauses := func(n int) (list []time.Duration) {
 			for range n {
 				begun := time.Now()
