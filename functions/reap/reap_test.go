@@ -301,7 +301,7 @@ func (s *slowSink) events() []cloudevent.Event {
 // announcing has what is recorded from now on announced to a sink.
 func (w *world) announcing(s event.Sink) *event.Events {
 	log := slog.New(slog.DiscardHandler)
-	w.ledger = ledger.New(w.store, w.clock).Announcing(&event.Teller{Sink: s, Source: "http://jobs.example", Log: log})
+	w.ledger = ledger.New(w.store, w.clock).Publishing(&event.Publisher{Sink: s, Source: "http://jobs.example", Log: log})
 	return &event.Events{Sink: s, Ledger: w.ledger}
 }
 
@@ -313,7 +313,7 @@ func (w *world) outside(s *slowSink, takes time.Duration) *event.Background {
 	env := platform.New(map[string]string{"ORCH_BASE_URL": "http://jobs.example"}, slog.New(slog.DiscardHandler))
 	env.Now = w.clock
 	env.SetStore(w.store)
-	out := event.NewBackground(&event.Recorded{Sink: s, Records: w.ledger}, slog.New(slog.DiscardHandler))
+	out := event.NewBackground(&event.OutboxSink{Sink: s, Outbox: w.ledger}, slog.New(slog.DiscardHandler))
 	events := w.announcing(event.Fork{Launcher: w, Outside: out})
 	var err error
 	w.reap, err = reap.New(reap.Deps{Env: env, Events: events})

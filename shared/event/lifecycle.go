@@ -65,35 +65,36 @@ func StepOf(e event.Event) (job.ID, job.Step, bool) {
 	return id, job.Step(step), ours && current && err == nil
 }
 
-// Teller announces the steps of jobs to a sink.
-type Teller struct {
+// Publisher sends the events of jobs' steps to a sink.
+type Publisher struct {
 	Sink   Sink
 	Source string
 	Log    *slog.Logger
 }
 
-// Announce sends the step's event. Should it be lost, the reaper sends it again.
-func (t *Teller) Announce(ctx context.Context, n job.Notice) {
-	if err := t.Sink.Send(ctx, Of(t.Source, n)); err != nil {
-		t.Log.Warn("event not sent; the reaper will", "job", n.Status.JobID, "step", n.Step, "error", err)
+// Publish sends the step's event. If it is lost, the reaper sends it again.
+func (p *Publisher) Publish(ctx context.Context, n job.Notice) {
+	if err := p.Sink.Send(ctx, Of(p.Source, n)); err != nil {
+		p.Log.Warn("event not sent; the reaper will", "job", n.Status.JobID, "step", n.Step, "error", err)
 	}
 }
 
-// Records is where it is kept what others know.
-type Records interface {
-	Announced(ctx context.Context, id job.ID, step job.Step) error
+// Outbox has the steps that a sink has not taken yet.
+type Outbox interface {
+	// Published removes a step.
+	Published(ctx context.Context, id job.ID, step job.Step) error
 }
 
-// Recorded is a Sink that records what it has taken.
-type Recorded struct {
+// OutboxSink is a Sink that removes from the outbox what it has taken.
+type OutboxSink struct {
 	Sink
-	Records Records
+	Outbox Outbox
 }
 
-var _ Sink = (*Recorded)(nil)
+var _ Sink = (*OutboxSink)(nil)
 
-// Send returns nil once the event is taken and that is recorded.
-func (r *Recorded) Send(ctx context.Context, e event.Event) error {
+// Send returns nil once the event is taken and no longer in the outbox.
+func (r *OutboxSink) Send(ctx context.Context, e event.Event) error {
 	if err := r.Sink.Send(ctx, e); err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (r *Recorded) Send(ctx context.Context, e event.Event) error {
 	if !ours {
 		return nil
 	}
-	return r.Records.Announced(ctx, id, step)
+	return r.Outbox.Published(ctx, id, step)
 }
 
 // Fork is a Sink before two others: the launcher in the same process gets what it is to launch, and

@@ -106,14 +106,14 @@ func (e *ear) Send(_ context.Context, c cloudevent.Event) error {
 	return e.err
 }
 
-func (e *ear) Announced(_ context.Context, id job.ID, step job.Step) error {
+func (e *ear) Published(_ context.Context, id job.ID, step job.Step) error {
 	e.recorded = append(e.recorded, string(id)+" "+string(step))
 	return nil
 }
 
-func TestRecorded(t *testing.T) {
+func TestOutboxSink(t *testing.T) {
 	e := &ear{}
-	sink := &event.Recorded{Sink: e, Records: e}
+	sink := &event.OutboxSink{Sink: e, Outbox: e}
 	if err := sink.Send(t.Context(), event.Of("s", notice(job.StepStarted))); err != nil {
 		t.Fatal(err)
 	}

@@ -29,9 +29,7 @@ const (
 	logs     = prefix + "log/"      // pieces of the log of a job that is not over
 	asked    = prefix + "asked/"    // mark: a job whose user wants it removed
 	removing = prefix + "removing/" // a copy of the index of a job whose removal has begun
-	owed     = prefix + "owed/"     // mark: a job that is over and whose end may not have been announced
-	farewell = prefix + "farewell/" // what is to be announced of a job that is no more
-	tried    = prefix + "tried/"    // how often something was announced in vain
+	outbox   = prefix + "outbox/"   // steps of jobs that the sink has not taken yet; see outbox.go
 	keys     = prefix + "idempotency/"
 	keysDue  = prefix + "idempotency-due/"
 	chains   = prefix + "chain/"     // the jobs that events of jobs started, counted for each job that began such a chain

@@ -19,7 +19,7 @@ import (
 type Ledger struct {
 	store     *store.Store
 	now       func() time.Time
-	announcer Announcer // nil: nobody is told of anything
+	publisher Publisher // nil: nothing is published
 }
 
 // New returns the Ledger in s. The clock now is time.Now outside tests.
@@ -41,7 +41,11 @@ func (l *Ledger) AbortUpload(ctx context.Context, id job.ID) error {
 	}
 	// An index can be there after all, when only its acknowledgement was lost. It goes first: with its
 	// files gone, it must not be taken for a job.
-	for _, key := range append([]string{indexKey(id), active + string(id)}, listKeys(&given)...) {
+	keys := append([]string{indexKey(id), active + string(id)}, listKeys(&given)...)
+	if l.publisher != nil {
+		keys = append(keys, outboxKey(id, submittedStage))
+	}
+	for _, key := range keys {
 		if err := l.store.Remove(ctx, key); err != nil {
 			return err
 		}
@@ -55,11 +59,18 @@ func (l *Ledger) AbortUpload(ctx context.Context, id job.ID) error {
 	return l.store.Remove(ctx, uploads+string(id))
 }
 
+// acceptance is the index of a job as it is recorded.
+type acceptance struct {
+	*job.Index
+	// Outbox says that the outbox has an entry for each step of the job. See formeroutbox.go.
+	Outbox bool `json:"outbox,omitempty"`
+}
+
 // Accept records the job: when it returns nil the job exists and is owed to the user, whatever
 // happens to this process. An ID that was given up meanwhile gives an error of kind job.ErrExists.
 // After any error AbortUpload removes what is left.
 func (l *Ledger) Accept(ctx context.Context, index *job.Index) error {
-	data, err := json.Marshal(index)
+	data, err := json.Marshal(acceptance{Index: index, Outbox: l.publisher != nil})
 	if err != nil {
 		return fmt.Errorf("encode index: %w", err)
 	}
@@ -70,7 +81,11 @@ func (l *Ledger) Accept(ctx context.Context, index *job.Index) error {
 	}
 	// The marks come first, so that no accepted job is ever missing from a list; a mark without its
 	// job is passed over by readers and swept.
-	for _, key := range append(listKeys(index), active+string(index.JobID)) {
+	entries := append(listKeys(index), active+string(index.JobID))
+	if l.publisher != nil {
+		entries = append(entries, outboxKey(index.JobID, submittedStage))
+	}
+	for _, key := range entries {
 		if err := l.store.Mark(ctx, key); err != nil {
 			return err
 		}
@@ -94,14 +109,22 @@ func listKeys(index *job.Index) []string {
 
 // Index returns what the user asked for, or an error of kind job.ErrNotFound.
 func (l *Ledger) Index(ctx context.Context, id job.ID) (*job.Index, error) {
-	var index job.Index
-	if err := l.read(ctx, indexKey(id), &index); err != nil {
+	a, err := l.acceptance(ctx, id)
+	if err != nil {
 		return nil, err
 	}
-	if index.Void {
+	return a.Index, nil
+}
+
+func (l *Ledger) acceptance(ctx context.Context, id job.ID) (*acceptance, error) {
+	a := acceptance{Index: &job.Index{}}
+	if err := l.read(ctx, indexKey(id), &a); err != nil {
+		return nil, err
+	}
+	if a.Void {
 		return nil, fmt.Errorf("job %s: %w", id, job.ErrNotFound)
 	}
-	return &index, nil
+	return &a, nil
 }
 
 // Live is Index for users: a job that is being removed is no longer there for them.
@@ -144,7 +167,7 @@ func (l *Ledger) Finish(ctx context.Context, index *job.Index, t job.Terminal) (
 	if err != nil {
 		return nil, false, fmt.Errorf("encode terminal record: %w", err)
 	}
-	if err := l.owe(ctx, index.JobID); err != nil {
+	if err := l.enqueue(ctx, index.JobID, endedStage, statusKey(index.JobID)); err != nil {
 		return nil, false, err
 	}
 	first := true
@@ -159,7 +182,7 @@ func (l *Ledger) Finish(ctx context.Context, index *job.Index, t job.Terminal) (
 	}
 	err = l.settle(ctx, recorded)
 	if err == nil && first {
-		l.announce(ctx, endNotice(index, recorded))
+		l.publish(ctx, endNotice(index, recorded))
 	}
 	return recorded, first, err
 }

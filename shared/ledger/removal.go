@@ -45,7 +45,9 @@ func (l *Ledger) RemovalRequested(ctx context.Context, id job.ID) (bool, error) 
 type removal struct {
 	Index    *job.Index    `json:"index"`
 	Terminal *job.Terminal `json:"terminal,omitempty"`
-	// Missing is what has not been announced of the job.
+	// Pending says that the outbox has notices of the job.
+	Pending bool `json:"pending,omitempty"`
+	// Missing is what earlier versions had not announced of the job. See formeroutbox.go.
 	Missing []job.Notice `json:"missing,omitempty"`
 }
 
@@ -62,7 +64,7 @@ func (l *Ledger) Remove(ctx context.Context, id job.ID) error {
 // beginRemoval keeps a copy of what names the job's marks, so that a removal that is cut off can be
 // completed.
 func (l *Ledger) beginRemoval(ctx context.Context, id job.ID) (*removal, error) {
-	index, err := l.Index(ctx, id)
+	a, err := l.acceptance(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -76,9 +78,12 @@ func (l *Ledger) beginRemoval(ctx context.Context, id job.ID) (*removal, error) 
 	if err != nil {
 		return nil, err
 	}
-	r := &removal{Index: index, Terminal: t}
-	if l.announcer != nil {
-		if r.Missing, err = l.missing(ctx, index, t.Attempts, t); err != nil {
+	r := &removal{Index: a.Index, Terminal: t}
+	if l.publisher != nil {
+		if err := l.adopt(ctx, a); err != nil {
+			return nil, err
+		}
+		if r.Pending, err = l.keepNotices(ctx, a.Index); err != nil {
 			return nil, err
 		}
 	}
@@ -95,6 +100,9 @@ func (l *Ledger) remove(ctx context.Context, id job.ID, r *removal) error {
 	if err := l.keepChain(ctx, r.Index.Root); err != nil {
 		return err
 	}
+	if err := l.adoptMissing(ctx, r); err != nil {
+		return err
+	}
 	// The index goes first: without it the job does not exist, whatever else is still there.
 	if err := l.store.Remove(ctx, indexKey(id)); err != nil {
 		return err
@@ -102,15 +110,15 @@ func (l *Ledger) remove(ctx context.Context, id job.ID, r *removal) error {
 	if err := l.purge(ctx, id, append(listKeys(r.Index), expiryKey(r.Terminal.ExpiresAt, id))...); err != nil {
 		return err
 	}
-	told, err := l.writeFarewell(ctx, r)
+	reaped, err := l.enqueueReaped(ctx, r)
 	if err != nil {
 		return err
 	}
 	if err := l.store.Remove(ctx, removingKey(id)); err != nil {
 		return err
 	}
-	if told != nil {
-		l.announce(ctx, *told)
+	if reaped != nil {
+		l.publish(ctx, *reaped)
 	}
 	return nil
 }
@@ -118,7 +126,7 @@ func (l *Ledger) remove(ctx context.Context, id job.ID, r *removal) error {
 // purge deletes what there is of a job without an index: the given marks, and all that its ID alone
 // names.
 func (l *Ledger) purge(ctx context.Context, id job.ID, marks ...string) error {
-	marks = append(marks, all+shard(id), active+string(id), running+string(id), uploads+string(id), owed+string(id))
+	marks = append(marks, all+shard(id), active+string(id), running+string(id), uploads+string(id))
 	for _, p := range endedPhases() {
 		marks = append(marks, phasePrefix(p)+shard(id))
 	}
@@ -265,7 +273,10 @@ func (l *Ledger) Settle(ctx context.Context, id job.ID, age time.Duration) (bool
 	if !errors.Is(err, job.ErrNotFound) {
 		return false, err
 	}
-	_, err = l.Index(ctx, id)
+	a, err := l.acceptance(ctx, id)
+	if err == nil {
+		return false, l.adopt(ctx, a)
+	}
 	if !errors.Is(err, job.ErrNotFound) {
 		return false, err
 	}
