@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -140,6 +141,75 @@ func TestCrashOfTheSweep(t *testing.T) {
 			t.Fatalf("SweepOutbox once more: %d, %v", n, err)
 		}
 	}
+}
+
+// TestSweepBesideRemoval sweeps the outbox again and again, with a sink that takes nothing, while
+// jobs are ended and removed, and demands that every step is published afterwards.
+func TestSweepBesideRemoval(t *testing.T) {
+	w := newMemoryWorld(t)
+	o := &outside{t: t, records: ledger.New(w.store, w.now), down: true}
+	w.Ledger = w.Publishing(o)
+	const jobs = 300
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					// Nothing is old enough to be sent: what is swept is what nobody needs.
+					if _, err := w.SweepOutbox(t.Context(), time.Hour, 8, func(job.Notice) error { return nil }); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		})
+	}
+	for range jobs {
+		index := w.accept(w.newIndex(nil))
+		w.start(index)
+		w.end(index, job.Succeeded)
+		w.must(w.Remove(t.Context(), index.JobID))
+	}
+	close(stop)
+	all.Wait()
+	w.pass(2 * time.Hour)
+	o.down = false
+	_, err := w.sweepOutbox(o)
+	w.must(err)
+	want := map[job.Step]int{
+		job.StepSubmitted: jobs, job.StepStarted: jobs, job.StepSucceeded: jobs, job.StepReaped: jobs,
+	}
+	if diff := cmp.Diff(want, o.count()); diff != "" {
+		t.Errorf("published (-want +got):\n%s", diff)
+	}
+}
+
+// TestSweepBesideAcceptance sweeps the outbox while a job is between its entry and its index.
+func TestSweepBesideAcceptance(t *testing.T) {
+	w, o := publishing(t)
+	index := w.newIndex(nil)
+	w.must(w.BeginUpload(t.Context(), index.JobID))
+	w.pass(time.Hour) // a long upload
+	swept := 0
+	slow := ledger.New(w.store.WithHook(func(op, _ string) error {
+		if op == "create" {
+			swept++
+			n, err := w.sweepOutbox(o)
+			if n != 0 || err != nil {
+				t.Errorf("SweepOutbox: %d, %v", n, err)
+			}
+		}
+		return nil
+	}), w.now).Publishing(o)
+	w.must(slow.Accept(t.Context(), index))
+	if n, err := w.sweepOutbox(o); n != 1 || err != nil || swept != 1 {
+		t.Errorf("SweepOutbox: %d, %v, after %d sweeps; want the job's", n, err, swept)
+	}
+	o.want("accepted", "submitted Pending")
 }
 
 // TestTheOtherEndWins has two writers end a job differently. The one that comes second has made its
