@@ -14,6 +14,7 @@ import (
 
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"go-job-orchestrator/shared/job"
@@ -372,21 +373,18 @@ func (c *cloud) kindOf(err error) error {
 	return job.ErrUnavailable
 }
 
-// each does f for every key, several at a time, and returns the first error.
+// each does f for every key, several at a time, and returns all errors.
 func each(keys []string, f func(string) error) error {
 	const atOnce = 16
-	places := make(chan struct{}, atOnce)
-	errs := make(chan error, len(keys))
-	for _, key := range keys {
-		places <- struct{}{}
-		go func() {
-			defer func() { <-places }()
-			errs <- f(key)
-		}()
+	var all errgroup.Group
+	all.SetLimit(atOnce)
+	errs := make([]error, len(keys))
+	for i, key := range keys {
+		all.Go(func() error {
+			errs[i] = f(key)
+			return nil // one that fails does not keep the others from their turn
+		})
 	}
-	all := make([]error, 0, len(keys))
-	for range keys {
-		all = append(all, <-errs)
-	}
-	return errors.Join(all...)
+	_ = all.Wait() // no function returns an error
+	return errors.Join(errs...)
 }
