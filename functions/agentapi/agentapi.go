@@ -33,7 +33,7 @@ type Settings = upload.Settings
 type Function struct {
 	store     *store.Store
 	ledger    *ledger.Ledger
-	ender     *ending.Ender
+	recorder  *ending.Recorder
 	uploads   *upload.Receiver
 	keys      api.Verifier
 	maxOutput int64
@@ -60,7 +60,7 @@ func New(d Deps) (*Function, error) {
 		return nil, err
 	}
 	return &Function{
-		store: s, ledger: d.Ledger, ender: &ending.Ender{Ledger: d.Ledger, Store: s, Now: d.Env.Now},
+		store: s, ledger: d.Ledger, recorder: &ending.Recorder{Ledger: d.Ledger, Store: s, Now: d.Env.Now},
 		uploads: &upload.Receiver{Store: s, Ledger: d.Ledger, Timeout: settings.UploadTimeout},
 		keys:    keys, maxOutput: int64(settings.MaxOutput), links: common.SignedURLs, now: d.Env.Now, log: d.Env.Log,
 	}, nil
