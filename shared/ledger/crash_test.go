@@ -40,7 +40,7 @@ func (f *failing) hook(string, string) error {
 }
 
 func newMemoryWorld(t testing.TB) *world {
-	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Backend{}),
+	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Extension{}),
 		time: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	w.Ledger = ledger.New(w.store, w.now)
 	return w

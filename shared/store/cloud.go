@@ -20,9 +20,9 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// Backend is what one kind of bucket can do beyond gocloud's portable API. Every part may be left
+// Extension is what one kind of bucket can do beyond gocloud's portable API. Every part may be left
 // out.
-type Backend struct {
+type Extension struct {
 	// After has a listing begin at the key, or behind it: a blob.ListOptions.BeforeList. Without it a
 	// listing begins with the prefix, and costs what lies before the key.
 	After func(key string) func(as func(any) bool) error
@@ -54,9 +54,9 @@ const (
 	stallTime = 2 * time.Minute
 )
 
-func newCloud(b *blob.Bucket, also Backend) *cloud {
+func newCloud(b *blob.Bucket, also Extension) *cloud {
 	large := semaphore.NewWeighted(uploadsAtOnce(also.UploadMemory, debug.SetMemoryLimit(-1)))
-	return &cloud{bucket: b, Backend: also, answerTime: answerTime, stallTime: stallTime, large: large}
+	return &cloud{bucket: b, Extension: also, answerTime: answerTime, stallTime: stallTime, large: large}
 }
 
 // mostUploads is how many large blobs are uploaded at a time where memory is no concern.
@@ -74,7 +74,7 @@ func uploadsAtOnce(memory, limit int64) int64 {
 // all but the directory.
 type cloud struct {
 	bucket *blob.Bucket
-	Backend
+	Extension
 	answerTime, stallTime time.Duration
 	large                 *semaphore.Weighted // places for the uploads of large blobs
 }

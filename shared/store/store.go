@@ -82,7 +82,7 @@ type Digest struct {
 }
 
 // OpenBucket returns a Store over any bucket with sound conditional writes.
-func OpenBucket(b *blob.Bucket, also Backend) *Store {
+func OpenBucket(b *blob.Bucket, also Extension) *Store {
 	return &Store{bucket: b, rules: newCloud(b, also), notifier: newNotifier()}
 }
 

@@ -29,7 +29,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Backend{}),
+	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Extension{}),
 		now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	w.Store = template.NewStore(w.store, w.clock)
 	return w
