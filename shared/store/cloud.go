@@ -70,7 +70,7 @@ func uploadsAtOnce(memory, limit int64) int64 {
 	return min(max(limit/2/max(memory, 1), 1), mostUploads)
 }
 
-// cloud is the rules of buckets whose conditional writes are sound and whose listing is ordered:
+// cloud is the driver of buckets whose conditional writes are sound and whose listing is ordered:
 // all but the directory.
 type cloud struct {
 	bucket *blob.Bucket
@@ -79,7 +79,7 @@ type cloud struct {
 	large                 *semaphore.Weighted // places for the uploads of large blobs
 }
 
-var _ rules = (*cloud)(nil)
+var _ driver = (*cloud)(nil)
 
 // writerKey is the metadata that tells who wrote a record.
 const writerKey = "writer"
@@ -344,6 +344,16 @@ func (c *cloud) link(ctx context.Context, key string, l Link) (string, bool, err
 		return "", false, c.kind(err, "sign", key)
 	}
 	return url, true, nil
+}
+
+func (c *cloud) isDir() bool { return false }
+
+func (c *cloud) linkHeaders() map[string]string { return c.SignedHeaders }
+
+func (c *cloud) withPatience(answer, stall time.Duration) driver {
+	again := *c
+	again.answerTime, again.stallTime = answer, stall
+	return &again
 }
 
 func (c *cloud) kind(err error, verb, key string) error {

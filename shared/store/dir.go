@@ -40,11 +40,11 @@ func OpenDir(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open storage directory: %w", err)
 	}
-	return &Store{bucket: b, rules: &directory{root: dir, bucket: b, large: make(chan struct{}, largeCopies)},
+	return &Store{bucket: b, driver: &directory{root: dir, bucket: b, large: make(chan struct{}, largeCopies)},
 		notifier: newNotifier()}, nil
 }
 
-// directory is the rules of a bucket that is a directory. Keys of records and folders are made of
+// directory is the driver of a bucket that is a directory. Keys of records and folders are made of
 // the characters a-z, 0-9, '.', '_', '-' and '/' only, so that they are their own file names.
 //
 // What is flushed are the bytes of blobs, and the folder of each record. The names of blobs and
@@ -57,7 +57,7 @@ type directory struct {
 	large   chan struct{} // places for those that are used
 }
 
-var _ rules = (*directory)(nil)
+var _ driver = (*directory)(nil)
 
 const tempSuffix = ".tmp"
 
@@ -393,7 +393,13 @@ func missing(err error) error {
 	return err
 }
 
+func (d *directory) isDir() bool { return true }
+
 func (d *directory) link(context.Context, string, Link) (string, bool, error) { return "", false, nil }
+
+func (d *directory) linkHeaders() map[string]string { return nil }
+
+func (d *directory) withPatience(time.Duration, time.Duration) driver { return d } // a disk answers or fails
 
 func (d *directory) kindOf(err error) error {
 	switch {

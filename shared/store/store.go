@@ -33,15 +33,15 @@ const copyBuffer = 256 << 10
 // job.
 type Store struct {
 	bucket   *blob.Bucket
-	rules    rules
+	driver   driver
 	notifier *notifier
 	hook     Hook
 }
 
-// rules is what a backend does in its own way, since gocloud's portable API either cannot say it
+// driver is what a kind of bucket does in its own way, since gocloud's portable API either cannot say it
 // or, on a directory, does it unsoundly or slowly. Errors of create, list, remove, removeAll and
 // sweep have their kinds.
-type rules interface {
+type driver interface {
 	// create writes key if it does not exist, atomically; else the error is of kind job.ErrExists.
 	create(ctx context.Context, key string, data []byte) error
 	// list returns at most limit keys with the prefix that come after the key after, in ascending
@@ -61,11 +61,17 @@ type rules interface {
 	link(ctx context.Context, key string, l Link) (string, bool, error)
 	// free returns the bytes left, and false where no such number exists.
 	free() (int64, bool)
-	// sweep removes what writers left that died longer than age ago, where the backend keeps such
+	// sweep removes what writers left that died longer than age ago, where the bucket keeps such
 	// things.
 	sweep(ctx context.Context, age time.Duration) error
 	// kindOf returns the kind of an error, or nil.
 	kindOf(err error) error
+	// isDir reports whether the bucket is a directory.
+	isDir() bool
+	// linkHeaders are what a client must send with a PUT to a signed URL.
+	linkHeaders() map[string]string
+	// withPatience returns a driver that waits so long for the bucket's answers, and for progress.
+	withPatience(answer, stall time.Duration) driver
 }
 
 // Info describes one blob.
@@ -83,7 +89,7 @@ type Digest struct {
 
 // OpenBucket returns a Store over any bucket with sound conditional writes.
 func OpenBucket(b *blob.Bucket, also Extension) *Store {
-	return &Store{bucket: b, rules: newCloud(b, also), notifier: newNotifier()}
+	return &Store{bucket: b, driver: newCloud(b, also), notifier: newNotifier()}
 }
 
 // Close releases the bucket.
@@ -113,7 +119,7 @@ func (s *Store) put(ctx context.Context, key string, r io.Reader, seen func()) e
 	if err != nil {
 		return err
 	}
-	if err := s.rules.put(ctx, name, r, seen); err != nil {
+	if err := s.driver.put(ctx, name, r, seen); err != nil {
 		return s.kind(err, "write", key)
 	}
 	return nil
@@ -141,7 +147,7 @@ func (s *Store) Create(ctx context.Context, key string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	err = s.rules.create(ctx, name, data)
+	err = s.driver.create(ctx, name, data)
 	if err == nil {
 		s.notifier.notify(key)
 	}
@@ -154,7 +160,7 @@ func (s *Store) Mark(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	err = s.rules.create(ctx, name, nil)
+	err = s.driver.create(ctx, name, nil)
 	if errors.Is(err, job.ErrExists) {
 		return nil
 	}
@@ -201,7 +207,7 @@ func (s *Store) Open(ctx context.Context, key string, offset, length int64) (*Re
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.rules.open(ctx, name, offset, length)
+	r, err := s.driver.open(ctx, name, offset, length)
 	if err != nil {
 		return nil, s.kind(err, "read", key)
 	}
@@ -230,7 +236,7 @@ func (s *Store) Stat(ctx context.Context, key string) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	info, err := s.rules.stat(ctx, name)
+	info, err := s.driver.stat(ctx, name)
 	if err != nil {
 		return Info{}, s.kind(err, "stat", key)
 	}
@@ -248,12 +254,12 @@ func (s *Store) Exists(ctx context.Context, key string) (bool, error) {
 
 // List returns at most limit keys that begin with prefix and come after the key after, in ascending
 // order. On a directory it costs what it returns where keys are spread over folders. It is for
-// records, whose keys hold nothing that the backend stores under another name.
+// records, whose keys hold nothing that the driver stores under another name.
 func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("list %s: %w", prefix, err)
 	}
-	return s.rules.list(ctx, prefix, after, limit)
+	return s.driver.list(ctx, prefix, after, limit)
 }
 
 // Remove deletes the blob at key; a missing one is no error.
@@ -262,7 +268,7 @@ func (s *Store) Remove(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	err = s.rules.remove(ctx, name)
+	err = s.driver.remove(ctx, name)
 	if err == nil {
 		s.notifier.notify(key)
 	}
@@ -278,7 +284,7 @@ func (s *Store) RemoveAll(ctx context.Context, prefix string) error {
 	if err != nil {
 		return err
 	}
-	err = s.rules.removeAll(ctx, name+"/")
+	err = s.driver.removeAll(ctx, name+"/")
 	if err == nil {
 		s.notifier.notify(prefix)
 	}
@@ -286,15 +292,15 @@ func (s *Store) RemoveAll(ctx context.Context, prefix string) error {
 }
 
 // IsDir reports whether the bucket is a directory.
-func (s *Store) IsDir() bool { _, ok := s.rules.(*directory); return ok }
+func (s *Store) IsDir() bool { _, ok := s.driver.(*directory); return ok }
 
-// Free returns how many bytes can still be stored, and false where the backend knows no such
+// Free returns how many bytes can still be stored, and false where the bucket knows no such
 // number.
-func (s *Store) Free() (int64, bool) { return s.rules.free() }
+func (s *Store) Free() (int64, bool) { return s.driver.free() }
 
 // Sweep removes what writers left that died longer than age ago. It is never visible, but takes
 // room.
-func (s *Store) Sweep(ctx context.Context, age time.Duration) error { return s.rules.sweep(ctx, age) }
+func (s *Store) Sweep(ctx context.Context, age time.Duration) error { return s.driver.sweep(ctx, age) }
 
 // MaxLinkSize is the most bytes that a PUT to a signed URL can bring: S3's own limit, the least of
 // the three clouds'.
@@ -310,24 +316,19 @@ type Link struct {
 	Size int64
 }
 
-// Link returns a signed URL of the blob at key, and false where the backend has none.
+// Link returns a signed URL of the blob at key, and false where the bucket has none.
 func (s *Store) Link(ctx context.Context, key string, l Link) (url string, ok bool, err error) {
 	name, err := encode(key)
 	if err != nil {
 		return "", false, err
 	}
-	return s.rules.link(ctx, name, l)
+	return s.driver.link(ctx, name, l)
 }
 
 // LinkHeaders are what a client must send with a PUT to a signed URL.
-func (s *Store) LinkHeaders() map[string]string {
-	if c, ok := s.rules.(*cloud); ok {
-		return c.SignedHeaders
-	}
-	return nil
-}
+func (s *Store) LinkHeaders() map[string]string { return s.driver.linkHeaders() }
 
-// change is what every change begins with. It returns the name that the backend knows the key by.
+// change is what every change begins with. It returns the name that the driver knows the key by.
 func (s *Store) change(ctx context.Context, op, key string) (string, error) {
 	name, err := encode(key)
 	if err != nil {
@@ -349,8 +350,8 @@ var escaped = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`
 
 // encode keeps keys out of fileblob's way, which takes a file that ends with ".attrs" for its own,
 // joins a segment that ends with ".." to the next, and escapes what looks like an escape of its
-// own: each of them gets one more "~". A key that fileblob escapes otherwise is refused, since our
-// rules for directories would look for it elsewhere.
+// own: each of them gets one more "~". A key that fileblob escapes otherwise is refused, since the
+// driver of directories would look for it elsewhere.
 func encode(key string) (string, error) {
 	if !utf8.ValidString(key) || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' }) {
 		return "", fmt.Errorf("key %q: %w: control characters or no UTF-8", key, job.ErrInvalid)
@@ -369,7 +370,7 @@ func encode(key string) (string, error) {
 
 // kind wraps an error of the bucket in the kind that callers act on.
 func (s *Store) kind(err error, verb, key string) error {
-	return kindOf(err, s.rules.kindOf(err), verb, key)
+	return kindOf(err, s.driver.kindOf(err), verb, key)
 }
 
 func kindOf(err, kind error, verb, key string) error {
