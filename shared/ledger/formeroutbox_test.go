@@ -10,6 +10,7 @@ import (
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/store/storetest"
 )
 
 // former is a job as a version before the outbox left it, and what has to be published of it then:
@@ -170,7 +171,7 @@ func TestCrashOfTheUpgrade(t *testing.T) {
 				w := newMemoryWorld(t)
 				index := f.make(w)
 				changes := 0
-				s := w.store.WithHook(func(string, string) error {
+				s := storetest.WithHook(w.store, func(string, string) error {
 					changes++
 					if changes == n || changes > n && !once {
 						return errDied

@@ -12,6 +12,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/store/storetest"
 )
 
 // TestEventsSurviveCrashes has the process die before each change of a job's life, or that change
@@ -24,7 +25,7 @@ func TestEventsSurviveCrashes(t *testing.T) {
 				t.Run(fmt.Sprintf("down=%t/once=%t/%d", down, once, n), func(t *testing.T) {
 					w := newMemoryWorld(t)
 					changes := 0
-					s := w.store.WithHook(func(string, string) error {
+					s := storetest.WithHook(w.store, func(string, string) error {
 						changes++
 						if changes == n || changes > n && !once {
 							return errDied
@@ -117,7 +118,7 @@ func TestCrashOfTheSweep(t *testing.T) {
 		}
 		w.pass(time.Hour)
 		d := &dying{n: n}
-		s := w.store.WithHook(d.hook)
+		s := storetest.WithHook(w.store, d.hook)
 		o.down, o.records = false, ledger.New(s, w.now)
 		w.Ledger = o.records.Publishing(o)
 		_, _ = w.sweepOutbox(o)
@@ -195,7 +196,7 @@ func TestSweepBesideAcceptance(t *testing.T) {
 	w.must(w.BeginUpload(t.Context(), index.JobID))
 	w.pass(time.Hour) // a long upload
 	swept := 0
-	slow := ledger.New(w.store.WithHook(func(op, _ string) error {
+	slow := ledger.New(storetest.WithHook(w.store, func(op, _ string) error {
 		if op == "create" {
 			swept++
 			n, err := w.sweepOutbox(o)
@@ -221,7 +222,7 @@ func TestTheOtherEndWins(t *testing.T) {
 			index := w.accept(w.newIndex(nil))
 			o.Publish(t.Context(), ledger.SubmitNotice(index))
 			status := string(index.JobID) + "/" + job.StatusFile
-			slow := ledger.New(w.store.WithHook(func(op, key string) error {
+			slow := ledger.New(storetest.WithHook(w.store, func(op, key string) error {
 				if op != "create" || key != status {
 					return nil
 				}
@@ -253,7 +254,7 @@ func TestNotRecordedIsNotPublished(t *testing.T) {
 	index := w.accept(w.newIndex(nil))
 	o.Publish(t.Context(), ledger.SubmitNotice(index))
 	o.want("accepted", "submitted Pending")
-	dying := ledger.New(w.store.WithHook(func(op, _ string) error {
+	dying := ledger.New(storetest.WithHook(w.store, func(op, _ string) error {
 		if op == "create" {
 			return errDied
 		}

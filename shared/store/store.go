@@ -27,7 +27,7 @@ type Store struct {
 	bucket   *blob.Bucket
 	driver   driver
 	notifier *notifier
-	hook     Hook
+	hook     func(op, key string) error // nil outside tests; see hook.go
 }
 
 // Digest is what Put found out about the bytes it stored. SHA256 is in lowercase hexadecimal

@@ -15,6 +15,7 @@ import (
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/store/storetest"
 	"go-job-orchestrator/shared/template"
 )
 
@@ -274,7 +275,7 @@ func TestCrashes(t *testing.T) {
 			w := newWorld(t)
 			w.put("a", w.t0(), "old")
 			changes := 0
-			dying := w.store.WithHook(func(string, string) error {
+			dying := storetest.WithHook(w.store, func(string, string) error {
 				if changes++; changes >= n {
 					return errDied
 				}
