@@ -314,7 +314,7 @@ func (w *world) outside(s *slowSink, takes time.Duration) *event.Background {
 	env.Now = w.clock
 	env.SetStore(w.store)
 	out := event.NewBackground(&event.OutboxSink{Sink: s, Outbox: w.ledger}, slog.New(slog.DiscardHandler))
-	events := w.announcing(event.Fork{Launcher: w, Outside: out})
+	events := w.announcing(event.Router{Launcher: w, Outside: out})
 	var err error
 	w.reap, err = reap.New(reap.Deps{Env: env, Events: events})
 	w.must(err)

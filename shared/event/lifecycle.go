@@ -105,32 +105,32 @@ func (r *OutboxSink) Send(ctx context.Context, e event.Event) error {
 	return r.Outbox.Published(ctx, id, step)
 }
 
-// Fork is a Sink before two others: the launcher in the same process gets what it is to launch, and
-// Outside, unless it is nil, what is announced.
-type Fork struct{ Launcher, Outside Sink }
+// Router is a Sink before two others: the launcher in the same process gets the events that have a
+// job launched, and Outside, unless it is nil, those that the rest of the world may see.
+type Router struct{ Launcher, Outside Sink }
 
 var (
-	_ Sink    = Fork{}
-	_ patient = Fork{}
+	_ Sink    = Router{}
+	_ patient = Router{}
 )
 
 // Send returns what went wrong with either.
-func (f Fork) Send(ctx context.Context, e event.Event) error {
-	return f.send(e, func(s Sink) error { return s.Send(ctx, e) })
+func (r Router) Send(ctx context.Context, e event.Event) error {
+	return r.send(e, func(s Sink) error { return s.Send(ctx, e) })
 }
 
 // SendAndWait is Send, and waits for both.
-func (f Fork) SendAndWait(ctx context.Context, e event.Event) error {
-	return f.send(e, func(s Sink) error { return SendAndWait(ctx, s, e) })
+func (r Router) SendAndWait(ctx context.Context, e event.Event) error {
+	return r.send(e, func(s Sink) error { return SendAndWait(ctx, s, e) })
 }
 
-func (f Fork) send(e event.Event, to func(Sink) error) error {
+func (r Router) send(e event.Event, to func(Sink) error) error {
 	var errs [2]error
 	if e.Type() == Submitted || e.Type() == Launch {
-		errs[0] = to(f.Launcher)
+		errs[0] = to(r.Launcher)
 	}
-	if f.Outside != nil && e.Type() != Launch {
-		errs[1] = to(f.Outside)
+	if r.Outside != nil && e.Type() != Launch {
+		errs[1] = to(r.Outside)
 	}
 	return errors.Join(errs[:]...)
 }

@@ -41,7 +41,7 @@ func Open(env *platform.Env, local Sink) (*Events, error) {
 	if local != nil {
 		background := NewBackground(local, env.Log)
 		env.OnDrain(background.Drain)
-		events.Sink = Fork{Launcher: background, Outside: outside}
+		events.Sink = Router{Launcher: background, Outside: outside}
 	}
 	if outside != nil {
 		events.Ledger = records.Publishing(&Publisher{Sink: events.Sink, Source: common.BaseURL, Log: env.Log})
