@@ -307,13 +307,13 @@ func (w *world) announcing(s event.Sink) *event.Events {
 
 // outside has the reaper announce to a server that takes so long for each event, as in the one
 // process.
-func (w *world) outside(s *slowSink, takes time.Duration) *event.Background {
+func (w *world) outside(s *slowSink, takes time.Duration) *event.AsyncSink {
 	w.t.Helper()
 	s.takes = takes
 	env := platform.New(map[string]string{"ORCH_BASE_URL": "http://jobs.example"}, slog.New(slog.DiscardHandler))
 	env.Now = w.clock
 	env.SetStore(w.store)
-	out := event.NewBackground(&event.OutboxSink{Sink: s, Outbox: w.ledger}, slog.New(slog.DiscardHandler))
+	out := event.NewAsyncSink(&event.OutboxSink{Sink: s, Outbox: w.ledger}, slog.New(slog.DiscardHandler))
 	events := w.announcing(event.Router{Launcher: w, Outside: out})
 	var err error
 	w.reap, err = reap.New(reap.Deps{Env: env, Events: events})

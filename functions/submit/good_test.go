@@ -345,7 +345,7 @@ func TestFailingSink(t *testing.T) {
 // TestHangingSink gets its answer while the sink still has the event.
 func TestHangingSink(t *testing.T) {
 	hanging := &stuck{entered: make(chan struct{}), leave: make(chan struct{})}
-	background := event.NewBackground(hanging, slog.New(slog.DiscardHandler))
+	background := event.NewAsyncSink(hanging, slog.New(slog.DiscardHandler))
 	w := newWorld(t, func(d *submit.Deps) { d.Events.Sink = background })
 	a := w.accepted(w.post(script()...))
 	<-hanging.entered

@@ -165,7 +165,7 @@ func TestRouter(t *testing.T) {
 func TestRouterWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		down := errors.New("down")
-		slow := event.NewBackground(sinkFunc(func(context.Context, cloudevent.Event) error {
+		slow := event.NewAsyncSink(sinkFunc(func(context.Context, cloudevent.Event) error {
 			time.Sleep(time.Second)
 			return down
 		}), slog.New(slog.DiscardHandler))

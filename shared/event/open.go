@@ -39,9 +39,9 @@ func Open(env *platform.Env, local Sink) (*Events, error) {
 		events.Sink = outside
 	}
 	if local != nil {
-		background := NewBackground(local, env.Log)
-		env.OnDrain(background.Drain)
-		events.Sink = Router{Launcher: background, Outside: outside}
+		async := NewAsyncSink(local, env.Log)
+		env.OnDrain(async.Drain)
+		events.Sink = Router{Launcher: async, Outside: outside}
 	}
 	if outside != nil {
 		events.Ledger = records.Publishing(&Publisher{Sink: events.Sink, Source: common.BaseURL, Log: env.Log})
@@ -55,9 +55,9 @@ func openOutside(env *platform.Env, url string, records *ledger.Ledger) (Sink, e
 	if err != nil {
 		return nil, fmt.Errorf("K_SINK: %w", err)
 	}
-	background := NewBackground(&OutboxSink{Sink: sink, Outbox: records}, env.Log)
-	env.OnDrain(background.Drain)
-	return background, nil
+	async := NewAsyncSink(&OutboxSink{Sink: sink, Outbox: records}, env.Log)
+	env.OnDrain(async.Drain)
+	return async, nil
 }
 
 // Handler is a Sink in this process: to send is to call it.
