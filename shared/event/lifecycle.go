@@ -111,7 +111,7 @@ type Router struct{ Launcher, Outside Sink }
 
 var (
 	_ Sink    = Router{}
-	_ patient = Router{}
+	_ waiter = Router{}
 )
 
 // Send returns what went wrong with either.
