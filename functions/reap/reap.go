@@ -185,7 +185,7 @@ func (f *Function) observe(ctx context.Context, id job.ID) (lost bool, err error
 	if err != nil {
 		return false, err
 	}
-	if cancelled { // whoever cancelled it may not have come to this
+	if cancelled { // the process that cancelled it may have died before this
 		if err := f.Stopper.Stop(ctx, id, false); err != nil {
 			return false, err
 		}

@@ -95,8 +95,8 @@ func (s *AsyncSink) deliver(ctx context.Context, e event.Event) error {
 	return s.sink.Send(ctx, e)
 }
 
-// SendAndWait returns the sink's answer, however long it takes. Whoever waits bounds how much is
-// sent so.
+// SendAndWait returns the sink's answer, however long it takes. Its callers bound how many
+// events are sent at a time.
 func (s *AsyncSink) SendAndWait(ctx context.Context, e event.Event) error {
 	return SendAndWait(ctx, s.sink, e)
 }

@@ -57,7 +57,8 @@ func Of(source string, n job.Notice) event.Event {
 // Type is the type of the events that announce a step.
 func Type(s job.Step) string { return typePrefix + string(s) + typeVersion }
 
-// StepOf returns what an event of ours announces of which job, and false for any other event.
+// StepOf returns the job and the step that one of our events is about, and false for any other
+// event.
 func StepOf(e event.Event) (job.ID, job.Step, bool) {
 	verb, ours := strings.CutPrefix(e.Type(), typePrefix)
 	step, current := strings.CutSuffix(verb, typeVersion)
@@ -110,7 +111,7 @@ func (r *OutboxSink) Send(ctx context.Context, e event.Event) error {
 type Router struct{ Launcher, Outside Sink }
 
 var (
-	_ Sink    = Router{}
+	_ Sink   = Router{}
 	_ waiter = Router{}
 )
 

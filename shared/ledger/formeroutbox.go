@@ -9,8 +9,8 @@ import (
 
 // Versions before the outbox kept what they had to announce in four kinds of blobs:
 //
-//	owed/<job>                 a mark: the job is over, and its end may not have been announced
-//	run/<job>/announced-<step> a mark: the step was announced
+//	owed/<job>                 empty: the job is over, and its end may not have been announced
+//	run/<job>/announced-<step> empty: the step was announced
 //	farewell/<job>-<n>-<step>  the notice of a job that was removed
 //	tried/<job>-<step>         how often a notice was sent in vain
 //
@@ -28,7 +28,7 @@ func formerAnnouncedKey(id job.ID, step job.Step) string {
 }
 
 // adopt makes the entries of a job that was accepted without an outbox, for the steps at its
-// beginning that were not announced. It marks them as announced, so it does this once.
+// beginning that were not announced. It records them as announced, so it does this once.
 func (l *Ledger) adopt(ctx context.Context, a *acceptance) error {
 	if l.publisher == nil || a.Outbox {
 		return nil

@@ -1,5 +1,5 @@
 // Package ledger keeps the records of jobs in the bucket: who may write what once, what follows
-// from it, and how jobs are found again. Every record is written once; whoever comes second reads
+// from it, and how jobs are found again. Every record is written once; a second writer reads
 // the first one's.
 package ledger
 
@@ -55,7 +55,7 @@ func (l *Ledger) AbortUpload(ctx context.Context, id job.ID) error {
 			return err
 		}
 	}
-	// The mark goes last: as long as it stands, the sweeper calls this again.
+	// This entry goes last: as long as it is there, the sweeper calls this again.
 	return l.store.Remove(ctx, uploads+string(id))
 }
 
@@ -74,13 +74,13 @@ func (l *Ledger) Accept(ctx context.Context, index *job.Index) error {
 	if err != nil {
 		return fmt.Errorf("encode index: %w", err)
 	}
-	if len(index.Labels) > 0 { // whoever sweeps the marks of a job that never got its index could not tell its labels
+	if len(index.Labels) > 0 { // for the sweeper of a job that never gets its index, which has the labels as well
 		if err := l.create(ctx, labelsKey(index.JobID), index.Labels); err != nil && !errors.Is(err, job.ErrExists) {
 			return err
 		}
 	}
-	// The marks come first, so that no accepted job is ever missing from a list; a mark without its
-	// job is passed over by readers and swept.
+	// The index entries come first, so that no accepted job is ever missing from a list. Readers skip
+	// an entry without a job, and the reaper sweeps it.
 	entries := append(listKeys(index), active+string(index.JobID))
 	if l.publisher != nil {
 		entries = append(entries, outboxKey(index.JobID, submittedStage))
@@ -93,12 +93,12 @@ func (l *Ledger) Accept(ctx context.Context, index *job.Index) error {
 	if err := l.store.Create(ctx, indexKey(index.JobID), data); err != nil {
 		return err
 	}
-	// A mark left behind is harmless: the sweeper sees the index and removes just the mark.
+	// If this entry stays it does no harm: the sweeper sees the index and removes just the entry.
 	_ = l.store.Remove(ctx, uploads+string(index.JobID))
 	return nil
 }
 
-// listKeys are the marks by which an accepted job is listed.
+// listKeys are the index entries by which an accepted job is listed.
 func listKeys(index *job.Index) []string {
 	list := []string{all + shard(index.JobID)}
 	for key, value := range index.Labels {
@@ -188,7 +188,7 @@ func (l *Ledger) Finish(ctx context.Context, index *job.Index, t job.Terminal) (
 }
 
 // settle moves a job that is over from the lists of active jobs to those of ended ones. The active
-// mark goes last: as long as it stands, the reaper calls settle again.
+// entry goes last: as long as it is there, the reaper calls settle again.
 func (l *Ledger) settle(ctx context.Context, t *job.Terminal) error {
 	expires := expiryKey(t.ExpiresAt, t.JobID)
 	for _, key := range []string{phasePrefix(t.Phase) + shard(t.JobID), expires} {
@@ -201,8 +201,8 @@ func (l *Ledger) settle(ctx context.Context, t *job.Terminal) error {
 			return err
 		}
 	}
-	// Somebody else may have ended and removed the job meanwhile. Removal takes the index before it
-	// takes marks, so what it did not see of ours has no index now.
+	// Another process may have ended and removed the job meanwhile. A removal takes the index before
+	// the entries. So if it missed the entries made here, there is no index now.
 	exists, err := l.store.Exists(ctx, indexKey(t.JobID))
 	if err != nil || exists {
 		return err

@@ -165,8 +165,9 @@ func TestActive(t *testing.T) {
 	want()
 }
 
-// TestNoticesNeverChange has each step published when it is recorded, while the job runs, when it is
-// over and when it has been removed: a consumer that gets an event twice knows it by what it says.
+// TestNoticesNeverChange has each step published when it is recorded, while the job runs, when it
+// is over and when it has been removed: a consumer that gets an event twice knows it by what it
+// says.
 func TestNoticesNeverChange(t *testing.T) {
 	w, o := publishing(t)
 	index := w.newIndex(nil)

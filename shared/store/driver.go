@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// driver is what a kind of bucket does in its own way, since gocloud's portable API either cannot say it
-// or, on a directory, does it unsoundly or slowly. Errors of create, list, remove, removeAll and
-// sweep have their kinds.
+// driver is what a kind of bucket does in its own way, since gocloud's portable API either cannot
+// say it or, on a directory, does it unsoundly or slowly. Errors of create, list, remove, removeAll
+// and sweep have their kinds.
 type driver interface {
 	// create writes key if it does not exist, atomically; else the error is of kind job.ErrExists.
 	create(ctx context.Context, key string, data []byte) error

@@ -9,7 +9,7 @@ import (
 // the three clouds'.
 const MaxLinkSize = 5 << 30
 
-// Link is what a signed URL is for. It opens one blob, for a time, to whoever has it.
+// Link is what a signed URL is for. It opens one blob, for a time, to everybody who has it.
 type Link struct {
 	Method string        // GET or PUT
 	Expiry time.Duration // how long it is valid
