@@ -30,7 +30,7 @@ type (
 // are sent to the bucket itself.
 type Function struct {
 	*upload.Base
-	ender *ending.Ender
+	recorder *ending.Recorder
 }
 
 // New returns the function.
@@ -39,7 +39,7 @@ func New(d Deps) (*Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Function{b, &ending.Ender{Ledger: b.Ledger, Store: b.Store, Now: b.Now}}, nil
+	return &Function{b, &ending.Recorder{Ledger: b.Ledger, Store: b.Store, Now: b.Now}}, nil
 }
 
 // The bounds of records: a manifest has ten thousand files with long names.

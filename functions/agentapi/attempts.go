@@ -47,7 +47,7 @@ func (f *Function) claimNext(ctx context.Context, u upload.Upload) (any, error) 
 	}
 	n := len(attempts)
 	if n == 0 || attempts[n-1].FinishedAt != nil {
-		if over, err := f.ender.Job(ctx, u.Index, nil); err != nil || over { // whoever ended the attempt did not get to this
+		if over, err := f.recorder.Job(ctx, u.Index, nil); err != nil || over { // whoever ended the attempt did not get to this
 			return nil, errors.Join(err, upload.ErrOver())
 		}
 		return f.claim(ctx, id, n+1, c)
@@ -172,7 +172,7 @@ func (f *Function) recordEnd(ctx context.Context, index *job.Index, a job.Attemp
 		}
 		begun = a
 	}
-	_, err = f.ender.Attempt(ctx, index, begun)
+	_, err = f.recorder.Attempt(ctx, index, begun)
 	return begun, err
 }
 

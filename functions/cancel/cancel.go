@@ -145,7 +145,7 @@ func (f *Function) stop(ctx context.Context, index *job.Index, remove bool) (ove
 	if err != nil {
 		return false, err
 	}
-	if len(attempts) == 0 { // whoever starts one from now on sees the cancel and gives it up
+	if len(attempts) == 0 { // a process that starts one from now on sees the cancel and gives it up
 		if gone, err := f.gone(ctx, index.JobID); gone || err != nil { // an end recorded now would outlive the job
 			return gone, err
 		}

@@ -70,7 +70,7 @@ func newWorld(t testing.TB, dir string) *world {
 	w := &world{t: t, dir: dir}
 	var err error
 	if dir == "" {
-		w.store = store.OpenBucket(memblob.OpenBucket(nil), store.Backend{})
+		w.store = store.OpenBucket(memblob.OpenBucket(nil), store.Extension{})
 	} else if w.store, err = store.OpenDir(dir); err != nil {
 		t.Fatal(err)
 	}

@@ -301,20 +301,20 @@ func (s *slowSink) events() []cloudevent.Event {
 // announcing has what is recorded from now on announced to a sink.
 func (w *world) announcing(s event.Sink) *event.Events {
 	log := slog.New(slog.DiscardHandler)
-	w.ledger = ledger.New(w.store, w.clock).Announcing(&event.Teller{Sink: s, Source: "http://jobs.example", Log: log})
+	w.ledger = ledger.New(w.store, w.clock).Publishing(&event.Publisher{Sink: s, Source: "http://jobs.example", Log: log})
 	return &event.Events{Sink: s, Ledger: w.ledger}
 }
 
 // outside has the reaper announce to a server that takes so long for each event, as in the one
 // process.
-func (w *world) outside(s *slowSink, takes time.Duration) *event.Background {
+func (w *world) outside(s *slowSink, takes time.Duration) *event.AsyncSink {
 	w.t.Helper()
 	s.takes = takes
 	env := platform.New(map[string]string{"ORCH_BASE_URL": "http://jobs.example"}, slog.New(slog.DiscardHandler))
 	env.Now = w.clock
 	env.SetStore(w.store)
-	out := event.NewBackground(&event.Recorded{Sink: s, Records: w.ledger}, slog.New(slog.DiscardHandler))
-	events := w.announcing(event.Fork{Launcher: w, Outside: out})
+	out := event.NewAsyncSink(&event.OutboxSink{Sink: s, Outbox: w.ledger}, slog.New(slog.DiscardHandler))
+	events := w.announcing(event.Router{Launcher: w, Outside: out})
 	var err error
 	w.reap, err = reap.New(reap.Deps{Env: env, Events: events})
 	w.must(err)

@@ -140,7 +140,7 @@ func TestAnnouncement(t *testing.T) {
 // TestHangingSink commits while the sink still has the event.
 func TestHangingSink(t *testing.T) {
 	entered, leave := make(chan context.Context, 1), make(chan struct{})
-	background := event.NewBackground(sinkFunc(func(ctx context.Context, _ cloudevent.Event) error {
+	background := event.NewAsyncSink(sinkFunc(func(ctx context.Context, _ cloudevent.Event) error {
 		entered <- ctx
 		<-leave
 		return errors.New("away")

@@ -76,7 +76,7 @@ func newObserved(t *testing.T, c *cluster, retries int) *observed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Observer = NewObserver(client, &ending.Ender{Ledger: o.ledger, Store: s, Now: time.Now})
+	o.Observer = NewObserver(client, &ending.Recorder{Ledger: o.ledger, Store: s, Now: time.Now})
 	id, err := job.NewID(time.Now(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

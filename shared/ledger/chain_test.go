@@ -101,31 +101,3 @@ func TestChainIsForgotten(t *testing.T) {
 		t.Errorf("left (-want +got):\n%s", diff)
 	}
 }
-
-// TestNoticesNeverChange demands that what is announced of a step is the same whenever it is
-// announced: who gets it twice knows the event by what it says.
-func TestNoticesNeverChange(t *testing.T) {
-	w, o := announcing(t)
-	index := w.newIndex(nil)
-	w.accept(index)
-	a, err := w.StartAttempt(t.Context(), index.JobID, 1, "owner", &job.Limits{CPU: "x"})
-	w.must(err)
-	first := o.heard[0]
-	end, code := w.now(), 3
-	a.FinishedAt, a.ExitCode, a.Reason, a.Message = &end, &code, job.ReasonError, "failed"
-	w.must(w.EndAttempt(t.Context(), index.JobID, a))
-	// nobody knows of it
-	w.must(w.store.Remove(t.Context(), ".orchestrator/run/"+string(index.JobID)+"/announced-started"))
-	w.pass(time.Hour)
-	list, err := w.Unannounced(t.Context(), index.JobID, 0)
-	w.must(err)
-	for _, n := range list {
-		if n.Step == job.StepStarted {
-			if diff := cmp.Diff(first, n); diff != "" {
-				t.Errorf("started, announced again (-first +again):\n%s", diff)
-			}
-			return
-		}
-	}
-	t.Errorf("the start is not announced again: %+v", list)
-}

@@ -13,6 +13,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/store/storetest"
 )
 
 var errDied = errors.New("the process died")
@@ -40,7 +41,7 @@ func (f *failing) hook(string, string) error {
 }
 
 func newMemoryWorld(t testing.TB) *world {
-	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Backend{}),
+	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Extension{}),
 		time: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	w.Ledger = ledger.New(w.store, w.now)
 	return w
@@ -63,8 +64,8 @@ type process struct {
 	*ledger.Ledger
 }
 
-func (w *world) process(h store.Hook) *process {
-	s := w.store.WithHook(h)
+func (w *world) process(h func(op, key string) error) *process {
+	s := storetest.WithHook(w.store, h)
 	return &process{w, s, ledger.New(s, w.now)}
 }
 

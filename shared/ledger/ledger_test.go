@@ -19,6 +19,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/store/storetest"
 )
 
 // world is a bucket in a directory, and a clock.
@@ -307,7 +308,7 @@ func TestAbortAfterFailedAccept(t *testing.T) {
 	w.must(w.BeginUpload(ctx, index.JobID))
 	_, err := w.store.Put(ctx, ledger.FileKey(index.JobID, "main.py"), strings.NewReader("pass"))
 	w.must(err)
-	full := ledger.New(w.store.WithHook(func(op, key string) error {
+	full := ledger.New(storetest.WithHook(w.store, func(op, key string) error {
 		if strings.HasSuffix(key, job.IndexFile) {
 			return job.ErrExhausted
 		}

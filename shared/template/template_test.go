@@ -15,6 +15,7 @@ import (
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/store/storetest"
 	"go-job-orchestrator/shared/template"
 )
 
@@ -29,7 +30,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Backend{}),
+	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Extension{}),
 		now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	w.Store = template.NewStore(w.store, w.clock)
 	return w
@@ -281,7 +282,7 @@ func TestCrashes(t *testing.T) {
 			w := newWorld(t)
 			w.put("a", w.t0(), "old")
 			changes := 0
-			dying := w.store.WithHook(func(string, string) error {
+			dying := storetest.WithHook(w.store, func(string, string) error {
 				if changes++; changes >= n {
 					return errDied
 				}

@@ -98,7 +98,7 @@ func over(ctx context.Context, l *ledger.Ledger, index *job.Index, at time.Time)
 func (s seed) flush(ctx context.Context, do func(l *ledger.Ledger) error) error {
 	bucket := memblob.OpenBucket(nil)
 	defer bucket.Close()
-	if err := do(ledger.New(store.OpenBucket(bucket, store.Backend{}), time.Now)); err != nil {
+	if err := do(ledger.New(store.OpenBucket(bucket, store.Extension{}), time.Now)); err != nil {
 		return err
 	}
 	for objects := bucket.List(nil); ; {

@@ -21,6 +21,7 @@ import (
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/store/storetest"
 )
 
 // patience is how long the tests wait for a bucket that does not answer.
@@ -32,7 +33,7 @@ func TestLostAnswers(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
 		for name, times := range map[string]int64{"one": 1, "two": 2, "all": 0} {
 			t.Run(name, func(t *testing.T) {
-				b := s.fresh(t).WithPatience(10*time.Second, 10*time.Second)
+				b := storetest.WithPatience(s.fresh(t), 10*time.Second, 10*time.Second)
 				f := &fault{applies: isWrite, times: times, answer: hangUp}
 				right := s.proxy.wrong(f)
 				defer right()
@@ -116,7 +117,7 @@ func TestConflict(t *testing.T) {
 func TestCutUpload(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
 		name := s.bucket(t)
-		b := s.open(t, name, "").WithPatience(patience, patience)
+		b := storetest.WithPatience(s.open(t, name, ""), patience, patience)
 		right := s.proxy.wrong(&fault{applies: isWrite, cut: 100_000})
 		defer right()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -245,7 +246,7 @@ func TestAway(t *testing.T) {
 				defer right()
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // which nothing may need
 				defer cancel()
-				for op, err := range operations(ctx, b.WithPatience(patience, patience)) {
+				for op, err := range operations(ctx, storetest.WithPatience(b, patience, patience)) {
 					if !errors.Is(err, job.ErrUnavailable) || ctx.Err() != nil {
 						t.Errorf("%s: %v, want ErrUnavailable", op, err)
 					}
@@ -268,7 +269,7 @@ func TestStuck(t *testing.T) {
 		}
 		right := s.proxy.wrong(&fault{applies: func(r *http.Request) bool { return r.Method == http.MethodGet }, stuck: true})
 		defer right()
-		hurried := b.WithPatience(patience, patience)
+		hurried := storetest.WithPatience(b, patience, patience)
 		for op, err := range map[string]error{
 			"Read": second(hurried.Read(t.Context(), "job/blob")), "List": second(hurried.List(t.Context(), "job/", "", 5)),
 			"RemoveAll": hurried.RemoveAll(t.Context(), "job/"),

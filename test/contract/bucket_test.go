@@ -33,7 +33,7 @@ func newBucket() *bucket { return &bucket{blobs: map[string][]byte{}} }
 
 // Store is the bucket as functions see it.
 func (b *bucket) Store() *store.Store {
-	return store.OpenBucket(blob.NewBucket(b), store.Backend{SignedHeaders: map[string]string{}})
+	return store.OpenBucket(blob.NewBucket(b), store.Extension{SignedHeaders: map[string]string{}})
 }
 
 // failing makes the bucket fail while f runs. The verbs are read, write, list and delete.

@@ -59,7 +59,7 @@ func New(t testing.TB, dir string, open []Opener, settings ...string) *Server {
 	w := &Server{T: t, Dir: dir}
 	var err error
 	if dir == "" {
-		w.Store = store.OpenBucket(memblob.OpenBucket(nil), store.Backend{})
+		w.Store = store.OpenBucket(memblob.OpenBucket(nil), store.Extension{})
 	} else if w.Store, err = store.OpenDir(dir); err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 // delivery, and a cold start of the receiver would hold up the user.
 const patience = 200 * time.Millisecond
 
-// MaxSending is how many events a Background sends at a time, and how many a reaper does.
+// MaxSending is how many events an AsyncSink sends at a time, and how many a reaper does.
 const MaxSending = 64
 
 // The memory that events take until a slow sink has taken them. What an event takes besides its
@@ -28,9 +28,9 @@ const (
 	overhead   = 4 << 10
 )
 
-// Background is a Sink that lets its callers go after a fifth of a second and goes on sending by
-// itself.
-type Background struct {
+// AsyncSink is a Sink that returns to its callers after a fifth of a second at most and goes on
+// sending in the background.
+type AsyncSink struct {
 	sink     Sink
 	log      *slog.Logger
 	wait     sync.WaitGroup
@@ -40,27 +40,27 @@ type Background struct {
 	drain    context.CancelFunc
 }
 
-var _ Sink = (*Background)(nil)
+var _ Sink = (*AsyncSink)(nil)
 
-// NewBackground returns a Background before sink.
-func NewBackground(sink Sink, log *slog.Logger) *Background {
-	b := &Background{
+// NewAsyncSink returns an AsyncSink before sink.
+func NewAsyncSink(sink Sink, log *slog.Logger) *AsyncSink {
+	s := &AsyncSink{
 		sink: sink, log: log, room: semaphore.NewWeighted(maxPending), sending: make(chan struct{}, MaxSending),
 	}
-	b.draining, b.drain = context.WithCancel(context.Background())
-	return b
+	s.draining, s.drain = context.WithCancel(context.Background())
+	return s
 }
 
 // Send returns the sink's answer, or nil when it takes longer than a caller should wait.
-func (b *Background) Send(ctx context.Context, e event.Event) error {
+func (s *AsyncSink) Send(ctx context.Context, e event.Event) error {
 	size := int64(len(e.Data())) + overhead
-	if !b.room.TryAcquire(size) {
+	if !s.room.TryAcquire(size) {
 		return fmt.Errorf("send event: too many wait for the sink already: %w", job.ErrUnavailable)
 	}
 	answer := make(chan error, 1)
-	b.wait.Go(func() {
-		defer b.room.Release(size)
-		answer <- b.deliver(context.WithoutCancel(ctx), e)
+	s.wait.Go(func() {
+		defer s.room.Release(size)
+		answer <- s.deliver(context.WithoutCancel(ctx), e)
 	})
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -69,9 +69,9 @@ func (b *Background) Send(ctx context.Context, e event.Event) error {
 		return err
 	case <-timer.C:
 	}
-	b.wait.Go(func() {
+	s.wait.Go(func() {
 		if err := <-answer; err != nil {
-			b.log.Warn("event not sent; the reaper will", "event", e.ID(), "error", err)
+			s.log.Warn("event not sent; the reaper will", "event", e.ID(), "error", err)
 		}
 	})
 	return nil
@@ -81,29 +81,29 @@ func (b *Background) Send(ctx context.Context, e event.Event) error {
 var errDraining = errors.New("the process ends before the event's turn")
 
 // deliver sends an event when it is its turn.
-func (b *Background) deliver(ctx context.Context, e event.Event) error {
+func (s *AsyncSink) deliver(ctx context.Context, e event.Event) error {
 	select {
-	case b.sending <- struct{}{}:
+	case s.sending <- struct{}{}:
 	default:
 		select {
-		case b.sending <- struct{}{}:
-		case <-b.draining.Done():
+		case s.sending <- struct{}{}:
+		case <-s.draining.Done():
 			return errDraining
 		}
 	}
-	defer func() { <-b.sending }()
-	return b.sink.Send(ctx, e)
+	defer func() { <-s.sending }()
+	return s.sink.Send(ctx, e)
 }
 
-// SendAndWait returns the sink's answer, however long it takes. Whoever waits bounds how much is
-// sent so.
-func (b *Background) SendAndWait(ctx context.Context, e event.Event) error {
-	return SendAndWait(ctx, b.sink, e)
+// SendAndWait returns the sink's answer, however long it takes. Its callers bound how many
+// events are sent at a time.
+func (s *AsyncSink) SendAndWait(ctx context.Context, e event.Event) error {
+	return SendAndWait(ctx, s.sink, e)
 }
 
 // Drain waits for the events that are being sent. Those that wait for their turn are left to the
 // reaper: a slow sink must not keep the process from ending.
-func (b *Background) Drain() {
-	b.drain()
-	b.wait.Wait()
+func (s *AsyncSink) Drain() {
+	s.drain()
+	s.wait.Wait()
 }

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -13,7 +14,6 @@ import (
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
-	"go-job-orchestrator/shared/store"
 )
 
 // outside is who hears of jobs: it gets notices, when the line holds, and has that recorded.
@@ -24,16 +24,16 @@ type outside struct {
 	heard   []job.Notice
 }
 
-var _ ledger.Announcer = (*outside)(nil)
+var _ ledger.Publisher = (*outside)(nil)
 
-func (o *outside) Announce(ctx context.Context, n job.Notice) { _ = o.tell(ctx, n) }
+func (o *outside) Publish(ctx context.Context, n job.Notice) { _ = o.tell(ctx, n) }
 
 func (o *outside) tell(ctx context.Context, n job.Notice) error {
 	if o.down {
 		return errors.New("the sink is down")
 	}
 	o.heard = append(o.heard, n)
-	return o.records.Announced(ctx, n.Status.JobID, n.Step)
+	return o.records.Published(ctx, n.Status.JobID, n.Step)
 }
 
 // steps returns what was heard, and forgets it.
@@ -53,10 +53,10 @@ func (o *outside) want(what string, steps ...string) {
 	}
 }
 
-func announcing(t *testing.T) (*world, *outside) {
+func publishing(t *testing.T) (*world, *outside) {
 	w := newWorld(t)
 	o := &outside{t: t, records: ledger.New(w.store, w.now)}
-	w.Ledger = w.Announcing(o)
+	w.Ledger = w.Publishing(o)
 	return w, o
 }
 
@@ -72,18 +72,24 @@ func (w *world) end(index *job.Index, phase job.Phase) {
 	w.must(err)
 }
 
-// sweepOwed is what a reaper does.
-func (w *world) sweepOwed(o *outside) (int, error) {
-	return w.SweepOwed(w.t.Context(), time.Minute, 1, func(n job.Notice) error { return o.tell(w.t.Context(), n) })
+// enqueue makes an entry as if the step had not been published.
+func (w *world) enqueue(id job.ID, stage string) {
+	w.t.Helper()
+	w.must(w.store.Mark(w.t.Context(), fmt.Sprintf(".orchestrator/outbox/%s/%s-%s", id[:7], id, stage)))
+}
+
+// sweepOutbox is what a reaper does.
+func (w *world) sweepOutbox(o *outside) (int, error) {
+	return w.SweepOutbox(w.t.Context(), time.Minute, 1, func(n job.Notice) error { return o.tell(w.t.Context(), n) })
 }
 
 func TestStepsAreAnnounced(t *testing.T) {
-	w, o := announcing(t)
+	w, o := publishing(t)
 	index := w.newIndex(nil)
 	index.Trace, index.Hops = job.Trace{Parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, 3
 	w.accept(index)
 	o.want("accepted: whoever submits tells it itself")
-	o.Announce(t.Context(), ledger.SubmitNotice(index))
+	o.Publish(t.Context(), ledger.SubmitNotice(index))
 	o.want("submitted", "submitted Pending")
 	w.start(index)
 	if n := o.heard[0]; n.Trace != index.Trace || n.Hops != 3 || len(n.Status.Attempts) != 1 ||
@@ -105,8 +111,8 @@ func TestStepsAreAnnounced(t *testing.T) {
 	}
 	o.want("removed", "reaped Failed")
 	w.pass(time.Hour)
-	if n, err := w.sweepOwed(o); n != 0 || err != nil {
-		t.Errorf("SweepOwed: %d, %v; want nothing to do", n, err)
+	if n, err := w.sweepOutbox(o); n != 0 || err != nil {
+		t.Errorf("SweepOutbox: %d, %v; want nothing to do", n, err)
 	}
 	if left := w.tree(); len(left) > 0 {
 		t.Errorf("left: %q", left)
@@ -120,8 +126,8 @@ func TestNobodyIsToldWithoutAnnouncer(t *testing.T) {
 	w.end(index, job.Succeeded)
 	w.pass(2 * time.Hour)
 	o := &outside{t: t, records: w.Ledger}
-	if n, err := w.sweepOwed(o); n != 0 || err != nil {
-		t.Errorf("SweepOwed: %d, %v", n, err)
+	if n, err := w.sweepOutbox(o); n != 0 || err != nil {
+		t.Errorf("SweepOutbox: %d, %v", n, err)
 	}
 	if _, err := w.RemoveExpired(t.Context()); err != nil {
 		t.Fatal(err)
@@ -132,32 +138,88 @@ func TestNobodyIsToldWithoutAnnouncer(t *testing.T) {
 	}
 }
 
-func TestUnannounced(t *testing.T) {
-	w, o := announcing(t)
+// TestActive has the steps of a job that is not over published again.
+func TestActive(t *testing.T) {
+	w, o := publishing(t)
 	index := w.accept(w.newIndex(nil))
 	want := func(steps ...string) {
 		t.Helper()
-		list, err := w.Unannounced(t.Context(), index.JobID, 0)
-		w.must(err)
-		(&outside{t: t, heard: list}).want("unannounced", steps...)
+		w.pass(time.Minute)
+		if n, err := w.sweepOutbox(o); n != len(steps) || err != nil {
+			t.Errorf("SweepOutbox: %d, %v, want %d", n, err, len(steps))
+		}
+		o.want("published again", steps...)
 	}
 	want("submitted Pending")
-	o.Announce(t.Context(), ledger.SubmitNotice(index))
 	want()
 	o.down = true
 	w.start(index)
+	o.down = false
 	want("started Running")
-	if list, err := w.Unannounced(t.Context(), w.newIndex(nil).JobID, 0); err != nil || len(list) > 0 {
-		t.Errorf("unknown job: %v, %v", list, err)
-	}
-	w.Ledger = ledger.New(w.store, w.now)
 	want()
+	unknown := w.newIndex(nil)
+	w.enqueue(unknown.JobID, "1-submitted")
+	want()
+	w.Ledger = ledger.New(w.store, w.now)
+	w.start(w.accept(w.newIndex(nil)))
+	want()
+}
+
+// TestNoticesNeverChange has each step published when it is recorded, while the job runs, when it
+// is over and when it has been removed: a consumer that gets an event twice knows it by what it
+// says.
+func TestNoticesNeverChange(t *testing.T) {
+	w, o := publishing(t)
+	index := w.newIndex(nil)
+	w.accept(index)
+	o.Publish(t.Context(), ledger.SubmitNotice(index))
+	a, err := w.StartAttempt(t.Context(), index.JobID, 1, "owner", &job.Limits{CPU: "x"})
+	w.must(err)
+	w.pass(time.Second)
+	end, code := w.now(), 3
+	a.FinishedAt, a.ExitCode, a.Reason, a.Message = &end, &code, job.ReasonError, "failed"
+	w.must(w.EndAttempt(t.Context(), index.JobID, a))
+	again := func(stages ...string) {
+		t.Helper()
+		for _, stage := range stages {
+			w.enqueue(index.JobID, stage)
+		}
+		w.pass(time.Minute)
+		if n, err := w.sweepOutbox(o); n != len(stages) || err != nil {
+			t.Errorf("SweepOutbox: %d, %v; want %d", n, err, len(stages))
+		}
+	}
+	again("1-submitted", "2-started")
+	w.end(index, job.Failed)
+	again("1-submitted", "2-started", "3-ended")
+	for _, stage := range []string{"1-submitted", "2-started", "3-ended"} {
+		w.enqueue(index.JobID, stage)
+	}
+	w.must(w.Remove(t.Context(), index.JobID))
+	w.pass(time.Minute)
+	if n, err := w.sweepOutbox(o); n != 4 || err != nil {
+		t.Errorf("SweepOutbox: %d, %v; want 4", n, err)
+	}
+	first, times := map[job.Step]string{}, map[job.Step]int{}
+	for _, n := range o.heard {
+		data, err := json.Marshal(n)
+		w.must(err)
+		if times[n.Step]++; times[n.Step] == 1 {
+			first[n.Step] = string(data)
+		} else if diff := cmp.Diff(first[n.Step], string(data)); diff != "" {
+			t.Errorf("%s, published again (-first +again):\n%s", n.Step, diff)
+		}
+	}
+	want := map[job.Step]int{job.StepSubmitted: 4, job.StepStarted: 4, job.StepFailed: 3, job.StepReaped: 1}
+	if diff := cmp.Diff(want, times); diff != "" {
+		t.Errorf("published (-want +got):\n%s", diff)
+	}
 }
 
 func TestSinkIsDownForAWhile(t *testing.T) {
 	for name, remove := range map[string]bool{"until it is over": false, "until it is removed": true} {
 		t.Run(name, func(t *testing.T) {
-			w, o := announcing(t)
+			w, o := publishing(t)
 			o.down = true
 			index := w.accept(w.newIndex(nil))
 			w.start(index)
@@ -171,18 +233,18 @@ func TestSinkIsDownForAWhile(t *testing.T) {
 			}
 			w.pass(2 * time.Minute)
 			for range 2 { // it stays down
-				if n, err := w.sweepOwed(o); n != 0 || err == nil {
-					t.Fatalf("SweepOwed: %d, %v; want an error", n, err)
+				if n, err := w.sweepOutbox(o); n != 0 || err == nil {
+					t.Fatalf("SweepOutbox: %d, %v; want an error", n, err)
 				}
 				w.pass(2 * time.Minute)
 			}
 			o.down = false
-			if n, err := w.sweepOwed(o); n != len(want) || err != nil {
-				t.Errorf("SweepOwed: %d, %v; want %d", n, err, len(want))
+			if n, err := w.sweepOutbox(o); n != len(want) || err != nil {
+				t.Errorf("SweepOutbox: %d, %v; want %d", n, err, len(want))
 			}
 			o.want("back again", want...)
-			if n, err := w.sweepOwed(o); n != 0 || err != nil || len(o.heard) > 0 {
-				t.Errorf("SweepOwed again: %d, %v, heard %q", n, err, o.steps())
+			if n, err := w.sweepOutbox(o); n != 0 || err != nil || len(o.heard) > 0 {
+				t.Errorf("SweepOutbox again: %d, %v, heard %q", n, err, o.steps())
 			}
 			if !remove {
 				w.pass(2 * time.Hour)
@@ -201,16 +263,16 @@ func TestSinkIsDownForAWhile(t *testing.T) {
 // TestSlowSink has a sink that answers later: what it has not taken counts as not announced, and
 // nothing more is piled on it.
 func TestSlowSink(t *testing.T) {
-	w, o := announcing(t)
+	w, o := publishing(t)
 	o.down = true
 	for range 3 {
 		w.end(w.accept(w.newIndex(nil)), job.Succeeded)
 	}
 	w.pass(time.Hour)
 	begun := 0
-	n, err := w.SweepOwed(t.Context(), time.Minute, 1, func(job.Notice) error { begun++; return nil })
+	n, err := w.SweepOutbox(t.Context(), time.Minute, 1, func(job.Notice) error { begun++; return nil })
 	if n != 0 || err == nil || begun != 1 {
-		t.Errorf("SweepOwed: %d, %v after %d notices; want an error after one", n, err, begun)
+		t.Errorf("SweepOutbox: %d, %v after %d notices; want an error after one", n, err, begun)
 	}
 }
 
@@ -220,7 +282,7 @@ func TestSlowSink(t *testing.T) {
 func TestSeveralAtOnce(t *testing.T) {
 	for name, remove := range map[string]bool{"over": false, "removed": true} {
 		t.Run(name, func(t *testing.T) {
-			w, o := announcing(t)
+			w, o := publishing(t)
 			o.down = true
 			const jobs, atOnce = 40, 8
 			for range jobs {
@@ -236,7 +298,7 @@ func TestSeveralAtOnce(t *testing.T) {
 			sending, most := 0, 0
 			full := make(chan struct{})
 			steps := map[job.ID][]job.Step{}
-			n, err := w.SweepOwed(t.Context(), time.Minute, atOnce, func(n job.Notice) error {
+			n, err := w.SweepOutbox(t.Context(), time.Minute, atOnce, func(n job.Notice) error {
 				mu.Lock()
 				sending++
 				if most = max(most, sending); sending == atOnce && most == atOnce {
@@ -252,14 +314,14 @@ func TestSeveralAtOnce(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				sending--
-				return o.records.Announced(t.Context(), n.Status.JobID, n.Step)
+				return o.records.Published(t.Context(), n.Status.JobID, n.Step)
 			})
 			want := []job.Step{job.StepSubmitted, job.StepStarted, job.StepSucceeded}
 			if remove {
 				want = append(want, job.StepReaped)
 			}
 			if n != jobs*len(want) || err != nil || most != atOnce {
-				t.Errorf("SweepOwed: %d, %v, at most %d at a time; want %d, %d at a time", n, err, most, jobs*len(want), atOnce)
+				t.Errorf("SweepOutbox: %d, %v, at most %d at a time; want %d, %d at a time", n, err, most, jobs*len(want), atOnce)
 			}
 			for id, got := range steps {
 				if diff := cmp.Diff(want, got); diff != "" {
@@ -267,8 +329,8 @@ func TestSeveralAtOnce(t *testing.T) {
 				}
 			}
 			again := func(job.Notice) error { return errors.New("again") }
-			if n, err := w.SweepOwed(t.Context(), time.Minute, atOnce, again); n != 0 || err != nil {
-				t.Errorf("SweepOwed again: %d, %v", n, err)
+			if n, err := w.SweepOutbox(t.Context(), time.Minute, atOnce, again); n != 0 || err != nil {
+				t.Errorf("SweepOutbox again: %d, %v", n, err)
 			}
 		})
 	}
@@ -277,7 +339,7 @@ func TestSeveralAtOnce(t *testing.T) {
 // TestSeveralAtOnceStop has a sink that takes nothing: what has begun is ended, and nothing more is
 // begun.
 func TestSeveralAtOnceStop(t *testing.T) {
-	w, o := announcing(t)
+	w, o := publishing(t)
 	o.down = true
 	const jobs, atOnce = 40, 4
 	for range jobs {
@@ -286,9 +348,9 @@ func TestSeveralAtOnceStop(t *testing.T) {
 	w.pass(time.Hour)
 	var tried atomic.Int64
 	refuse := func(job.Notice) error { tried.Add(1); return errors.New("no") }
-	n, err := w.SweepOwed(t.Context(), time.Minute, atOnce, refuse)
+	n, err := w.SweepOutbox(t.Context(), time.Minute, atOnce, refuse)
 	if n != 0 || err == nil || tried.Load() < 1 || tried.Load() > 2*atOnce {
-		t.Errorf("SweepOwed: %d, %v after %d notices; want an error after about %d", n, err, tried.Load(), atOnce)
+		t.Errorf("SweepOutbox: %d, %v after %d notices; want an error after about %d", n, err, tried.Load(), atOnce)
 	}
 }
 
@@ -298,7 +360,7 @@ func TestSeveralAtOnceStop(t *testing.T) {
 func TestRefused(t *testing.T) {
 	for name, remove := range map[string]bool{"over": false, "removed": true} {
 		t.Run(name, func(t *testing.T) {
-			w, o := announcing(t)
+			w, o := publishing(t)
 			o.down = true
 			refused := w.accept(w.newIndex(nil))
 			w.end(refused, job.Succeeded)
@@ -313,7 +375,7 @@ func TestRefused(t *testing.T) {
 			var tried []time.Duration
 			for range 8 * 24 * 60 {
 				w.pass(time.Minute)
-				_, _ = w.SweepOwed(t.Context(), time.Minute, 1, func(n job.Notice) error {
+				_, _ = w.SweepOutbox(t.Context(), time.Minute, 1, func(n job.Notice) error {
 					if n.Status.JobID == refused.JobID && n.Step != job.StepSubmitted {
 						return errors.New("no")
 					}
@@ -335,8 +397,8 @@ func TestRefused(t *testing.T) {
 				t.Errorf("tried after (-want +got):\n%s", diff)
 			}
 			o.want("meanwhile", steps(remove)...)
-			if n, err := w.sweepOwed(o); n != 0 || err != nil || len(o.heard) > 0 {
-				t.Errorf("in the end SweepOwed: %d, %v, heard %q", n, err, o.steps())
+			if n, err := w.sweepOutbox(o); n != 0 || err != nil || len(o.heard) > 0 {
+				t.Errorf("in the end SweepOutbox: %d, %v, heard %q", n, err, o.steps())
 			}
 			if remove {
 				if left := w.tree(); len(left) > 0 {
@@ -356,109 +418,11 @@ func steps(removed bool) []string {
 }
 
 func TestFreshEndsAreLeftToTheirTellers(t *testing.T) {
-	w, o := announcing(t)
+	w, o := publishing(t)
 	o.down = true
 	w.end(w.accept(w.newIndex(nil)), job.Succeeded)
 	o.down = false
-	if n, err := w.sweepOwed(o); n != 0 || err != nil || len(o.heard) > 0 {
-		t.Errorf("SweepOwed: %d, %v, heard %q; want nothing yet", n, err, o.steps())
-	}
-}
-
-// TestAnnouncementsSurviveCrashes has the process die before each change of a job's life, and
-// demands that what was recorded is announced all the same, and nothing else.
-func TestAnnouncementsSurviveCrashes(t *testing.T) {
-	for n, more := 1, true; more; n++ {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			w := newMemoryWorld(t)
-			d := &dying{n: n}
-			s := w.store.WithHook(d.hook)
-			o := &outside{t: t, records: ledger.New(s, w.now)}
-			index := w.newIndex(map[string]string{"a": "b"})
-			w.liveOn(s, o, index)
-			more = d.changes >= n
-
-			o.records = ledger.New(w.store, w.now) // the next process
-			w.Ledger = w.Announcing(o)
-			_, err := w.Index(t.Context(), index.JobID)
-			accepted := err == nil
-			attempts, err := w.Attempts(t.Context(), index.JobID)
-			w.must(err)
-			started := len(attempts) > 0
-			ended, err := w.Over(t.Context(), index.JobID)
-			w.must(err)
-			w.pass(3 * time.Hour)
-			w.recoverAll(o)
-			heard := map[job.Step]int{}
-			for _, n := range o.heard {
-				heard[n.Step]++
-			}
-			if accepted && heard[job.StepSubmitted] == 0 || started && heard[job.StepStarted] == 0 || ended &&
-				heard[job.StepSucceeded] == 0 ||
-				(accepted || heard[job.StepSubmitted] > 0) && heard[job.StepReaped] == 0 {
-				t.Errorf("accepted %v, started %v, ended %v; heard %v", accepted, started, ended, heard)
-			}
-			if left := w.left(); len(left) > 0 {
-				t.Errorf("left: %q", left)
-			}
-		})
-	}
-}
-
-// liveOn takes a job through its life on a store, as far as that lets it.
-func (w *world) liveOn(s *store.Store, o *outside, index *job.Index) {
-	ctx := w.t.Context()
-	l := ledger.New(s, w.now).Announcing(o)
-	if l.BeginUpload(ctx, index.JobID) != nil || l.Accept(ctx, index) != nil {
-		return
-	}
-	o.Announce(ctx, ledger.SubmitNotice(index))
-	a, err := l.StartAttempt(ctx, index.JobID, 1, "me", nil)
-	if err != nil {
-		return
-	}
-	t := job.Terminal{Phase: job.Succeeded, Attempts: []job.Attempt{a}, StartedAt: &a.StartedAt, FinishedAt: w.now()}
-	if _, _, err := l.Finish(ctx, index, t); err != nil {
-		return
-	}
-	_ = l.Remove(ctx, index.JobID)
-}
-
-// recoverAll does what launcher and reaper do until nothing is left to do.
-func (w *world) recoverAll(o *outside) {
-	w.t.Helper()
-	ctx := w.t.Context()
-	_, err := w.SweepUploads(ctx, time.Hour)
-	w.must(err)
-	active, err := w.Active(ctx, "", 100)
-	w.must(err)
-	for _, id := range active {
-		over, err := w.Settle(ctx, id, time.Hour)
-		w.must(err)
-		if over {
-			continue
-		}
-		missing, err := w.Unannounced(ctx, id, 0)
-		w.must(err)
-		for _, n := range missing {
-			o.Announce(ctx, n)
-		}
-		index, err := w.Index(ctx, id)
-		w.must(err)
-		if attempts, err := w.Attempts(ctx, id); err != nil || len(attempts) == 0 {
-			w.start(index)
-		}
-		w.end(index, job.Succeeded)
-	}
-	w.pass(time.Minute)
-	_, err = w.sweepOwed(o)
-	w.must(err)
-	w.pass(24 * time.Hour)
-	_, err = w.RemoveExpired(ctx)
-	w.must(err)
-	for range 2 { // the second time what was noted of tries has become old
-		w.pass(3 * time.Hour)
-		_, err = w.sweepOwed(o)
-		w.must(err)
+	if n, err := w.sweepOutbox(o); n != 0 || err != nil || len(o.heard) > 0 {
+		t.Errorf("SweepOutbox: %d, %v, heard %q; want nothing yet", n, err, o.steps())
 	}
 }
