@@ -17,7 +17,7 @@ const classesDir = "java-classes"
 // javaBuild compiles a program of several sources, or of one in a package: java itself compiles a
 // single file only, and before Java 22 nothing but that. Of sources that were uploaded flat it
 // would not find those of a package even then.
-func javaBuild(in place, entrypoint string, names []string) (compile, program []string, err error) {
+func javaBuild(in sourceTree, entrypoint string, names []string) (compile, program []string, err error) {
 	if !strings.HasSuffix(entrypoint, ".java") {
 		return nil, nil, nil
 	}

@@ -33,14 +33,14 @@ type Runtime struct {
 	// args are the interpreter's arguments before the user's. dir is the folder of the uploaded files.
 	args func(dir, entrypoint string, files []string) []string
 	// build says what is to be run before the program. It may be nil.
-	build func(in place, entrypoint string, files []string) (build, program []string, err error)
+	build func(in sourceTree, entrypoint string, files []string) (build, program []string, err error)
 	// explain finds in what a failed program, or its build, wrote to its standard error why it failed.
 	// It may be nil.
 	explain func(stderr string, built bool) string
 }
 
-// place is where sources lie.
-type place struct {
+// sourceTree is where sources lie.
+type sourceTree struct {
 	files     fs.FS
 	dir, temp string // as the program sees them
 }
@@ -198,7 +198,7 @@ func (r Runtime) Build(files fs.FS, dir, temp string, index *job.Index) (build, 
 	if r.build == nil {
 		return nil, nil, nil
 	}
-	build, program, err = r.build(place{files, dir, temp}, index.Entrypoint, names(index))
+	build, program, err = r.build(sourceTree{files, dir, temp}, index.Entrypoint, names(index))
 	if build == nil || err != nil {
 		return nil, nil, err
 	}
