@@ -66,7 +66,7 @@ func (r *runner) exec(ctx context.Context) (code int, err error) {
 	if err := errors.Join(proctree.Adopt(), proctree.Hide()); err != nil {
 		return 0, err
 	}
-	stop := r.tail()
+	stop := r.copyLogs()
 	defer stop()
 	result := e.Execute(ctx)
 	if !result.Ran {
@@ -120,9 +120,9 @@ func environment(image, ours []string) []string {
 	return out
 }
 
-// tail copies both logs to the container's own streams as they grow, for kubectl logs. What it
+// copyLogs copies both logs to the container's own streams as they grow, for kubectl logs. What it
 // returns copies the rest and ends it.
-func (r *runner) tail() (stop func()) {
+func (r *runner) copyLogs() (stop func()) {
 	done := make(chan struct{})
 	var all sync.WaitGroup
 	log, err := r.workspace().OpenLog()

@@ -76,7 +76,7 @@ func run(log *slog.Logger, part string, environ []string, p paths, stdout, stder
 	case "install":
 		return 0, p.install()
 	case "exec":
-		proctree.Withstand()
+		proctree.CatchSignals()
 		r := &runner{paths: p, environ: environ, temp: os.TempDir(), stdout: stdout, stderr: stderr, log: log}
 		return r.exec(ctx)
 	}

@@ -42,7 +42,7 @@ func (f *Function) events(w http.ResponseWriter, r *http.Request, id job.ID, q q
 		return nil //nolint:nilerr // the client has gone
 	}
 	out := &sender{events: stream}
-	end := ending{phase: s.Phase, status: s}
+	end := trailers{phase: s.Phase, status: s}
 	if q.Follow {
 		end, err = f.follow(ctx, id, q.Query, out)
 	} else {
@@ -237,16 +237,16 @@ func (s *sender) Flush() error {
 }
 
 // end sends the last event.
-func (s *sender) end(e ending) error {
+func (s *sender) end(t trailers) error {
 	if err := s.sendPartial(); err != nil {
 		return err
 	}
-	data := ended{Removed: e.status == nil}
-	if e.status != nil {
-		data.Phase, data.Reason, data.Message, data.ExitCode = e.status.Phase, e.status.Reason, e.status.Message,
-			e.status.ExitCode
+	data := ended{Removed: t.status == nil}
+	if t.status != nil {
+		data.Phase, data.Reason, data.Message, data.ExitCode = t.status.Phase, t.status.Reason, t.status.Message,
+			t.status.ExitCode
 	}
-	if err := s.events.Send(strconv.FormatInt(e.at, 10)+endMark, "end", data); err != nil {
+	if err := s.events.Send(strconv.FormatInt(t.at, 10)+endMark, "end", data); err != nil {
 		return err
 	}
 	return s.events.Flush()
@@ -254,8 +254,8 @@ func (s *sender) end(e ending) error {
 
 // over reports whether there is nothing behind the end of the answer: of the job, or of one attempt
 // if it is not 0.
-func (e ending) over(attempt int) bool {
-	return e.status == nil || attemptOver(e.status, attempt)
+func (t trailers) over(attempt int) bool {
+	return t.status == nil || attemptOver(t.status, attempt)
 }
 
 // attemptOver reports whether the job is over, or the attempt if it is not 0.

@@ -42,7 +42,7 @@ type State struct {
 
 // Shipper stores a growing spool as segments. Its methods must not be called concurrently.
 type Shipper struct {
-	tail   *tail
+	order  *orderReader
 	put    Put
 	state  State
 	levels [][]segment // of each size, what is not merged yet
@@ -62,13 +62,13 @@ type segment struct {
 
 // NewShipper returns a Shipper that goes on from a state.
 func NewShipper(files spool.Files, from State, put Put) *Shipper {
-	return &Shipper{tail: &tail{files: files, at: from.Position}, put: put, state: from}
+	return &Shipper{order: &orderReader{files: files, at: from.Position}, put: put, state: from}
 }
 
 // Run ships what is new, as soon as it is written if that is not too often, until ctx ends. What
 // cannot be stored is tried again.
 func (s *Shipper) Run(ctx context.Context) {
-	s.run(ctx, writes(ctx, s.tail.files.Order))
+	s.run(ctx, writes(ctx, s.order.files.Order))
 }
 
 func (s *Shipper) run(ctx context.Context, written <-chan struct{}) {
@@ -124,7 +124,7 @@ func (s *Shipper) Flush(ctx context.Context) error {
 // Finish ships all that there is of a spool to which nobody writes any more.
 func (s *Shipper) Finish(ctx context.Context) error {
 	// What was written just before a crash has no record.
-	if err := s.tail.files.Repair(); err != nil {
+	if err := s.order.files.Repair(); err != nil {
 		return fmt.Errorf("ship log: %w", err)
 	}
 	return s.Flush(ctx)
@@ -135,10 +135,10 @@ func (s *Shipper) cut() (*segment, error) {
 	if s.failed != nil {
 		return s.failed, nil
 	}
-	if err := s.tail.load(); err != nil {
+	if err := s.order.load(); err != nil {
 		return nil, err
 	}
-	records := s.tail.next()
+	records := s.order.next()
 	if len(records) == 0 {
 		return nil, nil //nolint:nilnil // nothing new is no error
 	}
@@ -146,7 +146,7 @@ func (s *Shipper) cut() (*segment, error) {
 	if err := s.fill(seg); err != nil {
 		return nil, err
 	}
-	s.tail.took(seg.End())
+	s.order.shipped(seg.End())
 	return seg, nil
 }
 
@@ -162,7 +162,7 @@ func (s *Shipper) fill(seg *segment) error {
 		for _, stream := range []spool.Stream{spool.Stdout, spool.Stderr} {
 			offset, end := at.Of(stream), *r.End.Of(stream)
 			chunk := body[:end-*offset]
-			if err := s.tail.read(stream, chunk, *offset); err != nil {
+			if err := s.order.read(stream, chunk, *offset); err != nil {
 				return err
 			}
 			*offset = end

@@ -32,7 +32,7 @@ func Open(env *platform.Env, c *Client, records *ledger.Ledger) (backend.Backend
 	if err := errors.Join(settingsErr, keysErr, err); err != nil {
 		return backend.Backend{}, err
 	}
-	b := over(c, e)
+	b := withoutLauncher(c, e)
 	b.Launcher = NewLauncher(c, e, keys, settings, env.Log)
 	return b, nil
 }
@@ -55,10 +55,10 @@ func OpenWithoutLauncher(env *platform.Env, records *ledger.Ledger) (backend.Bac
 	if err := errors.Join(recorderErr, err); err != nil {
 		return backend.Backend{}, err
 	}
-	return over(c, e), nil
+	return withoutLauncher(c, e), nil
 }
 
-func over(c *Client, e *ending.Recorder) backend.Backend {
+func withoutLauncher(c *Client, e *ending.Recorder) backend.Backend {
 	b := backend.Backend{Observer: NewObserver(c, e), Stopper: NewStopper(c), Admission: backend.AnyRuntime{}}
 	for _, r := range runtimes.All() { // images bring them
 		b.Runtimes = append(b.Runtimes, backend.Runtime{Name: r.Name})

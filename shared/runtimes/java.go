@@ -17,7 +17,7 @@ const classesDir = "java-classes"
 // javaBuild compiles a program of several sources, or of one source in a package. Before Java 22
 // java itself compiles a single file only. Later versions do not find the sources of a package
 // either, because uploaded files are all in one folder.
-func javaBuild(in place, entrypoint string, names []string) (compile, program []string, err error) {
+func javaBuild(in sourceTree, entrypoint string, names []string) (compile, program []string, err error) {
 	if !strings.HasSuffix(entrypoint, ".java") {
 		return nil, nil, nil
 	}

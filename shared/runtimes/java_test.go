@@ -218,7 +218,7 @@ func TestJavaSourcesAreReadInTime(t *testing.T) {
 		}
 		done := make(chan error, 1)
 		go func() {
-			_, _, err := javaBuild(place{files, "/w", "/t"}, "A.java", names)
+			_, _, err := javaBuild(sourceTree{files, "/w", "/t"}, "A.java", names)
 			done <- err
 		}()
 		select {
@@ -241,7 +241,7 @@ func FuzzParseJava(f *testing.F) {
 	}
 	f.Add("package a.b; class \xff { \" ' /* ")
 	f.Fuzz(func(t *testing.T, text string) {
-		build, program, err := javaBuild(place{fstest.MapFS{"A.java": {Data: []byte(text)}, "B.java": {Data: []byte(text)}},
+		build, program, err := javaBuild(sourceTree{fstest.MapFS{"A.java": {Data: []byte(text)}, "B.java": {Data: []byte(text)}},
 			"/w", "/t"},
 			"A.java", []string{"A.java", "B.java"})
 		if err != nil {

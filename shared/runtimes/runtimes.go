@@ -34,14 +34,14 @@ type Runtime struct {
 	// uploaded files.
 	args func(dir, entrypoint string, files []string) []string
 	// build returns the arguments of a build step that runs before the program. It may be nil.
-	build func(in place, entrypoint string, files []string) (build, program []string, err error)
+	build func(in sourceTree, entrypoint string, files []string) (build, program []string, err error)
 	// explain finds the reason of a failure in the standard error of a program or its build. It may be
 	// nil.
 	explain func(stderr string, built bool) string
 }
 
-// place is the folder of the sources.
-type place struct {
+// sourceTree is the folder of the sources.
+type sourceTree struct {
 	files     fs.FS
 	dir, temp string // as the program sees them
 }
@@ -201,7 +201,7 @@ func (r Runtime) Build(files fs.FS, dir, temp string, index *job.Index) (build, 
 	if r.build == nil {
 		return nil, nil, nil
 	}
-	build, program, err = r.build(place{files, dir, temp}, index.Entrypoint, names(index))
+	build, program, err = r.build(sourceTree{files, dir, temp}, index.Entrypoint, names(index))
 	if build == nil || err != nil {
 		return nil, nil, err
 	}

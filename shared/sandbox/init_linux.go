@@ -82,7 +82,7 @@ type initStage struct {
 
 // prepare makes this process what no program can do anything to, and sets up the surroundings.
 func (i *initStage) prepare() error {
-	proctree.Withstand()
+	proctree.CatchSignals()
 	if err := proctree.Adopt(); err != nil {
 		return err
 	}

@@ -11,8 +11,8 @@ import (
 // loadRecords is how many records of the order are read at a time.
 const loadRecords = 1024
 
-// tail reads the order of a growing spool.
-type tail struct {
+// orderReader reads the order of a growing spool.
+type orderReader struct {
 	files   spool.Files
 	offset  int64          // of the next record, in the file of the order
 	at      spool.Position // behind what is shipped
@@ -21,7 +21,7 @@ type tail struct {
 }
 
 // load adds records that are new, a bounded number of them at a time.
-func (t *tail) load() error {
+func (t *orderReader) load() error {
 	if len(t.pending) >= loadRecords {
 		return nil
 	}
@@ -37,7 +37,7 @@ func (t *tail) load() error {
 }
 
 // add notes a record, unless all that it tells of is shipped or noted.
-func (t *tail) add(r spool.Record) {
+func (t *orderReader) add(r spool.Record) {
 	end := t.at
 	if n := len(t.pending); n > 0 {
 		end = t.pending[n-1].End
@@ -50,7 +50,7 @@ func (t *tail) add(r spool.Record) {
 
 // next returns the records of the next segment. The last one is cut off where there is no more
 // room.
-func (t *tail) next() []spool.Record {
+func (t *orderReader) next() []spool.Record {
 	var records []spool.Record
 	begin := t.at.Total()
 	for _, r := range t.pending[:min(len(t.pending), maxUnmergedRecords)] {
@@ -75,8 +75,8 @@ func (t *tail) next() []spool.Record {
 	return records
 }
 
-// took takes what lies before a position from what is pending.
-func (t *tail) took(end spool.Position) {
+// shipped takes what lies before a position from what is pending.
+func (t *orderReader) shipped(end spool.Position) {
 	t.at = end
 	done := 0
 	for done < len(t.pending) && t.pending[done].End.Total() <= end.Total() {
@@ -88,7 +88,7 @@ func (t *tail) took(end spool.Position) {
 var errShrunk = errors.New("the log became shorter")
 
 // read fills data with what a stream has from an offset on.
-func (t *tail) read(s spool.Stream, data []byte, offset int64) error {
+func (t *orderReader) read(s spool.Stream, data []byte, offset int64) error {
 	if len(data) == 0 {
 		return nil
 	}
