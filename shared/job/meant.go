@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// looseQuantity is an amount as people write it who do not have Kubernetes' suffixes in mind.
+// looseQuantity is an amount as people write it who do not know Kubernetes' suffixes.
 var looseQuantity = pattern{expr: `^ *([0-9]+(?:[.,][0-9]+)?)[ _-]*([A-Za-z]*|%) *$`}
 
 // meantBytes returns the part of a message that suggests an amount of bytes, or "". valid reports

@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// pattern is a regular expression that is compiled when it is first needed: compiling all of them
-// took a quarter of what it costs to start a function. A pattern is not made by a call, so that a
-// command which uses none, such as the agent, links none.
+// pattern is a regular expression that is compiled when it is first used, because compiling all of
+// them took a quarter of the time to start a function. A pattern is not made by a call, so that a
+// command that uses none, such as the agent, links none.
 type pattern struct {
 	expr     string
 	once     sync.Once

@@ -11,8 +11,8 @@ import (
 // reads "1e309" as 0.
 const maxQuantity = 24
 
-// MilliCPU returns the thousandths of a CPU that a Kubernetes quantity such as "500m" or "2" names,
-// rounded up. The message says what is wrong, and is empty when nothing is.
+// MilliCPU converts a Kubernetes quantity such as "500m" or "2" to thousandths of a CPU, rounded
+// up. The message says what is wrong with it, and is empty for a valid one.
 func MilliCPU(s string) (milli int64, message string) {
 	milli, message = milliCPU(s)
 	if message != "" {
@@ -33,7 +33,8 @@ func milliCPU(s string) (milli int64, message string) {
 	return milli, ""
 }
 
-// CPUMillis is the thousandths of a CPU that a valid specification asks for; 0: it has no limit.
+// CPUMillis returns the CPU limit of a valid specification in thousandths of a CPU; 0 means no
+// limit.
 func (s *Spec) CPUMillis() int64 {
 	milli, message := milliCPU(s.CPU)
 	if s.CPU == "" || message != "" {
@@ -42,7 +43,7 @@ func (s *Spec) CPUMillis() int64 {
 	return milli
 }
 
-// MemoryBytes is the memory that a valid specification asks for; 0: it has no limit.
+// MemoryBytes returns the memory limit of a valid specification; 0 means no limit.
 func (s *Spec) MemoryBytes() int64 {
 	bytes, message := memory(s.Memory)
 	if s.Memory == "" || message != "" {
@@ -51,8 +52,8 @@ func (s *Spec) MemoryBytes() int64 {
 	return bytes
 }
 
-// Bytes returns the bytes that a Kubernetes quantity such as "512Mi" or "1G" names, rounded up. The
-// message says what is wrong, and is empty when nothing is.
+// Bytes converts a Kubernetes quantity such as "512Mi" or "1G" to bytes, rounded up. The message
+// says what is wrong with it, and is empty for a valid one.
 func Bytes(s string) (bytes int64, message string) {
 	bytes, message = memory(s)
 	if message != "" {
@@ -106,9 +107,9 @@ func quantity(s string) (*big.Rat, string) {
 	return v.Mul(v, factor(suffix)), ""
 }
 
-// splitQuantity takes a Kubernetes quantity apart: a signed decimal number, then a binary SI
-// suffix, a decimal SI suffix or a decimal exponent (k8s.io/apimachinery/pkg/api/resource,
-// Quantity). The agent has this too, and links no regular expressions otherwise.
+// splitQuantity splits a Kubernetes quantity: a signed decimal number, then a binary SI suffix, a
+// decimal SI suffix or a decimal exponent (k8s.io/apimachinery/pkg/api/resource, Quantity). It uses
+// no regular expression, because the agent calls it too, and links none otherwise.
 func splitQuantity(s string) (number, suffix string, ok bool) {
 	unsigned := s
 	if strings.HasPrefix(s, "+") || strings.HasPrefix(s, "-") {

@@ -209,7 +209,7 @@ func CheckLabel(key, value string) string {
 
 var imageSyntax = pattern{expr: `^[a-zA-Z0-9][-a-zA-Z0-9._:/@]*$`}
 
-// queueSyntax is that of a DNS label (RFC 1123), as LocalQueues are named.
+// queueSyntax is the syntax of a DNS label (RFC 1123), which names of LocalQueues have.
 var queueSyntax = pattern{expr: `^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`}
 
 func checkImage(s string) string {

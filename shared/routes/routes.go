@@ -30,8 +30,8 @@ const (
 	Every      Function = "every" // each function answers it itself
 )
 
-// Service is the function whose service answers the calls of f on Knative. Some share one, so that
-// fewer have to start.
+// Service returns the function whose Knative Service answers the calls of f. Some functions share a
+// Service, so that fewer pods have to start.
 func (f Function) Service() Function {
 	switch f {
 	case Templates, Events:
