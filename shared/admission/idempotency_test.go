@@ -1,6 +1,7 @@
 package admission_test
 
 import (
+	"crypto/rand"
 	"errors"
 	"strings"
 	"sync"
@@ -236,4 +237,8 @@ func TestLostID(t *testing.T) {
 	}
 	_, err = commit(t.Context(), w.Controller(), keyed(), "a.py=x")
 	wantRefused(t, err, job.ErrExists, "send it again")
+	w.Deps.Env.Random = rand.Reader
+	if _, err := commit(t.Context(), w.Controller(), keyed(), "a.py=x"); err != nil {
+		t.Errorf("sent again: %v", err)
+	}
 }
