@@ -12,8 +12,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// TestBounds has jobs come in by every way but a form: from templates that were made when there were
-// no bounds, and with an event.
+// TestBounds has jobs come in by every way but a form: from templates that were made when there
+// were no bounds, and with an event.
 func TestBounds(t *testing.T) {
 	w := newServer(t)
 	plain := w.PutTemplate("plain", "", script()...)

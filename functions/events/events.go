@@ -91,8 +91,8 @@ func (f *Function) Mount(r *api.Router) {
 type subscription struct {
 	template string
 	outputs  bool // those of the job that the event is about
-	// owner is who the request proves to be sent by, if by anybody. A job that an event brings along
-	// is theirs.
+	// owner is the one whose token the request carries, if any. A job that an event brings along
+	// belongs to that owner.
 	owner job.ID
 }
 

@@ -1,6 +1,6 @@
-// Package admission accepts jobs. Each is a transaction: Begin finds a place for the job, Put stores
-// its files, Commit checks and records it, and Abort removes what is left of a job that was not
-// accepted.
+// Package admission accepts jobs. Each is a transaction: Begin finds a place for the job, Put
+// stores its files, Commit checks and records it, and Abort removes what is left of a job that was
+// not accepted.
 package admission
 
 import (

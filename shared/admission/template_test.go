@@ -19,7 +19,8 @@ import (
 
 const owner job.ID = "00000000000000000000000000000001"
 
-// save makes a version of the template "t" with a file, and returns it with the folder of its files.
+// save makes a version of the template "t" with a file, and returns it with the folder of its
+// files.
 func save(t *testing.T, w *admissiontest.Server, owner job.ID, content string) (*template.Version, job.ID) {
 	t.Helper()
 	templates := template.NewStore(w.Store, time.Now)

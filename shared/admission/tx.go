@@ -13,10 +13,12 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// Tx is the admission of one job. It holds a place in the queue, and files of no job yet, so whoever
-// begins one defers Abort. It does not end with the context of its caller: a client that goes away
-// while it sends is noticed by reading its request, and once the request is whole, a client that
-// goes away, or closes its half of the connection, must not leave half of the records.
+// Tx is the admission of one job. It holds a place in the queue, and files that belong to no job
+// yet, so the caller of Begin defers Abort.
+//
+// A Tx does not end with the context of its caller. Reading the request notices a client that goes
+// away while it sends. Once the request is whole, a client that goes away, or closes its half of
+// the connection, must not leave half of the records.
 type Tx struct {
 	c       *Controller
 	id      job.ID
