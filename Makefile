@@ -10,7 +10,11 @@ export JOBS ?= processes
 comma := ,
 TAGS := $(BASE_TAGS)$(if $(DRIVERS),$(comma)$(DRIVERS))$(if $(filter kubernetes,$(JOBS)),$(comma)kubernetes)
 GO ?= go
-TOOL := $(GO) tool -modfile=.ci/tools/go.mod
+TOOL := $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod
+# Tests whose libraries nothing else needs are modules of their own, so that a build need not load them.
+TEST_MODULES := test/contract test/manifests
+# These packages are tested in the process of their tests. The other tests start commands.
+OWN := . ./examples/... ./functions/... ./shared/...
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test hostile buckets e2e bench fuzz check clean images features secret deploy deploy-bucket undeploy
@@ -31,8 +35,11 @@ FORCE:
 build: ## build every command into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -o bin/ ./functions/cmd/...
 
-test: ## run all tests that need no cluster, with the race detector
-	$(GO) test -race -shuffle=on -count=1 -timeout 30m -tags $(TAGS) ./...
+TEST_FLAGS := -vet=off -shuffle=on -count=1 -timeout 30m -tags $(TAGS)
+test: ## run all tests that need no cluster; the race detector is in our packages, and in the commands of test/local
+	$(GO) test -race $(TEST_FLAGS) $(OWN)
+	$(GO) test $(TEST_FLAGS) ./test/...
+	@for dir in $(TEST_MODULES); do $(GO) test -C $$dir $(TEST_FLAGS) ./... || exit 1; done
 
 hostile: ## throw hostile input at the real command, and print how many inputs of each group there were
 	$(GO) test -C test/hostile -count=1 -timeout 10m -tags $(TAGS) .
@@ -51,10 +58,9 @@ bench: ## compare with rivals and print a table of ratios; BENCH='-run upload -r
 
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME
-	@for pkg in $$($(GO) list ./...); do \
-	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
-	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
-	  done; \
+	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' functions shared | while IFS=: read -r file target; do \
+	  pkg=./$$(dirname $$file); target=$${target#func }; echo "$$pkg $$target"; \
+	  $(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 	done
 
 check: ## formatting, vet, staticcheck, actionlint, and govulncheck where its database can be had
@@ -62,6 +68,9 @@ check: ## formatting, vet, staticcheck, actionlint, and govulncheck where its da
 	$(GO) vet -tags $(TAGS) ./...
 	$(GO) vet -tags $(TAGS),e2e,kubernetes ./test/e2e ./functions/all ./shared/kubernetes
 	$(TOOL) staticcheck -tags $(TAGS) ./...
+	@for dir in $(TEST_MODULES); do \
+	  (cd $$dir && $(GO) vet -tags $(TAGS) ./... && $(TOOL) staticcheck -tags $(TAGS) ./...) || exit 1; \
+	done
 	$(TOOL) actionlint .github/workflows/*.yaml
 	@.ci/vulnerabilities $(TOOL) govulncheck -tags $(TAGS) ./...
 
