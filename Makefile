@@ -12,7 +12,13 @@ export JOBS ?= processes
 comma := ,
 TAGS := $(BASE_TAGS)$(if $(DRIVERS),$(comma)$(DRIVERS))$(if $(filter kubernetes,$(JOBS)),$(comma)kubernetes)
 GO ?= go
-TOOL := $(GO) tool -modfile=.ci/tools/go.mod
+# The commands have no cgo. With one value everywhere vet, tests and builds share what is compiled; only -race needs another.
+export CGO_ENABLED := 0
+TOOL := $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod
+# Tests whose libraries nothing else needs are modules of their own, so that a build need not load them.
+TEST_MODULES := test/contract test/manifests
+# These packages are tested in the process of their tests. The other tests start commands.
+OWN := . ./examples/... ./functions/... ./shared/...
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test hostile buckets e2e bench fuzz check clean images features secret deploy deploy-bucket undeploy
@@ -24,17 +30,20 @@ run: bin/all ## run everything in one process, on PORT, with its data in STORAGE
 	@PORT=$(PORT) STORAGE_DIR=$(STORAGE_DIR) exec bin/all
 
 bin/all: $(shell find functions shared -name '*.go' -o -name 'openapi.yaml') go.mod go.sum bin/.tags
-	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -o $@ ./functions/cmd/all
+	$(GO) build -trimpath -tags $(TAGS) -o $@ ./functions/cmd/all
 
 bin/.tags: FORCE # changes when DRIVERS or JOBS change
 	@mkdir -p bin; echo '$(TAGS)' | cmp -s - $@ || echo '$(TAGS)' > $@
 FORCE:
 
 build: ## build every command into bin/
-	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -o bin/ ./functions/cmd/...
+	$(GO) build -trimpath -tags $(TAGS) -o bin/ ./functions/cmd/...
 
-test: ## run all tests that need no cluster, with the race detector
-	$(GO) test -race -shuffle=on -count=1 -timeout 30m -tags $(TAGS) ./...
+TEST_FLAGS := -vet=off -shuffle=on -count=1 -timeout 30m -tags $(TAGS)
+test: ## run all tests that need no cluster; the race detector is in our packages, and in the commands of test/local
+	CGO_ENABLED=1 $(GO) test -race $(TEST_FLAGS) $(OWN)
+	$(GO) test $(TEST_FLAGS) ./test/...
+	@for dir in $(TEST_MODULES); do $(GO) test -C $$dir $(TEST_FLAGS) ./... || exit 1; done
 
 hostile: ## send hostile input to the real command, and print the number of inputs of each group
 	$(GO) test -C test/hostile -count=1 -timeout 10m -tags $(TAGS) .
@@ -53,10 +62,9 @@ bench: ## compare with rivals and print a table of ratios; BENCH='-run upload -r
 
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME
-	@for pkg in $$($(GO) list ./...); do \
-	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
-	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
-	  done; \
+	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' functions shared | while IFS=: read -r file target; do \
+	  pkg=./$$(dirname $$file); target=$${target#func }; echo "$$pkg $$target"; \
+	  $(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 	done
 
 check: ## check formatting, and run vet, staticcheck, actionlint, and govulncheck if its database can be reached
@@ -64,6 +72,9 @@ check: ## check formatting, and run vet, staticcheck, actionlint, and govulnchec
 	$(GO) vet -tags $(TAGS) ./...
 	$(GO) vet -tags $(TAGS),e2e,kubernetes ./test/e2e ./functions/all ./shared/kubernetes
 	$(TOOL) staticcheck -tags $(TAGS) ./...
+	@for dir in $(TEST_MODULES); do \
+	  (cd $$dir && $(GO) vet -tags $(TAGS) ./... && $(TOOL) staticcheck -tags $(TAGS) ./...) || exit 1; \
+	done
 	$(TOOL) actionlint .github/workflows/*.yaml
 	@.ci/vulnerabilities $(TOOL) govulncheck -tags $(TAGS) ./...
 

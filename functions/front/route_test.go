@@ -1,7 +1,6 @@
 package front_test
 
 import (
-	"iter"
 	"log/slog"
 	"net/http"
 	"regexp"
@@ -9,8 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pb33f/libopenapi"
-	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
+	"sigs.k8s.io/yaml"
 
 	"go-job-orchestrator/functions/front"
 	"go-job-orchestrator/shared/openapi"
@@ -97,15 +95,13 @@ func TestAllow(t *testing.T) {
 	parameter := regexp.MustCompile(`\{[^}]+\}`)
 	const upload = "/artifacts/{jobID}/upload/{filename}"
 	for exposed, w := range map[bool]*world{true: newWorld(t, "EXPOSE_ARTIFACT_UPLOADS=true"), false: newWorld(t)} {
-		for path, item := range describedPaths(t) {
+		for path, methods := range describedMethods(t) {
 			if strings.HasPrefix(path, "/artifacts/") && !strings.HasSuffix(path, "{filename}") {
 				continue // one of the files that may have any name
 			}
 			var want []string
-			for method := range item.GetOperations().FromOldest() {
-				if exposed || path != upload {
-					want = append(want, strings.ToUpper(method))
-				}
+			if exposed || path != upload {
+				want = methods
 			}
 			if path == upload { // as a file that is read, it may have this name
 				want = append(want, "GET", "HEAD")
@@ -125,18 +121,24 @@ func TestAllow(t *testing.T) {
 	}
 }
 
-// describedPaths are those of the description of the API.
-func describedPaths(t *testing.T) iter.Seq2[string, *v3.PathItem] {
+// describedMethods returns the methods of each path of the description of the API.
+func describedMethods(t *testing.T) map[string][]string {
 	t.Helper()
-	document, err := libopenapi.NewDocument(openapi.Document())
-	if err != nil {
+	var document struct {
+		Paths map[string]map[string]any
+	}
+	if err := yaml.Unmarshal(openapi.Document(), &document); err != nil {
 		t.Fatal(err)
 	}
-	model, err := document.BuildV3Model()
-	if err != nil {
-		t.Fatal(err)
+	methods := map[string][]string{}
+	for path, item := range document.Paths {
+		for key := range item {
+			if method := strings.ToUpper(key); key != "parameters" {
+				methods[path] = append(methods[path], method)
+			}
+		}
 	}
-	return model.Model.Paths.PathItems.FromOldest()
+	return methods
 }
 
 // TestDocumentedCalls demands that each call of the description reaches a function, and no other
@@ -145,11 +147,11 @@ func TestDocumentedCalls(t *testing.T) {
 	w := newWorld(t, "EXPOSE_ARTIFACT_UPLOADS=true")
 	parameter := regexp.MustCompile(`\{[^}]+\}`)
 	calls := 0
-	for path, item := range describedPaths(t) {
+	for path, methods := range describedMethods(t) {
 		path = parameter.ReplaceAllString(path, "x")
-		for method := range item.GetOperations().FromOldest() {
+		for _, method := range methods {
 			calls++
-			got, _ := w.do(w.request(strings.ToUpper(method), path, nil))
+			got, _ := w.do(w.request(method, path, nil))
 			own := path == "/healthz" || path == "/openapi.yaml"
 			if got.StatusCode != http.StatusOK || own != (got.Header.Get("Backend") == "") {
 				t.Errorf("%s %s: got %s from %q", method, path, got.Status, got.Header.Get("Backend"))

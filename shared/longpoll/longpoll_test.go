@@ -2,7 +2,6 @@ package longpoll_test
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
@@ -15,85 +14,53 @@ import (
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/ledger/ledgertest"
 	"go-job-orchestrator/shared/longpoll"
-	"go-job-orchestrator/shared/store"
 )
 
-// world is the records of one job in a directory, and how often they were looked at.
-type world struct {
-	t      *testing.T
-	ledger *ledger.Ledger
-	index  *job.Index
-	looks  []time.Time
+// fixture is the records of one job in a directory, and how often they were looked at.
+type fixture struct {
+	*ledgertest.Fixture
+	index *job.Index
+	looks []time.Time
 }
 
-func newWorld(t *testing.T) *world {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	s, err := store.OpenDir(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	w := &world{t: t, ledger: ledger.New(s, time.Now)}
-	id, err := job.NewID(time.Now(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.index = &job.Index{JobID: id, JobName: id.Name(), Namespace: "here", CreatedAt: id.Created(),
-		Spec: job.Spec{Runtime: "python", Entrypoint: "a.py"}}
-	w.must(w.ledger.Accept(t.Context(), w.index))
-	return w
-}
-
-func (w *world) must(err error) {
-	w.t.Helper()
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	f := &fixture{Fixture: ledgertest.New(t)}
+	f.index = f.Job()
+	return f
 }
 
 // look is what the functions look with.
-func (w *world) look(ctx context.Context, id job.ID) (*job.Status, error) {
-	w.looks = append(w.looks, time.Now())
-	return w.ledger.Status(ctx, id)
+func (f *fixture) look(ctx context.Context, id job.ID) (*job.Status, error) {
+	f.looks = append(f.looks, time.Now())
+	return f.Ledger.Status(ctx, id)
 }
 
-func (w *world) until(ctx context.Context, wait time.Duration) (*job.Status, error) {
-	return longpoll.Until(ctx, wait, w.look, w.index.JobID, nil)
+func (f *fixture) until(ctx context.Context, wait time.Duration) (*job.Status, error) {
+	return longpoll.Until(ctx, wait, f.look, f.index.JobID, nil)
 }
 
-func (w *world) begin(n int) {
-	_, err := w.ledger.StartAttempt(w.t.Context(), w.index.JobID, n, "test", nil)
-	w.must(err)
-}
-
-func (w *world) fail(n int) {
+func (f *fixture) fail(n int) {
 	now := time.Now()
-	w.must(w.ledger.EndAttempt(w.t.Context(), w.index.JobID, job.Attempt{Number: n, Reason: job.ReasonError,
+	f.Must(f.Ledger.EndAttempt(f.T.Context(), f.index.JobID, job.Attempt{Number: n, Reason: job.ReasonError,
 		FinishedAt: &now}))
 }
 
-func (w *world) end(p job.Phase) {
-	_, _, err := w.ledger.Finish(w.t.Context(), w.index, job.Terminal{Phase: p, FinishedAt: time.Now()})
-	w.must(err)
-}
-
-func (w *world) remove() {
-	w.must(w.ledger.RequestRemoval(w.t.Context(), w.index.JobID))
-}
+func (f *fixture) remove() { f.Must(f.Ledger.RequestRemoval(f.T.Context(), f.index.JobID)) }
 
 // TestUntil lets jobs live while somebody waits for them. The clock is the test's.
 func TestUntil(t *testing.T) {
 	type step struct {
 		after time.Duration
-		do    func(*world)
+		do    func(*fixture)
 	}
-	begin := func(n int) func(*world) { return func(w *world) { w.begin(n) } }
-	fail := func(n int) func(*world) { return func(w *world) { w.fail(n) } }
-	end := func(p job.Phase) func(*world) { return func(w *world) { w.end(p) } }
+	begin := func(n int) func(*fixture) { return func(f *fixture) { f.Start(f.index, n) } }
+	fail := func(n int) func(*fixture) { return func(f *fixture) { f.fail(n) } }
+	end := func(p job.Phase) func(*fixture) { return func(f *fixture) { f.End(f.index, p) } }
 	for name, test := range map[string]struct {
-		before []func(*world)
+		before []func(*fixture)
 		wait   time.Duration
 		steps  []step
 		phase  job.Phase // empty: the job is gone
@@ -102,8 +69,8 @@ func TestUntil(t *testing.T) {
 	}{
 		"nothing happens": {nil, 30 * time.Second, nil, job.Pending, 30 * time.Second},
 		"no wait":         {nil, 0, nil, job.Pending, 0},
-		"over already":    {[]func(*world){end(job.Failed)}, time.Minute, nil, job.Failed, 0},
-		"gone already":    {[]func(*world){(*world).remove}, time.Minute, nil, "", 0},
+		"over already":    {[]func(*fixture){end(job.Failed)}, time.Minute, nil, job.Failed, 0},
+		"gone already":    {[]func(*fixture){(*fixture).remove}, time.Minute, nil, "", 0},
 		"quick": {nil, time.Minute, []step{{20 * time.Millisecond, begin(1)},
 			{100 * time.Millisecond, end(job.Succeeded)}}, job.Succeeded, 120 * time.Millisecond},
 		"slow": {nil, time.Minute, []step{{20 * time.Second, begin(1)}, {20 * time.Second, end(job.Failed)}},
@@ -112,32 +79,32 @@ func TestUntil(t *testing.T) {
 			{time.Second, begin(2)}, {time.Second, end(job.Succeeded)}}, job.Succeeded, 4 * time.Second},
 		"begins and goes on": {nil, 10 * time.Second, []step{{9*time.Second + 990*time.Millisecond, begin(1)}},
 			job.Running, 10 * time.Second},
-		"between two attempts": {[]func(*world){begin(1), fail(1)}, 5 * time.Second, nil, job.Running, 5 * time.Second},
+		"between two attempts": {[]func(*fixture){begin(1), fail(1)}, 5 * time.Second, nil, job.Running, 5 * time.Second},
 		"never begins": {nil, time.Minute, []step{{13 * time.Second, end(job.Cancelled)}}, job.Cancelled,
 			13 * time.Second},
 		"ends as the time is up": {nil, 7 * time.Second, []step{{7*time.Second - time.Nanosecond, end(job.Succeeded)}},
 			job.Succeeded, 7*time.Second - time.Nanosecond},
 		"ends when the time is up": {nil, 7 * time.Second, []step{{8 * time.Second, end(job.Succeeded)}}, job.Pending,
 			7 * time.Second},
-		"removed meanwhile": {[]func(*world){begin(1)}, time.Minute, []step{{10 * time.Second, (*world).remove}}, "",
+		"removed meanwhile": {[]func(*fixture){begin(1)}, time.Minute, []step{{10 * time.Second, (*fixture).remove}}, "",
 			10 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // which also fails when a goroutine is left
-				w := newWorld(t)
+				f := newFixture(t)
 				for _, do := range test.before {
-					do(w)
+					do(f)
 				}
 				lived := make(chan struct{})
 				go func() {
 					defer close(lived)
 					for _, s := range test.steps {
 						time.Sleep(s.after)
-						s.do(w)
+						s.do(f)
 					}
 				}()
 				begun := time.Now()
-				got, err := w.until(t.Context(), test.wait)
+				got, err := f.until(t.Context(), test.wait)
 				took := time.Since(begun)
 				switch {
 				case test.phase == "":
@@ -162,20 +129,20 @@ func TestUntil(t *testing.T) {
 // TestWoken demands that what this process does is seen at once, also when looks have become rare.
 func TestWoken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		changed, leave := w.ledger.Watch(w.index.JobID)
+		f := newFixture(t)
+		changed, leave := f.Ledger.Watch(f.index.JobID)
 		defer leave()
 		const begins, ends = 30*time.Second + time.Microsecond, 40*time.Second + 2*time.Microsecond
-		time.AfterFunc(begins, func() { w.begin(1) })
+		time.AfterFunc(begins, func() { f.Start(f.index, 1) })
 		ended := make(chan struct{})
-		time.AfterFunc(ends, func() { defer close(ended); w.end(job.Succeeded) })
+		time.AfterFunc(ends, func() { defer close(ended); f.End(f.index, job.Succeeded) })
 		begun := time.Now()
-		got, err := longpoll.Until(t.Context(), time.Minute, w.look, w.index.JobID, changed)
+		got, err := longpoll.Until(t.Context(), time.Minute, f.look, f.index.JobID, changed)
 		if took := time.Since(begun); err != nil || got.Phase != job.Succeeded || took != ends {
 			t.Errorf("after %s: %+v, %v; want the end after %s", took, got, err, ends)
 		}
 		<-ended // what comes behind the record is done by then
-		if !slices.ContainsFunc(w.looks, func(at time.Time) bool { return at.Sub(begun) == begins }) {
+		if !slices.ContainsFunc(f.looks, func(at time.Time) bool { return at.Sub(begun) == begins }) {
 			t.Error("the beginning was not seen when it was")
 		}
 	})
@@ -185,22 +152,22 @@ func TestWoken(t *testing.T) {
 // long run.
 func TestCost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		f := newFixture(t)
 		begun := time.Now()
-		if _, err := w.until(t.Context(), time.Minute); err != nil {
+		if _, err := f.until(t.Context(), time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		early := 0
-		for i, at := range w.looks {
+		for i, at := range f.looks {
 			if at.Sub(begun) <= time.Second {
 				early++
 			}
-			if i > 0 && at.Sub(w.looks[i-1]) > time.Second {
-				t.Errorf("between %s and %s nobody looked", w.looks[i-1].Sub(begun), at.Sub(begun))
+			if i > 0 && at.Sub(f.looks[i-1]) > time.Second {
+				t.Errorf("between %s and %s nobody looked", f.looks[i-1].Sub(begun), at.Sub(begun))
 			}
 		}
-		if early < 5 || len(w.looks) > 80 {
-			t.Errorf("looked %d times, %d of them within the first second; want at most 80, and at least 5", len(w.looks), early)
+		if early < 5 || len(f.looks) > 80 {
+			t.Errorf("looked %d times, %d of them within the first second; want at most 80, and at least 5", len(f.looks), early)
 		}
 	})
 }
@@ -209,8 +176,8 @@ func TestUntilEndsWithTheClient(t *testing.T) {
 	for name, wait := range map[string]time.Duration{"at once": 0, "meanwhile": 10 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				w.begin(1)
+				f := newFixture(t)
+				f.Start(f.index, 1)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				if wait == 0 {
@@ -220,7 +187,7 @@ func TestUntilEndsWithTheClient(t *testing.T) {
 				}
 				begun := time.Now()
 				// An error or how the job was: nobody is there any more to read it.
-				if s, err := w.until(ctx, time.Minute); err != nil && !errors.Is(err, context.Canceled) || err == nil &&
+				if s, err := f.until(ctx, time.Minute); err != nil && !errors.Is(err, context.Canceled) || err == nil &&
 					s.Phase != job.Running {
 					t.Errorf("got %+v, %v", s, err)
 				}
@@ -233,7 +200,7 @@ func TestUntilEndsWithTheClient(t *testing.T) {
 }
 
 func TestUntilEndsWithTheServer(t *testing.T) {
-	w := newWorld(t)
+	f := newFixture(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -245,8 +212,8 @@ func TestUntilEndsWithTheServer(t *testing.T) {
 			if looked++; looked == 2 { // it waits by now
 				stop()
 			}
-			return w.ledger.Status(ctx, id)
-		}, w.index.JobID, nil)
+			return f.Ledger.Status(ctx, id)
+		}, f.index.JobID, nil)
 		if err != nil {
 			t.Error(err)
 			return

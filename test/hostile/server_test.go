@@ -122,6 +122,7 @@ func build(t *testing.T, dir, name string) string {
 	path := filepath.Join(dir, name)
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", "grpcnotrace,disable_grpc_modules", "-o", path,
 		"go-job-orchestrator/functions/cmd/"+name)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", name, err, out)
 	}

@@ -4,6 +4,7 @@ package links
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path"
@@ -153,6 +154,55 @@ func TestDeadCode(t *testing.T) {
 	for _, name := range commands(t) {
 		if cause := keeps("", module+"/functions/cmd/"+name); cause != "" {
 			t.Errorf("%s keeps all methods, since something looks them up by name: %s", name, cause)
+		}
+	}
+}
+
+// requirements returns the versions that a folder's go.mod asks for, by module.
+func requirements(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "mod", "edit", "-json")
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Require []struct{ Path, Version string }
+	}
+	if err := json.Unmarshal(out, &file); err != nil {
+		t.Fatal(err)
+	}
+	versions := map[string]string{}
+	for _, r := range file.Require {
+		versions[r.Path] = r.Version
+	}
+	return versions
+}
+
+// TestModules makes sure that the tests with a module of their own test what is built, and that a
+// build need not load what only they use.
+func TestModules(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../*/go.mod")
+	if err != nil || len(files) < 2 {
+		t.Fatalf("got %q, %v", files, err)
+	}
+	root := requirements(t, "../..")
+	for _, file := range files {
+		for path, version := range requirements(t, filepath.Dir(file)) {
+			if built := root[path]; built != "" && built != version {
+				t.Errorf("%s: %s is %s, and %s in the root's go.mod", file, path, version, built)
+			}
+		}
+	}
+	for path := range root {
+		for _, prefix := range []string{
+			"github.com/pb33f/", "knative.dev/eventing", "k8s.io/pod-security-admission", "sigs.k8s.io/kustomize/",
+		} {
+			if strings.HasPrefix(path, prefix) {
+				t.Errorf("go.mod asks for %s, which belongs to a module below test/", path)
+			}
 		}
 	}
 }

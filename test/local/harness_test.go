@@ -37,6 +37,7 @@ var command = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(dir, "all")
 	build := exec.Command("go", "build", "-race", "-tags", "grpcnotrace,disable_grpc_modules", "-o", path,
 		"go-job-orchestrator/functions/cmd/all")
+	build.Env = append(os.Environ(), "CGO_ENABLED=1") // which the race detector needs
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}

@@ -31,6 +31,7 @@ var plainCommand = sync.OnceValues(func() (string, error) {
 	path = filepath.Join(filepath.Dir(path), "plain")
 	build := exec.Command("go", "build", "-tags", "grpcnotrace,disable_grpc_modules", "-o", path,
 		"go-job-orchestrator/functions/cmd/all")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}
