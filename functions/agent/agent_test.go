@@ -53,8 +53,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// world is the orchestrator as a pod sees it, and one job in it.
-type world struct {
+// fixture is the orchestrator as a pod sees it, and one job in it.
+type fixture struct {
 	t      *testing.T
 	store  *store.Store
 	ledger *ledger.Ledger
@@ -65,7 +65,7 @@ type world struct {
 	trouble atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool]
 }
 
-func newWorld(t *testing.T, script string, change ...func(*job.Index)) *world {
+func newFixture(t *testing.T, script string, change ...func(*job.Index)) *fixture {
 	t.Helper()
 	s, err := store.OpenDir(t.TempDir())
 	if err != nil {
@@ -75,7 +75,7 @@ func newWorld(t *testing.T, script string, change ...func(*job.Index)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, store: s, ledger: ledger.New(s, time.Now), keys: keys}
+	w := &fixture{t: t, store: s, ledger: ledger.New(s, time.Now), keys: keys}
 	log := slog.New(slog.DiscardHandler)
 	router := api.NewRouter(log)
 	env := platform.New(map[string]string{"MAX_OUTPUT_BYTES": "1Gi"}, log)
@@ -128,7 +128,7 @@ func retries(n int) func(*job.Index) { return func(i *job.Index) { i.Retries = n
 
 // pod is the two containers, as processes.
 type pod struct {
-	w    *world
+	w    *fixture
 	name string
 	dir  string
 	// grace is how long the program has to end.
@@ -138,7 +138,7 @@ type pod struct {
 	out    map[string]*output
 }
 
-func (w *world) pod(name string) *pod {
+func (w *fixture) pod(name string) *pod {
 	p := &pod{w: w, name: name, dir: w.t.TempDir(), grace: 5 * time.Second, binary: os.Args[0], out: map[string]*output{}}
 	for _, folder := range []string{"workspace", "bin"} {
 		if err := os.Mkdir(filepath.Join(p.dir, folder), 0o700); err != nil {
@@ -281,7 +281,7 @@ func (p *pod) terminate(cmd *exec.Cmd) int {
 	return code(cmd)
 }
 
-func (w *world) terminal(phase job.Phase, reason job.Reason) *job.Terminal {
+func (w *fixture) terminal(phase job.Phase, reason job.Reason) *job.Terminal {
 	w.t.Helper()
 	got, err := w.ledger.Terminal(w.t.Context(), w.index.JobID)
 	if err != nil {
@@ -293,14 +293,14 @@ func (w *world) terminal(phase job.Phase, reason job.Reason) *job.Terminal {
 	return got
 }
 
-func (w *world) notOver() {
+func (w *fixture) notOver() {
 	w.t.Helper()
 	if over, err := w.ledger.Over(w.t.Context(), w.index.JobID); err != nil || over {
 		w.t.Fatalf("over: %v, %v", over, err)
 	}
 }
 
-func (w *world) log() string {
+func (w *fixture) log() string {
 	w.t.Helper()
 	var b strings.Builder
 	r := logstore.Reader{Store: w.store, Records: w.ledger}
@@ -311,7 +311,7 @@ func (w *world) log() string {
 	return b.String()
 }
 
-func (w *world) output(name string) string {
+func (w *fixture) output(name string) string {
 	w.t.Helper()
 	data, err := w.store.Read(w.t.Context(), ledger.ResultKey(w.index.JobID, name))
 	if err != nil {
@@ -320,7 +320,7 @@ func (w *world) output(name string) string {
 	return string(data)
 }
 
-func (w *world) until(what string, ok func() bool) {
+func (w *fixture) until(what string, ok func() bool) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
@@ -334,7 +334,7 @@ func (w *world) until(what string, ok func() bool) {
 }
 
 func TestPod(t *testing.T) {
-	w := newWorld(t, `echo "$@" "$A"; echo oops >&2; mkdir results/a; env >results/a/env; exit 3`, func(i *job.Index) {
+	w := newFixture(t, `echo "$@" "$A"; echo oops >&2; mkdir results/a; env >results/a/env; exit 3`, func(i *job.Index) {
 		i.Args, i.Env = []string{"$(A)", "$$(JOB_ID)", "*", ""}, map[string]string{"A": "$(B)"}
 	})
 	p := w.pod("one")
@@ -369,7 +369,7 @@ func TestPod(t *testing.T) {
 // What another job has left comes with its folders, whatever is in their names.
 func TestFilesInFolders(t *testing.T) {
 	names := []string{"inputs/a b/ü%2F?#", "inputs/deep/er/status.json", "inputs/deep/results", "inputs/stdout.log"}
-	w := newWorld(t, "find inputs -type f | LC_ALL=C sort | while read -r f; do cat \"$f\"; echo; done\n",
+	w := newFixture(t, "find inputs -type f | LC_ALL=C sort | while read -r f; do cat \"$f\"; echo; done\n",
 		func(i *job.Index) {
 			for _, name := range names {
 				i.Files = append(i.Files, job.File{Name: name})
@@ -387,7 +387,7 @@ func TestFilesInFolders(t *testing.T) {
 
 // A retry is another pod, whose log goes on where that of the first one ended.
 func TestRetry(t *testing.T) {
-	w := newWorld(t, "echo one more; echo error >&2; exit 1", retries(2))
+	w := newFixture(t, "echo one more; echo error >&2; exit 1", retries(2))
 	for n := range 3 {
 		w.notOver()
 		if got := w.pod(fmt.Sprint("pod", n)).run(); got != 1 {
@@ -409,7 +409,7 @@ func TestRetry(t *testing.T) {
 // Kubernetes may start two pods of one Job.
 func TestTwins(t *testing.T) {
 	gate := filepath.Join(t.TempDir(), "go")
-	w := newWorld(t, "echo once; while ! test -e "+gate+"; do sleep 0.1; done")
+	w := newFixture(t, "echo once; while ! test -e "+gate+"; do sleep 0.1; done")
 	first, second := w.pod("first"), w.pod("second")
 	sidecar1, main1 := first.begin()
 	w.until("the first one runs", func() bool { return strings.Contains(w.log(), "once") })
@@ -438,19 +438,19 @@ func TestTwins(t *testing.T) {
 }
 
 func TestNothingToDo(t *testing.T) {
-	tests := map[string]func(w *world) error{
-		"cancelled": func(w *world) error { return w.ledger.RequestCancel(w.t.Context(), w.index.JobID) },
-		"over": func(w *world) error {
+	tests := map[string]func(w *fixture) error{
+		"cancelled": func(w *fixture) error { return w.ledger.RequestCancel(w.t.Context(), w.index.JobID) },
+		"over": func(w *fixture) error {
 			_, _, err := w.ledger.Finish(w.t.Context(), w.index, job.Terminal{Phase: job.Failed, Reason: job.ReasonPullBackOff,
 				FinishedAt: time.Now()})
 			return err
 		},
-		"removed": func(w *world) error { return w.ledger.AbortUpload(w.t.Context(), w.index.JobID) },
+		"removed": func(w *fixture) error { return w.ledger.AbortUpload(w.t.Context(), w.index.JobID) },
 	}
 	for name, change := range tests {
 		t.Run(name, func(t *testing.T) {
 			marker := filepath.Join(t.TempDir(), "ran")
-			w := newWorld(t, "touch "+marker)
+			w := newFixture(t, "touch "+marker)
 			if err := change(w); err != nil {
 				t.Fatal(err)
 			}
@@ -467,7 +467,7 @@ func TestNothingToDo(t *testing.T) {
 // A pod that is deleted gets SIGTERM: the program may end by itself, and what is there is reported
 // for who finds out why.
 func TestStopped(t *testing.T) {
-	w := newWorld(t, `trap 'echo bye; echo x >results/x; exit 5' TERM; echo begun; while :; do sleep 0.1; done`)
+	w := newFixture(t, `trap 'echo bye; echo x >results/x; exit 5' TERM; echo begun; while :; do sleep 0.1; done`)
 	p := w.pod("one")
 	sidecar, main := p.begin()
 	w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
@@ -514,7 +514,7 @@ func TestGrace(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, tt.script)
+			w := newFixture(t, tt.script)
 			p := w.pod("one")
 			p.grace = tt.grace
 			sidecar, main := p.begin()
@@ -572,7 +572,7 @@ func TestOutOfReach(t *testing.T) {
 		"sleep 100 & kill $!"} {
 		script += use + " || echo 'failed: " + use + "'\n"
 	}
-	w := newWorld(t, script+"echo alive\n")
+	w := newFixture(t, script+"echo alive\n")
 	p := w.pod("one")
 	p.ordinary()
 	if got := p.run(); got != 0 {
@@ -589,7 +589,7 @@ func TestOutOfReach(t *testing.T) {
 
 // When memory runs out the kernel may kill the whole container, agent included.
 func TestContainerKilled(t *testing.T) {
-	w := newWorld(t, `echo begun; echo x >results/x; exec sleep 1000`)
+	w := newFixture(t, `echo begun; echo x >results/x; exec sleep 1000`)
 	p := w.pod("one")
 	sidecar, main := p.begin()
 	w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
@@ -609,7 +609,7 @@ func TestContainerKilled(t *testing.T) {
 
 // Cancelling is the one thing from outside that needs no looking into.
 func TestCancelledWhileRunning(t *testing.T) {
-	w := newWorld(t, `echo begun; exec sleep 1000`, retries(3))
+	w := newFixture(t, `echo begun; exec sleep 1000`, retries(3))
 	p := w.pod("one")
 	sidecar, main := p.begin()
 	w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
@@ -629,7 +629,7 @@ func TestCancelledWhileRunning(t *testing.T) {
 // A sidecar that is started anew goes on where it was.
 func TestSidecarRestarted(t *testing.T) {
 	gate := filepath.Join(t.TempDir(), "go")
-	w := newWorld(t, "echo first; while ! test -e "+gate+"; do sleep 0.1; done; echo second")
+	w := newFixture(t, "echo first; while ! test -e "+gate+"; do sleep 0.1; done; echo second")
 	p := w.pod("one")
 	sidecar, main := p.begin()
 	w.until("the first line is shipped", func() bool { return w.log() == "first\n" })
@@ -660,7 +660,7 @@ func TestSidecarRestarted(t *testing.T) {
 
 // Functions start from zero and fail for a while: nothing is lost for it.
 func TestTrouble(t *testing.T) {
-	w := newWorld(t, "echo hello; echo x >results/x")
+	w := newFixture(t, "echo hello; echo x >results/x")
 	var seen sync.Map
 	trouble := func(rw http.ResponseWriter, r *http.Request) bool {
 		n, _ := seen.LoadOrStore(r.Method+r.URL.Path, &atomic.Int32{})
@@ -690,7 +690,7 @@ func TestTrouble(t *testing.T) {
 // A stored file that is not the one that was accepted is not run. Both containers fail, so that the
 // pod does, and the sidecar says why in a way that no program can.
 func TestChangedFile(t *testing.T) {
-	w := newWorld(t, "echo hello")
+	w := newFixture(t, "echo hello")
 	if _, err := w.store.Put(t.Context(), ledger.FileKey(w.index.JobID, "main"),
 		strings.NewReader("#!/bin/sh\necho hallo")); err != nil {
 		t.Fatal(err)
@@ -725,7 +725,7 @@ func TestChangedFile(t *testing.T) {
 
 // A pod that is stopped while its files come has not failed to get them.
 func TestStoppedWhileFetching(t *testing.T) {
-	w := newWorld(t, "echo hello")
+	w := newFixture(t, "echo hello")
 	asked, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	trouble := func(_ http.ResponseWriter, r *http.Request) bool {
@@ -753,7 +753,7 @@ func TestStoppedWhileFetching(t *testing.T) {
 }
 
 func TestCannotRun(t *testing.T) {
-	w := newWorld(t, "", func(i *job.Index) { i.Runtime = "python" })
+	w := newFixture(t, "", func(i *job.Index) { i.Runtime = "python" })
 	p := w.pod("one")
 	// An image without the interpreter.
 	sidecar := p.start("sidecar")

@@ -19,7 +19,7 @@ import (
 const id = "fe5df73070535f3b1d397b4f85a949ff"
 
 func TestRoutes(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	for _, test := range []struct{ method, path, backend string }{
 		{"POST", "/api/v1/jobs", "submit"},
 		{"POST", "/events?template=nightly", "submit"},
@@ -68,7 +68,7 @@ func TestRoutes(t *testing.T) {
 func TestTable(t *testing.T) {
 	values := strings.NewReplacer(":id", id, "*filename", "deep/er%2Fname", ":name", "x", ":number", "1", ":segment", "s",
 		":stream", "stdout")
-	for exposed, w := range map[bool]*world{true: newWorld(t, "EXPOSE_ARTIFACT_UPLOADS=true"), false: newWorld(t)} {
+	for exposed, w := range map[bool]*fixture{true: newFixture(t, "EXPOSE_ARTIFACT_UPLOADS=true"), false: newFixture(t)} {
 		for _, r := range routes.All() {
 			want := ""
 			if r.Reach == routes.Public || exposed && r.Reach == routes.Pods {
@@ -94,7 +94,7 @@ func TestTable(t *testing.T) {
 func TestAllow(t *testing.T) {
 	parameter := regexp.MustCompile(`\{[^}]+\}`)
 	const upload = "/artifacts/{jobID}/upload/{filename}"
-	for exposed, w := range map[bool]*world{true: newWorld(t, "EXPOSE_ARTIFACT_UPLOADS=true"), false: newWorld(t)} {
+	for exposed, w := range map[bool]*fixture{true: newFixture(t, "EXPOSE_ARTIFACT_UPLOADS=true"), false: newFixture(t)} {
 		for path, methods := range describedMethods(t) {
 			if strings.HasPrefix(path, "/artifacts/") && !strings.HasSuffix(path, "{filename}") {
 				continue // one of the files that may have any name
@@ -144,7 +144,7 @@ func describedMethods(t *testing.T) map[string][]string {
 // TestDocumentedCalls demands that each call of the description reaches a function, and no other
 // method does.
 func TestDocumentedCalls(t *testing.T) {
-	w := newWorld(t, "EXPOSE_ARTIFACT_UPLOADS=true")
+	w := newFixture(t, "EXPOSE_ARTIFACT_UPLOADS=true")
 	parameter := regexp.MustCompile(`\{[^}]+\}`)
 	calls := 0
 	for path, methods := range describedMethods(t) {
@@ -164,7 +164,7 @@ func TestDocumentedCalls(t *testing.T) {
 }
 
 func TestNothingElse(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	for _, test := range []struct {
 		method, path string
 		status       int
@@ -222,7 +222,7 @@ func TestNothingElse(t *testing.T) {
 // TestTraversal tries to reach a function by the path of another, or by a path that the front has
 // not looked up. It writes the requests itself, because clients clean their paths.
 func TestTraversal(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	for _, path := range []string{
 		"/outputs/../api/v1/jobs",
 		"/outputs/%2e%2e/api/v1/jobs",
@@ -269,7 +269,7 @@ func TestTraversal(t *testing.T) {
 }
 
 func TestOwnPaths(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	got, body := w.do(w.request("GET", "/openapi.yaml", nil))
 	if got.StatusCode != http.StatusOK || string(body) != string(openapi.Document()) {
 		t.Errorf("/openapi.yaml: got %s, %.60q", got.Status, body)
@@ -283,7 +283,7 @@ func TestOwnPaths(t *testing.T) {
 }
 
 func TestHeaders(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	r := w.request("GET", "/api/v1/jobs", nil)
 	r.Host = "jobs.example"
 	r.Header.Set("Authorization", "Bearer x")
@@ -341,7 +341,7 @@ func TestSettings(t *testing.T) {
 // TestExposedUploads opens the agents' calls to those outside the cluster.
 func TestExposedUploads(t *testing.T) {
 	for value, want := range map[string]int{"true": 200, "1": 200, "false": 405, "": 405} {
-		w := newWorld(t, "EXPOSE_ARTIFACT_UPLOADS="+value)
+		w := newFixture(t, "EXPOSE_ARTIFACT_UPLOADS="+value)
 		got, _ := w.do(w.request("PUT", "/artifacts/"+id+"/upload/deep/er%2Fname", strings.NewReader("x")))
 		if got.StatusCode != want || (got.Header.Get("Backend") == "artifacts") != (want == 200) {
 			t.Errorf("%q: %s from %q", value, got.Status, got.Header.Get("Backend"))
@@ -362,7 +362,7 @@ func TestExposedUploads(t *testing.T) {
 // TestBrowsers makes sure that functions do not check a page's requests against a Host other than
 // the one that the browser sent.
 func TestBrowsers(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	r := w.request("POST", "/api/v1/jobs", nil)
 	r.Header.Set("Origin", w.front.URL)
 	r.Header.Set("Sec-Fetch-Site", "same-origin")

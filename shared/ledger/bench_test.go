@@ -20,7 +20,7 @@ func (q quickSink) Publish(ctx context.Context, n job.Notice) {
 func BenchmarkSubmit(b *testing.B) {
 	for name, sink := range map[string]bool{"silent": false, "published": true} {
 		b.Run(name, func(b *testing.B) {
-			w := newWorld(b)
+			w := newFixture(b)
 			q := quickSink{w.Ledger}
 			if sink {
 				w.Ledger = w.Publishing(q)
@@ -39,7 +39,7 @@ func BenchmarkSubmit(b *testing.B) {
 func BenchmarkLife(b *testing.B) {
 	for name, sink := range map[string]bool{"silent": false, "published": true} {
 		b.Run(name, func(b *testing.B) {
-			w := newWorld(b)
+			w := newFixture(b)
 			if sink {
 				w.Ledger = w.Publishing(quickSink{w.Ledger})
 			}

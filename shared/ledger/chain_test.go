@@ -14,7 +14,7 @@ import (
 
 // TestChainIsCounted has many join one chain at once, some of whom leave again.
 func TestChainIsCounted(t *testing.T) {
-	for _, open := range []func(testing.TB) *world{newWorld, newMemoryWorld} {
+	for _, open := range []func(testing.TB) *fixture{newFixture, newMemoryWorld} {
 		w := open(t)
 		const most, joiners = 10, 30
 		root := w.newIndex(nil).JobID
@@ -65,7 +65,7 @@ func TestChainIsCounted(t *testing.T) {
 // TestChainIsForgotten demands that a chain stays as long as its jobs go on, also when they are
 // removed, and then leaves nothing.
 func TestChainIsForgotten(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	root := w.newIndex(nil).JobID
 	member := w.newIndex(nil)
 	member.Root, member.Hops = root, 4

@@ -54,7 +54,7 @@ var formers = map[string]former{
 }
 
 // make writes the job as the former version did, blob by blob.
-func (f *former) make(w *world) *job.Index {
+func (f *former) make(w *fixture) *job.Index {
 	w.t.Helper()
 	ctx := w.t.Context()
 	index := w.accept(w.newIndex(nil)) // without a sink, which the former version did the same way
@@ -102,7 +102,7 @@ func (f *former) make(w *world) *job.Index {
 }
 
 // round is what a reaper does, as far as it is about events.
-func (w *world) round(o *outside) error {
+func (w *fixture) round(o *outside) error {
 	ctx := w.t.Context()
 	_, err := w.RemoveExpired(ctx)
 	if err != nil {
@@ -125,7 +125,7 @@ func (w *world) round(o *outside) error {
 func TestUpgrade(t *testing.T) {
 	for name, f := range formers {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := newFixture(t)
 			index := f.make(w)
 			o := &outside{t: t, records: ledger.New(w.store, w.now)}
 			w.Ledger = w.Publishing(o)

@@ -45,7 +45,7 @@ func TestEventsSurviveCrashes(t *testing.T) {
 
 // wantPublished is what comes after a crash: the next process publishes what the last one recorded,
 // and, once it has brought the job to its end, the rest.
-func (w *world) wantPublished(o *outside, id job.ID) {
+func (w *fixture) wantPublished(o *outside, id job.ID) {
 	w.t.Helper()
 	ctx := w.t.Context()
 	o.records, o.down = ledger.New(w.store, w.now), false
@@ -296,7 +296,7 @@ func TestNotRecordedIsNotPublished(t *testing.T) {
 }
 
 // liveOn takes a job through its life on a store, as far as that lets it.
-func (w *world) liveOn(s *store.Store, o *outside, index *job.Index) {
+func (w *fixture) liveOn(s *store.Store, o *outside, index *job.Index) {
 	ctx := w.t.Context()
 	l := ledger.New(s, w.now).Publishing(o)
 	if l.BeginUpload(ctx, index.JobID) != nil || l.Accept(ctx, index) != nil {
@@ -315,7 +315,7 @@ func (w *world) liveOn(s *store.Store, o *outside, index *job.Index) {
 }
 
 // recoverAll does what launcher and reaper do until nothing is left to do.
-func (w *world) recoverAll(o *outside) {
+func (w *fixture) recoverAll(o *outside) {
 	w.t.Helper()
 	ctx := w.t.Context()
 	_, err := w.SweepUploads(ctx, time.Hour)

@@ -53,14 +53,14 @@ func (o *outside) want(what string, steps ...string) {
 	}
 }
 
-func publishing(t *testing.T) (*world, *outside) {
-	w := newWorld(t)
+func publishing(t *testing.T) (*fixture, *outside) {
+	w := newFixture(t)
 	o := &outside{t: t, records: ledger.New(w.store, w.now)}
 	w.Ledger = w.Publishing(o)
 	return w, o
 }
 
-func (w *world) end(index *job.Index, phase job.Phase) {
+func (w *fixture) end(index *job.Index, phase job.Phase) {
 	w.t.Helper()
 	attempts, err := w.Attempts(w.t.Context(), index.JobID)
 	w.must(err)
@@ -73,13 +73,13 @@ func (w *world) end(index *job.Index, phase job.Phase) {
 }
 
 // enqueue makes an entry as if the step had not been published.
-func (w *world) enqueue(id job.ID, stage string) {
+func (w *fixture) enqueue(id job.ID, stage string) {
 	w.t.Helper()
 	w.must(w.store.Mark(w.t.Context(), fmt.Sprintf(".orchestrator/outbox/%s/%s-%s", id[:7], id, stage)))
 }
 
 // sweepOutbox is what a reaper does.
-func (w *world) sweepOutbox(o *outside) (int, error) {
+func (w *fixture) sweepOutbox(o *outside) (int, error) {
 	return w.SweepOutbox(w.t.Context(), time.Minute, 1, func(n job.Notice) error { return o.tell(w.t.Context(), n) })
 }
 
@@ -120,7 +120,7 @@ func TestStepsAreAnnounced(t *testing.T) {
 }
 
 func TestNobodyIsToldWithoutAnnouncer(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	index := w.accept(w.newIndex(nil))
 	w.start(index)
 	w.end(index, job.Succeeded)

@@ -25,8 +25,8 @@ import (
 
 var both = []spool.Stream{spool.Stdout, spool.Stderr}
 
-// world is a job whose log is written, shipped and read.
-type world struct {
+// fixture is a job whose log is written, shipped and read.
+type fixture struct {
 	t      testing.TB
 	dir    string
 	store  *store.Store
@@ -39,9 +39,9 @@ type world struct {
 	fail   func() bool // whether the next put is to fail
 }
 
-func newWorld(t testing.TB) *world {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), fail: func() bool { return false }}
+	w := &fixture{t: t, dir: t.TempDir(), fail: func() bool { return false }}
 	var err error
 	if w.store, err = store.OpenDir(w.dir); err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func newWorld(t testing.TB) *world {
 
 var errPut = errors.New("storage is away")
 
-func (w *world) put(ctx context.Context, name string, data []byte) error {
+func (w *fixture) put(ctx context.Context, name string, data []byte) error {
 	if w.fail() {
 		if rand.IntN(2) == 0 { // stored, and only the answer lost
 			_ = Accept(ctx, w.store, w.index.JobID, name, bytes.NewReader(data))
@@ -73,11 +73,11 @@ func (w *world) put(ctx context.Context, name string, data []byte) error {
 	return Accept(ctx, w.store, w.index.JobID, name, bytes.NewReader(data))
 }
 
-func (w *world) shipper(from joblog.State) *joblog.Shipper {
+func (w *fixture) shipper(from joblog.State) *joblog.Shipper {
 	return joblog.NewShipper(w.files, from, w.put)
 }
 
-func (w *world) write(s spool.Stream, text string) {
+func (w *fixture) write(s spool.Stream, text string) {
 	w.t.Helper()
 	w.writer.Write(s, []byte(text))
 	w.writer.Sync()
@@ -85,7 +85,7 @@ func (w *world) write(s spool.Stream, text string) {
 }
 
 // end does what is done when a program has ended.
-func (w *world) end(s *joblog.Shipper) {
+func (w *fixture) end(s *joblog.Shipper) {
 	w.t.Helper()
 	ctx := context.Background()
 	for s.Flush(ctx) != nil {
@@ -110,7 +110,7 @@ func (w *world) end(s *joblog.Shipper) {
 	}
 }
 
-func (w *world) read(q Query) (string, int64) {
+func (w *fixture) read(q Query) (string, int64) {
 	w.t.Helper()
 	var out bytes.Buffer
 	at, err := w.reader.Copy(context.Background(), w.index.JobID, q, nil, Text{&out})
@@ -137,7 +137,7 @@ func TestRandom(t *testing.T) {
 	for round := range 4 {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newFixture(t)
 			w.fail = func() bool { return rand.IntN(5) == 0 }
 			queries := [][]spool.Stream{both, {spool.Stdout}, {spool.Stderr}}
 			got := make([]bytes.Buffer, len(queries))
@@ -203,7 +203,7 @@ func TestRandom(t *testing.T) {
 // TestStateWhileMerged asks for the end of a log whose segments are merged at the same time, as
 // another pod's may be.
 func TestStateWhileMerged(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	shipped := make(chan struct{})
 	defer func() { <-shipped }()
 	go func() {
@@ -238,7 +238,7 @@ func TestStateWhileMerged(t *testing.T) {
 }
 
 // checkTails compares tails of what can be read now, and readings that go on from a place.
-func (w *world) checkTails() {
+func (w *fixture) checkTails() {
 	w.t.Helper()
 	for _, streams := range [][]spool.Stream{both, {spool.Stdout}, {spool.Stderr}} {
 		all, end := w.read(Query{Streams: streams, Tail: All})
@@ -261,7 +261,7 @@ func (w *world) checkTails() {
 // TestSegments bounds how many segments a long log has.
 func TestSegments(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper(joblog.State{})
 	for i := range 2000 {
 		w.write(both[i%2], "line\n")
@@ -281,7 +281,7 @@ func TestSegments(t *testing.T) {
 // TestShrunk cuts the log off, as a program can.
 func TestShrunk(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper(joblog.State{})
 	w.write(spool.Stdout, "0123456789")
 	if err := s.Flush(t.Context()); err != nil {
@@ -305,7 +305,7 @@ func TestShrunk(t *testing.T) {
 // TestNoWhole keeps the segments when the whole log could not be stored.
 func TestNoWhole(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper(joblog.State{})
 	w.write(spool.Stdout, "kept\n")
 	if err := s.Flush(t.Context()); err != nil {
@@ -326,7 +326,7 @@ func TestNoWhole(t *testing.T) {
 // TestFollowEnds ends followers in each way there is.
 func TestFollowEnds(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	stop := make(chan struct{})
 	close(stop)
 	if _, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: both, Follow: true}, stop,
@@ -359,7 +359,7 @@ func TestFollowEnds(t *testing.T) {
 // TestAccept refuses what is no segment.
 func TestAccept(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	for _, name := range []string{"", "x", "../x", "000000000000", "000000000001-000000000000",
 		"00000000000G-00000000000G", "+00000000001-000000000001", strings.Repeat("0", 25)} {
 		if err := Accept(t.Context(), w.store, w.index.JobID, name, strings.NewReader("{}\n")); !errors.Is(err,
@@ -428,7 +428,7 @@ func FuzzName(f *testing.F) {
 func BenchmarkTail(b *testing.B) {
 	for _, size := range []int{1 << 20, 256 << 20} {
 		b.Run(fmt.Sprintf("%dMiB", size>>20), func(b *testing.B) {
-			w := newWorld(b)
+			w := newFixture(b)
 			line := strings.Repeat("x", 99) + "\n"
 			w.want[spool.Stdout].WriteString(strings.Repeat(line, size/len(line)))
 			w.end(w.shipper(joblog.State{}))
@@ -446,7 +446,7 @@ func BenchmarkTail(b *testing.B) {
 // not there, and not for ever.
 func TestTorn(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper(joblog.State{})
 	w.flush(s, "one\n")
 	before, err := State(t.Context(), w.store, w.index.JobID)
@@ -495,7 +495,7 @@ func TestTorn(t *testing.T) {
 // left.
 func TestTornAtTheEnd(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper(joblog.State{})
 	for _, line := range []string{"one\n", "two\n", "three\n"} {
 		w.flush(s, line)
@@ -520,7 +520,7 @@ func TestTornAtTheEnd(t *testing.T) {
 // it.
 func TestNoOrder(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper(joblog.State{})
 	for i := range 10 {
 		w.write(both[i%2], fmt.Sprintf("%d\n", i))
@@ -544,7 +544,7 @@ func TestNoOrder(t *testing.T) {
 // order, times and attempts.
 func TestSpool(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	if err := w.files.Begin(3); err != nil {
 		t.Fatal(err)
 	}
@@ -596,7 +596,7 @@ func TestSpool(t *testing.T) {
 // time.
 func TestRequests(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	for i := range 10_000 {
 		w.writer.Write(both[i%2], []byte("line\n"))
 		w.want[both[i%2]].WriteString("line\n")

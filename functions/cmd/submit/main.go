@@ -2,6 +2,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 
 	"go-job-orchestrator/functions/intake"
@@ -19,7 +20,7 @@ func main() {
 func open(env *platform.Env) (*intake.Functions, error) {
 	events, err := event.Open(env, nil)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, env.Check(intake.Settings()...))
 	}
 	return intake.Open(admission.Deps{Env: env, Events: events, Backend: backend.AnyRuntime{}})
 }

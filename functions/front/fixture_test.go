@@ -19,8 +19,8 @@ import (
 // names are those of the functions behind.
 func names() []string { return []string{"submit", "status", "logs", "artifacts", "outputs", "cancel"} }
 
-// world is a front before real servers. Each answers with its name, unless answer is set.
-type world struct {
+// fixture is a front before real servers. Each answers with its name, unless answer is set.
+type fixture struct {
 	t       testing.TB
 	front   *httptest.Server
 	servers map[string]*httptest.Server
@@ -28,9 +28,9 @@ type world struct {
 	log     *lockedBuffer
 }
 
-func newWorld(t testing.TB, settings ...string) *world {
+func newFixture(t testing.TB, settings ...string) *fixture {
 	t.Helper()
-	w := &world{t: t, servers: map[string]*httptest.Server{}, log: &lockedBuffer{}}
+	w := &fixture{t: t, servers: map[string]*httptest.Server{}, log: &lockedBuffer{}}
 	vars := map[string]string{}
 	for _, name := range names() {
 		w.servers[name] = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -59,7 +59,7 @@ func newWorld(t testing.TB, settings ...string) *world {
 }
 
 // open returns a front with these settings.
-func (w *world) open(vars map[string]string) http.Handler {
+func (w *fixture) open(vars map[string]string) http.Handler {
 	w.t.Helper()
 	env := platform.New(vars, slog.New(slog.NewJSONHandler(w.log, nil)))
 	f, err := front.Open(env)
@@ -71,7 +71,7 @@ func (w *world) open(vars map[string]string) http.Handler {
 	return router
 }
 
-func (w *world) request(method, path string, body io.Reader) *http.Request {
+func (w *fixture) request(method, path string, body io.Reader) *http.Request {
 	w.t.Helper()
 	r, err := http.NewRequestWithContext(w.t.Context(), method, w.front.URL+path, body)
 	if err != nil {
@@ -81,7 +81,7 @@ func (w *world) request(method, path string, body io.Reader) *http.Request {
 }
 
 // do returns the answer and its body.
-func (w *world) do(r *http.Request) (*http.Response, []byte) {
+func (w *fixture) do(r *http.Request) (*http.Response, []byte) {
 	w.t.Helper()
 	got, err := w.front.Client().Do(r)
 	if err != nil {
@@ -96,7 +96,7 @@ func (w *world) do(r *http.Request) (*http.Response, []byte) {
 }
 
 // problem demands a problem of that status.
-func (w *world) problem(got *http.Response, body []byte, status int) api.Problem {
+func (w *fixture) problem(got *http.Response, body []byte, status int) api.Problem {
 	w.t.Helper()
 	if got.StatusCode != status {
 		w.t.Fatalf("status: got %s, want %d; %s", got.Status, status, body)

@@ -28,8 +28,8 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// world is a server and one job whose log is written, shipped and read.
-type world struct {
+// fixture is a server and one job whose log is written, shipped and read.
+type fixture struct {
 	t        testing.TB
 	store    *store.Store
 	ledger   *ledger.Ledger
@@ -61,9 +61,9 @@ func newFunction(t testing.TB, s *store.Store, keys token.Keys) *Function {
 	return f
 }
 
-func newWorld(t testing.TB) *world {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	w := &world{t: t}
+	w := &fixture{t: t}
 	var err error
 	if w.store, err = store.OpenDir(t.TempDir()); err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func newWorld(t testing.TB) *world {
 }
 
 // accept makes a new job the one that is written and read.
-func (w *world) accept() {
+func (w *fixture) accept() {
 	w.t.Helper()
 	id, err := job.NewID(time.Now(), rand.NewChaCha8([32]byte{byte(rand.Int()), byte(rand.Int()), byte(rand.Int())}))
 	if err != nil {
@@ -95,7 +95,7 @@ func (w *world) accept() {
 }
 
 // serve starts a server over the bucket, as after a restart.
-func (w *world) serve() {
+func (w *fixture) serve() {
 	w.t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -123,7 +123,7 @@ func (w *world) serve() {
 	w.url = "http://" + ln.Addr().String()
 }
 
-func (w *world) path() string { return "/api/v1/jobs/" + string(w.index.JobID) + "/logs" }
+func (w *fixture) path() string { return "/api/v1/jobs/" + string(w.index.JobID) + "/logs" }
 
 // answer is a response that has been read to its end, if err is nil.
 type answer struct {
@@ -135,7 +135,7 @@ type answer struct {
 // phase is what the trailer says.
 func (a *answer) phase() job.Phase { return job.Phase(a.Trailer.Get("Job-Phase")) }
 
-func (w *world) open(ctx context.Context, query string) (*http.Response, error) {
+func (w *fixture) open(ctx context.Context, query string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+w.path()+"?"+query, nil)
 	if err != nil {
 		return nil, err
@@ -146,7 +146,7 @@ func (w *world) open(ctx context.Context, query string) (*http.Response, error) 
 	return client.Do(req)
 }
 
-func (w *world) get(query string) *answer {
+func (w *fixture) get(query string) *answer {
 	resp, err := w.open(w.t.Context(), query)
 	if err != nil {
 		return &answer{Response: &http.Response{}, err: err}
@@ -161,7 +161,7 @@ func finish(resp *http.Response) *answer {
 }
 
 // read is get for what must succeed.
-func (w *world) read(query string) *answer {
+func (w *fixture) read(query string) *answer {
 	w.t.Helper()
 	a := w.get(query)
 	if a.err != nil || a.StatusCode != http.StatusOK {
@@ -172,9 +172,9 @@ func (w *world) read(query string) *answer {
 
 var errAway = errors.New("storage is away")
 
-func (w *world) shipper() *joblog.Shipper { return w.failingShipper(func() bool { return false }) }
+func (w *fixture) shipper() *joblog.Shipper { return w.failingShipper(func() bool { return false }) }
 
-func (w *world) failingShipper(fails func() bool) *joblog.Shipper {
+func (w *fixture) failingShipper(fails func() bool) *joblog.Shipper {
 	w.t.Helper()
 	id := w.index.JobID
 	state, err := logstore.State(context.Background(), w.store, id)
@@ -194,7 +194,7 @@ func (w *world) failingShipper(fails func() bool) *joblog.Shipper {
 	})
 }
 
-func (w *world) write(s spool.Stream, text string) {
+func (w *fixture) write(s spool.Stream, text string) {
 	w.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -203,13 +203,13 @@ func (w *world) write(s spool.Stream, text string) {
 	w.want[s].WriteString(text)
 }
 
-func (w *world) wanted(s spool.Stream) string {
+func (w *fixture) wanted(s spool.Stream) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.want[s].String()
 }
 
-func (w *world) ship(s *joblog.Shipper) {
+func (w *fixture) ship(s *joblog.Shipper) {
 	w.t.Helper()
 	for n := 0; ; n++ {
 		err := s.Flush(context.Background())
@@ -223,7 +223,7 @@ func (w *world) ship(s *joblog.Shipper) {
 }
 
 // keep stores the whole logs, as at the end of a job.
-func (w *world) keep() {
+func (w *fixture) keep() {
 	w.t.Helper()
 	ctx := context.Background()
 	for stream, name := range map[spool.Stream]string{spool.Stdout: job.StdoutFile, spool.Stderr: job.StderrFile} {
@@ -235,7 +235,7 @@ func (w *world) keep() {
 	w.keepOrder()
 }
 
-func (w *world) keepOrder() {
+func (w *fixture) keepOrder() {
 	w.t.Helper()
 	order, err := w.files.Records()
 	if err == nil {
@@ -246,7 +246,7 @@ func (w *world) keepOrder() {
 	}
 }
 
-func (w *world) conclude() {
+func (w *fixture) conclude() {
 	w.t.Helper()
 	if _, _, err := w.ledger.Finish(context.Background(), w.index,
 		job.Terminal{Phase: job.Succeeded, FinishedAt: time.Now()}); err != nil {
@@ -258,7 +258,7 @@ func (w *world) conclude() {
 }
 
 // end does all that is done when a program has ended.
-func (w *world) end(s *joblog.Shipper) {
+func (w *fixture) end(s *joblog.Shipper) {
 	w.t.Helper()
 	w.ship(s)
 	w.keep()
@@ -266,7 +266,7 @@ func (w *world) end(s *joblog.Shipper) {
 }
 
 // until waits for a condition.
-func (w *world) until(what string, condition func() bool) {
+func (w *fixture) until(what string, condition func() bool) {
 	w.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -282,7 +282,7 @@ type records struct {
 	calls      struct{ over, live atomic.Int64 }
 }
 
-func (w *world) intercept() *records {
+func (w *fixture) intercept() *records {
 	nothing := func(int) {}
 	r := &records{Ledger: w.ledger, over: nothing, live: nothing}
 	w.function.reader.Records = r
