@@ -5,7 +5,7 @@ ARG BASE_IMAGE=debian:13-slim
 FROM ${GO_IMAGE} AS build
 WORKDIR /src
 COPY . .
-# Go takes the version from .git. A build that has none can be told: --build-arg VERSION=v1.2.3.
+# Go takes the version from .git. For a build without it, set --build-arg VERSION=v1.2.3.
 ARG VERSION COMMIT DATE
 ARG DRIVERS JOBS
 RUN git rev-parse HEAD >/dev/null 2>&1 || export GOFLAGS=-buildvcs=false; \
@@ -26,5 +26,5 @@ VOLUME /data
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
     CMD curl -fsS -o /dev/null "http://localhost:$PORT/healthz" || exit 1
-# It begins as root only to become the owner of /data.
+# The entrypoint starts as root only to change to the owner of /data.
 ENTRYPOINT ["docker-entrypoint.sh"]

@@ -1,16 +1,24 @@
 # The commands of this project; `make help` lists them.
 PORT ?= 8080
 STORAGE_DIR ?= ./data
-# Without grpcnotrace the linker keeps every method of every gocloud binary; the other tag leaves out what only gRPC needs.
+# Without grpcnotrace the linker keeps all methods in every binary that links gocloud. The other tag
+# leaves out code that only gRPC needs.
 BASE_TAGS := grpcnotrace,disable_grpc_modules
-# DRIVERS=s3, gs, azblob, or several with commas between: the buckets that STORAGE_URL can name. What is not linked costs nothing at every start.
+# DRIVERS=s3, gs, azblob, or several with commas between: the kinds of buckets that STORAGE_URL can
+# name. A driver that is not linked does not slow down each start.
 export DRIVERS ?=
-# JOBS=kubernetes runs jobs as Jobs of a cluster; what speaks to one is linked only then.
+# JOBS=kubernetes runs jobs as Jobs of a cluster. The Kubernetes client is linked only then.
 export JOBS ?= processes
 comma := ,
 TAGS := $(BASE_TAGS)$(if $(DRIVERS),$(comma)$(DRIVERS))$(if $(filter kubernetes,$(JOBS)),$(comma)kubernetes)
 GO ?= go
-TOOL := $(GO) tool -modfile=.ci/tools/go.mod
+# The commands have no cgo. With one value everywhere vet, tests and builds share what is compiled; only -race needs another.
+export CGO_ENABLED := 0
+TOOL := $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod
+# Tests whose libraries nothing else needs are modules of their own, so that a build need not load them.
+TEST_MODULES := test/contract test/manifests
+# These packages are tested in the process of their tests. The other tests start commands.
+OWN := . ./examples/... ./functions/... ./shared/...
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test hostile buckets e2e bench fuzz check clean images features secret deploy deploy-bucket undeploy
@@ -18,54 +26,60 @@ TOOL := $(GO) tool -modfile=.ci/tools/go.mod
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: bin/all ## run everything in one process; PORT and STORAGE_DIR say where
+run: bin/all ## run everything in one process, on PORT, with its data in STORAGE_DIR
 	@PORT=$(PORT) STORAGE_DIR=$(STORAGE_DIR) exec bin/all
 
 bin/all: $(shell find functions shared -name '*.go' -o -name 'openapi.yaml') go.mod go.sum bin/.tags
-	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -o $@ ./functions/cmd/all
+	$(GO) build -trimpath -tags $(TAGS) -o $@ ./functions/cmd/all
 
-bin/.tags: FORCE # changes when other drivers are asked for
+bin/.tags: FORCE # changes when DRIVERS or JOBS change
 	@mkdir -p bin; echo '$(TAGS)' | cmp -s - $@ || echo '$(TAGS)' > $@
 FORCE:
 
 build: ## build every command into bin/
-	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -o bin/ ./functions/cmd/...
+	$(GO) build -trimpath -tags $(TAGS) -o bin/ ./functions/cmd/...
 
-test: ## run all tests that need no cluster, with the race detector
-	$(GO) test -race -shuffle=on -count=1 -timeout 30m -tags $(TAGS) ./...
+TEST_FLAGS := -vet=off -shuffle=on -count=1 -timeout 30m -tags $(TAGS)
+test: ## run all tests that need no cluster; the race detector is in our packages, and in the commands of test/local
+	CGO_ENABLED=1 $(GO) test -race $(TEST_FLAGS) $(OWN)
+	$(GO) test $(TEST_FLAGS) ./test/...
+	@for dir in $(TEST_MODULES); do $(GO) test -C $$dir $(TEST_FLAGS) ./... || exit 1; done
 
-hostile: ## throw hostile input at the real command, and print how many inputs of each group there were
+hostile: ## send hostile input to the real command, and print the number of inputs of each group
 	$(GO) test -C test/hostile -count=1 -timeout 10m -tags $(TAGS) .
 
-buckets: ## test everything that depends on the bucket with real servers of S3, Google and Azure, which it installs: needs a Go module proxy and npm
+buckets: ## test everything that depends on the bucket with real servers of S3, Google and Azure, which it installs; needs a Go module proxy and npm
 	$(GO) test -count=1 -timeout 30m -tags $(BASE_TAGS),s3,gs,azblob ./test/buckets ./shared/store/...
 
 e2e: ## install config/ on the cluster that KUBECONFIG names, and test everything there; E2E_PROXY is an HTTP proxy to its URLs
-	@test -n "$(KUBECONFIG)" || { echo "KUBECONFIG names no cluster. make e2e needs one with Knative Serving and Eventing, kubectl, ko and KO_DOCKER_REPO, and podman; E2E_BASE_IMAGE is an image of Debian for it where there is no public registry."; exit 1; }
+	@test -n "$(KUBECONFIG)" || { echo "KUBECONFIG is not set. make e2e needs a cluster with Knative Serving and Eventing, kubectl, ko and KO_DOCKER_REPO, and podman. Without a public registry set E2E_BASE_IMAGE to an image of Debian."; exit 1; }
 	$(GO) test -tags kubernetes,$(TAGS) -count=1 ./shared/kubernetes
 	$(GO) test -tags e2e,$(TAGS) -count=1 -timeout 80m -v ./test/e2e
 
 BENCH ?=
-bench: ## compare with rivals and print a table of ratios; BENCH='-run upload -rounds 5' picks rows; those about a cluster need KUBECONFIG
+bench: ## compare with rivals and print a table of ratios; BENCH='-run upload -rounds 5' selects rows; rows about a cluster need KUBECONFIG
 	$(GO) run ./test/bench $(BENCH)
 
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME
-	@for pkg in $$($(GO) list ./...); do \
-	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
-	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
-	  done; \
+	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' functions shared | while IFS=: read -r file target; do \
+	  pkg=./$$(dirname $$file); target=$${target#func }; echo "$$pkg $$target"; \
+	  $(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 	done
 
-check: ## formatting, vet, staticcheck, actionlint, and govulncheck where its database can be had
+check: ## check formatting, and run vet, staticcheck, actionlint, and govulncheck if its database can be reached
 	@unformatted=$$(gofmt -l *.go examples functions shared test); test -z "$$unformatted" || { echo "gofmt would change:" $$unformatted; exit 1; }
 	$(GO) vet -tags $(TAGS) ./...
 	$(GO) vet -tags $(TAGS),e2e,kubernetes ./test/e2e ./functions/all ./shared/kubernetes
 	$(TOOL) staticcheck -tags $(TAGS) ./...
+	@for dir in $(TEST_MODULES); do \
+	  (cd $$dir && $(GO) vet -tags $(TAGS) ./... && $(TOOL) staticcheck -tags $(TAGS) ./...) || exit 1; \
+	done
 	$(TOOL) actionlint .github/workflows/*.yaml
 	@.ci/vulnerabilities $(TOOL) govulncheck -tags $(TAGS) ./...
 
-# On Knative; config/README.md says what is installed. ko comes with: go install github.com/google/ko@v0.19.1
+# Targets for Knative. config/README.md says what is installed.
+# ko comes with: go install github.com/google/ko@v0.19.1
 KO ?= ko
 KO_FLAGS ?=
 KUBECTL ?= kubectl
@@ -77,24 +91,24 @@ export KO_CONFIG_PATH := ko.yaml
 images: ## build an image of every command with ko and push it to KO_DOCKER_REPO
 	$(KO) build $(KO_FLAGS) $(filter-out ./functions/cmd/all,$(wildcard ./functions/cmd/*))
 
-features: ## allow in Knative Serving what config/ needs: volumes and fsGroup
+features: ## set the flags of Knative Serving that config/ needs: volumes and fsGroup
 	$(KUBECTL) patch configmap config-features -n knative-serving --type merge -p '{"data":{"kubernetes.podspec-persistent-volume-claim":"enabled","kubernetes.podspec-persistent-volume-write":"enabled","kubernetes.podspec-securitycontext":"enabled"}}'
 
-secret: ## make the key of tokens, unless there is one
+secret: ## make the key of tokens, if it does not exist
 	$(KUBECTL) apply -f config/base/100-namespace.yaml
-	@if test -n "$$($(KUBECTL) get secret token-keys -n $(NAMESPACE) --ignore-not-found -o name)"; then echo "secret/token-keys is there already"; else \
+	@if test -n "$$($(KUBECTL) get secret token-keys -n $(NAMESPACE) --ignore-not-found -o name)"; then echo "secret/token-keys exists already"; else \
 	  head -c 32 /dev/urandom | base64 | tr -d '\n' | $(KUBECTL) create secret generic token-keys -n $(NAMESPACE) --from-file=TOKEN_KEYS=/dev/stdin; fi
 
-# One of the folders in config/overlays; without it config/ as it is.
+# A folder in config/overlays. Without it, config/ is installed unchanged.
 OVERLAY ?=
-deploy: ## build the images and install or upgrade everything in config/; OVERLAY=volume, bucket or kind; CONFIG=<folder> is a copy of it
+deploy: ## build the images and install or upgrade everything in config/; OVERLAY=volume, bucket or kind; CONFIG=<folder> for a copy of config/
 	$(if $(OVERLAY),$(KUBECTL) kustomize $(CONFIG)/overlays/$(OVERLAY) | $(KO) apply $(KO_FLAGS) -f -,$(KO) apply $(KO_FLAGS) -Rf $(CONFIG)/)
 
-deploy-bucket: ## the same without the volume: DRIVERS=s3 make deploy-bucket, with STORAGE_URL in config/base/310-settings.yaml
+deploy-bucket: ## deploy without the volume: DRIVERS=s3 make deploy-bucket, with STORAGE_URL in config/base/310-settings.yaml
 	@$(MAKE) --no-print-directory deploy OVERLAY=bucket
 
 undeploy: ## remove everything, with all jobs, their files and the key
 	$(KUBECTL) delete namespace $(NAMESPACE) --ignore-not-found
 
-clean: ## remove what was built; jobs stay
+clean: ## remove the built files; jobs stay
 	rm -rf bin

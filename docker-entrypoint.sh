@@ -1,7 +1,7 @@
 #!/bin/sh
-# Starts the server as the owner of the storage, so that a mounted folder and what jobs leave in it
-# belong to the same user. Docker makes a folder that is not there as root; such a folder is given
-# to the user orchestrator. docker run --user skips this.
+# Starts the server as the owner of the storage, so that a mounted folder and the files that jobs
+# leave in it belong to the same user. If the folder does not exist, Docker makes it as root. A
+# folder of root is given to the user orchestrator. With docker run --user all this is skipped.
 set -eu
 if [ "$(id -u)" -ne 0 ]; then
   exec job-orchestrator "$@"

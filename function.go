@@ -1,6 +1,6 @@
 // Package function is the whole HTTP API as one Knative function, for func deploy; see func.yaml.
-// Events need no Broker then: they go from submit to launch within the process. Jobs run as
-// Kubernetes Jobs all the same.
+// It needs no Broker, because events go from submit to launch within the process. Jobs run as
+// Kubernetes Jobs, as elsewhere.
 package function
 
 import (
@@ -17,19 +17,19 @@ import (
 	"go-job-orchestrator/shared/version"
 )
 
-// Function is what func's middleware calls: Start once, Ready and Alive now and then, Handle for
-// each request, Stop at the end.
+// Function has the methods that func's middleware calls: Start once, Ready from time to time,
+// Handle for each request, and Stop at the end.
 type Function struct {
 	backend assembly.OpenBackend
 	log     *slog.Logger
-	opened  chan struct{} // closed when handler is there
+	opened  chan struct{} // closed when handler is set
 
 	handler http.Handler
 	env     *platform.Env
 	stop    context.CancelFunc
 }
 
-// New returns the function. It is the one name that func looks for in this package.
+// New returns the function. It is the only name that func looks for in this package.
 func New() *Function {
 	return &Function{
 		backend: kubernetes.OpenInCluster, log: serve.NewLog(), opened: make(chan struct{}), stop: func() {},
@@ -47,8 +47,8 @@ func (f *Function) Start(ctx context.Context, settings map[string]string) error 
 		return err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	// Between requests there may be no process. What is due then is done with the next one, or by
-	// config/base/700-reap.yaml.
+	// Between requests there may be no process. Work that becomes due then is done with the next
+	// request, or by config/base/700-reap.yaml.
 	go functions.Reap(running)
 	f.handler, f.stop = gate.Before(functions.Router), stop
 	close(f.opened)
@@ -62,16 +62,17 @@ func (f *Function) Handle(w http.ResponseWriter, r *http.Request) {
 	case <-r.Context().Done():
 		panic(http.ErrAbortHandler)
 	}
-	// The middleware's server gives each request 30 s to be read and 30 s to be answered. An upload
-	// and a follower take longer. What the handler gives its clients is counted anew with every piece.
+	// The middleware's server allows 30 s to read a request and 30 s to answer it. Uploads and
+	// followers take longer. The gate's own deadlines start again with every part of a body or an
+	// answer.
 	control := http.NewResponseController(w)
 	if err := errors.Join(control.SetReadDeadline(time.Time{}), control.SetWriteDeadline(time.Time{})); err != nil {
-		f.log.Warn("the server's time limits could not be lifted; long uploads and followers are cut off", "error", err)
+		f.log.Warn("the server's time limits could not be removed; long uploads and followers will be cut off", "error", err)
 	}
 	f.handler.ServeHTTP(w, r)
 }
 
-// Ready reports whether requests are answered at once.
+// Ready reports whether the function can answer requests at once.
 func (f *Function) Ready(context.Context) (bool, error) {
 	select {
 	case <-f.opened:
@@ -81,13 +82,13 @@ func (f *Function) Ready(context.Context) (bool, error) {
 	}
 }
 
-// Stop ends what Start began. The server has let its requests finish by then.
+// Stop ends what Start began. The server calls it after its requests have finished.
 func (f *Function) Stop(context.Context) error {
 	select {
 	case <-f.opened:
 		f.env.Drain() // while events are still received
 		f.stop()
-	default: // nothing was begun
+	default: // Start did not succeed
 	}
 	return nil
 }

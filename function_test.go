@@ -28,7 +28,7 @@ import (
 	"go-job-orchestrator/shared/platform"
 )
 
-// What func's middleware looks for in what New returns.
+// The interfaces that func's middleware looks for in the result of New.
 var (
 	_ middleware.Handler           = (*Function)(nil)
 	_ middleware.Starter           = (*Function)(nil)
@@ -64,7 +64,7 @@ func TestShape(t *testing.T) {
 	}
 }
 
-// described is as much of func.yaml's schema, 0.36.0, as we use.
+// described is the part of func.yaml's schema, 0.36.0, that the project uses.
 type described struct {
 	SpecVersion string    `json:"specVersion"`
 	Name        string    `json:"name"`
@@ -135,7 +135,7 @@ func TestDescription(t *testing.T) {
 	}
 }
 
-// recorder is a launcher that notes what it is told.
+// recorder is a launcher that records its calls.
 type recorder chan job.ID
 
 func (r recorder) Launch(_ context.Context, index *job.Index) error {
@@ -314,8 +314,8 @@ func TestFaultsInSettings(t *testing.T) {
 	}
 }
 
-// TestNames makes sure that func's own server answers to no name that a page of another site could
-// have.
+// TestNames makes sure that func's own server does not answer to a host name that a page of another
+// site could have.
 func TestNames(t *testing.T) {
 	server, _ := serveHere(t)
 	for host, want := range map[string]int{"localhost": http.StatusOK, "evil.example": http.StatusMisdirectedRequest} {

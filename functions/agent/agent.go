@@ -1,7 +1,7 @@
 // Package agent is what runs in the pod of a job, in two containers of which only the first has the
-// job's token: attend brings the uploaded files, ships the program's logs and stores what it left;
-// exec runs the program. They tell each other how far they are by small files in the workspace.
-// Before all that install puts the agent where exec's container finds it.
+// job's token: the sidecar brings the uploaded files, ships the program's logs and stores what it
+// left; exec runs the program. They tell each other how far they are by small files in the
+// workspace. Before all that install puts the agent where exec's container finds it.
 package agent
 
 import (
@@ -18,10 +18,10 @@ import (
 	"go-job-orchestrator/shared/joblog"
 )
 
-// terminationLog is where Kubernetes reads a container's last words from.
+// terminationLog is where Kubernetes reads a container's termination message from.
 const terminationLog = "/dev/termination-log"
 
-// Settings are those of attend.
+// Settings are those of the sidecar.
 type Settings struct {
 	BaseURL   string        `env:"ORCH_BASE_URL" envDefault:"http://job-orchestrator:8080"`
 	JobID     string        `env:"JOB_ID,required"`
@@ -37,25 +37,27 @@ type Settings struct {
 	MaxLog   int64 `env:"MAX_LOG_BYTES" envDefault:"4294967296"`
 }
 
-// place is the folders that the parts of the agent share.
-type place struct {
+// paths are the folders that the parts of the agent share.
+type paths struct {
 	work   string
 	binary string
 }
 
-func (p place) workspace() executor.Workspace { return executor.NewWorkspace(p.work) }
+func (p paths) workspace() executor.Workspace { return executor.NewWorkspace(p.work) }
 
-// The records by which the parts speak: attend writes the task, exec that it could begin, attend
-// that it may or must not, and that all is stored.
+// The records by which the parts speak. The sidecar writes the task; exec writes that it is ready;
+// the sidecar writes whether exec may start, and at the end that all is stored.
 const (
 	taskRecord  = "task.json"
 	readyRecord = "ready.json"
-	turnRecord  = "turn.json"
+	startRecord = "start.json"
+	// formerStart is the name of startRecord in earlier versions.
+	formerStart = "turn.json"
 	doneRecord  = "done.json"
 )
 
-// task is what attend has prepared. Index is nil when there is nothing to do any more, or when the
-// files could not be fetched.
+// task is what the sidecar has prepared. Index is nil when there is nothing to do any more, or when
+// the files could not be fetched.
 type task struct {
 	Failed string        `json:"failed,omitempty"` // why the files could not be fetched
 	Index  *job.Index    `json:"index,omitempty"`
@@ -64,8 +66,9 @@ type task struct {
 	MaxLog int64         `json:"maxLog"` // the most bytes of log that are kept
 }
 
-// turn is what attend answers exec: the attempt to make, or, when Number is 0, that there is none.
-type turn struct {
+// start is what sidecar answers exec: the attempt to make, or, when Number is 0, that there is
+// none.
+type start struct {
 	Number int    `json:"number"`
 	Why    string `json:"why,omitempty"`
 	Failed bool   `json:"failed,omitempty"` // the pod is to fail, so that another is tried
@@ -94,15 +97,15 @@ func await(ctx context.Context, w executor.Workspace, name string, into any) err
 	}
 }
 
-// remote is a part that speaks to the orchestrator.
-type remote struct {
-	place
+// sidecar is the part that speaks to the orchestrator.
+type sidecar struct {
+	paths
 	settings Settings
 	client   *client
 	log      *slog.Logger
 }
 
-func newRemote(p place, s Settings, log *slog.Logger) (*remote, error) {
+func newSidecar(p paths, s Settings, log *slog.Logger) (*sidecar, error) {
 	id, err := job.ParseID(s.JobID)
 	if err != nil {
 		return nil, fmt.Errorf("JOB_ID: %w", err)
@@ -116,8 +119,8 @@ func newRemote(p place, s Settings, log *slog.Logger) (*remote, error) {
 		return nil, fmt.Errorf("TOKEN_FILE: %w", err)
 	}
 	s.Limits = executor.OutputLimits{Files: s.MaxFiles, Bytes: s.MaxBytes}
-	return &remote{
-		place: p, settings: s, log: log.With("job", id),
+	return &sidecar{
+		paths: p, settings: s, log: log.With("job", id),
 		client: newClient(strings.TrimSuffix(s.BaseURL, "/"), id, strings.TrimSpace(string(text)), s.Patience, log),
 	}, nil
 }

@@ -33,19 +33,19 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// placeVariable makes this test's binary the agent, with its folders below the place that it names.
-const placeVariable = "AGENT_TEST_PLACE"
+// rootVariable makes this test's binary the agent, with its folders below the folder that it names.
+const rootVariable = "AGENT_TEST_ROOT"
 
 func TestMain(m *testing.M) {
-	dir := os.Getenv(placeVariable)
+	dir := os.Getenv(rootVariable)
 	if dir == "" {
 		os.Exit(m.Run())
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	p := place{work: filepath.Join(dir, "workspace"), binary: filepath.Join(dir, "bin")}
+	p := paths{work: filepath.Join(dir, "workspace"), binary: filepath.Join(dir, "bin")}
 	code, err := run(log, os.Args[1], os.Environ(), p, os.Stdout, os.Stderr)
 	if err != nil {
-		lastWords(filepath.Join(dir, "termination-log"), err)
+		writeTerminationMessage(filepath.Join(dir, "termination-log"), err)
 		if code == 0 {
 			code = exitPlatform
 		}
@@ -53,8 +53,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// world is the orchestrator as a pod sees it, and one job in it.
-type world struct {
+// fixture is the orchestrator as a pod sees it, and one job in it.
+type fixture struct {
 	t      *testing.T
 	store  *store.Store
 	ledger *ledger.Ledger
@@ -65,7 +65,7 @@ type world struct {
 	trouble atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool]
 }
 
-func newWorld(t *testing.T, script string, change ...func(*job.Index)) *world {
+func newFixture(t *testing.T, script string, change ...func(*job.Index)) *fixture {
 	t.Helper()
 	s, err := store.OpenDir(t.TempDir())
 	if err != nil {
@@ -75,7 +75,7 @@ func newWorld(t *testing.T, script string, change ...func(*job.Index)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, store: s, ledger: ledger.New(s, time.Now), keys: keys}
+	w := &fixture{t: t, store: s, ledger: ledger.New(s, time.Now), keys: keys}
 	log := slog.New(slog.DiscardHandler)
 	router := api.NewRouter(log)
 	env := platform.New(map[string]string{"MAX_OUTPUT_BYTES": "1Gi"}, log)
@@ -128,7 +128,7 @@ func retries(n int) func(*job.Index) { return func(i *job.Index) { i.Retries = n
 
 // pod is the two containers, as processes.
 type pod struct {
-	w    *world
+	w    *fixture
 	name string
 	dir  string
 	// grace is how long the program has to end.
@@ -138,7 +138,7 @@ type pod struct {
 	out    map[string]*output
 }
 
-func (w *world) pod(name string) *pod {
+func (w *fixture) pod(name string) *pod {
 	p := &pod{w: w, name: name, dir: w.t.TempDir(), grace: 5 * time.Second, binary: os.Args[0], out: map[string]*output{}}
 	for _, folder := range []string{"workspace", "bin"} {
 		if err := os.Mkdir(filepath.Join(p.dir, folder), 0o700); err != nil {
@@ -178,7 +178,7 @@ func (p *pod) start(part string) *exec.Cmd {
 	p.w.t.Helper()
 	cmd := exec.Command(p.binary, part)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.user}
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), placeVariable + "=" + p.dir, "KUBERNETES_SERVICE_HOST=10.0.0.1",
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), rootVariable + "=" + p.dir, "KUBERNETES_SERVICE_HOST=10.0.0.1",
 		"JAVA_HOME=/opt/java"}
 	if part != "exec" {
 		cmd.Env = append(cmd.Env, "JOB_ID="+string(p.w.index.JobID), "POD_UID="+p.name, "ORCH_BASE_URL="+p.w.server.URL,
@@ -223,7 +223,7 @@ func code(cmd *exec.Cmd) int {
 	return cmd.ProcessState.ExitCode()
 }
 
-// install is the hook that Kubernetes runs when attend has begun, and before it starts exec.
+// install is the hook that Kubernetes runs when the sidecar has begun, and before it starts exec.
 func (p *pod) install() {
 	p.w.t.Helper()
 	if got := code(p.start("install")); got != 0 {
@@ -246,28 +246,28 @@ func (p *pod) install() {
 }
 
 // begin starts both containers.
-func (p *pod) begin() (attend, main *exec.Cmd) {
+func (p *pod) begin() (sidecar, main *exec.Cmd) {
 	p.w.t.Helper()
-	attend = p.start("attend")
+	sidecar = p.start("sidecar")
 	p.install()
-	return attend, p.start("exec")
+	return sidecar, p.start("exec")
 }
 
 // run is the whole life of the pod, in which nothing goes wrong. It returns the exit code of the
 // program's container.
 func (p *pod) run() int {
 	p.w.t.Helper()
-	attend, main := p.begin()
+	sidecar, main := p.begin()
 	exit := code(main)
-	p.stop(attend)
+	p.stop(sidecar)
 	return exit
 }
 
-// stop ends attend as Kubernetes does once the program's container has ended.
-func (p *pod) stop(attend *exec.Cmd) {
+// stop ends the sidecar as Kubernetes does once the program's container has ended.
+func (p *pod) stop(sidecar *exec.Cmd) {
 	p.w.t.Helper()
-	if got := p.terminate(attend); got != 0 && got != -1 { // -1: before it had begun
-		p.w.t.Errorf("attend ended with %d: %s", got, p.out["attend"])
+	if got := p.terminate(sidecar); got != 0 && got != -1 { // -1: before it had begun
+		p.w.t.Errorf("sidecar ended with %d: %s", got, p.out["sidecar"])
 	}
 }
 
@@ -281,7 +281,7 @@ func (p *pod) terminate(cmd *exec.Cmd) int {
 	return code(cmd)
 }
 
-func (w *world) terminal(phase job.Phase, reason job.Reason) *job.Terminal {
+func (w *fixture) terminal(phase job.Phase, reason job.Reason) *job.Terminal {
 	w.t.Helper()
 	got, err := w.ledger.Terminal(w.t.Context(), w.index.JobID)
 	if err != nil {
@@ -293,14 +293,14 @@ func (w *world) terminal(phase job.Phase, reason job.Reason) *job.Terminal {
 	return got
 }
 
-func (w *world) notOver() {
+func (w *fixture) notOver() {
 	w.t.Helper()
 	if over, err := w.ledger.Over(w.t.Context(), w.index.JobID); err != nil || over {
 		w.t.Fatalf("over: %v, %v", over, err)
 	}
 }
 
-func (w *world) log() string {
+func (w *fixture) log() string {
 	w.t.Helper()
 	var b strings.Builder
 	r := logstore.Reader{Store: w.store, Records: w.ledger}
@@ -311,7 +311,7 @@ func (w *world) log() string {
 	return b.String()
 }
 
-func (w *world) output(name string) string {
+func (w *fixture) output(name string) string {
 	w.t.Helper()
 	data, err := w.store.Read(w.t.Context(), ledger.ResultKey(w.index.JobID, name))
 	if err != nil {
@@ -320,7 +320,7 @@ func (w *world) output(name string) string {
 	return string(data)
 }
 
-func (w *world) until(what string, ok func() bool) {
+func (w *fixture) until(what string, ok func() bool) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
@@ -334,7 +334,7 @@ func (w *world) until(what string, ok func() bool) {
 }
 
 func TestPod(t *testing.T) {
-	w := newWorld(t, `echo "$@" "$A"; echo oops >&2; mkdir results/a; env >results/a/env; exit 3`, func(i *job.Index) {
+	w := newFixture(t, `echo "$@" "$A"; echo oops >&2; mkdir results/a; env >results/a/env; exit 3`, func(i *job.Index) {
 		i.Args, i.Env = []string{"$(A)", "$$(JOB_ID)", "*", ""}, map[string]string{"A": "$(B)"}
 	})
 	p := w.pod("one")
@@ -369,7 +369,7 @@ func TestPod(t *testing.T) {
 // What another job has left comes with its folders, whatever is in their names.
 func TestFilesInFolders(t *testing.T) {
 	names := []string{"inputs/a b/ü%2F?#", "inputs/deep/er/status.json", "inputs/deep/results", "inputs/stdout.log"}
-	w := newWorld(t, "find inputs -type f | LC_ALL=C sort | while read -r f; do cat \"$f\"; echo; done\n",
+	w := newFixture(t, "find inputs -type f | LC_ALL=C sort | while read -r f; do cat \"$f\"; echo; done\n",
 		func(i *job.Index) {
 			for _, name := range names {
 				i.Files = append(i.Files, job.File{Name: name})
@@ -387,7 +387,7 @@ func TestFilesInFolders(t *testing.T) {
 
 // A retry is another pod, whose log goes on where that of the first one ended.
 func TestRetry(t *testing.T) {
-	w := newWorld(t, "echo one more; echo error >&2; exit 1", retries(2))
+	w := newFixture(t, "echo one more; echo error >&2; exit 1", retries(2))
 	for n := range 3 {
 		w.notOver()
 		if got := w.pod(fmt.Sprint("pod", n)).run(); got != 1 {
@@ -409,11 +409,11 @@ func TestRetry(t *testing.T) {
 // Kubernetes may start two pods of one Job.
 func TestTwins(t *testing.T) {
 	gate := filepath.Join(t.TempDir(), "go")
-	w := newWorld(t, "echo once; while ! test -e "+gate+"; do sleep 0.1; done")
+	w := newFixture(t, "echo once; while ! test -e "+gate+"; do sleep 0.1; done")
 	first, second := w.pod("first"), w.pod("second")
-	attend1, main1 := first.begin()
+	sidecar1, main1 := first.begin()
 	w.until("the first one runs", func() bool { return strings.Contains(w.log(), "once") })
-	attend2, main2 := second.begin()
+	sidecar2, main2 := second.begin()
 	w.until("the second one asks", func() bool {
 		_, err := os.Stat(filepath.Join(second.dir, "workspace", "ready.json"))
 		return err == nil
@@ -424,11 +424,11 @@ func TestTwins(t *testing.T) {
 	if got := code(main1); got != 0 {
 		t.Errorf("the first one ended with %d", got)
 	}
-	first.stop(attend1)
+	first.stop(sidecar1)
 	if got := code(main2); got != 0 {
 		t.Errorf("the second one ended with %d", got)
 	}
-	second.stop(attend2)
+	second.stop(sidecar2)
 	if end := w.terminal(job.Succeeded, job.ReasonCompleted); len(end.Attempts) != 1 {
 		t.Errorf("%d attempts", len(end.Attempts))
 	}
@@ -438,19 +438,19 @@ func TestTwins(t *testing.T) {
 }
 
 func TestNothingToDo(t *testing.T) {
-	tests := map[string]func(w *world) error{
-		"cancelled": func(w *world) error { return w.ledger.RequestCancel(w.t.Context(), w.index.JobID) },
-		"over": func(w *world) error {
+	tests := map[string]func(w *fixture) error{
+		"cancelled": func(w *fixture) error { return w.ledger.RequestCancel(w.t.Context(), w.index.JobID) },
+		"over": func(w *fixture) error {
 			_, _, err := w.ledger.Finish(w.t.Context(), w.index, job.Terminal{Phase: job.Failed, Reason: job.ReasonPullBackOff,
 				FinishedAt: time.Now()})
 			return err
 		},
-		"removed": func(w *world) error { return w.ledger.AbortUpload(w.t.Context(), w.index.JobID) },
+		"removed": func(w *fixture) error { return w.ledger.AbortUpload(w.t.Context(), w.index.JobID) },
 	}
 	for name, change := range tests {
 		t.Run(name, func(t *testing.T) {
 			marker := filepath.Join(t.TempDir(), "ran")
-			w := newWorld(t, "touch "+marker)
+			w := newFixture(t, "touch "+marker)
 			if err := change(w); err != nil {
 				t.Fatal(err)
 			}
@@ -467,9 +467,9 @@ func TestNothingToDo(t *testing.T) {
 // A pod that is deleted gets SIGTERM: the program may end by itself, and what is there is reported
 // for who finds out why.
 func TestStopped(t *testing.T) {
-	w := newWorld(t, `trap 'echo bye; echo x >results/x; exit 5' TERM; echo begun; while :; do sleep 0.1; done`)
+	w := newFixture(t, `trap 'echo bye; echo x >results/x; exit 5' TERM; echo begun; while :; do sleep 0.1; done`)
 	p := w.pod("one")
-	attend, main := p.begin()
+	sidecar, main := p.begin()
 	w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
 	if err := main.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -477,7 +477,7 @@ func TestStopped(t *testing.T) {
 	if got := code(main); got != 5 {
 		t.Errorf("the program's container ended with %d", got)
 	}
-	p.stop(attend)
+	p.stop(sidecar)
 	w.notOver()
 	r, err := w.ledger.Report(t.Context(), w.index.JobID, 1)
 	if err != nil || r.Attempt.Reason != job.ReasonInterrupted || *r.Attempt.ExitCode != 5 || len(r.Files) != 3 {
@@ -514,10 +514,10 @@ func TestGrace(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, tt.script)
+			w := newFixture(t, tt.script)
 			p := w.pod("one")
 			p.grace = tt.grace
-			attend, main := p.begin()
+			sidecar, main := p.begin()
 			w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
 			asked := time.Now()
 			if err := main.Process.Signal(tt.order); err != nil {
@@ -529,7 +529,7 @@ func TestGrace(t *testing.T) {
 			if took := time.Since(asked); took < tt.atLeast || took > tt.grace+30*time.Second {
 				t.Errorf("it took %s, with a grace of %s", took, tt.grace)
 			}
-			p.stop(attend)
+			p.stop(sidecar)
 			r, err := w.ledger.Report(t.Context(), w.index.JobID, 1)
 			if err != nil || len(r.Files) != tt.outputs {
 				t.Errorf("reported %+v, %v", r, err)
@@ -552,10 +552,10 @@ func TestOutOfReach(t *testing.T) {
 		attacks = append(attacks, "echo forged >> ../log/stdout.log", "truncate -s 0 ../log/stdout.log",
 			"rm ../log/stderr.log", "rm -r ../log",
 			"mv ../log ../old", "mv ../log/order .", "ln ../log/stdout.log mine", "touch ../log/new", "mkdir ../new",
-			"mv main ../turn.json",
+			"mv main ../start.json", "mv main ../turn.json",
 			"echo {} > ../exit.json", "echo {} > ../done.json", "echo {} > ../task.json", "rm ../task.json",
 			"ln -s log ../link", "rmdir ../tmp",
-			"cd ../log && echo forged >> order", "cp main /proc/self/cwd/../turn.json", "mv $PWD ../other",
+			"cd ../log && echo forged >> order", "cp main /proc/self/cwd/../start.json", "mv $PWD ../other",
 		)
 	}
 	if abi >= scopeABI {
@@ -572,7 +572,7 @@ func TestOutOfReach(t *testing.T) {
 		"sleep 100 & kill $!"} {
 		script += use + " || echo 'failed: " + use + "'\n"
 	}
-	w := newWorld(t, script+"echo alive\n")
+	w := newFixture(t, script+"echo alive\n")
 	p := w.pod("one")
 	p.ordinary()
 	if got := p.run(); got != 0 {
@@ -589,13 +589,13 @@ func TestOutOfReach(t *testing.T) {
 
 // When memory runs out the kernel may kill the whole container, agent included.
 func TestContainerKilled(t *testing.T) {
-	w := newWorld(t, `echo begun; echo x >results/x; exec sleep 1000`)
+	w := newFixture(t, `echo begun; echo x >results/x; exec sleep 1000`)
 	p := w.pod("one")
-	attend, main := p.begin()
+	sidecar, main := p.begin()
 	w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
 	_ = main.Process.Kill()
 	_ = main.Wait()
-	p.stop(attend)
+	p.stop(sidecar)
 	w.notOver()
 	r, err := w.ledger.Report(t.Context(), w.index.JobID, 1)
 	if err != nil || r.Attempt.Reason != job.ReasonInterrupted || r.Attempt.ExitCode != nil ||
@@ -609,9 +609,9 @@ func TestContainerKilled(t *testing.T) {
 
 // Cancelling is the one thing from outside that needs no looking into.
 func TestCancelledWhileRunning(t *testing.T) {
-	w := newWorld(t, `echo begun; exec sleep 1000`, retries(3))
+	w := newFixture(t, `echo begun; exec sleep 1000`, retries(3))
 	p := w.pod("one")
-	attend, main := p.begin()
+	sidecar, main := p.begin()
 	w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
 	if err := w.ledger.RequestCancel(t.Context(), w.index.JobID); err != nil {
 		t.Fatal(err)
@@ -620,25 +620,25 @@ func TestCancelledWhileRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = main.Wait()
-	p.stop(attend)
+	p.stop(sidecar)
 	if end := w.terminal(job.Cancelled, job.ReasonCancelled); end.Outputs == nil || *end.ExitCode != 143 {
 		t.Errorf("recorded %+v", end)
 	}
 }
 
-// attend that is started anew goes on where it was.
-func TestAttendRestarted(t *testing.T) {
+// A sidecar that is started anew goes on where it was.
+func TestSidecarRestarted(t *testing.T) {
 	gate := filepath.Join(t.TempDir(), "go")
-	w := newWorld(t, "echo first; while ! test -e "+gate+"; do sleep 0.1; done; echo second")
+	w := newFixture(t, "echo first; while ! test -e "+gate+"; do sleep 0.1; done; echo second")
 	p := w.pod("one")
-	attend, main := p.begin()
+	sidecar, main := p.begin()
 	w.until("the first line is shipped", func() bool { return w.log() == "first\n" })
-	_ = attend.Process.Kill()
-	_ = attend.Wait()
+	_ = sidecar.Process.Kill()
+	_ = sidecar.Wait()
 	if err := os.WriteFile(gate, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	attend = p.start("attend")
+	sidecar = p.start("sidecar")
 	if got := code(main); got != 0 {
 		t.Errorf("ended with %d", got)
 	}
@@ -646,13 +646,13 @@ func TestAttendRestarted(t *testing.T) {
 		_, err := os.Stat(filepath.Join(p.dir, "workspace", "done.json"))
 		return err == nil
 	})
-	p.stop(attend)
+	p.stop(sidecar)
 	w.terminal(job.Succeeded, job.ReasonCompleted)
 	if got := w.log(); got != "first\nsecond\n" {
 		t.Errorf("log %q", got)
 	}
-	attend = p.start("attend") // and once more when all is done
-	p.stop(attend)
+	sidecar = p.start("sidecar") // and once more when all is done
+	p.stop(sidecar)
 	if end := w.terminal(job.Succeeded, job.ReasonCompleted); len(end.Attempts) != 1 {
 		t.Errorf("%d attempts", len(end.Attempts))
 	}
@@ -660,7 +660,7 @@ func TestAttendRestarted(t *testing.T) {
 
 // Functions start from zero and fail for a while: nothing is lost for it.
 func TestTrouble(t *testing.T) {
-	w := newWorld(t, "echo hello; echo x >results/x")
+	w := newFixture(t, "echo hello; echo x >results/x")
 	var seen sync.Map
 	trouble := func(rw http.ResponseWriter, r *http.Request) bool {
 		n, _ := seen.LoadOrStore(r.Method+r.URL.Path, &atomic.Int32{})
@@ -688,44 +688,44 @@ func TestTrouble(t *testing.T) {
 }
 
 // A stored file that is not the one that was accepted is not run. Both containers fail, so that the
-// pod does, and attend says why in a way that no program can.
+// pod does, and the sidecar says why in a way that no program can.
 func TestChangedFile(t *testing.T) {
-	w := newWorld(t, "echo hello")
+	w := newFixture(t, "echo hello")
 	if _, err := w.store.Put(t.Context(), ledger.FileKey(w.index.JobID, "main"),
 		strings.NewReader("#!/bin/sh\necho hallo")); err != nil {
 		t.Fatal(err)
 	}
 	p := w.pod("one")
-	attend, main := p.begin()
+	sidecar, main := p.begin()
 	if got := code(main); got != exitPlatform {
 		t.Errorf("the program's container ended with %d", got)
 	}
-	_ = attend.Process.Kill() // it is started anew, and knows it still
-	_ = attend.Wait()
+	_ = sidecar.Process.Kill() // it is started anew, and knows it still
+	_ = sidecar.Wait()
 	words := func() string {
 		text, _ := os.ReadFile(filepath.Join(p.dir, "termination-log"))
 		return string(text)
 	}
 	if got := words(); !strings.Contains(got, "main") || !strings.Contains(got, "SHA-256") {
-		t.Errorf("last words of exec %q", got)
+		t.Errorf("termination message of exec %q", got)
 	}
 	if err := os.Remove(filepath.Join(p.dir, "termination-log")); err != nil {
 		t.Fatal(err)
 	}
-	attend = p.start("attend")
-	w.until("attend knows", func() bool { return strings.Contains(p.out["attend"].String(), "files not fetched") })
-	if got := p.terminate(attend); got != executor.PodFetchFailed {
-		t.Errorf("attend ended with %d", got)
+	sidecar = p.start("sidecar")
+	w.until("sidecar knows", func() bool { return strings.Contains(p.out["sidecar"].String(), "files not fetched") })
+	if got := p.terminate(sidecar); got != executor.PodFetchFailed {
+		t.Errorf("sidecar ended with %d", got)
 	}
 	if got := words(); !strings.Contains(got, "main") || !strings.Contains(got, "SHA-256") {
-		t.Errorf("last words of attend %q", got)
+		t.Errorf("termination message of sidecar %q", got)
 	}
 	w.notOver()
 }
 
 // A pod that is stopped while its files come has not failed to get them.
 func TestStoppedWhileFetching(t *testing.T) {
-	w := newWorld(t, "echo hello")
+	w := newFixture(t, "echo hello")
 	asked, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	trouble := func(_ http.ResponseWriter, r *http.Request) bool {
@@ -739,13 +739,13 @@ func TestStoppedWhileFetching(t *testing.T) {
 	w.trouble.Store(&trouble)
 	defer close(release)
 	p := w.pod("one")
-	attend, main := p.begin()
+	sidecar, main := p.begin()
 	<-asked
 	if got := p.terminate(main); got == 0 {
 		t.Error("the program's container ended well")
 	}
-	if got := p.terminate(attend); got == 0 || got == executor.PodFetchFailed {
-		t.Errorf("attend ended with %d", got)
+	if got := p.terminate(sidecar); got == 0 || got == executor.PodFetchFailed {
+		t.Errorf("sidecar ended with %d", got)
 	}
 	if _, err := os.Stat(filepath.Join(p.dir, "workspace", "task.json")); err == nil {
 		t.Error("there is a task")
@@ -753,17 +753,17 @@ func TestStoppedWhileFetching(t *testing.T) {
 }
 
 func TestCannotRun(t *testing.T) {
-	w := newWorld(t, "", func(i *job.Index) { i.Runtime = "python" })
+	w := newFixture(t, "", func(i *job.Index) { i.Runtime = "python" })
 	p := w.pod("one")
 	// An image without the interpreter.
-	attend := p.start("attend")
+	sidecar := p.start("sidecar")
 	cmd := exec.Command(os.Args[0], "exec")
-	cmd.Env = []string{"PATH=/nowhere", placeVariable + "=" + p.dir}
+	cmd.Env = []string{"PATH=/nowhere", rootVariable + "=" + p.dir}
 	_ = cmd.Run()
 	if got := cmd.ProcessState.ExitCode(); got != exitPlatform {
 		t.Errorf("ended with %d", got)
 	}
-	p.stop(attend)
+	p.stop(sidecar)
 	if end := w.terminal(job.Failed, job.ReasonCannotRun); !strings.Contains(end.Message, "python3") {
 		t.Errorf("message %q", end.Message)
 	}

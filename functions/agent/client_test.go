@@ -199,19 +199,19 @@ func TestAnswers(t *testing.T) {
 func TestNewRemote(t *testing.T) {
 	path := t.TempDir() + "/token"
 	for _, id := range []string{"", "x", "../" + string(testJob), strings.ToUpper(string(testJob))} {
-		if _, err := newRemote(place{}, Settings{JobID: id, TokenFile: path}, slog.Default()); err == nil ||
+		if _, err := newSidecar(paths{}, Settings{JobID: id, TokenFile: path}, slog.Default()); err == nil ||
 			!strings.Contains(err.Error(), "JOB_ID") {
 			t.Errorf("JOB_ID=%q: %v", id, err)
 		}
 	}
 	s := Settings{JobID: string(testJob), TokenFile: path, BaseURL: "http://x/"}
-	if _, err := newRemote(place{}, s, slog.Default()); err == nil || !strings.Contains(err.Error(), "TOKEN_FILE") {
+	if _, err := newSidecar(paths{}, s, slog.Default()); err == nil || !strings.Contains(err.Error(), "TOKEN_FILE") {
 		t.Errorf("without a token: %v", err)
 	}
 	if err := os.WriteFile(path, []byte("secret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := newRemote(place{}, s, slog.Default())
+	r, err := newSidecar(paths{}, s, slog.Default())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ import (
 // runner is the part that runs the program, in the program's image and with nothing that the
 // program may not know.
 type runner struct {
-	place
+	paths
 	environ []string // of the image
 	temp    string   // the folder for temporary files
 	stdout  io.Writer
@@ -31,7 +31,7 @@ type runner struct {
 	log     *slog.Logger
 }
 
-// exec waits for its turn, runs the program and returns its exit code.
+// exec waits until it may start, runs the program and returns its exit code.
 func (r *runner) exec(ctx context.Context) (code int, err error) {
 	var t task
 	if err := await(ctx, r.workspace(), taskRecord, &t); err != nil {
@@ -46,18 +46,18 @@ func (r *runner) exec(ctx context.Context) (code int, err error) {
 	if err := r.workspace().WriteRecord(readyRecord, struct{}{}); err != nil {
 		return 0, err
 	}
-	var mine turn
-	if err := await(ctx, r.workspace(), turnRecord, &mine); err != nil {
+	var begin start
+	if err := await(ctx, r.workspace(), startRecord, &begin); err != nil {
 		return 0, err
 	}
-	if mine.Failed {
-		return 0, fmt.Errorf("no attempt can be made: %s", mine.Why)
+	if begin.Failed {
+		return 0, fmt.Errorf("no attempt can be made: %s", begin.Why)
 	}
-	if mine.Number == 0 {
-		r.log.Info("nothing to run", "why", mine.Why)
+	if begin.Number == 0 {
+		r.log.Info("nothing to run", "why", begin.Why)
 		return 0, nil
 	}
-	e, err := r.execution(&t, mine.Number)
+	e, err := r.execution(&t, begin.Number)
 	if err != nil {
 		return 0, err
 	}
@@ -66,7 +66,7 @@ func (r *runner) exec(ctx context.Context) (code int, err error) {
 	if err := errors.Join(proctree.Adopt(), proctree.Hide()); err != nil {
 		return 0, err
 	}
-	stop := r.tail()
+	stop := r.copyLogs()
 	defer stop()
 	result := e.Execute(ctx)
 	if !result.Ran {
@@ -120,9 +120,9 @@ func environment(image, ours []string) []string {
 	return out
 }
 
-// tail copies both logs to the container's own streams as they grow, for kubectl logs. What it
+// copyLogs copies both logs to the container's own streams as they grow, for kubectl logs. What it
 // returns copies the rest and ends it.
-func (r *runner) tail() (stop func()) {
+func (r *runner) copyLogs() (stop func()) {
 	done := make(chan struct{})
 	var all sync.WaitGroup
 	log, err := r.workspace().OpenLog()

@@ -21,59 +21,59 @@ const fetchTries = 3
 // prepare fills the workspace with the log of earlier attempts and the uploaded files, and last
 // writes the task. When this was started anew the task that is there stands: exec may have begun
 // with it. An error means that this could not even be told, or that the pod ends.
-func (r *remote) prepare(ctx context.Context) (*task, error) {
+func (s *sidecar) prepare(ctx context.Context) (*task, error) {
 	t := &task{}
-	if err := r.workspace().ReadRecord(taskRecord, t); err == nil || !errors.Is(err, os.ErrNotExist) {
+	if err := s.workspace().ReadRecord(taskRecord, t); err == nil || !errors.Is(err, os.ErrNotExist) {
 		return t, err
 	}
 	within, end := context.WithTimeout(ctx, fetchTimeout)
 	defer end()
-	t, err := r.open(within)
+	t, err := s.open(within)
 	switch {
 	case isMoot(err):
-		r.log.Info("nothing to do", "error", err)
+		s.log.Info("nothing to do", "error", err)
 		t = &task{}
 	case err != nil && ctx.Err() != nil:
 		return nil, err
 	case err != nil:
 		t = &task{Failed: err.Error()}
 	}
-	return t, r.workspace().WriteRecord(taskRecord, t)
+	return t, s.workspace().WriteRecord(taskRecord, t)
 }
 
-func (r *remote) open(ctx context.Context) (*task, error) {
-	t := &task{Grace: r.settings.Grace, MaxLog: r.settings.MaxLog}
+func (s *sidecar) open(ctx context.Context) (*task, error) {
+	t := &task{Grace: s.settings.Grace, MaxLog: s.settings.MaxLog}
 	var err error
-	if t.Index, err = r.client.index(ctx); err != nil {
+	if t.Index, err = s.client.index(ctx); err != nil {
 		return nil, err
 	}
 	if t.Index.Retries > 0 { // else there is no earlier attempt whose log could go on
-		if t.Log, err = r.client.logState(ctx); err != nil {
+		if t.Log, err = s.client.logState(ctx); err != nil {
 			return nil, err
 		}
 	}
 	for n := 1; ; n++ {
-		if err = r.fill(ctx, t); err == nil || n == fetchTries || ctx.Err() != nil || isMoot(err) {
+		if err = s.fill(ctx, t); err == nil || n == fetchTries || ctx.Err() != nil || isMoot(err) {
 			return t, err
 		}
-		r.log.Warn("files not fetched; trying again", "error", err)
+		s.log.Warn("files not fetched; trying again", "error", err)
 	}
 }
 
-func (r *remote) fill(ctx context.Context, t *task) error {
-	w := r.workspace()
+func (s *sidecar) fill(ctx context.Context, t *task) error {
+	w := s.workspace()
 	if err := w.Reset(ctx); err != nil {
 		return err
 	}
-	if err := r.restoreLog(ctx, w, t.Log); err != nil {
+	if err := s.restoreLog(ctx, w, t.Log); err != nil {
 		return err
 	}
-	files := &executor.Task{Index: t.Index, Workspace: w, From: r.client}
+	files := &executor.Task{Index: t.Index, Workspace: w, From: s.client}
 	return files.Fetch(ctx)
 }
 
 // restoreLog begins the log with what earlier attempts wrote.
-func (r *remote) restoreLog(ctx context.Context, w executor.Workspace, before joblog.State) error {
+func (s *sidecar) restoreLog(ctx context.Context, w executor.Workspace, before joblog.State) error {
 	log, err := w.OpenLog()
 	if err != nil {
 		return err
@@ -82,9 +82,9 @@ func (r *remote) restoreLog(ctx context.Context, w executor.Workspace, before jo
 	if err := log.Truncate(); err != nil { // an earlier try was cut off
 		return err
 	}
-	for _, s := range []spool.Stream{spool.Stdout, spool.Stderr} {
-		if size := *before.Of(s); size > 0 {
-			if err := r.client.copyStream(ctx, s, size, log.Of(s)); err != nil {
+	for _, stream := range []spool.Stream{spool.Stdout, spool.Stderr} {
+		if size := *before.Of(stream); size > 0 {
+			if err := s.client.copyStream(ctx, stream, size, log.Of(stream)); err != nil {
 				return err
 			}
 		}
@@ -92,14 +92,14 @@ func (r *remote) restoreLog(ctx context.Context, w executor.Workspace, before jo
 	if before.Total() == 0 {
 		return nil
 	}
-	if err := r.client.copyOrder(ctx, log.Order); err != nil {
+	if err := s.client.copyOrder(ctx, log.Order); err != nil {
 		return err
 	}
 	return log.Repair() // the order may tell of what was shipped since
 }
 
 // install puts in place what exec's container is made with.
-func (p place) install() error {
+func (p paths) install() error {
 	if err := p.installAccount(os.Getuid(), os.Getgid()); err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (p place) install() error {
 // installAccount writes the accounts that the program sees: its own, whose home is where it starts,
 // and those that are the same everywhere. Nothing can add to the files of the program's image,
 // which do not know the user of the pod.
-func (p place) installAccount(uid, gid int) error {
+func (p paths) installAccount(uid, gid int) error {
 	for name, text := range map[string]string{
 		executor.PodPasswd: fmt.Sprintf("job:x:%d:%d:job:%s:/bin/sh\n", uid, gid, p.workspace().Files()) +
 			"root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nbin:x:2:2:bin:/bin:/usr/sbin/nologin\n" +
@@ -126,7 +126,7 @@ func (p place) installAccount(uid, gid int) error {
 
 // installAgent copies the agent's own executable to where exec's container finds it: the program's
 // image may have no shell and nothing to copy with.
-func (p place) installAgent() error {
+func (p paths) installAgent() error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find the agent's own binary: %w", err)

@@ -24,21 +24,21 @@ const exitPlatform = 70
 // exit code.
 func Main() int {
 	usage := command.Usage{
-		Summary: "Runs one job's program in its pod: install copies the agent, attend fetches files " +
-			"and stores results, exec runs it.",
-		Arguments: []string{"install", "attend", "exec"},
+		Summary: "Runs one job's program in its pod: install copies the agent, sidecar fetches files " +
+			"and stores results, exec runs the program.",
+		Arguments: []string{"install", "sidecar", "exec"},
 		Settings:  []any{&Settings{}},
 	}
-	part, code, done := usage.Parse(os.Args, os.Stdout, os.Stderr)
+	part, code, done := usage.Parse(current(os.Args), os.Stdout, os.Stderr)
 	if done {
 		return code
 	}
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	here := place{work: executor.PodWorkDir, binary: executor.PodAgentDir}
+	here := paths{work: executor.PodWorkDir, binary: executor.PodAgentDir}
 	code, err := run(log, part, os.Environ(), here, os.Stdout, os.Stderr)
 	if err != nil {
 		log.Error("stopped", "error", err)
-		lastWords(terminationLog, err)
+		writeTerminationMessage(terminationLog, err)
 		if code == 0 {
 			code = exitPlatform
 		}
@@ -46,9 +46,19 @@ func Main() int {
 	return code
 }
 
-// orders are the signals by which a container runtime asks the first process to end: SIGTERM,
+// current returns a command line with the present word for the sidecar. Launchers of earlier
+// versions have another word for it, and may start newer agents while they are being replaced.
+func current(line []string) []string {
+	const former = "attend"
+	if len(line) == 2 && line[1] == former {
+		return []string{line[0], "sidecar"}
+	}
+	return line
+}
+
+// stopSignals are the signals by which a container runtime asks the first process to end: SIGTERM,
 // unless the image of the program, which its user chooses, says otherwise (STOPSIGNAL).
-func orders() []os.Signal {
+func stopSignals() []os.Signal {
 	const realTimeMin3 = syscall.Signal(37) // as the C library counts
 	return []os.Signal{
 		syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH,
@@ -57,8 +67,8 @@ func orders() []os.Signal {
 	}
 }
 
-func run(log *slog.Logger, part string, environ []string, p place, stdout, stderr io.Writer) (code int, err error) {
-	signalled, stop := signal.NotifyContext(context.Background(), orders()...)
+func run(log *slog.Logger, part string, environ []string, p paths, stdout, stderr io.Writer) (code int, err error) {
+	signalled, stop := signal.NotifyContext(context.Background(), stopSignals()...)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	context.AfterFunc(signalled, func() { cancel(executor.ErrInterrupted) })
@@ -66,19 +76,19 @@ func run(log *slog.Logger, part string, environ []string, p place, stdout, stder
 	case "install":
 		return 0, p.install()
 	case "exec":
-		proctree.Withstand()
-		r := &runner{place: p, environ: environ, temp: os.TempDir(), stdout: stdout, stderr: stderr, log: log}
+		proctree.CatchSignals()
+		r := &runner{paths: p, environ: environ, temp: os.TempDir(), stdout: stdout, stderr: stderr, log: log}
 		return r.exec(ctx)
 	}
 	var s Settings
 	if err := env.ParseWithOptions(&s, env.Options{Environment: env.ToMap(environ)}); err != nil {
 		return 0, err
 	}
-	r, err := newRemote(p, s, log)
+	r, err := newSidecar(p, s, log)
 	if err != nil {
 		return 0, err
 	}
-	err = r.attend(ctx)
+	err = r.run(ctx)
 	if errors.Is(err, errFetch) {
 		code = executor.PodFetchFailed
 	}

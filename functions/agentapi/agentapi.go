@@ -4,12 +4,9 @@
 package agentapi
 
 import (
-	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/julienschmidt/httprouter"
 
@@ -17,53 +14,32 @@ import (
 	"go-job-orchestrator/shared/ending"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
-	"go-job-orchestrator/shared/ledger"
-	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/spool"
-	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/token"
 	"go-job-orchestrator/shared/upload"
 )
 
-// Settings are those of uploads.
-type Settings = upload.Settings
+// Settings and Deps are those of all functions that take uploads.
+type (
+	Settings = upload.Settings
+	Deps     = upload.Deps
+)
 
-// Function answers what is below /agent/v1/jobs/:id.
+// Function answers what is below /agent/v1/jobs/:id. Where the bucket has URLs for uploads, outputs
+// are sent to the bucket itself.
 type Function struct {
-	store     *store.Store
-	ledger    *ledger.Ledger
-	ender     *ending.Ender
-	uploads   *upload.Receiver
-	keys      api.Verifier
-	maxOutput int64
-	links     time.Duration // how long URLs for uploads are valid; 0: there are none
-	now       func() time.Time
-	log       *slog.Logger
+	*upload.Base
+	recorder *ending.Recorder
 }
 
-// Deps is what agentapi works with.
-type Deps struct {
-	Env    *platform.Env
-	Ledger *ledger.Ledger // announces what it records
-}
-
-// New returns the function. Where the bucket has such, outputs are sent to the bucket itself, by
-// URLs of it.
+// New returns the function.
 func New(d Deps) (*Function, error) {
-	var settings Settings
-	loadErr := d.Env.Load(&settings)
-	s, storeErr := d.Env.Store()
-	keys, err := d.Env.Keys()
-	common, commonErr := d.Env.Common()
-	if err := errors.Join(loadErr, storeErr, err, commonErr); err != nil {
+	b, err := upload.Open(d)
+	if err != nil {
 		return nil, err
 	}
-	return &Function{
-		store: s, ledger: d.Ledger, ender: &ending.Ender{Ledger: d.Ledger, Store: s, Now: d.Env.Now},
-		uploads: &upload.Receiver{Store: s, Ledger: d.Ledger, Timeout: settings.UploadTimeout},
-		keys:    keys, maxOutput: int64(settings.MaxOutput), links: common.SignedURLs, now: d.Env.Now, log: d.Env.Log,
-	}, nil
+	return &Function{b, &ending.Recorder{Ledger: b.Ledger, Store: b.Store, Now: b.Now}}, nil
 }
 
 // The bounds of records: a manifest has ten thousand files with long names.
@@ -75,35 +51,35 @@ const (
 
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) {
-	r.Handle(routes.ClaimAttempt, f.take(maxRecord, f.claimNext))
-	r.Handle(routes.EndAttempt, f.takeOf(maxRecord, f.end))
-	r.Handle(routes.ReportAttempt, f.takeOf(maxManifest, f.report))
-	r.Handle(routes.RecordOutputs, f.take(maxManifest, f.outputs))
-	r.Handle(routes.LinkOutput, f.take(maxRecord, f.link))
+	r.Handle(routes.ClaimAttempt, f.receive(maxRecord, f.claimNext))
+	r.Handle(routes.EndAttempt, f.receiveForAttempt(maxRecord, f.end))
+	r.Handle(routes.ReportAttempt, f.receiveForAttempt(maxManifest, f.report))
+	r.Handle(routes.RecordOutputs, f.receive(maxManifest, f.outputs))
+	r.Handle(routes.LinkOutput, f.receive(maxRecord, f.link))
 	r.Handle(routes.GetLogState, f.logState)
 	r.Handle(routes.PutLogSegment, f.segment)
 	r.Handle(routes.GetLogStream, f.logStream)
 	r.Handle(routes.GetLogOrder, f.logOrder)
-	r.Handle(routes.PutLogOrder, f.take(maxOrder, f.order))
+	r.Handle(routes.PutLogOrder, f.receive(maxOrder, f.order))
 	r.Rewrite(f.former)
 }
 
-// take returns a handler for what is sent for a job. Everything may be sent again, since its answer
+// receive returns a handler for what is sent for a job. Everything may be sent again, since its answer
 // may have been lost.
-func (f *Function) take(limit int64, to upload.Store) api.Handler {
+func (f *Function) receive(limit int64, to upload.Store) api.Handler {
 	return func(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-		id, err := api.Authorize(r, p, f.keys, token.Agent)
+		id, err := api.Authorize(r, p, f.Keys, token.Agent)
 		if err != nil {
 			return err
 		}
-		return f.uploads.Receive(w, r, id, limit, to)
+		return f.Uploads.Receive(w, r, id, limit, to)
 	}
 }
 
-// takeOf returns a handler for what is sent for the attempt that the path names.
-func (f *Function) takeOf(limit int64, to func(number int) upload.Store) api.Handler {
+// receiveForAttempt returns a handler for what is sent for the attempt that the path names.
+func (f *Function) receiveForAttempt(limit int64, to func(number int) upload.Store) api.Handler {
 	return func(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-		id, err := api.Authorize(r, p, f.keys, token.Agent)
+		id, err := api.Authorize(r, p, f.Keys, token.Agent)
 		if err != nil {
 			return err
 		}
@@ -111,7 +87,7 @@ func (f *Function) takeOf(limit int64, to func(number int) upload.Store) api.Han
 		if err != nil {
 			return err
 		}
-		return f.uploads.Receive(w, r, id, limit, to(number))
+		return f.Uploads.Receive(w, r, id, limit, to(number))
 	}
 }
 
@@ -126,5 +102,5 @@ func attemptNumber(s string) (int, error) {
 
 // segment takes a segment of the log.
 func (f *Function) segment(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-	return f.take(joblog.MaxSegment, f.acceptSegment(p.ByName("segment")))(w, r, p)
+	return f.receive(joblog.MaxSegment, f.acceptSegment(p.ByName("segment")))(w, r, p)
 }

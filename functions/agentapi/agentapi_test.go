@@ -23,18 +23,18 @@ import (
 	"go-job-orchestrator/shared/upload/uploadtest"
 )
 
-// world is a server with one job on it. It takes outputs as well, as the service on Knative does.
-type world struct{ *uploadtest.Server }
+// fixture is a server with one job on it. It takes outputs as well, as the service on Knative does.
+type fixture struct{ *uploadtest.Server }
 
 // stores are the kinds of buckets that everything is tested on.
-func stores(t *testing.T, test func(t *testing.T, w *world)) {
-	t.Run("directory", func(t *testing.T) { test(t, newWorld(t, t.TempDir())) })
-	t.Run("bucket", func(t *testing.T) { test(t, newWorld(t, "")) })
+func stores(t *testing.T, test func(t *testing.T, w *fixture)) {
+	t.Run("directory", func(t *testing.T) { test(t, newFixture(t, t.TempDir())) })
+	t.Run("bucket", func(t *testing.T) { test(t, newFixture(t, "")) })
 }
 
-func newWorld(t testing.TB, dir string, settings ...string) *world {
+func newFixture(t testing.TB, dir string, settings ...string) *fixture {
 	t.Helper()
-	return &world{uploadtest.New(t, dir, []uploadtest.Opener{
+	return &fixture{uploadtest.New(t, dir, []uploadtest.Opener{
 		func(env *platform.Env, l *ledger.Ledger) (serve.Function, error) {
 			return artifacts.New(artifacts.Deps{Env: env, Ledger: l})
 		},
@@ -45,18 +45,18 @@ func newWorld(t testing.TB, dir string, settings ...string) *world {
 }
 
 // path is a path below the job.
-func (w *world) path(rest string) string { return "/agent/v1/jobs/" + string(w.ID) + "/" + rest }
+func (w *fixture) path(rest string) string { return "/agent/v1/jobs/" + string(w.ID) + "/" + rest }
 
 // call makes a call with the agent's token. It is named by its method and what follows the job in
 // its path.
-func (w *world) call(name string, body io.Reader, headers ...string) (*http.Response, []byte) {
+func (w *fixture) call(name string, body io.Reader, headers ...string) (*http.Response, []byte) {
 	w.T.Helper()
 	method, rest, _ := strings.Cut(name, " ")
 	return w.Send(method, w.path(rest), body, headers...)
 }
 
 // record makes a call that brings a record, and checks the status.
-func (w *world) record(name string, value any, status int) []byte {
+func (w *fixture) record(name string, value any, status int) []byte {
 	w.T.Helper()
 	text, isText := value.(string)
 	if !isText {
@@ -78,7 +78,7 @@ func (w *world) record(name string, value any, status int) []byte {
 
 // A path that is none of an attempt's or a segment's is not there, however it is written.
 func TestPaths(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	for name, want := range map[string]int{
 		"attempts/1/start": 404, "attempts/-1/end": 404, "attempts/0/end": 404, "attempts/01/end": 404,
 		"attempts/+1/end": 404, "attempts/102/end": 404,
@@ -98,7 +98,7 @@ func TestPaths(t *testing.T) {
 }
 
 func TestUnknownJob(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	id, err := job.NewID(time.Now(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +115,7 @@ func TestUnknownJob(t *testing.T) {
 
 // The agent of a job that is being removed still has to end it.
 func TestWhileRemoved(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	w.record("POST attempts", `{"owner":"pod-1"}`, http.StatusCreated)
 	if err := w.Ledger.RequestRemoval(t.Context(), w.ID); err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestWhileRemoved(t *testing.T) {
 
 // A name that is both a file's and a folder's is not stored, so it is not among the outputs.
 func TestManifestFileAndFolder(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	w.Put("a", "x")
 	w.Put("d/e", "x")
 	for _, name := range []string{"a/b", "d"} {
@@ -138,7 +138,7 @@ func TestManifestFileAndFolder(t *testing.T) {
 }
 
 func TestWhenOver(t *testing.T) {
-	stores(t, func(t *testing.T, w *world) {
+	stores(t, func(t *testing.T, w *fixture) {
 		w.End()
 		for name, body := range map[string]string{
 			"POST attempts": `{"owner":"me"}`, "PUT attempts/1/end": `{}`, "PUT attempts/1/report": `{}`, "PUT outputs": `{}`,
@@ -158,7 +158,7 @@ func TestWhenOver(t *testing.T) {
 // TestRecordsThatStall demands that a record that does not come to its end is not waited for, and
 // leaves nothing.
 func TestRecordsThatStall(t *testing.T) {
-	w := newWorld(t, t.TempDir(), "UPLOAD_TIMEOUT=500ms")
+	w := newFixture(t, t.TempDir(), "UPLOAD_TIMEOUT=500ms")
 	for _, path := range []string{w.path("outputs"), w.path("log/segments/0-0")} {
 		for _, drip := range []bool{false, true} {
 			if r, body := w.Stall(http.MethodPut, path, drip); r.StatusCode < 400 || r.StatusCode >= 500 {
@@ -173,7 +173,7 @@ func TestRecordsThatStall(t *testing.T) {
 
 // TestFormerCalls has a pod of an older version go on after an upgrade.
 func TestFormerCalls(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	former := func(method, path, body string) (int, string) {
 		t.Helper()
 		resp, data := w.Send(method, "/artifacts/"+string(w.ID)+"/"+path, strings.NewReader(body))
@@ -244,7 +244,7 @@ func TestSettings(t *testing.T) {
 // Whatever the path and the body: no fault of the server, and nothing stored outside the job's
 // results.
 func FuzzRecords(f *testing.F) {
-	w := newWorld(f, f.TempDir())
+	w := newFixture(f, f.TempDir())
 	for _, name := range []string{"attempts", "links", "attempts/1/end", "attempts/1/report", "outputs", "log/order",
 		"log/segments/000000000001-000000000001", "log/segments/x", "../x"} {
 		f.Add(name, `{"owner":"x"}`)

@@ -41,18 +41,18 @@ func (f *Function) claimNext(ctx context.Context, u upload.Upload) (any, error) 
 		return nil, err
 	}
 	id := u.Index.JobID
-	attempts, err := f.ledger.Attempts(ctx, id)
+	attempts, err := f.Ledger.Attempts(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	n := len(attempts)
 	if n == 0 || attempts[n-1].FinishedAt != nil {
-		if over, err := f.ender.Job(ctx, u.Index, nil); err != nil || over { // whoever ended the attempt did not get to this
+		if over, err := f.recorder.Job(ctx, u.Index, nil); err != nil || over { // whoever ended the attempt did not get to this
 			return nil, errors.Join(err, upload.ErrOver())
 		}
 		return f.claim(ctx, id, n+1, c)
 	}
-	owner, err := f.ledger.Owner(ctx, id, n)
+	owner, err := f.Ledger.Owner(ctx, id, n)
 	if err != nil {
 		return nil, err
 	}
@@ -63,10 +63,10 @@ func (f *Function) claimNext(ctx context.Context, u upload.Upload) (any, error) 
 }
 
 func (f *Function) claim(ctx context.Context, id job.ID, n int, c agentwire.Claim) (any, error) {
-	a, err := f.ledger.StartAttempt(ctx, id, n, c.Owner, c.Limits)
+	a, err := f.Ledger.StartAttempt(ctx, id, n, c.Owner, c.Limits)
 	first := err == nil
 	if errors.Is(err, job.ErrExists) { // perhaps by the same owner, whose answer was lost
-		a, err = f.ledger.StartedBy(ctx, id, n, c.Owner)
+		a, err = f.Ledger.StartedBy(ctx, id, n, c.Owner)
 	}
 	if errors.Is(err, job.ErrExists) {
 		return nil, errTaken(n)
@@ -75,7 +75,7 @@ func (f *Function) claim(ctx context.Context, id job.ID, n int, c agentwire.Clai
 		return nil, err
 	}
 	// Only now: whoever cancels looks for attempts after recording the wish, so one sees the other.
-	cancelled, err := f.ledger.CancelRequested(ctx, id)
+	cancelled, err := f.Ledger.CancelRequested(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -96,9 +96,9 @@ func errTaken(n int) error {
 }
 
 func (f *Function) endUnstarted(ctx context.Context, id job.ID, a job.Attempt) error {
-	now := f.now().UTC()
+	now := f.Now().UTC()
 	a.FinishedAt, a.Reason, a.Message = &now, job.ReasonCancelled, "cancelled before it was started"
-	return f.ledger.EndAttempt(ctx, id, a)
+	return f.Ledger.EndAttempt(ctx, id, a)
 }
 
 // end records how attempt number n ended. The first record stands.
@@ -142,11 +142,11 @@ func (f *Function) report(n int) upload.Store {
 		if err := f.checkManifest(ctx, u.Index.JobID, &r.Manifest); err != nil {
 			return nil, err
 		}
-		if err := f.ledger.PutReport(ctx, u.Index.JobID,
+		if err := f.Ledger.PutReport(ctx, u.Index.JobID,
 			ledger.Report{Attempt: r.Attempt, Files: r.Manifest.Files}); err != nil {
 			return nil, err
 		}
-		cancelled, err := f.ledger.CancelRequested(ctx, u.Index.JobID)
+		cancelled, err := f.Ledger.CancelRequested(ctx, u.Index.JobID)
 		if err != nil || !cancelled {
 			return nil, err
 		}
@@ -157,7 +157,7 @@ func (f *Function) report(n int) upload.Store {
 
 // recordEnd records the end of an attempt, and that of the job if no other follows.
 func (f *Function) recordEnd(ctx context.Context, index *job.Index, a job.Attempt) (any, error) {
-	attempts, err := f.ledger.Attempts(ctx, index.JobID)
+	attempts, err := f.Ledger.Attempts(ctx, index.JobID)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (f *Function) recordEnd(ctx context.Context, index *job.Index, a job.Attemp
 		}
 		begun = a
 	}
-	_, err = f.ender.Attempt(ctx, index, begun)
+	_, err = f.recorder.Attempt(ctx, index, begun)
 	return begun, err
 }
 
@@ -184,7 +184,7 @@ const maxReason = 64
 
 // checkEnd says what is wrong with what is common to the ends of attempts and jobs.
 func (f *Function) checkEnd(index *job.Index, at time.Time, reason job.Reason, exitCode *int) error {
-	if at.Before(index.CreatedAt.Add(-maxSkew)) || at.After(f.now().Add(maxSkew)) {
+	if at.Before(index.CreatedAt.Add(-maxSkew)) || at.After(f.Now().Add(maxSkew)) {
 		return job.Invalid("finishedAt", "must be between the job's creation and now")
 	}
 	notWord := func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) }

@@ -43,7 +43,7 @@ func (f *Function) former(r *http.Request) *http.Request {
 		if r.Method != c.method || !found || name != "" && !goesOn {
 			continue
 		}
-		if bearer, err := api.Bearer(r); err != nil || !f.keys.Verify(bearer, job.ID(id), token.Agent) {
+		if bearer, err := api.Bearer(r); err != nil || !f.Keys.Verify(bearer, job.ID(id), token.Agent) {
 			return r
 		}
 		now := *r // as http.StripPrefix does: the rest of the request is the same

@@ -26,29 +26,29 @@ func (f *Function) link(ctx context.Context, u upload.Upload) (any, error) {
 	if want.Size < 0 {
 		return nil, job.Invalid("size", "is negative")
 	}
-	if want.Size > f.maxOutput {
-		return nil, job.Refuse(job.ErrTooLarge, "size", fmt.Sprintf("is larger than %d bytes", f.maxOutput))
+	if want.Size > f.MaxOutput {
+		return nil, job.Refuse(job.ErrTooLarge, "size", fmt.Sprintf("is larger than %d bytes", f.MaxOutput))
 	}
-	if f.links == 0 || want.Size > store.MaxLinkSize {
+	if f.Links == 0 || want.Size > store.MaxLinkSize {
 		return nil, errNoLink()
 	}
 	id := u.Index.JobID
-	if err := f.uploads.CheckOutputs(ctx, id); err != nil {
+	if err := f.Uploads.CheckOutputs(ctx, id); err != nil {
 		return nil, err
 	}
 	// What is sent to the URL after the job has been removed must be found.
-	if err := f.ledger.BeginLinks(ctx, id, f.now().Add(f.links)); err != nil {
+	if err := f.Ledger.BeginLinks(ctx, id, f.Now().Add(f.Links)); err != nil {
 		return nil, err
 	}
-	url, ok, err := f.store.Link(ctx, ledger.ResultKey(id, want.Name), store.Link{Method: http.MethodPut, Expiry: f.links,
+	url, ok, err := f.Store.Link(ctx, ledger.ResultKey(id, want.Name), store.Link{Method: http.MethodPut, Expiry: f.Links,
 		Size: want.Size})
 	if err != nil {
-		f.log.WarnContext(ctx, "no signed URL; the function takes the output itself", "job", id, "error", err)
+		f.Log.WarnContext(ctx, "no signed URL; the function takes the output itself", "job", id, "error", err)
 	}
 	if err != nil || !ok {
 		return nil, errNoLink()
 	}
-	return agentwire.Link{URL: url, Headers: f.store.LinkHeaders()}, nil
+	return agentwire.Link{URL: url, Headers: f.Store.LinkHeaders()}, nil
 }
 
 func errNoLink() error {

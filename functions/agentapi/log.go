@@ -20,20 +20,20 @@ import (
 // acceptSegment takes the segment of that name.
 func (f *Function) acceptSegment(name string) upload.Store {
 	return func(ctx context.Context, u upload.Upload) (any, error) {
-		return nil, logstore.Accept(ctx, f.store, u.Index.JobID, name, u.Body)
+		return nil, logstore.Accept(ctx, f.Store, u.Index.JobID, name, u.Body)
 	}
 }
 
 // order takes the order of the whole log. It may come again, until the list of outputs is stored.
 func (f *Function) order(ctx context.Context, u upload.Upload) (any, error) {
 	id := u.Index.JobID
-	if err := f.uploads.CheckOutputs(ctx, id); err != nil {
+	if err := f.Uploads.CheckOutputs(ctx, id); err != nil {
 		return nil, err
 	}
-	if err := logstore.PutOrder(ctx, f.store, id, u.Body); err != nil {
+	if err := logstore.PutOrder(ctx, f.Store, id, u.Body); err != nil {
 		return nil, err
 	}
-	return nil, f.uploads.CheckRemoved(ctx, id, ledger.OrderKey(id))
+	return nil, f.Uploads.CheckRemoved(ctx, id, ledger.OrderKey(id))
 }
 
 // logState answers with where shipping the log of a job that is not over has got to: the next
@@ -43,10 +43,10 @@ func (f *Function) logState(w http.ResponseWriter, r *http.Request, p httprouter
 	if err != nil {
 		return err
 	}
-	if _, err := f.ledger.Index(r.Context(), id); err != nil {
+	if _, err := f.Ledger.Index(r.Context(), id); err != nil {
 		return err
 	}
-	state, err := logstore.State(r.Context(), f.store, id)
+	state, err := logstore.State(r.Context(), f.Store, id)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (f *Function) logState(w http.ResponseWriter, r *http.Request, p httprouter
 
 // read returns the job that a request without parameters reads something of.
 func (f *Function) read(r *http.Request, p httprouter.Params) (job.ID, error) {
-	id, err := api.Authorize(r, p, f.keys, token.Agent)
+	id, err := api.Authorize(r, p, f.Keys, token.Agent)
 	if err != nil {
 		return "", err
 	}
@@ -90,32 +90,17 @@ func (f *Function) logSoFar(
 	w http.ResponseWriter, r *http.Request, id job.ID, of []spool.Stream, to func(io.Writer) logstore.Sink,
 ) error {
 	ctx := r.Context()
-	if _, err := f.ledger.Index(ctx, id); err != nil {
+	if _, err := f.Ledger.Index(ctx, id); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff") // it is what a program wrote
-	reader := logstore.Reader{Store: f.store, Records: f.ledger}
-	out := &counter{w: w}
-	_, err := reader.Copy(ctx, id, logstore.Query{Streams: of, Tail: logstore.All}, nil, to(out))
-	if err == nil || out.n == 0 {
+	reader := logstore.Reader{Store: f.Store, Records: f.Ledger}
+	return api.Stream(w, r, f.Log.With("job", id), func(w io.Writer) error {
+		_, err := reader.Copy(ctx, id, logstore.Query{Streams: of, Tail: logstore.All}, nil, to(w))
 		return err
-	}
-	f.log.ErrorContext(ctx, "log cut off", "job", id, "error", err)
-	panic(http.ErrAbortHandler) // a part must not look like the whole
-}
-
-// counter tells whether anything was written.
-type counter struct {
-	w http.ResponseWriter
-	n int64
-}
-
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
+	})
 }
 
 var _ logstore.Records = (*ledger.Ledger)(nil)

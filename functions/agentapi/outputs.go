@@ -10,7 +10,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"go-job-orchestrator/shared/agentwire"
 	"go-job-orchestrator/shared/api"
@@ -29,7 +30,7 @@ func (f *Function) outputs(ctx context.Context, u upload.Upload) (any, error) {
 	if err := f.checkManifest(ctx, id, &m); err != nil {
 		return nil, err
 	}
-	if err := f.ledger.PutOutputs(ctx, id, m.Files); err != nil {
+	if err := f.Ledger.PutOutputs(ctx, id, m.Files); err != nil {
 		return nil, err
 	}
 	return f.standing(ctx, id, m)
@@ -48,7 +49,7 @@ func (f *Function) checkManifest(ctx context.Context, id job.ID, m *agentwire.Ma
 
 // standing tells whether the recorded outputs are those of m; the first record stands.
 func (f *Function) standing(ctx context.Context, id job.ID, m agentwire.Manifest) (any, error) {
-	files, err := f.ledger.Outputs(ctx, id)
+	files, err := f.Ledger.Outputs(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -109,18 +110,17 @@ const statAtOnce = 16
 // checkStored refuses files that are not stored with the size they are said to have.
 func (f *Function) checkStored(ctx context.Context, id job.ID, files []job.File) error {
 	errs := make([]error, len(files))
-	places := make(chan struct{}, statAtOnce)
-	var all sync.WaitGroup
+	var all errgroup.Group
+	all.SetLimit(statAtOnce)
 	for i, file := range files {
-		places <- struct{}{}
-		all.Go(func() {
-			defer func() { <-places }()
+		all.Go(func() error {
 			if err := f.checkSize(ctx, id, file); err != nil {
 				errs[i] = fmt.Errorf("files[%d]: %w", i, err)
 			}
+			return nil // the error of the first file in the list is returned, not the first in time
 		})
 	}
-	all.Wait()
+	_ = all.Wait()
 	for i, err := range errs {
 		if errors.Is(err, job.ErrInvalid) {
 			return job.Invalid(fmt.Sprintf("files[%d]", i), "is not stored with this size; send the file first")
@@ -133,7 +133,7 @@ func (f *Function) checkStored(ctx context.Context, id job.ID, files []job.File)
 }
 
 func (f *Function) checkSize(ctx context.Context, id job.ID, file job.File) error {
-	info, err := f.store.Stat(ctx, ledger.ResultKey(id, file.Name))
+	info, err := f.Store.Stat(ctx, ledger.ResultKey(id, file.Name))
 	if errors.Is(err, job.ErrNotFound) || upload.IsClash(err) || err == nil && info.Size != file.Size {
 		return job.ErrInvalid
 	}

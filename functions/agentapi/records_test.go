@@ -31,7 +31,7 @@ func unmarshal[T any](t testing.TB, data []byte) T {
 }
 
 func TestStartAttempt(t *testing.T) {
-	stores(t, func(t *testing.T, w *world) {
+	stores(t, func(t *testing.T, w *fixture) {
 		limits := `"limits":{"cpu":"1","memory":"1Gi"}`
 		got := unmarshal[job.Attempt](t, w.record("POST attempts", `{"owner":"pod-1",`+limits+`}`, 201))
 		if got.Number != 1 || got.StartedAt.IsZero() || got.Limits == nil || got.Limits.Memory != "1Gi" {
@@ -62,7 +62,7 @@ func TestStartAttempt(t *testing.T) {
 // An end that was recorded by one who did not come to record that of the job still leaves no
 // attempt to be made.
 func TestStartOfAJobThatIsOver(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	w.record("POST attempts", `{"owner":"pod-1"}`, 201)
 	a := end(1)
 	a.Reason = job.ReasonCompleted
@@ -77,7 +77,7 @@ func TestStartOfAJobThatIsOver(t *testing.T) {
 
 // Of several pods that claim one attempt, one gets it.
 func TestStartAttemptOnce(t *testing.T) {
-	stores(t, func(t *testing.T, w *world) {
+	stores(t, func(t *testing.T, w *fixture) {
 		var all sync.WaitGroup
 		statuses := make([]int, 16)
 		for i := range statuses {
@@ -99,7 +99,7 @@ func TestStartAttemptOnce(t *testing.T) {
 
 // A job that is to be cancelled is not run, and the attempt that nobody runs has its end.
 func TestStartCancelled(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	if err := w.Ledger.RequestCancel(t.Context(), w.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestStartCancelled(t *testing.T) {
 
 // One that runs already is told as well, but has its end to record itself.
 func TestStartCancelledMeanwhile(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	w.record("POST attempts", `{"owner":"pod-1"}`, 201)
 	if err := w.Ledger.RequestCancel(t.Context(), w.ID); err != nil {
 		t.Fatal(err)
@@ -136,7 +136,7 @@ func end(n int) job.Attempt {
 }
 
 func TestEndAttempt(t *testing.T) {
-	stores(t, func(t *testing.T, w *world) {
+	stores(t, func(t *testing.T, w *fixture) {
 		w.record("PUT attempts/1/end", end(1), 409)
 		begun := unmarshal[job.Attempt](t, w.record("POST attempts", `{"owner":"pod-1","limits":{"cpu":"1","memory":"2"}}`,
 			201))
@@ -187,7 +187,7 @@ func file(name, content string) job.File {
 }
 
 func TestManifest(t *testing.T) {
-	stores(t, func(t *testing.T, w *world) {
+	stores(t, func(t *testing.T, w *fixture) {
 		for _, name := range []string{"B", "a/b", "a.txt", "stderr.log", "stdout.log"} {
 			w.Put(name, name)
 		}
@@ -240,7 +240,7 @@ func TestManifest(t *testing.T) {
 }
 
 func TestManifestOfNothing(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	for range 2 {
 		if got := string(w.record("PUT outputs", `{"files":null,"order":{"runs":null}}`, 201)); !strings.Contains(got,
 			`"files":[]`) {
@@ -250,7 +250,7 @@ func TestManifestOfNothing(t *testing.T) {
 }
 
 func TestManifestOfMany(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	m := agentwire.Manifest{Files: []job.File{}}
 	for i := range 2000 {
 		name := fmt.Sprintf("%04d", i)
@@ -263,7 +263,7 @@ func TestManifestOfMany(t *testing.T) {
 }
 
 func TestRecordSizes(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	for name, limit := range map[string]int{
 		"POST attempts": 1 << 20, "PUT attempts/1/end": 1 << 20, "PUT attempts/1/report": 16 << 20, "PUT outputs": 16 << 20,
 		"POST links": 1 << 20,
@@ -278,7 +278,7 @@ func TestRecordSizes(t *testing.T) {
 // A manifest that comes in small enough can take more bytes as it is stored, and could then not be
 // read again.
 func TestManifestThatGrows(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	m := agentwire.Manifest{}
 	name := strings.Repeat(strings.Repeat("<", 199)+"/", 4)
 	for i := range 4000 {
@@ -295,7 +295,7 @@ func TestManifestThatGrows(t *testing.T) {
 
 // The end of the last attempt is that of the job.
 func TestEndOfTheJob(t *testing.T) {
-	stores(t, func(t *testing.T, w *world) {
+	stores(t, func(t *testing.T, w *fixture) {
 		w.record("POST attempts", `{"owner":"pod-1"}`, 201)
 		w.record("PUT attempts/1/end", end(1), 201)
 		if over, err := w.Ledger.Over(t.Context(), w.ID); err != nil || over {
@@ -320,7 +320,7 @@ func TestEndOfTheJob(t *testing.T) {
 // Why its program was stopped an agent may not know. What it reports is kept for who finds out,
 // unless it was the job's user.
 func TestReport(t *testing.T) {
-	stores(t, func(t *testing.T, w *world) {
+	stores(t, func(t *testing.T, w *fixture) {
 		w.record("POST attempts", `{"owner":"pod-1"}`, 201)
 		w.Put("x", "x")
 		good := agentwire.Report{Attempt: end(1), Manifest: agentwire.Manifest{Files: []job.File{file("x", "x")}}}
@@ -359,7 +359,7 @@ func TestReport(t *testing.T) {
 
 // The next attempt's agent goes on with the log of the one before; nobody else gets it here.
 func TestLogSoFar(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	w.record("PUT log/segments/000000000000-000000000000",
 		`{"stdout":0,"stderr":0,"runs":[{"stream":"stdout","bytes":2},{"stream":"stderr","bytes":3}]}`+"\nhierr", 204)
 	_, body := w.call("GET log", nil)
@@ -396,7 +396,7 @@ func TestLogSoFar(t *testing.T) {
 
 // The pieces of a log are taken while the job runs, and go when the whole logs are stored.
 func TestLog(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	const segment = "000000000000-000000000000"
 	for range 2 {
 		w.record("PUT log/segments/"+segment, `{"stdout":0,"stderr":0,"runs":[{"stream":"stdout","bytes":2}]}`+"\nhi",
@@ -427,7 +427,7 @@ func TestLog(t *testing.T) {
 
 // The order of the log is stored with it, and then its pieces go.
 func TestLogOrder(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	w.record("PUT log/segments/000000000000-000000000000", `{"stdout":0,"stderr":0}`+"\n", http.StatusNoContent)
 	w.Put("stdout.log", "hi")
 	w.Put("stderr.log", "")
@@ -451,7 +451,7 @@ func TestLogOrder(t *testing.T) {
 
 // What a digest says of a record counts as well.
 func TestRecordDigest(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	resp, body := w.call("POST attempts", strings.NewReader(`{"owner":"x"}`), "Content-Digest", uploadtest.Digest("y"))
 	uploadtest.WantProblem(t, resp, body, http.StatusUnprocessableEntity)
 	if attempts, err := w.Ledger.Attempts(t.Context(), w.ID); err != nil || len(attempts) != 0 {

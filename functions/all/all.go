@@ -1,5 +1,5 @@
-// Package all is every function in one process on one port. Jobs are sandboxed child processes of
-// it, or Jobs of a Kubernetes cluster.
+// Package all runs every function in one process on one port. Jobs are sandboxed child processes,
+// or Jobs of a Kubernetes cluster.
 package all
 
 import (
@@ -23,9 +23,9 @@ import (
 	"go-job-orchestrator/shared/serve"
 )
 
-// Settings are those of the one process.
+// Settings are the settings of the one process alone.
 type Settings struct {
-	Host string `env:"HOST" envDefault:"127.0.0.1"` // whoever reaches the port can run programs
+	Host string `env:"HOST" envDefault:"127.0.0.1"` // every client that reaches the port can run programs
 	Jobs string `env:"JOBS" envDefault:"processes"` // what jobs run as
 }
 
@@ -35,7 +35,7 @@ const (
 	asKubernetes = "kubernetes"
 )
 
-// Check finds a value of JOBS that there is not.
+// Check refuses an unknown value of JOBS.
 func (s *Settings) Check() error {
 	if s.Jobs != asProcesses && s.Jobs != asKubernetes {
 		return fmt.Errorf("JOBS: %q is not one of %s, %s", s.Jobs, asProcesses, asKubernetes)
@@ -43,7 +43,7 @@ func (s *Settings) Check() error {
 	return nil
 }
 
-// ofRunner returns the settings of what runs the jobs.
+// ofRunner returns the settings of the chosen runner.
 func (s *Settings) ofRunner() []any {
 	if s.Jobs == asKubernetes {
 		return kubernetesSettings()
@@ -51,14 +51,14 @@ func (s *Settings) ofRunner() []any {
 	return []any{&process.Settings{}}
 }
 
-// Run serves everything until ctx ends, and says on out where and how.
+// Run serves everything until ctx ends. It prints on out where it listens, and what it runs jobs
+// with.
 func Run(ctx context.Context, env *platform.Env, out io.Writer) error {
 	a, err := open(ctx, env)
 	if err != nil {
 		return err
 	}
-	// The port is opened before anything is done to jobs, and answers only when all that was left
-	// behind is taken up.
+	// The port is opened before any job is touched. Requests are answered only after Recover.
 	ln, err := serve.Listen(ctx, a.settings.Host, a.common.Port)
 	if err != nil {
 		return err
@@ -75,9 +75,9 @@ func Run(ctx context.Context, env *platform.Env, out io.Writer) error {
 // runner runs the jobs.
 type runner interface {
 	Backend() backend.Backend
-	// Describe says on one line what jobs run with.
+	// Describe says in one line what jobs run with.
 	Describe() string
-	// Recover takes up what an earlier process left.
+	// Recover continues with the jobs that an earlier process left.
 	Recover(ctx context.Context) error
 	// Drain ends what must not outlive this process.
 	Drain()
@@ -96,7 +96,7 @@ func open(ctx context.Context, env *platform.Env) (*app, error) {
 	a := &app{}
 	common, err := env.Common()
 	err = errors.Join(err, env.Load(&a.settings))
-	// All of them now, so that whoever starts this learns of all faults at once.
+	// All settings are read now, so that all faults are reported at once.
 	err = errors.Join(err, assembly.Check(env), env.Load(&serve.Settings{}))
 	for _, settings := range a.settings.ofRunner() {
 		err = errors.Join(err, env.Load(settings))
@@ -131,7 +131,8 @@ func (a *app) openRunner(ctx context.Context, env *platform.Env, records *ledger
 	return err
 }
 
-// greeting says on one line what there is and what to try.
+// greeting says in one line where the server listens, what it runs jobs with, and which command to
+// try.
 func (a *app) greeting(addr net.Addr) string {
 	listener := addr.(*net.TCPAddr) //nolint:forcetypeassert // Listen opens TCP
 	where := address(listener)
@@ -139,7 +140,7 @@ func (a *app) greeting(addr net.Addr) string {
 	if full, err := filepath.Abs(storage); err == nil {
 		storage = full
 	}
-	if bucket, _, _ := strings.Cut(a.common.StorageURL, "?"); bucket != "" { // its parameters may be secret
+	if bucket, _, _ := strings.Cut(a.common.StorageURL, "?"); bucket != "" { // the parameters may be secret
 		storage = bucket
 	}
 	return fmt.Sprintf("Listening on %s%s, storing in %s, %s. "+
@@ -147,9 +148,9 @@ func (a *app) greeting(addr net.Addr) string {
 		where, reach(listener, machineAddresses()), storage, a.runner.Describe(), where)
 }
 
-// reach says who else can reach a listener that is not only this machine's own.
+// reach warns if other machines can reach a listener, and says at which addresses.
 func reach(a *net.TCPAddr, machine []netip.Addr) string {
-	const others = "reachable from other machines: whoever reaches it can run programs here"
+	const others = "reachable from other machines: everybody who reaches it can run programs here"
 	at := a.AddrPort().Addr().Unmap()
 	switch {
 	case at.IsLoopback():
@@ -160,7 +161,7 @@ func reach(a *net.TCPAddr, machine []netip.Addr) string {
 	all := "all addresses of this machine"
 	var list []string
 	for _, m := range machine {
-		if at.Is4() && !m.Is4() { // one that listens at [::] has those of IPv4 too
+		if at.Is4() && !m.Is4() { // a listener at [::] accepts IPv4 too
 			continue
 		}
 		list = append(list, m.String())
@@ -174,14 +175,14 @@ func reach(a *net.TCPAddr, machine []netip.Addr) string {
 	return fmt.Sprintf(" (%s, that is %s; %s)", net.JoinHostPort(at.String(), strconv.Itoa(a.Port)), all, others)
 }
 
-// maxAddresses is how many of the machine's addresses the greeting names.
+// maxAddresses is how many of the machine's addresses the greeting names at most.
 const maxAddresses = 8
 
 // machineAddresses lists the addresses at which other machines can reach this one.
 func machineAddresses() []netip.Addr {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
-		return nil // they are only for people to read
+		return nil // the addresses are only information for people
 	}
 	var list []netip.Addr
 	for _, a := range all {
@@ -202,7 +203,7 @@ func address(a *net.TCPAddr) string {
 	return "http://" + net.JoinHostPort(host, strconv.Itoa(a.Port))
 }
 
-// Main is the command. It returns the exit code.
+// Main runs the command, and returns its exit code.
 func Main() int {
 	usage := command.Usage{
 		Summary:  "The whole orchestrator in one process: serves the API, and runs jobs in a sandbox on this machine.",

@@ -16,7 +16,7 @@ import (
 )
 
 // openKeys takes the keys from TOKEN_KEYS, or else from a file that is made at the first start. The
-// file lies in STORAGE_DIR, so that tokens stay good for as long as their jobs.
+// file is in STORAGE_DIR, so that tokens are valid as long as their jobs exist.
 func openKeys(env *platform.Env, c *platform.Common) error {
 	if c.TokenKeys != "" {
 		_, err := env.Keys()
@@ -38,8 +38,8 @@ func openKeys(env *platform.Env, c *platform.Common) error {
 	return nil
 }
 
-// makeKey writes a new key to a file of its own first, so that no crash leaves half a key under the
-// name.
+// makeKey writes a new key to a temporary file first, so that a crash cannot leave half a key at
+// path.
 func makeKey(path string, random io.Reader) ([]byte, error) {
 	key := make([]byte, token.MinKeyBytes)
 	if _, err := io.ReadFull(random, key); err != nil {

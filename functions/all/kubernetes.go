@@ -11,7 +11,7 @@ import (
 	"go-job-orchestrator/shared/platform"
 )
 
-// cluster runs jobs as Jobs of a Kubernetes cluster, which keeps them while this process is away.
+// cluster runs jobs as Jobs of a Kubernetes cluster. They go on while this process is stopped.
 type cluster struct {
 	backend     backend.Backend
 	description string
@@ -33,7 +33,7 @@ func (c *cluster) Backend() backend.Backend { return c.backend }
 
 func (c *cluster) Describe() string { return c.description }
 
-// Recover has nothing to do: the reaper finds out how the jobs have fared.
+// Recover has nothing to do: the reaper finds out what happened to the jobs.
 func (c *cluster) Recover(context.Context) error { return nil }
 
 // Drain leaves the jobs to the cluster.

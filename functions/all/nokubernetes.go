@@ -9,10 +9,10 @@ import (
 	"go-job-orchestrator/shared/platform"
 )
 
-// errNotLinked says how to get a build that can do it. Kubernetes' client would be half of this
-// one, and of what it costs to start it.
-var errNotLinked = errors.New("JOBS: kubernetes is not linked into this build; make run JOBS=kubernetes makes one " +
-	"that has it (go build -tags kubernetes)")
+// errNotLinked says how to get a build with Kubernetes. Its client would make up half of the binary
+// and half of the time to start.
+var errNotLinked = errors.New("JOBS: kubernetes is not linked into this build; use make run JOBS=kubernetes, " +
+	"or go build -tags kubernetes")
 
 func openKubernetes(*platform.Env, *ledger.Ledger) (runner, error) { return nil, errNotLinked }
 

@@ -30,8 +30,8 @@ func openProcesses(ctx context.Context, env *platform.Env, records *ledger.Ledge
 	return &processes{Host: host, records: records, store: s}, nil
 }
 
-// Recover takes up the jobs that an earlier process left. No other process stores uploads here, so
-// an upload that is not complete was cut off.
+// Recover continues with the jobs that an earlier process left. No other process stores uploads
+// here, so an incomplete upload was cut off.
 func (p *processes) Recover(ctx context.Context) error {
 	if _, err := p.records.SweepUploads(ctx, 0); err != nil {
 		return fmt.Errorf("sweep uploads: %w", err)

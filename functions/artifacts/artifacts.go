@@ -5,7 +5,6 @@ package artifacts
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"slices"
 
@@ -15,50 +14,31 @@ import (
 	"go-job-orchestrator/shared/download"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
-	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
-	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/token"
 	"go-job-orchestrator/shared/upload"
 )
 
-// Settings are those of uploads.
-type Settings = upload.Settings
+// Settings and Deps are those of all functions that take uploads.
+type (
+	Settings = upload.Settings
+	Deps     = upload.Deps
+)
 
 // Function answers GET, HEAD /artifacts/:id/*filename and PUT /artifacts/:id/upload/*filename.
 type Function struct {
-	store     *store.Store
-	files     *download.Source
-	ledger    *ledger.Ledger
-	uploads   *upload.Receiver
-	keys      api.Verifier
-	maxOutput int64
-	log       *slog.Logger
+	*upload.Base
+	files *download.Source
 }
 
-// Deps is what artifacts works with.
-type Deps struct {
-	Env    *platform.Env
-	Ledger *ledger.Ledger // announces what it records
-}
-
-// New returns the function. Where the bucket has such, files are read from the bucket itself, by
-// URLs of it.
+// New returns the function. Where the bucket has URLs for downloads, clients are redirected to
+// them.
 func New(d Deps) (*Function, error) {
-	var settings Settings
-	loadErr := d.Env.Load(&settings)
-	s, storeErr := d.Env.Store()
-	keys, err := d.Env.Keys()
-	common, commonErr := d.Env.Common()
-	if err := errors.Join(loadErr, storeErr, err, commonErr); err != nil {
+	b, err := upload.Open(d)
+	if err != nil {
 		return nil, err
 	}
-	f := &Function{
-		store: s, files: download.From(s), ledger: d.Ledger, keys: keys, maxOutput: int64(settings.MaxOutput), log: d.Env.Log,
-		uploads: &upload.Receiver{Store: s, Ledger: d.Ledger, Timeout: settings.UploadTimeout},
-	}
-	f.files.Linking(s, common.SignedURLs, f.log)
-	return f, nil
+	return &Function{b, download.From(b.Store).Linking(b.Store, b.Links, b.Log)}, nil
 }
 
 // Mount routes the function.
@@ -71,11 +51,11 @@ func (f *Function) Mount(r *api.Router) {
 // get answers with an uploaded file, or for index.json with what the user asked for. A job that is
 // being removed is gone for its user, but may still be ending, and its agent then needs both.
 func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-	find := f.ledger.Live
-	id, err := api.Authorize(r, p, f.keys, token.User)
+	find := f.Ledger.Live
+	id, err := api.Authorize(r, p, f.Keys, token.User)
 	if errors.Is(err, job.ErrForbidden) {
-		find = f.ledger.Index
-		id, err = api.Authorize(r, p, f.keys, token.Agent)
+		find = f.Ledger.Index
+		id, err = api.Authorize(r, p, f.Keys, token.Agent)
 	}
 	if err != nil {
 		return err

@@ -22,29 +22,29 @@ import (
 	"go-job-orchestrator/shared/upload/uploadtest"
 )
 
-// world is a server with one job on it.
-type world struct{ *uploadtest.Server }
+// fixture is a server with one job on it.
+type fixture struct{ *uploadtest.Server }
 
 // stores are the kinds of buckets that everything is tested on.
-func stores(t *testing.T, test func(t *testing.T, w *world)) {
-	t.Run("directory", func(t *testing.T) { test(t, newWorld(t, t.TempDir())) })
-	t.Run("bucket", func(t *testing.T) { test(t, newWorld(t, "")) })
+func stores(t *testing.T, test func(t *testing.T, w *fixture)) {
+	t.Run("directory", func(t *testing.T) { test(t, newFixture(t, t.TempDir())) })
+	t.Run("bucket", func(t *testing.T) { test(t, newFixture(t, "")) })
 }
 
-func newWorld(t testing.TB, dir string, settings ...string) *world {
+func newFixture(t testing.TB, dir string, settings ...string) *fixture {
 	t.Helper()
 	open := func(env *platform.Env, l *ledger.Ledger) (serve.Function, error) {
 		return artifacts.New(artifacts.Deps{Env: env, Ledger: l})
 	}
-	return &world{uploadtest.New(t, dir, []uploadtest.Opener{open}, settings...)}
+	return &fixture{uploadtest.New(t, dir, []uploadtest.Opener{open}, settings...)}
 }
 
-func (w *world) file(name string) string { return routes.GetArtifact.URL(string(w.ID), name) }
+func (w *fixture) file(name string) string { return routes.GetArtifact.URL(string(w.ID), name) }
 
-func (w *world) upload(name string) string { return routes.UploadOutput.URL(string(w.ID), name) }
+func (w *fixture) upload(name string) string { return routes.UploadOutput.URL(string(w.ID), name) }
 
 func TestGet(t *testing.T) {
-	stores(t, func(t *testing.T, w *world) {
+	stores(t, func(t *testing.T, w *fixture) {
 		for name, want := range map[string]string{"main.py": "print()", `we"ird – ü?#%.attrs`: "weird",
 			"status.json.bak": ""} {
 			for _, scope := range []token.Scope{token.Agent, token.User} {
@@ -69,7 +69,7 @@ func TestGet(t *testing.T) {
 }
 
 func TestGetIndex(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	resp, body := w.Send(http.MethodGet, w.file("index.json"), nil)
 	var got job.Index
 	if err := json.Unmarshal(body, &got); err != nil || resp.StatusCode != http.StatusOK {
@@ -86,7 +86,7 @@ func TestGetIndex(t *testing.T) {
 
 // The agent of a job that is being removed still has to end it.
 func TestGetWhileRemoved(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	if err := w.Ledger.RequestRemoval(t.Context(), w.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestGetWhileRemoved(t *testing.T) {
 }
 
 func TestGetOnlyUploads(t *testing.T) {
-	stores(t, func(t *testing.T, w *world) {
+	stores(t, func(t *testing.T, w *fixture) {
 		w.Put("result.txt", "x")
 		w.End()
 		tests := map[string]int{
@@ -143,7 +143,7 @@ func TestGetOnlyUploads(t *testing.T) {
 }
 
 func TestUnknownJob(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	id, err := job.NewID(time.Now(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

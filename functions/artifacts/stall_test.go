@@ -9,7 +9,7 @@ import (
 // TestUploadsThatStall demands that an upload ends that goes on for too long, whether something
 // comes of it or not, and leaves nothing.
 func TestUploadsThatStall(t *testing.T) {
-	w := newWorld(t, t.TempDir(), "UPLOAD_TIMEOUT=500ms")
+	w := newFixture(t, t.TempDir(), "UPLOAD_TIMEOUT=500ms")
 	for _, drip := range []bool{false, true} {
 		if r, body := w.Stall(http.MethodPut, w.upload("stalled"), drip); r.StatusCode < 400 || r.StatusCode >= 500 {
 			t.Errorf("drip %t: %s %s", drip, r.Status, body)

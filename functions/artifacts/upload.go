@@ -17,7 +17,7 @@ import (
 
 // put takes an output.
 func (f *Function) put(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-	id, err := api.Authorize(r, p, f.keys, token.Agent)
+	id, err := api.Authorize(r, p, f.Keys, token.Agent)
 	if err != nil {
 		return err
 	}
@@ -25,7 +25,7 @@ func (f *Function) put(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	if message := job.CheckOutputName(name); message != "" {
 		return job.Invalid("filename", message)
 	}
-	return f.uploads.Receive(w, r, id, f.maxOutput, func(ctx context.Context, u upload.Upload) (any, error) {
+	return f.Uploads.Receive(w, r, id, f.MaxOutput, func(ctx context.Context, u upload.Upload) (any, error) {
 		return f.output(ctx, u, name)
 	})
 }
@@ -34,11 +34,11 @@ func (f *Function) put(w http.ResponseWriter, r *http.Request, p httprouter.Para
 // that describes stays as it is.
 func (f *Function) output(ctx context.Context, u upload.Upload, name string) (any, error) {
 	id := u.Index.JobID
-	if err := f.uploads.CheckOutputs(ctx, id); err != nil {
+	if err := f.Uploads.CheckOutputs(ctx, id); err != nil {
 		return nil, err
 	}
 	key := ledger.ResultKey(id, name)
-	d, err := f.store.Put(ctx, key, u.Body)
+	d, err := f.Store.Put(ctx, key, u.Body)
 	if upload.IsClash(err) {
 		return nil, job.Refuse(job.ErrConflict, "filename", fmt.Sprintf("%q cannot be stored beside the others: a name is "+
 			"both a file's and a folder's", name))
@@ -46,5 +46,5 @@ func (f *Function) output(ctx context.Context, u upload.Upload, name string) (an
 	if err != nil {
 		return nil, err
 	}
-	return job.File{Name: name, Size: d.Size, SHA256: d.SHA256}, f.uploads.CheckRemoved(ctx, id, key)
+	return job.File{Name: name, Size: d.Size, SHA256: d.SHA256}, f.Uploads.CheckRemoved(ctx, id, key)
 }

@@ -29,7 +29,7 @@ func TestUpload(t *testing.T) {
 		"deep/er/still/file", "nested/.job", ".jobs/x", ".job2", "upload", "index.json", "status.json", "x.tmp",
 		"stdout.log", " ", "a:b*", "__0x2f__",
 	}
-	stores(t, func(t *testing.T, w *world) {
+	stores(t, func(t *testing.T, w *fixture) {
 		for _, name := range names {
 			for range 2 { // again is harmless
 				resp, body := w.Put(name, "content of "+name)
@@ -54,7 +54,7 @@ func TestUpload(t *testing.T) {
 }
 
 func TestUploadNames(t *testing.T) {
-	stores(t, func(t *testing.T, w *world) {
+	stores(t, func(t *testing.T, w *fixture) {
 		tests := map[string]int{
 			"": 422, "..": 422, "../x": 422, "a/../b": 422, "a//b": 422, "/a": 422, "a/": 422, "./a": 422, "a/.": 422,
 			"%2e%2e%2fx": 422, "a%2f..%2f..%2fx": 422,
@@ -96,7 +96,7 @@ func TestUploadNames(t *testing.T) {
 // A name can be a file's or a folder's. A bucket that is no directory has no folders and takes
 // both.
 func TestUploadFileAndFolder(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	w.Put("a", "x")
 	w.Put("d/e", "x")
 	for _, name := range []string{"a/b", "a/b/c", "d"} {
@@ -112,7 +112,7 @@ func TestUploadFileAndFolder(t *testing.T) {
 }
 
 func TestUploadSize(t *testing.T) {
-	stores(t, func(t *testing.T, w *world) {
+	stores(t, func(t *testing.T, w *fixture) {
 		exact := strings.Repeat("x", uploadtest.MaxOutput)
 		for name, body := range map[string]io.Reader{"sized": strings.NewReader(exact),
 			"chunked": uploadtest.Unsized{Reader: strings.NewReader(exact)}} {
@@ -137,7 +137,7 @@ func TestUploadSize(t *testing.T) {
 
 // A body that is too large is refused before it is sent.
 func TestUploadTooLargeEarly(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	answer := w.raw("Content-Length: 99999999999\r\nExpect: 100-continue\r\n\r\n", false)
 	if !strings.HasPrefix(answer, "HTTP/1.1 413 ") {
 		t.Errorf("got %q", answer)
@@ -146,7 +146,7 @@ func TestUploadTooLargeEarly(t *testing.T) {
 
 // raw sends a PUT of cut/off.bin whose headers and body are given, closes its side or everything,
 // and returns what is answered.
-func (w *world) raw(rest string, abort bool) string {
+func (w *fixture) raw(rest string, abort bool) string {
 	w.T.Helper()
 	var d net.Dialer
 	conn, err := d.DialContext(w.T.Context(), "tcp", w.HTTP.Listener.Addr().String())
@@ -182,7 +182,7 @@ func TestUploadCutOff(t *testing.T) {
 		"without chunk end": "Transfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n0\r\n\r\n",
 	}
 	for _, before := range []bool{false, true} {
-		stores(t, func(t *testing.T, w *world) {
+		stores(t, func(t *testing.T, w *fixture) {
 			want := []string{}
 			if before {
 				w.Put("cut/off.bin", "older")
@@ -208,7 +208,7 @@ func TestUploadCutOff(t *testing.T) {
 // A Content-Length that is too short makes a shorter file; what follows is another, malformed
 // request.
 func TestUploadLengthTooShort(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	if answer := w.raw("Content-Length: 3\r\n\r\nabcdef", false); !strings.HasPrefix(answer, "HTTP/1.1 201 ") {
 		t.Errorf("got %q", answer)
 	}
@@ -239,7 +239,7 @@ func TestDigests(t *testing.T) {
 		{"not encoded", []string{"Content-Encoding", "identity"}, 201},
 		{"partial", []string{"Content-Range", "bytes 0-6/100"}, 400},
 	}
-	stores(t, func(t *testing.T, w *world) {
+	stores(t, func(t *testing.T, w *fixture) {
 		for i, test := range tests {
 			name := fmt.Sprintf("file%d", i)
 			resp, body := w.Put(name, "content", test.headers...)
@@ -277,7 +277,7 @@ func TestDigests(t *testing.T) {
 
 // Of several that store one name at once, one is stored, whole.
 func TestConcurrentUploads(t *testing.T) {
-	stores(t, func(t *testing.T, w *world) {
+	stores(t, func(t *testing.T, w *fixture) {
 		var all sync.WaitGroup
 		for i := range 16 {
 			all.Go(func() {
@@ -311,7 +311,7 @@ func TestConcurrentUploads(t *testing.T) {
 }
 
 func TestUploadMemory(t *testing.T) {
-	w := newWorld(t, t.TempDir())
+	w := newFixture(t, t.TempDir())
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	const files = 32
@@ -335,7 +335,7 @@ func (zeros) Read(p []byte) (int, error) {
 }
 
 func TestUploadWhenOver(t *testing.T) {
-	stores(t, func(t *testing.T, w *world) {
+	stores(t, func(t *testing.T, w *fixture) {
 		w.End()
 		resp, data := w.Put("a", "x")
 		p := uploadtest.WantProblem(t, resp, data, http.StatusConflict)
@@ -351,7 +351,7 @@ func TestUploadWhenOver(t *testing.T) {
 // Whatever the name and the body: no fault of the server, and nothing stored outside the job's
 // results.
 func FuzzUpload(f *testing.F) {
-	w := newWorld(f, f.TempDir())
+	w := newFixture(f, f.TempDir())
 	for _, name := range []string{"a", "../x", "a/../../x", ".job/log/x", ".job/attempts/next/start", ".job/outputs.json",
 		"\x00", "a//b", "..", "x.attrs"} {
 		f.Add(name, `{"owner":"x"}`)

@@ -12,12 +12,13 @@ import (
 	"go-job-orchestrator/functions/agentapi"
 	"go-job-orchestrator/functions/artifacts"
 	"go-job-orchestrator/functions/cancel"
+	"go-job-orchestrator/functions/intake"
 	"go-job-orchestrator/functions/launch"
 	"go-job-orchestrator/functions/logs"
 	"go-job-orchestrator/functions/outputs"
 	"go-job-orchestrator/functions/reap"
 	"go-job-orchestrator/functions/status"
-	"go-job-orchestrator/functions/submit"
+	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/event"
@@ -29,7 +30,7 @@ import (
 
 // Settings returns a pointer to the settings of each function.
 func Settings() []any {
-	return []any{&submit.Settings{}, &artifacts.Settings{}, &logs.Settings{}, &reap.Settings{}}
+	return append(intake.Settings(), &artifacts.Settings{}, &logs.Settings{}, &reap.Settings{})
 }
 
 // Check reads the settings of all functions, and names all faults at once.
@@ -79,7 +80,7 @@ func Open(env *platform.Env, open OpenBackend) (*Assembly, error) {
 func (a *Assembly) mount(env *platform.Env, events *event.Events, b backend.Backend) error {
 	var functions [7]serve.Function
 	var errs [7]error
-	functions[0], errs[0] = submit.New(submit.Deps{Env: env, Events: events, Admission: b.Admission})
+	functions[0], errs[0] = intake.Open(admission.Deps{Env: env, Events: events, Backend: b.Admission})
 	functions[1], errs[1] = status.New(status.Deps{Env: env, Observer: b.Observer, Runtimes: b.Runtimes})
 	functions[2], errs[2] = logs.New(env)
 	functions[3], errs[3] = artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})

@@ -15,10 +15,10 @@ import (
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/longpoll"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/token"
-	"go-job-orchestrator/shared/watch"
 )
 
 // Function answers POST /api/v1/jobs/:id/cancel and DELETE /api/v1/jobs/:id.
@@ -145,7 +145,7 @@ func (f *Function) stop(ctx context.Context, index *job.Index, remove bool) (ove
 	if err != nil {
 		return false, err
 	}
-	if len(attempts) == 0 { // whoever starts one from now on sees the cancel and gives it up
+	if len(attempts) == 0 { // a process that starts one from now on sees the cancel and gives it up
 		if gone, err := f.gone(ctx, index.JobID); gone || err != nil { // an end recorded now would outlive the job
 			return gone, err
 		}
@@ -173,7 +173,7 @@ func (f *Function) await(ctx context.Context, id job.ID) (over bool, err error) 
 	defer cancel()
 	changed, leave := f.ledger.Watch(id)
 	defer leave()
-	for pace := (watch.Pace{}); ; {
+	for pace := (longpoll.Pace{}); ; {
 		over, err := f.ledger.Over(context.WithoutCancel(ctx), id)
 		if over || err != nil {
 			return over, err

@@ -1,6 +1,6 @@
-// Package deadletter is where events end that nobody took: it writes each to the log, so that
-// somebody can find out why. Nothing is lost by it, since the reaper launches what an event did
-// not.
+// Package deadletter receives the events that could not be delivered and writes each to the log, so
+// that the operator can find out why. No job is lost, because the reaper launches the jobs whose
+// events were lost.
 package deadletter
 
 import (
@@ -35,11 +35,11 @@ func (f *Function) Mount(r *api.Router) { r.Handle(routes.LogDeadLetter, f.recei
 // maxEvent bounds the body of an event.
 const maxEvent = 1 << 20
 
-// receive answers 204 whatever came: there is nowhere else to send it, and a refusal would only be
-// tried again.
+// receive answers every event with 204. There is nowhere else to send it, and after a refusal the
+// Broker would only send it again.
 func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
 	body, err := budget.ReadAll(r.Context(), http.MaxBytesReader(w, r.Body, maxEvent), r.ContentLength, maxEvent)
-	if errors.Is(err, job.ErrUnavailable) { // only now
+	if errors.Is(err, job.ErrUnavailable) { // for the moment
 		return err
 	}
 	var e *event.Event
@@ -47,7 +47,7 @@ func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.
 		e, err = cebinding.ToEvent(r.Context(), cehttp.NewMessage(r.Header, io.NopCloser(bytes.NewReader(body))))
 	}
 	if err != nil {
-		f.log.ErrorContext(r.Context(), "undeliverable, and no event that can be read", "error", err)
+		f.log.ErrorContext(r.Context(), "undeliverable request is not a valid event", "error", err)
 	} else {
 		f.log.ErrorContext(r.Context(), "event undeliverable", attributes(e)...)
 	}
@@ -55,11 +55,12 @@ func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.
 	return nil
 }
 
-// maxText bounds what is logged of an attribute. Knative puts the answer of whoever refused the
-// event in one.
+// maxText bounds how much of an attribute is logged. Knative puts the subscriber's whole answer
+// into one.
 const maxText = 1 << 10
 
-// attributes are what tells which event it was, and, from Knative, who refused it and how.
+// attributes returns the attributes that identify the event, and those in which Knative says who
+// refused it and how.
 func attributes(e *event.Event) []any {
 	list := []any{"type", e.Type(), "id", e.ID(), "source", e.Source(), "job", e.Subject()}
 	for _, name := range []string{"knativeerrordest", "knativeerrorcode", "knativeerrordata"} {

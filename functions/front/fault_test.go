@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// unavailable demands a 503 that says when to come again and nothing of what is behind.
-func (w *world) unavailable(got *http.Response, body []byte) {
+// unavailable demands a 503 that says when to try again, and nothing about the server behind the
+// front.
+func (w *fixture) unavailable(got *http.Response, body []byte) {
 	w.t.Helper()
 	w.problem(got, body, http.StatusServiceUnavailable)
 	if got.Header.Get("Retry-After") == "" {
@@ -32,7 +33,7 @@ func (w *world) unavailable(got *http.Response, body []byte) {
 }
 
 func TestDeadFunction(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	w.servers["status"].Close()
 	got, body := w.do(w.request("GET", "/api/v1/jobs", nil))
 	w.unavailable(got, body)
@@ -45,7 +46,7 @@ func TestDeadFunction(t *testing.T) {
 }
 
 func TestUnknownHost(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	w.front = httptest.NewServer(w.open(map[string]string{"STATUS_URL": "http://status.invalid"}))
 	defer w.front.Close()
 	got, body := w.do(w.request("GET", "/api/v1/jobs", nil))
@@ -55,7 +56,7 @@ func TestUnknownHost(t *testing.T) {
 // TestForeignAnswers hides the pages of proxies that do not reach a function, and lets the
 // functions' own errors pass.
 func TestForeignAnswers(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	for _, status := range []int{404, 500, 502, 503, 504} {
 		for _, kind := range []string{"text/plain; charset=utf-8", "text/html", "", "application/problem+json",
 			`application/problem+json; charset="utf-8"`} {
@@ -85,10 +86,10 @@ func TestForeignAnswers(t *testing.T) {
 	}
 }
 
-// TestSlowStart waits for a function that takes connections long before it answers, as one does
-// that has to be started.
+// TestSlowStart has a function that accepts connections long before it answers, as during a cold
+// start.
 func TestSlowStart(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	var config net.ListenConfig
 	ln, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -134,7 +135,7 @@ func TestSlowStart(t *testing.T) {
 // TestFunctionDiesWhileItAnswers cuts the answer off: a part must not look like the whole.
 func TestFunctionDiesWhileItAnswers(t *testing.T) {
 	for _, trailer := range []bool{false, true} {
-		w := newWorld(t)
+		w := newFixture(t)
 		w.answer = func(rw http.ResponseWriter, r *http.Request) {
 			if trailer {
 				rw.Header().Set("Trailer", "Log-Position")
@@ -156,7 +157,7 @@ func TestFunctionDiesWhileItAnswers(t *testing.T) {
 }
 
 func TestFunctionDiesWhileItIsSent(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	w.answer = func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.CopyN(io.Discard, r.Body, 1<<20)
 		panic(http.ErrAbortHandler)
@@ -165,15 +166,15 @@ func TestFunctionDiesWhileItIsSent(t *testing.T) {
 	w.unavailable(got, body)
 }
 
-// TestClientGoesWhileItSends demands that the function sees a body that is cut, never one that
-// ends.
+// TestClientGoesWhileItSends demands that the function sees a body that was cut off, never a
+// complete one.
 func TestClientGoesWhileItSends(t *testing.T) {
 	for name, head := range map[string]string{
 		"length known": "Content-Length: 1000000\r\n\r\npart",
 		"chunked":      "Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := newFixture(t)
 			begun, ended := make(chan string, 1), make(chan error, 1)
 			w.answer = func(_ http.ResponseWriter, r *http.Request) {
 				part := make([]byte, 4)
@@ -196,7 +197,7 @@ func TestClientGoesWhileItSends(t *testing.T) {
 }
 
 func TestBodyThatIsNoBody(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	w.answer = func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		panic(http.ErrAbortHandler)
@@ -207,9 +208,9 @@ func TestBodyThatIsNoBody(t *testing.T) {
 	}
 }
 
-// TestClientGoesWhileItReads demands that the function is told.
+// TestClientGoesWhileItReads demands that the function notices it.
 func TestClientGoesWhileItReads(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	gone := make(chan error, 1)
 	w.answer = func(rw http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(rw, "line\n")
@@ -230,9 +231,9 @@ func TestClientGoesWhileItReads(t *testing.T) {
 	await(t, "the function to be told", gone)
 }
 
-// TestClientGoesBeforeTheAnswer demands that the function is told as well.
+// TestClientGoesBeforeTheAnswer demands that the function notices it as well.
 func TestClientGoesBeforeTheAnswer(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	begun, gone := make(chan struct{}), make(chan struct{})
 	w.answer = func(_ http.ResponseWriter, r *http.Request) {
 		close(begun)

@@ -1,6 +1,5 @@
-// Package front is the one public URL of the functions when each is a service of its own: it passes
-// each request that the table of routes calls public on to the function that answers it, and its
-// answer back, byte by byte as they come.
+// Package front is the one public URL when each function is a service of its own. It passes each
+// request that the table of routes calls public to its function, and streams the answer back.
 package front
 
 import (
@@ -23,8 +22,8 @@ import (
 	"go-job-orchestrator/shared/routes"
 )
 
-// Settings say where the functions are. What is not set is the Service of that name in this
-// namespace.
+// Settings say where the functions are. The default of each is the Service with the function's name
+// in this namespace.
 type Settings struct {
 	Submit    string `env:"SUBMIT_URL"`
 	Status    string `env:"STATUS_URL"`
@@ -32,18 +31,18 @@ type Settings struct {
 	Artifacts string `env:"ARTIFACTS_URL"`
 	Outputs   string `env:"OUTPUTS_URL"`
 	Cancel    string `env:"CANCEL_URL"`
-	// ExposeUploads lets agents call through here: an upload is of no use without the other calls.
-	// Those in the cluster have ARTIFACTS_URL.
+	// ExposeUploads passes on all calls of agents, because uploads alone would be of no use. Agents in
+	// the cluster use ARTIFACTS_URL instead.
 	ExposeUploads bool `env:"EXPOSE_ARTIFACT_UPLOADS" envDefault:"false"`
 }
 
-// Backends are the URLs of the functions behind.
+// Backends are the URLs of the functions behind the front.
 type Backends map[routes.Function]*url.URL
 
-// Function answers what the functions behind it answer.
+// Function passes requests to the functions behind it.
 type Function struct {
 	backends  Backends
-	reach     []routes.Reach // of the calls that it passes on
+	reach     []routes.Reach // which calls it passes on
 	transport http.RoundTripper
 	log       *slog.Logger
 }
@@ -57,7 +56,7 @@ func New(b Backends, exposeUploads bool, log *slog.Logger) *Function {
 	return &Function{backends: b, reach: reach, transport: newTransport(), log: log}
 }
 
-// Open returns the function with what env has.
+// Open returns the function with the settings in env.
 func Open(env *platform.Env) (*Function, error) {
 	var s Settings
 	err := env.Load(&s)
@@ -95,11 +94,11 @@ func (s *Settings) backends(namespace string) (Backends, error) {
 		}
 		b[one.function] = u
 	}
-	b[routes.AgentAPI] = b[routes.Artifacts]
 	return b, errors.Join(errs...)
 }
 
-// parse reads the URL of a function. It has no path: the functions know only their own.
+// parse reads the URL of a function. The URL must not have a path, because a function answers only
+// at its own paths.
 func parse(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -114,8 +113,8 @@ func parse(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// Mount routes the function. Methods and paths are those of the functions' own Mount, so that Allow
-// says here what it says there.
+// Mount routes the function. It uses the same methods and paths as the functions themselves, so
+// that Allow is the same.
 func (f *Function) Mount(r *api.Router) {
 	openapi.Mount(r)
 	proxies := map[routes.Function]*httputil.ReverseProxy{}
@@ -126,7 +125,7 @@ func (f *Function) Mount(r *api.Router) {
 		if one.Function == routes.Every || !slices.Contains(f.reach, one.Reach) {
 			continue
 		}
-		proxy := proxies[one.Function]
+		proxy := proxies[one.Function.Service()]
 		r.Handle(one, func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
 			if err := checkPath(r.URL.Path); err != nil {
 				return err
@@ -137,13 +136,14 @@ func (f *Function) Mount(r *api.Router) {
 	}
 }
 
-// checkPath refuses what a server between here and the function might tidy into another path than
-// the one that was looked up. No name of ours needs it.
+// checkPath refuses paths that a server between front and the function might clean, so that the
+// function would see a different path from the one that was checked. No valid name contains such
+// parts.
 func checkPath(path string) error {
 	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	for i, s := range segments {
 		if s == "." || s == ".." || s == "" && i < len(segments)-1 {
-			return api.BadRequest("path", `must not have empty parts, nor the parts "." and ".."`)
+			return api.BadRequest("path", `must not have empty segments, or the segments "." and ".."`)
 		}
 	}
 	return nil
@@ -154,7 +154,7 @@ func (f *Function) proxy(to *url.URL) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Rewrite:        func(r *httputil.ProxyRequest) { rewrite(r, to) },
 		Transport:      f.transport,
-		FlushInterval:  -1, // at once: a log is followed line by line
+		FlushInterval:  -1, // flush at once, because logs are followed line by line
 		ModifyResponse: known,
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request,
 			err error) {
@@ -165,33 +165,33 @@ func (f *Function) proxy(to *url.URL) *httputil.ReverseProxy {
 }
 
 func rewrite(r *httputil.ProxyRequest, to *url.URL) {
-	r.SetURL(to)                           // and with it the Host, by which Knative finds the service
-	r.Out.URL.RawQuery = r.In.URL.RawQuery // also what is no query: the function says what is wrong with it
+	r.SetURL(to)                           // it sets the Host too, by which Knative finds the service
+	r.Out.URL.RawQuery = r.In.URL.RawQuery // also if it is malformed: the function reports that
 	r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
 	r.SetXForwarded()
 	for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Proto"} {
-		if values, found := r.In.Header[name]; found { // what the ingress before us knows
+		if values, found := r.In.Header[name]; found { // the ingress in front of this proxy has set it
 			r.Out.Header[name] = values
 		}
 	}
-	// What a browser says of a page was judged here, by the Host that the page knows; the function
-	// gets another.
+	// The gate has checked these headers of browsers already, against the Host that the browser sent.
+	// The function sees a different Host.
 	for _, name := range []string{"Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest"} {
 		r.Out.Header.Del(name)
 	}
-	r.Out.Header.Del("Connection") // nothing behind speaks another protocol
+	r.Out.Header.Del("Connection") // the functions do not upgrade to other protocols
 	r.Out.Header.Del("Upgrade")
 }
 
-// The transport's limits. There is none for an answer to begin: it begins when an upload is over,
-// and a function that was scaled to zero has to start.
+// The transport's limits. There is no limit for the begin of an answer, because it begins only
+// after an upload, and a function that was scaled to zero has to start first.
 const (
 	dialTimeout = 10 * time.Second
 	maxIdle     = 64
-	// shorter than that of what listens, which would close a connection just when it is used
+	// shorter than that of the server, which could otherwise close a connection just when it is used
 	idleTimeout     = 30 * time.Second
 	maxHeader       = 256 << 10
-	continueTimeout = 10 * time.Second // as long as a function may take to start; then the body is sent unasked
+	continueTimeout = 10 * time.Second // for a function to start; then the body is sent without 100 Continue
 )
 
 func newTransport() *http.Transport {
@@ -200,7 +200,7 @@ func newTransport() *http.Transport {
 		MaxIdleConnsPerHost:   maxIdle,
 		IdleConnTimeout:       idleTimeout,
 		ExpectContinueTimeout: continueTimeout,
-		DisableCompression:    true, // bytes pass as they are
+		DisableCompression:    true, // bytes pass unchanged
 
 		MaxResponseHeaderBytes: maxHeader,
 	}

@@ -14,17 +14,17 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// pass has a request answered by proxy. A function may refuse a request that is still being sent;
-// its client gets to read why all the same.
+// pass lets proxy answer a request. A function may refuse a request while it is still being sent,
+// and the client can read the reason.
 func pass(proxy http.Handler, w http.ResponseWriter, r *http.Request) {
 	if r.Body == nil || r.Body == http.NoBody {
 		proxy.ServeHTTP(w, r)
 		return
 	}
-	_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 always is
+	_ = http.NewResponseController(w).EnableFullDuplex() // an error is ignored: HTTP/2 is always full duplex
 	b := &body{inner: r.Body}
-	// A copy: net/http looks at the body of its own request to know whether the client waits to be
-	// told to send it.
+	// The request is copied, because net/http looks at the body of its own request to know whether the
+	// client waits for 100 Continue.
 	sent := r.WithContext(context.WithValue(r.Context(), bodyKey{}, b))
 	sent.Body = b
 	proxy.ServeHTTP(w, sent)
@@ -34,11 +34,11 @@ func pass(proxy http.Handler, w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// bodyKey is where a request's context has its body, which the proxy wraps.
+// bodyKey is the key of the request's body in its context, because the proxy wraps the body itself.
 type bodyKey struct{}
 
-// body is that of a request on its way to a function. The transport reads it in a goroutine of its
-// own, which may outlast the answer, so it can be taken away from it.
+// body is the body of a request on its way to a function. The transport reads it in a goroutine
+// that may outlast the answer. Close stops that reading.
 type body struct {
 	mu    sync.Mutex // held while reading
 	inner io.ReadCloser
@@ -61,7 +61,7 @@ func (b *body) Close() error {
 	return nil
 }
 
-// discard reads on once the transport is done with it.
+// discard reads the rest after the transport has stopped.
 func (b *body) discard(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -82,11 +82,11 @@ type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// errForeign is an answer that is none of ours.
-var errForeign = errors.New("answered by something else than the function")
+// errForeign is the error for an answer that does not come from a function.
+var errForeign = errors.New("the answer does not come from the function")
 
-// known lets the answers of functions pass. Their errors are problems; a page that says "no healthy
-// upstream" or "not found" comes from a proxy that does not reach the function.
+// known lets only the answers of functions pass. Their errors are problem details. A page such as
+// "no healthy upstream" or "not found" comes from a proxy that does not reach the function.
 func known(answer *http.Response) error {
 	if answer.StatusCode != http.StatusNotFound && answer.StatusCode < http.StatusInternalServerError {
 		return nil
@@ -98,10 +98,10 @@ func known(answer *http.Response) error {
 	return fmt.Errorf("%w: %s", errForeign, answer.Status)
 }
 
-// explain tells a client's fault from that of what is behind.
+// explain separates a failure of the client from a failure behind the front.
 func explain(r *http.Request, err error) error {
 	if b, ok := r.Context().Value(bodyKey{}).(*body); ok && b.failed.Load() {
-		return api.BadRequest("body", "could not be read to its end")
+		return api.BadRequest("body", "could not be read completely")
 	}
 	return fmt.Errorf("%w: %w", job.ErrUnavailable, err)
 }

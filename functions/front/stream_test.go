@@ -19,7 +19,7 @@ import (
 )
 
 // raw sends a request as it is written and returns the answer without its body.
-func (w *world) raw(request string) *http.Response {
+func (w *fixture) raw(request string) *http.Response {
 	w.t.Helper()
 	conn := w.dial()
 	if _, err := io.WriteString(conn, request); err != nil {
@@ -33,7 +33,7 @@ func (w *world) raw(request string) *http.Response {
 	return got
 }
 
-func (w *world) dial() net.Conn {
+func (w *fixture) dial() net.Conn {
 	w.t.Helper()
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(w.t.Context(), "tcp", w.front.Listener.Addr().String())
@@ -44,8 +44,7 @@ func (w *world) dial() net.Conn {
 	return conn
 }
 
-// patience is how long a test waits for what must happen; it is never waited for in vain in a test
-// that passes.
+// patience bounds each wait for a condition. A test that passes never waits so long.
 const patience = 30 * time.Second
 
 func await[T any](t testing.TB, what string, from <-chan T) T {
@@ -67,8 +66,8 @@ func noise(seed uint64) io.Reader {
 // maxGrowth is how much the memory may grow while much passes.
 const maxGrowth = 16 << 20
 
-// watchMemory returns a function that tells by how much the memory in use has grown at most until
-// it is called.
+// watchMemory returns a function that returns the maximum growth of the memory in use until its
+// call.
 func watchMemory() func() uint64 {
 	read := func() uint64 {
 		var m runtime.MemStats
@@ -102,7 +101,7 @@ func TestLargeUploadAndDownload(t *testing.T) {
 	const size = 160 << 20
 	for name, length := range map[string]int64{"length known": size, "chunked": -1} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := newFixture(t)
 			w.answer = func(rw http.ResponseWriter, r *http.Request) {
 				hash := sha256.New()
 				n, err := io.Copy(hash, r.Body)
@@ -147,7 +146,7 @@ func TestLargeUploadAndDownload(t *testing.T) {
 
 // TestFollow demands each line before the next one is written, and the trailers behind the last.
 func TestFollow(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	next := make(chan struct{})
 	w.answer = func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Trailer", "Log-Position, Job-Phase")
@@ -190,7 +189,7 @@ func TestFollow(t *testing.T) {
 }
 
 func TestRangesAndEncodingsPass(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)
 	_, _ = io.WriteString(z, strings.Repeat("x", 1000))
@@ -237,7 +236,7 @@ func TestRangesAndEncodingsPass(t *testing.T) {
 // TestExpectContinue holds the body back until the function asks for it, and never sends it to one
 // that refuses.
 func TestExpectContinue(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	asked, ask := make(chan struct{}), make(chan struct{})
 	w.answer = func(rw http.ResponseWriter, r *http.Request) {
 		close(asked)
@@ -276,7 +275,7 @@ func TestExpectContinue(t *testing.T) {
 }
 
 func TestExpectContinueRefused(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	w.answer = func(rw http.ResponseWriter, r *http.Request) { refuse(rw) }
 	conn := w.dial()
 	fmt.Fprintf(conn, "POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 400000000\r\nExpect: 100-continue\r\n\r\n")
@@ -302,12 +301,12 @@ func refuse(rw http.ResponseWriter) {
 	_, _ = io.WriteString(rw, `{"status":413,"detail":"too large"}`)
 }
 
-// TestEarlyRefusal demands that a client that is still sending reads why it need not, whether the
-// function reads on or hangs up.
+// TestEarlyRefusal demands that a client that is still sending can read the reason of the refusal,
+// whether the function reads on or closes the connection.
 func TestEarlyRefusal(t *testing.T) {
 	for name, length := range map[string]int64{"length known": 200 << 20, "chunked": -1} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := newFixture(t)
 			w.answer = func(rw http.ResponseWriter, r *http.Request) {
 				_ = http.NewResponseController(rw).EnableFullDuplex()
 				_, _ = io.CopyN(io.Discard, r.Body, 1<<20)

@@ -20,7 +20,7 @@ import (
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
-	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/ledger/ledgertest"
 )
 
 // launcher notes what it is told.
@@ -34,50 +34,20 @@ func (l *launcher) Launch(_ context.Context, index *job.Index) error {
 	return l.err
 }
 
-type world struct {
-	t        testing.TB
-	ledger   *ledger.Ledger
-	store    *store.Store
+// fixture is a server with the function over a bucket.
+type fixture struct {
+	*ledgertest.Fixture
 	launcher *launcher
 	function *launch.Function
 	server   *httptest.Server
-	n        int
 }
 
-func newWorld(t testing.TB) *world {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	s, err := store.OpenDir(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	w := &world{t: t, store: s, ledger: ledger.New(s, time.Now), launcher: &launcher{}}
-	log := slog.New(slog.DiscardHandler)
-	w.function = launch.New(launch.Deps{Launcher: w.launcher, Records: w.ledger, Log: log})
-	router := api.NewRouter(log)
-	w.function.Mount(router)
-	w.server = httptest.NewServer(router)
-	t.Cleanup(w.server.Close)
-	return w
-}
-
-func (w *world) id() job.ID {
-	w.t.Helper()
-	w.n++
-	id, err := job.NewID(time.Now(), strings.NewReader(fmt.Sprintf("%010d", w.n)))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return id
-}
-
-func (w *world) job() *job.Index {
-	w.t.Helper()
-	index := &job.Index{JobID: w.id(), Spec: job.Spec{Runtime: "python"}}
-	if err := w.ledger.Accept(w.t.Context(), index); err != nil {
-		w.t.Fatal(err)
-	}
-	return index
+	f := &fixture{Fixture: ledgertest.New(t), launcher: &launcher{}}
+	f.function = launch.New(launch.Deps{Launcher: f.launcher, Records: f.Ledger, Log: slog.New(slog.DiscardHandler)})
+	f.server = f.Serve(f.function)
+	return f
 }
 
 func submitted(id job.ID) cloudevent.Event {
@@ -86,50 +56,45 @@ func submitted(id job.ID) cloudevent.Event {
 
 func TestHandle(t *testing.T) {
 	for name, test := range map[string]struct {
-		event  func(w *world) cloudevent.Event
+		event  func(f *fixture) cloudevent.Event
 		launch bool
 	}{
-		"a job":          {func(w *world) cloudevent.Event { return submitted(w.job().JobID) }, true},
-		"an unknown job": {func(w *world) cloudevent.Event { return submitted(w.id()) }, false},
-		"a job that is over": {func(w *world) cloudevent.Event {
-			index := w.job()
-			if _, _, err := w.ledger.Finish(t.Context(), index,
-				job.Terminal{Phase: job.Cancelled, FinishedAt: time.Now()}); err != nil {
-				t.Fatal(err)
-			}
+		"a job":          {func(f *fixture) cloudevent.Event { return submitted(f.Job().JobID) }, true},
+		"an unknown job": {func(f *fixture) cloudevent.Event { return submitted(f.ID()) }, false},
+		"a job that is over": {func(f *fixture) cloudevent.Event {
+			index := f.Job()
+			f.End(index, job.Cancelled)
 			return submitted(index.JobID)
 		}, false},
-		"a job that runs": {func(w *world) cloudevent.Event {
-			index := w.job()
-			if _, err := w.ledger.StartAttempt(t.Context(), index.JobID, 1, "x", nil); err != nil {
-				t.Fatal(err)
-			}
+		"a job that runs": {func(f *fixture) cloudevent.Event {
+			index := f.Job()
+			f.Start(index, 1)
 			return submitted(index.JobID)
 		}, true}, // launching twice changes nothing
-		"an ID that was given up": {func(w *world) cloudevent.Event {
-			id := w.id()
-			if err := w.store.Create(t.Context(), ledger.FileKey(id, job.IndexFile), []byte(`{"void":true}`)); err != nil {
+		"an ID that was given up": {func(f *fixture) cloudevent.Event {
+			id := f.ID()
+			if err := f.Store.Create(t.Context(), ledger.FileKey(id, job.IndexFile), []byte(`{"void":true}`)); err != nil {
 				t.Fatal(err)
 			}
 			return submitted(id)
 		}, false},
-		"foreign type": {func(w *world) cloudevent.Event {
-			e := submitted(w.job().JobID)
+		"foreign type": {func(f *fixture) cloudevent.Event {
+			e := submitted(f.Job().JobID)
 			e.SetType("com.example.other.v1")
 			return e
 		}, false},
-		"no subject": {func(w *world) cloudevent.Event {
-			e := submitted(w.job().JobID)
+		"no subject": {func(f *fixture) cloudevent.Event {
+			e := submitted(f.Job().JobID)
 			e.SetSubject("")
 			return e
 		}, false},
-		"subject that is no ID": {func(*world) cloudevent.Event { return submitted("../../etc/passwd") }, false},
-		"subject in capitals": {func(w *world) cloudevent.Event {
+		"subject that is no ID": {func(*fixture) cloudevent.Event { return submitted("../../etc/passwd") }, false},
+		"subject in capitals": {func(f *fixture) cloudevent.Event {
 			return submitted(
-				job.ID(strings.ToUpper(string(w.job().JobID))))
+				job.ID(strings.ToUpper(string(f.Job().JobID))))
 		}, false},
-		"with data": {func(w *world) cloudevent.Event {
-			e := submitted(w.job().JobID)
+		"with data": {func(f *fixture) cloudevent.Event {
+			e := submitted(f.Job().JobID)
 			if err := e.SetData("application/json", map[string]string{"jobID": "other"}); err != nil {
 				t.Fatal(err)
 			}
@@ -137,10 +102,10 @@ func TestHandle(t *testing.T) {
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			e := test.event(w)
+			f := newFixture(t)
+			e := test.event(f)
 			for range 2 {
-				if err := w.function.Handle(t.Context(), e); err != nil {
+				if err := f.function.Handle(t.Context(), e); err != nil {
 					t.Errorf("got %v", err)
 				}
 			}
@@ -148,30 +113,30 @@ func TestHandle(t *testing.T) {
 			if test.launch {
 				want = []job.ID{job.ID(e.Subject()), job.ID(e.Subject())}
 			}
-			if !slices.Equal(w.launcher.launched, want) {
-				t.Errorf("launched %s, want %s", w.launcher.launched, want)
+			if !slices.Equal(f.launcher.launched, want) {
+				t.Errorf("launched %s, want %s", f.launcher.launched, want)
 			}
 		})
 	}
 }
 
-func (w *world) post(header map[string]string, body io.Reader) (*http.Response, []byte) {
-	w.t.Helper()
-	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.server.URL+"/", body)
+func (f *fixture) post(header map[string]string, body io.Reader) (*http.Response, []byte) {
+	f.T.Helper()
+	r, err := http.NewRequestWithContext(f.T.Context(), http.MethodPost, f.server.URL+"/", body)
 	if err != nil {
-		w.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	for name, value := range header {
 		r.Header.Set(name, value)
 	}
 	got, err := http.DefaultClient.Do(r)
 	if err != nil {
-		w.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	defer got.Body.Close()
 	answer, err := io.ReadAll(got.Body)
 	if err != nil {
-		w.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	return got, answer
 }
@@ -191,8 +156,8 @@ func structured(id job.ID) string {
 const structuredType = "application/cloudevents+json"
 
 func TestHTTP(t *testing.T) {
-	w := newWorld(t)
-	id := w.job().JobID
+	f := newFixture(t)
+	id := f.Job().JobID
 	with := func(h map[string]string, name, value string) map[string]string { h[name] = value; return h }
 	for name, test := range map[string]struct {
 		header   map[string]string
@@ -206,7 +171,7 @@ func TestHTTP(t *testing.T) {
 		"structured with charset": {map[string]string{"Content-Type": structuredType + "; charset=utf-8"}, structured(id),
 			204, 1},
 		"foreign type":          {with(binary(id), "Ce-Type", "other"), "", 204, 0},
-		"unknown job":           {binary(w.id()), "", 204, 0},
+		"unknown job":           {binary(f.ID()), "", 204, 0},
 		"bad subject":           {binary("x"), "", 204, 0},
 		"no event":              {nil, "", 400, 0},
 		"JSON that is no event": {map[string]string{"Content-Type": "application/json"}, "{}", 400, 0},
@@ -230,9 +195,9 @@ func TestHTTP(t *testing.T) {
 		"endless spaces, structured": {map[string]string{"Content-Type": structuredType}, strings.Repeat(" ", 2<<20), 413, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w.t = t
-			w.launcher.launched = nil
-			got, body := w.post(test.header, strings.NewReader(test.body))
+			f.T = t
+			f.launcher.launched = nil
+			got, body := f.post(test.header, strings.NewReader(test.body))
 			if got.StatusCode != test.want {
 				t.Fatalf("got %s, want %d: %s", got.Status, test.want, body)
 			}
@@ -242,8 +207,8 @@ func TestHTTP(t *testing.T) {
 			if ct := got.Header.Get("Content-Type"); test.want >= 400 && ct != "application/problem+json" {
 				t.Errorf("Content-Type: got %q", ct)
 			}
-			if len(w.launcher.launched) != test.launches {
-				t.Errorf("launched %s", w.launcher.launched)
+			if len(f.launcher.launched) != test.launches {
+				t.Errorf("launched %s", f.launcher.launched)
 			}
 		})
 	}
@@ -259,13 +224,13 @@ func TestLaunchFails(t *testing.T) {
 		api.Fail(418, "teapot"), context.Canceled, context.DeadlineExceeded,
 	} {
 		t.Run(kind.Error(), func(t *testing.T) {
-			w := newWorld(t)
-			w.launcher.err = fmt.Errorf("launch: %w", kind)
-			id := w.job().JobID
-			if err := w.function.Handle(t.Context(), submitted(id)); !errors.Is(err, kind) {
+			f := newFixture(t)
+			f.launcher.err = fmt.Errorf("launch: %w", kind)
+			id := f.Job().JobID
+			if err := f.function.Handle(t.Context(), submitted(id)); !errors.Is(err, kind) {
 				t.Errorf("Handle: got %v", err)
 			}
-			got, body := w.post(binary(id), nil)
+			got, body := f.post(binary(id), nil)
 			if got.StatusCode != http.StatusServiceUnavailable || got.Header.Get("Retry-After") == "" {
 				t.Errorf("got %s: %s", got.Status, body)
 			}
@@ -278,22 +243,22 @@ func TestLaunchFails(t *testing.T) {
 
 // TestRecordsFail is a storage that cannot be read: the event is not lost.
 func TestRecordsFail(t *testing.T) {
-	w := newWorld(t)
-	id := w.id()
-	if err := w.store.Create(t.Context(), ledger.FileKey(id, job.IndexFile), []byte("{")); err != nil {
+	f := newFixture(t)
+	id := f.ID()
+	if err := f.Store.Create(t.Context(), ledger.FileKey(id, job.IndexFile), []byte("{")); err != nil {
 		t.Fatal(err)
 	}
-	if got, body := w.post(binary(id), nil); got.StatusCode != http.StatusServiceUnavailable {
+	if got, body := f.post(binary(id), nil); got.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("got %s: %s", got.Status, body)
 	}
-	if len(w.launcher.launched) > 0 {
+	if len(f.launcher.launched) > 0 {
 		t.Error("launched")
 	}
 }
 
 func TestRoutes(t *testing.T) {
-	w := newWorld(t)
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+"/", nil)
+	f := newFixture(t)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.server.URL+"/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 // TestBadQueries names the parameter at fault.
 func TestBadQueries(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	for query, field := range map[string]string{
 		"tail=": "tail", "tail=-1": "tail", "tail=+1": "tail", "tail=0x1": "tail", "tail=1e3": "tail", "tail=All": "tail",
 		"tail=99999999999": "tail", "tail=1&tail=1": "tail",
@@ -50,7 +50,7 @@ func TestBadQueries(t *testing.T) {
 // content.
 func TestTrailers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper()
 	check := func(query, body, phase, position string) {
 		t.Helper()

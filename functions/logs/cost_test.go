@@ -53,7 +53,7 @@ func heap() uint64 {
 }
 
 // count calls the function without a network in between.
-func (w *world) count(handler http.Handler, query string, next int64) *counter {
+func (w *fixture) count(handler http.Handler, query string, next int64) *counter {
 	w.t.Helper()
 	c := &counter{header: http.Header{}, next: next}
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, w.path()+"?"+query, nil)
@@ -68,14 +68,14 @@ func (w *world) count(handler http.Handler, query string, next int64) *counter {
 	return c
 }
 
-func (w *world) router() http.Handler {
+func (w *fixture) router() http.Handler {
 	router := api.NewRouter(slog.New(slog.DiscardHandler))
 	w.function.Mount(router)
 	return router
 }
 
 // fill writes so many bytes to the logs' files, without keeping them in memory.
-func (w *world) fill(block string, size int) {
+func (w *fixture) fill(block string, size int) {
 	w.t.Helper()
 	for range size / len(block) {
 		w.writer.Write(spool.Stdout, []byte(block))
@@ -84,7 +84,7 @@ func (w *world) fill(block string, size int) {
 }
 
 // finishFromFiles ends the job with the logs as they are on disk.
-func (w *world) finishFromFiles() {
+func (w *fixture) finishFromFiles() {
 	w.t.Helper()
 	for stream, name := range map[spool.Stream]string{spool.Stdout: job.StdoutFile, spool.Stderr: job.StderrFile} {
 		f := io.NewSectionReader(w.files.Of(stream), 0, 1<<40)
@@ -123,7 +123,7 @@ func bytesRead(t testing.TB) int64 {
 // TestTailReadsLittle reads a few lines of a large log, live and kept. No more is to be read than
 // holds them.
 func TestTailReadsLittle(t *testing.T) { // not parallel: it counts what the whole process reads
-	w := newWorld(t)
+	w := newFixture(t)
 	handler := w.router()
 	w.fill(strings.Repeat(strings.Repeat("x", 99)+"\n", 10_000), 64<<20)
 	w.ship(w.shipper())
@@ -147,7 +147,7 @@ func TestTailReadsLittle(t *testing.T) { // not parallel: it counts what the who
 // not grow with it.
 func TestMemory(t *testing.T) { // not parallel: it measures the whole process
 	const size, most = 64 << 20, 8 << 20
-	w := newWorld(t)
+	w := newFixture(t)
 	handler := w.router()
 	w.fill(strings.Repeat("x", 1<<20), size)
 	w.ship(w.shipper())
@@ -175,22 +175,22 @@ func TestMemory(t *testing.T) { // not parallel: it measures the whole process
 // none twice.
 func TestWithoutOrder(t *testing.T) {
 	t.Parallel()
-	former := func(runs string) func(*world) error {
-		return func(w *world) error {
+	former := func(runs string) func(*fixture) error {
+		return func(w *fixture) error {
 			return w.store.Create(t.Context(), ledger.FormerOrderKey(w.index.JobID), []byte(`{"runs":[`+runs+`]}`))
 		}
 	}
-	order := func(data []byte) func(*world) error {
-		return func(w *world) error {
+	order := func(data []byte) func(*fixture) error {
+		return func(w *fixture) error {
 			return logstore.PutOrder(t.Context(), w.store, w.index.JobID, bytes.NewReader(data))
 		}
 	}
 	const most = spool.MaxPosition
 	tests := map[string]struct {
-		put  func(*world) error
+		put  func(*fixture) error
 		want string
 	}{
-		"none":             {func(*world) error { return nil }, "out1\nout2\nerr1\nerr2\n"},
+		"none":             {func(*fixture) error { return nil }, "out1\nout2\nerr1\nerr2\n"},
 		"empty":            {order(nil), "out1\nout2\nerr1\nerr2\n"},
 		"right":            {order(recordsOf(5, 5, 5, 5)), "out1\nerr1\nout2\nerr2\n"},
 		"too little":       {order(recordsOf(0, 5, 5)), "err1\nout1\nout2\nerr2\n"},
@@ -213,7 +213,7 @@ func TestWithoutOrder(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newFixture(t)
 			w.write(spool.Stdout, "out1\nout2\n")
 			w.write(spool.Stderr, "err1\nerr2\n")
 			if err := tt.put(w); err != nil {
@@ -239,7 +239,7 @@ func TestLines(t *testing.T) {
 		"\x00\n\xff\xfe\n\x80", strings.Repeat("x", 65535) + "\n", strings.Repeat("x", 65536) + "\n" +
 			strings.Repeat("y", 65536), strings.Repeat("\n", 70000)} {
 		for _, kept := range []bool{false, true} {
-			w := newWorld(t)
+			w := newFixture(t)
 			w.write(spool.Stderr, text)
 			w.ship(w.shipper())
 			if kept {
@@ -260,7 +260,7 @@ func TestLines(t *testing.T) {
 func BenchmarkTail(b *testing.B) {
 	block := string(bytes.Repeat(append(bytes.Repeat([]byte("x"), 99), '\n'), 5_000))
 	for _, size := range []int{1 << 20, 256 << 20} {
-		w := newWorld(b)
+		w := newFixture(b)
 		handler := w.router()
 		w.fill(block, size)
 		w.ship(w.shipper())

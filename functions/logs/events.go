@@ -42,14 +42,14 @@ func (f *Function) events(w http.ResponseWriter, r *http.Request, id job.ID, q q
 		return nil //nolint:nilerr // the client has gone
 	}
 	out := &sender{events: stream}
-	end := ending{phase: s.Phase, status: s}
+	end := trailers{phase: s.Phase, status: s}
 	if q.Follow {
 		end, err = f.follow(ctx, id, q.Query, out)
 	} else {
 		end.at, err = f.read(ctx, id, q.Query, out)
 	}
 	if err != nil {
-		f.abort(ctx, id, err)
+		api.CutOff(ctx, f.log.With("job", id), err)
 	}
 	if end.over(q.Attempt) {
 		_ = out.end(end) // the client may have gone
@@ -116,12 +116,12 @@ type ended struct {
 
 // sender sends a log as events.
 type sender struct {
-	events  *api.Events
-	attempt int
-	rest    []byte // bytes that begin a character, of which the others may come
-	restEnd int64  // the offset behind them
-	of      spool.Stream
-	time    time.Time // of the rest
+	events     *api.Events
+	attempt    int
+	partial    []byte // bytes that begin a character; its other bytes may still come
+	partialEnd int64  // the offset behind them
+	of         spool.Stream
+	time       time.Time // of the partial character
 }
 
 // maxEvent is the most bytes of the log in an event.
@@ -134,7 +134,7 @@ func (s *sender) Take(c *logstore.Chunk) error {
 		return err
 	}
 	if c.Stream != s.of || c.Attempt != s.attempt {
-		if err := s.sendRest(); err != nil {
+		if err := s.sendPartial(); err != nil {
 			return err
 		}
 	}
@@ -144,7 +144,7 @@ func (s *sender) Take(c *logstore.Chunk) error {
 	s.of, s.time = c.Stream, c.At
 	buffer := make([]byte, utf8.UTFMax+min(c.Bytes, maxEvent))
 	for offset := c.Offset; ; {
-		had := copy(buffer, s.rest)
+		had := copy(buffer, s.partial)
 		n, err := io.ReadFull(in, buffer[had:])
 		if n > 0 {
 			offset += int64(n)
@@ -164,7 +164,7 @@ func (s *sender) Take(c *logstore.Chunk) error {
 // block sends bytes that end at an offset, less those of a character that is not whole.
 func (s *sender) block(data []byte, end int64) error {
 	keep := begunRune(data)
-	s.rest, s.restEnd = append(s.rest[:0], data[len(data)-keep:]...), end
+	s.partial, s.partialEnd = append(s.partial[:0], data[len(data)-keep:]...), end
 	return s.send(data[:len(data)-keep], end-int64(keep))
 }
 
@@ -194,11 +194,11 @@ func (s *sender) send(data []byte, end int64) error {
 	return s.events.Send(strconv.FormatInt(end, 10), s.of.String(), w)
 }
 
-// sendRest sends what turned out to be no character.
-func (s *sender) sendRest() error {
-	rest := s.rest
-	s.rest = nil
-	return s.send(rest, s.restEnd)
+// sendPartial sends bytes that began a character which was never completed.
+func (s *sender) sendPartial() error {
+	partial := s.partial
+	s.partial = nil
+	return s.send(partial, s.partialEnd)
 }
 
 // begin tells of attempts that have begun, also of those that wrote nothing.
@@ -237,16 +237,16 @@ func (s *sender) Flush() error {
 }
 
 // end sends the last event.
-func (s *sender) end(e ending) error {
-	if err := s.sendRest(); err != nil {
+func (s *sender) end(t trailers) error {
+	if err := s.sendPartial(); err != nil {
 		return err
 	}
-	data := ended{Removed: e.status == nil}
-	if e.status != nil {
-		data.Phase, data.Reason, data.Message, data.ExitCode = e.status.Phase, e.status.Reason, e.status.Message,
-			e.status.ExitCode
+	data := ended{Removed: t.status == nil}
+	if t.status != nil {
+		data.Phase, data.Reason, data.Message, data.ExitCode = t.status.Phase, t.status.Reason, t.status.Message,
+			t.status.ExitCode
 	}
-	if err := s.events.Send(strconv.FormatInt(e.at, 10)+endMark, "end", data); err != nil {
+	if err := s.events.Send(strconv.FormatInt(t.at, 10)+endMark, "end", data); err != nil {
 		return err
 	}
 	return s.events.Flush()
@@ -254,8 +254,8 @@ func (s *sender) end(e ending) error {
 
 // over reports whether there is nothing behind the end of the answer: of the job, or of one attempt
 // if it is not 0.
-func (e ending) over(attempt int) bool {
-	return e.status == nil || attemptOver(e.status, attempt)
+func (t trailers) over(attempt int) bool {
+	return t.status == nil || attemptOver(t.status, attempt)
 }
 
 // attemptOver reports whether the job is over, or the attempt if it is not 0.

@@ -23,7 +23,7 @@ import (
 // must come within a second.
 func TestLive(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	resp, err := w.open(t.Context(), "follow=true")
 	if err != nil { // the headers come although there is no log yet
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func TestLive(t *testing.T) {
 // TestProcess follows a real process, binary bytes and all, of which a child goes on writing. Where
 // every answer is cut off after a time, followers are sent off before, and told where to go on.
 func TestFollowTimeout(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	w.function.FollowTimeout = 300 * time.Millisecond
 	s := w.shipper()
 	w.write(spool.Stdout, "one\n")
@@ -93,7 +93,7 @@ func TestProcess(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	w := newWorld(t)
+	w := newFixture(t)
 	w.function.reader.LastPoll = time.Millisecond
 	const script = `printf 'a\000\377\r\n'; (i=0; while [ $i -lt 300 ]; do echo child $i; i=$((i+1)); done) & echo oops >&2; wait; printf end`
 	cmd := exec.CommandContext(t.Context(), sh, "-c", script)
@@ -148,7 +148,7 @@ func TestProcess(t *testing.T) {
 // TestAttempts follows a job over two attempts. It is neither running nor over in between.
 func TestAttempts(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.function.reader.LastPoll = time.Millisecond
 	r := w.intercept()
 	id, ctx := w.index.JobID, t.Context()
@@ -183,7 +183,7 @@ func TestAttempts(t *testing.T) {
 // TestRemoved removes a job that is followed.
 func TestRemoved(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.function.reader.LastPoll = time.Millisecond
 	w.write(spool.Stdout, "one\n")
 	w.ship(w.shipper())
@@ -205,7 +205,7 @@ func TestRemoved(t *testing.T) {
 // TestClientGone makes sure that nobody goes on following for a client that has gone.
 func TestClientGone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	var clients sync.WaitGroup
 	for range 5 {
@@ -227,7 +227,7 @@ func TestClientGone(t *testing.T) {
 // each answer ended.
 func TestRestarts(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.function.reader.LastPoll = time.Millisecond
 	s, random := w.shipper(), rand.New(rand.NewPCG(1, 2))
 	got := map[spool.Stream]string{}
@@ -306,7 +306,7 @@ func TestRandom(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newFixture(t)
 			w.function.reader.LastPoll = time.Millisecond
 			random := rand.New(rand.NewPCG(seed, 3))
 			var followers sync.WaitGroup
@@ -343,7 +343,7 @@ func TestRandom(t *testing.T) {
 
 // followOn follows one stream to its end. It goes away now and then, and comes back to where it
 // was.
-func (w *world) followOn(stream spool.Stream) {
+func (w *fixture) followOn(stream spool.Stream) {
 	var got bytes.Buffer
 	for n := 1; ; n++ {
 		ctx, cancel := context.WithCancel(w.t.Context())
@@ -369,7 +369,7 @@ func (w *world) followOn(stream spool.Stream) {
 }
 
 // checkTails compares tails and readings from anywhere with the whole log as it is now.
-func (w *world) checkTails(random *rand.Rand) {
+func (w *fixture) checkTails(random *rand.Rand) {
 	w.t.Helper()
 	for _, stream := range []string{"", "&stream=stdout", "&stream=stderr"} {
 		whole := w.read("tail=all" + stream)
@@ -391,7 +391,7 @@ func (w *world) checkTails(random *rand.Rand) {
 // TestEnding has jobs end under followers and readers, step by step and at any moment.
 func TestEnding(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.function.reader.LastPoll = 100 * time.Microsecond
 	for i := range 60 {
 		w.accept()

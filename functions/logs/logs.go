@@ -106,7 +106,7 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	if out.inLine, err = f.inLine(ctx, id, q); err != nil {
 		return err
 	}
-	end := ending{phase: s.Phase}
+	end := trailers{phase: s.Phase}
 	if q.Follow {
 		out.begin() // the client is to see that it is connected before the first line comes
 		end, err = f.follow(ctx, id, q.Query, out)
@@ -117,7 +117,7 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 		return err
 	}
 	if err != nil {
-		f.abort(ctx, id, err)
+		api.CutOff(ctx, f.log.With("job", id), err)
 	}
 	out.begin()
 	end.write(w.Header())
@@ -134,14 +134,6 @@ func (f *Function) inLine(ctx context.Context, id job.ID, q query) (bool, error)
 	return before != '\n', err
 }
 
-// abort ends an answer that has begun: a part must not look like the whole.
-func (f *Function) abort(ctx context.Context, id job.ID, err error) {
-	if ctx.Err() == nil {
-		f.log.ErrorContext(ctx, "log cut off", "job", id, "error", err)
-	}
-	panic(http.ErrAbortHandler)
-}
-
 // read writes the log as it is now.
 func (f *Function) read(ctx context.Context, id job.ID, q logstore.Query, out logstore.Sink) (offset int64, err error) {
 	offset, err = f.reader.Copy(ctx, id, q, nil, out)
@@ -154,12 +146,12 @@ func (f *Function) read(ctx context.Context, id job.ID, q logstore.Query, out lo
 }
 
 // follow writes the log until the job is over or gone, or the server stops.
-func (f *Function) follow(ctx context.Context, id job.ID, q logstore.Query, out logstore.Sink) (ending, error) {
+func (f *Function) follow(ctx context.Context, id job.ID, q logstore.Query, out logstore.Sink) (trailers, error) {
 	stop, release := f.stop(ctx)
 	defer release()
 	at, err := f.reader.Copy(ctx, id, q, stop, out)
 	if err != nil {
-		return ending{at: at}, err
+		return trailers{at: at}, err
 	}
 	s, err := f.ledger.Status(ctx, id)
 	if err == nil && attemptOver(s, q.Attempt) {
@@ -167,12 +159,12 @@ func (f *Function) follow(ctx context.Context, id job.ID, q logstore.Query, out 
 		at, err = f.read(ctx, id, logstore.Query{Streams: q.Streams, Attempt: q.Attempt, Tail: logstore.All, From: at}, out)
 	}
 	if errors.Is(err, job.ErrNotFound) {
-		return ending{at: at}, nil // removed while it was followed
+		return trailers{at: at}, nil // removed while it was followed
 	}
 	if err != nil {
-		return ending{at: at}, err
+		return trailers{at: at}, err
 	}
-	return ending{phase: s.Phase, status: s, at: at}, nil
+	return trailers{phase: s.Phase, status: s, at: at}, nil
 }
 
 // stop returns a channel that is closed when a follower is to be sent off, and what to call once it
@@ -192,16 +184,16 @@ func (f *Function) stop(ctx context.Context) (stop <-chan struct{}, release func
 	return limit.Done(), cancel
 }
 
-// ending is how an answer ends: what the trailers say.
-type ending struct {
+// trailers say how an answer ends.
+type trailers struct {
 	phase  job.Phase
 	status *job.Status // nil when the job has been removed
 	at     int64       // offset in the log
 }
 
-func (e ending) write(h http.Header) {
-	h.Set(positionTrailer, strconv.FormatInt(e.at, 10))
-	if e.phase != "" {
-		h.Set(phaseTrailer, string(e.phase))
+func (t trailers) write(h http.Header) {
+	h.Set(positionTrailer, strconv.FormatInt(t.at, 10))
+	if t.phase != "" {
+		h.Set(phaseTrailer, string(t.phase))
 	}
 }

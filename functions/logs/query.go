@@ -2,9 +2,6 @@ package logs
 
 import (
 	"fmt"
-	"maps"
-	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,25 +22,26 @@ type query struct {
 	noFollow   bool // it was said that it is not to follow
 }
 
-// parseQuery reads the parameters. It knows no others: a misspelt follow must not end at once.
+func parameters() api.Query {
+	return api.Query{
+		Names: []string{"tail", "stream", "follow", "timestamps", "since", "attempt", "from"},
+		Others: map[string]string{"lines": "tail", "container": "stream", "f": "follow", "sincetime": "since",
+			"sinceseconds": "since", "offset": "from"},
+	}
+}
+
+// parseQuery reads the parameters.
 func parseQuery(raw string, now time.Time) (query, error) {
 	q := query{Query: logstore.Query{Tail: defaultTail, Streams: []spool.Stream{spool.Stdout, spool.Stderr}}}
-	values, err := url.ParseQuery(raw)
-	if err != nil {
-		return q, api.BadRequest("query", "is not a valid query string")
-	}
-	for _, name := range slices.Sorted(maps.Keys(values)) { // of several faults always the same is named
-		if len(values[name]) > 1 {
-			return q, api.BadRequest(name, "was sent more than once")
-		}
-		if err := q.parse(name, values[name][0], now); err != nil {
-			return q, err
-		}
-	}
-	if !values.Has("tail") && (values.Has("from") || values.Has("since")) {
+	sent := map[string]bool{}
+	err := parameters().Each(raw, func(name, value string) error {
+		sent[name] = true
+		return q.parse(name, value, now)
+	})
+	if !sent["tail"] && (sent["from"] || sent["since"]) {
 		q.Tail = logstore.All
 	}
-	return q, nil
+	return q, err
 }
 
 func (q *query) parse(name, value string, now time.Time) (err error) {
@@ -57,10 +55,10 @@ func (q *query) parse(name, value string, now time.Time) (err error) {
 		}
 		q.Streams = []spool.Stream{s}
 	case "follow":
-		q.Follow, err = parseFlag(name, value)
+		q.Follow, err = api.Flag(name, value)
 		q.noFollow = !q.Follow
 	case "timestamps":
-		q.timestamps, err = parseFlag(name, value)
+		q.timestamps, err = api.Flag(name, value)
 	case "from":
 		offset, ok := parseOffset(value)
 		if !ok {
@@ -76,10 +74,6 @@ func (q *query) parse(name, value string, now time.Time) (err error) {
 				job.MaxRetries+1))
 		}
 		q.Attempt = n
-	default:
-		others := map[string]string{"lines": "tail", "container": "stream", "f": "follow", "sincetime": "since",
-			"sinceseconds": "since", "offset": "from"}
-		return api.UnknownParameter(name, others, "tail", "stream", "follow", "timestamps", "since", "attempt", "from")
 	}
 	return err
 }
@@ -110,13 +104,6 @@ func (q *query) parseSince(value string, now time.Time) error {
 	}
 	q.Since = at
 	return nil
-}
-
-func parseFlag(name, value string) (bool, error) {
-	if value != "true" && value != "false" {
-		return false, api.BadRequest(name, "must be true or false")
-	}
-	return value == "true", nil
 }
 
 func parseOffset(value string) (int64, bool) {

@@ -38,7 +38,7 @@ type event struct {
 func (e *event) bytes() string { return e.Data.Text + string(e.Data.Base64) }
 
 // listen opens a stream of events. A last ID is that of an event that the client had before.
-func (w *world) listen(query, last string) *http.Response {
+func (w *fixture) listen(query, last string) *http.Response {
 	w.t.Helper()
 	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.url+w.path()+"?"+query, nil)
 	if err != nil {
@@ -118,7 +118,7 @@ func summary(events []*event) (list []string) {
 }
 
 // attempt begins another attempt, whose log the next writes are.
-func (w *world) attempt(n int) {
+func (w *fixture) attempt(n int) {
 	w.t.Helper()
 	err := w.files.Begin(n)
 	if err == nil {
@@ -133,7 +133,7 @@ func (w *world) attempt(n int) {
 // event on.
 func TestEvents(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	begun := time.Now().Add(-time.Millisecond)
 	w.attempt(1)
 	w.write(spool.Stdout, "one\n")
@@ -224,7 +224,7 @@ func TestEventBytes(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newFixture(t)
 			s := w.shipper()
 			for i, text := range tt.writes {
 				w.write(spool.Stdout, text)
@@ -262,7 +262,7 @@ func TestEventBytes(t *testing.T) {
 // TestEventCut breaks the connection after each event, and goes on behind the last one.
 func TestEventCut(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper()
 	want := ""
 	for i := range 60 {
@@ -296,7 +296,7 @@ func TestEventCut(t *testing.T) {
 // TestEventsRemoved removes a job that is followed.
 func TestEventsRemoved(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.write(spool.Stdout, "one\n")
 	w.ship(w.shipper())
 	live := bufio.NewReader(w.listen("", "").Body)
@@ -333,7 +333,7 @@ var stamped = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z `)
 // pieces and when the answer is the second half of another.
 func TestTimestamps(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper()
 	for i, text := range []string{"one\n", "tw", "o\n", "\n", "three\nfour\n", "five"} {
 		w.write(streams()[i%2], text)
@@ -376,7 +376,7 @@ func TestTimestamps(t *testing.T) {
 // TestSince reads what was written from a time on.
 func TestSince(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper()
 	begun := time.Now().Add(-time.Hour).Truncate(time.Microsecond) // as finely as times are kept
 	var end spool.Position

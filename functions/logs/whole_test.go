@@ -14,7 +14,7 @@ import (
 // look. An answer that says that the job is over must have all of its log.
 func TestStopAtEnd(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper()
 	w.write(spool.Stdout, "one\n")
 	w.ship(s)
@@ -45,7 +45,7 @@ func TestStopAtEnd(t *testing.T) {
 // the job is over must get all.
 func TestEndsWhileRead(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper()
 	w.write(spool.Stdout, "one\n")
 	w.ship(s)
@@ -76,7 +76,7 @@ func TestEndsWhileRead(t *testing.T) {
 // log.
 func TestRemovedBeforeRead(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.write(spool.Stdout, "one\n")
 	w.end(w.shipper())
 	w.intercept().over = func(call int) {
@@ -95,7 +95,7 @@ func TestRemovedBeforeRead(t *testing.T) {
 // look like the whole.
 func TestRemovedWhileRead(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper()
 	line := strings.Repeat("x", 1023) + "\n"
 	for i := range 4 { // more than what the connection holds

@@ -6,13 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/julienschmidt/httprouter"
 	"golang.org/x/sync/semaphore"
@@ -47,13 +44,6 @@ type Function struct {
 	packing *semaphore.Weighted // places for archives that are made
 	log     *slog.Logger
 }
-
-// maxArchives is how many archives are made at a time: each takes more than a megabyte for as long
-// as its client takes to read it. packPatience is how long others wait.
-const (
-	maxArchives  = 16
-	packPatience = 10 * time.Second
-)
 
 // New returns the function with what env has.
 func New(env *platform.Env) (*Function, error) {
@@ -213,98 +203,31 @@ func (f *Function) reported(ctx context.Context, index *job.Index, name string) 
 	return r.Files[i], nil
 }
 
-// finished is when a job was over, or its agent said that it was.
-func (f *Function) finished(ctx context.Context, index *job.Index) (time.Time, error) {
-	t, err := f.records.Terminal(ctx, index.JobID)
-	if err == nil {
-		return t.FinishedAt, nil
+func parameters() api.Query {
+	return api.Query{
+		Names:  []string{"format"},
+		Others: map[string]string{"archive": "format", "type": "format"},
+		Repeat: []string{"format"}, // parseFormat says what is wrong with that
 	}
-	if !errors.Is(err, job.ErrNotFound) {
-		return time.Time{}, err
-	}
-	r, err := f.report(ctx, index)
-	if err != nil {
-		return time.Time{}, err
-	}
-	if r.Attempt.FinishedAt != nil {
-		return *r.Attempt.FinishedAt, nil
-	}
-	if err := f.stored(ctx, index.JobID, http.StatusConflict); err != nil {
-		return time.Time{}, err
-	}
-	if t, err = f.records.Terminal(ctx, index.JobID); err != nil { // it has come to its end just now
-		return time.Time{}, err
-	}
-	return t.FinishedAt, nil
 }
 
-// parseFormat reads the query, whose only parameter is format: one that is misspelt must not pass
-// for a plain request. Without it the result is nil.
+// parseFormat reads the query, whose only parameter is format. Without it the result is nil: the
+// answer is a list.
 func parseFormat(raw string) (*download.Format, error) {
-	values, err := url.ParseQuery(raw)
-	if err != nil {
-		return nil, api.BadRequest("query", "is not a valid query string")
+	var sent []string
+	err := parameters().Each(raw, func(_, value string) error {
+		sent = append(sent, value)
+		return nil
+	})
+	if err != nil || len(sent) == 0 {
+		return nil, err
 	}
-	for name := range values {
-		if name != "format" {
-			return nil, api.UnknownParameter(name, map[string]string{"archive": "format", "type": "format"}, "format")
-		}
-	}
-	list, found := values["format"]
-	if !found {
-		return nil, nil //nolint:nilnil // no format is a list
-	}
-	format, known := download.Formats()[list[0]]
-	if !known || len(list) > 1 {
+	format, known := download.Formats()[sent[0]]
+	if !known || len(sent) > 1 {
 		return nil, api.BadRequest("format", "must be zip or tar.gz, once"+
-			job.Meant(list[0], []string{"zip", "tar.gz"}, map[string]string{
+			job.Meant(sent[0], []string{"zip", "tar.gz"}, map[string]string{
 				"tgz": "tar.gz", "gz": "tar.gz", "gzip": "tar.gz", "tar": "tar.gz",
 			}))
 	}
 	return &format, nil
-}
-
-// archive streams all outputs of a job that is over; before, some could be missing.
-func (f *Function) archive(
-	w http.ResponseWriter, r *http.Request, format download.Format, index *job.Index, files []job.File,
-) error {
-	finished, err := f.finished(r.Context(), index)
-	if err != nil {
-		return err
-	}
-	download.SetHeaders(w.Header(), job.File{Name: index.JobName + format.Extension, ContentType: format.ContentType})
-	w.Header().Set("Accept-Ranges", "none") // made anew for every request
-	if r.Method == http.MethodHead {
-		return nil
-	}
-	wait, cancel := context.WithTimeout(r.Context(), packPatience)
-	defer cancel()
-	if f.packing.Acquire(wait, 1) != nil {
-		return errors.Join(r.Context().Err(), job.Refuse(job.ErrUnavailable, "",
-			fmt.Sprintf("%d archives are being made; ask again, or for single files", maxArchives)))
-	}
-	defer f.packing.Release(1)
-	out := &counter{w: w}
-	key := func(name string) string { return ledger.ResultKey(index.JobID, name) }
-	err = format.Write(r.Context(), out, f.bucket, key, files, finished)
-	gone := r.Context().Err() != nil
-	if err == nil || out.n == 0 && !gone {
-		return err
-	}
-	if !gone {
-		f.log.ErrorContext(r.Context(), "archive cut off", "job", index.JobID, "error", err)
-	}
-	panic(http.ErrAbortHandler) // an orderly end would pass for that of the archive
-}
-
-// counter tells whether anything was written.
-type counter struct {
-	w io.Writer
-	n int64
-}
-
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
 }

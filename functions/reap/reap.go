@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"time"
 
-	cloudevent "github.com/cloudevents/sdk-go/v2/event"
-
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/command"
 	"go-job-orchestrator/shared/event"
@@ -99,15 +97,15 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 	_, chainErr := f.Events.Ledger.SweepChains(ctx)
 	linkErr := f.Events.Ledger.SweepLinks(ctx)
 	tempErr := f.store.Sweep(ctx, 2*f.settings.UploadAge)
-	r.Relaunched, r.Announced, activeErr = f.active(ctx)
-	owed, owedErr := f.Events.Ledger.SweepOwed(ctx, resendAfter, event.MaxSending, func(n job.Notice) error {
+	r.Relaunched, activeErr = f.active(ctx)
+	var outboxErr error
+	r.Announced, outboxErr = f.Events.Ledger.SweepOutbox(ctx, resendAfter, event.MaxSending, func(n job.Notice) error {
 		return event.SendAndWait(ctx, f.Events.Sink, event.Of(f.source, n))
 	})
-	r.Announced += owed
 	if r != (Result{}) {
 		f.log.Info("reaped", "removed", r.Removed, "swept", r.Swept, "relaunched", r.Relaunched, "announced", r.Announced)
 	}
-	return r, errors.Join(removeErr, uploadErr, keyErr, templateErr, chainErr, linkErr, tempErr, activeErr, owedErr)
+	return r, errors.Join(removeErr, uploadErr, keyErr, templateErr, chainErr, linkErr, tempErr, activeErr, outboxErr)
 }
 
 // Every makes a round at each interval until ctx ends.
@@ -128,8 +126,8 @@ func (f *Function) Every(ctx context.Context) {
 
 // active looks at the jobs that are not over. One whose records cannot be read must not keep the
 // others from being looked at.
-func (f *Function) active(ctx context.Context) (relaunched, announced int, err error) {
-	out := newSender(f.Events.Sink)
+func (f *Function) active(ctx context.Context) (relaunched int, err error) {
+	out := newLauncher(f.Events.Sink)
 	var failed error // the first of them
 	for after := job.ID(""); ; {
 		ids, err := f.Events.Ledger.Active(ctx, after, batch)
@@ -138,7 +136,7 @@ func (f *Function) active(ctx context.Context) (relaunched, announced int, err e
 		}
 		for _, id := range ids {
 			after = id
-			due, err := f.tend(ctx, id)
+			lost, err := f.tend(ctx, id)
 			switch {
 			case ctx.Err() != nil:
 				return out.end(failed, ctx.Err())
@@ -148,7 +146,7 @@ func (f *Function) active(ctx context.Context) (relaunched, announced int, err e
 					failed = err
 				}
 			}
-			if len(due) > 0 && !out.begin(ctx, due) {
+			if lost && !out.begin(ctx, event.NewLaunch(f.source, id, f.Env.Now())) {
 				return out.end(failed)
 			}
 		}
@@ -158,25 +156,14 @@ func (f *Function) active(ctx context.Context) (relaunched, announced int, err e
 	}
 }
 
-// tend completes the records of a job that is over, and returns the events that are due of one that
-// is not: that it is to be launched, when it was not, and what others have not been told.
-func (f *Function) tend(ctx context.Context, id job.ID) (due []cloudevent.Event, err error) {
+// tend completes the records of a job that is over, and reports whether a job that is not over was
+// not launched.
+func (f *Function) tend(ctx context.Context, id job.ID) (lost bool, err error) {
 	over, err := f.Events.Ledger.Settle(ctx, id, 2*f.settings.UploadAge)
 	if err != nil || over {
-		return nil, err
+		return false, err
 	}
-	lost, err := f.lost(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	if lost {
-		due = append(due, event.NewLaunch(f.source, id, f.Env.Now()))
-	}
-	missing, err := f.Events.Ledger.Unannounced(ctx, id, resendAfter)
-	for _, n := range missing {
-		due = append(due, event.Of(f.source, n))
-	}
-	return due, err
+	return f.lost(ctx, id)
 }
 
 // lost reports whether a job was not launched.
@@ -198,12 +185,12 @@ func (f *Function) observe(ctx context.Context, id job.ID) (lost bool, err error
 	if err != nil {
 		return false, err
 	}
-	if cancelled { // whoever cancelled it may not have come to this
+	if cancelled { // the process that cancelled it may have died before this
 		if err := f.Stopper.Stop(ctx, id, false); err != nil {
 			return false, err
 		}
 	}
-	o, err := f.Observer.Conclude(ctx, id)
+	o, err := f.Observer.RecordEnd(ctx, id)
 	switch {
 	case errors.Is(err, job.ErrNotFound), err == nil && o.Over:
 		return false, nil

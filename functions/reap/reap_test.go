@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"io/fs"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,16 +20,14 @@ import (
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/ledger/ledgertest"
 	"go-job-orchestrator/shared/platform"
-	"go-job-orchestrator/shared/store"
 )
 
-type world struct {
-	t      testing.TB
-	dir    string
-	store  *store.Store
-	ledger *ledger.Ledger
-	reap   *reap.Function
+// fixture is a bucket with a clock, the function, and the sink of its events.
+type fixture struct {
+	*ledgertest.Fixture
+	reap *reap.Function
 
 	mu   sync.Mutex
 	now  time.Time
@@ -39,186 +35,138 @@ type world struct {
 	err  error // of the sink
 }
 
-func (w *world) clock() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.now
+func (f *fixture) clock() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.now
 }
 
-func (w *world) pass(d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.now = w.now.Add(d)
+func (f *fixture) pass(d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.now = f.now.Add(d)
 }
 
-func (w *world) Send(_ context.Context, e cloudevent.Event) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.sent = append(w.sent, e)
-	return w.err
+func (f *fixture) Send(_ context.Context, e cloudevent.Event) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sent = append(f.sent, e)
+	return f.err
 }
 
 // relaunched returns the jobs that were to be launched again since it was last asked, in the order
 // of their IDs.
-func (w *world) relaunched() []job.ID {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (f *fixture) relaunched() []job.ID {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	ids := []job.ID{}
-	for _, e := range w.sent {
+	for _, e := range f.sent {
 		id, err := event.JobID(e)
 		if err != nil || e.Type() != event.Launch || e.Validate() != nil || e.Source() != "http://jobs.example" {
-			w.t.Errorf("event: got %s, %v", e, err)
+			f.T.Errorf("event: got %s, %v", e, err)
 		}
 		ids = append(ids, id)
 	}
-	w.sent = nil
+	f.sent = nil
 	slices.Sort(ids)
 	return ids
 }
 
-func newWorld(t testing.TB) *world {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), now: time.Now()}
+	f := &fixture{now: time.Now()}
+	f.Fixture = ledgertest.Open(t, t.TempDir(), f.clock)
 	var err error
-	if w.store, err = store.OpenDir(w.dir); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.store.Close() })
-	w.ledger = ledger.New(w.store, w.clock)
-	env := platform.New(map[string]string{"ORCH_BASE_URL": "http://jobs.example"}, slog.New(slog.DiscardHandler))
-	env.Now = w.clock
-	env.SetStore(w.store)
-	w.reap, err = reap.New(reap.Deps{Env: env, Events: &event.Events{Sink: w, Ledger: w.ledger},
-		Stopper: backend.Remote().Stopper})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return w
+	f.reap, err = reap.New(reap.Deps{Env: f.Env("ORCH_BASE_URL=http://jobs.example"),
+		Events: &event.Events{Sink: f, Ledger: f.Ledger}, Stopper: backend.Remote().Stopper})
+	f.Must(err)
+	return f
 }
 
-func (w *world) once(want reap.Result) {
-	w.t.Helper()
-	got, err := w.reap.Once(w.t.Context())
+func (f *fixture) once(want reap.Result) {
+	f.T.Helper()
+	got, err := f.reap.Once(f.T.Context())
 	if err != nil {
-		w.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		w.t.Errorf("round (-want +got):\n%s", diff)
+		f.T.Errorf("round (-want +got):\n%s", diff)
 	}
 }
 
-func (w *world) job(ttl int64) *job.Index {
-	w.t.Helper()
-	id, err := job.NewID(w.clock(), rand.Reader)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	index := &job.Index{
-		JobID: id, JobName: id.Name(), CreatedAt: id.Created(),
-		Spec: job.Spec{Runtime: "python", Entrypoint: "a", Labels: map[string]string{"a": "b"}, TTLSecondsAfterFinished: ttl},
-	}
-	w.must(w.ledger.BeginUpload(w.t.Context(), id))
-	_, err = w.store.Put(w.t.Context(), ledger.FileKey(id, "a"), strings.NewReader("x"))
-	w.must(err)
-	w.must(w.ledger.Accept(w.t.Context(), index))
-	return index
+func (f *fixture) job(ttl int64) *job.Index {
+	f.T.Helper()
+	return f.Job(func(index *job.Index) {
+		index.Labels, index.TTLSecondsAfterFinished = map[string]string{"a": "b"}, ttl
+		f.Must(f.Ledger.BeginUpload(f.T.Context(), index.JobID))
+		f.File(index.JobID, "a", "x")
+	})
 }
 
-func (w *world) start(index *job.Index) {
-	w.t.Helper()
-	_, err := w.ledger.StartAttempt(w.t.Context(), index.JobID, 1, "test", nil)
-	w.must(err)
-}
-
-func (w *world) end(index *job.Index) {
-	w.t.Helper()
-	_, _, err := w.ledger.Finish(w.t.Context(), index, job.Terminal{Phase: job.Succeeded, FinishedAt: w.clock()})
-	w.must(err)
-}
-
-func (w *world) must(err error) {
-	w.t.Helper()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func (w *world) files() []string {
-	w.t.Helper()
-	list := []string{}
-	w.must(filepath.WalkDir(w.dir, func(path string, _ fs.DirEntry, err error) error {
-		if name := strings.TrimPrefix(path, w.dir+"/"); err == nil && path != w.dir && name != ".tmp" {
-			list = append(list, name)
-		}
-		return err
-	}))
-	return list
-}
-
-func (w *world) wantNothing() {
-	w.t.Helper()
-	if diff := cmp.Diff([]string{}, w.files()); diff != "" {
-		w.t.Errorf("left (-want +got):\n%s", diff)
+func (f *fixture) wantNothing() {
+	f.T.Helper()
+	if diff := cmp.Diff([]string{}, f.Files()); diff != "" {
+		f.T.Errorf("left (-want +got):\n%s", diff)
 	}
 }
 
 func TestNothingToDo(t *testing.T) {
-	w := newWorld(t)
-	w.once(reap.Result{})
-	w.wantNothing()
+	f := newFixture(t)
+	f.once(reap.Result{})
+	f.wantNothing()
 }
 
 func TestRemovesExpired(t *testing.T) {
-	w := newWorld(t)
-	short, long, running := w.job(60), w.job(3600), w.job(0)
+	f := newFixture(t)
+	short, long, running := f.job(60), f.job(3600), f.job(0)
 	for _, index := range []*job.Index{short, long, running} {
-		w.start(index)
+		f.Start(index, 1)
 	}
-	w.end(short)
-	w.end(long)
-	w.pass(59 * time.Second)
-	w.once(reap.Result{})
-	w.pass(time.Second)
-	w.once(reap.Result{Removed: 1})
-	if _, err := w.ledger.Index(t.Context(), short.JobID); !errors.Is(err, job.ErrNotFound) {
+	f.End(short, job.Succeeded)
+	f.End(long, job.Succeeded)
+	f.pass(59 * time.Second)
+	f.once(reap.Result{})
+	f.pass(time.Second)
+	f.once(reap.Result{Removed: 1})
+	if _, err := f.Ledger.Index(t.Context(), short.JobID); !errors.Is(err, job.ErrNotFound) {
 		t.Errorf("expired job: got %v", err)
 	}
-	w.pass(59 * time.Minute)
-	w.once(reap.Result{Removed: 1})
-	w.end(running)
-	w.once(reap.Result{Removed: 1})
-	w.wantNothing()
-	if got := w.relaunched(); len(got) > 0 {
+	f.pass(59 * time.Minute)
+	f.once(reap.Result{Removed: 1})
+	f.End(running, job.Succeeded)
+	f.once(reap.Result{Removed: 1})
+	f.wantNothing()
+	if got := f.relaunched(); len(got) > 0 {
 		t.Errorf("relaunched: %s", got)
 	}
 }
 
 func TestRelaunches(t *testing.T) {
-	w := newWorld(t)
-	lost, started, over, cancelled := w.job(3600), w.job(3600), w.job(3600), w.job(3600)
-	w.start(started)
-	w.end(over)
-	w.must(w.ledger.RequestCancel(t.Context(), cancelled.JobID))
-	w.pass(30*time.Second - 2*time.Millisecond)
-	w.once(reap.Result{})
-	if got := w.relaunched(); len(got) > 0 {
+	f := newFixture(t)
+	lost, started, over, cancelled := f.job(3600), f.job(3600), f.job(3600), f.job(3600)
+	f.Start(started, 1)
+	f.End(over, job.Succeeded)
+	f.Must(f.Ledger.RequestCancel(t.Context(), cancelled.JobID))
+	f.pass(30*time.Second - 2*time.Millisecond)
+	f.once(reap.Result{})
+	if got := f.relaunched(); len(got) > 0 {
 		t.Errorf("before 30 s: got %s", got)
 	}
-	w.pass(2 * time.Millisecond)
-	young := w.job(3600)
+	f.pass(2 * time.Millisecond)
+	young := f.job(3600)
 	want := []job.ID{lost.JobID, cancelled.JobID} // whoever starts the cancelled one ends it
 	slices.Sort(want)
-	w.once(reap.Result{Relaunched: 2})
-	if got := w.relaunched(); !slices.Equal(got, want) {
+	f.once(reap.Result{Relaunched: 2})
+	if got := f.relaunched(); !slices.Equal(got, want) {
 		t.Errorf("after 30 s: got %s, want %s", got, want)
 	}
-	w.once(reap.Result{Relaunched: 2}) // until it is launched
-	w.relaunched()
-	w.start(lost)
-	w.end(cancelled)
-	w.pass(time.Minute)
-	w.once(reap.Result{Relaunched: 1})
-	if got := w.relaunched(); !slices.Equal(got, []job.ID{young.JobID}) {
+	f.once(reap.Result{Relaunched: 2}) // until it is launched
+	f.relaunched()
+	f.Start(lost, 1)
+	f.End(cancelled, job.Succeeded)
+	f.pass(time.Minute)
+	f.once(reap.Result{Relaunched: 1})
+	if got := f.relaunched(); !slices.Equal(got, []job.ID{young.JobID}) {
 		t.Errorf("after the launch: got %s, want %s", got, young.JobID)
 	}
 }
@@ -231,19 +179,19 @@ func (q queue) Has(id job.ID) bool { return slices.Contains(q, id) }
 // TestLeavesTheQueue demands that jobs that wait in this process are left alone however long they
 // wait.
 func TestLeavesTheQueue(t *testing.T) {
-	w := newWorld(t)
-	waits, lost := w.job(3600), w.job(3600)
+	f := newFixture(t)
+	waits, lost := f.job(3600), f.job(3600)
 	env := platform.New(map[string]string{"ORCH_BASE_URL": "http://jobs.example"}, slog.New(slog.DiscardHandler))
-	env.Now = w.clock
-	env.SetStore(w.store)
+	env.Now = f.clock
+	env.SetStore(f.Store)
 	var err error
-	w.reap, err = reap.New(reap.Deps{Env: env, Events: &event.Events{Sink: w, Ledger: w.ledger},
+	f.reap, err = reap.New(reap.Deps{Env: env, Events: &event.Events{Sink: f, Ledger: f.Ledger},
 		Queue: queue{waits.JobID}})
-	w.must(err)
+	f.Must(err)
 	for range 9 {
-		w.pass(time.Minute)
-		w.once(reap.Result{Relaunched: 1})
-		if got := w.relaunched(); !slices.Equal(got, []job.ID{lost.JobID}) {
+		f.pass(time.Minute)
+		f.once(reap.Result{Relaunched: 1})
+		if got := f.relaunched(); !slices.Equal(got, []job.ID{lost.JobID}) {
 			t.Errorf("relaunched: got %s, want %s", got, lost.JobID)
 		}
 	}
@@ -252,18 +200,18 @@ func TestLeavesTheQueue(t *testing.T) {
 // TestSubmittedGoesOutOnce demands that others are told once that a job was submitted, however long
 // it takes to start.
 func TestSubmittedGoesOutOnce(t *testing.T) {
-	w := newWorld(t)
+	f := newFixture(t)
 	outside := &slowSink{}
-	w.outside(outside, 0)
-	w.job(3600)
+	f.outside(outside, 0)
+	f.job(3600)
 	for range 20 {
-		w.pass(time.Minute)
-		if _, err := w.reap.Once(t.Context()); err != nil {
+		f.pass(time.Minute)
+		if _, err := f.reap.Once(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	types := map[string]int{}
-	for _, e := range append(outside.events(), w.sent...) {
+	for _, e := range append(outside.events(), f.sent...) {
 		types[e.Type()]++
 	}
 	if diff := cmp.Diff(map[string]int{event.Submitted: 2, event.Launch: 20}, types); diff != "" {
@@ -299,25 +247,25 @@ func (s *slowSink) events() []cloudevent.Event {
 }
 
 // announcing has what is recorded from now on announced to a sink.
-func (w *world) announcing(s event.Sink) *event.Events {
+func (f *fixture) announcing(s event.Sink) *event.Events {
 	log := slog.New(slog.DiscardHandler)
-	w.ledger = ledger.New(w.store, w.clock).Announcing(&event.Teller{Sink: s, Source: "http://jobs.example", Log: log})
-	return &event.Events{Sink: s, Ledger: w.ledger}
+	f.Ledger = ledger.New(f.Store, f.clock).Publishing(&event.Publisher{Sink: s, Source: "http://jobs.example", Log: log})
+	return &event.Events{Sink: s, Ledger: f.Ledger}
 }
 
 // outside has the reaper announce to a server that takes so long for each event, as in the one
 // process.
-func (w *world) outside(s *slowSink, takes time.Duration) *event.Background {
-	w.t.Helper()
+func (f *fixture) outside(s *slowSink, takes time.Duration) *event.AsyncSink {
+	f.T.Helper()
 	s.takes = takes
 	env := platform.New(map[string]string{"ORCH_BASE_URL": "http://jobs.example"}, slog.New(slog.DiscardHandler))
-	env.Now = w.clock
-	env.SetStore(w.store)
-	out := event.NewBackground(&event.Recorded{Sink: s, Records: w.ledger}, slog.New(slog.DiscardHandler))
-	events := w.announcing(event.Fork{Launcher: w, Outside: out})
+	env.Now = f.clock
+	env.SetStore(f.Store)
+	out := event.NewAsyncSink(&event.OutboxSink{Sink: s, Outbox: f.Ledger}, slog.New(slog.DiscardHandler))
+	events := f.announcing(event.Router{Launcher: f, Outside: out})
 	var err error
-	w.reap, err = reap.New(reap.Deps{Env: env, Events: events})
-	w.must(err)
+	f.reap, err = reap.New(reap.Deps{Env: env, Events: events})
+	f.Must(err)
 	return out
 }
 
@@ -325,28 +273,28 @@ func (w *world) outside(s *slowSink, takes time.Duration) *event.Background {
 // one round tells it all that is owed, several jobs at a time, and a bounded number.
 func TestSlowSink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		f := newFixture(t)
 		const over, active = 200, 100
 		s := &slowSink{}
 		away := errors.New("away")
-		w.announcing(sinkFunc(func() error { return away }))
+		f.announcing(sinkFunc(func() error { return away }))
 		for n := range over + active {
-			index := w.job(3600)
+			index := f.job(3600)
 			if n < over {
-				w.end(index)
+				f.End(index, job.Succeeded)
 			} else {
-				w.start(index)
+				f.Start(index, 1)
 			}
 		}
-		w.pass(time.Minute)
-		out := w.outside(s, time.Second)
+		f.pass(time.Minute)
+		out := f.outside(s, time.Second)
 		begun := time.Now()
-		w.once(reap.Result{Announced: 2 * (over + active)})
+		f.once(reap.Result{Announced: 2 * (over + active)})
 		took := time.Since(begun)
 		if took > 20*time.Second || s.most != event.MaxSending {
 			t.Errorf("%d events at %d at a time took %s", len(s.events()), s.most, took)
 		}
-		w.once(reap.Result{})
+		f.once(reap.Result{})
 		types := map[string]int{}
 		for _, e := range s.events() {
 			types[e.Type()]++
@@ -371,63 +319,63 @@ func TestManyActive(t *testing.T) {
 	if testing.Short() {
 		t.Skip("makes 501 jobs")
 	}
-	w := newWorld(t)
+	f := newFixture(t)
 	for range 501 {
-		w.job(60)
-		w.pass(time.Millisecond)
+		f.job(60)
+		f.pass(time.Millisecond)
 	}
-	w.pass(time.Minute)
-	w.once(reap.Result{Relaunched: 501})
-	if got := slices.Compact(w.relaunched()); len(got) != 501 {
+	f.pass(time.Minute)
+	f.once(reap.Result{Relaunched: 501})
+	if got := slices.Compact(f.relaunched()); len(got) != 501 {
 		t.Errorf("relaunched %d jobs", len(got))
 	}
 }
 
 func TestSweeps(t *testing.T) {
-	w := newWorld(t)
-	id, err := job.NewID(w.clock(), rand.Reader)
-	w.must(err)
-	w.must(w.ledger.BeginUpload(t.Context(), id))
-	_, err = w.store.Put(t.Context(), ledger.FileKey(id, "a"), strings.NewReader("x"))
-	w.must(err)
-	w.pass(2*time.Hour - time.Millisecond) // an upload may last an hour
-	w.once(reap.Result{})
-	if len(w.files()) == 0 {
+	f := newFixture(t)
+	id, err := job.NewID(f.clock(), rand.Reader)
+	f.Must(err)
+	f.Must(f.Ledger.BeginUpload(t.Context(), id))
+	_, err = f.Store.Put(t.Context(), ledger.FileKey(id, "a"), strings.NewReader("x"))
+	f.Must(err)
+	f.pass(2*time.Hour - time.Millisecond) // an upload may last an hour
+	f.once(reap.Result{})
+	if len(f.Files()) == 0 {
 		t.Error("a running upload was swept")
 	}
-	w.pass(2 * time.Millisecond)
-	w.once(reap.Result{Swept: 1})
-	w.wantNothing()
+	f.pass(2 * time.Millisecond)
+	f.once(reap.Result{Swept: 1})
+	f.wantNothing()
 }
 
 // TestLateOutputs has an output come, past the functions, after its job was removed.
 func TestLateOutputs(t *testing.T) {
-	w := newWorld(t)
-	index := w.job(1)
-	w.must(w.ledger.BeginLinks(t.Context(), index.JobID, w.clock().Add(15*time.Minute)))
-	w.end(index)
-	w.pass(2 * time.Second)
-	w.once(reap.Result{Removed: 1})
-	_, err := w.store.Put(t.Context(), ledger.ResultKey(index.JobID, "late"), strings.NewReader("x"))
-	w.must(err)
-	kept := w.job(86400)
-	w.must(w.ledger.BeginLinks(t.Context(), kept.JobID, w.clock()))
-	w.start(kept)
-	w.end(kept)
-	w.pass(2 * time.Hour)
-	w.once(reap.Result{})
-	if _, err := w.store.Stat(t.Context(), ledger.ResultKey(index.JobID, "late")); err != nil {
+	f := newFixture(t)
+	index := f.job(1)
+	f.Must(f.Ledger.BeginLinks(t.Context(), index.JobID, f.clock().Add(15*time.Minute)))
+	f.End(index, job.Succeeded)
+	f.pass(2 * time.Second)
+	f.once(reap.Result{Removed: 1})
+	_, err := f.Store.Put(t.Context(), ledger.ResultKey(index.JobID, "late"), strings.NewReader("x"))
+	f.Must(err)
+	kept := f.job(86400)
+	f.Must(f.Ledger.BeginLinks(t.Context(), kept.JobID, f.clock()))
+	f.Start(kept, 1)
+	f.End(kept, job.Succeeded)
+	f.pass(2 * time.Hour)
+	f.once(reap.Result{})
+	if _, err := f.Store.Stat(t.Context(), ledger.ResultKey(index.JobID, "late")); err != nil {
 		t.Errorf("what may still be on its way: %v", err)
 	}
-	w.pass(2 * time.Hour)
-	w.once(reap.Result{})
-	if _, err := w.store.Stat(t.Context(), ledger.ResultKey(index.JobID, "late")); !errors.Is(err, job.ErrNotFound) {
+	f.pass(2 * time.Hour)
+	f.once(reap.Result{})
+	if _, err := f.Store.Stat(t.Context(), ledger.ResultKey(index.JobID, "late")); !errors.Is(err, job.ErrNotFound) {
 		t.Errorf("what came too late: %v", err)
 	}
-	if _, err := w.store.Stat(t.Context(), ledger.FileKey(kept.JobID, "a")); err != nil {
+	if _, err := f.Store.Stat(t.Context(), ledger.FileKey(kept.JobID, "a")); err != nil {
 		t.Errorf("a job that is kept: %v", err)
 	}
-	for _, name := range w.files() {
+	for _, name := range f.Files() {
 		if strings.Contains(name, "links/") {
 			t.Errorf("left: %s", name)
 		}
@@ -435,117 +383,117 @@ func TestLateOutputs(t *testing.T) {
 }
 
 func TestForgetsKeys(t *testing.T) {
-	w := newWorld(t)
-	index := w.job(60)
+	f := newFixture(t)
+	index := f.job(60)
 	index.IdempotencyKey = ledger.HashKey(ledger.FormKeys, "k")
-	_, err := w.ledger.ClaimKey(t.Context(), index.IdempotencyKey, "print", index.JobID)
-	w.must(err)
-	w.end(index)
-	w.pass(time.Minute)
-	w.once(reap.Result{Removed: 1})
-	w.pass(26 * time.Hour)
-	w.once(reap.Result{})
-	w.wantNothing()
+	_, err := f.Ledger.ClaimKey(t.Context(), index.IdempotencyKey, "print", index.JobID)
+	f.Must(err)
+	f.End(index, job.Succeeded)
+	f.pass(time.Minute)
+	f.once(reap.Result{Removed: 1})
+	f.pass(26 * time.Hour)
+	f.once(reap.Result{})
+	f.wantNothing()
 }
 
 // TestSinkFails sends again in the next round.
 func TestSinkFails(t *testing.T) {
-	w := newWorld(t)
+	f := newFixture(t)
 	const jobs = 300
 	for range jobs {
-		w.job(60)
+		f.job(60)
 	}
-	w.pass(time.Minute)
-	w.err = errors.New("away")
-	if r, err := w.reap.Once(t.Context()); !errors.Is(err, w.err) || r.Relaunched != 0 {
+	f.pass(time.Minute)
+	f.err = errors.New("away")
+	if r, err := f.reap.Once(t.Context()); !errors.Is(err, f.err) || r.Relaunched != 0 {
 		t.Errorf("got %+v, %v", r, err)
 	}
 	// one may be the only one that is not taken, but not all of them
-	if got := w.relaunched(); len(got) < 2 || len(got) >= jobs {
+	if got := f.relaunched(); len(got) < 2 || len(got) >= jobs {
 		t.Errorf("tried %d events", len(got))
 	}
-	w.err = nil
-	w.once(reap.Result{Relaunched: jobs})
+	f.err = nil
+	f.once(reap.Result{Relaunched: jobs})
 }
 
 // TestBrokenRecord must not keep the other jobs from being looked after.
 func TestBrokenRecord(t *testing.T) {
-	w := newWorld(t)
+	f := newFixture(t)
 	var ids []job.ID
 	for range 5 {
-		ids = append(ids, w.job(60).JobID)
-		w.pass(time.Millisecond)
+		ids = append(ids, f.job(60).JobID)
+		f.pass(time.Millisecond)
 	}
-	w.pass(time.Minute)
+	f.pass(time.Minute)
 	broken := ids[2]
-	w.must(w.store.Create(t.Context(), ledger.FileKey(broken, job.StatusFile), []byte("{")))
-	r, err := w.reap.Once(t.Context())
+	f.Must(f.Store.Create(t.Context(), ledger.FileKey(broken, job.StatusFile), []byte("{")))
+	r, err := f.reap.Once(t.Context())
 	if err == nil || !strings.Contains(err.Error(), string(broken)) || r.Relaunched != 4 {
 		t.Errorf("got %+v, %v", r, err)
 	}
 	want := slices.DeleteFunc(ids, func(id job.ID) bool { return id == broken })
 	slices.Sort(want)
-	if got := w.relaunched(); !slices.Equal(got, want) {
+	if got := f.relaunched(); !slices.Equal(got, want) {
 		t.Errorf("relaunched: got %s, want %s", got, want)
 	}
 }
 
 // TestTwoAtOnce has several reapers do the same work.
 func TestTwoAtOnce(t *testing.T) {
-	w := newWorld(t)
+	f := newFixture(t)
 	for range 30 {
-		index := w.job(0)
-		w.start(index)
-		w.end(index)
+		index := f.job(0)
+		f.Start(index, 1)
+		f.End(index, job.Succeeded)
 	}
-	w.pass(time.Minute)
+	f.pass(time.Minute)
 	var all sync.WaitGroup
 	for range 3 {
 		all.Go(func() {
 			// What the others do at the same time may get in the way of a removal; the next round completes
 			// it.
-			if _, err := w.reap.Once(t.Context()); err != nil {
+			if _, err := f.reap.Once(t.Context()); err != nil {
 				t.Logf("round: %v", err)
 			}
 		})
 	}
 	all.Wait()
-	if _, err := w.reap.Once(t.Context()); err != nil {
+	if _, err := f.reap.Once(t.Context()); err != nil {
 		t.Error(err)
 	}
-	w.wantNothing()
+	f.wantNothing()
 }
 
 func TestCancelledContext(t *testing.T) {
-	w := newWorld(t)
-	w.job(60)
-	w.pass(time.Minute)
+	f := newFixture(t)
+	f.job(60)
+	f.pass(time.Minute)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := w.reap.Once(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := f.reap.Once(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	w.reap.Every(ctx) // returns
+	f.reap.Every(ctx) // returns
 }
 
 func TestEvery(t *testing.T) {
-	w := newWorld(t)
-	index := w.job(0)
-	w.end(index)
+	f := newFixture(t)
+	index := f.job(0)
+	f.End(index, job.Succeeded)
 	env := platform.New(map[string]string{"REAP_INTERVAL": "10ms"}, slog.New(slog.DiscardHandler))
-	env.Now = w.clock
-	env.SetStore(w.store)
-	f, err := reap.New(reap.Deps{Env: env, Events: &event.Events{Sink: w, Ledger: w.ledger}})
-	w.must(err)
+	env.Now = f.clock
+	env.SetStore(f.Store)
+	function, err := reap.New(reap.Deps{Env: env, Events: &event.Events{Sink: f, Ledger: f.Ledger}})
+	f.Must(err)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { f.Every(ctx); close(done) }()
+	go func() { function.Every(ctx); close(done) }()
 	for {
-		_, err := w.ledger.Index(t.Context(), index.JobID)
+		_, err := f.Ledger.Index(t.Context(), index.JobID)
 		if errors.Is(err, job.ErrNotFound) {
 			break
 		}
-		w.must(err)
+		f.Must(err)
 	}
 	stop()
 	<-done

@@ -9,8 +9,8 @@ import (
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/longpoll"
 	"go-job-orchestrator/shared/token"
-	"go-job-orchestrator/shared/watch"
 )
 
 // events answers with server-sent events, one for each phase and whatever else changes in it, until
@@ -39,7 +39,7 @@ func (f *Function) events(w http.ResponseWriter, r *http.Request, p httprouter.P
 	if err != nil {
 		return nil //nolint:nilerr // the client has gone
 	}
-	var pace watch.Pace
+	var pace longpoll.Pace
 	for {
 		sent, err := changes(out, last, s)
 		if err == nil && sent != "" {

@@ -2,11 +2,8 @@ package status
 
 import (
 	"fmt"
-	"maps"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/julienschmidt/httprouter"
@@ -42,36 +39,30 @@ const (
 	maxLabels    = 32 // no job has more; each costs reads
 )
 
-// parseQuery reads limit, pageToken, phase and label (key=value, repeatable). It knows no others: a
-// filter that is misspelt must not list everything.
-func parseQuery(raw string) (ledger.Query, error) {
-	q := ledger.Query{Limit: defaultLimit, Labels: map[string]string{}}
-	values, err := url.ParseQuery(raw)
-	if err != nil {
-		return q, api.BadRequest("query", "is not a valid query string")
+func parameters() api.Query {
+	return api.Query{
+		Names: []string{"limit", "pageToken", "phase", "label"},
+		Others: map[string]string{
+			"status": "phase", "state": "phase", "selector": "label", "labelselector": "label", "tag": "label",
+			"page": "pageToken", "cursor": "pageToken", "continue": "pageToken", "nextpagetoken": "pageToken",
+			"pagesize": "limit", "count": "limit",
+		},
+		Repeat: []string{"label"},
 	}
-	for _, name := range slices.Sorted(maps.Keys(values)) { // the same query always gets the same answer
-		list := values[name]
-		if name != "label" && len(list) > 1 {
-			return q, api.BadRequest(name, "was sent more than once")
-		}
-		for _, value := range list {
-			if err := parseParameter(&q, name, value); err != nil {
-				return q, err
-			}
-		}
-	}
-	return q, nil
 }
 
-func parseParameter(q *ledger.Query, name, value string) error {
+// parseQuery reads limit, pageToken, phase and label (key=value).
+func parseQuery(raw string) (ledger.Query, error) {
+	q := ledger.Query{Limit: defaultLimit, Labels: map[string]string{}}
+	err := parameters().Each(raw, func(name, value string) error { return parseParameter(&q, name, value) })
+	return q, err
+}
+
+func parseParameter(q *ledger.Query, name, value string) (err error) {
 	switch name {
 	case "limit":
-		n, err := strconv.ParseUint(value, 10, 16)
-		if err != nil || n < 1 || n > maxLimit {
-			return api.BadRequest("limit", fmt.Sprintf("must be a whole number from 1 to %d", maxLimit))
-		}
-		q.Limit = int(n)
+		q.Limit, err = api.Number(name, value, 1, maxLimit)
+		return err
 	case "pageToken":
 		id, err := job.ParseID(value)
 		if err != nil {
@@ -85,12 +76,6 @@ func parseParameter(q *ledger.Query, name, value string) error {
 		q.Phase = job.Phase(value)
 	case "label":
 		return parseLabel(q, value)
-	default:
-		return api.UnknownParameter(name, map[string]string{
-			"status": "phase", "state": "phase", "selector": "label", "labelselector": "label", "tag": "label",
-			"page": "pageToken", "cursor": "pageToken", "continue": "pageToken", "nextpagetoken": "pageToken",
-			"pagesize": "limit", "count": "limit",
-		}, "limit", "pageToken", "phase", "label")
 	}
 	return nil
 }

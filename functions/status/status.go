@@ -14,10 +14,10 @@ import (
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/longpoll"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/token"
-	"go-job-orchestrator/shared/watch"
 )
 
 // Records are what is known of jobs.
@@ -81,20 +81,20 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	if err != nil {
 		return err
 	}
-	wait, asked := watch.Preferred(r.Header)
-	look := watch.Look(f.status)
+	wait, asked := longpoll.Preferred(r.Header)
+	look := longpoll.Look(f.status)
 	var changed <-chan struct{}
 	if wait > 0 {
 		var leave func()
 		look, changed, leave = f.watching(r.Context(), id)
 		defer leave()
 	}
-	s, err := watch.Until(r.Context(), wait, look, id, changed)
+	s, err := longpoll.Until(r.Context(), wait, look, id, changed)
 	if err != nil {
 		return err
 	}
 	if asked {
-		w.Header().Set(watch.Applied(wait))
+		w.Header().Set(longpoll.Applied(wait))
 	}
 	api.WriteJSON(w, http.StatusOK, s)
 	return nil
@@ -116,7 +116,9 @@ func (f *Function) status(ctx context.Context, id job.ID) (*job.Status, error) {
 // watching returns status for a client that asks it again and again: each time the records are
 // read, and the place of the job is asked more seldom. changed has a value when this process has
 // changed the records. Who does not wait any longer has to say so.
-func (f *Function) watching(ctx context.Context, id job.ID) (look watch.Look, changed <-chan struct{}, leave func()) {
+func (f *Function) watching(
+	ctx context.Context, id job.ID,
+) (look longpoll.Look, changed <-chan struct{}, leave func()) {
 	changed, unwatch := f.records.Watch(id)
 	if f.observer == nil {
 		return f.status, changed, unwatch

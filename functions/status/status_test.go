@@ -20,46 +20,26 @@ import (
 	"go-job-orchestrator/functions/status"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/ledger/ledgertest"
 	"go-job-orchestrator/shared/platform"
-	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/token"
 )
 
-type world struct {
-	t      testing.TB
-	store  *store.Store
-	ledger *ledger.Ledger
-	keys   token.Keys
+// fixture is a server with the function. Its clock stands still between two jobs.
+type fixture struct {
+	*ledgertest.Fixture
 	server *httptest.Server
 	now    time.Time
 }
 
-func newWorld(t testing.TB) *world {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	w := &world{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	var err error
-	if w.store, err = store.OpenDir(t.TempDir()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.store.Close() })
-	if w.keys, err = token.New([]byte("0123456789abcdef0123456789abcdef")); err != nil {
-		t.Fatal(err)
-	}
-	w.ledger = ledger.New(w.store, func() time.Time { return w.now })
-	router := api.NewRouter(slog.New(slog.DiscardHandler))
-	env := platform.New(nil, slog.New(slog.DiscardHandler))
-	env.Now = func() time.Time { return w.now }
-	env.SetStore(w.store)
-	env.SetKeys(w.keys)
-	f, err := status.New(status.Deps{Env: env})
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.Mount(router)
-	w.server = httptest.NewServer(router)
-	t.Cleanup(w.server.Close)
-	return w
+	f := &fixture{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	f.Fixture = ledgertest.Open(t, t.TempDir(), func() time.Time { return f.now })
+	function, err := status.New(status.Deps{Env: f.Env()})
+	f.Must(err)
+	f.server = f.Serve(function)
+	return f
 }
 
 // What only a job's owner may see.
@@ -70,63 +50,43 @@ const (
 	secretSaid = "secret-message"
 )
 
-func (w *world) job(labels map[string]string) *job.Index {
-	w.t.Helper()
-	w.now = w.now.Add(time.Second)
-	id, err := job.NewID(w.now, rand.Reader)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	index := &job.Index{
-		JobID: id, JobName: id.Name(), Namespace: "here", CreatedAt: id.Created(),
-		Spec: job.Spec{
+func (f *fixture) job(labels map[string]string) *job.Index {
+	f.T.Helper()
+	f.now = f.now.Add(time.Second)
+	return f.Job(func(index *job.Index) {
+		index.Spec = job.Spec{
 			Runtime: "python", Entrypoint: secretName, Args: []string{secretArg},
 			Env:    map[string]string{"SECRET_NAME": secretEnv},
 			Labels: labels, Image: "secret-image", TTLSecondsAfterFinished: 60,
-		},
-		Files: []job.File{{Name: secretName, Size: 1, SHA256: "secret-sum"}},
-		Token: token.Hash(w.keys.Derive(token.User, id)),
-	}
-	if err := w.ledger.Accept(w.t.Context(), index); err != nil {
-		w.t.Fatal(err)
-	}
-	return index
+		}
+		index.Files = []job.File{{Name: secretName, Size: 1, SHA256: "secret-sum"}}
+		index.Token = token.Hash(f.Keys.Derive(token.User, index.JobID))
+	})
 }
 
-func (w *world) start(index *job.Index) job.Attempt {
-	w.t.Helper()
-	a, err := w.ledger.StartAttempt(w.t.Context(), index.JobID, 1, "test", nil)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return a
-}
-
-func (w *world) end(index *job.Index, phase job.Phase) {
-	w.t.Helper()
+func (f *fixture) end(index *job.Index, phase job.Phase) {
+	f.T.Helper()
 	code := 3
-	t := job.Terminal{Phase: phase, Reason: job.ReasonError, Message: secretSaid, ExitCode: &code, FinishedAt: w.now,
+	t := job.Terminal{Phase: phase, Reason: job.ReasonError, Message: secretSaid, ExitCode: &code, FinishedAt: f.now,
 		Attempts: []job.Attempt{{Number: 1, Message: secretSaid}}}
-	if _, _, err := w.ledger.Finish(w.t.Context(), index, t); err != nil {
-		w.t.Fatal(err)
-	}
+	f.Finish(index, t)
 }
 
-func (w *world) get(path string, authorization ...string) (*http.Response, []byte) {
-	w.t.Helper()
-	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.server.URL+path, nil)
+func (f *fixture) get(path string, authorization ...string) (*http.Response, []byte) {
+	f.T.Helper()
+	r, err := http.NewRequestWithContext(f.T.Context(), http.MethodGet, f.server.URL+path, nil)
 	if err != nil {
-		w.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	r.Header["Authorization"] = authorization
 	got, err := http.DefaultClient.Do(r)
 	if err != nil {
-		w.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	defer got.Body.Close()
 	body, err := io.ReadAll(got.Body)
 	if err != nil {
-		w.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	return got, body
 }
@@ -136,31 +96,31 @@ type page struct {
 	NextPageToken *string       `json:"nextPageToken"`
 }
 
-func (w *world) list(query string) page {
-	w.t.Helper()
-	got, body := w.get("/api/v1/jobs" + query)
+func (f *fixture) list(query string) page {
+	f.T.Helper()
+	got, body := f.get("/api/v1/jobs" + query)
 	if got.StatusCode != http.StatusOK {
-		w.t.Fatalf("%s: got %s: %s", query, got.Status, body)
+		f.T.Fatalf("%s: got %s: %s", query, got.Status, body)
 	}
 	var p page
 	if err := json.Unmarshal(body, &p); err != nil {
-		w.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	return p
 }
 
-func (w *world) ids(query string) []job.ID {
-	w.t.Helper()
+func (f *fixture) ids(query string) []job.ID {
+	f.T.Helper()
 	ids := []job.ID{}
-	for _, s := range w.list(query).Items {
+	for _, s := range f.list(query).Items {
 		ids = append(ids, s.JobID)
 	}
 	return ids
 }
 
 func TestBadQueries(t *testing.T) {
-	w := newWorld(t)
-	id := string(w.job(nil).JobID)
+	f := newFixture(t)
+	id := string(f.job(nil).JobID)
 	for _, test := range []struct{ query, field, message string }{
 		{"limit=", "limit", "1 to 500"}, {"limit=0", "limit", "1 to 500"}, {"limit=-1", "limit", "1 to 500"},
 		{"limit=501", "limit", "1 to 500"},
@@ -189,7 +149,7 @@ func TestBadQueries(t *testing.T) {
 		{"limit=%zz", "query", "valid"}, {"limit=5;phase=Running", "query", "valid"}, {"%", "query", "valid"},
 	} {
 		for range 2 { // and the same again
-			got, body := w.get("/api/v1/jobs?" + test.query)
+			got, body := f.get("/api/v1/jobs?" + test.query)
 			var p api.Problem
 			if err := json.Unmarshal(body, &p); err != nil {
 				t.Fatalf("%s: %v: %s", test.query, err, body)
@@ -205,22 +165,22 @@ func TestBadQueries(t *testing.T) {
 	for i := range 32 {
 		many += fmt.Sprintf("&label=a%d=b", i+1)
 	}
-	if got, body := w.get("/api/v1/jobs?" + many); got.StatusCode != http.StatusBadRequest ||
+	if got, body := f.get("/api/v1/jobs?" + many); got.StatusCode != http.StatusBadRequest ||
 		!bytes.Contains(body, []byte("32 times")) {
 		t.Errorf("33 labels: got %s: %s", got.Status, body)
 	}
 	// Which of two faults is told of is the same each time.
-	_, first := w.get("/api/v1/jobs?b=1&a=1&c=1")
+	_, first := f.get("/api/v1/jobs?b=1&a=1&c=1")
 	for range 10 {
-		if _, again := w.get("/api/v1/jobs?b=1&a=1&c=1"); !bytes.Equal(first, again) {
+		if _, again := f.get("/api/v1/jobs?b=1&a=1&c=1"); !bytes.Equal(first, again) {
 			t.Fatalf("got %s, then %s", first, again)
 		}
 	}
 }
 
 func TestList(t *testing.T) {
-	w := newWorld(t)
-	if p := w.list(""); p.Items == nil || len(p.Items) != 0 || p.NextPageToken != nil {
+	f := newFixture(t)
+	if p := f.list(""); p.Items == nil || len(p.Items) != 0 || p.NextPageToken != nil {
 		t.Errorf("of nothing: got %+v", p)
 	}
 	var all []job.ID
@@ -229,13 +189,13 @@ func TestList(t *testing.T) {
 	for i := range 23 {
 		labels := map[string]string{"parity": []string{"even", "odd"}[i%2], "example.com/third": fmt.Sprint(i % 3),
 			"empty": ""}
-		index := w.job(labels)
+		index := f.job(labels)
 		phase := job.Phases()[i%5]
 		if phase != job.Pending {
-			w.start(index)
+			f.Start(index, 1)
 		}
 		if phase.Terminal() {
-			w.end(index, phase)
+			f.end(index, phase)
 		}
 		all = slices.Insert(all, 0, index.JobID)
 		byPhase[phase] = slices.Insert(byPhase[phase], 0, index.JobID)
@@ -257,7 +217,7 @@ func TestList(t *testing.T) {
 	filters["label=parity=odd&label=example.com/third=2&phase=Failed"] = both(
 		both(byLabel["parity=odd"], byLabel["example.com/third=2"]), byPhase[job.Failed])
 	for filter, want := range filters {
-		if diff := cmp.Diff(want, w.ids("?"+filter)); diff != "" {
+		if diff := cmp.Diff(want, f.ids("?"+filter)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", filter, diff)
 		}
 		for _, limit := range []int{1, 2, 7, len(want), len(want) + 1} {
@@ -267,7 +227,7 @@ func TestList(t *testing.T) {
 			var got []job.ID
 			token, pages := "", 0
 			for {
-				p := w.list(fmt.Sprintf("?%s&limit=%d%s", filter, limit, token))
+				p := f.list(fmt.Sprintf("?%s&limit=%d%s", filter, limit, token))
 				pages++
 				for _, s := range p.Items {
 					got = append(got, s.JobID)
@@ -288,47 +248,47 @@ func TestList(t *testing.T) {
 		}
 	}
 	// Jobs that come while somebody turns pages do not move the pages.
-	first := w.list("?limit=5")
-	w.job(nil)
-	if got := w.ids("?limit=5&pageToken=" + *first.NextPageToken); !slices.Equal(got, all[5:10]) {
+	first := f.list("?limit=5")
+	f.job(nil)
+	if got := f.ids("?limit=5&pageToken=" + *first.NextPageToken); !slices.Equal(got, all[5:10]) {
 		t.Errorf("second page after a new job: got %s", got)
 	}
 	// Nor does the removal of the job that the token names.
 	gone := job.ID(*first.NextPageToken)
-	index, err := w.ledger.Index(t.Context(), gone)
+	index, err := f.Ledger.Index(t.Context(), gone)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := w.ledger.Finish(t.Context(), index, job.Terminal{Phase: job.Failed, FinishedAt: w.now}); err != nil {
+	if _, _, err := f.Ledger.Finish(t.Context(), index, job.Terminal{Phase: job.Failed, FinishedAt: f.now}); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.ledger.Remove(t.Context(), gone); err != nil {
+	if err := f.Ledger.Remove(t.Context(), gone); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.ids("?limit=5&pageToken=" + string(gone)); !slices.Equal(got, all[5:10]) {
+	if got := f.ids("?limit=5&pageToken=" + string(gone)); !slices.Equal(got, all[5:10]) {
 		t.Errorf("second page after the first page's last job is gone: got %s", got)
 	}
 }
 
 func TestListKeepsSecrets(t *testing.T) {
-	w := newWorld(t)
+	f := newFixture(t)
 	for _, phase := range job.Phases() {
-		index := w.job(map[string]string{"a": "b"})
+		index := f.job(map[string]string{"a": "b"})
 		if phase != job.Pending {
-			w.start(index)
+			f.Start(index, 1)
 		}
 		if phase.Terminal() {
-			w.end(index, phase)
+			f.end(index, phase)
 		}
 	}
-	got, body := w.get("/api/v1/jobs")
+	got, body := f.get("/api/v1/jobs")
 	if got.StatusCode != http.StatusOK || got.Header.Get("Content-Type") != "application/json" ||
 		got.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("got %s, %v", got.Status, got.Header)
 	}
-	for _, id := range w.ids("") {
+	for _, id := range f.ids("") {
 		for _, scope := range []token.Scope{token.User, token.Agent} {
-			if tok := w.keys.Derive(scope, id); bytes.Contains(body, []byte(tok)) ||
+			if tok := f.Keys.Derive(scope, id); bytes.Contains(body, []byte(tok)) ||
 				bytes.Contains(body, []byte(token.Hash(tok))) {
 				t.Error("the list shows a token")
 			}
@@ -344,13 +304,13 @@ func TestListKeepsSecrets(t *testing.T) {
 
 // TestGetAccess has what test/contract does not try with the tokens of every call.
 func TestGetAccess(t *testing.T) {
-	w := newWorld(t)
-	mine, other := w.job(nil), w.job(nil)
-	missing, err := job.NewID(w.now, rand.Reader)
+	f := newFixture(t)
+	mine, other := f.job(nil), f.job(nil)
+	missing, err := job.NewID(f.now, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	user := func(id job.ID) string { return w.keys.Derive(token.User, id) }
+	user := func(id job.ID) string { return f.Keys.Derive(token.User, id) }
 	path := "/api/v1/jobs/" + string(mine.JobID)
 	for name, test := range map[string]struct {
 		path          string
@@ -366,7 +326,7 @@ func TestGetAccess(t *testing.T) {
 		"trailing slash":         {path + "/", []string{"Bearer " + user(mine.JobID)}, 404},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, body := w.get(test.path, test.authorization...)
+			got, body := f.get(test.path, test.authorization...)
 			if got.StatusCode != test.want {
 				t.Fatalf("got %s, want %d: %s", got.Status, test.want, body)
 			}
@@ -375,33 +335,33 @@ func TestGetAccess(t *testing.T) {
 			}
 		})
 	}
-	_, foreign := w.get("/api/v1/jobs/"+string(other.JobID), "Bearer "+user(mine.JobID))
-	_, unknown := w.get("/api/v1/jobs/"+string(missing), "Bearer "+user(mine.JobID))
+	_, foreign := f.get("/api/v1/jobs/"+string(other.JobID), "Bearer "+user(mine.JobID))
+	_, unknown := f.get("/api/v1/jobs/"+string(missing), "Bearer "+user(mine.JobID))
 	if !bytes.Equal(foreign, unknown) {
 		t.Errorf("a foreign job and an unknown one look different: %s, %s", foreign, unknown)
 	}
-	if err := w.ledger.RequestRemoval(t.Context(), mine.JobID); err != nil {
+	if err := f.Ledger.RequestRemoval(t.Context(), mine.JobID); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := w.get(path, "Bearer "+user(mine.JobID)); got.StatusCode != http.StatusNotFound {
+	if got, _ := f.get(path, "Bearer "+user(mine.JobID)); got.StatusCode != http.StatusNotFound {
 		t.Errorf("a job that is being removed: got %s", got.Status)
 	}
-	if got := w.ids(""); !slices.Equal(got, []job.ID{other.JobID}) {
+	if got := f.ids(""); !slices.Equal(got, []job.ID{other.JobID}) {
 		t.Errorf("list: got %s", got)
 	}
 }
 
 func TestGet(t *testing.T) {
-	w := newWorld(t)
-	index := w.job(nil)
+	f := newFixture(t)
+	index := f.job(nil)
 	get := func() job.Status {
 		t.Helper()
-		got, body := w.get("/api/v1/jobs/"+string(index.JobID), "Bearer "+w.keys.Derive(token.User, index.JobID))
+		got, body := f.get("/api/v1/jobs/"+string(index.JobID), "Bearer "+f.Keys.Derive(token.User, index.JobID))
 		var s job.Status
 		if err := json.Unmarshal(body, &s); err != nil || got.StatusCode != http.StatusOK {
 			t.Fatalf("got %s: %s (%v)", got.Status, body, err)
 		}
-		for _, secret := range []string{secretEnv, "token", token.Hash(w.keys.Derive(token.User, index.JobID))} {
+		for _, secret := range []string{secretEnv, "token", token.Hash(f.Keys.Derive(token.User, index.JobID))} {
 			if bytes.Contains(body, []byte(secret)) {
 				t.Errorf("the status shows %q: %s", secret, body)
 			}
@@ -417,18 +377,18 @@ func TestGet(t *testing.T) {
 		s.Entrypoint != secretName || s.Args[0] != secretArg {
 		t.Errorf("pending: got %+v", s)
 	}
-	a := w.start(index)
+	a := f.Start(index, 1)
 	if s := get(); s.Phase != job.Running || s.StartedAt == nil || len(s.Attempts) != 1 {
 		t.Errorf("running: got %+v", s)
 	}
-	a.FinishedAt, a.Reason = &w.now, job.ReasonError
-	if err := w.ledger.EndAttempt(t.Context(), index.JobID, a); err != nil {
+	a.FinishedAt, a.Reason = &f.now, job.ReasonError
+	if err := f.Ledger.EndAttempt(t.Context(), index.JobID, a); err != nil {
 		t.Fatal(err)
 	}
 	if s := get(); s.Phase != job.Running || s.Reason != "" {
 		t.Errorf("before its end is recorded: got %+v", s)
 	}
-	w.end(index, job.Failed)
+	f.end(index, job.Failed)
 	if s := get(); s.Phase != job.Failed || *s.ExitCode != 3 || s.Message != secretSaid ||
 		!s.ExpiresAt.Equal(s.FinishedAt.Add(time.Minute)) {
 		t.Errorf("over: got %+v", s)

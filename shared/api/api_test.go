@@ -286,7 +286,7 @@ func TestServeDrains(t *testing.T) {
 		began <- struct{}{}
 		<-api.Stopping(r.Context())
 		_, _ = io.WriteString(w, "reconnect")
-		close(goOn) // whoever streams is told before the others are waited for
+		close(goOn) // streams are told to end before the server waits for other requests
 	})
 	mux.HandleFunc("/quick", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "quick") })
 	var url string

@@ -12,15 +12,15 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// Verifier tells whether a token opens a job; token.Keys is one.
+// Verifier reports whether a token opens a job. token.Keys is a Verifier.
 type Verifier interface {
 	Verify(token string, id job.ID, scopes ...token.Scope) bool
 }
 
-// Authorize returns the job that the path parameter "id" names if the request carries a token that
-// opens it in one of the scopes. Without a token the error is of kind job.ErrUnauthorized;
-// otherwise it is of kind job.ErrForbidden, the same for a job that does not exist as for somebody
-// else's. Nothing is read to find out.
+// Authorize returns the job that the path parameter "id" names, if the request has a token that
+// opens it in one of the scopes. Without a token the error is of kind job.ErrUnauthorized. With a
+// wrong token it is of kind job.ErrForbidden, and the same for a job that does not exist as for
+// somebody else's. This reads nothing from the bucket.
 func Authorize(r *http.Request, p httprouter.Params, keys Verifier, scopes ...token.Scope) (job.ID, error) {
 	bearer, err := Bearer(r)
 	if err != nil {
@@ -33,8 +33,8 @@ func Authorize(r *http.Request, p httprouter.Params, keys Verifier, scopes ...to
 	return id, nil
 }
 
-// Bearer reads the credentials of RFC 6750, section 2.1. Several Authorization headers are refused,
-// since proxies and servers disagree on which one counts.
+// Bearer returns the token from the Authorization header (RFC 6750, section 2.1). It refuses
+// several Authorization headers, because proxies and servers disagree on which one counts.
 func Bearer(r *http.Request) (string, error) {
 	values := r.Header.Values("Authorization")
 	if len(values) > 1 {
@@ -51,18 +51,18 @@ func Bearer(r *http.Request) (string, error) {
 	return bearer, nil
 }
 
-// OwnerVerifier tells whose token an owner's is; token.Keys is one.
+// OwnerVerifier returns the owner of a token. token.Keys is an OwnerVerifier.
 type OwnerVerifier interface {
 	VerifyOwner(token string) (job.ID, bool)
 }
 
-// AuthorizeOwner returns whose token the request carries. Without a token the error is of kind
-// job.ErrUnauthorized; with anything but an owner's it is of kind job.ErrForbidden. Nothing is read
-// to find out.
+// AuthorizeOwner returns the owner whose token the request has. Without a token the error is of
+// kind job.ErrUnauthorized. With a token that is not an owner's it is of kind job.ErrForbidden.
+// This reads nothing from the bucket.
 func AuthorizeOwner(r *http.Request, keys OwnerVerifier) (job.ID, error) {
 	bearer, err := Bearer(r)
 	if errors.Is(err, job.ErrUnauthorized) {
-		return "", job.Refuse(job.ErrUnauthorized, "", "send the token that the answer to PUT of a template has: "+
+		return "", job.Refuse(job.ErrUnauthorized, "", "send the token from the answer to the PUT of a template: "+
 			"Authorization: Bearer <token>")
 	}
 	if err != nil {
@@ -75,7 +75,15 @@ func AuthorizeOwner(r *http.Request, keys OwnerVerifier) (job.ID, error) {
 	return owner, nil
 }
 
-// NotOwner is the error for a token that does not open what is asked for.
+// ClaimedOwner returns the owner whose token the request has, and no owner for a request without a token.
+func ClaimedOwner(r *http.Request, keys OwnerVerifier) (job.ID, error) {
+	if len(r.Header.Values("Authorization")) == 0 {
+		return "", nil
+	}
+	return AuthorizeOwner(r, keys)
+}
+
+// NotOwner is the error for a token that does not give access to a template or its jobs.
 func NotOwner() error {
-	return job.Refuse(job.ErrForbidden, "", "this token does not open this; send the token of the template's owner")
+	return job.Refuse(job.ErrForbidden, "", "this token does not give access; send the token of the template's owner")
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// connections bounds how many connections are open at a time. When there are so many, the one goes
-// that has been idle for longest; when none is idle, clients wait until one ends.
+// connections bounds the number of open connections. When all are in use, it closes the connection
+// that has been idle for longest. When none is idle, new clients wait until a connection ends.
 type connections struct {
 	places  chan struct{}
 	waiting atomic.Bool
@@ -22,13 +22,13 @@ func newConnections(most int) *connections {
 	return &connections{places: make(chan struct{}, most), idle: map[net.Conn]time.Time{}}
 }
 
-// listen returns a listener that has the bound.
+// listen returns a listener with the bound.
 func (c *connections) listen(ln net.Listener) net.Listener {
 	return &boundListener{Listener: ln, connections: c, closed: make(chan struct{})}
 }
 
-// changed is told by http.Server what a connection does. Connections are not wrapped, or files
-// could not be sent by the kernel.
+// changed is the ConnState hook of http.Server. Connections are counted by it and not wrapped,
+// because the kernel sends files only to a bare connection.
 func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -45,7 +45,7 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// closeIdle makes place.
+// closeIdle closes the connection that has been idle for longest.
 func (c *connections) closeIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -63,7 +63,8 @@ func (c *client) ask() (string, error) {
 	return string(body), err
 }
 
-// TestIdleConnectionsMakePlace opens ever more connections: those that are idle for longest go.
+// TestIdleConnectionsMakePlace opens more and more connections. The server must close those that
+// have been idle for longest.
 func TestIdleConnectionsMakePlace(t *testing.T) {
 	address := bounded(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }, 4)
 	var clients []*client
@@ -125,7 +126,7 @@ func TestBusyConnectionsStay(t *testing.T) {
 	}
 }
 
-// TestFullServersStop makes sure that nobody waits for a place for ever.
+// TestFullServersStop makes sure that a server without a free connection can stop.
 func TestFullServersStop(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

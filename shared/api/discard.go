@@ -6,24 +6,24 @@ import (
 	"time"
 )
 
-// The bounds of what is read of a request that was refused, so that its client gets to read why: a
-// closed connection would fail its write first. One that sends nothing for a while has noticed.
+// The rest of a refused request is read within these bounds, so that its client can read the
+// reason. If the server closed the connection, the client's write would fail first. A client that
+// sends nothing for discardPause has noticed the answer.
 const (
 	maxDiscard     = 256 << 20
 	discardTimeout = 10 * time.Second
 	discardPause   = time.Second
 )
 
-// Discard sends the answer that was written and reads what is left of the request, within bounds.
-// Begun tells whether anything of its body was asked for before. The connection must be full
-// duplex.
+// Discard sends the answer that was written, and reads the rest of the request, within bounds.
+// begun says whether the handler has read from the body before. The connection must be full duplex.
 func Discard(w http.ResponseWriter, r *http.Request, body io.Reader, begun bool) {
 	control := http.NewResponseController(w)
 	if control.Flush() != nil {
 		return
 	}
-	if !begun && r.Header.Get("Expect") != "" { // it waits to be told to send, and has been told not to
-		_ = control.SetReadDeadline(time.Now()) // net/http would wait for a body all the same
+	if !begun && r.Header.Get("Expect") != "" { // the client waits for permission to send the body, and got a refusal
+		_ = control.SetReadDeadline(time.Now()) // otherwise net/http would wait for a body
 		return
 	}
 	buffer := make([]byte, 64<<10)
@@ -37,7 +37,7 @@ func Discard(w http.ResponseWriter, r *http.Request, body io.Reader, begun bool)
 			return
 		}
 		n, err := body.Read(buffer)
-		if err != nil { // more often than not the client has hung up
+		if err != nil { // usually the client has closed the connection
 			return
 		}
 		left -= n

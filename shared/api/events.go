@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// keepAlive is how often something is sent to a client for whom nothing happens: proxies cut off
-// what is silent.
+// keepAlive is how often a comment is sent when there are no events, because proxies close silent
+// connections.
 const keepAlive = 15 * time.Second
 
 // Events is an answer with server-sent events (HTML Living Standard, 9.2).
@@ -19,7 +19,8 @@ type Events struct {
 	last    time.Time // when something was sent
 }
 
-// BeginEvents begins the answer. The client is to come again a second after it was cut off.
+// BeginEvents begins the answer. It tells the client to reconnect a second after the connection is
+// lost.
 func BeginEvents(w http.ResponseWriter) (*Events, error) {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
@@ -33,8 +34,8 @@ func BeginEvents(w http.ResponseWriter) (*Events, error) {
 	return e, e.Flush()
 }
 
-// Send writes an event with data as JSON, and the ID that the client sends back when it comes
-// again. Without a type the event is a message. Flush sends it.
+// Send writes an event with data as JSON. The client sends id back when it reconnects. Without an
+// event type it is a message event. Flush sends it.
 func (e *Events) Send(id, event string, data any) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "id: %s\n", id)
@@ -51,7 +52,7 @@ func (e *Events) Send(id, event string, data any) error {
 	return e.write(b.Bytes())
 }
 
-// Comment writes what clients ignore.
+// Comment writes a comment, which clients ignore.
 func (e *Events) Comment(text string) error { return e.write([]byte(": " + text + "\n\n")) }
 
 // KeepAlive writes a comment if nothing was sent for a while.

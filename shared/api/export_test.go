@@ -1,4 +1,4 @@
 package api
 
-// HandlePath has a handler answer a call that is in no table.
+// HandlePath routes a call that is not in the table to a handler.
 func (r *Router) HandlePath(method, path string, h Handler) { r.handle(method, path, h) }

@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// What has to move while a client may stall: less than that is no progress, or a byte now and then
-// would hold a connection, and whatever it has taken, for ever.
+// A client must move so many bytes within the stall time. If less counted as progress, a client
+// that sends a byte now and then could hold a connection, and the memory of its request, for ever.
 const (
 	leastRead = 16 << 10
-	mostWrite = 128 << 10 // of an answer at a time, each with the full time
+	mostWrite = 128 << 10 // of an answer at a time; each part gets the full time
 )
 
-// linger is how long a request's body is waited for that nobody has asked for when its answer
-// begins.
+// linger is how long the server waits for the rest of a body that the handler has not read when the
+// answer begins.
 const linger = time.Second
 
-// Paced returns a handler that gives clients so much time for each piece of a request's body and of
-// its answer. Deadlines that h itself sets with http.ResponseController hold as well.
+// Paced returns a handler that gives clients the time stall for each part of a request's body and
+// of its answer. Deadlines that h sets with http.ResponseController hold as well.
 func Paced(h http.Handler, stall time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := &pacer{ResponseWriter: w, control: http.NewResponseController(w), stall: stall}
@@ -44,10 +44,10 @@ type pacer struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	stall   time.Duration
-	body    *pacedBody // nil: there is none
+	body    *pacedBody // nil without a body
 
 	mu        sync.Mutex
-	readEnd   time.Time // what the handler has set
+	readEnd   time.Time // set by the handler
 	writeEnd  time.Time
 	duplex    bool
 	answering bool
@@ -56,7 +56,7 @@ type pacer struct {
 // Unwrap is for http.ResponseController.
 func (p *pacer) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
-// EnableFullDuplex has the answer begin while the body is still read.
+// EnableFullDuplex lets the answer begin while the body is still read.
 func (p *pacer) EnableFullDuplex() error {
 	p.mu.Lock()
 	p.duplex = true
@@ -80,8 +80,8 @@ func (p *pacer) SetWriteDeadline(t time.Time) error {
 	return p.control.SetWriteDeadline(t)
 }
 
-// setRead sets the deadline of the next read, unless an earlier one holds. A connection that knows
-// no deadlines is a test's.
+// setRead sets the deadline of the next read, unless an earlier one is set. It ignores an error:
+// only connections of tests have no deadlines.
 func (p *pacer) setRead(t time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -94,8 +94,8 @@ func (p *pacer) beforeWrite() {
 	_ = p.control.SetWriteDeadline(earlier(time.Now().Add(p.stall), p.writeEnd))
 }
 
-// beforeAnswer keeps net/http from waiting for the rest of a body that h did not read, which it
-// does before it sends an answer.
+// beforeAnswer bounds how long net/http waits for the rest of a body that h did not read. net/http
+// reads it before it sends an answer.
 func (p *pacer) beforeAnswer() {
 	p.mu.Lock()
 	wait := p.body != nil && !p.answering && !p.duplex
@@ -140,14 +140,15 @@ func (p *pacer) FlushError() error {
 	return p.control.Flush()
 }
 
-// ReadFrom implements io.ReaderFrom: files are sent by the kernel, also piece by piece.
+// ReadFrom implements io.ReaderFrom, so that the kernel sends files, also when they are sent in
+// parts.
 func (p *pacer) ReadFrom(r io.Reader) (n int64, err error) {
 	to, ok := p.ResponseWriter.(io.ReaderFrom)
 	if !ok {
 		return io.Copy(struct{ io.Writer }{p}, r)
 	}
 	p.beforeAnswer()
-	all, bounded := r.(*io.LimitedReader) // the kernel sees through one, but not through two
+	all, bounded := r.(*io.LimitedReader) // net/http unwraps one LimitedReader to use sendfile, but not two
 	if !bounded {
 		all = &io.LimitedReader{R: r, N: 1<<63 - 1}
 	}
@@ -165,21 +166,21 @@ func (p *pacer) ReadFrom(r io.Reader) (n int64, err error) {
 	return n, nil
 }
 
-// pacedBody is a request's body. Only the time that its client keeps us waiting counts.
+// pacedBody is a request's body. Only the time counts during which the server waits for the client.
 type pacedBody struct {
 	io.ReadCloser
 	pacer *pacer
-	waits bool // for a word to send it
+	waits bool // the client waits for 100 Continue
 
 	mu   sync.Mutex
-	left time.Duration // until so much must have come
+	left time.Duration // until leastRead bytes must have arrived
 	got  int
 	over bool
 }
 
 func (b *pacedBody) Read(data []byte) (int, error) {
 	if b.waits {
-		b.pacer.beforeWrite() // of 100 Continue
+		b.pacer.beforeWrite() // net/http sends 100 Continue
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -193,15 +194,16 @@ func (b *pacedBody) Read(data []byte) (int, error) {
 	switch {
 	case errors.Is(err, io.EOF):
 		b.over = true
-		// From here on net/http waits for the connection to close, and takes a deadline for that.
+		// From here on net/http watches for the connection to close. A deadline that expires would look
+		// like that.
 		_ = b.pacer.control.SetReadDeadline(time.Time{})
 	case err != nil:
-		b.left = 0 // nor does net/http wait for the rest
+		b.left = 0 // so that net/http does not wait for the rest either
 	}
 	return n, err
 }
 
-// isOver reports whether the body was read to its end. A body that is being read just now was not.
+// isOver reports whether the body was read to its end. It is false while another goroutine reads.
 func (b *pacedBody) isOver() bool {
 	if !b.mu.TryLock() {
 		return false

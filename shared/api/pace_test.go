@@ -75,7 +75,7 @@ func TestBodiesThatStall(t *testing.T) {
 	}
 }
 
-// TestBytesNowAndThen sends a byte before each deadline. That is no progress.
+// TestBytesNowAndThen sends a byte before each deadline. This does not count as progress.
 func TestBytesNowAndThen(t *testing.T) {
 	read := make(chan error, 1)
 	s := paced(t, func(_ http.ResponseWriter, r *http.Request) {
@@ -133,7 +133,7 @@ func TestSlowHandlers(t *testing.T) {
 	}
 }
 
-// TestUnreadBodies makes sure that answers do not wait for a body that nobody has asked for.
+// TestUnreadBodies makes sure that answers do not wait for a body that the handler does not read.
 func TestUnreadBodies(t *testing.T) {
 	slow := httptest.NewServer(
 		api.Paced(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "answer") }), time.Hour))
@@ -153,7 +153,7 @@ func TestUnreadBodies(t *testing.T) {
 			}
 		}
 	}
-	// One that has come is read, and the connection is kept.
+	// A body that has arrived is read, and the connection stays open.
 	c := dial(t, slow, strings.Repeat("DELETE / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nsome", 3))
 	in := bufio.NewReader(c)
 	for range 3 {

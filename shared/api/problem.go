@@ -1,4 +1,4 @@
-// Package api is the HTTP manners that all functions share: errors as problem details, tokens,
+// Package api is the HTTP layer that all functions share: errors as problem details, tokens,
 // routing and serving.
 package api
 
@@ -15,8 +15,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// Problem is the body of every error: RFC 9457 problem details, with the faults of single fields in
-// errors.
+// Problem is the body of every error: problem details (RFC 9457), with the faults of single fields
+// in errors.
 type Problem struct {
 	Type   string      `json:"type"`
 	Title  string      `json:"title"`
@@ -25,7 +25,7 @@ type Problem struct {
 	Errors []job.Fault `json:"errors,omitempty"`
 }
 
-// answer is what a kind of error becomes. Detail stands in where the error itself has nothing for
+// answer is how one kind of error is answered. detail is used when the error itself has no text for
 // users.
 type answer struct {
 	kind   error
@@ -33,7 +33,7 @@ type answer struct {
 	detail string
 }
 
-// answers is the one table from kinds of errors to HTTP. The first match counts.
+// answers is the only table that maps kinds of errors to HTTP. The first match counts.
 func answers() []answer {
 	return []answer{
 		{job.ErrUnauthorized, http.StatusUnauthorized, "Send the job's token: Authorization: Bearer <token>."},
@@ -50,7 +50,7 @@ func answers() []answer {
 	}
 }
 
-// statusError is an error that names its HTTP status itself.
+// statusError is an error with its own HTTP status.
 type statusError struct {
 	status int
 	detail string
@@ -66,14 +66,14 @@ const maxField = 100
 
 // BadRequest returns an error for a request that cannot be understood: 400, with the faulty field.
 func BadRequest(field, message string) error {
-	if len(field) > maxField { // of a parameter that its client made up
+	if len(field) > maxField { // the client may have invented the name of the parameter
 		field = strings.ToValidUTF8(field[:maxField], "") + "…"
 	}
 	return &malformed{job.Fault{Field: field, Message: message}}
 }
 
-// UnknownParameter returns the error for a parameter of a query that the call does not have: one
-// that is misspelt must not pass for a plain request. others are words for the known ones.
+// UnknownParameter returns the error for a query parameter that the call does not have. A misspelt
+// parameter must not be ignored. others maps synonyms to the known parameters.
 func UnknownParameter(name string, others map[string]string, known ...string) error {
 	if len(known) == 0 {
 		return BadRequest(name, "is not a parameter of this call, which has none")
@@ -113,24 +113,24 @@ func problemOf(err error) (Problem, bool) {
 		}
 		return p, true
 	}
-	return newProblem(http.StatusInternalServerError, "Something went wrong here; the log says what. Trying again may "+
-		"help."), false
+	return newProblem(http.StatusInternalServerError, "Something went wrong in the server; its log says what. "+
+		"Trying again may help."), false
 }
 
 func newProblem(status int, detail string) Problem {
 	return Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail}
 }
 
-// retryAfter is what 503 tells clients to wait, in seconds.
+// retryAfter is how many seconds a 503 tells clients to wait.
 const retryAfter = "5"
 
-// WriteError answers a request with an error. What only we may know of it goes to the log.
+// WriteError answers a request with an error. Details that clients must not see go to the log.
 func WriteError(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
 	p, expected := problemOf(err)
 	switch {
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
-		// The client has gone, or only its half of the connection: without an answer net/http would send
-		// 200.
+		// The client has gone, or has closed only its half of the connection. If the handler returned
+		// without an answer, net/http would send 200.
 		panic(http.ErrAbortHandler)
 	case !expected:
 		log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
@@ -157,7 +157,7 @@ func writeProblem(w http.ResponseWriter, p Problem) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	data := encode(p)
-	// The length tells the client that this is all, even when it is still sending.
+	// The length tells the client that the answer is complete, even when it is still sending.
 	h.Set("Content-Length", strconv.Itoa(len(data)))
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(data) // nothing can be done for a client that has gone
@@ -172,12 +172,13 @@ func WriteJSON(w http.ResponseWriter, status int, value any) {
 	_, _ = w.Write(encode(value)) // nothing can be done for a client that has gone
 }
 
-// encode returns a value as a line of JSON. Nothing of it ends up in a page, so "<" can stay one.
+// encode returns a value as a line of JSON. It is never part of an HTML page, so "<" needs no
+// escape.
 func encode(value any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(value); err != nil { // no type that is answered with does that
+	if err := e.Encode(value); err != nil { // no type that is used in answers fails to encode
 		return []byte("{}\n")
 	}
 	return b.Bytes()

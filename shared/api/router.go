@@ -17,7 +17,7 @@ import (
 // once it has begun to write.
 type Handler func(w http.ResponseWriter, r *http.Request, p httprouter.Params) error
 
-// Router is httprouter with our manners: every error is a problem, a panic is one as well.
+// Router is httprouter, with problem details for every error and every panic.
 type Router struct {
 	mux *httprouter.Router
 	log *slog.Logger
@@ -29,7 +29,7 @@ type Router struct {
 func NewRouter(log *slog.Logger) *Router {
 	mux := httprouter.New()
 	mux.HandleOPTIONS = false
-	mux.RedirectFixedPath = false // would tell which paths exist by another case
+	mux.RedirectFixedPath = false // it would reveal paths that differ in case only
 	mux.RedirectTrailingSlash = false
 	r := &Router{mux: mux, log: log}
 	mux.NotFound = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -37,8 +37,8 @@ func NewRouter(log *slog.Logger) *Router {
 	})
 	mux.MethodNotAllowed = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.correctAllow(w.Header(), req.URL.Path)
-		WriteError(w, req, log, Fail(http.StatusMethodNotAllowed, fmt.Sprintf("%s is not possible here; Allow names what "+
-			"is.", req.Method)))
+		WriteError(w, req, log, Fail(http.StatusMethodNotAllowed, fmt.Sprintf("%s is not possible for this path; the "+
+			"header Allow names the possible methods.", req.Method)))
 	})
 	mux.PanicHandler = func(w http.ResponseWriter, req *http.Request, v any) {
 		if v == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http compares it so
@@ -55,8 +55,8 @@ func NewRouter(log *slog.Logger) *Router {
 	return r
 }
 
-// correctAllow takes OPTIONS from the methods that httprouter found for a path, unless it is routed
-// there: httprouter names it always.
+// correctAllow removes OPTIONS from the methods that httprouter found for a path, unless it is
+// routed there. httprouter always adds it.
 func (r *Router) correctAllow(h http.Header, path string) {
 	if r.Handles(http.MethodOptions, path) {
 		return
@@ -68,10 +68,10 @@ func (r *Router) correctAllow(h http.Header, path string) {
 
 // NoSuchPath is the error for a path that is not routed.
 func NoSuchPath() error {
-	return Fail(http.StatusNotFound, "There is no such path; GET /openapi.yaml lists those there are.")
+	return Fail(http.StatusNotFound, "There is no such path; GET /openapi.yaml lists all paths.")
 }
 
-// Handle has a handler answer a call of the table.
+// Handle routes a call of the table to a handler.
 func (r *Router) Handle(route routes.Route, h Handler) { r.handle(route.Method, route.Path, h) }
 
 func (r *Router) handle(method, path string, h Handler) {
@@ -88,7 +88,7 @@ func (r *Router) Handles(method, path string) bool {
 	return handle != nil
 }
 
-// Rewrite has each request be looked up as what rewrite makes of it.
+// Rewrite adds a function that replaces each request before it is routed.
 func (r *Router) Rewrite(rewrite func(*http.Request) *http.Request) {
 	r.rewrites = append(r.rewrites, rewrite)
 }

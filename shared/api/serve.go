@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// The server's limits. There is no timeout for whole requests or answers: uploads and log followers
-// last. Paced has one for each piece of them.
+// The server's limits. There is no timeout for a whole request or answer, because uploads and
+// followers of logs take long. Paced has a timeout for each part.
 const (
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 2 * time.Minute
@@ -21,7 +21,7 @@ const (
 // Server says how to serve.
 type Server struct {
 	Log *slog.Logger
-	// Wait is how long requests may take to end once the server is to stop.
+	// Wait is how long open requests may take to end when the server stops.
 	Wait time.Duration
 	// Drain is called before the server stops, while requests are still answered.
 	Drain func()
@@ -29,9 +29,9 @@ type Server struct {
 	MaxConnections int
 }
 
-// Serve answers requests on the listener until ctx ends. Then it drains; then it accepts no more,
-// ends the contexts of requests that stream without end (see Stopping), and waits for all to
-// finish.
+// Serve answers requests on the listener until ctx ends. Then it calls Drain. After that it closes
+// the channel that endless streams watch (see Stopping), accepts no more requests, and waits for
+// open requests to finish.
 func (s *Server) Serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -42,7 +42,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, h http.Handler) err
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnState:         open.changed,
-		// OPTIONS * is answered like any other request, for which the Host is checked.
+		// OPTIONS * is handled like any other request, so that its Host is checked.
 		DisableGeneralOptionsHandler: true,
 
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
@@ -74,7 +74,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, h http.Handler) err
 type stoppingKey struct{}
 
 // Stopping returns a channel that is closed when the server is about to stop and waits only for
-// this request. Handlers that would stream without end watch it. It is nil outside Serve.
+// open requests. Handlers that stream without end watch it. It is nil outside Serve.
 func Stopping(ctx context.Context) <-chan struct{} {
 	done, _ := ctx.Value(stoppingKey{}).(<-chan struct{})
 	return done

@@ -18,8 +18,8 @@ type Launcher interface {
 type Observer interface {
 	// Observe changes nothing: to ask how a job fares must not decide how it fares.
 	Observe(ctx context.Context, id job.ID) (job.Observation, error)
-	// Conclude is Observe, and records the end of a job that is over.
-	Conclude(ctx context.Context, id job.ID) (job.Observation, error)
+	// RecordEnd is Observe, and records the end of a job that is over.
+	RecordEnd(ctx context.Context, id job.ID) (job.Observation, error)
 	// GiveUp ends a job that cannot start.
 	GiveUp(ctx context.Context, id job.ID, why job.Observation) error
 }

@@ -1,4 +1,4 @@
-// Package backoff says how long to wait between tries of something that fails, and waits.
+// Package backoff computes how long to wait between tries of something that fails, and waits.
 package backoff
 
 import (
@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Exponential returns the pause after so many tries, 1 or more: first, twice that, and so on up to
-// most.
+// Exponential returns the pause after the given number of tries, which is 1 or more. The pause
+// begins with first and doubles with each try, up to most.
 func Exponential(first, most time.Duration, tries int) time.Duration {
 	pause := min(first, most)
 	for n := 1; n < tries && pause > 0 && pause < most; n++ {
@@ -16,7 +16,7 @@ func Exponential(first, most time.Duration, tries int) time.Duration {
 	return pause
 }
 
-// Wait reports whether a pause was over before ctx was.
+// Wait waits for a pause, and reports whether the pause ended before ctx did.
 func Wait(ctx context.Context, pause time.Duration) bool {
 	t := time.NewTimer(pause)
 	defer t.Stop()

@@ -21,7 +21,7 @@ type settings struct {
 // TestParse gives commands lines of all kinds.
 func TestParse(t *testing.T) {
 	plain := Usage{Summary: "Does it.", Settings: []any{&settings{}, &settings{}}}
-	parts := Usage{Summary: "Does it.", Arguments: []string{"install", "attend"}}
+	parts := Usage{Summary: "Does it.", Arguments: []string{"install", "sidecar"}}
 	for line, test := range map[string]struct {
 		usage    Usage
 		argument string
@@ -46,10 +46,10 @@ func TestParse(t *testing.T) {
 		"--":               {plain, "", 2, true, "", "--help"},
 		"install":          {parts, "install", 0, false, "", ""},
 		"isntall":          {parts, "", 2, true, "", "did you mean install?"},
-		"install attend":   {parts, "", 2, true, "", "too many"},
+		"install sidecar":  {parts, "", 2, true, "", "too many"},
 		"install now":      {parts, "", 2, true, "", `"now"`},
-		"-h ":              {parts, "", 0, true, "Usage: command.test install | attend\n", ""},
-		" ":                {parts, "", 2, true, "", "install, attend"},
+		"-h ":              {parts, "", 0, true, "Usage: command.test install | sidecar\n", ""},
+		" ":                {parts, "", 2, true, "", "install, sidecar"},
 	} {
 		var out, err strings.Builder
 		argument, code, done := test.usage.Parse(append([]string{"/bin/command.test"}, strings.Fields(line)...), &out, &err)

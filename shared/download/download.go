@@ -8,10 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -76,14 +73,8 @@ func Name(parameter string) string { return strings.TrimPrefix(parameter, "/") }
 // CheckQuery refuses parameters, of which a single file has none: it must not be taken for what
 // they ask for.
 func CheckQuery(r *http.Request) error {
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return api.BadRequest("query", "is not a valid query string")
-	}
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		return api.UnknownParameter(name, nil)
-	}
-	return nil
+	_, err := api.Query{}.Values(r.URL.RawQuery)
+	return err
 }
 
 // content is an open blob.

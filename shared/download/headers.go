@@ -2,6 +2,7 @@ package download
 
 import (
 	"mime"
+	"net/url"
 	"path"
 	"strings"
 
@@ -24,27 +25,10 @@ func plain(r rune) rune {
 	return r
 }
 
-// encode is the value-chars of RFC 8187, section 3.2.1.
+// encode is the value-chars of RFC 8187, section 3.2.1, which has three characters less than a
+// segment of a path.
 func encode(s string) string {
-	const hexDigits = "0123456789ABCDEF"
-	var b strings.Builder
-	for i := range len(s) {
-		c := s[i]
-		if isAttrChar(c) {
-			b.WriteByte(c)
-			continue
-		}
-		b.Write([]byte{'%', hexDigits[c>>4], hexDigits[c&15]})
-	}
-	return b.String()
-}
-
-func isAttrChar(c byte) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return true
-	}
-	return strings.IndexByte("!#$&+-.^_`|~", c) >= 0
+	return strings.NewReplacer(":", "%3A", "=", "%3D", "@", "%40").Replace(url.PathEscape(s))
 }
 
 // unknownType is the type of what could be anything.

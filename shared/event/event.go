@@ -40,14 +40,14 @@ type Sink interface {
 	Send(ctx context.Context, e event.Event) error
 }
 
-// patient is a Sink whose Send may return before the event is taken.
-type patient interface {
+// waiter is a Sink whose Send may return before the event is taken.
+type waiter interface {
 	SendAndWait(ctx context.Context, e event.Event) error
 }
 
 // SendAndWait returns the answer of a sink, however long it takes.
 func SendAndWait(ctx context.Context, s Sink, e event.Event) error {
-	if p, ok := s.(patient); ok {
+	if p, ok := s.(waiter); ok {
 		return p.SendAndWait(ctx, e)
 	}
 	return s.Send(ctx, e)

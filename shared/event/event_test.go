@@ -127,9 +127,9 @@ type sinkFunc func(context.Context, cloudevent.Event) error
 
 func (f sinkFunc) Send(ctx context.Context, e cloudevent.Event) error { return f(ctx, e) }
 
-func TestBackground(t *testing.T) {
+func TestAsyncSink(t *testing.T) {
 	failed := errors.New("refused")
-	quick := event.NewBackground(sinkFunc(func(context.Context, cloudevent.Event) error { return failed }),
+	quick := event.NewAsyncSink(sinkFunc(func(context.Context, cloudevent.Event) error { return failed }),
 		slog.New(slog.DiscardHandler))
 	if err := quick.Send(t.Context(), submitted()); !errors.Is(err, failed) {
 		t.Errorf("Send: %v; want the answer of a quick sink", err)
@@ -137,7 +137,7 @@ func TestBackground(t *testing.T) {
 	quick.Drain()
 
 	goOn, sent := make(chan struct{}), false
-	slow := event.NewBackground(sinkFunc(func(ctx context.Context, _ cloudevent.Event) error {
+	slow := event.NewAsyncSink(sinkFunc(func(ctx context.Context, _ cloudevent.Event) error {
 		<-goOn
 		sent = ctx.Err() == nil
 		return nil
@@ -154,14 +154,14 @@ func TestBackground(t *testing.T) {
 	}
 }
 
-// TestBackgroundIsBounded has a sink that takes nothing for now: only so many events are sent at a
+// TestAsyncSinkIsBounded has a sink that takes nothing for now: only so many events are sent at a
 // time, the others wait in order to be sent as soon as there is a place, and beyond that much
 // memory an event is refused.
-func TestBackgroundIsBounded(t *testing.T) {
+func TestAsyncSinkIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sending, most, sent atomic.Int64
 		goOn := make(chan struct{})
-		b := event.NewBackground(sinkFunc(func(context.Context, cloudevent.Event) error {
+		b := event.NewAsyncSink(sinkFunc(func(context.Context, cloudevent.Event) error {
 			if n := sending.Add(1); n > most.Load() {
 				most.Store(n)
 			}
@@ -207,7 +207,7 @@ func TestBackgroundIsBounded(t *testing.T) {
 func TestDrainLeavesTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sent atomic.Int64
-		b := event.NewBackground(sinkFunc(func(context.Context, cloudevent.Event) error {
+		b := event.NewAsyncSink(sinkFunc(func(context.Context, cloudevent.Event) error {
 			time.Sleep(time.Minute)
 			sent.Add(1)
 			return nil

@@ -57,7 +57,8 @@ func Of(source string, n job.Notice) event.Event {
 // Type is the type of the events that announce a step.
 func Type(s job.Step) string { return typePrefix + string(s) + typeVersion }
 
-// StepOf returns what an event of ours announces of which job, and false for any other event.
+// StepOf returns the job and the step that one of our events is about, and false for any other
+// event.
 func StepOf(e event.Event) (job.ID, job.Step, bool) {
 	verb, ours := strings.CutPrefix(e.Type(), typePrefix)
 	step, current := strings.CutSuffix(verb, typeVersion)
@@ -65,35 +66,36 @@ func StepOf(e event.Event) (job.ID, job.Step, bool) {
 	return id, job.Step(step), ours && current && err == nil
 }
 
-// Teller announces the steps of jobs to a sink.
-type Teller struct {
+// Publisher sends the events of jobs' steps to a sink.
+type Publisher struct {
 	Sink   Sink
 	Source string
 	Log    *slog.Logger
 }
 
-// Announce sends the step's event. Should it be lost, the reaper sends it again.
-func (t *Teller) Announce(ctx context.Context, n job.Notice) {
-	if err := t.Sink.Send(ctx, Of(t.Source, n)); err != nil {
-		t.Log.Warn("event not sent; the reaper will", "job", n.Status.JobID, "step", n.Step, "error", err)
+// Publish sends the step's event. If it is lost, the reaper sends it again.
+func (p *Publisher) Publish(ctx context.Context, n job.Notice) {
+	if err := p.Sink.Send(ctx, Of(p.Source, n)); err != nil {
+		p.Log.Warn("event not sent; the reaper will", "job", n.Status.JobID, "step", n.Step, "error", err)
 	}
 }
 
-// Records is where it is kept what others know.
-type Records interface {
-	Announced(ctx context.Context, id job.ID, step job.Step) error
+// Outbox has the steps that a sink has not taken yet.
+type Outbox interface {
+	// Published removes a step.
+	Published(ctx context.Context, id job.ID, step job.Step) error
 }
 
-// Recorded is a Sink that records what it has taken.
-type Recorded struct {
+// OutboxSink is a Sink that removes from the outbox what it has taken.
+type OutboxSink struct {
 	Sink
-	Records Records
+	Outbox Outbox
 }
 
-var _ Sink = (*Recorded)(nil)
+var _ Sink = (*OutboxSink)(nil)
 
-// Send returns nil once the event is taken and that is recorded.
-func (r *Recorded) Send(ctx context.Context, e event.Event) error {
+// Send returns nil once the event is taken and no longer in the outbox.
+func (r *OutboxSink) Send(ctx context.Context, e event.Event) error {
 	if err := r.Sink.Send(ctx, e); err != nil {
 		return err
 	}
@@ -101,35 +103,35 @@ func (r *Recorded) Send(ctx context.Context, e event.Event) error {
 	if !ours {
 		return nil
 	}
-	return r.Records.Announced(ctx, id, step)
+	return r.Outbox.Published(ctx, id, step)
 }
 
-// Fork is a Sink before two others: the launcher in the same process gets what it is to launch, and
-// Outside, unless it is nil, what is announced.
-type Fork struct{ Launcher, Outside Sink }
+// Router is a Sink before two others: the launcher in the same process gets the events that have a
+// job launched, and Outside, unless it is nil, those that the rest of the world may see.
+type Router struct{ Launcher, Outside Sink }
 
 var (
-	_ Sink    = Fork{}
-	_ patient = Fork{}
+	_ Sink   = Router{}
+	_ waiter = Router{}
 )
 
 // Send returns what went wrong with either.
-func (f Fork) Send(ctx context.Context, e event.Event) error {
-	return f.send(e, func(s Sink) error { return s.Send(ctx, e) })
+func (r Router) Send(ctx context.Context, e event.Event) error {
+	return r.send(e, func(s Sink) error { return s.Send(ctx, e) })
 }
 
 // SendAndWait is Send, and waits for both.
-func (f Fork) SendAndWait(ctx context.Context, e event.Event) error {
-	return f.send(e, func(s Sink) error { return SendAndWait(ctx, s, e) })
+func (r Router) SendAndWait(ctx context.Context, e event.Event) error {
+	return r.send(e, func(s Sink) error { return SendAndWait(ctx, s, e) })
 }
 
-func (f Fork) send(e event.Event, to func(Sink) error) error {
+func (r Router) send(e event.Event, to func(Sink) error) error {
 	var errs [2]error
 	if e.Type() == Submitted || e.Type() == Launch {
-		errs[0] = to(f.Launcher)
+		errs[0] = to(r.Launcher)
 	}
-	if f.Outside != nil && e.Type() != Launch {
-		errs[1] = to(f.Outside)
+	if r.Outside != nil && e.Type() != Launch {
+		errs[1] = to(r.Outside)
 	}
 	return errors.Join(errs[:]...)
 }

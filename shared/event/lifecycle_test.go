@@ -106,14 +106,14 @@ func (e *ear) Send(_ context.Context, c cloudevent.Event) error {
 	return e.err
 }
 
-func (e *ear) Announced(_ context.Context, id job.ID, step job.Step) error {
+func (e *ear) Published(_ context.Context, id job.ID, step job.Step) error {
 	e.recorded = append(e.recorded, string(id)+" "+string(step))
 	return nil
 }
 
-func TestRecorded(t *testing.T) {
+func TestOutboxSink(t *testing.T) {
 	e := &ear{}
-	sink := &event.Recorded{Sink: e, Records: e}
+	sink := &event.OutboxSink{Sink: e, Outbox: e}
 	if err := sink.Send(t.Context(), event.Of("s", notice(job.StepStarted))); err != nil {
 		t.Fatal(err)
 	}
@@ -131,16 +131,16 @@ func TestRecorded(t *testing.T) {
 	}
 }
 
-func TestFork(t *testing.T) {
+func TestRouter(t *testing.T) {
 	launcher, outside := &ear{}, &ear{}
-	fork := event.Fork{Launcher: launcher, Outside: outside}
+	router := event.Router{Launcher: launcher, Outside: outside}
 	for _, step := range []job.Step{job.StepSubmitted, job.StepStarted} {
-		if err := fork.Send(t.Context(), event.Of("s", notice(step))); err != nil {
+		if err := router.Send(t.Context(), event.Of("s", notice(step))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	again := event.NewLaunch("s", id, time.Now())
-	if err := fork.Send(t.Context(), again); err != nil {
+	if err := router.Send(t.Context(), again); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{event.Submitted, event.Launch}, launcher.heard); diff != "" {
@@ -151,30 +151,30 @@ func TestFork(t *testing.T) {
 		t.Errorf("outside heard (-want +got):\n%s", diff)
 	}
 	outside.err = errors.New("down")
-	err := fork.Send(t.Context(), event.Of("s", notice(job.StepSubmitted)))
+	err := router.Send(t.Context(), event.Of("s", notice(job.StepSubmitted)))
 	if !errors.Is(err, outside.err) || len(launcher.heard) != 3 {
 		t.Errorf("with nobody outside: %v; launcher heard %q", err, launcher.heard)
 	}
-	alone := event.Fork{Launcher: launcher}
+	alone := event.Router{Launcher: launcher}
 	if err := alone.Send(t.Context(), event.Of("s", notice(job.StepFailed))); err != nil || len(launcher.heard) != 3 {
 		t.Errorf("alone: %v; launcher heard %q", err, launcher.heard)
 	}
 }
 
-// TestForkWaits demands that whoever wants to wait for a slow sink can do so through a Fork.
-func TestForkWaits(t *testing.T) {
+// TestRouterWaits demands that whoever wants to wait for a slow sink can do so through a Router.
+func TestRouterWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		down := errors.New("down")
-		slow := event.NewBackground(sinkFunc(func(context.Context, cloudevent.Event) error {
+		slow := event.NewAsyncSink(sinkFunc(func(context.Context, cloudevent.Event) error {
 			time.Sleep(time.Second)
 			return down
 		}), slog.New(slog.DiscardHandler))
-		fork := event.Fork{Launcher: &ear{}, Outside: slow}
+		router := event.Router{Launcher: &ear{}, Outside: slow}
 		e := event.Of("s", notice(job.StepFailed))
-		if err := event.SendAndWait(t.Context(), fork, e); !errors.Is(err, down) {
+		if err := event.SendAndWait(t.Context(), router, e); !errors.Is(err, down) {
 			t.Errorf("SendAndWait: %v; want the sink's answer", err)
 		}
-		if err := fork.Send(t.Context(), e); err != nil {
+		if err := router.Send(t.Context(), e); err != nil {
 			t.Errorf("Send: %v; want nil, since the sink is slow", err)
 		}
 		slow.Drain()

@@ -14,7 +14,7 @@ import (
 // Events are the ways by which a function tells others what becomes of jobs.
 type Events struct {
 	Sink   Sink           // nil: there is none
-	Ledger *ledger.Ledger // announces what it records, where K_SINK is set
+	Ledger *ledger.Ledger // publishes what it records, where K_SINK is set
 }
 
 // ErrNoSink means that a function needs a sink and has none.
@@ -39,25 +39,25 @@ func Open(env *platform.Env, local Sink) (*Events, error) {
 		events.Sink = outside
 	}
 	if local != nil {
-		background := NewBackground(local, env.Log)
-		env.OnDrain(background.Drain)
-		events.Sink = Fork{Launcher: background, Outside: outside}
+		async := NewAsyncSink(local, env.Log)
+		env.OnDrain(async.Drain)
+		events.Sink = Router{Launcher: async, Outside: outside}
 	}
 	if outside != nil {
-		events.Ledger = records.Announcing(&Teller{Sink: events.Sink, Source: common.BaseURL, Log: env.Log})
+		events.Ledger = records.Publishing(&Publisher{Sink: events.Sink, Source: common.BaseURL, Log: env.Log})
 	}
 	return events, nil
 }
 
-// openOutside returns the sink that K_SINK names. What it has taken is recorded as announced.
+// openOutside returns the sink that K_SINK names. What it has taken leaves the outbox.
 func openOutside(env *platform.Env, url string, records *ledger.Ledger) (Sink, error) {
 	sink, err := NewHTTPSink(url)
 	if err != nil {
 		return nil, fmt.Errorf("K_SINK: %w", err)
 	}
-	background := NewBackground(&Recorded{Sink: sink, Records: records}, env.Log)
-	env.OnDrain(background.Drain)
-	return background, nil
+	async := NewAsyncSink(&OutboxSink{Sink: sink, Outbox: records}, env.Log)
+	env.OnDrain(async.Drain)
+	return async, nil
 }
 
 // Handler is a Sink in this process: to send is to call it.

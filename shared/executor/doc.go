@@ -20,7 +20,7 @@ type Artifacts interface {
 
 // Results is where collect writes to.
 type Results interface {
-	// PutLog stores a piece of the growing log; see package joblog.
+	// PutLog stores a segment of the growing log; see package joblog.
 	PutLog(ctx context.Context, segment string, data []byte) error
 	// PutResult stores a file under results/ and returns what was stored.
 	PutResult(ctx context.Context, name string, r io.Reader) (job.File, error)

@@ -2,26 +2,15 @@ package executor
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"os"
-	"slices"
 	"time"
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/spool"
 )
-
-// Shipper stores the growing log in pieces; joblog.Shipper is one.
-type Shipper interface {
-	// Run ships until ctx ends.
-	Run(ctx context.Context)
-	// Finish ships what is left, once nobody writes any more.
-	Finish(ctx context.Context) error
-}
 
 // Task is one attempt of a job.
 type Task struct {
@@ -48,10 +37,10 @@ type Task struct {
 	Last func(Exit) bool
 	// Grace is the time between asking the program to end and ending it.
 	Grace time.Duration
-	// Now, when it is closed, cuts the grace short, and what is stored: nothing of the job will be
-	// kept. It may be nil.
-	Now    <-chan struct{}
-	Limits OutputLimits
+	// Removed is closed when the job is removed: nothing of it will be kept, so the grace is cut
+	// short, and nothing more is stored. It may be nil.
+	Removed <-chan struct{}
+	Limits  OutputLimits
 	// StoreRetry is the pause before storing an output is tried again.
 	StoreRetry time.Duration
 	Log        *slog.Logger
@@ -97,12 +86,12 @@ func (t *Task) Run(ctx context.Context) Result {
 // untilRemoved returns a context that ends as well when nothing of the job will be kept.
 func (t *Task) untilRemoved(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, stop := context.WithCancel(ctx)
-	if t.Now == nil {
+	if t.Removed == nil {
 		return ctx, stop
 	}
 	go func() {
 		select {
-		case <-t.Now:
+		case <-t.Removed:
 			stop()
 		case <-ctx.Done():
 		}
@@ -113,7 +102,7 @@ func (t *Task) untilRemoved(ctx context.Context) (context.Context, context.Cance
 // removed reports whether nothing of the job will be kept.
 func (t *Task) removed() bool {
 	select {
-	case <-t.Now:
+	case <-t.Removed:
 		return true
 	default:
 		return false
@@ -167,12 +156,6 @@ func (t *Task) Execute(ctx context.Context) Result {
 	result := t.execute(ctx, l)
 	t.saveExit(result)
 	return result
-}
-
-func (t *Task) saveExit(r Result) {
-	if err := t.Workspace.saveExit(t.Number, r); err != nil {
-		t.Log.Warn("exit not saved; a crash from here on would show as Interrupted", "job", t.Index.JobID, "error", err)
-	}
 }
 
 func (t *Task) failed(reason job.Reason, message string, err error) Result {
@@ -238,7 +221,7 @@ func (t *Task) start(ctx context.Context, l spool.Files, command Command, build 
 	if err != nil {
 		return t.failed(job.ReasonStartFailed, "the program could not be started; the server's log says why", err)
 	}
-	exit, err := wait(ctx, p, t.Grace, t.Now)
+	exit, err := wait(ctx, p, t.Grace, t.Removed)
 	if err != nil {
 		return t.failed(job.ReasonStartFailed, "how the program ended is not known; the server's log says why", err)
 	}
@@ -269,164 +252,4 @@ func beginning(f *os.File, from int64) string {
 		return "" // it only explains
 	}
 	return string(text)
-}
-
-// Fetch brings the uploaded files into the workspace and verifies them.
-func (t *Task) Fetch(ctx context.Context) error {
-	dir, err := t.Workspace.openFolder(filesDir)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	files := slices.Clone(t.Index.Files)
-	for i, f := range files { // jobs of earlier versions have no modes
-		if t.Index.Runtime == "binary" && f.Name == t.Index.Entrypoint {
-			files[i].Mode = job.ModeExecutable
-		}
-	}
-	return fetch(ctx, t.From, files, dir, fetchTime(t.Index))
-}
-
-type exited struct {
-	exit Exit
-	err  error
-}
-
-// wait waits for the program, and ends it when ctx does.
-func wait(ctx context.Context, p Process, grace time.Duration, now <-chan struct{}) (Exit, error) {
-	done := make(chan exited, 1)
-	go func() {
-		exit, err := p.Wait()
-		done <- exited{exit, err}
-	}()
-	select {
-	case e := <-done:
-		return e.exit, e.err
-	case <-ctx.Done():
-	}
-	cause := context.Cause(ctx)
-	e, err := end(p, grace, now, done)
-	if err != nil {
-		return Exit{}, err
-	}
-	return stopped(e.exit, cause), e.err
-}
-
-// end asks the program to end, and after the grace ends it with all it has started.
-func end(p Process, grace time.Duration, now <-chan struct{}, done <-chan exited) (exited, error) {
-	_ = p.Terminate() // one that cannot be asked is killed below
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
-	select {
-	case e := <-done:
-		return e, nil
-	case <-timer.C:
-	case <-now:
-	}
-	if err := p.Kill(); err != nil {
-		return exited{}, fmt.Errorf("kill: %w", err)
-	}
-	return <-done, nil
-}
-
-// stopped gives an exit the reason for which we ended the program.
-func stopped(e Exit, cause error) Exit {
-	switch {
-	case errors.Is(cause, ErrCancelled):
-		e.Reason, e.Message = job.ReasonCancelled, "cancelled by its user"
-	case errors.Is(cause, ErrDeadline):
-		e.Reason, e.Message = job.ReasonDeadlineExceeded, "the job ran longer than its timeoutSeconds"
-	default:
-		e.Reason, e.Message = job.ReasonInterrupted, "the server was stopped while the program ran"
-	}
-	return e
-}
-
-func (t *Task) collect(ctx context.Context, l spool.Files, result *Result) {
-	c := newCollector(t.To, t.Limits, t.StoreRetry)
-	collected := c.collect(ctx, t.Workspace, l)
-	err := errors.Join(collected, t.To.PutManifest(ctx, c.files))
-	result.Outputs = &c.summary
-	behind, err2 := t.leftBehind(ctx)
-	if err2 != nil { // the outputs are what matters
-		t.Log.Warn("files outside results/ not looked for", "job", t.Index.JobID, "error", err2)
-	}
-	result.Outputs.NotCollected = behind
-	if err == nil || t.removed() {
-		return
-	}
-	t.Log.Error("outputs not stored", "job", t.Index.JobID, "error", err)
-	const lost = "some of its outputs could not be stored"
-	if result.Exit.Reason == "" && result.Exit.Code == 0 {
-		result.Exit.Reason, result.Exit.Message = job.ReasonOutputsLost, lost
-	} else {
-		result.Exit.Message = join(result.Exit.Message, lost)
-	}
-}
-
-func join(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a + "; " + b
-}
-
-// shipping is a Shipper at work.
-type shipping struct {
-	shipper Shipper
-	stop    context.CancelFunc
-	done    chan struct{}
-	log     *slog.Logger
-}
-
-func (t *Task) startShipper(ctx context.Context, l spool.Files) *shipping {
-	s := &shipping{done: make(chan struct{}), log: t.Log.With("job", t.Index.JobID)}
-	if t.Ship != nil {
-		s.shipper = t.Ship(l)
-	}
-	ctx, s.stop = context.WithCancel(ctx)
-	go func() {
-		defer close(s.done)
-		if s.shipper != nil {
-			s.shipper.Run(ctx)
-		}
-	}()
-	return s
-}
-
-// finish ships what is left. A piece that cannot be stored is no loss: the whole log is stored as
-// well.
-func (s *shipping) finish(ctx context.Context) {
-	s.stop()
-	<-s.done
-	if s.shipper == nil {
-		return
-	}
-	if err := s.shipper.Finish(ctx); err != nil {
-		s.log.Warn("live log incomplete", "error", err)
-	}
-}
-
-type savedExit struct {
-	Attempt int       `json:"attempt"`
-	Exit    Exit      `json:"exit"`
-	Ran     bool      `json:"ran"`
-	At      time.Time `json:"at"`
-}
-
-// saveExit notes how the program ended before anything is stored, so that a crash meanwhile does
-// not turn a program that has ended into one that was interrupted.
-func (w Workspace) saveExit(attempt int, r Result) error {
-	return w.WriteRecord(ExitRecord, savedExit{attempt, r.Exit, r.Ran, time.Now().UTC()})
-}
-
-func (w Workspace) loadExit(attempt int) (Result, error) {
-	var saved savedExit
-	if err := w.ReadRecord(ExitRecord, &saved); err != nil {
-		return Result{}, err
-	}
-	if saved.Attempt != attempt {
-		return Result{}, fmt.Errorf("saved exit of attempt %d: %w", saved.Attempt, fs.ErrNotExist)
-	}
-	return Result{Exit: saved.Exit, Ran: saved.Ran, At: saved.At}, nil
 }

@@ -261,21 +261,21 @@ func TestStops(t *testing.T) {
 		<-kill
 		return Exit{Code: 137, Signal: "SIGKILL"}
 	}
-	now := make(chan struct{})
-	close(now)
+	removed := make(chan struct{})
+	close(removed)
 	for name, test := range map[string]struct {
-		run   program
-		cause error
-		grace time.Duration
-		now   <-chan struct{}
-		want  Exit
+		run     program
+		cause   error
+		grace   time.Duration
+		removed <-chan struct{}
+		want    Exit
 	}{
 		"cancelled":        {polite, ErrCancelled, time.Hour, nil, Exit{Code: 143, Reason: job.ReasonCancelled}},
 		"interrupted":      {polite, ErrInterrupted, time.Hour, nil, Exit{Code: 143, Reason: job.ReasonInterrupted}},
 		"any other reason": {polite, io.EOF, time.Hour, nil, Exit{Code: 143, Reason: job.ReasonInterrupted}},
 		"after the grace": {stubborn, ErrDeadline, time.Millisecond, nil,
 			Exit{Code: 137, Signal: "SIGKILL", Reason: job.ReasonDeadlineExceeded}},
-		"without the rest of grace": {stubborn, ErrCancelled, time.Hour, now,
+		"without the rest of grace": {stubborn, ErrCancelled, time.Hour, removed,
 			Exit{Code: 137, Signal: "SIGKILL", Reason: job.ReasonCancelled}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -285,7 +285,7 @@ func TestStops(t *testing.T) {
 				cancel(test.cause)
 				return test.run(dir, c, term, kill)
 			})
-			task.Grace, task.Now = test.grace, test.now
+			task.Grace, task.Removed = test.grace, test.removed
 			got := task.Run(ctx)
 			if got.Exit.Message == "" {
 				t.Error("no message says why")
@@ -917,11 +917,11 @@ func TestCollectEnds(t *testing.T) {
 			}
 			task, to := newTask(t, write(files, Exit{}))
 			ctx, cancel := context.WithCancelCause(t.Context())
-			now := make(chan struct{})
-			task.Now, task.To = now, stopper{to, sync.OnceFunc(func() {
+			removed := make(chan struct{})
+			task.Removed, task.To = removed, stopper{to, sync.OnceFunc(func() {
 				cancel(ErrCancelled)
 				if remove {
-					close(now)
+					close(removed)
 				}
 			})}
 			got := task.Run(ctx)

@@ -123,12 +123,3 @@ func (l *leftovers) unchanged(e *fstree.Entry, name string) bool {
 	_, err = io.Copy(hash, io.LimitReader(in, f.Size+1))
 	return err == nil && hex.EncodeToString(hash.Sum(nil)) == f.SHA256
 }
-
-// fetchTime is the time that uploaded files get as that of their last change, so that others can
-// tell which ones the program has changed. Whole seconds are what every file system keeps.
-func fetchTime(index *job.Index) time.Time {
-	if index.CreatedAt.IsZero() {
-		return time.Time{}
-	}
-	return index.CreatedAt.Truncate(time.Second)
-}

@@ -2,15 +2,11 @@ package executor
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"go-job-orchestrator/shared/fstree"
 	"go-job-orchestrator/shared/job"
@@ -42,8 +38,9 @@ func (w Workspace) Temp() string { return filepath.Join(w.root, tempDir) }
 // Results is the folder whose content becomes the outputs.
 func (w Workspace) Results() string { return filepath.Join(w.Files(), job.ResultsDir) }
 
-// HoldPath is a file that is locked as long as the program or anything it started may live.
-func (w Workspace) HoldPath() string { return filepath.Join(w.root, "hold") }
+// LockPath is a file that is locked as long as the program or anything it started may live. Its
+// name on the disk stays: after an upgrade a server meets programs that its predecessor started.
+func (w Workspace) LockPath() string { return filepath.Join(w.root, "hold") }
 
 // Root is the folder that all of the workspace lies in.
 func (w Workspace) Root() string { return w.root }
@@ -129,43 +126,4 @@ func (w Workspace) OpenLog() (spool.Files, error) {
 	}
 	defer dir.Close()
 	return spool.Open(dir)
-}
-
-// fetch brings the uploaded files into the workspace and verifies that they are what was accepted.
-func fetch(ctx context.Context, from Artifacts, files []job.File, dir *os.Root, modified time.Time) error {
-	for _, f := range files {
-		if err := fetchFile(ctx, from, f, dir, modified); err != nil {
-			return fmt.Errorf("fetch %s: %w", f.Name, err)
-		}
-	}
-	return nil
-}
-
-func fetchFile(ctx context.Context, from Artifacts, want job.File, dir *os.Root, modified time.Time) error {
-	in, err := from.Open(ctx, want.Name)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	name := filepath.FromSlash(want.Name)
-	// What another job has left comes with its folders.
-	if err := dir.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return err
-	}
-	out, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, want.Perm())
-	if err != nil {
-		return err
-	}
-	hash := sha256.New()
-	n, err := io.Copy(io.MultiWriter(out, hash), io.LimitReader(in, want.Size+1))
-	if closeErr := out.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	if n != want.Size || hex.EncodeToString(hash.Sum(nil)) != want.SHA256 {
-		return errors.New("the stored file is not the one that was accepted: size or SHA-256 differ")
-	}
-	return dir.Chtimes(name, modified, modified)
 }

@@ -19,10 +19,11 @@ import (
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/form"
+	"go-job-orchestrator/shared/form/formtest"
 	"go-job-orchestrator/shared/job"
 )
 
-const boundary = "xXx"
+const boundary, contentType = formtest.Boundary, formtest.ContentType
 
 // saver keeps what it is given, as storage would: nothing of what fails.
 type saver map[string]string
@@ -38,7 +39,7 @@ func (s saver) save(_ context.Context, name string, r io.Reader) (job.File, erro
 
 func request(ctx context.Context, body string) *http.Request {
 	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", strings.NewReader(body))
-	r.Header.Set("Content-Type", "multipart/form-data; boundary="+boundary)
+	r.Header.Set("Content-Type", contentType)
 	return r
 }
 

@@ -2,6 +2,7 @@ package job
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -16,18 +17,18 @@ var (
 	ErrForbidden    = errors.New("forbidden")
 	ErrConflict     = errors.New("conflict")
 	ErrGone         = errors.New("gone")
-	ErrUnavailable  = errors.New("unavailable") // for now: worth another try
+	ErrUnavailable  = errors.New("unavailable") // temporary: worth another try
 	ErrExhausted    = errors.New("exhausted")   // no storage left
 )
 
-// Fault is one thing wrong with a request: the field by its name in the API and, for people, what
-// is wrong with it and what to do.
+// Fault is one thing that is wrong with a request: the field, by its name in the API, and a message
+// for people that says what is wrong and what to do.
 type Fault struct {
 	Field   string `json:"field"`
 	Message string `json:"message"`
 }
 
-// Faults are all the things wrong with one request. Kind is ErrInvalid unless set.
+// Faults are all the things that are wrong with one request. Kind is ErrInvalid unless set.
 type Faults struct {
 	Kind error
 	List []Fault
@@ -56,6 +57,20 @@ func (f *Faults) Error() string {
 
 // Unwrap makes errors.Is(err, f.Kind) hold.
 func (f *Faults) Unwrap() error { return f.Kind }
+
+// Prepend puts the faults of an error of kind ErrInvalid before those that there are, and returns any
+// other error.
+func (f *Faults) Prepend(err error) error {
+	var more *Faults
+	if err == nil {
+		return nil
+	}
+	if !errors.As(err, &more) || !errors.Is(err, ErrInvalid) {
+		return err
+	}
+	f.List = append(slices.Clone(more.List), f.List...)
+	return nil
+}
 
 // add appends a fault when message is not empty.
 func (f *Faults) add(field, message string) {

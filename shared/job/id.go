@@ -9,8 +9,8 @@ import (
 )
 
 // ID names one job: 32 lowercase hexadecimal digits, of which the first 12 are 48 bits of inverted
-// Unix milliseconds and the other 20 are 80 random bits. IDs in ascending order are jobs newest
-// first.
+// Unix milliseconds and the other 20 are 80 random bits. Sorted in ascending order, IDs list the
+// newest jobs first.
 type ID string
 
 const (
@@ -32,7 +32,8 @@ func NewID(now time.Time, random io.Reader) (ID, error) {
 	return ID(hex.EncodeToString(b[:])), nil
 }
 
-// ParseID returns s as an ID, or an error of kind ErrNotFound: what is no ID names no job.
+// ParseID returns s as an ID, or an error of kind ErrNotFound, because text that is not an ID names
+// no job.
 func ParseID(s string) (ID, error) {
 	if len(s) != idLength {
 		return "", fmt.Errorf("job ID of %d characters: %w", len(s), ErrNotFound)
@@ -56,5 +57,5 @@ func (id ID) Created() time.Time {
 	return time.UnixMilli(maxMillis - int64(binary.BigEndian.Uint64(t[:]))).UTC() //nolint:gosec // 48 bits
 }
 
-// Name is the name of the job's Kubernetes Job, and of the job for people.
+// Name is the name of the job's Kubernetes Job. People use it as the name of the job too.
 func (id ID) Name() string { return "run-" + string(id) }

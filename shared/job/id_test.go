@@ -30,8 +30,7 @@ func TestIDsAreNewestFirst(t *testing.T) {
 		100 * 365 * 24 * time.Hour,
 	} {
 		now := start.Add(after)
-		// The bits that follow must not matter: they are the least for the older, the greatest for the
-		// younger.
+		// The random bits must not matter: the older job gets the lowest bits, the younger the highest.
 		id := newID(t, now, bytes.NewReader(bytes.Repeat([]byte{byte(len(ids) * 28)}, 10)))
 		if got := id.Created(); !got.Equal(now) {
 			t.Errorf("Created() of %s = %v; want %v", id, got, now)
@@ -106,7 +105,7 @@ func FuzzParseID(f *testing.F) {
 		if string(id) != s || len(s) != 32 || strings.Trim(s, "0123456789abcdef") != "" {
 			t.Fatalf("ParseID(%q) = %q", s, id)
 		}
-		// The time in it makes the same ID again.
+		// The time in an ID, with the same random bits, gives the same ID again.
 		if again := newID(t, id.Created(), strings.NewReader("0123456789")); again[:12] != id[:12] {
 			t.Errorf("%s was created at %v, which makes %s", id, id.Created(), again)
 		}

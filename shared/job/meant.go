@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// looseQuantity is an amount as people write it who do not have Kubernetes' suffixes in mind.
-var looseQuantity = pattern(`^ *([0-9]+(?:[.,][0-9]+)?)[ _-]*([A-Za-z]*|%) *$`)
+// looseQuantity is an amount as people write it who do not know Kubernetes' suffixes.
+var looseQuantity = pattern{expr: `^ *([0-9]+(?:[.,][0-9]+)?)[ _-]*([A-Za-z]*|%) *$`}
 
-// meantBytes is the part of a message that says which bytes were probably meant, or "". valid tells
-// which of the guesses are amounts that would be taken.
+// meantBytes returns the part of a message that suggests an amount of bytes, or "". valid reports
+// whether a guess would be accepted.
 func meantBytes(s string, valid func(guess string) bool) string {
 	number, unit := amount(s)
 	if number == "" {
@@ -37,7 +37,7 @@ func meantBytes(s string, valid func(guess string) bool) string {
 	return didYouMean(guesses, valid)
 }
 
-// meantCPU is meantBytes for CPUs.
+// meantCPU is the same as meantBytes, for CPUs.
 func meantCPU(s string, valid func(guess string) bool) string {
 	number, unit := amount(s)
 	if number == "" {
@@ -64,7 +64,7 @@ func amount(s string) (number, unit string) {
 	if len(s) > maxQuantity {
 		return "", ""
 	}
-	m := looseQuantity().FindStringSubmatch(s)
+	m := looseQuantity.get().FindStringSubmatch(s)
 	if m == nil {
 		return "", ""
 	}
@@ -80,13 +80,13 @@ func didYouMean(guesses []string, valid func(string) bool) string {
 }
 
 // looseSeconds is a time as people write it.
-var looseSeconds = pattern(`^ *([0-9]+(?:\.[0-9]+)?) *([A-Za-z]*) *$`)
+var looseSeconds = pattern{expr: `^ *([0-9]+(?:\.[0-9]+)?) *([A-Za-z]*) *$`}
 
-// MeantSeconds is the part of a message that says how many whole seconds were probably meant by a
-// text such as 10m, or "".
+// MeantSeconds returns the part of a message that suggests a number of whole seconds for text such
+// as 10m, or "".
 func MeantSeconds(s string) string {
 	d, err := time.ParseDuration(s)
-	if m := looseSeconds().FindStringSubmatch(s); err != nil && len(s) <= maxQuantity && m != nil {
+	if m := looseSeconds.get().FindStringSubmatch(s); err != nil && len(s) <= maxQuantity && m != nil {
 		units := map[string]string{
 			"": "1s", "sec": "1s", "second": "1s", "min": "1m", "minute": "1m", "hr": "1h", "hour": "1h",
 			"d": "24h", "day": "24h", "w": "168h", "week": "168h",
@@ -108,7 +108,7 @@ func MeantSeconds(s string) string {
 	return "; did you mean " + strconv.FormatInt(seconds, 10) + "?"
 }
 
-// MeantPhase is the part of a message that says which phase was probably meant, or "".
+// MeantPhase returns the part of a message that suggests a phase, or "".
 func MeantPhase(s string) string {
 	var names []string
 	for _, p := range Phases() {

@@ -7,14 +7,14 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// suggestion is what a message asks whether it was meant.
+// suggestion finds the suggestion in a message.
 func suggestion(message string) string {
 	_, after, _ := strings.Cut(message, "did you mean ")
 	meant, _, _ := strings.Cut(after, "?")
 	return meant
 }
 
-// TestMeant writes amounts as people do who do not think of Kubernetes.
+// TestMeant writes amounts as people do who do not know Kubernetes' quantities.
 func TestMeant(t *testing.T) {
 	bytes := func(s string) string { _, m := job.Bytes(s); return m }
 	size := func(s string) string { _, m := job.Size(s); return m }

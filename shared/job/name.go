@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// Names in a job's folder that are ours.
+// The names in a job's folder that the orchestrator itself uses.
 const (
 	IndexFile  = "index.json"
 	StatusFile = "status.json"
@@ -17,12 +17,13 @@ const (
 	StderrFile = "stderr.log"
 )
 
-// MaxNameBytes bounds one segment of a file name; file systems end at 255 bytes, and temporary
-// files of storage backends need some of them.
+// MaxNameBytes bounds one segment of a file name. File systems allow 255 bytes, and the names of
+// temporary files in the storage need some of these.
 const MaxNameBytes = 200
 
-// CheckFileName says what is wrong with the name of an uploaded file, or nothing. A name is one
-// path segment of valid UTF-8 without control characters; bytes is the longest name admitted.
+// CheckFileName says what is wrong with the name of an uploaded file. It returns "" for a valid
+// name, which is one path segment of valid UTF-8 without control characters and has at most the
+// given number of bytes.
 func CheckFileName(name string, bytes int) string {
 	if message := checkSegment(name, bytes); message != "" {
 		return message
@@ -37,8 +38,8 @@ func CheckFileName(name string, bytes int) string {
 // MaxOutputNameBytes bounds the path of an output below results/.
 const MaxOutputNameBytes = 1000
 
-// CheckOutputName says what is wrong with the name of an output, a slash-separated path below
-// results/, or nothing.
+// CheckOutputName says what is wrong with the name of an output, which is a slash-separated path
+// below results/. It returns "" for a valid name.
 func CheckOutputName(name string) string {
 	if len(name) > MaxOutputNameBytes {
 		return fmt.Sprintf("the path is longer than %d bytes", MaxOutputNameBytes)
@@ -51,7 +52,7 @@ func CheckOutputName(name string) string {
 		return fmt.Sprintf("%q is reserved", PrivateDir)
 	}
 	if IsLog(segments[0]) && len(segments) > 1 {
-		return fmt.Sprintf("%q is the program's own log, and no folder", segments[0])
+		return fmt.Sprintf("%q is the name of a log of the program, so it cannot be a folder", segments[0])
 	}
 	for _, segment := range segments {
 		if message := checkSegment(segment, MaxNameBytes); message != "" {
@@ -64,8 +65,8 @@ func CheckOutputName(name string) string {
 // IsLog reports whether the output of that name is one of the program's two logs.
 func IsLog(name string) bool { return name == StdoutFile || name == StderrFile }
 
-// PrivateDir is a name that no output may have: agents of earlier releases send their records below
-// it.
+// PrivateDir is a name that no output may have, because agents of earlier releases send their
+// records below it.
 const PrivateDir = ".job"
 
 func checkSegment(name string, bytes int) string {

@@ -9,7 +9,7 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// goodSegments and badSegments are of files as well as of parts of the paths of outputs.
+// goodSegments and badSegments are names of files, and segments of the paths of outputs.
 func goodSegments() []string {
 	return []string{
 		"a", "main.py", "with space", "ünïcödé", "日本語", "😀", ".hidden", "-rf", "...", "..a", "a..", "~", "x.attrs",
@@ -78,7 +78,7 @@ func FuzzFileName(f *testing.F) {
 		if name == "" || len(name) > job.MaxNameBytes || !utf8.ValidString(name) || strings.ContainsAny(name, "/\\\x00\n\r") {
 			t.Errorf("%q passes", name)
 		}
-		// Joined to a folder, it is one file in that folder, and none of ours.
+		// Joined to a folder, the name is one file in that folder, and not a reserved one.
 		if joined := path.Join("folder", name); joined != "folder/"+name || path.Dir(joined) != "folder" {
 			t.Errorf("%q leads to %q", name, joined)
 		}

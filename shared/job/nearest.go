@@ -2,10 +2,10 @@ package job
 
 import "strings"
 
-// Nearest returns the word of the list that somebody probably meant, or "". Case, and what
-// separates the parts of a word, are no mistakes.
+// Nearest returns the word of the list that the user probably meant, or "". It ignores case and the
+// separators between the parts of a word.
 func Nearest(word string, list []string) string {
-	const most = 64 // nobody misspells more, and what it costs grows with its square
+	const most = 64 // a misspelt word is not longer, and the cost grows with the square of the length
 	if word == "" || len(word) > most {
 		return ""
 	}
@@ -13,7 +13,7 @@ func Nearest(word string, list []string) string {
 	for _, candidate := range list {
 		a, b := plainWord(word), plainWord(candidate)
 		d := distance(a, b)
-		// A third of it may be wrong, its end may be missing, or there may be more of it.
+		// A third of the letters may be wrong, the end may be missing, or the word may be longer.
 		near := d <= (len(b)+1)/3 || len(a) >= 3 && strings.HasPrefix(b, a) || len(b) >= 3 && strings.HasPrefix(a, b)
 		if near && (best == "" || d < least) {
 			best, least = candidate, d
@@ -26,8 +26,8 @@ func plainWord(s string) string {
 	return strings.NewReplacer("-", "", "_", "", " ", "", ".", "").Replace(strings.ToLower(s))
 }
 
-// distance is how many letters must be changed, added, dropped or swapped with the next one (the
-// optimal string alignment distance).
+// distance is the number of letters that must be changed, added, dropped or swapped with the next
+// one (optimal string alignment distance).
 func distance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {
@@ -52,9 +52,9 @@ func distance(a, b string) int {
 	return rows[len(a)][len(b)]
 }
 
-// Meant returns what somebody who sent the word probably meant: by other words for the same, or
-// else the nearest word of the list. It is part of a message, such as `; did you mean python?`, or
-// empty.
+// Meant returns the part of a message that suggests what the user probably meant, such as
+// `; did you mean python?`, or "". It looks for the word among others, which map synonyms to words
+// of the list, and then for the nearest word of the list.
 func Meant(word string, list []string, others map[string]string) string {
 	if meant, found := others[plainWord(word)]; found {
 		return "; did you mean " + meant + "?"

@@ -25,35 +25,35 @@ func Phases() []Phase { return []Phase{Pending, Running, Succeeded, Failed, Canc
 // Terminal reports whether the job is over.
 func (p Phase) Terminal() bool { return p == Succeeded || p == Failed || p == Cancelled }
 
-// Reason is one CamelCase word that says why a job is in its phase: Kubernetes' own where it has
-// one.
+// Reason is one CamelCase word that says why a job is in its phase. It is Kubernetes' word where
+// Kubernetes has one.
 type Reason string
 
-// The reasons. Error is the program's failure; the others that end a job are the platform's, or the
-// user's wish.
+// The reasons. Completed and Error come from the program. The other reasons that end a job come
+// from the platform, from a limit, or from the user.
 const (
 	ReasonCompleted        Reason = "Completed"
-	ReasonError            Reason = "Error"            // the program ended with another code than 0
-	ReasonQueued           Reason = "Queued"           // waiting for a free place
-	ReasonRetrying         Reason = "Retrying"         // an attempt failed, the next one will follow
+	ReasonError            Reason = "Error"            // the program exited with a code other than 0
+	ReasonQueued           Reason = "Queued"           // it waits until it can run
+	ReasonRetrying         Reason = "Retrying"         // an attempt failed, and the next one follows
 	ReasonCancelled        Reason = "Cancelled"        // the user cancelled it
 	ReasonDeadlineExceeded Reason = "DeadlineExceeded" // timeoutSeconds passed
 	ReasonOOMKilled        Reason = "OOMKilled"        // used more than memory
-	// used more disk than its workspace may have, or its node had none left
+	// it used more disk than its workspace may have, or its node had no disk space left
 	ReasonEvicted     Reason = "Evicted"
 	ReasonCannotRun   Reason = "ContainerCannotRun"
-	ReasonFetchFailed Reason = "FetchFailed" // an uploaded file could not be brought to the program
+	ReasonFetchFailed Reason = "FetchFailed" // an uploaded file could not be read
 	ReasonOutputsLost Reason = "OutputsLost" // outputs could not be stored
 	ReasonInterrupted Reason = "Interrupted" // the server, pod or node went away while it ran
 	ReasonStartFailed Reason = "StartFailed" // the platform could not start it
 )
 
-// The reasons that only Kubernetes has; others are passed on as its kubelet and controllers name
-// them.
+// The reasons that only Kubernetes has. Its other reasons are passed on with the names that the
+// kubelet and the controllers give them.
 const (
 	ReasonStarting      Reason = "ContainerCreating" // the image is being pulled, the files fetched
 	ReasonPullBackOff   Reason = "ImagePullBackOff"  // the image cannot be pulled
-	ReasonUnschedulable Reason = "Unschedulable"     // no node can take it
+	ReasonUnschedulable Reason = "Unschedulable"     // no node can run it
 	ReasonSuspended     Reason = "Suspended"         // its queue has not admitted it
 	ReasonQuotaExceeded Reason = "QuotaExceeded"     // the namespace's ResourceQuota leaves no room
 	ReasonFailedCreate  Reason = "FailedCreate"      // its pod was refused
@@ -70,11 +70,11 @@ type File struct {
 	Mode string `json:"mode,omitempty"`
 }
 
-// ModeExecutable is the mode of an executable file, as chmod takes it. Files have this one or 0644:
-// nothing else of a mode, and above all no set-user-ID bit, is carried from one place to another.
+// ModeExecutable is the mode of an executable file, in the notation of chmod. Files have this mode
+// or 0644. No other bits are copied, above all no set-user-ID bit.
 const ModeExecutable = "0755"
 
-// Perm returns the permissions that the file has where it is unpacked.
+// Perm returns the permissions to unpack the file with.
 func (f File) Perm() fs.FileMode {
 	if f.Mode == ModeExecutable {
 		return 0o755
@@ -82,12 +82,12 @@ func (f File) Perm() fs.FileMode {
 	return 0o644
 }
 
-// programHead is how many bytes tell a program.
+// programHead is the number of bytes that ModeOf looks at.
 const programHead = 4
 
-// ModeOf returns the mode of an uploaded file that begins so. A form cannot say it, so the file
-// does: what the kernel would execute, an ELF file or a script with an interpreter line, is
-// executable.
+// ModeOf returns the mode of an uploaded file from its first bytes, because a form has no file
+// modes. A file that the kernel can execute is executable: an ELF file, or a script with an
+// interpreter line.
 func ModeOf(head []byte) string {
 	if bytes.HasPrefix(head, []byte("#!")) || bytes.HasPrefix(head, []byte("\x7fELF")) {
 		return ModeExecutable
@@ -95,7 +95,7 @@ func ModeOf(head []byte) string {
 	return ""
 }
 
-// Head keeps the beginning of what is written to it, as much as ModeOf needs.
+// Head keeps the first bytes that are written to it, as many as ModeOf needs.
 type Head []byte
 
 // Write implements io.Writer.
@@ -109,51 +109,54 @@ type Attempt struct {
 	Number     int        `json:"number"` // from 1
 	StartedAt  time.Time  `json:"startedAt"`
 	FinishedAt *time.Time `json:"finishedAt,omitempty"`
-	// ExitCode is the program's own, 128+N when signal N ended it, absent when it never ran.
+	// ExitCode is the program's exit code, or 128+N when signal N ended it. It is absent when the
+	// program never ran.
 	ExitCode *int   `json:"exitCode,omitempty"`
 	Signal   string `json:"signal,omitempty"` // such as SIGKILL
 	Reason   Reason `json:"reason,omitempty"`
 	Message  string `json:"message,omitempty"`
-	// Limits says in words what held the program to its cpu and memory.
+	// Limits says in words how the limits of cpu and memory were enforced.
 	Limits *Limits `json:"limits,omitempty"`
-	// Outputs is set on the attempt whose results are the job's.
+	// Outputs is set on the attempt whose results are those of the job.
 	Outputs *Outputs `json:"outputs,omitempty"`
 }
 
-// Limits says in words what is in force for a program.
+// Limits says in words how the limits of a program are enforced.
 type Limits struct {
 	CPU       string `json:"cpu"`
 	Memory    string `json:"memory"`
 	Workspace string `json:"workspace,omitempty"`
 }
 
-// Outputs sums up what a job left in results/: how many files and bytes were stored, and what was
-// not.
+// Outputs sums up what a job left in results/: how many files and bytes were stored, and which
+// entries were not.
 type Outputs struct {
 	Count        int       `json:"count"`
 	Bytes        int64     `json:"bytes"`
 	OmittedCount int       `json:"omittedCount,omitempty"`
 	Omitted      []Omitted `json:"omitted,omitempty"` // the first of them
-	// NotCollected is what lies outside results/, and so is no output; nil: nothing.
+	// NotCollected lists the files outside results/, which are not outputs. It is nil when there are
+	// none.
 	NotCollected *NotCollected `json:"notCollected,omitempty"`
 }
 
-// NotCollected is the files that a program wrote into its working directory and not into results/:
-// new ones, and uploaded ones that it changed. A folder that ends in a slash counts as one.
+// NotCollected lists files in the program's working directory that are not in results/: new files,
+// and uploaded files that the program changed. A name with a slash at its end is a folder, which
+// counts as one.
 type NotCollected struct {
 	Count int      `json:"count"`
 	Names []string `json:"names"`          // the first of them
-	More  bool     `json:"more,omitempty"` // there were too many to look at all
+	More  bool     `json:"more,omitempty"` // there were too many to count them all
 }
 
-// Omitted is one thing under results/ that was not stored, and why.
+// Omitted is one entry under results/ that was not stored, and why.
 type Omitted struct {
 	Name   string `json:"name"`
 	Reason string `json:"reason"`
 }
 
-// Index is <jobID>/index.json: what the user asked for. Its write is the acceptance of the job, and
-// it never changes.
+// Index is <jobID>/index.json: what the user asked for. Writing it is the acceptance of the job. It
+// never changes.
 type Index struct {
 	JobID     ID        `json:"jobID"`
 	JobName   string    `json:"jobName"`
@@ -165,24 +168,24 @@ type Index struct {
 	Token string `json:"token"`
 	// IdempotencyKey is the hash of the user's Idempotency-Key, if one was sent.
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
-	// Template is what the job was started from, if from a template.
+	// Template is the template that the job was started from, if there was one.
 	Template *Origin `json:"template,omitempty"`
-	// Owner names the owner whose token opens the job's own, if it has one. Whoever made the job
-	// proved to be that owner, or the template is theirs.
+	// Owner is the owner whose token gets the job's token, if the job has an owner. Either the request
+	// had that owner's token, or the template belongs to the owner.
 	Owner ID `json:"owner,omitempty"`
-	// Trace is the request's.
+	// Trace is the trace of the request.
 	Trace Trace `json:"trace,omitzero"`
-	// Hops is how many jobs come before this one that each started the next by an event, and Root is
-	// the first of them, if this is not the first itself.
+	// Hops is the number of jobs before this one in its chain, in which the event of each job started
+	// the next. Root is the first job of the chain, unless this is the first.
 	Hops int `json:"hops,omitempty"`
 	Root ID  `json:"root,omitempty"`
 	// Void marks an ID that was given up before its job was accepted; there is no such job.
 	Void bool `json:"void,omitempty"`
 }
 
-// MayRetry reports whether an attempt of that number that ended for reason is followed by another.
-// A program that cannot be run, or whose time is up, would fare no better; one whose outputs were
-// lost did its work.
+// MayRetry reports whether another attempt follows attempt number, which ended for reason. A retry
+// would not help a program that cannot be executed or whose time is up. A program whose outputs
+// were lost has done its work.
 func (i *Index) MayRetry(number int, reason Reason) bool {
 	if number > i.Retries {
 		return false
@@ -195,18 +198,18 @@ func (i *Index) MayRetry(number int, reason Reason) bool {
 	}
 }
 
-// Deadline is when the job's time is up if it has a limit, counted from its first attempt as
-// Kubernetes counts activeDeadlineSeconds.
+// Deadline is the time at which a job with a time limit must end. It counts from the first attempt,
+// as Kubernetes counts activeDeadlineSeconds.
 func (i *Index) Deadline(attempts []Attempt) time.Time {
 	return attempts[0].StartedAt.Add(time.Duration(i.TimeoutSeconds) * time.Second)
 }
 
-// TimeUp reports whether the job's time was up by the time now.
+// TimeUp reports whether the job's time limit has passed at the time now.
 func (i *Index) TimeUp(attempts []Attempt, now time.Time) bool {
 	return i.TimeoutSeconds > 0 && !now.Before(i.Deadline(attempts))
 }
 
-// Expiry is when a job is removed that finished at a time.
+// Expiry is the time at which a job that finished at the given time is removed.
 func (i *Index) Expiry(finished time.Time) time.Time {
 	return finished.Add(time.Duration(i.TTLSecondsAfterFinished) * time.Second)
 }
@@ -231,8 +234,8 @@ type Terminal struct {
 	Outputs    *Outputs   `json:"outputs,omitempty"`
 }
 
-// Summary is what a list shows of a job: what says which job it is and how it fares, and nothing
-// that a user may want kept from others (arguments, file names, messages).
+// Summary is what a list shows of a job: which job it is and how it is doing. It has nothing that a
+// user may want to hide from others (arguments, file names, messages).
 type Summary struct {
 	JobID      ID                `json:"jobID"`
 	JobName    string            `json:"jobName"`
@@ -270,7 +273,7 @@ type Status struct {
 	Message        string    `json:"message,omitempty"`
 	Attempts       []Attempt `json:"attempts"`
 	Outputs        *Outputs  `json:"outputs,omitempty"`
-	// NotCollected is that of the outputs, where it is seen.
+	// NotCollected is moved here from Outputs, so that users see it.
 	NotCollected *NotCollected `json:"notCollected,omitempty"`
 }
 
@@ -288,26 +291,26 @@ func (s *Status) Conclude(t *Terminal) {
 	}
 }
 
-// Observation is how a job fares that was not over when it was looked at, as the place where it
-// runs sees it.
+// Observation is the state of a job that was not over, as its backend sees it: Kubernetes, or the
+// processes of this machine.
 type Observation struct {
-	// Over tells that its end is recorded by now.
+	// Over says that the job's end has been recorded meanwhile.
 	Over bool
 	// Reason and Message are empty when there is nothing to add to the records.
 	Reason  Reason
 	Message string
-	// Lost tells that nothing there will ever run it unless it is launched again.
+	// Lost says that the backend does not have the job, so nothing runs it until it is launched again.
 	Lost bool
-	// Stuck tells that it cannot start for Reason, and since when.
+	// Stuck says that the job cannot start, for Reason, since the time Since.
 	Stuck bool
 	Since time.Time
-	// Attempt is the last attempt, and Terminal the job, when their ends are seen and nobody has
-	// recorded them. What they point to must not be changed.
+	// Attempt is the end of the last attempt, and Terminal the end of the job, when the backend has
+	// seen them and they are not recorded yet. The values must not be changed.
 	Attempt  *Attempt
 	Terminal *Terminal
 }
 
-// Same reports whether two observations come to the same.
+// Same reports whether two observations are equal.
 func (o Observation) Same(other Observation) bool {
 	return (o.Attempt == nil) == (other.Attempt == nil) && (o.Terminal == nil) == (other.Terminal == nil) &&
 		o.Over == other.Over && o.Reason == other.Reason && o.Message == other.Message &&

@@ -80,7 +80,7 @@ func FuzzQuantity(f *testing.F) {
 		if len(message) > 200 {
 			t.Errorf("a message of %d bytes for %.40q", len(message), s)
 		}
-		// A plain number is itself, whoever reads it.
+		// A plain number stays the same number.
 		if v, ok := new(big.Rat).SetString(s); ok && bytes != 0 && strings.Trim(s, "0123456789.") == "" {
 			n := new(big.Int).Add(v.Num(), new(big.Int).Sub(v.Denom(), big.NewInt(1)))
 			if n.Div(n, v.Denom()); n.Cmp(big.NewInt(bytes)) != 0 {

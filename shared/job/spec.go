@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// Spec is what a user asks to be run.
+// Spec is what a user asks to run.
 type Spec struct {
 	Runtime    string            `json:"runtime"`
 	Entrypoint string            `json:"entrypoint"`
@@ -21,17 +21,17 @@ type Spec struct {
 	// CPU and Memory are Kubernetes quantities, empty for no limit.
 	CPU    string `json:"cpu,omitempty"`
 	Memory string `json:"memory,omitempty"`
-	// TimeoutSeconds ends the job that long after its first attempt began, retries included, as a
-	// Kubernetes Job's activeDeadlineSeconds does; 0 is no limit.
+	// TimeoutSeconds ends the job that many seconds after its first attempt began, retries included,
+	// like activeDeadlineSeconds of a Kubernetes Job. 0 means no limit.
 	TimeoutSeconds int64 `json:"timeoutSeconds,omitempty"`
-	// TTLSecondsAfterFinished is how long the job is kept once it is over.
+	// TTLSecondsAfterFinished is how long the job is kept after its end.
 	TTLSecondsAfterFinished int64 `json:"ttlSecondsAfterFinished"`
 	// Retries is how often a failed program runs again.
 	Retries int `json:"retries,omitempty"`
 }
 
-// The bounds of a Spec. An argument's is Linux's MAX_ARG_STRLEN; the sum leaves room within the
-// quarter of the stack (2 MiB) that Linux gives arguments and environment, see execve(2).
+// The bounds of a Spec. MaxArgBytes is Linux's MAX_ARG_STRLEN. MaxExecBytes is well below the
+// quarter of the stack (2 MiB) that Linux gives to arguments and environment; see execve(2).
 const (
 	MaxArgBytes   = 128<<10 - 1
 	MaxExecBytes  = 1 << 20
@@ -46,7 +46,7 @@ func ReservedEnv() []string {
 	return []string{"PATH", "HOME", "LANG", "TMPDIR", "JOB_ID", "JOB_ATTEMPT", "OUTPUT_DIR"}
 }
 
-// Validate returns every fault of s that can be told without its files, as *Faults, or nil.
+// Validate returns every fault of s that can be found without its files, as *Faults, or nil.
 func (s *Spec) Validate() error {
 	faults := &Faults{Kind: ErrInvalid}
 	if s.Runtime == "" {
@@ -66,7 +66,7 @@ func (s *Spec) Validate() error {
 		faults.add("memory", message)
 	}
 	faults.add("image", checkImage(s.Image))
-	if s.Queue != "" && (len(s.Queue) > 63 || !queueSyntax().MatchString(s.Queue)) {
+	if s.Queue != "" && (len(s.Queue) > 63 || !queueSyntax.get().MatchString(s.Queue)) {
 		faults.add("queue", "is not the name of a Kueue LocalQueue: at most 63 lowercase letters, digits and '-'")
 	}
 	faults.add("timeoutSeconds", between(s.TimeoutSeconds, 0, MaxSeconds))
@@ -92,7 +92,7 @@ func checkArgs(faults *Faults, args []string) {
 func checkText(s string) string {
 	switch {
 	case strings.Contains(s, "\x00"):
-		return "contains a NUL character, which no program can be given"
+		return "contains a NUL character, which cannot be passed to a program"
 	case !utf8.ValidString(s):
 		return "is not valid UTF-8"
 	case len(s) > MaxArgBytes:
@@ -125,7 +125,7 @@ func checkEnvName(name string) string {
 	case strings.Contains(name, "="):
 		return "a name cannot contain ="
 	case strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return "a name is made of printable ASCII characters"
+		return "a name must be printable ASCII without blanks"
 	case slices.Contains(ReservedEnv(), name):
 		return "is set by the orchestrator (" + strings.Join(ReservedEnv(), ", ") + "); choose another name"
 	}
@@ -149,11 +149,11 @@ func checkExecSize(faults *Faults, s *Spec) {
 
 // The syntax of labels is Kubernetes' own.
 var (
-	labelName   = pattern(`^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`)
-	labelPrefix = pattern(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+	labelName   = pattern{expr: `^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`}
+	labelPrefix = pattern{expr: `^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`}
 )
 
-// MaxLabels bounds what listing by label costs: every label is an entry in an index.
+// MaxLabels bounds the cost of listing by label, because every label is an entry in an index.
 const MaxLabels = 32
 
 func checkLabels(faults *Faults, labels map[string]string) {
@@ -169,17 +169,17 @@ func checkLabels(faults *Faults, labels map[string]string) {
 	}
 }
 
-// TemplateLabel is the label by which the jobs of a template are listed. It is set here, never by
-// users.
+// TemplateLabel is the label by which the jobs of a template are listed. Only the server sets it,
+// never a user.
 const TemplateLabel = "go-job-orchestrator/template"
 
-// reservedLabels are the prefixes of labels that users cannot set: those are ours, in the lists and
-// in Kubernetes, or Kueue's, whose queue has a field.
+// reservedLabels are the prefixes of labels that users cannot set. The orchestrator uses the first
+// two, in lists and in Kubernetes. The third is Kueue's, and users set its queue by a field.
 func reservedLabels() []string {
 	return []string{"go-job-orchestrator", "go-job-orchestrator.github.io", "kueue.x-k8s.io"}
 }
 
-// checkReserved says why a user cannot set a label, or nothing.
+// checkReserved says why a user cannot set a label, or returns "".
 func checkReserved(key string) string {
 	prefix, _, found := strings.Cut(key, "/")
 	isPrefix := func(reserved string) bool { return strings.EqualFold(prefix, reserved) }
@@ -189,34 +189,34 @@ func checkReserved(key string) string {
 	return ""
 }
 
-// CheckLabel says what is wrong with a label, or nothing.
+// CheckLabel says what is wrong with a label, or returns "".
 func CheckLabel(key, value string) string {
 	name := key
 	if prefix, rest, found := strings.Cut(key, "/"); found {
-		if len(prefix) > 253 || !labelPrefix().MatchString(prefix) {
+		if len(prefix) > 253 || !labelPrefix.get().MatchString(prefix) {
 			return "the part before the slash must be a DNS name"
 		}
 		name = rest
 	}
-	if !labelName().MatchString(name) {
+	if !labelName.get().MatchString(name) {
 		return "a label's name has 1 to 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit"
 	}
-	if value != "" && !labelName().MatchString(value) {
+	if value != "" && !labelName.get().MatchString(value) {
 		return "a label's value has at most 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit"
 	}
 	return ""
 }
 
-var imageSyntax = pattern(`^[a-zA-Z0-9][-a-zA-Z0-9._:/@]*$`)
+var imageSyntax = pattern{expr: `^[a-zA-Z0-9][-a-zA-Z0-9._:/@]*$`}
 
-// queueSyntax is that of a DNS label (RFC 1123), as LocalQueues are named.
-var queueSyntax = pattern(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+// queueSyntax is the syntax of a DNS label (RFC 1123), which names of LocalQueues have.
+var queueSyntax = pattern{expr: `^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`}
 
 func checkImage(s string) string {
 	if s == "" {
 		return ""
 	}
-	if len(s) > maxImageBytes || !imageSyntax().MatchString(s) {
+	if len(s) > maxImageBytes || !imageSyntax.get().MatchString(s) {
 		return "is not an image reference such as python:3.13-slim"
 	}
 	return ""

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Step is one step in a job's life that is announced to others.
+// Step is one step in a job's life that the job announces as an event.
 type Step string
 
 // The steps, in the order of a job's life. One of Succeeded, Failed and Cancelled is its end.
@@ -21,7 +21,7 @@ const (
 // EndOf returns the step by which a job enters a terminal phase.
 func EndOf(p Phase) Step { return Step(strings.ToLower(string(p))) }
 
-// Announced reports whether this is a step that jobs announce.
+// Announced reports whether jobs announce this step.
 func (s Step) Announced() bool {
 	switch s {
 	case StepSubmitted, StepStarted, StepSucceeded, StepFailed, StepCancelled, StepReaped:
@@ -30,20 +30,21 @@ func (s Step) Announced() bool {
 	return false
 }
 
-// Ends reports whether the job is over with this step.
+// Ends reports whether this step ends the job.
 func (s Step) Ends() bool { return s == StepSucceeded || s == StepFailed || s == StepCancelled }
 
-// Notice is what others are told of a step: the job as its owner sees it, as it was then.
+// Notice is the content of a lifecycle event: the job as its owner sees it, at the time of the
+// step.
 type Notice struct {
 	Step   Step      `json:"step"`
 	At     time.Time `json:"at"`
 	Status *Status   `json:"status"`
 	Trace  Trace     `json:"trace,omitzero"`
-	// Hops is how many jobs come before this one that each started the next by an event.
+	// Hops is the number of jobs before this one in its chain.
 	Hops int `json:"hops,omitempty"`
 }
 
-// At returns the job as it was when it entered a phase that lies behind it; s is how it is now.
+// At returns the job as it was when it entered an earlier phase; s is its present state.
 func (s *Status) At(p Phase) *Status {
 	then := *s
 	if p == s.Phase {
@@ -63,22 +64,22 @@ func (s *Status) At(p Phase) *Status {
 	return &then
 }
 
-// Trace is where a job belongs in a distributed trace, by W3C Trace Context. It is carried from the
-// request through the job's record to its program and its events.
+// Trace is the job's place in a distributed trace (W3C Trace Context). It goes from the request,
+// through the job's record, to the program and to the job's events.
 type Trace struct {
 	Parent string `json:"traceparent,omitempty"`
 	State  string `json:"tracestate,omitempty"`
 }
 
-const maxTraceState = 512 // what the recommendation has everybody carry
+const maxTraceState = 512 // the recommendation wants at least so much to be passed on
 
-var traceParent = pattern(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,256})?$`)
+var traceParent = pattern{expr: `^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,256})?$`}
 
-// NewTrace returns the trace that two header fields name. What is not as the recommendation has it
-// is ignored, as it demands.
+// NewTrace returns the trace of two header fields. It ignores values that are not valid, as the
+// recommendation demands.
 func NewTrace(parent, state string) Trace {
 	switch {
-	case !traceParent().MatchString(parent), strings.HasPrefix(parent, "ff"),
+	case !traceParent.get().MatchString(parent), strings.HasPrefix(parent, "ff"),
 		strings.HasPrefix(parent, "00") && len(parent) != len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
 		parent[3:35] == strings.Repeat("0", 32), parent[36:52] == strings.Repeat("0", 16):
 		return Trace{}
@@ -88,7 +89,7 @@ func NewTrace(parent, state string) Trace {
 	return Trace{Parent: parent, State: state}
 }
 
-// Variables are those of the environment by which a program goes on with the trace.
+// Variables returns the environment variables by which a program continues the trace.
 func (t Trace) Variables() map[string]string {
 	env := map[string]string{}
 	if t.Parent != "" {

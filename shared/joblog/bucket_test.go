@@ -116,10 +116,10 @@ func (b *bucket) read() *contents {
 			b.t.Fatal(err)
 		}
 		if r.Last < c.state.Next {
-			continue // a late put of a piece that was merged meanwhile
+			continue // a late put of a segment that was merged meanwhile
 		}
 		if r.First != c.state.Next {
-			b.t.Fatalf("segment %s follows number %d: pieces are missing or double", name, c.state.Next)
+			b.t.Fatalf("segment %s follows number %d: segments are missing or double", name, c.state.Next)
 		}
 		c.add(b.t, r, b.segments[name])
 	}

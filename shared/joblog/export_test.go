@@ -3,8 +3,8 @@ package joblog
 // RunOn is Run with notices that a test gives.
 var RunOn = (*Shipper).run
 
-// Growth is how Run learns of writes.
-var Growth = growth
+// Writes is how Run learns of writes.
+var Writes = writes
 
-// Burst is how many pieces may go at once.
+// Burst is how many segments may go at once.
 const Burst = burst

@@ -1,5 +1,5 @@
-// Package joblog ships the log of a running program in pieces: what a piece is, and how growing
-// files become a bounded number of them.
+// Package joblog ships the log of a running program in segments. It says what a segment is, and how
+// growing files become a bounded number of segments.
 package joblog
 
 import (
@@ -122,7 +122,8 @@ func (h *Header) addRun(r run) error {
 	return h.add(spool.Record{End: end})
 }
 
-// Range is the numbers of the first and the last piece that a segment holds.
+// Range is the numbers that a segment covers: one for a segment as it was cut, and several for one
+// that was merged from those with these numbers.
 type Range struct{ First, Last uint64 }
 
 const digits = 12

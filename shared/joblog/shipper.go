@@ -9,21 +9,23 @@ import (
 	"go-job-orchestrator/shared/spool"
 )
 
-// The sizes of segments. A merged one is held in memory while it is made.
+// The sizes of segments, as they are cut and merged. A merged one is held in memory while it is
+// made.
 const (
-	maxPiece  = 1 << 20
-	maxMerged = 8 << 20
+	maxUnmerged = 1 << 20
+	maxMerged   = 8 << 20
 	// MaxSegment is the most bytes a segment can have, header included.
 	MaxSegment = maxMerged + maxHeader
 	fanIn      = 32 // how many segments are merged into one
 	// Bounds of headers. A program that writes to both streams in turn fills more segments.
-	maxPieceRecords  = 1024
-	maxMergedRecords = 96 << 10
+	maxUnmergedRecords = 1024
+	maxMergedRecords   = 96 << 10
 )
 
-// Interval is the time between two looks at the files where nothing tells that they have grown, and
-// the time after which another piece may be stored: a line is to be readable within a second, and
-// each piece costs a write. After a quiet spell a burst of pieces may be stored without waiting.
+// Interval is the time between two looks at the files where nothing tells that they have grown,
+// and the time after which another segment may be stored: a line is to be readable within a second,
+// and each segment costs a write. After a quiet spell a burst of segments may be stored without
+// waiting.
 const (
 	Interval = 250 * time.Millisecond
 	burst    = 4
@@ -34,21 +36,21 @@ type Put func(ctx context.Context, name string, data []byte) error
 
 // State is where shipping a log has got to. The zero State is the beginning.
 type State struct {
-	Next           uint64 `json:"next"` // number of the next piece
+	Next           uint64 `json:"next"` // number of the next segment
 	spool.Position        // of its first byte
 }
 
 // Shipper stores a growing spool as segments. Its methods must not be called concurrently.
 type Shipper struct {
-	tail   *tail
+	order  *orderReader
 	put    Put
 	state  State
 	levels [][]segment // of each size, what is not merged yet
 	failed *segment    // could not be stored; is to be stored again, with the same bytes
 
-	// Rest returns the time after which another piece may be stored, in place of Interval. It may be
-	// nil.
-	Rest func() time.Duration
+	// MinInterval returns the time after which another segment may be stored, in place of Interval. It
+	// may be nil.
+	MinInterval func() time.Duration
 }
 
 // segment is what was stored under a name.
@@ -60,16 +62,16 @@ type segment struct {
 
 // NewShipper returns a Shipper that goes on from a state.
 func NewShipper(files spool.Files, from State, put Put) *Shipper {
-	return &Shipper{tail: &tail{files: files, at: from.Position}, put: put, state: from}
+	return &Shipper{order: &orderReader{files: files, at: from.Position}, put: put, state: from}
 }
 
 // Run ships what is new, as soon as it is written if that is not too often, until ctx ends. What
 // cannot be stored is tried again.
 func (s *Shipper) Run(ctx context.Context) {
-	s.run(ctx, growth(ctx, s.tail.files.Order))
+	s.run(ctx, writes(ctx, s.order.files.Order))
 }
 
-func (s *Shipper) run(ctx context.Context, grown <-chan struct{}) {
+func (s *Shipper) run(ctx context.Context, written <-chan struct{}) {
 	var spent time.Time // when all of the burst can be used again
 	look := time.NewTimer(0)
 	defer look.Stop()
@@ -77,19 +79,19 @@ func (s *Shipper) run(ctx context.Context, grown <-chan struct{}) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-grown:
+		case <-written:
 		case <-look.C: // notices can be missed, and there are none everywhere
 		}
 		before := s.state.Next
 		err := s.Flush(ctx) // tried again later, and at the end by who waits for it
-		rest := Interval
-		if s.Rest != nil {
-			rest = s.Rest()
+		interval := Interval
+		if s.MinInterval != nil {
+			interval = s.MinInterval()
 		}
 		if now := time.Now(); s.state.Next > before || err != nil {
-			spent = later(spent, now).Add(rest)
+			spent = later(spent, now).Add(interval)
 		}
-		if !backoff.Wait(ctx, min(time.Until(spent.Add(-(burst-1)*rest)), rest)) {
+		if !backoff.Wait(ctx, min(time.Until(spent.Add(-(burst-1)*interval)), interval)) {
 			return
 		}
 		look.Reset(Interval)
@@ -109,11 +111,11 @@ func (s *Shipper) Flush(ctx context.Context) error {
 		if err := ctx.Err(); err != nil { // a program may write faster than we ship
 			return fmt.Errorf("ship log: %w", err)
 		}
-		piece, err := s.cut()
-		if piece == nil || err != nil {
+		seg, err := s.cut()
+		if seg == nil || err != nil {
 			return err
 		}
-		if err := s.ship(ctx, piece); err != nil {
+		if err := s.ship(ctx, seg); err != nil {
 			return err
 		}
 	}
@@ -122,30 +124,30 @@ func (s *Shipper) Flush(ctx context.Context) error {
 // Finish ships all that there is of a spool to which nobody writes any more.
 func (s *Shipper) Finish(ctx context.Context) error {
 	// What was written just before a crash has no record.
-	if err := s.tail.files.Repair(); err != nil {
+	if err := s.order.files.Repair(); err != nil {
 		return fmt.Errorf("ship log: %w", err)
 	}
 	return s.Flush(ctx)
 }
 
-// cut returns the next piece, or nil when there is nothing new.
+// cut returns the next segment, or nil when there is nothing new.
 func (s *Shipper) cut() (*segment, error) {
 	if s.failed != nil {
 		return s.failed, nil
 	}
-	if err := s.tail.load(); err != nil {
+	if err := s.order.load(); err != nil {
 		return nil, err
 	}
-	records := s.tail.next()
+	records := s.order.next()
 	if len(records) == 0 {
 		return nil, nil //nolint:nilnil // nothing new is no error
 	}
-	piece := &segment{Range: Range{s.state.Next, s.state.Next}, Header: Header{s.state.Position, records}}
-	if err := s.fill(piece); err != nil {
+	seg := &segment{Range: Range{s.state.Next, s.state.Next}, Header: Header{s.state.Position, records}}
+	if err := s.fill(seg); err != nil {
 		return nil, err
 	}
-	s.tail.took(piece.End())
-	return piece, nil
+	s.order.shipped(seg.End())
+	return seg, nil
 }
 
 // fill reads a segment's bytes from the files.
@@ -159,33 +161,33 @@ func (s *Shipper) fill(seg *segment) error {
 	for _, r := range seg.Records {
 		for _, stream := range []spool.Stream{spool.Stdout, spool.Stderr} {
 			offset, end := at.Of(stream), *r.End.Of(stream)
-			part := body[:end-*offset]
-			if err := s.tail.read(stream, part, *offset); err != nil {
+			chunk := body[:end-*offset]
+			if err := s.order.read(stream, chunk, *offset); err != nil {
 				return err
 			}
 			*offset = end
-			body = body[len(part):]
+			body = body[len(chunk):]
 		}
 	}
 	seg.data = data
 	return nil
 }
 
-func (s *Shipper) ship(ctx context.Context, piece *segment) error {
-	if err := s.put(ctx, piece.Name(), piece.data); err != nil {
-		s.failed = piece
+func (s *Shipper) ship(ctx context.Context, seg *segment) error {
+	if err := s.put(ctx, seg.Name(), seg.data); err != nil {
+		s.failed = seg
 		return fmt.Errorf("ship log: %w", err)
 	}
 	s.failed = nil
-	piece.data = nil
+	seg.data = nil
 	s.state.Next++
-	s.state.Position = piece.End()
-	s.add(ctx, 0, *piece)
+	s.state.Position = seg.End()
+	s.add(ctx, 0, *seg)
 	return nil
 }
 
-// add notes a stored segment, and merges those of its level when there are enough of them. A merge
-// that is not possible, or fails, is made good by none: its parts stay as they are.
+// add notes a stored segment, and merges those of its level when there are enough of them. Where
+// merging is not possible or fails, the segments stay as they are.
 func (s *Shipper) add(ctx context.Context, level int, seg segment) {
 	if level == len(s.levels) {
 		s.levels = append(s.levels, nil)
@@ -194,13 +196,12 @@ func (s *Shipper) add(ctx context.Context, level int, seg segment) {
 	if len(s.levels[level]) < fanIn {
 		return
 	}
-	parts := s.levels[level]
+	segments := s.levels[level]
 	s.levels[level] = nil
-	merged, ok := s.merge(parts)
+	merged, ok := s.merge(segments)
 	if !ok || s.put(ctx, merged.Name(), merged.data) != nil {
-		// What lies before these parts and what will come after them must not be merged over them: their
-		// numbers would be covered, and so they would be removed, but their bytes would be in no other
-		// segment.
+		// Segments before these and after these must not be merged into one that covers these too: it
+		// would have these removed, but not have their bytes.
 		clear(s.levels[level+1:])
 		return
 	}
@@ -208,12 +209,13 @@ func (s *Shipper) add(ctx context.Context, level int, seg segment) {
 	s.add(ctx, level+1, merged)
 }
 
-// merge returns one segment with the bytes of all parts, unless it would be too large or the files
-// have not got them any more.
-func (s *Shipper) merge(parts []segment) (segment, bool) {
-	merged := segment{Range: Range{parts[0].First, parts[len(parts)-1].Last}, Header: Header{Start: parts[0].Start}}
-	for _, p := range parts {
-		merged.Records = append(merged.Records, p.Records...)
+// merge returns one segment with the bytes of several, unless it would be too large or the files do
+// not have the bytes any more.
+func (s *Shipper) merge(segments []segment) (segment, bool) {
+	first, last := segments[0], segments[len(segments)-1]
+	merged := segment{Range: Range{first.First, last.Last}, Header: Header{Start: first.Start}}
+	for _, s := range segments {
+		merged.Records = append(merged.Records, s.Records...)
 	}
 	if merged.Body() > maxMerged || len(merged.Records) > maxMergedRecords {
 		return segment{}, false

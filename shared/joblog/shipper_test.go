@@ -18,18 +18,18 @@ import (
 	"go-job-orchestrator/shared/spool"
 )
 
-// TestMergeOverGap has one group of pieces that is not merged, too large or not stored, among many
-// that are. No larger segment may take the place of pieces whose bytes it has not got.
+// TestMergeOverGap has one group of segments that is not merged, too large or not stored, among
+// many that are. No larger segment may take the place of segments whose bytes it has not got.
 func TestMergeOverGap(t *testing.T) {
 	t.Parallel()
 	const fanIn = 32
 	tests := map[string]struct {
-		size func(piece int) int
+		size func(seg int) int
 		fail func(joblog.Range) bool
 	}{
 		"burst": {
-			size: func(piece int) int {
-				if piece/fanIn == 3 {
+			size: func(seg int) int {
+				if seg/fanIn == 3 {
 					return 300 << 10 // 32 of them are more than a merged segment may have
 				}
 				return 10
@@ -51,12 +51,12 @@ func TestMergeOverGap(t *testing.T) {
 			p, b := newProgram(t), newBucket(t)
 			b.fails = func(r joblog.Range) (bool, bool) { return !tt.fail(r), tt.fail(r) }
 			s := p.shipper(joblog.State{}, b)
-			for piece := range fanIn*fanIn + 3*fanIn {
-				p.write(streams()[piece%2], bytes.Repeat([]byte{byte(piece)}, tt.size(piece)))
+			for seg := range fanIn*fanIn + 3*fanIn {
+				p.write(streams()[seg%2], bytes.Repeat([]byte{byte(seg)}, tt.size(seg)))
 				if err := s.Flush(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				if piece%(8*fanIn) == fanIn-1 {
+				if seg%(8*fanIn) == fanIn-1 {
 					p.check(b)
 				}
 			}
@@ -129,7 +129,7 @@ func (p *program) checkBeginning(b *bucket) {
 	}
 }
 
-// TestOrder ships what two streams got in turn in that order, whatever the sizes of pieces.
+// TestOrder ships what two streams got in turn in that order, whatever the sizes of segments.
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(3, 4))
@@ -210,7 +210,7 @@ func TestMeddled(t *testing.T) {
 }
 
 // TestFlood has one stream get more than is shipped at a time, and then the other a line: the
-// pieces are of bounded size, and in order.
+// segments are of bounded size, and in order.
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	p, b := newProgram(t), newBucket(t)
@@ -221,7 +221,7 @@ func TestFlood(t *testing.T) {
 		t.Fatal(err)
 	}
 	if b.count() != 6 {
-		t.Errorf("%d pieces, want five of 1 MiB and one", b.count())
+		t.Errorf("%d segments, want five of 1 MiB and one", b.count())
 	}
 	p.checkOrder(b)
 }
@@ -267,45 +267,45 @@ func TestRun(t *testing.T) {
 }
 
 // TestPace has a program write a thousand times a second for a minute. Its first line goes at once,
-// and not more pieces than are allowed.
+// and not more segments than are allowed.
 func TestPace(t *testing.T) {
 	t.Parallel()
-	for name, rest := range map[string]time.Duration{"usual": joblog.Interval, "followed": 10 * time.Millisecond} {
+	for name, interval := range map[string]time.Duration{"usual": joblog.Interval, "followed": 10 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			p := newProgram(t)
 			synctest.Test(t, func(t *testing.T) {
 				b := newBucket(t)
-				pieces := 0
+				segments := 0
 				b.fails = func(r joblog.Range) (bool, bool) {
 					if r.First == r.Last {
-						pieces++
+						segments++
 					}
 					return true, false
 				}
 				s := p.shipper(joblog.State{}, b)
-				if rest != joblog.Interval {
-					s.Rest = func() time.Duration { return rest }
+				if interval != joblog.Interval {
+					s.MinInterval = func() time.Duration { return interval }
 				}
 				ctx, cancel := context.WithCancel(t.Context())
-				grown, done := make(chan struct{}), make(chan struct{})
-				go func() { defer close(done); joblog.RunOn(s, ctx, grown) }()
+				written, done := make(chan struct{}), make(chan struct{})
+				go func() { defer close(done); joblog.RunOn(s, ctx, written) }()
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				p.write(spool.Stdout, []byte("first\n"))
-				grown <- struct{}{}
+				written <- struct{}{}
 				synctest.Wait() // the clock stands still
 				p.check(b)
 				for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(time.Millisecond) {
 					p.write(spool.Stdout, []byte("more\n"))
 					select {
-					case grown <- struct{}{}:
+					case written <- struct{}{}:
 					default:
 					}
 				}
 				cancel()
 				<-done
-				if most := int(time.Minute/rest) + joblog.Burst + 1; pieces > most || pieces < most/2 {
-					t.Errorf("%d pieces in a minute, want at most %d and at least half of that", pieces, most)
+				if most := int(time.Minute/interval) + joblog.Burst + 1; segments > most || segments < most/2 {
+					t.Errorf("%d segments in a minute, want at most %d and at least half of that", segments, most)
 				}
 			})
 		})
@@ -347,7 +347,7 @@ func TestAttempts(t *testing.T) {
 }
 
 // TestCoarse ships records that tell of both streams, as when the disk had no room for others, in
-// pieces that end in the middle of them.
+// segments that end in the middle of them.
 func TestCoarse(t *testing.T) {
 	t.Parallel()
 	p, b := newProgram(t), newBucket(t)
@@ -386,10 +386,10 @@ func TestCoarse(t *testing.T) {
 // TestSegments bounds how many segments a long log has, and how often each byte is sent.
 func TestSegments(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct{ pieces, size, most int }{
-		"lines":  {pieces: 5000, size: 80, most: 3 * 32},
-		"blocks": {pieces: 128, size: 100 << 10, most: 128/32 + 32},
-		"floods": {pieces: 8, size: 3 << 20, most: 8 * 3},
+	tests := map[string]struct{ segments, size, most int }{
+		"lines":  {segments: 5000, size: 80, most: 3 * 32},
+		"blocks": {segments: 128, size: 100 << 10, most: 128/32 + 32},
+		"floods": {segments: 8, size: 3 << 20, most: 8 * 3},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -397,7 +397,7 @@ func TestSegments(t *testing.T) {
 			p, b := newProgram(t), newBucket(t)
 			s := p.shipper(joblog.State{}, b)
 			data := bytes.Repeat([]byte("x"), tt.size)
-			for i := range tt.pieces {
+			for i := range tt.segments {
 				p.write(streams()[i%2], data)
 				if err := s.Flush(t.Context()); err != nil {
 					t.Fatal(err)

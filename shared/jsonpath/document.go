@@ -8,15 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// node is a value in a document: where its text begins and ends, and the index of the node after
-// all that it holds. Nodes are in the order of the text, so what a node holds comes right after it.
+// node is a value in a document: where its text begins and ends, and the index of the next node
+// that is not inside it. Nodes are in the order of the text, so the nodes inside a node come right
+// after it.
 type node struct {
 	start, end, next uint32
-	key              uint32 // where the name of a member begins; 0: it has none
+	key              uint32 // where the name of a member begins; 0 for a value without a name
 }
 
-// Document is a JSON object that was given in two parts: its small members as an object, and one
-// member that may be large. That it is not copied.
+// Document is a JSON object in two parts: its small members as an object, and one member that may
+// be large, so that the large one is not copied.
 type Document struct {
 	object []byte
 	large  Member
@@ -24,7 +25,7 @@ type Document struct {
 	last   int32 // the node of the large member, or -1
 }
 
-// Member is a member of an object. Its value is valid JSON, or the text of a string as it is.
+// Member is a member of an object. Its value is valid JSON, or the plain text of a string.
 type Member struct {
 	Name   string
 	JSON   []byte
@@ -44,7 +45,7 @@ var ErrMalformed = errors.New("not valid JSON")
 
 const root int32 = 0
 
-// NewDocument indexes a document. The object must not have a member of the large one's name.
+// NewDocument indexes a document. The object must not have a member with the name of the large one.
 func NewDocument(b *Budget, object []byte, large Member) (*Document, error) {
 	d := &Document{object: object, large: large, last: -1}
 	if len(object)+len(large.bytes()) >= math.MaxUint32 {
@@ -73,7 +74,7 @@ func NewDocument(b *Budget, object []byte, large Member) (*Document, error) {
 	return d, nil
 }
 
-// estimate is how many values a text has at most, so that the index is made in one piece.
+// estimate is the maximum number of values in a text, so that the index is allocated at once.
 func estimate(text []byte) int {
 	n := 1
 	for _, mark := range []string{",", "[", "{"} {
@@ -82,7 +83,7 @@ func estimate(text []byte) int {
 	return n
 }
 
-// text is what a node is made of.
+// text is the text of a node.
 func (d *Document) text(n int32) []byte {
 	at := d.nodes[n]
 	if base := uint32(len(d.object)); d.last >= 0 && n >= d.last { //nolint:gosec // checked by NewDocument
@@ -99,11 +100,11 @@ func (d *Document) kind(n int32) byte {
 	return d.text(n)[0]
 }
 
-// isText reports whether the node is a string that is given as it is.
+// isText reports whether the node is the large member, given as plain text.
 func (d *Document) isText(n int32) bool { return n == d.last && d.large.Text != nil }
 
-// children are the first child and the index after the last. The next child is where the one before
-// ends.
+// children returns the index of the first child and the index after the last one. The next of each
+// child is the index of the following child.
 func (d *Document) children(n int32) (first, end int32) {
 	return n + 1, int32(d.nodes[n].next) //nolint:gosec // bounded by the limits
 }
@@ -118,7 +119,7 @@ func (d *Document) key(n int32) []byte {
 	return text[at:end]
 }
 
-// unquote returns what a JSON string means.
+// unquote decodes a JSON string.
 func unquote(quoted []byte) string {
 	inner := quoted[1 : len(quoted)-1]
 	if bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
@@ -165,7 +166,7 @@ func (i *indexer) add(n node) error {
 	return nil
 }
 
-// peek is the next byte that is no space, and 0 at the end.
+// peek is the next byte that is not white space, and 0 at the end.
 func (i *indexer) peek() byte {
 	for ; i.at < len(i.text); i.at++ {
 		switch c := i.text[i.at]; c {
@@ -207,7 +208,7 @@ func (i *indexer) value(key uint32, depth int) error {
 
 func (i *indexer) offset() uint32 { return i.base + uint32(i.at) } //nolint:gosec // checked by NewDocument
 
-// word goes past a number, true, false or null.
+// word reads past a number, true, false or null.
 func (i *indexer) word() error {
 	begin := i.at
 	for i.at < len(i.text) && bytes.IndexByte([]byte(",]} \t\r\n"), i.text[i.at]) < 0 {
@@ -249,7 +250,7 @@ func (i *indexer) container(open byte, depth int) error {
 	}
 }
 
-// name goes past the name of a member and the colon.
+// name reads past the name of a member and the colon.
 func (i *indexer) name() (uint32, error) {
 	if i.peek() != '"' {
 		return 0, ErrMalformed

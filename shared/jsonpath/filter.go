@@ -45,7 +45,7 @@ func (p *parser) both() (condition, error) {
 	return list, nil
 }
 
-// operator goes past an operator, and the space around it, if that comes next.
+// operator reads past an operator and the space around it, if one comes next.
 func (p *parser) operator(token string) bool {
 	before := p.at
 	p.space()
@@ -117,7 +117,7 @@ func (p *parser) parentheses() (condition, error) {
 	return c, nil
 }
 
-// test parses what is true or false by itself.
+// test parses an expression that is true or false by itself.
 func (p *parser) test() (condition, error) {
 	begin := p.at
 	t, err := p.term()
@@ -130,8 +130,8 @@ func (p *parser) test() (condition, error) {
 // term is a query, a literal, or a call. One of them is set.
 type term struct {
 	query *query
-	value operand   // a literal or a call that has a value
-	logic condition // a call that is true or false
+	value operand   // a literal, or a call that returns a value
+	logic condition // a call that returns true or false
 }
 
 func (p *parser) testOf(t term, begin int) (condition, error) {
@@ -201,7 +201,7 @@ func (p *parser) call(name string, begin int) (term, error) {
 	n, known := arguments[name]
 	if !known {
 		p.at = begin
-		return term{}, p.fail("%q is not a function; there are count, length, match, search and value", clip(name))
+		return term{}, p.fail("%q is not a function; the functions are count, length, match, search and value", clip(name))
 	}
 	leave, err := p.enter()
 	if err != nil {

@@ -116,7 +116,7 @@ func TestSelect(t *testing.T) {
 		got, err := find(t, path, document)
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
-			// which child comes first is open there
+			// the RFC leaves the order of these children open
 		} else if path != "$.deep..*" && !cmp.Equal(got, want) || len(got) != len(want) {
 			t.Errorf("%s (-want +got):\n%s", path, cmp.Diff(want, got))
 		}
@@ -273,7 +273,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// countdown is a context that ends when it has been asked so often.
+// countdown is a context that ends after a number of calls of Err.
 type countdown struct {
 	context.Context
 	left int
@@ -306,7 +306,7 @@ func TestContext(t *testing.T) {
 	}
 }
 
-// FuzzAgainstAnother holds the package against another implementation of the same RFC.
+// FuzzAgainstAnother compares the package with another implementation of the same RFC.
 func FuzzAgainstAnother(f *testing.F) {
 	for _, path := range []string{
 		"$.a[?@.b == 'x']", "$..*", "$[1:5:2,-1]", "$[?match(@.a, 'x.*') && !@.b]", "$['\\u00e9',\"\\n\"]",

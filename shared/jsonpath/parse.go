@@ -7,14 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// MaxPathBytes bounds the text of a query, and maxNesting how deep its filters and parentheses lie
-// in each other.
+// MaxPathBytes bounds the text of a query, and maxNesting how deep its filters and parentheses are
+// nested.
 const (
 	MaxPathBytes = 4096
 	maxNesting   = 50
 )
 
-// maxInt is the largest index, that of I-JSON (RFC 7493).
+// maxInt is the largest index, which is that of I-JSON (RFC 7493).
 const maxInt = 1<<53 - 1
 
 // SyntaxError says what is wrong with the text of a query.
@@ -27,11 +27,11 @@ func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("%s, at character %d", e.Message, e.Offset+1)
 }
 
-// Parse returns the query that text is, or a *SyntaxError.
+// Parse returns the query in text, or a *SyntaxError.
 func Parse(text string) (*Path, error) {
 	p := &parser{text: text}
 	if len(text) > MaxPathBytes {
-		return nil, p.fail("it has %d bytes; at most %d are taken", len(text), MaxPathBytes)
+		return nil, p.fail("it has %d bytes; at most %d are allowed", len(text), MaxPathBytes)
 	}
 	if !utf8.ValidString(text) {
 		return nil, p.fail("it is not valid UTF-8")
@@ -68,7 +68,7 @@ func (p *parser) unexpected() error {
 	return p.fail("%q is not expected here", r)
 }
 
-// accept goes past a token if that comes next.
+// accept reads past a token if it comes next.
 func (p *parser) accept(token string) bool {
 	if !strings.HasPrefix(p.text[p.at:], token) {
 		return false
@@ -91,7 +91,7 @@ func (p *parser) space() {
 	}
 }
 
-// enter counts how deep the parser is in brackets; the returned function leaves again.
+// enter counts how deep the parser is in brackets. The returned function leaves the bracket.
 func (p *parser) enter() (leave func(), err error) {
 	if p.depth++; p.depth > maxNesting {
 		return nil, p.fail("filters and parentheses are nested deeper than %d", maxNesting)
@@ -99,7 +99,7 @@ func (p *parser) enter() (leave func(), err error) {
 	return func() { p.depth-- }, nil
 }
 
-// query parses segments; what they begin with has been read.
+// query parses segments. The $ or @ before them has been read.
 func (p *parser) query(relative bool) (*query, error) {
 	q := &query{relative: relative}
 	for {
@@ -126,7 +126,8 @@ func (p *parser) query(relative bool) (*query, error) {
 	}
 }
 
-// afterDots parses what may stand without brackets, and with them after two dots.
+// afterDots parses a segment after one dot or two dots: a name or *, or after two dots also
+// brackets.
 func (p *parser) afterDots(brackets bool) ([]selector, error) {
 	switch {
 	case brackets && p.peek() == '[':
@@ -207,7 +208,7 @@ func (p *parser) indexOrSlice() (selector, error) {
 	p.space()
 	if !p.accept(":") {
 		p.at = before
-		return indexSelector(*start), nil // the caller has seen that there is one
+		return indexSelector(*start), nil // the caller has checked that there is an integer
 	}
 	s := sliceSelector{start: start, step: 1}
 	p.space()

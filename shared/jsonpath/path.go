@@ -1,11 +1,10 @@
-// Package jsonpath selects parts of a JSON document by JSONPath (RFC 9535), within bounds: whoever
-// writes a query, and whoever sends a document, cannot make it take more memory or time than its
-// Limits say.
+// Package jsonpath selects parts of a JSON document by JSONPath (RFC 9535), within bounds. Neither
+// a query nor a document can make it use more memory or time than its Limits say.
 //
-// Libraries evaluate a filter as a whole, so a comparison of large values, or a pattern, in it
-// cannot be stopped, and they want the document decoded, which takes up to thirty times its size.
-// This package reads a document where it lies: an index of 16 bytes per value says where each of
-// them begins and ends.
+// Libraries evaluate a filter as a whole, so a comparison of large values or a pattern in it cannot
+// be stopped. They also need a decoded document, which takes up to thirty times its size. This
+// package reads the text of the document, with an index of 16 bytes per value that says where the
+// value begins and ends.
 package jsonpath
 
 // Path is a parsed query.
@@ -33,8 +32,8 @@ func (q *query) isSingular() bool {
 	return true
 }
 
-// segment selects children by its selectors or, when it is a descendant segment, those of every
-// node below as well.
+// segment selects children by its selectors. A descendant segment also selects children of every
+// node below.
 type segment struct {
 	descendant bool
 	selectors  []selector
@@ -42,7 +41,7 @@ type segment struct {
 
 // selector is one of the five kinds of RFC 9535, section 2.3.
 type selector interface {
-	// from appends what it selects of a node's children.
+	// from appends the children of a node that the selector selects.
 	from(e *evaluation, n int32, selected []int32) []int32
 }
 
@@ -78,7 +77,7 @@ type (
 	}
 )
 
-// operand is what has a value in a comparison, or as an argument of a function.
+// operand is an expression with a value: a side of a comparison, or an argument of a function.
 type operand interface {
 	value(e *evaluation, current int32) value
 }

@@ -5,16 +5,16 @@ import (
 	"regexp/syntax"
 )
 
-// The bounds of a pattern: of its text, and of the program that it becomes, in which a repetition
-// counts as often as it repeats. Many different patterns can come from a document, so not all of
-// them are kept.
+// The bounds of a pattern: its text, and the program that it is compiled to, in which a repetition
+// counts as often as it repeats. A document can contain many different patterns, so only
+// maxPatterns of them are kept.
 const (
 	maxPatternBytes = 1000
 	maxPatternSize  = 5000
 	maxPatterns     = 100
 )
 
-// patterns are those that were compiled. One that is not a regular expression is nil.
+// patterns are the compiled patterns. The value is nil for text that is not a regular expression.
 type patterns map[string]*compiled
 
 type compiled struct {
@@ -28,7 +28,8 @@ func (m matching) holds(e *evaluation, current int32) bool {
 		return false
 	}
 	c := e.pattern(pattern.text, m.whole)
-	// Matching takes as many steps as the text has bytes, times the program's instructions at worst.
+	// In the worst case matching takes as many steps as the bytes of the text times the instructions
+	// of the program.
 	const perStep = 8
 	return c != nil && e.budget.spend(1+(len(text.text)+1)*c.size/perStep) && c.MatchString(text.text)
 }
@@ -42,7 +43,7 @@ func (e *evaluation) pattern(text string, whole bool) *compiled {
 		return c
 	}
 	if len(text) > maxPatternBytes {
-		e.refuse(exceeds("has a regular expression of %d bytes; at most %d are taken", len(text), maxPatternBytes))
+		e.refuse(exceeds("has a regular expression of %d bytes; at most %d are allowed", len(text), maxPatternBytes))
 		return nil
 	}
 	c := e.compile(text, whole)
@@ -61,8 +62,8 @@ func (e *evaluation) refuse(err error) {
 	}
 }
 
-// compile compiles an I-Regexp (RFC 9485), whose dot matches no end of line, and returns nil for
-// what is none.
+// compile compiles an I-Regexp (RFC 9485), in which a dot does not match an end of line. It returns
+// nil for text that is not an I-Regexp.
 func (e *evaluation) compile(text string, whole bool) *compiled {
 	if !e.budget.text(len(text)) {
 		return nil
@@ -76,7 +77,7 @@ func (e *evaluation) compile(text string, whole bool) *compiled {
 		e.refuse(exceeds("has a regular expression that is too large; write fewer or smaller repetitions"))
 		return nil
 	}
-	const compiling = 20 // steps an instruction
+	const compiling = 20 // steps for each instruction
 	if !e.budget.spend(size * compiling) {
 		return nil
 	}
@@ -92,7 +93,7 @@ func (e *evaluation) compile(text string, whole bool) *compiled {
 	return &compiled{r, size}
 }
 
-// sizeOf is about how many instructions a pattern becomes.
+// sizeOf estimates how many instructions a pattern compiles to.
 func sizeOf(r *syntax.Regexp) int {
 	size := 1
 	for _, sub := range r.Sub {
@@ -108,7 +109,7 @@ func sizeOf(r *syntax.Regexp) int {
 	return size
 }
 
-// narrowDots makes every dot one that matches no end of line.
+// narrowDots changes every dot so that it does not match an end of line.
 func narrowDots(r *syntax.Regexp) {
 	if r.Op == syntax.OpAnyChar {
 		r.Op, r.Rune = syntax.OpCharClass, []rune{0, '\n' - 1, '\n' + 1, '\r' - 1, '\r' + 1, '\U0010ffff'}

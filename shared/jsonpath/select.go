@@ -5,11 +5,11 @@ import (
 	"fmt"
 )
 
-// Node is a value that a query has selected from a Document.
+// Node is a value in a Document that a query has selected.
 type Node int32
 
-// Select returns what the query selects. The error is a *LimitError, or that of the budget's
-// context.
+// Select returns the nodes that the query selects. The error is a *LimitError, or the error of the
+// budget's context.
 func (p *Path) Select(d *Document, b *Budget) ([]Node, error) {
 	e := &evaluation{Document: d, budget: b}
 	found := e.nodes(p.query, root)
@@ -23,15 +23,15 @@ func (p *Path) Select(d *Document, b *Budget) ([]Node, error) {
 	return list, nil
 }
 
-// Text returns a node as an argument of a program: a string as it is, anything else as JSON without
-// spaces. It returns false when that has more than limit bytes.
+// Text returns a node as an argument of a program: a string as plain text, anything else as JSON
+// without spaces. It returns false when the text has more than limit bytes.
 func (d *Document) Text(n Node, limit int) (string, bool) {
 	text := d.text(int32(n))
 	switch {
 	case d.isText(int32(n)):
 		return clipped(string(text[:min(len(text), limit+1)]), limit)
 	case text[0] == '"':
-		const longest = 6 // bytes of an escape, for one byte that it means
+		const longest = 6 // bytes of an escape such as \u0041, which can stand for one byte
 		if len(text) > longest*(limit+1) {
 			return "", false
 		}
@@ -58,14 +58,15 @@ func (d *Document) Text(n Node, limit int) (string, bool) {
 
 func clipped(text string, limit int) (string, bool) { return text, len(text) <= limit }
 
-// evaluation is the queries of a Budget over one document.
+// evaluation runs the queries of a Budget over one document.
 type evaluation struct {
 	*Document
 	budget   *Budget
 	patterns patterns
 }
 
-// nodes returns what a query selects in the given place. After the budget's end it is of no use.
+// nodes returns the nodes that a query selects from the current node. Once the budget is used up
+// the result is not valid.
 func (e *evaluation) nodes(q *query, current int32) []int32 {
 	if !q.relative {
 		current = root
@@ -92,7 +93,7 @@ func (e *evaluation) segment(s segment, n int32, selected []int32) []int32 {
 	if s.descendant {
 		last = int32(e.Document.nodes[n].next) //nolint:gosec // bounded by the limits
 	}
-	for ; n < last && len(selected) <= e.budget.limits.Selected; n++ { // what a node holds follows it
+	for ; n < last && len(selected) <= e.budget.limits.Selected; n++ { // the nodes inside a node follow it
 		for _, from := range s.selectors {
 			if !e.budget.spend(1) {
 				return nil
@@ -103,8 +104,8 @@ func (e *evaluation) segment(s segment, n int32, selected []int32) []int32 {
 	return selected
 }
 
-// member returns the member with a name: the last one, should there be several, as everywhere in
-// Go.
+// member returns the member with a name. If there are several it is the last one, as in
+// encoding/json.
 func (e *evaluation) member(n int32, name string) (found int32, ok bool) {
 	if e.kind(n) != '{' {
 		return 0, false
@@ -134,7 +135,7 @@ func (e *evaluation) isNamed(c int32, name string) bool {
 	return e.unquote(key) == name
 }
 
-// unquote is the function of this name, paid for: a string with escapes takes longer.
+// unquote calls the function of this name and counts its steps. A string with escapes takes longer.
 func (e *evaluation) unquote(quoted []byte) string {
 	if !e.budget.text(len(quoted)) || bytes.IndexByte(quoted, '\\') >= 0 && !e.budget.spend(len(quoted)/2) {
 		return ""
@@ -157,7 +158,7 @@ func (wildcardSelector) from(e *evaluation, n int32, selected []int32) []int32 {
 	return selected
 }
 
-// elements returns how many an array has, and false for anything else.
+// elements returns the number of elements of an array, and false for anything else.
 func (e *evaluation) elements(n int32) (count int64, ok bool) {
 	if e.kind(n) != '[' {
 		return 0, false
@@ -190,7 +191,7 @@ func (i indexSelector) from(e *evaluation, n int32, selected []int32) []int32 {
 	return selected
 }
 
-// from selects by the algorithm of RFC 9535, section 2.3.4.2.2.
+// from uses the algorithm of RFC 9535, section 2.3.4.2.2.
 func (s sliceSelector) from(e *evaluation, n int32, selected []int32) []int32 {
 	count, ok := e.elements(n)
 	if !ok || s.step == 0 || count == 0 {
@@ -211,7 +212,7 @@ func (s sliceSelector) from(e *evaluation, n int32, selected []int32) []int32 {
 	return selected
 }
 
-// bounds are the first index and the one before which to stop.
+// bounds returns the first index, and the index before which to stop.
 func (s sliceSelector) bounds(count int64) (begin, stop int64) {
 	normal := func(i *int64, missing, low, high int64) int64 {
 		if i == nil {

@@ -104,7 +104,7 @@ func (p *parser) number() (float64, error) {
 	n, err := strconv.ParseFloat(p.text[begin:p.at], 64)
 	if !ok || err != nil {
 		p.at = begin
-		return 0, p.fail("a number is not one of JSON, or too large")
+		return 0, p.fail("a number is not valid JSON, or is too large")
 	}
 	return n, nil
 }

@@ -9,7 +9,7 @@ import (
 type kind uint8
 
 const (
-	isNothing kind = iota // what a query has that selects no node
+	isNothing kind = iota // the value of a query that selects no node
 	isNull
 	isBool
 	isNumber
@@ -17,7 +17,7 @@ const (
 	isContainer // an array or object
 )
 
-// value is what an operand stands for.
+// value is the value of an operand.
 type value struct {
 	kind   kind
 	text   string
@@ -26,7 +26,7 @@ type value struct {
 	node   int32
 }
 
-// valueOf returns what a node holds.
+// valueOf returns the value of a node.
 func (e *evaluation) valueOf(n int32) value {
 	text := e.text(n)
 	if e.isText(n) {
@@ -49,7 +49,7 @@ func (e *evaluation) valueOf(n int32) value {
 	if !e.budget.text(len(text)) {
 		return value{}
 	}
-	f, _ := strconv.ParseFloat(string(text), 64) // out of range it is infinite
+	f, _ := strconv.ParseFloat(string(text), 64) // a number out of range becomes infinite
 	return value{kind: isNumber, number: f}
 }
 
@@ -179,7 +179,7 @@ func (e *evaluation) equal(a, b value) bool {
 	return true // null, or nothing
 }
 
-// alike compares two arrays, or two objects, whose members may be in another order.
+// alike compares two arrays, or two objects, whose members may be in a different order.
 func (e *evaluation) alike(a, b int32) bool {
 	switch {
 	case !e.budget.spend(1) || e.kind(a) != e.kind(b):

@@ -136,7 +136,7 @@ func (s *Settings) pod(index *job.Index) corev1.PodSpec {
 func (s *Settings) agent(index *job.Index) corev1.Container {
 	always := corev1.ContainerRestartPolicyAlways
 	return corev1.Container{
-		Name: agentContainer, Image: s.AgentImage, Args: []string{"attend"}, RestartPolicy: &always,
+		Name: agentContainer, Image: s.AgentImage, Args: []string{"sidecar"}, RestartPolicy: &always,
 		Env:             s.environment(index),
 		Lifecycle:       &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{executor.PodAgentName, "install"}}}},
 		SecurityContext: hardened(), Resources: agentResources(),
@@ -218,7 +218,7 @@ const defaultShared = 64 << 20
 // container.
 func sharedMemory(spec *job.Spec) corev1.VolumeSource {
 	bytes := int64(defaultShared)
-	if limit, message := job.Bytes(spec.Memory); spec.Memory != "" && message == "" {
+	if limit := spec.MemoryBytes(); limit > 0 {
 		bytes = limit
 	}
 	volume := emptyDir(bytes)
@@ -239,10 +239,10 @@ func hardened() *corev1.SecurityContext {
 // resources are the user's quantities, as requests and as limits.
 func resources(spec *job.Spec) corev1.ResourceRequirements {
 	list := corev1.ResourceList{}
-	if milli, message := job.MilliCPU(spec.CPU); spec.CPU != "" && message == "" {
+	if milli := spec.CPUMillis(); milli > 0 {
 		list[corev1.ResourceCPU] = *resource.NewMilliQuantity(milli, resource.DecimalSI)
 	}
-	if bytes, message := job.Bytes(spec.Memory); spec.Memory != "" && message == "" {
+	if bytes := spec.MemoryBytes(); bytes > 0 {
 		list[corev1.ResourceMemory] = *resource.NewQuantity(bytes, resource.BinarySI)
 	}
 	return corev1.ResourceRequirements{Requests: list, Limits: list.DeepCopy()}

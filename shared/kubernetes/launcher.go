@@ -18,7 +18,7 @@ import (
 // Launcher makes a Kubernetes Job of a job.
 type Launcher struct {
 	client   *Client
-	ender    *ending.Ender
+	recorder *ending.Recorder
 	keys     token.Keys
 	settings *Settings
 	log      *slog.Logger
@@ -28,11 +28,11 @@ type Launcher struct {
 func Open(env *platform.Env, c *Client, records *ledger.Ledger) (backend.Backend, error) {
 	settings, settingsErr := load(env)
 	keys, keysErr := env.Keys()
-	e, err := newEnder(env, records)
+	e, err := newRecorder(env, records)
 	if err := errors.Join(settingsErr, keysErr, err); err != nil {
 		return backend.Backend{}, err
 	}
-	b := over(c, e)
+	b := withoutLauncher(c, e)
 	b.Launcher = NewLauncher(c, e, keys, settings, env.Log)
 	return b, nil
 }
@@ -47,18 +47,18 @@ func OpenInCluster(env *platform.Env, records *ledger.Ledger) (backend.Backend, 
 // OpenWithoutLauncher is Open for a function that launches nothing, in the cluster that it runs in.
 // A function that does not run in a cluster gets what the records offer.
 func OpenWithoutLauncher(env *platform.Env, records *ledger.Ledger) (backend.Backend, error) {
-	e, enderErr := newEnder(env, records)
+	e, recorderErr := newRecorder(env, records)
 	c, err := InCluster(env)
 	if errors.Is(err, ErrNoCluster) {
-		return backend.Remote(), enderErr
+		return backend.Remote(), recorderErr
 	}
-	if err := errors.Join(enderErr, err); err != nil {
+	if err := errors.Join(recorderErr, err); err != nil {
 		return backend.Backend{}, err
 	}
-	return over(c, e), nil
+	return withoutLauncher(c, e), nil
 }
 
-func over(c *Client, e *ending.Ender) backend.Backend {
+func withoutLauncher(c *Client, e *ending.Recorder) backend.Backend {
 	b := backend.Backend{Observer: NewObserver(c, e), Stopper: NewStopper(c), Admission: backend.AnyRuntime{}}
 	for _, r := range runtimes.All() { // images bring them
 		b.Runtimes = append(b.Runtimes, backend.Runtime{Name: r.Name})
@@ -67,16 +67,16 @@ func over(c *Client, e *ending.Ender) backend.Backend {
 }
 
 // NewLauncher returns a Launcher.
-func NewLauncher(c *Client, e *ending.Ender, keys token.Keys, s *Settings, log *slog.Logger) *Launcher {
-	return &Launcher{client: c, ender: e, keys: keys, settings: s, log: log}
+func NewLauncher(c *Client, e *ending.Recorder, keys token.Keys, s *Settings, log *slog.Logger) *Launcher {
+	return &Launcher{client: c, recorder: e, keys: keys, settings: s, log: log}
 }
 
-func newEnder(env *platform.Env, records *ledger.Ledger) (*ending.Ender, error) {
+func newRecorder(env *platform.Env, records *ledger.Ledger) (*ending.Recorder, error) {
 	s, err := env.Store()
 	if err != nil {
 		return nil, err
 	}
-	return &ending.Ender{Ledger: records, Store: s, Now: env.Now}, nil
+	return &ending.Recorder{Ledger: records, Store: s, Now: env.Now}, nil
 }
 
 // Launch makes sure that the job's Job and the Secret of its token exist. Both have names that
@@ -84,7 +84,7 @@ func newEnder(env *platform.Env, records *ledger.Ledger) (*ending.Ender, error) 
 // nothing twice. The Job comes first, since the Secret is to go with it; a pod that is faster waits
 // for its Secret.
 func (l *Launcher) Launch(ctx context.Context, index *job.Index) error {
-	if over, err := l.ender.Job(ctx, index, nil); over || err != nil { // cancelled before it began
+	if over, err := l.recorder.Job(ctx, index, nil); over || err != nil { // cancelled before it began
 		return err
 	}
 	made, err := l.client.createJob(ctx, l.settings.build(index))
@@ -109,7 +109,7 @@ func (l *Launcher) Launch(ctx context.Context, index *job.Index) error {
 // refused ends a job that Kubernetes will never take, whatever the number of tries.
 func (l *Launcher) refused(ctx context.Context, index *job.Index, cause error) error {
 	l.log.Error("Kubernetes refuses the job", "job", index.JobID, "error", cause)
-	_, err := l.ender.Job(ctx, index, &executor.Verdict{
+	_, err := l.recorder.Job(ctx, index, &executor.Verdict{
 		Over: true, Phase: job.Failed, Reason: job.ReasonStartFailed, Message: "Kubernetes refuses the Job: " + cause.Error(),
 	})
 	return err

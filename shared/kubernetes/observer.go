@@ -12,24 +12,24 @@ import (
 
 // Observer finds out how jobs fare that no agent has reported the end of.
 type Observer struct {
-	client *Client
-	ender  *ending.Ender
+	client   *Client
+	recorder *ending.Recorder
 }
 
 // NewObserver returns an Observer.
-func NewObserver(c *Client, e *ending.Ender) *Observer { return &Observer{client: c, ender: e} }
+func NewObserver(c *Client, e *ending.Recorder) *Observer { return &Observer{client: c, recorder: e} }
 
 // GiveUp ends a job that cannot start, for the reason that was observed. The record comes first: a
 // pod that starts all the same after it finds that there is nothing to do.
 func (o *Observer) GiveUp(ctx context.Context, id job.ID, why job.Observation) error {
-	index, err := o.ender.Ledger.Index(ctx, id)
+	index, err := o.recorder.Ledger.Index(ctx, id)
 	if errors.Is(err, job.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	over, err := o.ender.Job(ctx, index, &executor.Verdict{Over: true, Phase: job.Failed, Reason: why.Reason,
+	over, err := o.recorder.Job(ctx, index, &executor.Verdict{Over: true, Phase: job.Failed, Reason: why.Reason,
 		Message: why.Message})
 	if err != nil || !over {
 		return err
@@ -40,74 +40,74 @@ func (o *Observer) GiveUp(ctx context.Context, id job.ID, why job.Observation) e
 // Observe looks at what Kubernetes has of a job: one call while it runs or waits, two or three when
 // its pod is gone or was never made. It writes nothing.
 func (o *Observer) Observe(ctx context.Context, id job.ID) (job.Observation, error) {
-	s, err := o.see(ctx, id)
+	s, err := o.assess(ctx, id)
 	if err != nil {
 		return job.Observation{}, err
 	}
 	return s.Observation, nil
 }
 
-// Conclude is Observe, and records the ends that were seen.
-func (o *Observer) Conclude(ctx context.Context, id job.ID) (job.Observation, error) {
-	s, err := o.see(ctx, id)
+// RecordEnd is Observe, and records the ends that were seen.
+func (o *Observer) RecordEnd(ctx context.Context, id job.ID) (job.Observation, error) {
+	s, err := o.assess(ctx, id)
 	if err != nil {
 		return job.Observation{}, err
 	}
 	if s.Attempt != nil {
-		if err := o.ender.Ledger.EndAttempt(ctx, id, *s.Attempt); err != nil {
+		if err := o.recorder.Ledger.EndAttempt(ctx, id, *s.Attempt); err != nil {
 			return job.Observation{}, err
 		}
 	}
 	if s.Terminal == nil {
 		return s.Observation, nil
 	}
-	over, err := o.ender.Job(ctx, s.index, s.final)
+	over, err := o.recorder.Job(ctx, s.index, s.final)
 	return job.Observation{Over: over}, err
 }
 
-// seen is what there is to be said of a job.
-type seen struct {
-	finding
+// assessed is a job with its assessment.
+type assessed struct {
+	assessment
 	index *job.Index
 }
 
-// see reads the records of a job, and looks at what Kubernetes has of it where those do not say
+// assess reads the records of a job, and looks at what Kubernetes has of it where those do not say
 // that it is over.
-func (o *Observer) see(ctx context.Context, id job.ID) (*seen, error) {
-	index, err := o.ender.Ledger.Index(ctx, id)
+func (o *Observer) assess(ctx context.Context, id job.ID) (*assessed, error) {
+	index, err := o.recorder.Ledger.Index(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	s := &seen{index: index}
-	if s.Over, err = o.ender.Ledger.Over(ctx, id); err != nil || s.Over {
+	s := &assessed{index: index}
+	if s.Over, err = o.recorder.Ledger.Over(ctx, id); err != nil || s.Over {
 		return s, err
 	}
 	// The records are read before Kubernetes is asked: what an agent reports in between stands, since
 	// the first record does.
-	attempts, err := o.ender.Ledger.Attempts(ctx, id)
+	attempts, err := o.recorder.Ledger.Attempts(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	if s.Terminal, err = o.ender.Conclusion(ctx, index, attempts, nil); err != nil || s.Terminal != nil {
+	if s.Terminal, err = o.recorder.Terminal(ctx, index, attempts, nil); err != nil || s.Terminal != nil {
 		return s, err
 	}
 	owner := ""
 	if n := len(attempts); n > 0 && attempts[n-1].FinishedAt == nil {
-		if owner, err = o.ender.Ledger.Owner(ctx, id, n); err != nil {
+		if owner, err = o.recorder.Ledger.Owner(ctx, id, n); err != nil {
 			return nil, err
 		}
 	}
-	looked, err := o.look(ctx, index.JobName, owner)
+	taken, err := o.snapshot(ctx, index.JobName, owner)
 	if err != nil {
 		return nil, err
 	}
-	s.finding = looked.translate(owner, len(attempts))
-	return s, o.conclude(ctx, s, attempts)
+	s.assessment = taken.assess(owner, len(attempts))
+	return s, o.deriveEnds(ctx, s, attempts)
 }
 
-// look gathers what there is to be seen.
-func (o *Observer) look(ctx context.Context, name, owner string) (*sight, error) {
-	s := &sight{}
+// snapshot asks the cluster for no more than is needed.
+func (o *Observer) snapshot(ctx context.Context, name, owner string) (*snapshot, error) {
+	s := &snapshot{}
 	var err error
 	if s.pods, err = o.client.pods(ctx, name); err != nil {
 		return nil, err
@@ -126,8 +126,8 @@ func (o *Observer) look(ctx context.Context, name, owner string) (*sight, error)
 	return s, err
 }
 
-// conclude finds out what ends follow from what was seen.
-func (o *Observer) conclude(ctx context.Context, s *seen, attempts []job.Attempt) (err error) {
+// deriveEnds finds out which ends of the attempt and of the job follow from the assessment.
+func (o *Observer) deriveEnds(ctx context.Context, s *assessed, attempts []job.Attempt) (err error) {
 	if s.ended != nil {
 		n := len(attempts) - 1
 		a, err := o.complete(ctx, s.index, attempts[n], s.ended)
@@ -139,7 +139,7 @@ func (o *Observer) conclude(ctx context.Context, s *seen, attempts []job.Attempt
 	if n := len(attempts); s.final != nil && n > 0 && s.final.Reason != job.ReasonDeadlineExceeded {
 		s.final.Reason, s.final.Message = attempts[n-1].Reason, attempts[n-1].Message // what is known of it is better
 	}
-	s.Terminal, err = o.ender.Conclusion(ctx, s.index, attempts, s.final)
+	s.Terminal, err = o.recorder.Terminal(ctx, s.index, attempts, s.final)
 	if n := len(attempts); s.Terminal != nil && n <= s.index.Retries {
 		s.Terminal.Outputs = nil // they are shown once they are recorded: see ledger.Reported
 	}
@@ -151,7 +151,7 @@ func (o *Observer) conclude(ctx context.Context, s *seen, attempts []job.Attempt
 func (o *Observer) complete(
 	ctx context.Context, index *job.Index, begun job.Attempt, seen *job.Attempt,
 ) (job.Attempt, error) {
-	r, err := o.ender.Ledger.Report(ctx, index.JobID, begun.Number)
+	r, err := o.recorder.Ledger.Report(ctx, index.JobID, begun.Number)
 	if errors.Is(err, job.ErrNotFound) {
 		r = &ledger.Report{}
 	} else if err != nil {
@@ -171,7 +171,7 @@ func (o *Observer) complete(
 		}
 	}
 	if a.FinishedAt == nil {
-		now := o.ender.Now().UTC()
+		now := o.recorder.Now().UTC()
 		a.FinishedAt = &now
 	}
 	return a, nil

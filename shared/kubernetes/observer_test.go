@@ -76,7 +76,7 @@ func newObserved(t *testing.T, c *cluster, retries int) *observed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Observer = NewObserver(client, &ending.Ender{Ledger: o.ledger, Store: s, Now: time.Now})
+	o.Observer = NewObserver(client, &ending.Recorder{Ledger: o.ledger, Store: s, Now: time.Now})
 	id, err := job.NewID(time.Now(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func (o *observed) files(t *testing.T) []string {
 }
 
 // TestObserveWritesNothing demands that to ask how a job fares changes nothing, and that the end
-// that is seen so is the one that Conclude records.
+// that is seen so is the one that RecordEnd records.
 func TestObserveWritesNothing(t *testing.T) {
 	killed := made("mine", corev1.PodFailed, ends(programContainer, 137, "OOMKilled", ""))
 	report := ledger.Report{
@@ -170,8 +170,8 @@ func (o *observed) wantRecorded(ctx context.Context, t *testing.T, over bool, re
 	t.Helper()
 	id := o.index.JobID
 	for range 2 {
-		if got, err := o.Conclude(ctx, id); err != nil || got.Over != over {
-			t.Fatalf("Conclude: got %+v, %v", got, err)
+		if got, err := o.RecordEnd(ctx, id); err != nil || got.Over != over {
+			t.Fatalf("RecordEnd: got %+v, %v", got, err)
 		}
 	}
 	attempts, err := o.ledger.Attempts(ctx, id)

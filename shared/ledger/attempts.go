@@ -17,11 +17,16 @@ func (l *Ledger) StartAttempt(
 	if err := l.store.Mark(ctx, running+string(id)); err != nil {
 		return a, err
 	}
+	if n == 1 {
+		if err := l.enqueue(ctx, id, startedStage, attemptKey(id, 1, "start")); err != nil {
+			return a, err
+		}
+	}
 	if err := l.create(ctx, attemptKey(id, n, "start"), startRecord{a, owner}); err != nil {
 		return a, err
 	}
 	if n == 1 {
-		l.announceStart(ctx, id, a)
+		l.publishStart(ctx, id, a)
 	}
 	return a, nil
 }

@@ -129,8 +129,8 @@ func (l *Ledger) SweepChains(ctx context.Context) (int, error) {
 	})
 }
 
-// sweepChain forgets one chain, unless it has a later mark. What joins it at the same time would be
-// forgotten as well: after two days without any that is not worth a lock.
+// sweepChain forgets one chain, unless a later entry says when it may be forgotten. A job that
+// joins at the same time is forgotten as well: after two days without one that is not worth a lock.
 func (l *Ledger) sweepChain(ctx context.Context, due string) (bool, error) {
 	root, err := job.ParseID(due[strings.LastIndexByte(due, '/')+1:])
 	if err != nil {

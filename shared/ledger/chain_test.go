@@ -14,7 +14,7 @@ import (
 
 // TestChainIsCounted has many join one chain at once, some of whom leave again.
 func TestChainIsCounted(t *testing.T) {
-	for _, open := range []func(testing.TB) *world{newWorld, newMemoryWorld} {
+	for _, open := range []func(testing.TB) *fixture{newFixture, newMemoryWorld} {
 		w := open(t)
 		const most, joiners = 10, 30
 		root := w.newIndex(nil).JobID
@@ -65,7 +65,7 @@ func TestChainIsCounted(t *testing.T) {
 // TestChainIsForgotten demands that a chain stays as long as its jobs go on, also when they are
 // removed, and then leaves nothing.
 func TestChainIsForgotten(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	root := w.newIndex(nil).JobID
 	member := w.newIndex(nil)
 	member.Root, member.Hops = root, 4
@@ -100,32 +100,4 @@ func TestChainIsForgotten(t *testing.T) {
 	if diff := cmp.Diff([]string{}, w.tree()); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
 	}
-}
-
-// TestNoticesNeverChange demands that what is announced of a step is the same whenever it is
-// announced: who gets it twice knows the event by what it says.
-func TestNoticesNeverChange(t *testing.T) {
-	w, o := announcing(t)
-	index := w.newIndex(nil)
-	w.accept(index)
-	a, err := w.StartAttempt(t.Context(), index.JobID, 1, "owner", &job.Limits{CPU: "x"})
-	w.must(err)
-	first := o.heard[0]
-	end, code := w.now(), 3
-	a.FinishedAt, a.ExitCode, a.Reason, a.Message = &end, &code, job.ReasonError, "failed"
-	w.must(w.EndAttempt(t.Context(), index.JobID, a))
-	// nobody knows of it
-	w.must(w.store.Remove(t.Context(), ".orchestrator/run/"+string(index.JobID)+"/announced-started"))
-	w.pass(time.Hour)
-	list, err := w.Unannounced(t.Context(), index.JobID, 0)
-	w.must(err)
-	for _, n := range list {
-		if n.Step == job.StepStarted {
-			if diff := cmp.Diff(first, n); diff != "" {
-				t.Errorf("started, announced again (-first +again):\n%s", diff)
-			}
-			return
-		}
-	}
-	t.Errorf("the start is not announced again: %+v", list)
 }

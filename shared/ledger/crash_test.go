@@ -13,6 +13,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/store/storetest"
 )
 
 var errDied = errors.New("the process died")
@@ -39,15 +40,15 @@ func (f *failing) hook(string, string) error {
 	return nil
 }
 
-func newMemoryWorld(t testing.TB) *world {
-	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Backend{}),
+func newMemoryWorld(t testing.TB) *fixture {
+	w := &fixture{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Extension{}),
 		time: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	w.Ledger = ledger.New(w.store, w.now)
 	return w
 }
 
 // left returns all that is in the bucket, folders included on a directory.
-func (w *world) left() []string {
+func (w *fixture) left() []string {
 	if w.dir != "" {
 		return w.tree()
 	}
@@ -58,13 +59,13 @@ func (w *world) left() []string {
 
 // process is one that lives under a hook.
 type process struct {
-	*world
+	*fixture
 	store *store.Store
 	*ledger.Ledger
 }
 
-func (w *world) process(h store.Hook) *process {
-	s := w.store.WithHook(h)
+func (w *fixture) process(h func(op, key string) error) *process {
+	s := storetest.WithHook(w.store, h)
 	return &process{w, s, ledger.New(s, w.now)}
 }
 
@@ -139,7 +140,7 @@ func (p *process) live(index *job.Index) (got progress) {
 }
 
 // reap is a round of the reaper.
-func (w *world) reap(l *ledger.Ledger) error {
+func (w *fixture) reap(l *ledger.Ledger) error {
 	ctx := w.t.Context()
 	_, removeErr := l.RemoveExpired(ctx)
 	_, sweepErr := l.SweepUploads(ctx, 2*time.Hour)
@@ -153,7 +154,7 @@ func (w *world) reap(l *ledger.Ledger) error {
 }
 
 // check asserts what must hold at any moment after got.
-func (w *world) check(got progress, settled bool) {
+func (w *fixture) check(got progress, settled bool) {
 	w.t.Helper()
 	ctx := w.t.Context()
 	id := got.index.JobID
@@ -188,7 +189,7 @@ func (w *world) check(got progress, settled bool) {
 }
 
 // onlyKeys complains about all but idempotency records.
-func (w *world) onlyKeys(when string) {
+func (w *fixture) onlyKeys(when string) {
 	w.t.Helper()
 	for _, path := range w.left() {
 		if path != ".orchestrator" && !strings.HasPrefix(path, ".orchestrator/idempotency") {
@@ -198,7 +199,7 @@ func (w *world) onlyKeys(when string) {
 }
 
 // recover checks the state a process left, and what reapers make of it.
-func (w *world) recover(got progress) {
+func (w *fixture) recover(got progress) {
 	ctx := w.t.Context()
 	w.check(got, false)
 	if got.aborted || got.removed {
@@ -232,7 +233,7 @@ func (w *world) recover(got progress) {
 	}
 }
 
-func labelled(w *world) *job.Index {
+func labelled(w *fixture) *job.Index {
 	index := w.newIndex(map[string]string{"a": "1", "b": "2"})
 	index.IdempotencyKey = testKey
 	index.TTLSecondsAfterFinished = 24 * 3600
@@ -257,7 +258,7 @@ func TestCrashBeforeEveryChange(t *testing.T) {
 		t.Fatalf("%d changes in a life; the hook misses some", total)
 	}
 	for n := 1; n <= total+1; n++ {
-		for name, open := range map[string]func(testing.TB) *world{"directory": newWorld, "bucket": newMemoryWorld} {
+		for name, open := range map[string]func(testing.TB) *fixture{"directory": newFixture, "bucket": newMemoryWorld} {
 			t.Run(fmt.Sprintf("%s/%d", name, n), func(t *testing.T) {
 				t.Parallel()
 				w := open(t)

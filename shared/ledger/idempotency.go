@@ -45,15 +45,15 @@ func HashKey(scope Scope, parts ...string) string {
 }
 
 // A key's claims are numbered. A dead or expired one is never deleted by those who compete for the
-// key, but followed by the next number: were it deleted, one of them could delete the other's new
-// claim.
+// key, but followed by the next number: if it were deleted, one of them could delete the other's
+// new claim.
 func claimPrefix(keyHash string) string { return keys + keyHash + "/claim-" }
 
 func claimKey(keyHash string, n int) string {
 	return fmt.Sprintf("%s%06d.json", claimPrefix(keyHash), n)
 }
 
-// releasedKey is the mark of a claim whose owner gave it up.
+// releasedKey says that the owner of a claim gave it up.
 func releasedKey(keyHash string, n int) string {
 	return fmt.Sprintf("%s%s/released-%06d", keys, keyHash, n)
 }
@@ -186,8 +186,8 @@ func (l *Ledger) earlier(ctx context.Context, keyHash, fingerprint string, n int
 // job taken, that cannot be accepted any more. It returns false when the job was accepted after
 // all.
 func (l *Ledger) fence(ctx context.Context, id job.ID) (bool, error) {
-	// The sweeper finds the void index by this mark. An owner that clears up behind itself takes the
-	// mark away, at any time: so it is set again once the index is there.
+	// The sweeper finds the void index by this entry. An owner that clears up after itself may remove
+	// the entry at any time, so it is made again once the index is there.
 	if err := l.store.Mark(ctx, uploads+string(id)); err != nil {
 		return false, err
 	}
@@ -205,9 +205,9 @@ func (l *Ledger) fence(ctx context.Context, id job.ID) (bool, error) {
 	return false, err
 }
 
-// ReleaseKey gives up the claim of a request that was not accepted after all. The claim stays and
-// is marked: were it deleted, one who counts on from it and one who finds nothing could both get
-// the key.
+// ReleaseKey gives up the claim of a request that was not accepted after all. The claim stays, with
+// a record that it is free: if it were deleted, a request that counts on from it and one that finds
+// nothing could both get the key.
 func (l *Ledger) ReleaseKey(ctx context.Context, keyHash string, id job.ID) error {
 	n, c, err := l.lastClaim(ctx, keyHash)
 	if err != nil || c == nil || c.JobID != id {
@@ -245,7 +245,7 @@ func (l *Ledger) SweepKeys(ctx context.Context) (int, error) {
 	})
 }
 
-// sweepKey forgets one key unless it was claimed anew since the mark was made.
+// sweepKey forgets one key unless it was claimed again since the entry was made.
 func (l *Ledger) sweepKey(ctx context.Context, due, keyHash string) error {
 	_, c, err := l.lastClaim(ctx, keyHash)
 	if err != nil && !errors.Is(err, job.ErrNotFound) {

@@ -21,7 +21,7 @@ func wantFault(t *testing.T, err, kind error) {
 	}
 }
 
-func (w *world) claim(fingerprint string) (*job.Index, job.ID, error) {
+func (w *fixture) claim(fingerprint string) (*job.Index, job.ID, error) {
 	w.t.Helper()
 	index := w.newIndex(nil)
 	index.IdempotencyKey = testKey
@@ -31,7 +31,7 @@ func (w *world) claim(fingerprint string) (*job.Index, job.ID, error) {
 }
 
 func TestOneOwnerAmongClaimers(t *testing.T) {
-	for _, open := range []func(testing.TB) *world{newWorld, newMemoryWorld} {
+	for _, open := range []func(testing.TB) *fixture{newFixture, newMemoryWorld} {
 		for round := range 20 {
 			w := open(t)
 			var wait sync.WaitGroup
@@ -76,7 +76,7 @@ func TestOneOwnerAmongClaimers(t *testing.T) {
 }
 
 func TestKeyOfAnotherRequest(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	first, owner, err := w.claim("one")
 	if err != nil || owner != first.JobID {
 		t.Fatalf("ClaimKey = %s, %v; want a new claim", owner, err)
@@ -96,7 +96,7 @@ func TestKeyOfAnotherRequest(t *testing.T) {
 }
 
 func TestTakeoverFencesTheSlowOwner(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
 	slow, _, err := w.claim("print")
 	w.must(err)
@@ -125,7 +125,7 @@ func TestTakeoverFencesTheSlowOwner(t *testing.T) {
 
 // An owner that is accepted while it is taken for dead keeps the key.
 func TestAcceptedAfterTheGrace(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	slow, _, err := w.claim("print")
 	w.must(err)
 	w.pass(time.Minute)
@@ -137,7 +137,7 @@ func TestAcceptedAfterTheGrace(t *testing.T) {
 
 // When the fence cannot be set, the key must not be given away: its owner may still be accepted.
 func TestNoTakeoverWithoutFence(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	slow, _, err := w.claim("print")
 	w.must(err)
 	w.pass(time.Minute)
@@ -155,7 +155,7 @@ func TestNoTakeoverWithoutFence(t *testing.T) {
 }
 
 func TestReleasedKeyIsFree(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	first, _, err := w.claim("print")
 	w.must(err)
 	w.must(w.ReleaseKey(t.Context(), testKey, "somebody else"))
@@ -176,7 +176,7 @@ func TestReleasedKeyIsFree(t *testing.T) {
 // A claimer that read the owner's claim before its release goes on from there; one that comes later
 // must not start anew beside it.
 func TestReleaseDuringTakeover(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
 	slow, _, err := w.claim("print")
 	w.must(err)
@@ -209,7 +209,7 @@ func TestReleaseDuringTakeover(t *testing.T) {
 }
 
 func TestKeyOutlivesItsJob(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
 	first, _, err := w.claim("print")
 	w.must(err)
@@ -232,7 +232,7 @@ func TestKeyOutlivesItsJob(t *testing.T) {
 }
 
 func TestSweepKeys(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
 	for i := range 20 {
 		_, err := w.ClaimKey(ctx, ledger.HashKey(ledger.FormKeys, fmt.Sprint(i)), "print", w.newIndex(nil).JobID)
@@ -267,7 +267,7 @@ func TestSweepKeys(t *testing.T) {
 
 // A job that is kept longer than its key leaves no trace of the key when it goes at last.
 func TestJobOutlivesItsKey(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
 	index, _, err := w.claim("print")
 	w.must(err)

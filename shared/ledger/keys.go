@@ -16,27 +16,25 @@ const prefix = Reserved
 // Reserved is the prefix of all keys that belong to no job's own folder.
 const Reserved = ".orchestrator/"
 
-// Folders under the prefix. Marks are empty records whose existence is what they say.
+// Folders under the prefix. An index entry is an empty record: that it exists is what it says.
 const (
-	uploads  = prefix + "uploads/"  // mark: files are being stored for a job not yet accepted
-	all      = prefix + "jobs/"     // mark: an accepted job
-	active   = prefix + "active/"   // mark: a job that is not over
-	running  = prefix + "running/"  // mark: a job of which an attempt has begun
-	phases   = prefix + "phase/"    // mark: a job that ended in a phase
-	labels   = prefix + "label/"    // mark: a job that has a label
-	expiry   = prefix + "expiry/"   // mark: when a job that is over is due for removal
+	uploads  = prefix + "uploads/"  // entry: files are being stored for a job not yet accepted
+	all      = prefix + "jobs/"     // entry: an accepted job
+	active   = prefix + "active/"   // entry: a job that is not over
+	running  = prefix + "running/"  // entry: a job of which an attempt has begun
+	phases   = prefix + "phase/"    // entry: a job that ended in a phase
+	labels   = prefix + "label/"    // entry: a job that has a label
+	expiry   = prefix + "expiry/"   // entry: when a job that is over is due for removal
 	runs     = prefix + "run/"      // what happened to a job: attempts, cancel, outputs, order of its log
-	logs     = prefix + "log/"      // pieces of the log of a job that is not over
-	asked    = prefix + "asked/"    // mark: a job whose user wants it removed
+	logs     = prefix + "log/"      // segments of the log of a job that is not over
+	asked    = prefix + "asked/"    // entry: a job whose user wants it removed
 	removing = prefix + "removing/" // a copy of the index of a job whose removal has begun
-	owed     = prefix + "owed/"     // mark: a job that is over and whose end may not have been announced
-	farewell = prefix + "farewell/" // what is to be announced of a job that is no more
-	tried    = prefix + "tried/"    // how often something was announced in vain
+	outbox   = prefix + "outbox/"   // steps of jobs that the sink has not taken yet; see outbox.go
 	keys     = prefix + "idempotency/"
 	keysDue  = prefix + "idempotency-due/"
 	chains   = prefix + "chain/"     // the jobs that events of jobs started, counted for each job that began such a chain
 	chained  = prefix + "chained/"   // where such a job stands in its chain, for when its index is gone
-	chainDue = prefix + "chain-due/" // mark: when a chain may be forgotten
+	chainDue = prefix + "chain-due/" // entry: when a chain may be forgotten
 )
 
 func indexKey(id job.ID) string  { return string(id) + "/" + job.IndexFile }
@@ -53,7 +51,7 @@ func ResultKey(id job.ID, name string) string {
 	return string(id) + "/" + job.ResultsDir + "/" + name
 }
 
-// LogPrefix is the folder for the pieces of a job's log, which go when it is over.
+// LogPrefix is the folder for the segments of a job's log, which go when it is over.
 func LogPrefix(id job.ID) string { return logs + string(id) + "/" }
 
 // OrderKey is where the order of a job's log lies once it is over, in package spool's format.

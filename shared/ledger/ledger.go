@@ -1,5 +1,5 @@
 // Package ledger keeps the records of jobs in the bucket: who may write what once, what follows
-// from it, and how jobs are found again. Every record is written once; whoever comes second reads
+// from it, and how jobs are found again. Every record is written once; a second writer reads
 // the first one's.
 package ledger
 
@@ -19,7 +19,7 @@ import (
 type Ledger struct {
 	store     *store.Store
 	now       func() time.Time
-	announcer Announcer // nil: nobody is told of anything
+	publisher Publisher // nil: nothing is published
 }
 
 // New returns the Ledger in s. The clock now is time.Now outside tests.
@@ -41,7 +41,11 @@ func (l *Ledger) AbortUpload(ctx context.Context, id job.ID) error {
 	}
 	// An index can be there after all, when only its acknowledgement was lost. It goes first: with its
 	// files gone, it must not be taken for a job.
-	for _, key := range append([]string{indexKey(id), active + string(id)}, listKeys(&given)...) {
+	keys := append([]string{indexKey(id), active + string(id)}, listKeys(&given)...)
+	if l.publisher != nil {
+		keys = append(keys, outboxKey(id, submittedStage))
+	}
+	for _, key := range keys {
 		if err := l.store.Remove(ctx, key); err != nil {
 			return err
 		}
@@ -51,26 +55,37 @@ func (l *Ledger) AbortUpload(ctx context.Context, id job.ID) error {
 			return err
 		}
 	}
-	// The mark goes last: as long as it stands, the sweeper calls this again.
+	// This entry goes last: as long as it is there, the sweeper calls this again.
 	return l.store.Remove(ctx, uploads+string(id))
+}
+
+// acceptance is the index of a job as it is recorded.
+type acceptance struct {
+	*job.Index
+	// Outbox says that the outbox has an entry for each step of the job. See formeroutbox.go.
+	Outbox bool `json:"outbox,omitempty"`
 }
 
 // Accept records the job: when it returns nil the job exists and is owed to the user, whatever
 // happens to this process. An ID that was given up meanwhile gives an error of kind job.ErrExists.
 // After any error AbortUpload removes what is left.
 func (l *Ledger) Accept(ctx context.Context, index *job.Index) error {
-	data, err := json.Marshal(index)
+	data, err := json.Marshal(acceptance{Index: index, Outbox: l.publisher != nil})
 	if err != nil {
 		return fmt.Errorf("encode index: %w", err)
 	}
-	if len(index.Labels) > 0 { // whoever sweeps the marks of a job that never got its index could not tell its labels
+	if len(index.Labels) > 0 { // for the sweeper of a job that never gets its index, which has the labels as well
 		if err := l.create(ctx, labelsKey(index.JobID), index.Labels); err != nil && !errors.Is(err, job.ErrExists) {
 			return err
 		}
 	}
-	// The marks come first, so that no accepted job is ever missing from a list; a mark without its
-	// job is passed over by readers and swept.
-	for _, key := range append(listKeys(index), active+string(index.JobID)) {
+	// The index entries come first, so that no accepted job is ever missing from a list. Readers skip
+	// an entry without a job, and the reaper sweeps it.
+	entries := append(listKeys(index), active+string(index.JobID))
+	if l.publisher != nil {
+		entries = append(entries, outboxKey(index.JobID, submittedStage))
+	}
+	for _, key := range entries {
 		if err := l.store.Mark(ctx, key); err != nil {
 			return err
 		}
@@ -78,12 +93,12 @@ func (l *Ledger) Accept(ctx context.Context, index *job.Index) error {
 	if err := l.store.Create(ctx, indexKey(index.JobID), data); err != nil {
 		return err
 	}
-	// A mark left behind is harmless: the sweeper sees the index and removes just the mark.
+	// If this entry stays it does no harm: the sweeper sees the index and removes just the entry.
 	_ = l.store.Remove(ctx, uploads+string(index.JobID))
 	return nil
 }
 
-// listKeys are the marks by which an accepted job is listed.
+// listKeys are the index entries by which an accepted job is listed.
 func listKeys(index *job.Index) []string {
 	list := []string{all + shard(index.JobID)}
 	for key, value := range index.Labels {
@@ -94,14 +109,22 @@ func listKeys(index *job.Index) []string {
 
 // Index returns what the user asked for, or an error of kind job.ErrNotFound.
 func (l *Ledger) Index(ctx context.Context, id job.ID) (*job.Index, error) {
-	var index job.Index
-	if err := l.read(ctx, indexKey(id), &index); err != nil {
+	a, err := l.acceptance(ctx, id)
+	if err != nil {
 		return nil, err
 	}
-	if index.Void {
+	return a.Index, nil
+}
+
+func (l *Ledger) acceptance(ctx context.Context, id job.ID) (*acceptance, error) {
+	a := acceptance{Index: &job.Index{}}
+	if err := l.read(ctx, indexKey(id), &a); err != nil {
+		return nil, err
+	}
+	if a.Void {
 		return nil, fmt.Errorf("job %s: %w", id, job.ErrNotFound)
 	}
-	return &index, nil
+	return &a, nil
 }
 
 // Live is Index for users: a job that is being removed is no longer there for them.
@@ -144,7 +167,7 @@ func (l *Ledger) Finish(ctx context.Context, index *job.Index, t job.Terminal) (
 	if err != nil {
 		return nil, false, fmt.Errorf("encode terminal record: %w", err)
 	}
-	if err := l.owe(ctx, index.JobID); err != nil {
+	if err := l.enqueue(ctx, index.JobID, endedStage, statusKey(index.JobID)); err != nil {
 		return nil, false, err
 	}
 	first := true
@@ -159,13 +182,13 @@ func (l *Ledger) Finish(ctx context.Context, index *job.Index, t job.Terminal) (
 	}
 	err = l.settle(ctx, recorded)
 	if err == nil && first {
-		l.announce(ctx, endNotice(index, recorded))
+		l.publish(ctx, endNotice(index, recorded))
 	}
 	return recorded, first, err
 }
 
 // settle moves a job that is over from the lists of active jobs to those of ended ones. The active
-// mark goes last: as long as it stands, the reaper calls settle again.
+// entry goes last: as long as it is there, the reaper calls settle again.
 func (l *Ledger) settle(ctx context.Context, t *job.Terminal) error {
 	expires := expiryKey(t.ExpiresAt, t.JobID)
 	for _, key := range []string{phasePrefix(t.Phase) + shard(t.JobID), expires} {
@@ -178,8 +201,8 @@ func (l *Ledger) settle(ctx context.Context, t *job.Terminal) error {
 			return err
 		}
 	}
-	// Somebody else may have ended and removed the job meanwhile. Removal takes the index before it
-	// takes marks, so what it did not see of ours has no index now.
+	// Another process may have ended and removed the job meanwhile. A removal takes the index before
+	// the entries. So if it missed the entries made here, there is no index now.
 	exists, err := l.store.Exists(ctx, indexKey(t.JobID))
 	if err != nil || exists {
 		return err

@@ -19,10 +19,11 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/store/storetest"
 )
 
-// world is a bucket in a directory, and a clock.
-type world struct {
+// fixture is a bucket in a directory, and a clock.
+type fixture struct {
 	t     testing.TB
 	dir   string
 	store *store.Store
@@ -32,9 +33,9 @@ type world struct {
 	n    int
 }
 
-func newWorld(t testing.TB) *world {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), time: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	w := &fixture{t: t, dir: t.TempDir(), time: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	var err error
 	if w.store, err = store.OpenDir(w.dir); err != nil {
 		t.Fatal(err)
@@ -43,20 +44,20 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-func (w *world) now() time.Time {
+func (w *fixture) now() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.time
 }
 
-func (w *world) pass(d time.Duration) {
+func (w *fixture) pass(d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.time = w.time.Add(d)
 }
 
 // newIndex returns a job to come, a millisecond younger than the one before.
-func (w *world) newIndex(labels map[string]string) *job.Index {
+func (w *fixture) newIndex(labels map[string]string) *job.Index {
 	w.t.Helper()
 	w.pass(time.Millisecond)
 	w.n++
@@ -68,34 +69,34 @@ func (w *world) newIndex(labels map[string]string) *job.Index {
 	}
 }
 
-func (w *world) accept(index *job.Index) *job.Index {
+func (w *fixture) accept(index *job.Index) *job.Index {
 	w.t.Helper()
 	w.must(w.BeginUpload(w.t.Context(), index.JobID))
 	w.must(w.Accept(w.t.Context(), index))
 	return index
 }
 
-func (w *world) start(index *job.Index) {
+func (w *fixture) start(index *job.Index) {
 	w.t.Helper()
 	_, err := w.StartAttempt(w.t.Context(), index.JobID, 1, "owner", nil)
 	w.must(err)
 }
 
-func (w *world) finish(index *job.Index, p job.Phase) *job.Terminal {
+func (w *fixture) finish(index *job.Index, p job.Phase) *job.Terminal {
 	w.t.Helper()
 	got, _, err := w.Finish(w.t.Context(), index, job.Terminal{Phase: p, FinishedAt: w.now()})
 	w.must(err)
 	return got
 }
 
-func (w *world) must(err error) {
+func (w *fixture) must(err error) {
 	w.t.Helper()
 	if err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-func (w *world) list(q ledger.Query) []job.ID {
+func (w *fixture) list(q ledger.Query) []job.ID {
 	w.t.Helper()
 	if q.Limit == 0 {
 		q.Limit = 100
@@ -110,7 +111,7 @@ func (w *world) list(q ledger.Query) []job.ID {
 }
 
 // tree returns every file and folder but the folder for files in the making.
-func (w *world) tree() []string {
+func (w *fixture) tree() []string {
 	w.t.Helper()
 	paths := []string{}
 	w.must(filepath.WalkDir(w.dir, func(path string, e fs.DirEntry, err error) error {
@@ -123,7 +124,7 @@ func (w *world) tree() []string {
 	return paths
 }
 
-func (w *world) wantEmpty(when string) {
+func (w *fixture) wantEmpty(when string) {
 	w.t.Helper()
 	if got := w.tree(); len(got) > 0 {
 		w.t.Errorf("%s there is left:\n%s", when, strings.Join(got, "\n"))
@@ -150,7 +151,7 @@ func TestRetrying(t *testing.T) {
 		"cancelled":          {3, 0, job.ReasonError, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := newFixture(t)
 			index := w.newIndex(nil)
 			index.Retries, index.TimeoutSeconds = test.retries, test.timeout
 			w.must(w.Accept(t.Context(), index))
@@ -181,7 +182,7 @@ func TestRetrying(t *testing.T) {
 }
 
 func TestLife(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
 	index := w.newIndex(map[string]string{"team": "a"})
 	id := index.JobID
@@ -241,7 +242,7 @@ func TestLife(t *testing.T) {
 // nothing becomes of them.
 func TestStrangers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	index := w.accept(w.newIndex(nil))
 	other := w.newIndex(nil).JobID
 	for _, folder := range []string{"jobs/", "active/", "expiry/", "asked/", "removing/"} {
@@ -264,7 +265,7 @@ func TestStrangers(t *testing.T) {
 }
 
 func TestAcceptance(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
 	index := w.accept(w.newIndex(nil))
 	again := *index
@@ -301,13 +302,13 @@ func second[T any](_ T, err error) error { return err }
 
 // The disk is full just when the index is to be written: submit gives up, and nothing may be left.
 func TestAbortAfterFailedAccept(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
 	index := w.newIndex(map[string]string{"a": "1", "b": "2"})
 	w.must(w.BeginUpload(ctx, index.JobID))
 	_, err := w.store.Put(ctx, ledger.FileKey(index.JobID, "main.py"), strings.NewReader("pass"))
 	w.must(err)
-	full := ledger.New(w.store.WithHook(func(op, key string) error {
+	full := ledger.New(storetest.WithHook(w.store, func(op, key string) error {
 		if strings.HasSuffix(key, job.IndexFile) {
 			return job.ErrExhausted
 		}
@@ -321,7 +322,7 @@ func TestAbortAfterFailedAccept(t *testing.T) {
 }
 
 func TestFinishIsWrittenOnce(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	phases := []job.Phase{job.Succeeded, job.Failed, job.Cancelled}
 	for round := range 30 {
 		index := w.accept(w.newIndex(nil))
@@ -363,7 +364,7 @@ func TestFinishIsWrittenOnce(t *testing.T) {
 
 // Somebody who still holds the index of a job ends it when it has been ended and removed already.
 func TestFinishAfterRemoval(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	index := w.accept(w.newIndex(map[string]string{"a": "1"}))
 	w.finish(index, job.Succeeded)
 	w.must(w.Remove(t.Context(), index.JobID))
@@ -375,7 +376,7 @@ func TestFinishAfterRemoval(t *testing.T) {
 }
 
 func TestAttempts(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
 	index := w.accept(w.newIndex(nil))
 	var wait sync.WaitGroup
@@ -411,7 +412,7 @@ func TestAttempts(t *testing.T) {
 
 // Against a naive reference, on random jobs, filters and pages.
 func TestListAgainstReference(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	random := rand.New(rand.NewPCG(1, uint64(w.n)))
 	type entry struct {
 		index *job.Index
@@ -495,7 +496,7 @@ func TestListAgainstReference(t *testing.T) {
 // Of 2,000 finished jobs the one that is due is found without looking at the others: the number of
 // files that can be opened is what bounds it here, since all the records of the others are broken.
 func TestRemoveExpiredReadsOnlyWhatIsDue(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
 	var late []*job.Index
 	for range 50 {
@@ -518,7 +519,7 @@ func TestRemoveExpiredReadsOnlyWhatIsDue(t *testing.T) {
 }
 
 func TestRemoveExpired(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
 	jobs := map[string]*job.Index{}
 	for name, ttl := range map[string]int64{"now": 0, "minute": 60, "hour": 3600, "ages": 10 * 365 * 24 * 3600,
@@ -587,7 +588,7 @@ func TestRemoveExpired(t *testing.T) {
 
 // One job whose records cannot be read must not keep all others from being removed.
 func TestRemoveExpiredGoesOnAfterAFailure(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
 	var ids []job.ID
 	for range 3 {
@@ -607,7 +608,7 @@ func TestRemoveExpiredGoesOnAfterAFailure(t *testing.T) {
 
 // More jobs than one step takes are waited for, and one behind them is over.
 func TestRemovalIsNotHeldUpByRunningJobs(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
 	over := w.accept(w.newIndex(nil)) // the oldest, so the last in order
 	w.finish(over, job.Cancelled)

@@ -8,10 +8,11 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// links holds marks: until when a job has URLs to which its outputs can be sent without us knowing.
+// links has an entry for each job with URLs to which its outputs can be sent past the functions. It
+// says until when the URLs are valid.
 const links = prefix + "links/"
 
-// linkStep rounds the times of marks up, so that a job has few of them.
+// linkStep rounds the times of entries up, so that a job has few of them.
 const linkStep = time.Hour
 
 // linkLate is how long what was begun in time may still be on its way.

@@ -49,7 +49,7 @@ func (l *Ledger) List(ctx context.Context, q Query) (Page, error) {
 			if err != nil {
 				return Page{}, err
 			}
-			if q.Phase == "" || s.Phase == q.Phase { // a mark may lag behind
+			if q.Phase == "" || s.Phase == q.Phase { // an entry may lag behind
 				page.Items = append(page.Items, *s)
 			}
 		}

@@ -15,7 +15,7 @@ import (
 
 // TestOutput demands that each output of a list is found, whatever the names, and nothing else is.
 func TestOutput(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	names := []string{
 		"a", "a/b", "ab", "b", `"`, `\`, `\"`, `x","size":1},{"name":"y`, `{"name":"z",`, `},{"name":`, "<&>", "é", "\u2028",
 		"\ufffd",
@@ -56,8 +56,8 @@ func TestOutput(t *testing.T) {
 }
 
 // manyOutputs is a job with n outputs.
-func manyOutputs(t testing.TB, n int) (*world, job.ID) {
-	w := newWorld(t)
+func manyOutputs(t testing.TB, n int) (*fixture, job.ID) {
+	w := newFixture(t)
 	files := make([]job.File, n)
 	for i := range files {
 		files[i] = job.File{Name: fmt.Sprintf("frames/%06d.png", i), Size: 1, SHA256: strings.Repeat("ab", 32)}

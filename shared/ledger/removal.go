@@ -9,9 +9,9 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// RequestCancel records that the user wants the job stopped. Whoever is about to start an attempt
-// reads it after claiming the attempt; whoever cancels reads the attempts after recording it: one
-// sees the other.
+// RequestCancel records that the user wants the job stopped. A process that starts an attempt
+// reads the request after claiming the attempt; one that cancels reads the attempts after recording
+// the request: one sees the other.
 func (l *Ledger) RequestCancel(ctx context.Context, id job.ID) error {
 	err := l.create(ctx, cancelKey(id), struct {
 		RequestedAt time.Time `json:"requestedAt"`
@@ -45,7 +45,9 @@ func (l *Ledger) RemovalRequested(ctx context.Context, id job.ID) (bool, error) 
 type removal struct {
 	Index    *job.Index    `json:"index"`
 	Terminal *job.Terminal `json:"terminal,omitempty"`
-	// Missing is what has not been announced of the job.
+	// Pending says that the outbox has notices of the job.
+	Pending bool `json:"pending,omitempty"`
+	// Missing is what earlier versions had not announced of the job. See formeroutbox.go.
 	Missing []job.Notice `json:"missing,omitempty"`
 }
 
@@ -59,10 +61,10 @@ func (l *Ledger) Remove(ctx context.Context, id job.ID) error {
 	return l.remove(ctx, id, r)
 }
 
-// beginRemoval keeps a copy of what names the job's marks, so that a removal that is cut off can be
-// completed.
+// beginRemoval keeps a copy of the records that the names of the job's index entries follow from,
+// so that a removal that is cut off can be completed.
 func (l *Ledger) beginRemoval(ctx context.Context, id job.ID) (*removal, error) {
-	index, err := l.Index(ctx, id)
+	a, err := l.acceptance(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -76,9 +78,12 @@ func (l *Ledger) beginRemoval(ctx context.Context, id job.ID) (*removal, error) 
 	if err != nil {
 		return nil, err
 	}
-	r := &removal{Index: index, Terminal: t}
-	if l.announcer != nil {
-		if r.Missing, err = l.missing(ctx, index, t.Attempts, t); err != nil {
+	r := &removal{Index: a.Index, Terminal: t}
+	if l.publisher != nil {
+		if err := l.adopt(ctx, a); err != nil {
+			return nil, err
+		}
+		if r.Pending, err = l.keepNotices(ctx, a.Index); err != nil {
 			return nil, err
 		}
 	}
@@ -95,6 +100,9 @@ func (l *Ledger) remove(ctx context.Context, id job.ID, r *removal) error {
 	if err := l.keepChain(ctx, r.Index.Root); err != nil {
 		return err
 	}
+	if err := l.adoptMissing(ctx, r); err != nil {
+		return err
+	}
 	// The index goes first: without it the job does not exist, whatever else is still there.
 	if err := l.store.Remove(ctx, indexKey(id)); err != nil {
 		return err
@@ -102,27 +110,27 @@ func (l *Ledger) remove(ctx context.Context, id job.ID, r *removal) error {
 	if err := l.purge(ctx, id, append(listKeys(r.Index), expiryKey(r.Terminal.ExpiresAt, id))...); err != nil {
 		return err
 	}
-	told, err := l.writeFarewell(ctx, r)
+	reaped, err := l.enqueueReaped(ctx, r)
 	if err != nil {
 		return err
 	}
 	if err := l.store.Remove(ctx, removingKey(id)); err != nil {
 		return err
 	}
-	if told != nil {
-		l.announce(ctx, *told)
+	if reaped != nil {
+		l.publish(ctx, *reaped)
 	}
 	return nil
 }
 
-// purge deletes what there is of a job without an index: the given marks, and all that its ID alone
-// names.
-func (l *Ledger) purge(ctx context.Context, id job.ID, marks ...string) error {
-	marks = append(marks, all+shard(id), active+string(id), running+string(id), uploads+string(id), owed+string(id))
+// purge deletes what there is of a job without an index: the given entries, and everything whose
+// name follows from the ID alone.
+func (l *Ledger) purge(ctx context.Context, id job.ID, entries ...string) error {
+	entries = append(entries, all+shard(id), active+string(id), running+string(id), uploads+string(id))
 	for _, p := range endedPhases() {
-		marks = append(marks, phasePrefix(p)+shard(id))
+		entries = append(entries, phasePrefix(p)+shard(id))
 	}
-	for _, key := range marks {
+	for _, key := range entries {
 		if err := l.store.Remove(ctx, key); err != nil {
 			return err
 		}
@@ -194,7 +202,7 @@ func (l *Ledger) RemoveExpired(ctx context.Context) (int, error) {
 	now := l.now()
 	expired, expiredErr := l.sweep(ctx, expiry, func(key string) (bool, bool, error) {
 		at, id, ok := parseExpiry(key)
-		if !ok || key != expiryKey(at, id) { // none of ours
+		if !ok || key != expiryKey(at, id) { // not an entry
 			return false, true, nil
 		}
 		if at.After(now) {
@@ -206,11 +214,11 @@ func (l *Ledger) RemoveExpired(ctx context.Context) (int, error) {
 	return resumed + wanted + expired, errors.Join(resumeErr, wantedErr, expiredErr)
 }
 
-// removeDue removes a job, and the mark that says that it is due.
-func (l *Ledger) removeDue(ctx context.Context, id job.ID, mark string) (bool, error) {
+// removeDue removes a job, and the entry that says that it is due.
+func (l *Ledger) removeDue(ctx context.Context, id job.ID, entry string) (bool, error) {
 	err := l.Remove(ctx, id)
-	if errors.Is(err, job.ErrNotFound) { // removed already; this mark is left, and what else came too late
-		return false, l.purge(ctx, id, mark)
+	if errors.Is(err, job.ErrNotFound) { // removed already; this entry is left, and what came too late
+		return false, l.purge(ctx, id, entry)
 	}
 	return err == nil, err
 }
@@ -246,7 +254,7 @@ func (l *Ledger) SweepUploads(ctx context.Context, age time.Duration) (int, erro
 
 func (l *Ledger) sweepUpload(ctx context.Context, id job.ID) error {
 	_, err := l.Index(ctx, id)
-	if err == nil { // accepted; only the mark stayed
+	if err == nil { // accepted; only the entry is left
 		return l.store.Remove(ctx, uploads+string(id))
 	}
 	if !errors.Is(err, job.ErrNotFound) {
@@ -256,7 +264,7 @@ func (l *Ledger) sweepUpload(ctx context.Context, id job.ID) error {
 }
 
 // Settle completes the records of a job that is over, and reports whether it is. A job that does
-// not exist counts as over, and loses its active mark when it is older than age.
+// not exist counts as over, and loses its active entry when it is older than age.
 func (l *Ledger) Settle(ctx context.Context, id job.ID, age time.Duration) (bool, error) {
 	t, err := l.Terminal(ctx, id)
 	if err == nil {
@@ -265,7 +273,10 @@ func (l *Ledger) Settle(ctx context.Context, id job.ID, age time.Duration) (bool
 	if !errors.Is(err, job.ErrNotFound) {
 		return false, err
 	}
-	_, err = l.Index(ctx, id)
+	a, err := l.acceptance(ctx, id)
+	if err == nil {
+		return false, l.adopt(ctx, a)
+	}
 	if !errors.Is(err, job.ErrNotFound) {
 		return false, err
 	}

@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+
+	"golang.org/x/sync/errgroup"
 )
 
-// sweepJobs is sweep for what waits on others: the keys of so many jobs are gone through at a time,
-// those of one job in order.
+// sweepJobs is sweep for work that waits for others: it goes through the keys of several jobs at a
+// time, atOnce at most, and through those of one job in order.
 func (l *Ledger) sweepJobs(
 	ctx context.Context, prefix string, atOnce int, do func(key string) (done, more bool, err error),
 ) (int, error) {
-	s := &jobSweep{ctx: ctx, do: do, places: make(chan struct{}, atOnce)}
+	s := &jobSweep{ctx: ctx, do: do}
+	s.all.SetLimit(atOnce)
 	for after := ""; ; {
 		keys, err := l.store.List(ctx, prefix, after, sweepBatch)
 		if err != nil {
@@ -27,8 +30,8 @@ func (l *Ledger) sweepJobs(
 				return s.end(nil)
 			}
 		}
-		// The next keys may be of the last job here, whose order they must not leave.
-		s.all.Wait()
+		// The next keys may be of the last job here, and must come after those.
+		_ = s.all.Wait() // no function returns an error
 		if len(keys) < sweepBatch {
 			return s.end(nil)
 		}
@@ -53,10 +56,9 @@ func byJob(prefix string, keys []string) [][]string {
 
 // jobSweep is a sweep that goes on for several jobs at a time.
 type jobSweep struct {
-	ctx    context.Context //nolint:containedctx // that of the sweep, which ends before its caller goes on
-	do     func(key string) (done, more bool, err error)
-	places chan struct{}
-	all    sync.WaitGroup
+	ctx context.Context //nolint:containedctx // that of the sweep, which ends before its caller goes on
+	do  func(key string) (done, more bool, err error)
+	all errgroup.Group
 
 	mu     sync.Mutex
 	count  int
@@ -64,27 +66,21 @@ type jobSweep struct {
 	over   bool // nothing more is begun
 }
 
-// begin has a job's keys gone through, once there is a place, and reports whether the sweep goes
-// on.
+// begin goes through the keys of a job as soon as fewer jobs than the limit are gone through, and
+// reports whether the sweep goes on.
 func (s *jobSweep) begin(keys []string) bool {
-	select {
-	case s.places <- struct{}{}:
-	case <-s.ctx.Done():
-		return false
-	}
 	if s.isOver() {
-		<-s.places
 		return false
 	}
-	s.all.Go(func() {
-		defer func() { <-s.places }()
+	s.all.Go(func() error {
 		for _, key := range keys {
+			if s.isOver() {
+				return nil
+			}
 			done, more, err := s.do(key)
 			s.note(key, done, more, err)
-			if s.isOver() {
-				return
-			}
 		}
+		return nil
 	})
 	return true
 }
@@ -92,7 +88,7 @@ func (s *jobSweep) begin(keys []string) bool {
 func (s *jobSweep) isOver() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.over
+	return s.over || s.ctx.Err() != nil
 }
 
 func (s *jobSweep) note(key string, done, more bool, err error) {
@@ -104,13 +100,13 @@ func (s *jobSweep) note(key string, done, more bool, err error) {
 	if done {
 		s.count++
 	}
-	if !more || len(s.failed) >= maxFailures || s.ctx.Err() != nil {
+	if !more || len(s.failed) >= maxFailures {
 		s.over = true
 	}
 }
 
-// end waits for what has begun.
+// end waits for the jobs that have begun.
 func (s *jobSweep) end(err error) (int, error) {
-	s.all.Wait()
+	_ = s.all.Wait() // no function returns an error
 	return s.count, errors.Join(append(s.failed, err)...)
 }

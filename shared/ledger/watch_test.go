@@ -8,7 +8,7 @@ import (
 
 // TestWatch takes a job through its life, and another beside it of which nothing must be told.
 func TestWatch(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
 	index, other := w.accept(w.newIndex(nil)), w.accept(w.newIndex(nil))
 	changed, leave := w.Watch(index.JobID)

@@ -14,7 +14,7 @@ type opener interface {
 }
 
 // blobs reads blobs forward. What is read of one in several turns comes by one request: a log has
-// far more extents than there should be requests.
+// far more chunks than there should be requests.
 type blobs struct {
 	store opener
 	open  map[string]*blob
@@ -29,8 +29,8 @@ type blob struct {
 // maxSkip is how much is read and thrown away rather than asked for anew.
 const maxSkip = 64 << 10
 
-// extent returns what reads the bytes of an extent from begin on.
-func (b *blobs) extent(ctx context.Context, e *extent, begin int64) (io.Reader, error) {
+// reader returns what reads the bytes of a stored chunk from begin on.
+func (b *blobs) reader(ctx context.Context, e *storedChunk, begin int64) (io.Reader, error) {
 	offset := e.offset + begin
 	open := b.open[e.key]
 	if open == nil || open.at > offset || offset-open.at > maxSkip {
@@ -84,8 +84,8 @@ type block struct {
 	data   []byte
 }
 
-// read returns the bytes of an extent from begin to end, which are at most blockSize.
-func (b *blocks) read(ctx context.Context, e *extent, begin, end int64) ([]byte, error) {
+// read returns the bytes of a stored chunk from begin to end, which are at most blockSize.
+func (b *blocks) read(ctx context.Context, e *storedChunk, begin, end int64) ([]byte, error) {
 	if e.data != nil {
 		return e.data[begin:end], nil
 	}

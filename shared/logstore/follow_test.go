@@ -18,7 +18,7 @@ import (
 
 // follower is at the other end of a log that is followed. What it reads is not kept for it: a slow
 // one holds up its reader.
-func (w *world) follower(ctx context.Context) (lines *io.PipeReader, done chan error) {
+func (w *fixture) follower(ctx context.Context) (lines *io.PipeReader, done chan error) {
 	lines, out := io.Pipe()
 	done = make(chan error, 1)
 	go func() {
@@ -30,7 +30,7 @@ func (w *world) follower(ctx context.Context) (lines *io.PipeReader, done chan e
 }
 
 // elsewhere ships the log from another process, of which nobody here is told.
-func (w *world) elsewhere() *joblog.Shipper {
+func (w *fixture) elsewhere() *joblog.Shipper {
 	w.t.Helper()
 	other, err := store.OpenDir(w.dir)
 	if err != nil {
@@ -41,7 +41,7 @@ func (w *world) elsewhere() *joblog.Shipper {
 	})
 }
 
-func (w *world) expect(from io.Reader, want string) {
+func (w *fixture) expect(from io.Reader, want string) {
 	w.t.Helper()
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(from, got); err != nil || string(got) != want {
@@ -49,7 +49,7 @@ func (w *world) expect(from io.Reader, want string) {
 	}
 }
 
-func (w *world) flush(s *joblog.Shipper, text string) {
+func (w *fixture) flush(s *joblog.Shipper, text string) {
 	w.t.Helper()
 	w.write(spool.Stdout, text)
 	if err := s.Flush(context.Background()); err != nil {
@@ -57,11 +57,11 @@ func (w *world) flush(s *joblog.Shipper, text string) {
 	}
 }
 
-// TestWoken has a reader that would not look again for an hour. It must learn of each piece, and of
-// the end, all the same.
+// TestWoken has a reader that would not look again for an hour. It must learn of each segment, and
+// of the end, all the same.
 func TestWoken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.reader.FirstPoll, w.reader.LastPoll = time.Hour, time.Hour
 	s := w.shipper(joblog.State{})
 	lines, done := w.follower(t.Context())
@@ -84,7 +84,7 @@ func TestWoken(t *testing.T) {
 // TestNotWoken has another process write, of which nobody tells. Its lines come within a second,
 // and a follower asks seldom while nothing does.
 func TestNotWoken(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	synctest.Test(t, func(t *testing.T) {
 		w.reader.FirstPoll, w.reader.LastPoll = 100*time.Millisecond, 500*time.Millisecond
 		asked := &asked{Records: w.ledger}
@@ -123,7 +123,7 @@ func TestFirstLine(t *testing.T) {
 	for _, after := range []time.Duration{10 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond,
 		3 * time.Second, 20 * time.Second} {
 		t.Run(after.String(), func(t *testing.T) {
-			w := newWorld(t)
+			w := newFixture(t)
 			synctest.Test(t, func(t *testing.T) {
 				w.reader.FirstPoll, w.reader.LastPoll = 200*time.Millisecond, 500*time.Millisecond
 				s := w.elsewhere()
@@ -168,11 +168,11 @@ func (s *stuck) Over(ctx context.Context, id job.ID) (bool, error) {
 	return s.Records.Over(ctx, id)
 }
 
-// TestAhead wakes a reader by the pieces that come next: it delivers them before it asks or lists
+// TestAhead wakes a reader by the segments that come next: it delivers them before it asks or lists
 // anything.
 func TestAhead(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.reader.FirstPoll, w.reader.LastPoll = time.Hour, time.Hour
 	records := &stuck{Records: w.ledger, let: make(chan struct{})}
 	looked := &looked{Records: records, once: make(chan struct{}, 1000)}
@@ -197,11 +197,11 @@ func TestAhead(t *testing.T) {
 	}
 }
 
-// TestGap has pieces removed, as at the end of a job, of which a list shows some: nothing may be
+// TestGap has segments removed, as at the end of a job, of which a list shows some: nothing may be
 // left out for it.
 func TestGap(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.reader.FirstPoll, w.reader.LastPoll = time.Hour, time.Hour
 	looked := &looked{Records: w.ledger, once: make(chan struct{}, 1000)}
 	w.reader.Records = looked
@@ -220,11 +220,11 @@ func TestGap(t *testing.T) {
 	}
 }
 
-// TestLost has a piece that is gone for good, as from a bucket that somebody has tidied up: what
+// TestLost has a segment that is gone for good, as from a bucket that somebody has tidied up: what
 // comes after it is delivered.
 func TestLost(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	w.reader.FirstPoll, w.reader.LastPoll = time.Millisecond, time.Millisecond
 	s := w.shipper(joblog.State{})
 	for _, text := range []string{"one\n", "two\n", "three\n"} {
@@ -239,7 +239,7 @@ func TestLost(t *testing.T) {
 	}
 }
 
-func (w *world) removePiece(n uint64) {
+func (w *fixture) removePiece(n uint64) {
 	w.t.Helper()
 	key := ledger.LogPrefix(w.index.JobID) + joblog.Range{First: n, Last: n}.Name()
 	if _, err := w.store.Stat(w.t.Context(), key); err != nil {

@@ -1,4 +1,4 @@
-// Package logstore keeps the logs of jobs in the bucket, as pieces while a program runs and as
+// Package logstore keeps the logs of jobs in the bucket: as segments while a program runs and as
 // whole files afterwards, and reads both as one.
 package logstore
 
@@ -146,7 +146,7 @@ var errTorn = errors.New("a segment is cut short")
 type head struct {
 	*joblog.Header
 	length int64  // of the header
-	body   []byte // all that comes behind it, if that is little: most pieces are some lines
+	body   []byte // all that comes behind it, if that is little: most segments are some lines
 }
 
 // headSize is how much of a segment is read to know its header.

@@ -25,8 +25,8 @@ import (
 
 var both = []spool.Stream{spool.Stdout, spool.Stderr}
 
-// world is a job whose log is written, shipped and read.
-type world struct {
+// fixture is a job whose log is written, shipped and read.
+type fixture struct {
 	t      testing.TB
 	dir    string
 	store  *store.Store
@@ -39,9 +39,9 @@ type world struct {
 	fail   func() bool // whether the next put is to fail
 }
 
-func newWorld(t testing.TB) *world {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), fail: func() bool { return false }}
+	w := &fixture{t: t, dir: t.TempDir(), fail: func() bool { return false }}
 	var err error
 	if w.store, err = store.OpenDir(w.dir); err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func newWorld(t testing.TB) *world {
 
 var errPut = errors.New("storage is away")
 
-func (w *world) put(ctx context.Context, name string, data []byte) error {
+func (w *fixture) put(ctx context.Context, name string, data []byte) error {
 	if w.fail() {
 		if rand.IntN(2) == 0 { // stored, and only the answer lost
 			_ = Accept(ctx, w.store, w.index.JobID, name, bytes.NewReader(data))
@@ -73,11 +73,11 @@ func (w *world) put(ctx context.Context, name string, data []byte) error {
 	return Accept(ctx, w.store, w.index.JobID, name, bytes.NewReader(data))
 }
 
-func (w *world) shipper(from joblog.State) *joblog.Shipper {
+func (w *fixture) shipper(from joblog.State) *joblog.Shipper {
 	return joblog.NewShipper(w.files, from, w.put)
 }
 
-func (w *world) write(s spool.Stream, text string) {
+func (w *fixture) write(s spool.Stream, text string) {
 	w.t.Helper()
 	w.writer.Write(s, []byte(text))
 	w.writer.Sync()
@@ -85,7 +85,7 @@ func (w *world) write(s spool.Stream, text string) {
 }
 
 // end does what is done when a program has ended.
-func (w *world) end(s *joblog.Shipper) {
+func (w *fixture) end(s *joblog.Shipper) {
 	w.t.Helper()
 	ctx := context.Background()
 	for s.Flush(ctx) != nil {
@@ -110,7 +110,7 @@ func (w *world) end(s *joblog.Shipper) {
 	}
 }
 
-func (w *world) read(q Query) (string, int64) {
+func (w *fixture) read(q Query) (string, int64) {
 	w.t.Helper()
 	var out bytes.Buffer
 	at, err := w.reader.Copy(context.Background(), w.index.JobID, q, nil, Text{&out})
@@ -137,7 +137,7 @@ func TestRandom(t *testing.T) {
 	for round := range 4 {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newFixture(t)
 			w.fail = func() bool { return rand.IntN(5) == 0 }
 			queries := [][]spool.Stream{both, {spool.Stdout}, {spool.Stderr}}
 			got := make([]bytes.Buffer, len(queries))
@@ -194,16 +194,16 @@ func TestRandom(t *testing.T) {
 			}
 			left, err := w.store.List(t.Context(), ledger.LogPrefix(w.index.JobID), "", 1000)
 			if err != nil || len(left) > 0 {
-				t.Errorf("pieces are left: %v %v", left, err)
+				t.Errorf("segments are left: %v %v", left, err)
 			}
 		})
 	}
 }
 
-// TestStateWhileMerged asks for the end of a log whose pieces are merged at the same time, as
+// TestStateWhileMerged asks for the end of a log whose segments are merged at the same time, as
 // another pod's may be.
 func TestStateWhileMerged(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	shipped := make(chan struct{})
 	defer func() { <-shipped }()
 	go func() {
@@ -238,7 +238,7 @@ func TestStateWhileMerged(t *testing.T) {
 }
 
 // checkTails compares tails of what can be read now, and readings that go on from a place.
-func (w *world) checkTails() {
+func (w *fixture) checkTails() {
 	w.t.Helper()
 	for _, streams := range [][]spool.Stream{both, {spool.Stdout}, {spool.Stderr}} {
 		all, end := w.read(Query{Streams: streams, Tail: All})
@@ -258,10 +258,10 @@ func (w *world) checkTails() {
 	}
 }
 
-// TestPieces bounds how many pieces a long log has.
-func TestPieces(t *testing.T) {
+// TestSegments bounds how many segments a long log has.
+func TestSegments(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper(joblog.State{})
 	for i := range 2000 {
 		w.write(both[i%2], "line\n")
@@ -271,17 +271,17 @@ func TestPieces(t *testing.T) {
 	}
 	keys, err := w.store.List(t.Context(), ledger.LogPrefix(w.index.JobID), "", 10_000)
 	if err != nil || len(keys) > 3*32 {
-		t.Errorf("%d pieces for 2000 writes (%v)", len(keys), err)
+		t.Errorf("%d segments for 2000 writes (%v)", len(keys), err)
 	}
 	if got, _ := w.read(Query{Streams: []spool.Stream{spool.Stderr}, Tail: All}); got != w.want[spool.Stderr].String() {
-		t.Error("the pieces do not hold what was written")
+		t.Error("the segments do not hold what was written")
 	}
 }
 
 // TestShrunk cuts the log off, as a program can.
 func TestShrunk(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper(joblog.State{})
 	w.write(spool.Stdout, "0123456789")
 	if err := s.Flush(t.Context()); err != nil {
@@ -302,10 +302,10 @@ func TestShrunk(t *testing.T) {
 	}
 }
 
-// TestNoWhole keeps the pieces when the whole log could not be stored.
+// TestNoWhole keeps the segments when the whole log could not be stored.
 func TestNoWhole(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper(joblog.State{})
 	w.write(spool.Stdout, "kept\n")
 	if err := s.Flush(t.Context()); err != nil {
@@ -326,7 +326,7 @@ func TestNoWhole(t *testing.T) {
 // TestFollowEnds ends followers in each way there is.
 func TestFollowEnds(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	stop := make(chan struct{})
 	close(stop)
 	if _, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: both, Follow: true}, stop,
@@ -359,7 +359,7 @@ func TestFollowEnds(t *testing.T) {
 // TestAccept refuses what is no segment.
 func TestAccept(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	for _, name := range []string{"", "x", "../x", "000000000000", "000000000001-000000000000",
 		"00000000000G-00000000000G", "+00000000001-000000000001", strings.Repeat("0", 25)} {
 		if err := Accept(t.Context(), w.store, w.index.JobID, name, strings.NewReader("{}\n")); !errors.Is(err,
@@ -404,9 +404,9 @@ func FuzzHeader(f *testing.F) {
 			return
 		}
 		at := n
-		for _, e := range segmentExtents("key", whole) {
+		for _, e := range segmentChunks("key", whole) {
 			if want := data[at : at+e.bytes]; e.offset != at || e.data != nil && !bytes.Equal(e.data, want) {
-				t.Errorf("extent %+v, want %q from %d", e, want, at)
+				t.Errorf("chunk %+v, want %q from %d", e, want, at)
 			}
 			at += e.bytes
 		}
@@ -428,7 +428,7 @@ func FuzzName(f *testing.F) {
 func BenchmarkTail(b *testing.B) {
 	for _, size := range []int{1 << 20, 256 << 20} {
 		b.Run(fmt.Sprintf("%dMiB", size>>20), func(b *testing.B) {
-			w := newWorld(b)
+			w := newFixture(b)
 			line := strings.Repeat("x", 99) + "\n"
 			w.want[spool.Stdout].WriteString(strings.Repeat(line, size/len(line)))
 			w.end(w.shipper(joblog.State{}))
@@ -442,11 +442,11 @@ func BenchmarkTail(b *testing.B) {
 	}
 }
 
-// TestTorn cuts the last piece short, as a power failure may, at every length. It must count as not
-// there, and not for ever.
+// TestTorn cuts the last segment short, as a power failure may, at every length. It must count as
+// not there, and not for ever.
 func TestTorn(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper(joblog.State{})
 	w.flush(s, "one\n")
 	before, err := State(t.Context(), w.store, w.index.JobID)
@@ -491,10 +491,11 @@ func TestTorn(t *testing.T) {
 	}
 }
 
-// TestTornAtTheEnd has a job end that lost a piece, and of which no more than the pieces are left.
+// TestTornAtTheEnd has a job end that lost a segment, and of which no more than the segments are
+// left.
 func TestTornAtTheEnd(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper(joblog.State{})
 	for _, line := range []string{"one\n", "two\n", "three\n"} {
 		w.flush(s, line)
@@ -515,10 +516,11 @@ func TestTornAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestNoOrder has a job end whose log was stored, but not its order: the pieces stay, and tell it.
+// TestNoOrder has a job end whose log was stored, but not its order: the segments stay, and tell
+// it.
 func TestNoOrder(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	s := w.shipper(joblog.State{})
 	for i := range 10 {
 		w.write(both[i%2], fmt.Sprintf("%d\n", i))
@@ -542,7 +544,7 @@ func TestNoOrder(t *testing.T) {
 // order, times and attempts.
 func TestSpool(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	if err := w.files.Begin(3); err != nil {
 		t.Fatal(err)
 	}
@@ -594,14 +596,14 @@ func TestSpool(t *testing.T) {
 // time.
 func TestRequests(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	for i := range 10_000 {
 		w.writer.Write(both[i%2], []byte("line\n"))
 		w.want[both[i%2]].WriteString("line\n")
 	}
 	w.writer.Sync()
 	w.end(w.shipper(joblog.State{}))
-	parts, err := whole(t.Context(), w.store, w.index.JobID)
+	segments, err := whole(t.Context(), w.store, w.index.JobID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -609,27 +611,27 @@ func TestRequests(t *testing.T) {
 	forward, backward := blobs{store: counted}, blocks{store: counted}
 	defer forward.closeAll()
 	n := 0
-	for _, p := range parts {
+	for _, p := range segments {
 		list, err := p.load(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range list {
-			in, err := forward.extent(t.Context(), &list[i], 0)
+			in, err := forward.reader(t.Context(), &list[i], 0)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if text, err := io.ReadAll(in); err != nil || string(text) != "line\n" {
-				t.Fatalf("extent %d is %q, %v", n, text, err)
+				t.Fatalf("chunk %d is %q, %v", n, text, err)
 			}
 			n++
 		}
 	}
 	if n != 10_000 || counted.opened > 2 {
-		t.Errorf("%d extents were read with %d requests, want 2: one for each stream", n, counted.opened)
+		t.Errorf("%d chunks were read with %d requests, want 2: one for each stream", n, counted.opened)
 	}
 	counted.opened = 0
-	for _, p := range slices.Backward(parts) {
+	for _, p := range slices.Backward(segments) {
 		list, err := p.load(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -21,11 +21,11 @@ func (c *cursor) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		parts, err := c.parts(ctx, over)
+		segments, err := c.segments(ctx, over)
 		if err != nil {
 			return err
 		}
-		at, err := c.find(ctx, parts)
+		at, err := c.find(ctx, segments)
 		if errors.Is(err, job.ErrNotFound) {
 			continue // merged meanwhile
 		}
@@ -34,7 +34,7 @@ func (c *cursor) start(ctx context.Context) error {
 		}
 		c.at = at.offset
 		if !over {
-			c.next = at.piece
+			c.next = at.segment
 		}
 		return nil
 	}
@@ -60,15 +60,15 @@ func (c *cursor) before(ctx context.Context, b *blocks) (byte, error) {
 	if err != nil {
 		return 0, err
 	}
-	parts, err := c.parts(ctx, over)
+	segments, err := c.segments(ctx, over)
 	if err != nil {
 		return 0, err
 	}
-	n, _, err := search(ctx, parts, func(e *extent) bool { return c.offset(e.after()) >= c.From })
+	n, _, err := search(ctx, segments, func(e *storedChunk) bool { return c.offset(e.after()) >= c.From })
 	if err != nil {
 		return 0, err
 	}
-	for _, p := range slices.Backward(parts[:min(n+1, len(parts))]) {
+	for _, p := range slices.Backward(segments[:min(n+1, len(segments))]) {
 		list, err := p.load(ctx)
 		if err != nil && !errors.Is(err, errTorn) {
 			return 0, err
@@ -87,15 +87,15 @@ func (c *cursor) before(ctx context.Context, b *blocks) (byte, error) {
 	return '\n', nil
 }
 
-// beginning is where to begin to read: an offset, and the number of the piece that it lies in, or
+// beginning is where to begin to read: an offset, and the number of the segment that it lies in, or
 // of an earlier one.
 type beginning struct {
-	offset int64
-	piece  uint64
+	offset  int64
+	segment uint64
 }
 
 // find returns the last of the places where the query demands to begin.
-func (c *cursor) find(ctx context.Context, parts []part) (beginning, error) {
+func (c *cursor) find(ctx context.Context, segments []segment) (beginning, error) {
 	var last beginning
 	found := func(b beginning, err error) error {
 		if err == nil && b.offset > last.offset {
@@ -104,62 +104,62 @@ func (c *cursor) find(ctx context.Context, parts []part) (beginning, error) {
 		return err
 	}
 	if c.From > 0 {
-		b, err := c.first(ctx, parts, func(e *extent) bool { return c.offset(e.after()) > c.From })
+		b, err := c.first(ctx, segments, func(e *storedChunk) bool { return c.offset(e.after()) > c.From })
 		b.offset = c.From
 		if err := found(b, err); err != nil {
 			return last, err
 		}
 	}
 	if c.Attempt > 0 {
-		if err := found(c.first(ctx, parts, func(e *extent) bool { return e.attempt >= c.Attempt })); err != nil {
+		if err := found(c.first(ctx, segments, func(e *storedChunk) bool { return e.attempt >= c.Attempt })); err != nil {
 			return last, err
 		}
 	}
 	if !c.Since.IsZero() {
-		if err := found(c.first(ctx, parts, func(e *extent) bool { return !e.at.Before(c.Since) })); err != nil {
+		if err := found(c.first(ctx, segments, func(e *storedChunk) bool { return !e.at.Before(c.Since) })); err != nil {
 			return last, err
 		}
 	}
 	if c.Tail != All {
-		if err := found(c.tail(ctx, parts)); err != nil {
+		if err := found(c.tail(ctx, segments)); err != nil {
 			return last, err
 		}
 	}
 	return last, nil
 }
 
-// behind returns the parts that have something behind the cursor.
-func (c *cursor) behind(ctx context.Context, parts []part) ([]part, error) {
-	i, _, err := search(ctx, parts, func(e *extent) bool { return c.offset(e.after()) > c.at })
-	return parts[min(i, len(parts)):], err
+// behind returns the segments that have something behind the cursor.
+func (c *cursor) behind(ctx context.Context, segments []segment) ([]segment, error) {
+	i, _, err := search(ctx, segments, func(e *storedChunk) bool { return c.offset(e.after()) > c.at })
+	return segments[min(i, len(segments)):], err
 }
 
-// first returns where the first extent begins for which is is true, as it must be for all that
+// first returns where the first chunk begins for which is is true, as it must be for all that
 // follow; the end of the log if there is none.
-func (c *cursor) first(ctx context.Context, parts []part, is func(*extent) bool) (beginning, error) {
-	i, list, err := search(ctx, parts, is)
+func (c *cursor) first(ctx context.Context, segments []segment, is func(*storedChunk) bool) (beginning, error) {
+	i, list, err := search(ctx, segments, is)
 	if err != nil || len(list) == 0 {
 		return beginning{}, err
 	}
-	if i == len(parts) {
-		return beginning{c.offset(list[len(list)-1].after()), parts[i-1].Last + 1}, nil
+	if i == len(segments) {
+		return beginning{c.offset(list[len(list)-1].after()), segments[i-1].Last + 1}, nil
 	}
 	for j := range list {
 		if is(&list[j]) {
-			return beginning{c.offset(list[j].before), parts[i].First}, nil
+			return beginning{c.offset(list[j].before), segments[i].First}, nil
 		}
 	}
 	return beginning{}, nil
 }
 
-// search returns the index of the first part that has an extent for which is is true, with its
-// extents; if there is none, the number of parts, with the extents of the last one that has some.
-func search(ctx context.Context, parts []part, is func(*extent) bool) (int, []extent, error) {
-	low, high, best := 0, len(parts), len(parts)
-	var bestList, lastList []extent
+// search returns the index of the first part that has a stored chunk for which is is true, with its
+// chunks; if there is none, the number of segments, with the chunks of the last one that has some.
+func search(ctx context.Context, segments []segment, is func(*storedChunk) bool) (int, []storedChunk, error) {
+	low, high, best := 0, len(segments), len(segments)
+	var bestList, lastList []storedChunk
 	for low < high {
 		middle := int(uint(low+high) / 2) //nolint:gosec // not negative
-		at, list, err := filled(ctx, parts[:high], middle)
+		at, list, err := filled(ctx, segments[:high], middle)
 		switch {
 		case err != nil:
 			return 0, nil, err
@@ -171,17 +171,17 @@ func search(ctx context.Context, parts []part, is func(*extent) bool) (int, []ex
 			low, lastList = at+1, list
 		}
 	}
-	if best == len(parts) {
+	if best == len(segments) {
 		return best, lastList, nil
 	}
 	return best, bestList, nil
 }
 
-// filled returns the first of the parts from i on that has something. Of a piece that was cut short
-// nothing is left.
-func filled(ctx context.Context, parts []part, i int) (int, []extent, error) {
-	for ; i < len(parts); i++ {
-		list, err := parts[i].load(ctx)
+// filled returns the first of the segments from i on that has something. Of a segment that was cut
+// short nothing is left.
+func filled(ctx context.Context, segments []segment, i int) (int, []storedChunk, error) {
+	for ; i < len(segments); i++ {
+		list, err := segments[i].load(ctx)
 		if err != nil && !errors.Is(err, errTorn) {
 			return 0, nil, err
 		}
@@ -194,11 +194,11 @@ func filled(ctx context.Context, parts []part, i int) (int, []extent, error) {
 
 // tail returns where the last lines of what is wanted begin. It reads blocks backwards, and no more
 // of them than hold those lines.
-func (c *cursor) tail(ctx context.Context, parts []part) (beginning, error) {
+func (c *cursor) tail(ctx context.Context, segments []segment) (beginning, error) {
 	s := seeker{blocks: blocks{store: c.Store}, left: c.Tail}
 	var at beginning
 	begun := false
-	for _, p := range slices.Backward(parts) {
+	for _, p := range slices.Backward(segments) {
 		list, err := p.load(ctx)
 		if errors.Is(err, errTorn) {
 			continue
@@ -236,8 +236,8 @@ type seeker struct {
 	begun bool
 }
 
-// find returns where in an extent the tail begins, or -1 when it begins further ahead.
-func (s *seeker) find(ctx context.Context, e *extent) (int64, error) {
+// find returns where in a stored chunk the tail begins, or -1 when it begins further ahead.
+func (s *seeker) find(ctx context.Context, e *storedChunk) (int64, error) {
 	for end := e.bytes; end > 0; {
 		begin := max(end-blockSize, 0)
 		block, err := s.read(ctx, e, begin, end)

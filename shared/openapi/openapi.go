@@ -1,5 +1,5 @@
-// Package openapi holds the descriptions that tests hold the functions to: that of the API, which
-// is served, and that of the calls that only agents make.
+// Package openapi has the two OpenAPI descriptions: that of the API, which the server serves, and
+// that of the agent's calls. Tests compare the functions with both.
 package openapi
 
 import (
@@ -21,7 +21,7 @@ func Document() []byte { return append([]byte(nil), document...) }
 //go:embed openapi-agent.yaml
 var agentDocument []byte
 
-// AgentDocument returns the description of the agent's calls, which refers to the other as
+// AgentDocument returns the description of the agent's calls. It refers to the other document as
 // openapi.yaml.
 func AgentDocument() []byte { return append([]byte(nil), agentDocument...) }
 

@@ -34,7 +34,7 @@ func TestDocument(t *testing.T) {
 		}
 		clear(document())
 		if document()[0] == 0 {
-			t.Errorf("%s: whoever changes the bytes changes the description", name)
+			t.Errorf("%s: a change of the returned bytes changes the description", name)
 		}
 	}
 }

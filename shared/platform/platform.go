@@ -251,6 +251,19 @@ func (e *Env) Keys() (token.Keys, error) {
 	return keys, nil
 }
 
+// Check returns all faults of what functions share (the common settings, the bucket, the keys of
+// tokens) and of these settings. A command whose function cannot be opened uses it to name all
+// faults, not only the first.
+func (e *Env) Check(settings ...any) error {
+	_, commonErr := e.Common()
+	_, storeErr := e.Store()
+	_, err := e.Keys()
+	for _, s := range settings {
+		err = errors.Join(err, e.Load(s))
+	}
+	return errors.Join(commonErr, storeErr, err)
+}
+
 // SetKeys makes all functions use k.
 func (e *Env) SetKeys(k token.Keys) { e.keys = &k }
 

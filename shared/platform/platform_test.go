@@ -2,6 +2,7 @@ package platform_test
 
 import (
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -148,6 +149,28 @@ func TestParts(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := e.Keys(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCheckEnv has everything wrong at once that does not follow from something else.
+func TestCheckEnv(t *testing.T) {
+	var settings struct {
+		Max platform.Size `env:"MAX_UPLOAD_BYTES"`
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := newEnv(map[string]string{"STORAGE_DIR": file, "MAX_UPLOAD_BYTES": "much"})
+	err := env.Check(&settings)
+	for _, name := range []string{"STORAGE_DIR: ", "TOKEN_KEYS is required", "MAX_UPLOAD_BYTES: "} {
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("got %v, want also %s", err, name)
+		}
+	}
+	env = newEnv(map[string]string{"STORAGE_DIR": t.TempDir(), "MAX_UPLOAD_BYTES": "1Gi", "TOKEN_KEYS": key})
+	if err := env.Check(&settings); err != nil {
 		t.Error(err)
 	}
 }

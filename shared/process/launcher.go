@@ -16,47 +16,47 @@ import (
 // Launcher queues jobs and runs them. Its queue can be lost at any time: which jobs are owed is in
 // the ledger, and Recover reads it from there.
 type Launcher struct {
-	run   func(ctx context.Context, id job.ID, now <-chan struct{})
-	again func(ctx context.Context, id job.ID, now <-chan struct{}) (due bool)
-	log   *slog.Logger
-	slots int
-	limit int
+	run       func(ctx context.Context, id job.ID, removed <-chan struct{})
+	resumeJob func(ctx context.Context, id job.ID, removed <-chan struct{}) (due bool)
+	log       *slog.Logger
+	slots     int
+	limit     int
 
-	mu       sync.Mutex
-	waiting  queue
-	running  map[job.ID]stopping
-	left     []takeUp            // by an earlier process, and not begun with
-	leftIDs  map[job.ID]stopping // of those, and of those being taken up
-	takingUp int
-	admitted int // submits that were let in and are not queued yet
-	stopping bool
-	idle     *sync.Cond // signalled when a run ends
+	mu          sync.Mutex
+	waiting     queue
+	running     map[job.ID]runHandle
+	interrupted []interruptedJob     // left by an earlier process, and waiting to be resumed
+	resumable   map[job.ID]runHandle // the runs of those, and of those that are being resumed
+	resuming    int
+	admitted    int // submits that were let in and are not queued yet
+	stopping    bool
+	idle        *sync.Cond // signalled when a run ends
 }
 
-// stopping is how a run is ended: soon, or now.
-type stopping struct {
+// runHandle ends a run: it cancels it, or says as well that its job is removed.
+type runHandle struct {
 	cancel  context.CancelCauseFunc
-	now     func()
-	nowChan <-chan struct{} // closed by now
+	remove  func()
+	removed <-chan struct{} // closed by remove
 }
 
-func newStopping(ctx context.Context) (context.Context, stopping) {
+func newRun(ctx context.Context) (context.Context, runHandle) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	now := make(chan struct{})
-	return ctx, stopping{cancel, sync.OnceFunc(func() { close(now) }), now}
+	removed := make(chan struct{})
+	return ctx, runHandle{cancel, sync.OnceFunc(func() { close(removed) }), removed}
 }
 
-// takeUp is a job that an earlier process has left in the middle of something.
-type takeUp struct {
-	id  job.ID
-	ctx context.Context //nolint:containedctx // that of its run, which may be stopped before it begins
-	now <-chan struct{}
+// interruptedJob is a job that an earlier process has left in the middle of something.
+type interruptedJob struct {
+	id      job.ID
+	ctx     context.Context //nolint:containedctx // that of its run, which may be stopped before it begins
+	removed <-chan struct{}
 }
 
 // newLauncher returns a Launcher that has slots jobs run at a time, and lets limit jobs wait.
 func newLauncher(slots, limit int, log *slog.Logger, run func(context.Context, job.ID, <-chan struct{})) *Launcher {
 	l := &Launcher{
-		run: run, log: log, slots: slots, limit: limit, running: map[job.ID]stopping{}, leftIDs: map[job.ID]stopping{},
+		run: run, log: log, slots: slots, limit: limit, running: map[job.ID]runHandle{}, resumable: map[job.ID]runHandle{},
 	}
 	l.idle = sync.NewCond(&l.mu)
 	return l
@@ -82,7 +82,7 @@ func (l *Launcher) enqueue(ctx context.Context, id job.ID) error {
 	return nil
 }
 
-// Has reports whether the job waits, runs or is being taken up here: then it need not be launched.
+// Has reports whether the job waits, runs or is being resumed here: then it need not be launched.
 func (l *Launcher) Has(id job.ID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -91,62 +91,62 @@ func (l *Launcher) Has(id job.ID) bool {
 
 func (l *Launcher) has(id job.ID) bool {
 	_, runs := l.running[id]
-	_, left := l.leftIDs[id]
+	_, left := l.resumable[id]
 	return runs || left || l.waiting.has(id)
 }
 
-// takeUp has jobs of an earlier process brought to where they can go on, beside the jobs that run
-// and as many at a time: what they have left can take long to look through. Those that are due for
-// another attempt are queued then.
-func (l *Launcher) takeUp(ctx context.Context, ids []job.ID) {
+// resume brings jobs of an earlier process to where they can go on, beside the jobs that run and as
+// many at a time: it can take long to collect what they left. Those that are due for another
+// attempt are queued then.
+func (l *Launcher) resume(ctx context.Context, ids []job.ID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ctx = context.WithoutCancel(ctx)
 	for _, id := range ids {
-		runCtx, stop := newStopping(ctx)
-		l.leftIDs[id] = stop
-		l.left = append(l.left, takeUp{id, runCtx, stop.nowChan})
+		runCtx, stop := newRun(ctx)
+		l.resumable[id] = stop
+		l.interrupted = append(l.interrupted, interruptedJob{id, runCtx, stop.removed})
 	}
-	l.dispatchLeft(ctx)
+	l.dispatchInterrupted(ctx)
 }
 
-// dispatchLeft takes up jobs while there are places. The caller holds the lock.
-func (l *Launcher) dispatchLeft(ctx context.Context) {
-	for !l.stopping && l.takingUp < l.slots && len(l.left) > 0 {
-		next := l.left[0]
-		l.left = l.left[1:]
-		l.takingUp++
+// dispatchInterrupted resumes jobs while slots are free. The caller holds the lock.
+func (l *Launcher) dispatchInterrupted(ctx context.Context) {
+	for !l.stopping && l.resuming < l.slots && len(l.interrupted) > 0 {
+		next := l.interrupted[0]
+		l.interrupted = l.interrupted[1:]
+		l.resuming++
 		go func() {
 			due := false
-			defer func() { l.tookUp(ctx, next.id, due) }()
-			due = l.again(next.ctx, next.id, next.now)
+			defer func() { l.resumed(ctx, next.id, due) }()
+			due = l.resumeJob(next.ctx, next.id, next.removed)
 		}()
 	}
 }
 
-func (l *Launcher) tookUp(ctx context.Context, id job.ID, due bool) {
+func (l *Launcher) resumed(ctx context.Context, id job.ID, due bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.leftIDs[id].cancel(nil)
-	delete(l.leftIDs, id)
-	l.takingUp--
+	l.resumable[id].cancel(nil)
+	delete(l.resumable, id)
+	l.resuming--
 	if due && !l.stopping {
 		l.waiting.add(id)
 	}
 	l.dispatch(ctx)
-	l.dispatchLeft(ctx)
+	l.dispatchInterrupted(ctx)
 	l.idle.Broadcast()
 }
 
-// dispatch starts waiting jobs while there are places. The caller holds the lock.
+// dispatch starts waiting jobs while slots are free. The caller holds the lock.
 func (l *Launcher) dispatch(ctx context.Context) {
 	for !l.stopping && len(l.running) < l.slots && l.waiting.Len() > 0 {
 		id := l.waiting.next()
-		runCtx, stop := newStopping(ctx)
+		runCtx, stop := newRun(ctx)
 		l.running[id] = stop
 		go func() {
 			defer l.ended(ctx, id, stop.cancel)
-			l.run(runCtx, id, stop.nowChan)
+			l.run(runCtx, id, stop.removed)
 		}()
 	}
 }
@@ -166,14 +166,14 @@ func (l *Launcher) Stop(_ context.Context, id job.ID, remove bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.waiting.drop(id)
-	for _, runs := range []map[job.ID]stopping{l.running, l.leftIDs} {
+	for _, runs := range []map[job.ID]runHandle{l.running, l.resumable} {
 		run, found := runs[id]
 		if !found {
 			continue
 		}
 		run.cancel(executor.ErrCancelled)
 		if remove {
-			run.now()
+			run.remove()
 		}
 	}
 	return nil
@@ -206,7 +206,7 @@ func (l *Launcher) Drain(wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stopping = true
-	for _, run := range l.leftIDs { // the next process does what is left of it
+	for _, run := range l.resumable { // the next process does what is left of it
 		run.cancel(executor.ErrInterrupted)
 	}
 	if len(l.running) > 0 {
@@ -214,7 +214,7 @@ func (l *Launcher) Drain(wait time.Duration) {
 	}
 	timer := time.AfterFunc(wait, l.interrupt)
 	defer timer.Stop()
-	for len(l.running)+l.takingUp > 0 {
+	for len(l.running)+l.resuming > 0 {
 		l.idle.Wait()
 	}
 }

@@ -16,10 +16,10 @@ import (
 
 // run is a job that the Launcher has started. It ends when the test says so.
 type run struct {
-	id  job.ID
-	ctx context.Context //nolint:containedctx // what the Launcher gave it is what is tested
-	now <-chan struct{}
-	end func()
+	id      job.ID
+	ctx     context.Context //nolint:containedctx // what the Launcher gave it is what is tested
+	removed <-chan struct{}
+	end     func()
 }
 
 // stage is a Launcher whose jobs are runs.
@@ -33,9 +33,9 @@ func newStage(t *testing.T, slots, limit int) *stage {
 	t.Helper()
 	s := &stage{t: t, started: make(chan *run, 100)}
 	s.Launcher = newLauncher(slots, limit, slog.New(slog.DiscardHandler),
-		func(ctx context.Context, id job.ID, now <-chan struct{}) {
+		func(ctx context.Context, id job.ID, removed <-chan struct{}) {
 			done := make(chan struct{})
-			s.started <- &run{id, ctx, now, sync.OnceFunc(func() { close(done) })}
+			s.started <- &run{id, ctx, removed, sync.OnceFunc(func() { close(done) })}
 			<-done
 		})
 	return s
@@ -126,12 +126,12 @@ func TestStop(t *testing.T) {
 		t.Errorf("stopped for %v", cause)
 	}
 	select {
-	case <-running.now:
+	case <-running.removed:
 		t.Error("a job that is cancelled gets no time to end")
 	default:
 	}
 	stop(0, true)
-	<-running.now
+	<-running.removed
 	stop(0, true) // again
 	running.end()
 	last := s.next()
@@ -234,15 +234,15 @@ func TestTakeUp(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, 1, 100)
 	taken := make(chan *run, 10)
-	s.again = func(ctx context.Context, id job.ID, now <-chan struct{}) bool {
+	s.resumeJob = func(ctx context.Context, id job.ID, removed <-chan struct{}) bool {
 		done := make(chan struct{})
-		taken <- &run{id, ctx, now, sync.OnceFunc(func() { close(done) })}
+		taken <- &run{id, ctx, removed, sync.OnceFunc(func() { close(done) })}
 		<-done
 		return id == "due"
 	}
 	s.launch(0)
 	running := s.next()
-	s.takeUp(t.Context(), []job.ID{"due", "stopped", "over"})
+	s.resume(t.Context(), []job.ID{"due", "stopped", "over"})
 	first := <-taken
 	if first.id != "due" {
 		t.Errorf("%s is taken up first", first.id)
@@ -262,7 +262,7 @@ func TestTakeUp(t *testing.T) {
 	s.mu.Unlock()
 	first.end()
 	second := <-taken
-	<-second.now
+	<-second.removed
 	if cause := context.Cause(second.ctx); second.id != "stopped" || !errors.Is(cause, executor.ErrCancelled) {
 		t.Errorf("%s is next, stopped for %v", second.id, cause)
 	}

@@ -6,7 +6,7 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// queue holds the jobs that wait for a place, oldest first. IDs descend as jobs get younger.
+// queue holds the jobs that wait for a slot, oldest first. IDs descend as jobs get younger.
 type queue struct {
 	ids []job.ID
 	at  map[job.ID]int // where in ids each of them is

@@ -3,35 +3,31 @@ package process
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"log/slog"
-	"path/filepath"
 	"time"
 
 	"go-job-orchestrator/shared/backoff"
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/runtimes"
-	"go-job-orchestrator/shared/spool"
 	"go-job-orchestrator/shared/store"
 )
 
 // runner takes one job from where its records say it is to its end.
 type runner struct {
-	store    *store.Store
-	ledger   *ledger.Ledger
-	machine  *runtimes.Machine
-	cage     cage
-	settings *Settings
-	owner    string
-	now      func() time.Time
-	log      *slog.Logger
-	left     map[job.ID]bool // the jobs that an earlier process has not brought to their end
-	trash    *trash
-	floor    *floor
+	store       *store.Store
+	ledger      *ledger.Ledger
+	machine     *runtimes.Machine
+	sandbox     jobSandbox
+	settings    *Settings
+	owner       string
+	now         func() time.Time
+	log         *slog.Logger
+	interrupted map[job.ID]bool // the jobs that an earlier process has not brought to their end
+	trash       *trash
+	evictor     *evictor
 }
 
 // cancelPoll is how often a running job's records are looked at for a cancel by another process.
@@ -39,9 +35,9 @@ type runner struct {
 const cancelPoll = time.Second
 
 // run makes attempts until the job is over or ctx ends. What the ledger says is all it goes by, so
-// it can be cut off and called again at any point. When now is closed the program gets no more time
-// to end by itself.
-func (r *runner) run(ctx context.Context, id job.ID, now <-chan struct{}) {
+// it can be cut off and called again at any point. When removed is closed the program gets no more
+// time to end by itself.
+func (r *runner) run(ctx context.Context, id job.ID, removed <-chan struct{}) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	keep := context.WithoutCancel(ctx)
@@ -52,19 +48,19 @@ func (r *runner) run(ctx context.Context, id job.ID, now <-chan struct{}) {
 		}
 		return
 	}
-	go r.watchCancel(ctx, id, cancel)
+	go r.pollCancel(ctx, id, cancel)
 	for again := true; again; {
-		again, err = r.advance(ctx, index, now, r.next)
+		again, err = r.advance(ctx, index, removed, r.next)
 		if err != nil {
-			r.log.Error("job not advanced; will be taken up again", "job", id, "error", err)
-			again = r.rest(ctx, 1)
+			r.log.Error("job not advanced; will be tried again", "job", id, "error", err)
+			again = r.backOff(ctx, 1)
 		}
 	}
 }
 
-// takeUp brings a job that an earlier process has left to its end, or to where the next attempt is
+// resume brings a job that an earlier process has left to its end, or to where the next attempt is
 // due, which it reports.
-func (r *runner) takeUp(ctx context.Context, id job.ID, now <-chan struct{}) (due bool) {
+func (r *runner) resume(ctx context.Context, id job.ID, removed <-chan struct{}) (due bool) {
 	index, err := r.ledger.Index(context.WithoutCancel(ctx), id)
 	if errors.Is(err, job.ErrNotFound) {
 		return false
@@ -74,7 +70,7 @@ func (r *runner) takeUp(ctx context.Context, id job.ID, now <-chan struct{}) (du
 		return false, nil
 	}
 	for again := err == nil; again && err == nil; {
-		again, err = r.advance(ctx, index, now, stop)
+		again, err = r.advance(ctx, index, removed, stop)
 	}
 	if err != nil { // one job must not keep all others from running
 		r.log.Error("job not recovered; the next start tries again", "job", id, "error", err)
@@ -82,7 +78,7 @@ func (r *runner) takeUp(ctx context.Context, id job.ID, now <-chan struct{}) (du
 	return due
 }
 
-func (r *runner) watchCancel(ctx context.Context, id job.ID, cancel context.CancelCauseFunc) {
+func (r *runner) pollCancel(ctx context.Context, id job.ID, cancel context.CancelCauseFunc) {
 	for backoff.Wait(ctx, cancelPoll) {
 		if asked, err := r.ledger.CancelRequested(ctx, id); err == nil && asked {
 			cancel(executor.ErrCancelled)
@@ -92,12 +88,13 @@ func (r *runner) watchCancel(ctx context.Context, id job.ID, cancel context.Canc
 
 // attemptFunc makes the next attempt of a job, and reports whether there may be something else to
 // do for it.
-type attemptFunc func(ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{}) (again bool,
+type attemptFunc func(ctx context.Context, index *job.Index, before []job.Attempt, removed <-chan struct{}) (again bool,
+
 	err error)
 
 // advance does the next thing that is due for the job, and reports whether there may be another.
 func (r *runner) advance(
-	ctx context.Context, index *job.Index, now <-chan struct{}, attempt attemptFunc,
+	ctx context.Context, index *job.Index, removed <-chan struct{}, attempt attemptFunc,
 ) (again bool, err error) {
 	keep := context.WithoutCancel(ctx)
 	over, err := r.ledger.Settle(keep, index.JobID, 0)
@@ -115,30 +112,30 @@ func (r *runner) advance(
 	v := executor.Judge(index, attempts, cancelled, r.now())
 	switch {
 	case v.Over:
-		return false, r.finish(keep, index, attempts, v, now)
-	case v.Running && r.left[index.JobID]:
-		return r.recover(ctx, index, attempts[len(attempts)-1], now)
+		return false, r.finish(keep, index, attempts, v, removed)
+	case v.Running && r.interrupted[index.JobID]:
+		return r.recover(ctx, index, attempts[len(attempts)-1], removed)
 	case v.Running:
 		return false, nil // somebody else's
 	case ctx.Err() != nil:
 		return false, nil // stopping; the next start goes on from here
 	}
-	return attempt(ctx, index, attempts, now)
+	return attempt(ctx, index, attempts, removed)
 }
 
 // next makes the next attempt when it is time.
 func (r *runner) next(
-	ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{},
+	ctx context.Context, index *job.Index, before []job.Attempt, removed <-chan struct{},
 ) (again bool, err error) {
-	if len(before) > 0 && !r.rest(ctx, len(before)) {
+	if len(before) > 0 && !r.backOff(ctx, len(before)) {
 		return true, nil // cancelled meanwhile
 	}
-	return r.attempt(ctx, index, before, now)
+	return r.attempt(ctx, index, before, removed)
 }
 
 // attempt makes the next attempt and records it.
 func (r *runner) attempt(
-	ctx context.Context, index *job.Index, before []job.Attempt, now <-chan struct{},
+	ctx context.Context, index *job.Index, before []job.Attempt, removed <-chan struct{},
 ) (again bool, err error) {
 	keep := context.WithoutCancel(ctx)
 	a, err := r.ledger.StartAttempt(keep, index.JobID, len(before)+1, r.owner, r.confine(index))
@@ -148,14 +145,15 @@ func (r *runner) attempt(
 	if err != nil {
 		return false, err
 	}
-	// Only now: whoever cancels looks for attempts after recording the wish.
+	// Checked only now: a cancel is recorded before it looks for attempts, so one of the two sees the
+	// other.
 	if asked, err := r.ledger.CancelRequested(keep, index.JobID); err != nil || asked {
 		return true, errors.Join(err, r.endAttempt(keep, index, a, executor.Result{
 			Exit: executor.Exit{Reason: job.ReasonCancelled, Message: "cancelled before it was started"},
 		}))
 	}
 	task := r.task(keep, index, a.Number)
-	task.Now = now
+	task.Removed = removed
 	if err = r.equip(task); err != nil {
 		return true, r.endAttempt(keep, index, a, executor.Result{
 			Exit: executor.Exit{Reason: job.ReasonStartFailed, Message: err.Error()},
@@ -173,16 +171,16 @@ func (r *runner) attempt(
 // confine makes the folder of the workspace, with what the kernel holds it to, and says what holds
 // the job to its limits.
 func (r *runner) confine(index *job.Index) *job.Limits {
-	bytes, files, box := int64(r.settings.MaxWorkspace), int64(r.settings.MaxWorkspaceFiles), r.cage.sandbox
+	bytes, files := int64(r.settings.MaxWorkspace), int64(r.settings.MaxWorkspaceFiles)
 	root := r.workspace(index.JobID).Root()
-	if err := box.Confine(root, bytes, files); err != nil { // the attempt will say the same
+	if err := r.sandbox.Confine(root, bytes, files); err != nil { // the attempt will say the same
 		r.log.Warn("workspace not made", "job", index.JobID, "error", err)
 	}
-	limits := r.cage.Limits(index)
+	limits := r.sandbox.limits(index)
 	if limits == nil {
 		limits = &job.Limits{CPU: "no limit", Memory: "no limit"}
 	}
-	limits.Workspace = box.WorkspaceLimit(root, bytes, files)
+	limits.Workspace = r.sandbox.WorkspaceLimit(root, bytes, files)
 	return limits
 }
 
@@ -194,13 +192,13 @@ func (r *runner) endAttempt(ctx context.Context, index *job.Index, a job.Attempt
 
 // finish records the end of the job, then clears up after it.
 func (r *runner) finish(
-	ctx context.Context, index *job.Index, attempts []job.Attempt, v executor.Verdict, now <-chan struct{},
+	ctx context.Context, index *job.Index, attempts []job.Attempt, v executor.Verdict, removed <-chan struct{},
 ) error {
 	t := v.Terminal(attempts, r.now())
 	w := r.workspace(index.JobID)
 	if t.Outputs == nil && w.Exists() { // ended between two attempts: the last one's outputs are the job's
 		task := r.lastTask(index, len(attempts))
-		task.Now = now
+		task.Removed = removed
 		t.Outputs = task.Salvage(ctx).Outputs
 	}
 	var recorded *job.Terminal
@@ -240,98 +238,14 @@ func (r *runner) persist(ctx context.Context, write func() error) error {
 			return err
 		}
 		r.log.Warn("record not written; trying again", "error", err)
-		if !r.rest(ctx, n) {
+		if !r.backOff(ctx, n) {
 			return err
 		}
 	}
 }
 
-func (r *runner) workspace(id job.ID) executor.Workspace {
-	return executor.NewWorkspace(filepath.Join(r.settings.WorkDir, string(id)))
-}
-
-// task is an attempt of the job, ready to run.
-func (r *runner) task(ctx context.Context, index *job.Index, number int) *executor.Task {
-	b := &bucket{store: r.store, ledger: r.ledger, id: index.JobID}
-	w := r.workspace(index.JobID)
-	return &executor.Task{
-		Index: index, Number: number, Workspace: w, From: b, To: b,
-		Starter: r.floor.starter(index.JobID, r.cage.starter(w)), Prepare: r.cage.Prepare,
-		Ship: func(log spool.Files) executor.Shipper { return r.shipper(ctx, b, log) },
-		Last: func(e executor.Exit) bool {
-			return !index.MayRetry(number, e.Why())
-		},
-		Grace: r.settings.Grace, StoreRetry: r.settings.RetryBackoff, Log: r.log,
-		Limits: executor.OutputLimits{Files: int(r.settings.MaxOutputFiles), Bytes: int64(r.settings.MaxOutput),
-			Room: r.room},
-	}
-}
-
-// room reports whether so many bytes can be stored so that the storage stays above MIN_FREE_BYTES.
-func (r *runner) room(bytes int64) bool {
-	free, known := r.store.Free()
-	return !known || free-bytes >= int64(r.settings.MinFree)
-}
-
-// equip gives a task the job's program, as it stands on this machine.
-func (r *runner) equip(task *executor.Task) error {
-	index := task.Index
-	kind, err := runtimes.Find(index.Runtime)
-	if err != nil {
-		return err
-	}
-	installed, err := r.machine.Lookup(index.Runtime)
-	if err != nil {
-		return err
-	}
-	files, temp := r.cage.paths(r.workspace(index.JobID))
-	path, args := kind.Command(installed.Path, files, index)
-	cpu, memory := amounts(&index.Spec)
-	task.Build = func(uploaded fs.FS) (build, program []string, err error) {
-		return kind.Build(uploaded, files, temp, index)
-	}
-	task.Explain = kind.Explain
-	task.Command = executor.Command{
-		Path: path, Args: args, NonBlocking: kind.NonBlocking, CPUMillis: cpu, MemoryBytes: memory,
-		Env: executor.Environment(index, task.Number, files, temp, r.machine.SearchPath()),
-	}
-	return nil
-}
-
-// lastTask is an attempt that no other follows, whatever its exit.
-func (r *runner) lastTask(index *job.Index, number int) *executor.Task {
-	t := r.task(context.Background(), index, number)
-	t.Last = func(executor.Exit) bool { return true }
-	return t
-}
-
-// shipper goes on where the log of an earlier attempt stopped.
-func (r *runner) shipper(ctx context.Context, b *bucket, log spool.Files) executor.Shipper {
-	state, err := logstore.State(ctx, r.store, b.id)
-	if err != nil {
-		r.log.Warn("live log begins anew", "job", b.id, "error", err)
-	}
-	s := joblog.NewShipper(log, state, b.PutLog)
-	if r.store.IsDir() { // where a piece costs no request
-		s.Rest = func() time.Duration { return restFor(r.store.Watchers(ledger.LogPrefix(b.id))) }
-	}
-	return s
-}
-
-// followerRest is what each follower adds to the time between two pieces of a log: all of them read
-// every piece.
-const followerRest = 5 * time.Millisecond
-
-// restFor is the time between two pieces of a log that so many follow.
-func restFor(followers int) time.Duration {
-	if followers == 0 {
-		return joblog.Interval
-	}
-	return min(time.Duration(followers)*followerRest, joblog.Interval)
-}
-
-// rest waits after so many tries, and reports whether ctx did not end meanwhile.
-func (r *runner) rest(ctx context.Context, tries int) bool {
+// backOff waits after so many tries, and reports whether ctx did not end meanwhile.
+func (r *runner) backOff(ctx context.Context, tries int) bool {
 	return backoff.Wait(ctx, backoff.Exponential(r.settings.RetryBackoff, maxBackoff, tries))
 }
 

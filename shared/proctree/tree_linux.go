@@ -34,15 +34,15 @@ func Adopt() error {
 	return nil
 }
 
-// Withstand keeps signals from ending this process, which a program of the same user could send.
+// CatchSignals keeps signals from ending this process, which a program of the same user could send.
 // The handler does nothing: what is ignored instead would be ignored by the program as well.
-func Withstand() { signal.Notify(make(chan os.Signal, 1), deadly()...) }
+func CatchSignals() { signal.Notify(make(chan os.Signal, 1), deadlySignals()...) }
 
-// deadly are the signals that would end this process, or have it panic, unless it is notified of
-// them: of the others the runtime of Go takes no notice (os/signal, "Default behavior of signals in
-// Go programs"), or the kernel, which stops nobody who leads a session of his own by those of
-// terminals. Each costs two changes of threads.
-func deadly() []os.Signal {
+// deadlySignals are the signals that would end this process, or have it panic, unless it is
+// notified of them: of the others the runtime of Go takes no notice (os/signal, "Default behavior
+// of signals in Go programs"), or the kernel, which stops nobody who leads a session of his own by
+// those of terminals. Each costs two changes of threads.
+func deadlySignals() []os.Signal {
 	return []os.Signal{
 		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGBUS, unix.SIGFPE,
 		unix.SIGSEGV, unix.SIGTERM,

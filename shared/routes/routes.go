@@ -1,6 +1,6 @@
 // Package routes is the table of all calls: the method and path of each, the function that answers
-// it, the tokens that open it, and who can reach it. The functions mount their handlers by it,
-// front passes requests on by it, and tests hold both to it.
+// it, the tokens that open it, and who can reach it. The functions mount their handlers with it,
+// front passes requests on with it, and tests compare both with it.
 package routes
 
 import (
@@ -12,13 +12,15 @@ import (
 	"go-job-orchestrator/shared/access"
 )
 
-// Function is the name of what answers a call: the last part of its package's path.
+// Function is the name of the function that answers a call: the last part of the path of its
+// package.
 type Function string
 
-// The functions. AgentAPI has no service of its own on Knative: the one of Artifacts mounts both,
-// so that a pod waits for one cold start.
+// The functions.
 const (
 	Submit     Function = "submit"
+	Templates  Function = "templates"
+	Events     Function = "events"
 	Status     Function = "status"
 	Logs       Function = "logs"
 	Cancel     Function = "cancel"
@@ -28,8 +30,20 @@ const (
 	Launch     Function = "launch"
 	DeadLetter Function = "deadletter"
 	Keys       Function = "keys"
-	Every      Function = "every" // whatever is reached answers it itself
+	Every      Function = "every" // each function answers it itself
 )
+
+// Service returns the function whose Knative Service answers the calls of f. Some functions share a
+// Service, so that fewer pods have to start.
+func (f Function) Service() Function {
+	switch f {
+	case Templates, Events:
+		return Submit
+	case AgentAPI:
+		return Artifacts
+	}
+	return f
+}
 
 // The calls that the role of a caller does not decide about.
 const (
@@ -47,21 +61,21 @@ const (
 	Agent                     // the token of the agent in the job's pod
 )
 
-// Opens reports whether one of the tokens of a set is in the other.
+// Opens reports whether the two sets have a token in common.
 func (t Tokens) Opens(other Tokens) bool { return t&other != 0 }
 
-// Reach is who can reach a call where each function is a service of its own.
+// Reach says who can reach a call when each function is a service of its own.
 type Reach int
 
-// The reaches.
+// The values of Reach.
 const (
 	Public  Reach = iota + 1 // everybody, through front
 	Pods                     // the pods of jobs; through front only with EXPOSE_ARTIFACT_UPLOADS
 	Cluster                  // the Broker; never through front
 )
 
-// Route is a call. Only this package makes routes, and it lists all that it makes, so a call that
-// is not in the table cannot be mounted.
+// Route is a call. Only this package makes routes, and it lists all of them, so a call that is not
+// in the table cannot be mounted.
 type Route struct{ *row }
 
 type row struct {
@@ -87,18 +101,19 @@ var (
 	GetJobEvents = add("GET", "/api/v1/jobs/:id/events", Status, access.Read, User|Shared, Public)
 	GetJobLogs   = add("GET", "/api/v1/jobs/:id/logs", Logs, access.Read, User|Shared, Public)
 	GetJobToken  = add("GET", "/api/v1/jobs/:id/token", Submit, access.User, 0, Public)
+	ShareJob     = add("POST", "/api/v1/jobs/:id/share", Submit, access.User, User, Public)
 )
 
-// The calls about templates, and the events that start jobs. An event and a new template may name
-// an owner, and need not.
+// The calls about templates, and the events that start jobs. The token of an owner is optional for
+// an event and for a new template.
 var (
-	ListTemplates  = add("GET", "/api/v1/templates", Submit, access.Read, 0, Public)
-	GetTemplate    = add("GET", "/api/v1/templates/:name", Submit, access.Read, 0, Public)
-	PutTemplate    = add("PUT", "/api/v1/templates/:name", Submit, access.User, 0, Public)
-	DeleteTemplate = add("DELETE", "/api/v1/templates/:name", Submit, access.User, 0, Public)
-	StartTemplate  = add("POST", "/api/v1/templates/:name/jobs", Submit, access.User, 0, Public)
-	ReceiveEvent   = add("POST", "/events", Submit, access.User, 0, Public)
-	AllowEvents    = add("OPTIONS", "/events", Submit, Anyone, 0, Public)
+	ListTemplates  = add("GET", "/api/v1/templates", Templates, access.Read, 0, Public)
+	GetTemplate    = add("GET", "/api/v1/templates/:name", Templates, access.Read, 0, Public)
+	PutTemplate    = add("PUT", "/api/v1/templates/:name", Templates, access.User, 0, Public)
+	DeleteTemplate = add("DELETE", "/api/v1/templates/:name", Templates, access.User, 0, Public)
+	StartTemplate  = add("POST", "/api/v1/templates/:name/jobs", Templates, access.User, 0, Public)
+	ReceiveEvent   = add("POST", "/events", Events, access.User, 0, Public)
+	AllowEvents    = add("OPTIONS", "/events", Events, Anyone, 0, Public)
 )
 
 // The calls about files.
@@ -109,7 +124,7 @@ var (
 	HeadOutput   = add("HEAD", "/outputs/:id/*filename", Outputs, access.Read, User|Shared, Public)
 	GetArtifact  = add("GET", "/artifacts/:id/*filename", Artifacts, access.Read, User|Agent, Public)
 	HeadArtifact = add("HEAD", "/artifacts/:id/*filename", Artifacts, access.Read, User|Agent, Public)
-	UploadOutput = add("PUT", "/artifacts/:id/upload/*filename", Artifacts, NoCaller, Agent, Pods)
+	UploadOutput = add("PUT", "/artifacts/:id/upload/*filename", Artifacts, NoCaller, User|Agent, Pods)
 )
 
 // The calls that the agent in a job's pod makes, beside those about files.
@@ -126,14 +141,7 @@ var (
 	PutLogOrder   = add("PUT", "/agent/v1/jobs/:id/log/order", AgentAPI, NoCaller, Agent, Pods)
 )
 
-// The calls about the keys of callers, which are for admins, and about who calls.
-var (
-	ListKeys  = add("GET", "/api/v1/keys", Keys, access.Admin, 0, Public)
-	MakeKey   = add("POST", "/api/v1/keys", Keys, access.Admin, 0, Public)
-	RevokeKey = add("DELETE", "/api/v1/keys/:id", Keys, access.Admin, 0, Public)
-)
-
-// What the Broker sends, and what every service says of itself.
+// The calls of the Broker, and the calls that describe the service.
 var (
 	LaunchJob      = add("POST", "/", Launch, Anyone, 0, Cluster)
 	LogDeadLetter  = add("POST", "/", DeadLetter, Anyone, 0, Cluster)
@@ -142,7 +150,7 @@ var (
 	GetDescription = add("GET", "/openapi.yaml", Every, Anyone, 0, Public)
 )
 
-// table lists the routes in their order here.
+// table lists the routes in the order of this file.
 var table []Route
 
 func add(method, path string, f Function, role access.Role, t Tokens, r Reach) Route {
@@ -160,8 +168,8 @@ func All() []Route { return slices.Clone(table) }
 // String is the method and the path.
 func (r Route) String() string { return r.Method + " " + r.Path }
 
-// URL returns the path with values in place of its parameters, in their order, escaped. The slashes
-// of a file's name stay as they are.
+// URL returns the path with the values, escaped, in place of its parameters, in order. Slashes in a
+// file's name stay as they are.
 func (r Route) URL(values ...string) string {
 	segments := strings.Split(r.Path, "/")
 	next := 0

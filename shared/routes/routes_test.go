@@ -7,7 +7,7 @@ import (
 	"go-job-orchestrator/shared/routes"
 )
 
-// TestTable makes sure that each call is said once, and that everything is said about it.
+// TestTable makes sure that each call is in the table once, with all its fields.
 func TestTable(t *testing.T) {
 	seen := map[string]bool{}
 	for _, r := range routes.All() {
@@ -33,11 +33,11 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestAll makes sure that nobody changes the table.
+// TestAll makes sure that callers cannot change the table.
 func TestAll(t *testing.T) {
 	clear(routes.All())
 	if routes.All()[0] != routes.SubmitJob {
-		t.Error("whoever changes the list changes the table")
+		t.Error("a change of the list changes the table")
 	}
 }
 

@@ -21,19 +21,19 @@ type Installed struct {
 	Version string
 }
 
-// inquiryTimeout bounds how long an interpreter may take to say where it is. It is long: one that
-// is not heard is missing until the next start, and a version manager's shim on a busy machine was
-// seen to take half a minute.
+// inquiryTimeout bounds how long an interpreter may take to answer. It is long, because an
+// interpreter that does not answer is missing until the next start, and on a busy machine a version
+// manager's shim took half a minute.
 const inquiryTimeout = time.Minute
 
-// Machine is the runtimes that this machine can run.
+// Machine says which runtimes this machine can run.
 type Machine struct {
 	installed map[string]Installed
 	missing   map[string]string
 }
 
-// Detect asks each runtime's interpreter, found in searchPath (in the format of PATH), for what it
-// is. Programs such as version managers' shims answer for the real one.
+// Detect looks for each runtime's interpreter in searchPath, which has the format of PATH, and asks
+// it for its real path and version. The interpreter behind a shim of a version manager answers too.
 func Detect(ctx context.Context, searchPath, home string) *Machine {
 	m := &Machine{installed: map[string]Installed{}, missing: map[string]string{}}
 	type result struct {
@@ -72,23 +72,23 @@ func (r Runtime) detect(ctx context.Context, searchPath, home string) (Installed
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, r.inquiry...) //nolint:gosec // the operator's PATH
 	cmd.Env = []string{"PATH=" + searchPath, "HOME=" + home, "LANG=C.UTF-8"}
-	// What it leaves behind may hold on to its output for ever.
+	// A process that it leaves behind may hold its output open for ever.
 	cmd.WaitDelay = time.Second
 	var output answer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
-			err = errors.New("it did not say in time what it is")
+			err = errors.New("it did not answer in time")
 		}
 		return Installed{}, fmt.Errorf("%s does not run: %w: %s", path, err, firstLine(output.String()))
 	}
 	return r.parse(output.String())
 }
 
-// maxAnswer is how much of an interpreter's answer is kept.
+// maxAnswer is how many bytes of an interpreter's answer are kept.
 const maxAnswer = 64 << 10
 
-// answer keeps the beginning of what is written to it.
+// answer keeps the first bytes that are written to it.
 type answer struct{ kept bytes.Buffer } // not embedded: io.Copy would find its ReadFrom
 
 func (a *answer) Write(p []byte) (int, error) {
@@ -98,7 +98,7 @@ func (a *answer) Write(p []byte) (int, error) {
 
 func (a *answer) String() string { return a.kept.String() }
 
-// lookPath is exec.LookPath with the path given instead of read from the environment.
+// lookPath is exec.LookPath with a path that is given, not read from the environment.
 func lookPath(name, searchPath string) string {
 	for _, dir := range filepath.SplitList(searchPath) {
 		if dir == "" || !filepath.IsAbs(dir) {
@@ -139,15 +139,15 @@ func javaProperties(output string) (Installed, error) {
 	return newInstalled(filepath.Join(home, "bin", "java"), version, []string{home})
 }
 
-// newInstalled resolves what was found, since every folder on the way of a link must be readable
-// too.
+// newInstalled resolves links in the paths, because the folders that the links lead through must be
+// readable too.
 func newInstalled(path, version string, near []string) (Installed, error) {
 	if _, err := exec.LookPath(path); err != nil || !filepath.IsAbs(path) {
 		return Installed{}, fmt.Errorf("unexpected answer: %.200q is not the path of a program", path)
 	}
 	found := Installed{Path: path, Version: version}
 	for _, p := range append(near, path) {
-		if !filepath.IsAbs(p) || filepath.Clean(p) == "/" { // a sandbox would open all of the disk
+		if !filepath.IsAbs(p) || filepath.Clean(p) == "/" { // the sandbox would open the whole disk
 			return Installed{}, fmt.Errorf("unexpected answer: %.200q is not the folder of an interpreter", p)
 		}
 		real, err := filepath.EvalSymlinks(p)
@@ -163,7 +163,7 @@ func newInstalled(path, version string, near []string) (Installed, error) {
 	return found, nil
 }
 
-// Drop takes a runtime out, for instance because it does not run in the sandbox.
+// Drop removes a runtime, for instance because it does not run in the sandbox.
 func (m *Machine) Drop(name, why string) {
 	delete(m.installed, name)
 	m.missing[name] = why
@@ -203,7 +203,7 @@ func (m *Machine) Names() []string {
 	return names
 }
 
-// Folders lists what the interpreters need to read.
+// Folders lists the folders that the interpreters need to read.
 func (m *Machine) Folders() []string {
 	var list []string
 	for _, found := range m.installed {
@@ -213,10 +213,10 @@ func (m *Machine) Folders() []string {
 	return slices.Compact(list)
 }
 
-// Missing says for each runtime that cannot run why not.
+// Missing says for each runtime that cannot run why it cannot.
 func (m *Machine) Missing() map[string]string { return m.missing }
 
-// String lists what was found with versions, for people.
+// String lists the runtimes with their versions, for people.
 func (m *Machine) String() string {
 	var parts []string
 	for _, name := range m.Names() {
@@ -225,7 +225,8 @@ func (m *Machine) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// SearchPath is a PATH for programs: the folders of the interpreters before the system's.
+// SearchPath is the PATH of programs: first the folders of the interpreters, then those of the
+// system.
 func (m *Machine) SearchPath() string {
 	var dirs []string
 	for _, name := range m.Names() {

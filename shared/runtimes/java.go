@@ -11,13 +11,13 @@ import (
 	"unicode/utf8"
 )
 
-// classesDir is the folder for what is compiled, in that for temporary files.
+// classesDir is the folder of the compiled classes, in the folder of temporary files.
 const classesDir = "java-classes"
 
-// javaBuild compiles a program of several sources, or of one in a package: java itself compiles a
-// single file only, and before Java 22 nothing but that. Of sources that were uploaded flat it
-// would not find those of a package even then.
-func javaBuild(in place, entrypoint string, names []string) (compile, program []string, err error) {
+// javaBuild compiles a program of several sources, or of one source in a package. Before Java 22
+// java itself compiles a single file only. Later versions do not find the sources of a package
+// either, because uploaded files are all in one folder.
+func javaBuild(in sourceTree, entrypoint string, names []string) (compile, program []string, err error) {
 	if !strings.HasSuffix(entrypoint, ".java") {
 		return nil, nil, nil
 	}
@@ -34,15 +34,15 @@ func javaBuild(in place, entrypoint string, names []string) (compile, program []
 	}
 	main := all[entrypoint]
 	if main == nil {
-		return nil, nil, nil // java will say so
+		return nil, nil, nil // java reports that the file is missing
 	}
 	together := belonging(main, all)
 	if len(together) == 1 && main.pkg == "" {
-		return nil, nil, nil // java does it faster
+		return nil, nil, nil // java compiles a single file faster
 	}
 	classes := in.temp + "/" + classesDir
-	// The compiler by its module: where java is, javac need not be in any PATH. The option has it
-	// begin sooner.
+	// The compiler is started by its module, because javac need not be in PATH.
+	// -XX:TieredStopAtLevel=1 makes it start faster.
 	compile = []string{
 		"-XX:TieredStopAtLevel=1", "-m", "jdk.compiler/com.sun.tools.javac.Main", "-encoding", "UTF-8",
 		"-d", classes, "-cp", in.dir + ":" + in.dir + "/*",
@@ -53,7 +53,7 @@ func javaBuild(in place, entrypoint string, names []string) (compile, program []
 	return compile, []string{"-cp", classes + ":" + in.dir + ":" + in.dir + "/*", main.class()}, nil
 }
 
-// maxSource is how much of a source is looked at to find what it belongs to.
+// maxSource is how many bytes of a source are read to find the names in it.
 const maxSource = 1 << 20
 
 func readBeginning(files fs.FS, name string) (string, error) {
@@ -66,9 +66,9 @@ func readBeginning(files fs.FS, name string) (string, error) {
 	return string(text), err
 }
 
-// belonging lists main and the sources that it needs: those that declare a type whose name is in
-// it, or in another one of them. Other sources may be programs of their own, with classes of the
-// same names.
+// belonging lists main and the sources that it needs. A source is needed if it declares a type
+// whose name is in main or in another needed source. Other sources may be separate programs, with
+// classes of the same names.
 func belonging(main *javaSource, all map[string]*javaSource) []string {
 	declared := map[string]bool{}
 	list := []string{}
@@ -78,7 +78,7 @@ func belonging(main *javaSource, all map[string]*javaSource) []string {
 		for _, t := range s.types {
 			declared[s.pkg+"."+t] = true
 		}
-		for _, own := range []bool{true, false} { // first those that are named for a type
+		for _, own := range []bool{true, false} { // first the sources that are named after a type
 			for _, name := range slices.Sorted(maps.Keys(all)) {
 				other := all[name]
 				if !slices.Contains(list, name) && other.serves(s, own) && !other.repeats(declared) {
@@ -92,17 +92,17 @@ func belonging(main *javaSource, all map[string]*javaSource) []string {
 	return list
 }
 
-// javaSource is what matters of a Java source file.
+// javaSource is what the build needs to know of a Java source file.
 type javaSource struct {
 	file    string
 	pkg     string
 	types   []string        // at the top level
 	compact bool            // it has a main method outside of every class (JEP 512)
-	words   map[string]bool // all names in it, also those in texts: classes are loaded by name too
+	words   map[string]bool // all names in it, also those in string literals, because classes can be loaded by name
 }
 
-// serves reports whether the other source needs a type of this one. own restricts that to the type
-// that its file is named for.
+// serves reports whether the other source needs a type of this one. With own, only the type that
+// this file is named after counts.
 func (s *javaSource) serves(other *javaSource, own bool) bool {
 	return slices.ContainsFunc(s.types, func(t string) bool { return other.words[t] && (!own || t == s.stem()) })
 }
@@ -113,8 +113,8 @@ func (s *javaSource) repeats(declared map[string]bool) bool {
 
 func (s *javaSource) stem() string { return strings.TrimSuffix(path.Base(s.file), ".java") }
 
-// class is the name of the class to run: that of the file, or else the first in it, as java itself
-// chooses.
+// class is the name of the class to run: the class that the file is named after, or else the first
+// class in it, as java itself chooses.
 func (s *javaSource) class() string {
 	name := s.stem()
 	if !s.compact && len(s.types) > 0 && !slices.Contains(s.types, name) {
@@ -126,14 +126,14 @@ func (s *javaSource) class() string {
 	return name
 }
 
-// parseJava finds out what a source declares. Of one that is no Java it finds nothing, and the
-// compiler says why.
+// parseJava finds the declarations in a source. In a file that is not Java it finds none, and the
+// compiler reports the errors.
 func parseJava(file, text string) *javaSource {
 	p := &javaParser{source: &javaSource{file: file, words: map[string]bool{}}}
 	for text != "" {
 		token, rest := nextJavaToken(text)
 		switch {
-		case token[0] == '"' || token[0] == '\'': // a name in it is one too
+		case token[0] == '"' || token[0] == '\'': // names in literals count too
 			for _, word := range strings.FieldsFunc(token, func(r rune) bool { return !isJavaName(r) }) {
 				p.source.words[word] = true
 			}
@@ -146,17 +146,17 @@ func parseJava(file, text string) *javaSource {
 	return p.source
 }
 
-// Bounds of what is kept of a source, far from what any has.
+// Bounds of what is kept of a source, far above what real sources have.
 const (
 	maxPackage = 1000 // bytes
-	maxTypes   = 1000 // at its top level
+	maxTypes   = 1000 // at the top level
 )
 
 // javaParser follows the tokens of a source at its top level.
 type javaParser struct {
 	source        *javaSource
 	braces, round int
-	before        string // the token before
+	before        string // the previous token
 	inPackage     bool
 }
 
@@ -200,8 +200,8 @@ func isJavaName(r rune) bool {
 	return r == '_' || r == '$' || unicode.IsLetter(r) || unicode.IsDigit(r)
 }
 
-// nextJavaToken returns the token that text begins with, a blank for space and comments, and what
-// follows it.
+// nextJavaToken returns the first token of text and the rest. The token is a blank for space and
+// comments.
 func nextJavaToken(text string) (token, rest string) {
 	until := func(from int, end string) (string, string) {
 		if i := strings.Index(text[from:], end); i >= 0 {
@@ -243,10 +243,11 @@ func nextJavaToken(text string) (token, rest string) {
 	return text[:n], text[n:]
 }
 
-// javaExplain finds in what java or its compiler wrote why sources could not be compiled.
+// javaExplain finds the reason why sources could not be compiled in the output of java or its
+// compiler.
 func javaExplain(stderr string, built bool) string {
 	if strings.Contains(stderr, "Module jdk.compiler not found") {
-		return "this Java has no compiler, as a JRE has none; use a JDK, or send class files or a jar"
+		return "this Java is a JRE, which has no compiler; use a JDK, or send class files or a jar"
 	}
 	if !built && !strings.HasSuffix(strings.TrimSpace(stderr), "error: compilation failed") {
 		return ""

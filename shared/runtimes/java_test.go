@@ -16,7 +16,7 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// javaProgram is uploaded sources, and what becomes of them.
+// javaProgram is a set of uploaded sources, and the expected result of building and running them.
 type javaProgram struct {
 	name       string
 	entrypoint string
@@ -141,7 +141,8 @@ func TestJavaBuilds(t *testing.T) {
 	}
 }
 
-// TestJavaExplains breaks programs of one source and of several, and wants to be told where.
+// TestJavaExplains breaks programs of one source and of several. The message must say where the
+// error is.
 func TestJavaExplains(t *testing.T) {
 	t.Parallel()
 	java, err := exec.LookPath("java")
@@ -204,8 +205,8 @@ func TestJavaExplains(t *testing.T) {
 	}
 }
 
-// TestJavaSourcesAreReadInTime has sources that a parser could lose itself in. A thousand times as
-// much takes a thousand times as long.
+// TestJavaSourcesAreReadInTime has sources that could make a parser slow. The time must grow only
+// linearly with the size.
 func TestJavaSourcesAreReadInTime(t *testing.T) {
 	t.Parallel()
 	for _, piece := range []string{`"\"`, `'`, `"""`, "/*", "//", "{", "(", "class a", "class A ", "package a.", "a ",
@@ -217,7 +218,7 @@ func TestJavaSourcesAreReadInTime(t *testing.T) {
 		}
 		done := make(chan error, 1)
 		go func() {
-			_, _, err := javaBuild(place{files, "/w", "/t"}, "A.java", names)
+			_, _, err := javaBuild(sourceTree{files, "/w", "/t"}, "A.java", names)
 			done <- err
 		}()
 		select {
@@ -231,7 +232,7 @@ func TestJavaSourcesAreReadInTime(t *testing.T) {
 	}
 }
 
-// FuzzParseJava gives the parser anything: it comes to an end, and makes no name of what is none.
+// FuzzParseJava gives the parser random text. It must end, and must find only valid names.
 func FuzzParseJava(f *testing.F) {
 	for _, p := range javaPrograms() {
 		for _, text := range p.files {
@@ -240,7 +241,7 @@ func FuzzParseJava(f *testing.F) {
 	}
 	f.Add("package a.b; class \xff { \" ' /* ")
 	f.Fuzz(func(t *testing.T, text string) {
-		build, program, err := javaBuild(place{fstest.MapFS{"A.java": {Data: []byte(text)}, "B.java": {Data: []byte(text)}},
+		build, program, err := javaBuild(sourceTree{fstest.MapFS{"A.java": {Data: []byte(text)}, "B.java": {Data: []byte(text)}},
 			"/w", "/t"},
 			"A.java", []string{"A.java", "B.java"})
 		if err != nil {

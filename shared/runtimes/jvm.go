@@ -10,24 +10,25 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// minRAM is the least that a JVM is told of: with less it ends with an error of its own in place of
-// the limit's.
+// minRAM is the minimum for -XX:MaxRAM. With less the JVM ends with an error of its own, and not
+// with that of the limit.
 const minRAM = 16 << 20
 
-// jvmOptions tell a JVM how much memory there is for the job: it cannot see a limit that is
-// watched, or that of a cgroup outside its view of files, and would take a quarter of the machine
-// for its heap. As an option of the command it is printed by nobody, and leaves JAVA_TOOL_OPTIONS
-// to the user. A user's -Xmx sets the heap itself, and a percentage is one of this.
+// jvmOptions tell a JVM how much memory the job has. The JVM cannot see a limit that is watched, or
+// the limit of a cgroup outside its view of files, and would use a quarter of the machine's memory
+// for its heap. An option on the command line is not printed, as JAVA_TOOL_OPTIONS is, and leaves
+// that variable to the user. -Xmx of the user still sets the heap, and a percentage of the user is
+// a percentage of this value.
 func jvmOptions(spec *job.Spec) []string {
-	bytes, message := job.Bytes(spec.Memory)
-	if spec.Memory == "" || message != "" || bytes == 0 {
+	bytes := spec.MemoryBytes()
+	if bytes == 0 {
 		return nil
 	}
 	if all := machineMemory(); all > 0 && bytes >= all {
-		return nil // the JVM sees for itself what there is
+		return nil // the JVM sees the machine's memory by itself
 	}
 	const option = "-XX:MaxRAM="
-	for _, name := range []string{"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS"} { // which ours would override
+	for _, name := range []string{"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS"} { // our option would override the user's
 		if strings.Contains(spec.Env[name], option) {
 			return nil
 		}
@@ -35,7 +36,7 @@ func jvmOptions(spec *job.Spec) []string {
 	return []string{option + strconv.FormatInt(max(bytes, minRAM), 10)}
 }
 
-// machineMemory is what proc(5) says the machine has, in bytes; 0 is not known.
+// machineMemory is the machine's memory in bytes, from /proc/meminfo; 0 means unknown.
 var machineMemory = sync.OnceValue(func() int64 {
 	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {

@@ -1,6 +1,5 @@
-// Package runtimes knows the ways a program can be run: what each runtime's name means as a command
-// line, and how to find its interpreter on a machine. A new runtime is a new entry in the table and
-// nothing else.
+// Package runtimes has the table of runtimes: the command line that each runtime stands for, and
+// how to find its interpreter on a machine. A new runtime needs only a new entry in the table.
 package runtimes
 
 import (
@@ -15,32 +14,34 @@ import (
 // Runtime is one way to run a program.
 type Runtime struct {
 	Name string
-	// Interpreter is the command that must be installed; empty when the program runs by itself.
+	// Interpreter is the command that must be installed. It is empty when the program needs none.
 	Interpreter string
-	// Image is the one that programs run in on Kubernetes, unless a setting or the job names another.
+	// Image is the image that programs run in on Kubernetes, unless a setting or the job names another
+	// one.
 	Image string
-	// NonBlocking says that the interpreter does not wait for its standard streams to be read, and
-	// loses on exit what is left.
+	// NonBlocking says that the interpreter does not wait until its standard streams are read, and
+	// loses the unread rest when it exits.
 	NonBlocking bool
-	// inquiry makes the interpreter print four lines: its real path, two folders it lives in, its
+	// inquiry is the arguments that make the interpreter print its real path, its folders and its
 	// version.
 	inquiry []string
 	parse   func(output string) (Installed, error)
-	// entrypoint says why a job's entrypoint does not fit, or nothing.
+	// entrypoint says why the runtime cannot run a job's entrypoint, or returns "".
 	entrypoint func(entrypoint string, files []string) string
-	// options are the interpreter's own for a job, before args; nil: none.
+	// options returns the interpreter's own options for a job, which come before args. It may be nil.
 	options func(spec *job.Spec) []string
-	// args are the interpreter's arguments before the user's. dir is the folder of the uploaded files.
+	// args returns the interpreter's arguments, which come before the user's. dir is the folder of the
+	// uploaded files.
 	args func(dir, entrypoint string, files []string) []string
-	// build says what is to be run before the program. It may be nil.
-	build func(in place, entrypoint string, files []string) (build, program []string, err error)
-	// explain finds in what a failed program, or its build, wrote to its standard error why it failed.
-	// It may be nil.
+	// build returns the arguments of a build step that runs before the program. It may be nil.
+	build func(in sourceTree, entrypoint string, files []string) (build, program []string, err error)
+	// explain finds the reason of a failure in the standard error of a program or its build. It may be
+	// nil.
 	explain func(stderr string, built bool) string
 }
 
-// place is where sources lie.
-type place struct {
+// sourceTree is the folder of the sources.
+type sourceTree struct {
 	files     fs.FS
 	dir, temp string // as the program sees them
 }
@@ -56,7 +57,7 @@ func python() Runtime {
 		inquiry: []string{"-c", "import sys; print(sys.executable, sys.base_prefix, sys.prefix, sys.version.split()[0], " +
 			"sep='\\n')"},
 		parse: fourLines, entrypoint: uploaded,
-		// -u: to a file Python writes in blocks, and nobody would see a line while it runs.
+		// -u, because Python writes to a pipe in blocks, and a follower would not see single lines.
 		args: func(dir, entrypoint string, _ []string) []string { return []string{"-u", dir + "/" + entrypoint} },
 	}
 }
@@ -72,7 +73,7 @@ func node() Runtime {
 
 func java() Runtime {
 	return Runtime{
-		Name: "java", Interpreter: "java", Image: "eclipse-temurin:21-jdk", // a JRE has no compiler for single source files
+		Name: "java", Interpreter: "java", Image: "eclipse-temurin:21-jdk", // a JRE cannot compile source files
 		inquiry: []string{"-XshowSettings:properties", "-version"},
 		parse:   javaProperties, entrypoint: javaEntrypoint, options: jvmOptions, args: javaArgs, build: javaBuild,
 		explain: javaExplain,
@@ -86,7 +87,7 @@ func binary() Runtime {
 	}
 }
 
-// maxNamed is how many files a message lists.
+// maxNamed is how many files a message lists at most.
 const maxNamed = 10
 
 func uploaded(entrypoint string, files []string) string {
@@ -101,13 +102,13 @@ func uploaded(entrypoint string, files []string) string {
 	return fmt.Sprintf("no uploaded file is named %q; uploaded: %s", entrypoint, list) + job.Meant(entrypoint, files, nil)
 }
 
-// javaEntrypoint also takes the name of a class that uploaded jars or class files may hold.
+// javaEntrypoint also accepts the name of a class, which may be in uploaded jars or class files.
 func javaEntrypoint(entrypoint string, files []string) string {
 	message := uploaded(entrypoint, files)
 	if strings.HasSuffix(entrypoint, ".java") || strings.HasSuffix(entrypoint, ".jar") {
 		return message
 	}
-	// java takes what begins so for an option or a file of options, and has no way to say otherwise.
+	// java takes such a name for an option or a file of options, and has no way to escape it.
 	if strings.HasPrefix(entrypoint, "-") || strings.HasPrefix(entrypoint, "@") {
 		return fmt.Sprintf("%q is not the name of a Java class: it begins with %q", entrypoint, entrypoint[:1])
 	}
@@ -127,7 +128,7 @@ func javaArgs(dir, entrypoint string, files []string) []string {
 	switch {
 	case strings.HasSuffix(entrypoint, ".jar"):
 		return []string{"-jar", dir + "/" + entrypoint}
-	case strings.HasSuffix(entrypoint, ".java") && slices.ContainsFunc(files, isJar): // which it may use
+	case strings.HasSuffix(entrypoint, ".java") && slices.ContainsFunc(files, isJar): // the source may use them
 		return []string{"-cp", dir + "/*", dir + "/" + entrypoint}
 	case strings.HasSuffix(entrypoint, ".java"):
 		return []string{dir + "/" + entrypoint}
@@ -149,7 +150,8 @@ func Find(name string) (Runtime, error) {
 		job.Meant(name, names, otherNames()))
 }
 
-// otherNames are words by which people know the runtimes, without what separates their parts.
+// otherNames maps other words for the runtimes to their names. The words have no separators between
+// their parts.
 func otherNames() map[string]string {
 	others := map[string]string{}
 	for name, words := range map[string]string{
@@ -165,7 +167,7 @@ func otherNames() map[string]string {
 	return others
 }
 
-// CheckEntrypoint returns a fault of the field entrypoint when the runtime cannot run it.
+// CheckEntrypoint returns a fault of the field entrypoint if the runtime cannot run it.
 func (r Runtime) CheckEntrypoint(entrypoint string, files []string) error {
 	if message := r.entrypoint(entrypoint, files); message != "" {
 		return job.Invalid("entrypoint", message)
@@ -173,9 +175,9 @@ func (r Runtime) CheckEntrypoint(entrypoint string, files []string) error {
 	return nil
 }
 
-// Command returns the program to start and its arguments, the user's among them exactly as sent.
-// interpreter is the path of the runtime's; dir is the folder of the uploaded files as the program
-// sees it.
+// Command returns the program to start and its arguments. The user's arguments are among them,
+// exactly as sent. interpreter is the path of the runtime's interpreter. dir is the folder of the
+// uploaded files as the program sees it.
 func (r Runtime) Command(interpreter, dir string, index *job.Index) (path string, args []string) {
 	path = interpreter
 	if r.Interpreter == "" {
@@ -191,14 +193,15 @@ func (r Runtime) optionsFor(index *job.Index) []string {
 	return r.options(&index.Spec)
 }
 
-// Build returns the arguments with which the interpreter makes the program of its sources, and then
-// those with which it runs it, the user's among them; or nil when there is nothing to make. files
-// are the uploaded ones; dir and temp are where the program sees them and its temporary files.
+// Build returns the interpreter's arguments for the build step, and then those for the program,
+// with the user's among them. It returns nil when there is nothing to build. files are the uploaded
+// files. dir and temp are the folders of the uploaded and of temporary files, as the program sees
+// them.
 func (r Runtime) Build(files fs.FS, dir, temp string, index *job.Index) (build, program []string, err error) {
 	if r.build == nil {
 		return nil, nil, nil
 	}
-	build, program, err = r.build(place{files, dir, temp}, index.Entrypoint, names(index))
+	build, program, err = r.build(sourceTree{files, dir, temp}, index.Entrypoint, names(index))
 	if build == nil || err != nil {
 		return nil, nil, err
 	}
@@ -206,8 +209,7 @@ func (r Runtime) Build(files fs.FS, dir, temp string, index *job.Index) (build, 
 	return slices.Concat(options, build), slices.Concat(options, program, index.Args), nil
 }
 
-// Explain returns why a program or its build failed, from what it wrote to its standard error, or
-// "".
+// Explain returns the reason why a program or its build failed, from its standard error, or "".
 func (r Runtime) Explain(stderr string, built bool) string {
 	if r.explain == nil {
 		return ""

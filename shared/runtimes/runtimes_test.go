@@ -50,8 +50,8 @@ func TestCommand(t *testing.T) {
 	}
 }
 
-// TestJVMOptions tells a JVM the job's memory, unless that is no less than the machine's or the
-// user says otherwise.
+// TestJVMOptions demands that a JVM gets the job's memory, unless the machine has no more than that
+// or the user sets another value.
 func TestJVMOptions(t *testing.T) {
 	r, err := Find("java")
 	if err != nil {
@@ -134,7 +134,7 @@ func machine(t *testing.T, scripts map[string]string) string {
 	return dir
 }
 
-// TestDetect asks interpreters that are what they should be behind a manager's shim.
+// TestDetect asks valid interpreters, some of them behind a version manager's shim.
 func TestDetect(t *testing.T) {
 	real := machine(t, map[string]string{"python3.9": ""})
 	linked := filepath.Join(t.TempDir(), "prefix")
@@ -177,7 +177,8 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// TestDetectBad asks interpreters that are none. None may be taken for one, nor hold up the start.
+// TestDetectBad asks programs that are not interpreters. They must not be accepted, and must not
+// delay the start.
 func TestDetectBad(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "no-program")
@@ -241,8 +242,8 @@ func TestJava(t *testing.T) {
 	}
 }
 
-// FuzzAnswers reads answers of interpreters. What is taken for one must be a program, and open no
-// more than folders that are there, never the whole disk.
+// FuzzAnswers parses random answers of interpreters. An accepted answer must name a program and
+// only existing folders, never the whole disk.
 func FuzzAnswers(f *testing.F) {
 	f.Add("/bin/sh\n/usr\n/usr\n3")
 	f.Add("    java.home = /usr\n    java.version = 17")

@@ -20,10 +20,10 @@ import (
 func TestWatchPause(t *testing.T) {
 	t.Parallel()
 	for took, want := range map[time.Duration]time.Duration{
-		0: watchPeriod, time.Millisecond: watchPeriod, 100 * time.Millisecond: time.Second, time.Second: watchLatest,
-		time.Hour: watchLatest,
+		0: monitorPeriod, time.Millisecond: monitorPeriod, 100 * time.Millisecond: time.Second, time.Second: maxMonitorPause,
+		time.Hour: maxMonitorPause,
 	} {
-		if got := watchPause(took); got != want {
+		if got := monitorPause(took); got != want {
 			t.Errorf("after a look of %s the pause is %s, want %s", took, got, want)
 		}
 	}

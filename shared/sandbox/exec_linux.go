@@ -26,42 +26,42 @@ const (
 // happens on one thread, the one that calls exec and is all that is left then.
 func execMain() {
 	runtime.LockOSThread()
-	keepPrivate(orderFD)
+	keepPrivate(requestFD)
 	answer := os.NewFile(reportFD, "report")
-	var o order
-	if err := readLine(bufio.NewReader(os.NewFile(orderFD, "order")), &o); err != nil {
-		fail(answer, report{Fault: "read order: " + err.Error()})
+	var req request
+	if err := readLine(bufio.NewReader(os.NewFile(requestFD, "request")), &req); err != nil {
+		fail(answer, report{Fault: "read request: " + err.Error()})
 	}
-	workspace := o.Workspace
-	if o.Level == Namespaces {
+	workspace := req.Workspace
+	if req.Level == Namespaces {
 		workspace = workspacePath
 	}
 	if err := os.Chdir(workspace); err != nil {
 		fail(answer, report{Fault: "enter the workspace: " + err.Error()})
 	}
-	if err := o.restrict(workspace); err != nil {
+	if err := req.restrict(workspace); err != nil {
 		fail(answer, report{Fault: err.Error()})
 	}
-	if len(o.Args) == 1 && string(o.Args[0]) == "--probe" && o.Path == "/proc/self/exe" {
-		os.Exit(probeRights(&o, answer))
+	if len(req.Args) == 1 && string(req.Args[0]) == "--probe" && req.Path == "/proc/self/exe" {
+		os.Exit(probeRights(&req, answer))
 	}
-	argv := append([]string{o.Path}, toStrings(o.Args)...)
-	err := syscall.Exec(o.Path, argv, o.environment())
+	argv := append([]string{req.Path}, toStrings(req.Args)...)
+	err := syscall.Exec(req.Path, argv, req.environment())
 	code := codeCannotRun
 	if err == syscall.ENOENT { //nolint:errorlint // Exec returns it bare
 		code = codeNotFound
 	}
-	_ = writeLine(answer, report{Reason: CannotRun, Message: explain(o.Path, err)})
+	_ = writeLine(answer, report{Reason: CannotRun, Message: explain(req.Path, err)})
 	os.Exit(code)
 }
 
 // environment is the program's. Landlock hides what is in files and not that they are there, and
 // git gives up on a system-wide configuration that it cannot read.
-func (o *order) environment() []string {
+func (req *request) environment() []string {
 	const noSystemConfig = "GIT_CONFIG_NOSYSTEM="
-	env := toStrings(o.Env)
+	env := toStrings(req.Env)
 	set := func(s string) bool { return strings.HasPrefix(s, noSystemConfig) }
-	if o.Level == Landlock && !slices.ContainsFunc(env, set) {
+	if req.Level == Landlock && !slices.ContainsFunc(env, set) {
 		env = append(env, noSystemConfig+"1")
 	}
 	return env
@@ -73,11 +73,11 @@ func fail(answer *os.File, r report) {
 }
 
 // probeRights makes sure that what was taken is really gone.
-func probeRights(o *order, answer *os.File) int {
-	if o.Level == None {
+func probeRights(req *request, answer *os.File) int {
+	if req.Level == None {
 		return 0
 	}
-	for _, path := range append(o.HidePaths, "/etc/shadow") {
+	for _, path := range append(req.HidePaths, "/etc/shadow") {
 		if d, err := os.Open(path); err == nil {
 			names, _ := d.Readdirnames(1)
 			d.Close()
@@ -92,9 +92,9 @@ func probeRights(o *order, answer *os.File) int {
 
 // restrict takes rights from this process. The order counts: what is taken first must not be needed
 // later.
-func (o *order) restrict(workspace string) error {
+func (req *request) restrict(workspace string) error {
 	unix.Umask(0o022)
-	if err := o.setLimits(); err != nil {
+	if err := req.setLimits(); err != nil {
 		return err
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
@@ -102,13 +102,13 @@ func (o *order) restrict(workspace string) error {
 	}
 	dropBounding()
 	dropCapabilities(false)
-	if o.Level == None {
+	if req.Level == None {
 		return nil
 	}
-	if err := o.applyLandlock(workspace); err != nil {
+	if err := req.applyLandlock(workspace); err != nil {
 		return err
 	}
-	return applySeccomp(o.Level, len(o.CPUs) > 0)
+	return applySeccomp(req.Level, len(req.CPUs) > 0)
 }
 
 // What each process may hold of memory that is not in its address space, or pinned there.
@@ -128,30 +128,30 @@ func lower(which int, value uint64) error {
 }
 
 // setLimits sets the limits of each process, and the CPUs.
-func (o *order) setLimits() error {
+func (req *request) setLimits() error {
 	limits := map[int]uint64{
 		unix.RLIMIT_CORE: 0, unix.RLIMIT_MEMLOCK: lockedMemory, unix.RLIMIT_MSGQUEUE: 0,
 		unix.RLIMIT_SIGPENDING: pendingSignals,
 	}
-	if o.OpenFiles > 0 {
-		limits[unix.RLIMIT_NOFILE] = uint64(o.OpenFiles)
+	if req.OpenFiles > 0 {
+		limits[unix.RLIMIT_NOFILE] = uint64(req.OpenFiles)
 	}
-	if o.FileBytes > 0 {
-		limits[unix.RLIMIT_FSIZE] = uint64(o.FileBytes)
+	if req.FileBytes > 0 {
+		limits[unix.RLIMIT_FSIZE] = uint64(req.FileBytes)
 	}
-	if o.Processes > 0 && o.Level == Namespaces { // else others of the same user count as well
-		limits[unix.RLIMIT_NPROC] = uint64(o.Processes)
+	if req.Processes > 0 && req.Level == Namespaces { // else others of the same user count as well
+		limits[unix.RLIMIT_NPROC] = uint64(req.Processes)
 	}
 	for which, value := range limits {
 		if err := lower(which, value); err != nil {
 			return fmt.Errorf("set limit %d: %w", which, err)
 		}
 	}
-	if len(o.CPUs) == 0 {
+	if len(req.CPUs) == 0 {
 		return nil
 	}
 	var set unix.CPUSet
-	for _, cpu := range o.CPUs {
+	for _, cpu := range req.CPUs {
 		set.Set(cpu)
 	}
 	if err := unix.SchedSetaffinity(0, &set); err != nil {

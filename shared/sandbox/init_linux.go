@@ -43,14 +43,14 @@ func keepPrivate(fd uint) {
 
 func runInit(control *os.File) outcome {
 	in := bufio.NewReader(control)
-	var o order
-	if err := readLine(in, &o); err != nil {
-		return outcome{Fault: "read order: " + err.Error()}
+	var req request
+	if err := readLine(in, &req); err != nil {
+		return outcome{Fault: "read request: " + err.Error()}
 	}
-	if !o.HasHold {
-		unix.Close(holdFD)
+	if !req.HasLock {
+		unix.Close(lockFD)
 	}
-	i := &initStage{order: &o, alone: o.Level == Namespaces}
+	i := &initStage{request: &req, alone: req.Level == Namespaces}
 	if err := i.prepare(); err != nil {
 		return outcome{Fault: err.Error()}
 	}
@@ -61,7 +61,7 @@ func runInit(control *os.File) outcome {
 		return outcome{Fault: err.Error()}
 	}
 	go i.obey(in)
-	stop := i.watchMemory()
+	stop := i.monitorMemory()
 	out := i.reap()
 	stop()
 	if i.pipes != nil {
@@ -72,22 +72,22 @@ func runInit(control *os.File) outcome {
 
 // initStage is the parent of the program and of all its orphans.
 type initStage struct {
-	order  *order
-	alone  bool           // in a pid namespace that it is the first of
-	tree   *proctree.Tree // the program; set once it was started
-	report *os.File
-	pipes  *spool.Pipes // the program's standard streams; nil: what it writes is not kept
-	oom    atomic.Bool
+	request *request
+	alone   bool           // in a pid namespace that it is the first of
+	tree    *proctree.Tree // the program; set once it was started
+	report  *os.File
+	pipes   *spool.Pipes // the program's standard streams; nil: what it writes is not kept
+	oom     atomic.Bool
 }
 
 // prepare makes this process what no program can do anything to, and sets up the surroundings.
 func (i *initStage) prepare() error {
-	proctree.Withstand()
+	proctree.CatchSignals()
 	if err := proctree.Adopt(); err != nil {
 		return err
 	}
 	if i.alone {
-		if err := i.order.setUpFiles(); err != nil {
+		if err := i.request.setUpFiles(); err != nil {
 			return err
 		}
 		if err := unix.Sethostname([]byte(hostName)); err != nil {
@@ -100,17 +100,17 @@ func (i *initStage) prepare() error {
 
 // openLog makes the program's standard streams.
 func (i *initStage) openLog() error {
-	if !i.order.HasLog {
+	if !i.request.HasLog {
 		return nil
 	}
 	files := spool.Files{
 		Stdout: os.NewFile(stdoutFD, "stdout"), Stderr: os.NewFile(stderrFD, "stderr"), Order: os.NewFile(logFD, "order"),
 	}
-	w, err := spool.NewWriter(files, i.order.LogBytes)
+	w, err := spool.NewWriter(files, i.request.LogBytes)
 	if err != nil {
 		return err
 	}
-	i.pipes, err = spool.NewPipes(w, spool.User{UID: i.order.UID, GID: i.order.GID}, i.order.NonBlocking)
+	i.pipes, err = spool.NewPipes(w, spool.User{UID: i.request.UID, GID: i.request.GID}, i.request.NonBlocking)
 	return err
 }
 
@@ -124,11 +124,11 @@ func (i *initStage) streams(null *os.File) (stdin, stdout, stderr uintptr) {
 
 // spawn starts the second stage.
 func (i *initStage) spawn() error {
-	orderRead, orderWrite, err := os.Pipe()
+	requestRead, requestWrite, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	defer orderRead.Close()
+	defer requestRead.Close()
 	reportRead, reportWrite, err := os.Pipe()
 	if err != nil {
 		return err
@@ -139,7 +139,7 @@ func (i *initStage) spawn() error {
 		return err
 	}
 	defer null.Close()
-	attributes := i.order.programAttributes()
+	attributes := i.request.programAttributes()
 	// Rights that this process was given over its exec must not go on to the program.
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return fmt.Errorf("drop ambient capabilities: %w", err)
@@ -147,7 +147,7 @@ func (i *initStage) spawn() error {
 	stdin, stdout, stderr := i.streams(null)
 	child, err := syscall.ForkExec("/proc/self/exe", []string{execName}, &syscall.ProcAttr{
 		Dir: "/", Env: stageEnv(), Sys: attributes,
-		Files: []uintptr{stdin, stdout, stderr, orderRead.Fd(), reportWrite.Fd()},
+		Files: []uintptr{stdin, stdout, stderr, requestRead.Fd(), reportWrite.Fd()},
 	})
 	if err != nil {
 		return fmt.Errorf("start the second stage: %w", err)
@@ -158,8 +158,8 @@ func (i *initStage) spawn() error {
 	}
 	i.report = reportRead
 	dropCapabilities(true)
-	defer orderWrite.Close()
-	if err := writeLine(orderWrite, i.order); err != nil && !errors.Is(err, syscall.EPIPE) {
+	defer requestWrite.Close()
+	if err := writeLine(requestWrite, i.request); err != nil && !errors.Is(err, syscall.EPIPE) {
 		return fmt.Errorf("instruct the second stage: %w", err)
 	}
 	return nil
@@ -168,20 +168,20 @@ func (i *initStage) spawn() error {
 // programAttributes says as which user the second stage is started. The kernel counts processes by
 // user and user namespace (setrlimit(2), RLIMIT_NPROC): in one namespace all programs would share
 // one count, and one of them could keep the others from starting anything.
-func (o *order) programAttributes() *syscall.SysProcAttr {
+func (req *request) programAttributes() *syscall.SysProcAttr {
 	a := &syscall.SysProcAttr{Setsid: true}
-	if o.UID < 0 {
+	if req.UID < 0 {
 		return a
 	}
-	a.Credential = &syscall.Credential{Uid: uint32(o.UID), Gid: uint32(o.GID)} //nolint:gosec // IDs
-	if o.OwnCount {
+	a.Credential = &syscall.Credential{Uid: uint32(req.UID), Gid: uint32(req.GID)} //nolint:gosec // IDs
+	if req.OwnCount {
 		a.Cloneflags = unix.CLONE_NEWUSER
 		// Root is there so that its files are seen to be its own. Nothing becomes root: the program has
 		// no capability.
 		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1},
-			{ContainerID: o.UID, HostID: o.UID, Size: 1}}
+			{ContainerID: req.UID, HostID: req.UID, Size: 1}}
 		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1},
-			{ContainerID: o.GID, HostID: o.GID, Size: 1}}
+			{ContainerID: req.GID, HostID: req.GID, Size: 1}}
 		a.GidMappingsEnableSetgroups = true // to drop the server's
 	}
 	return a
@@ -189,10 +189,10 @@ func (o *order) programAttributes() *syscall.SysProcAttr {
 
 // dropCapabilities keeps at most the capabilities that the first stage needs to end processes of
 // another user, and to read how much memory a program has.
-func dropCapabilities(watch bool) {
+func dropCapabilities(monitor bool) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data, is [2]unix.CapUserData
-	if watch && unix.Capget(&header, &is[0]) == nil {
+	if monitor && unix.Capget(&header, &is[0]) == nil {
 		for _, c := range []int{unix.CAP_KILL, unix.CAP_SYS_PTRACE, unix.CAP_CHECKPOINT_RESTORE} {
 			data[c/32].Permitted |= is[c/32].Permitted & (1 << (c % 32))
 			data[c/32].Effective = data[c/32].Permitted

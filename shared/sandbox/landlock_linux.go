@@ -12,20 +12,20 @@ import (
 // applyLandlock lets this process read what programs may read, write its own folders, and signal or
 // reach none but those that it starts. In a view of files of its own this is a second wall; a
 // kernel without it has the first.
-func (o *order) applyLandlock(workspace string) error {
+func (req *request) applyLandlock(workspace string) error {
 	// One ruleset: Landlock allows renaming and linking between folders only where every layer of
 	// rules does, and a second layer that handles no files would still deny it.
 	config := landlock.V11
 	config.HandledAccessNet = 0 // the network stays open
 	var readable []string
 	var private []string // terminals; without a view of its own those there are are other users'
-	own := []string{workspace, o.Tmp}
-	if o.Level == Namespaces {
+	own := []string{workspace, req.Tmp}
+	if req.Level == Namespaces {
 		readable = []string{"/"}
 		own = []string{workspacePath, tmpPath, "/dev/shm"}
 		private = []string{terminals}
 	} else {
-		readable = o.readable()
+		readable = req.readable()
 	}
 	folders, files := sortOut(readable)
 	err := config.BestEffort().Restrict(

@@ -16,15 +16,15 @@ const (
 	maxPause     = 500 * time.Millisecond
 )
 
-// watchMemory ends the program when it has more memory than allowed. The function it returns ends
+// monitorMemory ends the program when it has more memory than allowed. The function it returns ends
 // the watching.
-func (i *initStage) watchMemory() (stop func()) {
-	if i.order.MemoryBytes == 0 {
+func (i *initStage) monitorMemory() (stop func()) {
+	if i.request.MemoryBytes == 0 {
 		return func() {}
 	}
 	done := make(chan struct{})
 	go func() {
-		m := newMeter(i.order.MemoryBytes, i.tree.Processes, i.alone)
+		m := newMeter(i.request.MemoryBytes, i.tree.Processes, i.alone)
 		tick := time.NewTicker(memoryPeriod)
 		defer tick.Stop()
 		for {

@@ -23,8 +23,8 @@ const maxNames = 4 << 20
 // makeNames writes the files that tell a program who it is and where it runs: its user, whose home
 // is the workspace, and its own host. What the machine's files say comes after that, where it does
 // not contradict.
-func (v *view) makeNames(o *order) error {
-	uid, gid := o.UID, o.GID
+func (v *view) makeNames(req *request) error {
+	uid, gid := req.UID, req.GID
 	if uid < 0 {
 		uid, gid = os.Getuid(), os.Getgid()
 	}

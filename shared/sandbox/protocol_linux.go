@@ -26,14 +26,14 @@ const (
 	stdoutFD  = 4 // init: the files of the log
 	stderrFD  = 5
 	logFD     = 6
-	holdFD    = 7
-	orderFD   = 3 // exec: what to do
+	lockFD    = 7
+	requestFD = 3 // exec: what to do
 	reportFD  = 4 // exec: why it could not become the program
 )
 
-// order is what init is told, as one line of JSON. Bytes of arguments need not be text, so they are
-// sent as such.
-type order struct {
+// request is what init is told to start, as one line of JSON. Bytes of arguments need not be text,
+// so they are sent as such.
+type request struct {
 	Level       Level
 	Path        string
 	Args, Env   [][]byte
@@ -41,7 +41,7 @@ type order struct {
 	Tmp         string
 	ReadPaths   []string
 	HidePaths   []string
-	HasHold     bool
+	HasLock     bool
 	HasLog      bool
 	LogBytes    int64 // 0: no limit
 	NonBlocking bool  // the program does not wait for its log to be read

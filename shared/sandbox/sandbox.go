@@ -86,8 +86,8 @@ type Program struct {
 	// NonBlocking says that the program is known not to wait until what it writes was read; see
 	// spool.Pipes.
 	NonBlocking bool
-	// Hold, if set, is kept open until nothing of the program lives, so that a lock on it tells.
-	Hold *os.File
+	// Lock, if set, is kept open until nothing of the program lives, so that a lock on it tells.
+	Lock *os.File
 
 	// 0 is no limit, for each of these.
 	CPUMillis      int64

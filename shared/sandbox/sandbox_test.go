@@ -37,20 +37,20 @@ func server(dir string, level Level) {
 	if err != nil {
 		panic(err)
 	}
-	hold, err := os.Create(filepath.Join(dir, "hold"))
+	lock, err := os.Create(filepath.Join(dir, "lock"))
 	if err != nil {
 		panic(err)
 	}
-	if err := syscall.Flock(int(hold.Fd()), syscall.LOCK_EX); err != nil {
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		panic(err)
 	}
 	_, err = s.Start(Program{Path: "/bin/sh", Args: []string{"-c", "setsid sleep 1000 & echo > begun; trap '' TERM; " +
 		"while :; do sleep 1; done", os.Args[4]},
-		Workspace: dir, Tmp: dir, Hold: hold, Env: []string{"PATH=/usr/bin:/bin"}})
+		Workspace: dir, Tmp: dir, Lock: lock, Env: []string{"PATH=/usr/bin:/bin"}})
 	if err != nil {
 		panic(err)
 	}
-	hold.Close()
+	lock.Close()
 	select {}
 }
 
@@ -548,19 +548,19 @@ func TestServerKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			waitFor(t, filepath.Join(dir, "begun"))
-			hold, err := os.Open(filepath.Join(dir, "hold"))
+			lock, err := os.Open(filepath.Join(dir, "lock"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer hold.Close()
-			if err := syscall.Flock(int(hold.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+			defer lock.Close()
+			if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
 				t.Errorf("the lock is free while the program runs: %v", err)
 			}
 			if err := cmd.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
 			_ = cmd.Wait()
-			if err := syscall.Flock(int(hold.Fd()), syscall.LOCK_EX); err != nil { // waits
+			if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil { // waits
 				t.Fatal(err)
 			}
 			if n := count(t, mark); n > 0 {

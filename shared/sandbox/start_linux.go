@@ -18,7 +18,7 @@ type Process struct {
 	cmd     *exec.Cmd
 	control *os.File
 	limited *group // its cgroup, or nil
-	watch   *watcher
+	monitor *monitor
 	program Program
 	quota   *project // that holds the workspace; nil: it is watched
 
@@ -50,14 +50,14 @@ func (s *Sandbox) start(p Program, probing bool) (*Process, error) {
 		Path: "/proc/self/exe", Args: []string{initName}, Env: stageEnv(), Dir: "/",
 		Stderr: os.Stderr,
 		ExtraFiles: []*os.File{theirs, or(p.Log.Stdout, null), or(p.Log.Stderr, null), or(p.Log.Order, null),
-			or(p.Hold, null)},
+			or(p.Lock, null)},
 		SysProcAttr: s.attributes(limited),
 	}
-	o := s.order(p, limited != nil)
+	req := s.request(p, limited != nil)
 	if probing {
-		o.Args = [][]byte{[]byte("--probe")}
+		req.Args = [][]byte{[]byte("--probe")}
 	}
-	if err := s.launch(cmd, ours, o); err != nil {
+	if err := s.launch(cmd, ours, req); err != nil {
 		ours.Close()
 		limited.remove()
 		return nil, fmt.Errorf("start sandbox: %w", err)
@@ -66,7 +66,7 @@ func (s *Sandbox) start(p Program, probing bool) (*Process, error) {
 	if process.quota != nil {
 		p.WorkspaceBytes, p.WorkspaceFiles = 0, 0 // the kernel sees to them
 	}
-	process.watch = startWatcher(p, cmd.Process.Pid, process.Evict)
+	process.monitor = startMonitor(p, cmd.Process.Pid, process.Evict)
 	return process, nil
 }
 
@@ -82,11 +82,11 @@ func or(f, other *os.File) *os.File {
 	return f
 }
 
-func (s *Sandbox) launch(cmd *exec.Cmd, control *os.File, o *order) error {
+func (s *Sandbox) launch(cmd *exec.Cmd, control *os.File, req *request) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	if err := writeLine(control, o); err != nil {
+	if err := writeLine(control, req); err != nil {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		return err
@@ -128,19 +128,19 @@ func (s *Sandbox) attributes(limited *group) *syscall.SysProcAttr {
 	return a
 }
 
-func (s *Sandbox) order(p Program, limited bool) *order {
+func (s *Sandbox) request(p Program, limited bool) *request {
 	uid, gid := s.programUser()
-	o := &order{
+	req := &request{
 		Level: s.level, Path: p.Path, Args: toBytes(p.Args), Env: toBytes(p.Env), Workspace: p.Workspace, Tmp: p.Tmp,
-		ReadPaths: s.config.ReadPaths, HidePaths: s.config.HidePaths, HasHold: p.Hold != nil, HasLog: p.Log.Order != nil,
+		ReadPaths: s.config.ReadPaths, HidePaths: s.config.HidePaths, HasLock: p.Lock != nil, HasLog: p.Log.Order != nil,
 		LogBytes: p.LogBytes, NonBlocking: p.NonBlocking, UID: uid, GID: gid,
 		OwnCount: s.apart, FileBytes: p.FileBytes, Processes: p.Processes,
 		OpenFiles: p.OpenFiles, Shared: sharedMemory(p.MemoryBytes),
 	}
 	if !limited {
-		o.CPUs, o.MemoryBytes = s.pick(p.CPUMillis), p.MemoryBytes
+		req.CPUs, req.MemoryBytes = s.pick(p.CPUMillis), p.MemoryBytes
 	}
-	return o
+	return req
 }
 
 // Terminate sends SIGTERM to the program and its group.
@@ -175,7 +175,7 @@ func (p *Process) Wait() (Exit, error) {
 	var out outcome
 	readErr := readLine(bufio.NewReader(p.control), &out)
 	waitErr := p.cmd.Wait()
-	p.watch.stop()
+	p.monitor.stop()
 	p.mu.Lock()
 	p.ended = true
 	evicted := p.evicted

@@ -16,9 +16,9 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/budget"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/longpoll"
 	"go-job-orchestrator/shared/origin"
 	"go-job-orchestrator/shared/platform"
-	"go-job-orchestrator/shared/watch"
 )
 
 // Settings bound what clients can have of any function that is served.
@@ -124,8 +124,8 @@ func (g *Gate) Before(h http.Handler) http.Handler {
 
 // bounded refuses what h cannot take.
 func (g *Gate) bounded(h http.Handler) http.Handler {
-	places := make(chan struct{}, g.settings.MaxConnections) // a server that is not ours has no bound on connections
-	lasting := make(chan struct{}, lastingShare*int(g.settings.MaxConnections)/lastingOf)
+	requests := make(chan struct{}, g.settings.MaxConnections) // a server that is not ours has no bound on connections
+	longLived := make(chan struct{}, longLivedShare*int(g.settings.MaxConnections)/longLivedOf)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if coding := r.Header.Get("Content-Encoding"); r.ContentLength != 0 && coding != "" &&
 			!strings.EqualFold(coding, "identity") {
@@ -134,17 +134,17 @@ func (g *Gate) bounded(h http.Handler) http.Handler {
 			return
 		}
 		select {
-		case places <- struct{}{}:
-			defer func() { <-places }()
+		case requests <- struct{}{}:
+			defer func() { <-requests }()
 		default:
 			api.WriteError(w, r, g.log, job.Refuse(job.ErrUnavailable, "", "there are too many requests (MAX_CONNECTIONS); "+
 				"try again in a few seconds"))
 			return
 		}
-		if lasts(r) {
+		if isLongLived(r) {
 			select {
-			case lasting <- struct{}{}:
-				defer func() { <-lasting }()
+			case longLived <- struct{}{}:
+				defer func() { <-longLived }()
 			default:
 				api.WriteError(w, r, g.log, job.Refuse(job.ErrUnavailable, "", "too many clients follow logs and wait for jobs "+
 					"(MAX_CONNECTIONS); ask again in a few seconds, without waiting"))
@@ -160,14 +160,14 @@ func (g *Gate) bounded(h http.Handler) http.Handler {
 // Those who wait for something get so much of all connections: a job that does not end could have
 // followers for all of them.
 const (
-	lastingShare = 3
-	lastingOf    = 4
+	longLivedShare = 3
+	longLivedOf    = 4
 )
 
-// lasts reports whether a request asks for an answer that takes as long as a job: a log that is
+// isLongLived reports whether a request asks for an answer that takes as long as a job: a log that is
 // followed, its events, a wait.
-func lasts(r *http.Request) bool {
-	if wait, _ := watch.Preferred(r.Header); wait > 0 {
+func isLongLived(r *http.Request) bool {
+	if wait, _ := longpoll.Preferred(r.Header); wait > 0 {
 		return true
 	}
 	if r.Method != http.MethodGet {

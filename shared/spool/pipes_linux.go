@@ -20,34 +20,15 @@ import (
 // happen to be read. What is written by /dev/stdout, opened anew, is no packet, and the kernel may
 // put what follows beside it, so there too the order is that of reading.
 type Pipes struct {
-	writer  *Writer
-	epoll   int
-	wake    int
-	ends    [2]*end
-	order   []*end // that have something to read, in the order in which it was written
-	stopped bool
-	loose   bool // the program does not wait
-	done    chan struct{}
+	writer    *Writer
+	epoll     int
+	wake      int
+	pipes     [2]*pipe
+	readable  []*pipe // that have something to read, in the order in which it was written
+	stopped   bool
+	unordered bool // the order is given up, since the program does not wait
+	done      chan struct{}
 }
-
-// end is one of the pipes.
-type end struct {
-	stream Stream
-	read   int
-	write  *os.File
-	large  bool
-	alone  int       // how many packets came while the other had none
-	last   time.Time // when something was read
-}
-
-const (
-	smallPipe = 4 << 10 // the kernel makes it a page
-	largePipe = 256 << 10
-	loosePipe = 1 << 20 // pipe(7), pipe-max-size
-	// manyPackets in a row make a pipe large, and a pause of quiet makes it small again.
-	manyPackets = 1024
-	quiet       = 20 * time.Millisecond
-)
 
 // User is whom a program runs as.
 type User struct{ UID, GID int } // -1: as this process
@@ -63,101 +44,52 @@ func NewPipes(w *Writer, user User, nonblocking bool) (p *Pipes, err error) {
 		}
 	}()
 	if p.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("watch pipes: %w", err)
+		return nil, fmt.Errorf("register pipes: %w", err)
 	}
 	if p.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return nil, fmt.Errorf("watch pipes: %w", err)
+		return nil, fmt.Errorf("register pipes: %w", err)
 	}
-	if err = p.watch(p.wake); err != nil {
+	if err = p.register(p.wake); err != nil {
 		return nil, err
 	}
 	for _, s := range []Stream{Stdout, Stderr} {
-		if p.ends[s], err = newEnd(s, user); err != nil {
+		if p.pipes[s], err = newPipe(s, user); err != nil {
 			return nil, err
 		}
-		if err = p.watch(p.ends[s].read); err != nil {
+		if err = p.register(p.pipes[s].read); err != nil {
 			return nil, err
 		}
 	}
 	if nonblocking {
-		p.loosen()
+		p.giveUpOrder()
 	}
 	return p, nil
 }
 
-// loosen gives up the order for room.
-func (p *Pipes) loosen() {
-	p.loose = true
-	for _, e := range p.ends {
+// giveUpOrder gives up the order for room.
+func (p *Pipes) giveUpOrder() {
+	p.unordered = true
+	for _, e := range p.pipes {
 		e.packets(false)
-		e.large = e.resize(loosePipe) == nil || e.resize(largePipe) == nil
+		e.large = e.resize(unorderedPipe) == nil || e.resize(largePipe) == nil
 	}
 }
 
-// watch asks for a notice each time that something is written. Notices come in the order of the
+// register asks for a notice each time that something is written. Notices come in the order of the
 // writes.
-func (p *Pipes) watch(fd int) error {
+func (p *Pipes) register(fd int) error {
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)} //nolint:gosec // a descriptor is small
 	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
-		return fmt.Errorf("watch pipes: %w", err)
+		return fmt.Errorf("register pipes: %w", err)
 	}
 	return nil
 }
 
-func newEnd(s Stream, user User) (*end, error) {
-	var fds [2]int
-	err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_DIRECT)
-	if errors.Is(err, unix.EINVAL) { // a kernel that has no packets, as that of gVisor: the order is a coarser one
-		err = unix.Pipe2(fds[:], unix.O_CLOEXEC)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("make a pipe: %w", err)
-	}
-	e := &end{stream: s, read: fds[0], write: os.NewFile(uintptr(fds[1]), "pipe"), last: time.Now()} //nolint:gosec // not negative
-	// else the order is a coarser one
-	_ = e.resize(smallPipe)
-	err = unix.SetNonblock(e.read, true)
-	if err == nil && user.UID >= 0 { // so that the program may open /dev/stdout
-		err = unix.Fchown(fds[1], user.UID, user.GID)
-	}
-	if err != nil {
-		e.close()
-		return nil, fmt.Errorf("make a pipe: %w", err)
-	}
-	return e, nil
-}
-
-func (e *end) close() {
-	unix.Close(e.read)
-	e.write.Close()
-}
-
-// resize sets how much the pipe holds. It fails when more is in it.
-func (e *end) resize(size int) error {
-	_, err := unix.FcntlInt(uintptr(e.read), unix.F_SETPIPE_SZ, size) //nolint:gosec // not negative
-	return err
-}
-
-// packets sets whether each write is a packet of its own, and leaves the other flags, which the
-// program may have set.
-func (e *end) packets(on bool) {
-	fd := e.write.Fd()
-	flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
-	if err != nil {
-		return
-	}
-	flags &^= unix.O_DIRECT
-	if on {
-		flags |= unix.O_DIRECT
-	}
-	_, _ = unix.FcntlInt(fd, unix.F_SETFL, flags) // else the order is a coarser one
-}
-
 // Stdout is what the program is to have as its standard output.
-func (p *Pipes) Stdout() *os.File { return p.ends[Stdout].write }
+func (p *Pipes) Stdout() *os.File { return p.pipes[Stdout].write }
 
 // Stderr is what the program is to have as its standard error.
-func (p *Pipes) Stderr() *os.File { return p.ends[Stderr].write }
+func (p *Pipes) Stderr() *os.File { return p.pipes[Stderr].write }
 
 // Run reads until Finish is called.
 func (p *Pipes) Run() {
@@ -166,11 +98,11 @@ func (p *Pipes) Run() {
 	// (pipe(7), pipe-max-size).
 	buffer := make([]byte, 1<<20+64<<10)
 	for p.wait() {
-		e := p.order[0]
-		p.order = p.order[1:]
+		e := p.readable[0]
+		p.readable = p.readable[1:]
 		p.take(e, buffer)
 	}
-	for _, e := range p.ends {
+	for _, e := range p.pipes {
 		for e.readOnce(buffer, p.writer) {
 		}
 	}
@@ -179,7 +111,7 @@ func (p *Pipes) Run() {
 
 // wait returns once there is something to read, or false when there will be no more.
 func (p *Pipes) wait() bool {
-	for p.poll(0); len(p.order) == 0; {
+	for p.poll(0); len(p.readable) == 0; {
 		if p.stopped {
 			return false
 		}
@@ -203,19 +135,19 @@ func (p *Pipes) poll(timeout int) {
 		switch int(event.Fd) {
 		case p.wake:
 			p.stopped = true
-		case p.ends[Stdout].read:
-			p.order = append(p.order, p.ends[Stdout])
-		case p.ends[Stderr].read:
-			p.order = append(p.order, p.ends[Stderr])
+		case p.pipes[Stdout].read:
+			p.readable = append(p.readable, p.pipes[Stdout])
+		case p.pipes[Stderr].read:
+			p.readable = append(p.readable, p.pipes[Stderr])
 		}
 	}
 }
 
 // take reads the packet of which a notice came. A large pipe has several; they are read while the
 // other is silent.
-func (p *Pipes) take(e *end, buffer []byte) {
-	if !p.loose {
-		p.tighten(e, buffer)
+func (p *Pipes) take(e *pipe, buffer []byte) {
+	if !p.unordered {
+		p.keepOrder(e, buffer)
 	}
 	// Notices up to here are of what is read now.
 	p.poll(0)
@@ -223,13 +155,13 @@ func (p *Pipes) take(e *end, buffer []byte) {
 		return
 	}
 	if !e.large {
-		p.order = slices.DeleteFunc(p.order, func(o *end) bool { return o == e })
+		p.readable = slices.DeleteFunc(p.readable, func(o *pipe) bool { return o == e })
 	}
-	e.alone++
+	e.streak++
 	switch {
-	case !p.loose && e.nonblocking():
-		p.loosen()
-	case !e.large && e.alone >= manyPackets:
+	case !p.unordered && e.nonblocking():
+		p.giveUpOrder()
+	case !e.large && e.streak >= manyPackets:
 		e.packets(false)
 		e.large = e.resize(largePipe) == nil
 	}
@@ -241,89 +173,25 @@ func (p *Pipes) take(e *end, buffer []byte) {
 	}
 }
 
-// tighten keeps the order when the other pipe is a large one, and after a pause.
-func (p *Pipes) tighten(e *end, buffer []byte) {
-	other := p.ends[e.stream.Other()]
-	other.alone = 0
+// keepOrder keeps the order when the other pipe is a large one, and after a pause.
+func (p *Pipes) keepOrder(e *pipe, buffer []byte) {
+	other := p.pipes[e.stream.Other()]
+	other.streak = 0
 	if other.large {
 		other.drain(buffer, p.writer)
-		other.calm()
+		other.shrink()
 	}
 	if e.large && time.Since(e.last) > quiet {
-		e.calm()
+		e.shrink()
 	}
-}
-
-// nonblocking reports whether the program has made its end so.
-func (e *end) nonblocking() bool {
-	flags, err := unix.FcntlInt(e.write.Fd(), unix.F_GETFL, 0)
-	return err == nil && flags&unix.O_NONBLOCK != 0
 }
 
 // again has the rest of a pipe read after what the other got meanwhile.
-func (p *Pipes) again(e *end) {
+func (p *Pipes) again(e *pipe) {
 	p.poll(0)
-	if e.waiting() > 0 && !slices.Contains(p.order, e) {
-		p.order = append(p.order, e)
+	if e.waiting() > 0 && !slices.Contains(p.readable, e) {
+		p.readable = append(p.readable, e)
 	}
-}
-
-// readOnce reads what one read gets, and reports whether there was anything.
-func (e *end) readOnce(buffer []byte, to *Writer) bool {
-	for {
-		n, err := unix.Read(e.read, buffer)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if n <= 0 {
-			return false
-		}
-		e.last = time.Now()
-		to.Write(e.stream, buffer[:n])
-		return true
-	}
-}
-
-// drain reads what is there now. What is written meanwhile comes later.
-func (e *end) drain(buffer []byte, to *Writer) {
-	for left := e.waiting(); left > 0; {
-		n, err := unix.Read(e.read, buffer[:min(left, len(buffer))])
-		if n <= 0 && !errors.Is(err, unix.EINTR) {
-			return
-		}
-		if n > 0 {
-			to.Write(e.stream, buffer[:n])
-			left -= n
-		}
-	}
-}
-
-// calm makes a large pipe small again, if little enough is in it. A program that goes on writing
-// keeps the large one: a pause can also be ours, on a busy machine.
-func (e *end) calm() {
-	if e.resize(smallPipe) != nil {
-		return
-	}
-	e.packets(true)
-	e.alone, e.large = 0, false
-}
-
-// size returns how many bytes the pipe can hold.
-func (e *end) size() int {
-	n, err := unix.FcntlInt(uintptr(e.read), unix.F_GETPIPE_SZ, 0) //nolint:gosec // not negative
-	if err != nil {
-		return smallPipe
-	}
-	return n
-}
-
-// waiting returns how many bytes are in the pipe.
-func (e *end) waiting() int {
-	n, err := unix.IoctlGetInt(e.read, unix.TIOCINQ)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 // Finish returns once all is read and written. Nothing of the program may live any more.
@@ -334,7 +202,7 @@ func (p *Pipes) Finish() {
 }
 
 func (p *Pipes) close() {
-	for _, e := range p.ends {
+	for _, e := range p.pipes {
 		if e != nil {
 			e.close()
 		}

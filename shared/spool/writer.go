@@ -12,18 +12,18 @@ const recordEvery = 100 * time.Millisecond
 
 // Writer appends to a spool. It is not safe for concurrent use.
 type Writer struct {
-	files Files
-	limit int64
-	last  Record    // tells of all that was written, once it is written itself
-	open  bool      // it is not
-	since time.Time // when an open record began
-	by    Stream    // of which stream its first bytes are
-	many  int64     // how many records there are
-	exact int64     // up to how many of them each change of streams gets one
-	owed  []byte    // records that could not be written yet
-	fresh [2]bool
-	cut   bool // the limit was reached
-	lost  bool // bytes were not kept since the last that were
+	files       Files
+	limit       int64
+	last        Record    // tells of all that was written, once it is written itself
+	open        bool      // it is not
+	since       time.Time // when an open record began
+	by          Stream    // of which stream its first bytes are
+	records     int64     // how many records there are
+	exact       int64     // up to how many of them each change of streams gets one
+	unwritten   []byte    // records that could not be written yet
+	atLineStart [2]bool
+	cut         bool // the limit was reached
+	lost        bool // bytes were not kept since the last that were
 }
 
 // NewWriter returns a Writer to a spool that nobody else writes to. It keeps at most limit bytes of
@@ -37,8 +37,8 @@ func NewWriter(files Files, limit int64) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("size of log: %w", err)
 	}
-	w := &Writer{files: files, limit: limit, last: last, many: info.Size() / RecordSize, exact: exactRecords,
-		fresh: [2]bool{true, true}}
+	w := &Writer{files: files, limit: limit, last: last, records: info.Size() / RecordSize, exact: exactRecords,
+		atLineStart: [2]bool{true, true}}
 	w.cut = limit > 0 && w.kept() >= limit // an earlier attempt has said so
 	return w, nil
 }
@@ -71,7 +71,7 @@ func (w *Writer) Write(s Stream, data []byte) {
 // notice appends a line of our own.
 func (w *Writer) notice(s Stream, text string) {
 	begin := "\n["
-	if w.fresh[s] {
+	if w.atLineStart[s] {
 		begin = "["
 	}
 	w.keep(s, []byte(begin+text+"]\n"))
@@ -82,7 +82,7 @@ func (w *Writer) keep(s Stream, data []byte) {
 	n, err := w.files.Of(s).Write(data)
 	w.lost = err != nil
 	if n > 0 {
-		w.fresh[s] = data[n-1] == '\n'
+		w.atLineStart[s] = data[n-1] == '\n'
 		w.record(s, int64(n))
 	}
 }
@@ -100,7 +100,7 @@ const (
 const MaxRecords = 4 << 20
 
 func (w *Writer) record(s Stream, n int64) {
-	if w.open && (w.due() <= 0 || w.by != s && w.many < w.exact) {
+	if w.open && (w.due() <= 0 || w.by != s && w.records < w.exact) {
 		w.Sync()
 	}
 	if !w.open {
@@ -111,39 +111,39 @@ func (w *Writer) record(s Stream, n int64) {
 
 // due returns how long an open record may stay so.
 func (w *Writer) due() time.Duration {
-	every := recordEvery << max(min((w.many-w.exact)/coarserAfter, 20), 0)
+	every := recordEvery << max(min((w.records-w.exact)/coarserAfter, 20), 0)
 	return every - time.Since(w.since)
 }
 
 // Settle lets readers see what was written, if that may have a record by now. Otherwise it returns
 // after how long it may; it is to be called when nothing comes.
 func (w *Writer) Settle() (after time.Duration) {
-	if due := w.due(); w.open && w.many >= w.exact && due > 0 {
+	if due := w.due(); w.open && w.records >= w.exact && due > 0 {
 		return due
 	}
 	w.Sync()
 	return 0
 }
 
-// maxOwed bounds the records that wait for room on the disk. In place of more than that there is
+// maxUnwritten bounds the records that wait for room on the disk. In place of more than that there is
 // one.
-const maxOwed = 64 * RecordSize
+const maxUnwritten = 64 * RecordSize
 
 // Sync lets readers see all that was written. It does not flush to the disk. Records for which
 // there is no room are written with the next ones.
 func (w *Writer) Sync() {
 	if w.open {
-		if len(w.owed) >= maxOwed {
-			w.owed = w.owed[:0] // the next one tells of the same bytes
+		if len(w.unwritten) >= maxUnwritten {
+			w.unwritten = w.unwritten[:0] // the next one tells of the same bytes
 		}
-		w.owed = append(w.owed, w.last.Encode()...)
+		w.unwritten = append(w.unwritten, w.last.Encode()...)
 		w.open = false
 	}
-	if len(w.owed) == 0 || appendWhole(w.files.Order, w.owed) != nil {
+	if len(w.unwritten) == 0 || appendWhole(w.files.Order, w.unwritten) != nil {
 		return
 	}
-	w.many += int64(len(w.owed) / RecordSize)
-	w.owed = w.owed[:0]
+	w.records += int64(len(w.unwritten) / RecordSize)
+	w.unwritten = w.unwritten[:0]
 }
 
 // appendWhole appends all of data or nothing.

@@ -1,25 +1,20 @@
 package store
 
-import "time"
+import (
+	"time"
 
-// Hook is asked before anything in the bucket changes: op is "put", "create", "mark", "remove" or
-// "removeAll". Its error becomes that of the operation, which then has changed nothing.
-type Hook func(op, key string) error
+	"go-job-orchestrator/shared/store/internal/testhook"
+)
 
-// WithHook returns a Store over the same bucket with a Hook. It is how tests have a process die, or
-// a disk fail, between any two changes.
-func (s *Store) WithHook(h Hook) *Store {
-	return &Store{bucket: s.bucket, rules: s.rules, notifier: s.notifier, hook: h}
-}
-
-// WithPatience returns a Store over the same bucket that waits less, or more, for a cloud's
-// answers, and for progress.
-func (s *Store) WithPatience(answer, stall time.Duration) *Store {
-	again := *s
-	if c, ok := s.rules.(*cloud); ok {
-		hurried := *c
-		hurried.answerTime, hurried.stallTime = answer, stall
-		again.rules = &hurried
+func init() {
+	testhook.WithHook = func(s any, hook func(op, key string) error) any {
+		again := *s.(*Store) //nolint:forcetypeassert // see testhook
+		again.hook = hook
+		return &again
 	}
-	return &again
+	testhook.WithPatience = func(s any, answer, stall time.Duration) any {
+		again := *s.(*Store) //nolint:forcetypeassert // see testhook
+		again.driver = again.driver.withPatience(answer, stall)
+		return &again
+	}
 }

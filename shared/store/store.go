@@ -10,21 +10,13 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"os"
-	"regexp"
 	"strings"
-	"sync"
 	"time"
-	"unicode/utf8"
 
 	"gocloud.dev/blob"
 
-	"go-job-orchestrator/shared/budget"
 	"go-job-orchestrator/shared/job"
 )
-
-// maxRecord bounds what Read takes into memory.
-const maxRecord = 16 << 20
 
 // copyBuffer is the memory that one stream into the bucket takes.
 const copyBuffer = 256 << 10
@@ -33,45 +25,9 @@ const copyBuffer = 256 << 10
 // job.
 type Store struct {
 	bucket   *blob.Bucket
-	rules    rules
+	driver   driver
 	notifier *notifier
-	hook     Hook
-}
-
-// rules is what a backend does in its own way, since gocloud's portable API either cannot say it
-// or, on a directory, does it unsoundly or slowly. Errors of create, list, remove, removeAll and
-// sweep have their kinds.
-type rules interface {
-	// create writes key if it does not exist, atomically; else the error is of kind job.ErrExists.
-	create(ctx context.Context, key string, data []byte) error
-	// list returns at most limit keys with the prefix that come after the key after, in ascending
-	// order.
-	list(ctx context.Context, prefix, after string, limit int) ([]string, error)
-	// remove deletes one key; a missing one is no error.
-	remove(ctx context.Context, key string) error
-	// removeAll deletes every key with the prefix, which ends with a slash.
-	removeAll(ctx context.Context, prefix string) error
-	// put stores all of r, or nothing. It calls seen, if that is not nil, as soon as the blob can be
-	// read, which may be before it is durable.
-	put(ctx context.Context, key string, r io.Reader, seen func()) error
-	// open reads a part of a blob.
-	open(ctx context.Context, key string, offset, length int64) (*Reader, error)
-	stat(ctx context.Context, key string) (Info, error)
-	// link returns a signed URL, and false where there are none.
-	link(ctx context.Context, key string, l Link) (string, bool, error)
-	// free returns the bytes left, and false where no such number exists.
-	free() (int64, bool)
-	// sweep removes what writers left that died longer than age ago, where the backend keeps such
-	// things.
-	sweep(ctx context.Context, age time.Duration) error
-	// kindOf returns the kind of an error, or nil.
-	kindOf(err error) error
-}
-
-// Info describes one blob.
-type Info struct {
-	Size    int64
-	ModTime time.Time
+	hook     func(op, key string) error // nil outside tests; see hook.go
 }
 
 // Digest is what Put found out about the bytes it stored. SHA256 is in lowercase hexadecimal
@@ -82,8 +38,8 @@ type Digest struct {
 }
 
 // OpenBucket returns a Store over any bucket with sound conditional writes.
-func OpenBucket(b *blob.Bucket, also Backend) *Store {
-	return &Store{bucket: b, rules: newCloud(b, also), notifier: newNotifier()}
+func OpenBucket(b *blob.Bucket, also Extension) *Store {
+	return &Store{bucket: b, driver: newCloud(b, also), notifier: newNotifier()}
 }
 
 // Close releases the bucket.
@@ -113,7 +69,7 @@ func (s *Store) put(ctx context.Context, key string, r io.Reader, seen func()) e
 	if err != nil {
 		return err
 	}
-	if err := s.rules.put(ctx, name, r, seen); err != nil {
+	if err := s.driver.put(ctx, name, r, seen); err != nil {
 		return s.kind(err, "write", key)
 	}
 	return nil
@@ -141,7 +97,7 @@ func (s *Store) Create(ctx context.Context, key string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	err = s.rules.create(ctx, name, data)
+	err = s.driver.create(ctx, name, data)
 	if err == nil {
 		s.notifier.notify(key)
 	}
@@ -154,7 +110,7 @@ func (s *Store) Mark(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	err = s.rules.create(ctx, name, nil)
+	err = s.driver.create(ctx, name, nil)
 	if errors.Is(err, job.ErrExists) {
 		return nil
 	}
@@ -164,96 +120,14 @@ func (s *Store) Mark(ctx context.Context, key string) error {
 	return err
 }
 
-// Read returns a whole record.
-func (s *Store) Read(ctx context.Context, key string) ([]byte, error) {
-	r, err := s.Open(ctx, key, 0, -1)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	if err := budget.TakeRecord(ctx, r.Size); err != nil {
-		return nil, fmt.Errorf("read %s: %w", key, err)
-	}
-	data, err := io.ReadAll(io.LimitReader(r, maxRecord+1))
-	if err != nil {
-		return nil, s.kind(err, "read", key)
-	}
-	if len(data) > maxRecord {
-		return nil, fmt.Errorf("read %s: the record is larger than %d bytes", key, maxRecord)
-	}
-	return data, nil
-}
-
-// Reader reads a blob or a part of it.
-type Reader struct {
-	io.ReadCloser
-	Info // Size is that of the whole blob
-	file *os.File
-}
-
-// File returns the open file behind a whole blob of a directory, and nil elsewhere. The Reader
-// still closes it.
-func (r *Reader) File() *os.File { return r.file }
-
-// Open reads length bytes of the blob from offset on; a negative length is all the rest.
-func (s *Store) Open(ctx context.Context, key string, offset, length int64) (*Reader, error) {
-	name, err := encode(key)
-	if err != nil {
-		return nil, err
-	}
-	r, err := s.rules.open(ctx, name, offset, length)
-	if err != nil {
-		return nil, s.kind(err, "read", key)
-	}
-	r.ReadCloser = &kindReader{r.ReadCloser, s, key}
-	return r, nil
-}
-
-// kindReader gives the errors of reading their kinds.
-type kindReader struct {
-	io.ReadCloser
-	store *Store
-	key   string
-}
-
-func (r *kindReader) Read(p []byte) (int, error) {
-	n, err := r.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = r.store.kind(err, "read", r.key)
-	}
-	return n, err
-}
-
-// Stat describes the blob at key.
-func (s *Store) Stat(ctx context.Context, key string) (Info, error) {
-	name, err := encode(key)
-	if err != nil {
-		return Info{}, err
-	}
-	info, err := s.rules.stat(ctx, name)
-	if err != nil {
-		return Info{}, s.kind(err, "stat", key)
-	}
-	return info, nil
-}
-
-// Exists reports whether there is a blob at key.
-func (s *Store) Exists(ctx context.Context, key string) (bool, error) {
-	_, err := s.Stat(ctx, key)
-	if errors.Is(err, job.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 // List returns at most limit keys that begin with prefix and come after the key after, in ascending
 // order. On a directory it costs what it returns where keys are spread over folders. It is for
-// records, whose keys hold nothing that the backend stores under another name.
+// records, whose keys hold nothing that the driver stores under another name.
 func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("list %s: %w", prefix, err)
 	}
-	return s.rules.list(ctx, prefix, after, limit)
+	return s.driver.list(ctx, prefix, after, limit)
 }
 
 // Remove deletes the blob at key; a missing one is no error.
@@ -262,7 +136,7 @@ func (s *Store) Remove(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	err = s.rules.remove(ctx, name)
+	err = s.driver.remove(ctx, name)
 	if err == nil {
 		s.notifier.notify(key)
 	}
@@ -278,7 +152,7 @@ func (s *Store) RemoveAll(ctx context.Context, prefix string) error {
 	if err != nil {
 		return err
 	}
-	err = s.rules.removeAll(ctx, name+"/")
+	err = s.driver.removeAll(ctx, name+"/")
 	if err == nil {
 		s.notifier.notify(prefix)
 	}
@@ -286,48 +160,17 @@ func (s *Store) RemoveAll(ctx context.Context, prefix string) error {
 }
 
 // IsDir reports whether the bucket is a directory.
-func (s *Store) IsDir() bool { _, ok := s.rules.(*directory); return ok }
+func (s *Store) IsDir() bool { _, ok := s.driver.(*directory); return ok }
 
-// Free returns how many bytes can still be stored, and false where the backend knows no such
+// Free returns how many bytes can still be stored, and false where the bucket knows no such
 // number.
-func (s *Store) Free() (int64, bool) { return s.rules.free() }
+func (s *Store) Free() (int64, bool) { return s.driver.free() }
 
 // Sweep removes what writers left that died longer than age ago. It is never visible, but takes
 // room.
-func (s *Store) Sweep(ctx context.Context, age time.Duration) error { return s.rules.sweep(ctx, age) }
+func (s *Store) Sweep(ctx context.Context, age time.Duration) error { return s.driver.sweep(ctx, age) }
 
-// MaxLinkSize is the most bytes that a PUT to a signed URL can bring: S3's own limit, the least of
-// the three clouds'.
-const MaxLinkSize = 5 << 30
-
-// Link is what a signed URL is for. It opens one blob, for a time, to whoever has it.
-type Link struct {
-	Method string        // GET or PUT
-	Expiry time.Duration // how long it is valid
-	// ContentType and Disposition are headers of the answer to a GET.
-	ContentType, Disposition string
-	// Size is what a PUT must bring.
-	Size int64
-}
-
-// Link returns a signed URL of the blob at key, and false where the backend has none.
-func (s *Store) Link(ctx context.Context, key string, l Link) (url string, ok bool, err error) {
-	name, err := encode(key)
-	if err != nil {
-		return "", false, err
-	}
-	return s.rules.link(ctx, name, l)
-}
-
-// LinkHeaders are what a client must send with a PUT to a signed URL.
-func (s *Store) LinkHeaders() map[string]string {
-	if c, ok := s.rules.(*cloud); ok {
-		return c.SignedHeaders
-	}
-	return nil
-}
-
-// change is what every change begins with. It returns the name that the backend knows the key by.
+// change is what every change begins with. It returns the name that the driver knows the key by.
 func (s *Store) change(ctx context.Context, op, key string) (string, error) {
 	name, err := encode(key)
 	if err != nil {
@@ -342,53 +185,4 @@ func (s *Store) change(ctx context.Context, op, key string) (string, error) {
 		}
 	}
 	return name, nil
-}
-
-// escaped is what fileblob's own escapes look like, with or without the mark that encode adds.
-var escaped = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`__(~*0x)`) })
-
-// encode keeps keys out of fileblob's way, which takes a file that ends with ".attrs" for its own,
-// joins a segment that ends with ".." to the next, and escapes what looks like an escape of its
-// own: each of them gets one more "~". A key that fileblob escapes otherwise is refused, since our
-// rules for directories would look for it elsewhere.
-func encode(key string) (string, error) {
-	if !utf8.ValidString(key) || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' }) {
-		return "", fmt.Errorf("key %q: %w: control characters or no UTF-8", key, job.ErrInvalid)
-	}
-	segments := strings.Split(escaped().ReplaceAllString(key, "__~$1"), "/")
-	for i, s := range segments {
-		if s == "" || s == "." {
-			return "", fmt.Errorf("key %q: %w: an empty segment", key, job.ErrInvalid)
-		}
-		if base := strings.TrimRight(s, "~"); strings.HasSuffix(base, ".attrs") || strings.HasSuffix(base, "..") {
-			segments[i] = s + "~"
-		}
-	}
-	return strings.Join(segments, "/"), nil
-}
-
-// kind wraps an error of the bucket in the kind that callers act on.
-func (s *Store) kind(err error, verb, key string) error {
-	return kindOf(err, s.rules.kindOf(err), verb, key)
-}
-
-func kindOf(err, kind error, verb, key string) error {
-	switch {
-	case isKnown(err) || kind == nil:
-		return fmt.Errorf("%s %s: %w", verb, key, err)
-	case errors.Is(kind, job.ErrNotFound), errors.Is(kind, job.ErrExists):
-		return fmt.Errorf("%s %s: %w", verb, key, kind)
-	}
-	return fmt.Errorf("%s %s: %w: %w", verb, key, kind, err)
-}
-
-// isKnown reports whether err, such as one of the reader given to Put, has its kind already.
-func isKnown(err error) bool {
-	for _, known := range []error{job.ErrInvalid, job.ErrTooLarge, job.ErrUnavailable, job.ErrExhausted, context.Canceled,
-		context.DeadlineExceeded} {
-		if errors.Is(err, known) {
-			return true
-		}
-	}
-	return false
 }

@@ -45,7 +45,7 @@ func TestDirectory(t *testing.T) {
 
 func TestBucket(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) *store.Store {
-		s := store.OpenBucket(memblob.OpenBucket(nil), store.Backend{})
+		s := store.OpenBucket(memblob.OpenBucket(nil), store.Extension{})
 		t.Cleanup(func() { _ = s.Close() })
 		return s
 	}, storetest.Options{Rounds: 500})
@@ -54,7 +54,7 @@ func TestBucket(t *testing.T) {
 // TestLargeUploadsTakeTurns has room for one large upload at a time: the others wait for it, small
 // ones do not.
 func TestLargeUploadsTakeTurns(t *testing.T) {
-	s := store.OpenBucket(memblob.OpenBucket(nil), store.Backend{UploadMemory: math.MaxInt64})
+	s := store.OpenBucket(memblob.OpenBucket(nil), store.Extension{UploadMemory: math.MaxInt64})
 	t.Cleanup(func() { _ = s.Close() })
 	start := func(ctx context.Context, key string) (sender *io.PipeWriter, done <-chan error) {
 		r, w := io.Pipe()

@@ -50,7 +50,7 @@ func (w *watch) end() {
 	w.cancel(nil)
 }
 
-// watchedSource is what the bucket's client reads from: while it does, whoever sends is at work.
+// watchedSource is what the bucket's client reads from: while it does, the sender is at work.
 type watchedSource struct {
 	io.Reader
 	watch *watch

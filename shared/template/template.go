@@ -43,8 +43,8 @@ type record struct {
 // Version is a stored version.
 type Version struct{ record }
 
-// The folders. A mark in uploads says that the files in a folder may belong to no version that
-// counts.
+// The folders. A mark in uploads says that the files of a folder may not belong to the current
+// version.
 const (
 	records = ledger.Reserved + "template/"
 	files   = ledger.Reserved + "template-files/"
@@ -77,8 +77,7 @@ type Store struct {
 // NewStore returns the templates in s. The clock now is time.Now outside tests.
 func NewStore(s *store.Store, now func() time.Time) *Store { return &Store{store: s, now: now} }
 
-// tries bounds how often a reader or writer looks again when others change the same template at the
-// same time.
+// tries bounds how often a reader or writer looks again while others change the same template.
 const tries = 100
 
 // maxVersions is more than there ever are of one template: older ones are swept.
@@ -102,8 +101,8 @@ func (s *Store) Current(ctx context.Context, name string) (*Version, error) {
 	return nil, job.Refuse(job.ErrNotFound, "template", fmt.Sprintf("there is no template %q", name))
 }
 
-// versions returns the keys of all versions, the newest last. Whatever else lies there is none of
-// ours.
+// versions returns the keys of all versions, the newest last. Other blobs in their folder are
+// passed over.
 func (s *Store) versions(ctx context.Context, name string) ([]string, error) {
 	keys, err := s.store.List(ctx, records+name+"/", "", maxVersions)
 	return slices.DeleteFunc(keys, func(key string) bool { return !isRecord(name, key) }), err
@@ -136,7 +135,7 @@ func (s *Store) Begin(ctx context.Context, name string, id job.ID) error {
 // FileKey is where a file of the version to come lies.
 func FileKey(name string, id job.ID, file string) string { return folder(name, id) + file }
 
-// Abort removes what was stored of a version that did not come about.
+// Abort removes the files of a version that was not saved.
 func (s *Store) Abort(ctx context.Context, name string, id job.ID) error {
 	if err := s.store.RemoveAll(ctx, folder(name, id)); err != nil {
 		return err
@@ -151,8 +150,8 @@ type Draft struct {
 	IdempotencyKey, Fingerprint string
 }
 
-// Save makes the draft the current version of its template. When that belongs to another owner by
-// now, the error is of kind job.ErrExists.
+// Save makes the draft the current version of its template. If the template belongs to another
+// owner by now, the error is of kind job.ErrExists.
 func (s *Store) Save(ctx context.Context, d Draft) (*Version, error) {
 	v := &Version{record(d)}
 	for range tries {
@@ -190,33 +189,16 @@ func (s *Store) Save(ctx context.Context, d Draft) (*Version, error) {
 		if err != nil {
 			return nil, err
 		}
-		// The mark of this version is left to the sweeper: by now it may be that of one who has replaced
-		// it. The version before stays for a while: who is slow and has not seen it yet must not find its
-		// number free. A sweeper may have taken the mark for one of the current version.
+		// The sweeper removes the mark of this version: another writer may have replaced it by now and
+		// needs the mark. The version before stays for a while: a slow writer that has not seen this one
+		// yet must not find its number free. Its mark is set again, because a sweeper may have removed it
+		// when that version was still the current one.
 		if v.Version > 1 {
 			_ = s.store.Mark(ctx, uploadKey(d.Name, replaced))
 		}
 		return v, nil
 	}
 	return nil, fmt.Errorf("save template %s: %w: others replace it all the time", d.Name, job.ErrUnavailable)
-}
-
-// drop removes one version. Its record goes last but for the mark: it names the folder.
-func (s *Store) drop(ctx context.Context, name, key string) error {
-	v, err := s.read(ctx, key)
-	if errors.Is(err, job.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if err := s.store.RemoveAll(ctx, folder(name, v.Folder)); err != nil {
-		return err
-	}
-	if err := s.store.Remove(ctx, key); err != nil {
-		return err
-	}
-	return s.store.Remove(ctx, uploadKey(name, v.Folder))
 }
 
 // Delete removes a template up to the given version. The records go first: without them there is no
@@ -267,7 +249,7 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*Vers
 			if name == after {
 				continue // another version of it
 			}
-			if CheckName(name) != "" { // none of ours
+			if CheckName(name) != "" { // not a template
 				start = key
 				continue
 			}
@@ -290,83 +272,8 @@ func (s *Store) List(ctx context.Context, after string, limit int) (list []*Vers
 	}
 }
 
-// Each opens the files of a version, one after the other. The error is of kind job.ErrNotFound when
-// the version has been replaced or deleted meanwhile.
-func (s *Store) Each(ctx context.Context, v *Version, take func(f job.File, r io.Reader) error) error {
-	for _, f := range v.Files {
-		r, err := s.store.Open(ctx, FileKey(v.Name, v.Folder, f.Name), 0, -1)
-		if err != nil {
-			return fmt.Errorf("template %s, version %d: %w", v.Name, v.Version, err)
-		}
-		err = take(f, r)
-		r.Close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// sweepBatch is how many marks are taken into memory at a time.
-const sweepBatch = 500
-
-// Sweep removes the files of versions that were cut off, longer than age ago, or replaced, and
-// returns how many.
-func (s *Store) Sweep(ctx context.Context, age time.Duration) (int, error) {
-	count := 0
-	for after := ""; ; {
-		keys, err := s.store.List(ctx, uploads, after, sweepBatch)
-		if err != nil {
-			return count, err
-		}
-		for _, key := range keys {
-			after = key
-			text, name, _ := strings.Cut(strings.TrimPrefix(key, uploads), "/")
-			id, err := job.ParseID(text)
-			if err != nil || CheckName(name) != "" || s.now().Sub(id.Created()) < age {
-				continue
-			}
-			if err := s.sweep(ctx, name, id); err != nil {
-				return count, err
-			}
-			count++
-		}
-		if len(keys) < sweepBatch {
-			return count, nil
-		}
-	}
-}
-
-func (s *Store) sweep(ctx context.Context, name string, id job.ID) error {
-	keys, err := s.versions(ctx, name)
-	if err != nil {
-		return err
-	}
-	for i, key := range keys {
-		v, err := s.read(ctx, key)
-		if err != nil && !errors.Is(err, job.ErrNotFound) {
-			return err
-		}
-		switch {
-		case err != nil || v.Folder != id:
-		case i == len(keys)-1: // the current one
-			return s.unmark(ctx, name, id, key)
-		default:
-			return s.drop(ctx, name, key)
-		}
-	}
-	return s.Abort(ctx, name, id)
-}
-
-// unmark takes away the mark of the current version, unless that is replaced just then and needs
-// it.
-func (s *Store) unmark(ctx context.Context, name string, id job.ID, key string) error {
-	if err := s.store.Remove(ctx, uploadKey(name, id)); err != nil {
-		return err
-	}
-	keys, err := s.versions(ctx, name)
-	if err != nil || len(keys) > 0 && keys[len(keys)-1] == key {
-		return err
-	}
-	return s.store.Mark(ctx, uploadKey(name, id))
+// Open opens a file of a version. The error is of kind job.ErrNotFound when the version has been
+// replaced or deleted meanwhile.
+func (s *Store) Open(ctx context.Context, v *Version, file string) (io.ReadCloser, error) {
+	return s.store.Open(ctx, FileKey(v.Name, v.Folder, file), 0, -1)
 }

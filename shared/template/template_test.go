@@ -15,10 +15,11 @@ import (
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/store/storetest"
 	"go-job-orchestrator/shared/template"
 )
 
-type world struct {
+type fixture struct {
 	t     *testing.T
 	store *store.Store
 	*template.Store
@@ -27,22 +28,22 @@ type world struct {
 	n   int
 }
 
-func newWorld(t *testing.T) *world {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	w := &world{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Backend{}),
+	w := &fixture{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Extension{}),
 		now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	w.Store = template.NewStore(w.store, w.clock)
 	return w
 }
 
-func (w *world) clock() time.Time {
+func (w *fixture) clock() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.now = w.now.Add(time.Millisecond)
 	return w.now
 }
 
-func (w *world) id() job.ID {
+func (w *fixture) id() job.ID {
 	w.t.Helper()
 	now := w.clock()
 	w.mu.Lock()
@@ -73,7 +74,7 @@ func put(
 	}})
 }
 
-func (w *world) put(name string, owner job.ID, content string) *template.Version {
+func (w *fixture) put(name string, owner job.ID, content string) *template.Version {
 	w.t.Helper()
 	v, err := put(w.t, w.Store, w.store, name, owner, w.id(), content)
 	if err != nil {
@@ -86,7 +87,7 @@ func (w *world) put(name string, owner job.ID, content string) *template.Version
 // and do not end a list.
 func TestStrangers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFixture(t)
 	owner := w.id()
 	want := w.put("resize", owner, "ours")
 	w.put("zoom", owner, "ours")
@@ -127,16 +128,23 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-func (w *world) content(v *template.Version) (string, error) {
+func (w *fixture) content(v *template.Version) (string, error) {
 	var b bytes.Buffer
-	err := w.Each(w.t.Context(), v, func(_ job.File, r io.Reader) error {
-		_, err := io.Copy(&b, r)
-		return err
-	})
-	return b.String(), err
+	for _, f := range v.Files {
+		r, err := w.Open(w.t.Context(), v, f.Name)
+		if err != nil {
+			return "", err
+		}
+		_, err = io.Copy(&b, r)
+		r.Close()
+		if err != nil {
+			return "", err
+		}
+	}
+	return b.String(), nil
 }
 
-func (w *world) left() []string {
+func (w *fixture) left() []string {
 	w.t.Helper()
 	keys, err := w.store.List(w.t.Context(), "", "", 1000)
 	if err != nil {
@@ -146,7 +154,7 @@ func (w *world) left() []string {
 }
 
 func TestVersions(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	owner := w.id()
 	if _, err := w.Current(t.Context(), "a"); !errors.Is(err, job.ErrNotFound) {
 		t.Errorf("Current of none: %v", err)
@@ -193,7 +201,7 @@ func TestVersions(t *testing.T) {
 }
 
 func TestList(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	want := []string{"a", "a-1", "a1", "b", "z9"}
 	for _, name := range want {
 		for range 3 {
@@ -219,10 +227,10 @@ func TestList(t *testing.T) {
 }
 
 // t0 is one owner for all.
-func (w *world) t0() job.ID { return "fe6aa1b2c3d4000102030405060708ff" }
+func (w *fixture) t0() job.ID { return "fe6aa1b2c3d4000102030405060708ff" }
 
 func TestConcurrentWriters(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	var wait sync.WaitGroup
 	versions := make([]int, 16)
 	for i := range versions {
@@ -255,7 +263,7 @@ func TestConcurrentWriters(t *testing.T) {
 	}
 }
 
-func (w *world) sweep() {
+func (w *fixture) sweep() {
 	w.t.Helper()
 	w.mu.Lock()
 	w.now = w.now.Add(3 * time.Hour)
@@ -271,10 +279,10 @@ var errDied = errors.New("the process died")
 func TestCrashes(t *testing.T) {
 	for n, more := 1, true; more; n++ {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			w := newWorld(t)
+			w := newFixture(t)
 			w.put("a", w.t0(), "old")
 			changes := 0
-			dying := w.store.WithHook(func(string, string) error {
+			dying := storetest.WithHook(w.store, func(string, string) error {
 				if changes++; changes >= n {
 					return errDied
 				}

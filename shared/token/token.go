@@ -1,5 +1,5 @@
-// Package token derives and checks the tokens of jobs. A token is never stored: whoever holds the
-// keys can tell by computation alone whether a token opens a job, so a wrong one costs no read.
+// Package token derives and checks the tokens of jobs. A token is never stored. With the keys,
+// computation alone shows whether a token opens a job, so a wrong token costs no read.
 package token
 
 import (
@@ -20,22 +20,22 @@ import (
 // Scope says what a token opens.
 type Scope string
 
-// The scopes: User opens everything of one job. Agent, which the job's pod has, may read the job's
-// artifacts and write its results. Owner opens templates, and the tokens of the jobs that they
-// start.
+// The scopes. User opens everything of one job. Agent is for the job's pod, which may read the
+// job's artifacts and write its results. Owner opens templates, and gets the tokens of the jobs
+// that start from them.
 const (
 	User  Scope = "user"
 	Agent Scope = "agent"
 	Owner Scope = "owner"
 )
 
-// MinKeyBytes is the least length of a key: that of the hash, as RFC 2104 recommends.
+// MinKeyBytes is the minimum length of a key: the length of the hash, as RFC 2104 recommends.
 const MinKeyBytes = sha256.Size
 
 // Keys derive tokens with the first key and verify them with any, so that keys can be replaced.
 type Keys struct{ keys [][]byte }
 
-// New returns Keys over at least one key of at least MinKeyBytes bytes.
+// New returns Keys. It needs at least one key, and each key needs at least MinKeyBytes bytes.
 func New(keys ...[]byte) (Keys, error) {
 	if len(keys) == 0 {
 		return Keys{}, errors.New("no token key")
@@ -72,7 +72,8 @@ func (k Keys) Verify(token string, id job.ID, scopes ...Scope) bool {
 	found := false
 	for _, key := range k.keys {
 		for _, scope := range scopes {
-			// Compared as text: decoding would let several texts through, such as those with line breaks.
+			// Tokens are compared as text, because different texts decode to the same bytes, for instance
+			// with line breaks.
 			if hmac.Equal([]byte(token), []byte(encode(mac(key, scope, id)))) {
 				found = true
 			}
@@ -81,11 +82,11 @@ func (k Keys) Verify(token string, id job.ID, scopes ...Scope) bool {
 	return found
 }
 
-// Owner returns the token of an owner. It names its owner, so that one token opens all templates of
-// theirs, and so that a wrong one costs no read.
+// Owner returns the token of an owner. The token contains the owner's ID, so that one token opens
+// all templates of the owner, and a wrong token costs no read.
 func (k Keys) Owner(id job.ID) string { return string(id) + "." + k.Derive(Owner, id) }
 
-// VerifyOwner returns whose token this is, and false when it is no owner's.
+// VerifyOwner returns the owner of a token, and false when the token is not an owner's.
 func (k Keys) VerifyOwner(token string) (job.ID, bool) {
 	name, rest, _ := strings.Cut(token, ".")
 	id, err := job.ParseID(name)
@@ -134,8 +135,8 @@ func (k Keys) String() string { return fmt.Sprintf("%d token keys", len(k.keys))
 // GoString is String for %#v.
 func (k Keys) GoString() string { return k.String() }
 
-// Hash returns what may be stored of a token: its SHA-256 in hexadecimal digits, after the
-// algorithm's name.
+// Hash returns what may be stored of a token: the name of the algorithm and the SHA-256 in
+// hexadecimal digits.
 func Hash(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return "sha256:" + hex.EncodeToString(sum[:])

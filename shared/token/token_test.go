@@ -111,7 +111,7 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// With mere concatenation all of these would be one text.
+// With plain concatenation all of these would be the same text.
 func TestNoTwoPairsCollide(t *testing.T) {
 	k := newKeys(t, key(1))
 	const text = "useragent0123"

@@ -19,10 +19,10 @@ import (
 
 // Identity is a digest of an event: of its source and id, and of all that the program it starts
 // would see. A producer gives two events with the same source and id the same content, so it tells
-// them apart as those two do. An event that somebody forged has another content, and so is another
-// event. What those who pass events on add or change does not count, nor in which mode an event
-// comes, nor the space between the values of JSON. Nor does its time: SDKs set that when an event
-// is made, and a producer that sends it again may make it again.
+// them apart as those two do. A forged event has other content, and so is another event. What
+// brokers and senders on the way add or change does not count, nor the mode in which an event
+// comes, nor the space between the values of JSON. The time does not count either: SDKs set it when
+// they make an event, and a producer that sends the event again may make it again.
 func Identity(e event.Event) string {
 	h := sha256.New()
 	for _, text := range []string{e.Source(), e.ID(), e.Type(), e.Subject(), e.DataSchema(), contentType(&e)} {
@@ -58,7 +58,7 @@ func write(h hash.Hash, text string) {
 	h.Write([]byte(text))
 }
 
-// isInTransit reports whether an extension is one that those who pass an event on add or change.
+// isInTransit reports whether brokers and senders on the way add or change an extension.
 func isInTransit(name string) bool {
 	return strings.HasPrefix(name, "knative") || slices.Contains([]string{ours.TraceParent, ours.TraceState, ours.Hops},
 		name)

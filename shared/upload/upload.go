@@ -5,6 +5,7 @@ package upload
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"syscall"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/token"
 )
 
 // Settings are those of all functions that take uploads.
@@ -27,6 +29,40 @@ type Settings struct {
 
 // Check finds settings with which nothing could be uploaded.
 func (s *Settings) Check() error { return platform.CheckDurations(platform.Upload(s.UploadTimeout)) }
+
+// Deps is what a function that takes uploads is opened with.
+type Deps struct {
+	Env    *platform.Env
+	Ledger *ledger.Ledger // announces what it records
+}
+
+// Base is what all functions that take uploads have.
+type Base struct {
+	Store     *store.Store
+	Ledger    *ledger.Ledger
+	Uploads   *Receiver
+	Keys      token.Keys
+	MaxOutput int64
+	Links     time.Duration // how long URLs of the bucket are valid; 0: there are none
+	Now       func() time.Time
+	Log       *slog.Logger
+}
+
+// Open returns the base of a function. The error names all faults at once.
+func Open(d Deps) (*Base, error) {
+	var settings Settings
+	loadErr := d.Env.Load(&settings)
+	s, storeErr := d.Env.Store()
+	keys, keysErr := d.Env.Keys()
+	common, err := d.Env.Common()
+	if err := errors.Join(loadErr, storeErr, keysErr, err); err != nil {
+		return nil, err
+	}
+	return &Base{
+		Store: s, Ledger: d.Ledger, Uploads: &Receiver{Store: s, Ledger: d.Ledger, Timeout: settings.UploadTimeout},
+		Keys: keys, MaxOutput: int64(settings.MaxOutput), Links: common.SignedURLs, Now: d.Env.Now, Log: d.Env.Log,
+	}, nil
+}
 
 // Receiver takes uploads.
 type Receiver struct {

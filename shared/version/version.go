@@ -1,4 +1,4 @@
-// Package version says what a command was built from.
+// Package version says which version, commit and Go a command was built from.
 package version
 
 import (
@@ -10,20 +10,21 @@ import (
 	"sync"
 )
 
-// Unknown stands for what a build does not know of itself.
+// Unknown stands for a value that the build does not have.
 const Unknown = "unknown"
 
-// What the linker writes, -ldflags="-X go-job-orchestrator/shared/version.version=v1.2.3", counts
-// before what Go finds. It is for builds that see no repository, such as one from an archive of the
-// source.
+// The linker sets these with -ldflags="-X go-job-orchestrator/shared/version.version=v1.2.3". They
+// win over what Go finds. They are for builds without a repository, such as one from an archive of
+// the source.
 var version, commit, date string
 
 // Info is what a command was built from.
 type Info struct {
-	// Version is that of the module: a tag, or a pseudo-version of the commit. It ends in +dirty when
-	// files were changed.
+	// Version is the module's version: a tag, or a pseudo-version of the commit. It ends in +dirty
+	// when files were changed after the commit.
 	Version string
-	// Commit is the commit's hash, Date its time in RFC 3339; Unknown without a repository.
+	// Commit is the hash of the commit, and Date its time in RFC 3339. They are Unknown without a
+	// repository.
 	Commit, Date string
 	// Go is the version of Go.
 	Go string
@@ -35,8 +36,8 @@ var Get = sync.OnceValue(func() Info {
 	return read(build, Info{Version: version, Commit: commit, Date: date})
 })
 
-// read returns what the linker wrote, completed by what Go noted; build is nil when it noted
-// nothing.
+// read returns the values from the linker, completed by those that Go recorded. build is nil when
+// Go recorded nothing.
 func read(build *debug.BuildInfo, linked Info) Info {
 	noted := map[string]string{}
 	var module string

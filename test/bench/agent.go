@@ -130,7 +130,7 @@ func (p *pod) run(ctx context.Context) ([]float64, error) {
 		"TMPDIR": "/tmp"}
 	part := func(name string) spec { return spec{path: "/agent", args: []string{name}, root: p.root, vars: vars} }
 	begin := time.Now()
-	attend, err := p.start(ctx, part("attend"))
+	sidecar, err := p.start(ctx, part("sidecar"))
 	if err != nil {
 		return nil, err
 	}
@@ -153,13 +153,13 @@ func (p *pod) run(ctx context.Context) ([]float64, error) {
 	}
 	wall := millis(time.Since(begin))
 	// as Kubernetes does with a sidecar when the others have ended
-	if err := attend.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := sidecar.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return nil, err
 	}
-	if err := attend.wait(); err != nil {
+	if err := sidecar.wait(); err != nil {
 		return nil, err
 	}
-	return []float64{wall, attend.used() + install.used() + exec.used()}, p.over(id)
+	return []float64{wall, sidecar.used() + install.used() + exec.used()}, p.over(id)
 }
 
 // job stores a job with the program.

@@ -37,11 +37,11 @@ func compile(ctx context.Context, dir, to, tags string, packages ...string) erro
 // command returns the path of something that was built.
 func (b *bench) command(name string) string { return filepath.Join(b.bin, name) }
 
-// errMissing is wrapped in errors about rivals that cannot be had.
+// errMissing is wrapped in errors about rivals that cannot be installed.
 var errMissing = errors.New("cannot be had here")
 
-// installed returns the path of a program, which is installed from a Debian package if need and
-// possibility be.
+// installed returns the path of a program. If it is missing, and if possible, it is installed from
+// a Debian package.
 func installed(ctx context.Context, program, debian string) (string, error) {
 	if path, err := find(program); err == nil {
 		return path, nil

@@ -18,8 +18,8 @@ const (
 	gib = 1 << 30
 )
 
-// newClient returns a client that keeps so many connections and works in large strokes: what it
-// costs is not measured, but should not hold up what is.
+// newClient returns a client that keeps so many connections and uses large buffers. Its own cost is
+// not measured, but must not slow down the server.
 func newClient(connections int) *http.Client {
 	const buffer = 256 * kib
 	return &http.Client{Transport: &http.Transport{

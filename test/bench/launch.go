@@ -33,8 +33,8 @@ const (
 // it, and a Job.
 const jobSinkWrites = 2
 
-// launch measures what becomes of an event: a Job and a Secret on the real API server. No pods are
-// made of them, which would be what is measured then.
+// launch measures the creation of a Job and a Secret for each event, on the real API server. No
+// pods are made, because their cost would dominate.
 func launch(ctx context.Context, r *room) ([]line, error) {
 	c, err := r.newCluster(ctx)
 	if err != nil {

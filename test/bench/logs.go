@@ -108,7 +108,7 @@ func (s seed) log(ctx context.Context, size int64) (id job.ID, err error) {
 // no interval of ours.
 const lineEvery = "43"
 
-// follow measures how long after it was written a line is at who follows.
+// follow measures the time from writing a line to its arrival at a follower.
 func follow(ctx context.Context, r *room) ([]line, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -1,8 +1,7 @@
-// Command bench compares the orchestrator with what else there is. Every row is a ratio: ours and
-// its rivals take turns in the same run on the same machine, and the median is what counts. It
-// talks to nobody but processes that it started itself, over the loopback interface; rows about a
-// cluster are the exception and need KUBECONFIG, and E2E_PROXY where only an HTTP proxy reaches its
-// URLs.
+// Command bench compares the orchestrator with other programs. Every row is a ratio: ours and its
+// rivals take turns in the same run on the same machine, and the median counts. It connects only to
+// processes that it started itself, over the loopback interface. Rows about a cluster are the
+// exception; they need KUBECONFIG, and E2E_PROXY if only an HTTP proxy reaches its URLs.
 package main
 
 import (
@@ -85,7 +84,7 @@ func compare(ctx context.Context, o options) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err != nil { // one row that cannot be had must not cost the others
+		if err != nil { // a row that cannot be measured must not end the others
 			lines = []line{{what: r.name, reason: "not measured: " + err.Error()}}
 		}
 		table = append(table, lines...)

@@ -72,8 +72,8 @@ func (r *room) start(ctx context.Context, s spec, vars ...string) (*process, err
 	return p, nil
 }
 
-// jail has a process see root as its root directory, for those that are made to find things at the
-// paths of a pod. Whoever is not root needs a user namespace for it.
+// jail makes a process see root as its root directory, for programs that expect the paths of a pod.
+// A user other than root needs a user namespace for it.
 func jail(root string) *syscall.SysProcAttr {
 	if root == "" {
 		return nil

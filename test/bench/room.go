@@ -18,7 +18,7 @@ type bench struct {
 	bin    string // what was built
 }
 
-// open builds what is measured and those rivals that are ours to build.
+// open builds the measured programs, and the rivals that are built from source.
 func open(ctx context.Context, o options) (*bench, error) {
 	module, err := output(ctx, "go", "list", "-m", "-f", "{{.Dir}}")
 	if err != nil {
@@ -42,7 +42,8 @@ func (b *bench) close() {
 	}
 }
 
-// room is where one row is measured. What is left in it goes when the row is done.
+// room is the environment in which one row is measured. Everything in it is removed when the row is
+// done.
 type room struct {
 	*bench
 	dir    string

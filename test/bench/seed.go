@@ -29,9 +29,8 @@ func tokenKey() (string, error) {
 	return base64.StdEncoding.EncodeToString(key), nil
 }
 
-// seed records jobs in a storage directory with the ledger's own hand, but in memory at first:
-// waiting for the disk with each of a hundred thousand jobs would take longer than all that is
-// measured.
+// seed records jobs in a storage directory with the ledger itself, but in memory first. Waiting for
+// the disk for each of a hundred thousand jobs would take longer than everything that is measured.
 type seed struct{ dir string }
 
 // jobs records n jobs, one a second up to newest, with what each does.
@@ -99,7 +98,7 @@ func over(ctx context.Context, l *ledger.Ledger, index *job.Index, at time.Time)
 func (s seed) flush(ctx context.Context, do func(l *ledger.Ledger) error) error {
 	bucket := memblob.OpenBucket(nil)
 	defer bucket.Close()
-	if err := do(ledger.New(store.OpenBucket(bucket, store.Backend{}), time.Now)); err != nil {
+	if err := do(ledger.New(store.OpenBucket(bucket, store.Extension{}), time.Now)); err != nil {
 		return err
 	}
 	for objects := bucket.List(nil); ; {

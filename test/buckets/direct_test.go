@@ -200,7 +200,7 @@ func TestDirect(t *testing.T) {
 		if resp.StatusCode != http.StatusPartialContent || body != "0123" {
 			t.Errorf("part: %s %q", resp.Status, body)
 		}
-		// What is about our entity tags the function answers itself.
+		// Requests with conditions on entity tags are answered by the function itself.
 		tag := `"` + sum(content) + `"`
 		v.call(token.User, http.MethodHead, path, "", http.StatusOK)
 		v.call(token.User, http.MethodGet, path, "", http.StatusNotModified, "If-None-Match", tag)
@@ -267,7 +267,7 @@ func TestLate(t *testing.T) {
 	}
 }
 
-// stored lists what is of the job, and the marks of links.
+// stored lists the blobs of the job, and the marks of its links.
 func (v *service) stored(ctx context.Context) []string {
 	v.t.Helper()
 	bucket, err := v.env.Store()

@@ -21,6 +21,7 @@ import (
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/store/storetest"
 )
 
 // patience is how long the tests wait for a bucket that does not answer.
@@ -32,7 +33,7 @@ func TestLostAnswers(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
 		for name, times := range map[string]int64{"one": 1, "two": 2, "all": 0} {
 			t.Run(name, func(t *testing.T) {
-				b := s.fresh(t).WithPatience(10*time.Second, 10*time.Second)
+				b := storetest.WithPatience(s.fresh(t), 10*time.Second, 10*time.Second)
 				f := &fault{applies: isWrite, times: times, answer: hangUp}
 				right := s.proxy.wrong(f)
 				defer right()
@@ -84,8 +85,8 @@ func TestLostAnswersOfMany(t *testing.T) {
 	})
 }
 
-// TestConflict has an S3 server refuse writes for what goes on at the same time, which it asks to
-// send again.
+// TestConflict has an S3 server refuse writes because of other writes at the same time. It asks the
+// client to send them again.
 func TestConflict(t *testing.T) {
 	s := running["s3"]
 	for _, code := range []string{"ConditionalRequestConflict", "ExistingObjectIsDirectory"} {
@@ -116,7 +117,7 @@ func TestConflict(t *testing.T) {
 func TestCutUpload(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
 		name := s.bucket(t)
-		b := s.open(t, name, "").WithPatience(patience, patience)
+		b := storetest.WithPatience(s.open(t, name, ""), patience, patience)
 		right := s.proxy.wrong(&fault{applies: isWrite, cut: 100_000})
 		defer right()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -183,8 +184,8 @@ func wantNoUploads(t *testing.T, s *server, name string) {
 	}
 }
 
-// operations does everything there is to do with a bucket, at the same time, for none is to have an
-// effect. They wait for as long as they may.
+// operations calls every operation of a bucket at the same time, on a bucket where none can have an
+// effect. They take as long as they may.
 func operations(ctx context.Context, b *store.Store) map[string]error {
 	readAll := func() error {
 		r, err := b.Open(ctx, "job/blob", 0, -1)
@@ -224,8 +225,8 @@ func operations(ctx context.Context, b *store.Store) map[string]error {
 
 func second[T any](_ T, err error) error { return err }
 
-// TestAway has the server answer nothing that helps: it says so, never that a blob is missing, and
-// no call takes for ever.
+// TestAway has a server that gives no useful answer. Each call must report that, never that a blob
+// is missing, and must end in time.
 func TestAway(t *testing.T) {
 	kinds := map[string]*fault{
 		"busy":     {applies: always, unsent: true, answer: status(http.StatusServiceUnavailable)},
@@ -245,7 +246,7 @@ func TestAway(t *testing.T) {
 				defer right()
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // which nothing may need
 				defer cancel()
-				for op, err := range operations(ctx, b.WithPatience(patience, patience)) {
+				for op, err := range operations(ctx, storetest.WithPatience(b, patience, patience)) {
 					if !errors.Is(err, job.ErrUnavailable) || ctx.Err() != nil {
 						t.Errorf("%s: %v, want ErrUnavailable", op, err)
 					}
@@ -268,7 +269,7 @@ func TestStuck(t *testing.T) {
 		}
 		right := s.proxy.wrong(&fault{applies: func(r *http.Request) bool { return r.Method == http.MethodGet }, stuck: true})
 		defer right()
-		hurried := b.WithPatience(patience, patience)
+		hurried := storetest.WithPatience(b, patience, patience)
 		for op, err := range map[string]error{
 			"Read": second(hurried.Read(t.Context(), "job/blob")), "List": second(hurried.List(t.Context(), "job/", "", 5)),
 			"RemoveAll": hurried.RemoveAll(t.Context(), "job/"),
@@ -280,8 +281,7 @@ func TestStuck(t *testing.T) {
 	})
 }
 
-// TestForbidden has the rights taken away: that is neither a missing blob nor anything that passes
-// by itself.
+// TestForbidden takes the rights away. This error is neither a missing blob nor a temporary one.
 func TestForbidden(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
 		b := s.fresh(t)
@@ -299,7 +299,7 @@ func TestForbidden(t *testing.T) {
 	})
 }
 
-// TestRecovers has a server that fails now and then, which nobody notices.
+// TestRecovers has a server that fails sometimes. Callers must not notice it.
 func TestRecovers(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
 		b := s.fresh(t)

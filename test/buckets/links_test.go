@@ -99,7 +99,7 @@ func TestLinks(t *testing.T) {
 	})
 }
 
-// wantRefused tries a link that is changed, and one that is over.
+// wantRefused tries a link that was changed, and one that has expired.
 func wantRefused(t *testing.T, b *store.Store, link string) {
 	t.Helper()
 	other := strings.Replace(link, "results", "secrets", 1)

@@ -67,7 +67,7 @@ func newProxy(server string, signed bool) *proxy {
 	return p
 }
 
-// spoil has one request go wrong.
+// spoil makes one request fail.
 func (f *fault) spoil(target http.Handler, w http.ResponseWriter, r *http.Request) {
 	if f.cut > 0 {
 		_, _ = io.CopyN(io.Discard, r.Body, f.cut)
@@ -92,7 +92,7 @@ func (f *fault) spoil(target http.Handler, w http.ResponseWriter, r *http.Reques
 	f.wait(r)
 }
 
-// wait is for the client to go away, which shows only if the request's body was read.
+// wait waits until the client goes away, which is noticed only if the request's body was read.
 func (f *fault) wait(r *http.Request) {
 	select {
 	case <-r.Context().Done():
@@ -102,7 +102,7 @@ func (f *fault) wait(r *http.Request) {
 
 func (p *proxy) address() string { return strings.TrimPrefix(p.URL, "http://") }
 
-// wrong has requests go wrong until the function that it returns is called.
+// wrong makes requests fail until the function that it returns is called.
 func (p *proxy) wrong(f *fault) (right func()) {
 	f.over = make(chan struct{})
 	p.fault.Store(f)

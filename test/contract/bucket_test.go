@@ -19,8 +19,8 @@ import (
 	"go-job-orchestrator/shared/store"
 )
 
-// bucket is a bucket in memory that fails when it is told to: there is no other way to a full or
-// broken storage that works on every machine.
+// bucket is a bucket in memory that fails on demand. This is the only way to a full or broken
+// storage that works on every machine.
 type bucket struct {
 	driver.Bucket // what is not here is not used
 
@@ -33,7 +33,7 @@ func newBucket() *bucket { return &bucket{blobs: map[string][]byte{}} }
 
 // Store is the bucket as functions see it.
 func (b *bucket) Store() *store.Store {
-	return store.OpenBucket(blob.NewBucket(b), store.Backend{SignedHeaders: map[string]string{}})
+	return store.OpenBucket(blob.NewBucket(b), store.Extension{SignedHeaders: map[string]string{}})
 }
 
 // failing makes the bucket fail while f runs. The verbs are read, write, list and delete.

@@ -39,8 +39,7 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// exceptions lists the answers that are described and that no test can have, and why. There are
-// none.
+// exceptions lists the described answers that no test can get, with the reason. It is empty.
 func exceptions() map[answer]string { return nil }
 
 // contract is the description, and what has been answered of it.
@@ -152,8 +151,8 @@ func withBody(r *http.Request, body []byte) *http.Request {
 
 func excerpt(body []byte) string { return fmt.Sprintf("%.2000s", body) }
 
-// check compares a call with the description. The request must be as described unless it was
-// refused for what it is.
+// check compares a call with the description. The request must be as described, unless the server
+// refused it for that reason.
 func (c *contract) check(r *http.Request, got *http.Response, body []byte) error {
 	answered := *got
 	answered.Body = io.NopCloser(bytes.NewReader(body))
@@ -188,8 +187,7 @@ func isRequestFault(status int) bool {
 	return false
 }
 
-// checkUndescribed checks the answer to what is not described: a path or a method that is not
-// there.
+// checkUndescribed checks the answer to a path or method that is not described.
 func (c *contract) checkUndescribed(
 	r *http.Request, got *http.Response, body []byte, status int, component string,
 ) error {
@@ -256,8 +254,8 @@ func (c *contract) described() map[answer]bool {
 	return all
 }
 
-// missing lists the described answers that nobody has got, but for those in except, which says why.
-// An exception without need is one too many.
+// missing lists the described answers that no test has received, except those in except. An entry
+// in except that is not needed is listed too.
 func (c *contract) missing(except map[answer]string) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

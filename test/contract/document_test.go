@@ -127,8 +127,8 @@ func (e *examples) schema(where string, proxy *base.SchemaProxy) {
 	}
 }
 
-// TestClosed demands that every object says what else may be in it: an answer with a field that
-// nobody described must not pass.
+// TestClosed demands that every object has additionalProperties, so that an answer with an
+// undescribed field does not pass.
 func TestClosed(t *testing.T) {
 	var check func(where string, proxy *base.SchemaProxy)
 	check = func(where string, proxy *base.SchemaProxy) {
@@ -355,12 +355,12 @@ func TestFields(t *testing.T) {
 	}
 }
 
-// fixed answers every request the same.
+// fixed gives the same answer to every request.
 type fixed struct{ *http.Response }
 
 func (f fixed) RoundTrip(*http.Request) (*http.Response, error) { return f.Response, nil }
 
-// TestBroken is the test of the test: answers that are not as described must not pass.
+// TestBroken tests the test: answers that differ from the description must not pass.
 func TestBroken(t *testing.T) {
 	const (
 		id   = "fe661b7ab1f7d0c1a1f35b2f8c9e4d60"
@@ -436,7 +436,7 @@ func TestBroken(t *testing.T) {
 	}
 }
 
-// TestMissing is the test of the test: what nobody has got must be named.
+// TestMissing tests the test: it must name a described answer that was never received.
 func TestMissing(t *testing.T) {
 	c := load(t)
 	all := c.missing(nil)

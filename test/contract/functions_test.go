@@ -20,8 +20,8 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// testFunctions makes the agent's calls, and those of users whose jobs no launcher takes further
-// than the test wants.
+// testFunctions makes the agent's calls, and the calls of users, without a launcher, so that jobs
+// proceed only as the test wants.
 func testFunctions(t *testing.T, c *contract) {
 	f := startFunctions(t, map[string]string{"MAX_OUTPUT_BYTES": "1Mi"})
 	to := c.client("http://functions", f)
@@ -290,8 +290,8 @@ func testRefusedUploads(t *testing.T, f *functions, to *client) {
 	}
 }
 
-// wantRefused sends what no upload may be: larger than the limit, encoded, a part, and what is
-// invalid, by name.
+// wantRefused sends uploads that must be refused: larger than the limit, encoded, a part of a file,
+// and the invalid ones, by name.
 func wantRefused(
 	t *testing.T, to *client, agent option, s submitted, name string, limit int, invalid map[string]option,
 ) {
@@ -480,7 +480,7 @@ func testStorage(t *testing.T, f *functions, to *client) {
 	})
 }
 
-// testSlowEnds stops jobs whose program takes its time, while this process does not.
+// testSlowEnds stops jobs whose programs end slowly.
 func testSlowEnds(t *testing.T, f *functions, to *client) {
 	f.bubble = t
 	defer func() { f.bubble = nil }()
@@ -528,8 +528,7 @@ func (*zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// testFormExamples submits what the description has as examples, so that whoever copies them gets a
-// job.
+// testFormExamples submits the examples of the description, so that users can copy them.
 func testFormExamples(t *testing.T, c *contract, to *client) {
 	post := c.document.Paths.PathItems.GetOrZero("/api/v1/jobs").Post
 	examples := post.RequestBody.Content.GetOrZero("multipart/form-data").Examples

@@ -18,10 +18,11 @@ import (
 	"go-job-orchestrator/functions/all"
 	"go-job-orchestrator/functions/artifacts"
 	"go-job-orchestrator/functions/cancel"
+	"go-job-orchestrator/functions/intake"
 	"go-job-orchestrator/functions/logs"
 	"go-job-orchestrator/functions/outputs"
 	"go-job-orchestrator/functions/status"
-	"go-job-orchestrator/functions/submit"
+	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/event"
@@ -86,8 +87,8 @@ func port(t *testing.T, greeting *io.PipeReader) string {
 	return string(found[1])
 }
 
-// functions is every function as it runs on Knative: none that launches jobs is there, so they wait
-// for the agent that the test is.
+// functions is every function as it runs on Knative, except launch. So jobs wait for the agent,
+// whose calls the test makes.
 type functions struct {
 	router http.Handler
 	bucket *bucket
@@ -124,11 +125,14 @@ func startFunctions(t *testing.T, vars map[string]string, set ...func(*platform.
 func opened(t *testing.T, env *platform.Env, events *event.Events) map[routes.Function]serve.Function {
 	t.Helper()
 	b := backend.Remote()
-	all := map[routes.Function]serve.Function{}
+	in, err := intake.Open(admission.Deps{Env: env, Events: events, Backend: b.Admission})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[routes.Function]serve.Function{
+		routes.Submit: in.Submit, routes.Templates: in.Templates, routes.Events: in.Events,
+	}
 	for name, open := range map[routes.Function]func() (serve.Function, error){
-		routes.Submit: func() (serve.Function, error) {
-			return submit.New(submit.Deps{Env: env, Events: events, Admission: b.Admission})
-		},
 		routes.Status: func() (serve.Function, error) { return status.New(status.Deps{Env: env}) },
 		routes.Logs:   func() (serve.Function, error) { return logs.New(env) },
 		routes.Artifacts: func() (serve.Function, error) {
@@ -160,7 +164,7 @@ var _ event.Sink = nowhere{}
 // Send implements event.Sink.
 func (nowhere) Send(context.Context, ce.Event) error { return nil }
 
-// ledger is the records in the bucket, as others than the functions under test see them.
+// ledger reads and writes the records in the bucket beside the functions under test.
 func (f *functions) ledger() *ledger.Ledger { return ledger.New(f.bucket.Store(), time.Now) }
 
 // agent is the token in the pod of a job.

@@ -275,7 +275,7 @@ func testRefusedTemplates(t *testing.T, c *contract) {
 	})
 }
 
-// broken is a storage that refuses everything, and away one that does not answer.
+// broken is a storage that refuses everything, and away is one that does not answer.
 func broken(string, string) gcerrors.ErrorCode { return gcerrors.PermissionDenied }
 func away(string, string) gcerrors.ErrorCode   { return gcerrors.Unknown }
 

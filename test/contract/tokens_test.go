@@ -14,9 +14,9 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// TestTokens tries each call of the table with every kind of token: those that the table says open
-// it, and nothing else does. It is the one matrix of them; test/hostile throws odd shapes of tokens
-// at the real command.
+// TestTokens tries each call of the table with every kind of token. Only the tokens in the table
+// may open it. This is the only such matrix; test/hostile sends malformed tokens to the real
+// command.
 func TestTokens(t *testing.T) {
 	f := startFunctions(t, nil)
 	to := &client{base: "http://functions", http: &http.Client{Transport: f}}
@@ -116,7 +116,7 @@ func wantClosed(t *testing.T, f *functions, to *client, r routes.Route, mine, ot
 		}
 	}
 	for name, one := range all {
-		// Parameters, and names of nothing, are looked at behind the token.
+		// Parameters and unknown names are checked after the token.
 		for _, more := range []string{"", "?nonsense=1", "?format=zip", "?access_token=" + good} {
 			wantStatus(t, to, name, r.Method, mine.target(r)+more, one.values, one.status...)
 		}
@@ -126,7 +126,7 @@ func wantClosed(t *testing.T, f *functions, to *client, r routes.Route, mine, ot
 			}
 		}
 	}
-	// Of an unknown job, and of what is no ID, as little is said as of a foreign one.
+	// The answers for an unknown job and for an invalid ID say no more than that for a foreign job.
 	if strings.Contains(r.Path, ":id") {
 		for _, id := range []job.ID{job.ID(strings.Repeat("0", 32)), "x", job.ID(strings.ToUpper(string(mine.JobID)))} {
 			wantStatus(t, to, "for job "+string(id), r.Method, target(r, id, ""), []string{"Bearer " + good}, foreign...)

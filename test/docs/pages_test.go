@@ -13,8 +13,7 @@
 //
 // The output of a command is compared line by line. "…" stands for anything. A line that begins
 // with one blank continues the line before it. A time stands for any time. An ID or a token stands
-// for the one that the server gave in its place: commands that come later, and their outputs, mean
-// that one.
+// for the one that the server gave in its place, also in later commands and outputs.
 package docs
 
 import (

@@ -43,6 +43,7 @@ func build(name, pkg string) (string, error) {
 	}
 	path := filepath.Join(dir, name)
 	cmd := exec.Command("go", "build", "-tags", tags, "-o", path, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, out)
 	}

@@ -37,8 +37,8 @@ func TestBrokerDown(t *testing.T) {
 	}
 }
 
-// TestDeliveredOften delivers events again, at once and after the end, to however many launchers
-// there are.
+// TestDeliveredOften delivers events again, at once and after the end of the job, to any number of
+// launchers.
 func TestDeliveredOften(t *testing.T) {
 	s := installed(t)
 	j := s.submit(t, shell("echo once"))
@@ -54,7 +54,7 @@ func TestDeliveredOften(t *testing.T) {
 		"name"); strings.Count(got, "job.batch/") != 1 {
 		t.Errorf("Jobs: %q", got)
 	}
-	// What is no event of a job starts nothing, and is not delivered again.
+	// An event that is not about a job starts nothing, and is not delivered again.
 	foreign, err := json.Marshal(map[string]string{"specversion": "1.0", "id": "1", "type": "com.example.other",
 		"source": "/e2e", "subject": strings.Repeat("0", 32)})
 	if err != nil {
@@ -205,9 +205,8 @@ func TestArtifactsAway(t *testing.T) {
 	}
 }
 
-// faulty stands before the service of artifacts. Of every call it answers the first try with 500,
-// hangs up on the second after a while, answers the third with 503, and passes on the others,
-// slowly.
+// faulty is a proxy before the service of artifacts. For every call it answers the first try with
+// 500, hangs up during the second, answers the third with 503, and passes on the others, slowly.
 const faulty = `import collections,http.client,http.server,os,sys,time
 tries=collections.Counter()
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -307,7 +306,7 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// TestScaleToZero waits until nothing of ours runs, and then runs a job.
+// TestScaleToZero waits until no function runs, and then runs a job.
 func TestScaleToZero(t *testing.T) {
 	s := installed(t)
 	ours := func() string {
@@ -326,7 +325,7 @@ func TestScaleToZero(t *testing.T) {
 	t.Logf("submit to end took %s", time.Since(begin).Round(time.Millisecond))
 }
 
-// whatRuns says who keeps our functions awake.
+// whatRuns says what keeps the functions from scaling to zero.
 func whatRuns() string {
 	var all strings.Builder
 	for _, args := range [][]string{

@@ -12,6 +12,10 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -22,57 +26,66 @@ const functionSpace = "job-orchestrator-func"
 type funcFile struct {
 	Run struct {
 		Envs    []struct{ Name, Value string }
-		Volumes []map[string]any
+		Volumes []struct {
+			Path string `json:"path"`
+			corev1.VolumeSource
+		}
 	}
 	Deploy struct {
 		ServiceAccountName string
 		HealthEndpoints    struct{ Readiness string }
-		Options            struct{ Resources map[string]any }
+		Options            struct{ Resources corev1.ResourceRequirements }
 	}
 }
 
 // service is the Knative Service that func deploy makes of func.yaml, with an image that ko has
 // built.
-func (f *funcFile) service(image, agentImage string) map[string]any {
-	var envs, envFrom, mounts, volumes []any
+func (f *funcFile) service(image, agentImage string) *servingv1.Service {
+	one := corev1.Container{
+		Image: image, Resources: f.Deploy.Options.Resources,
+		ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{
+			Path: f.Deploy.HealthEndpoints.Readiness, Port: intstr.FromInt32(8080),
+		}}},
+		SecurityContext: &corev1.SecurityContext{
+			RunAsNonRoot: new(true), AllowPrivilegeEscalation: new(false),
+			Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+	}
 	for _, e := range f.Run.Envs {
 		what := strings.Split(strings.Trim(e.Value, "{} "), ":")
 		switch {
 		case !strings.HasPrefix(e.Value, "{{"):
-			envs = append(envs, map[string]any{"name": e.Name, "value": inFunctionSpace(e.Value)})
+			one.Env = append(one.Env, corev1.EnvVar{Name: e.Name, Value: inFunctionSpace(e.Value)})
 		case what[0] == "configMap":
-			envFrom = append(envFrom, map[string]any{"configMapRef": map[string]any{"name": what[1]}})
+			one.EnvFrom = append(one.EnvFrom, corev1.EnvFromSource{ConfigMapRef: &corev1.ConfigMapEnvSource{
+				LocalObjectReference: corev1.LocalObjectReference{Name: what[1]},
+			}})
 		case what[0] == "secret":
-			envs = append(envs, map[string]any{"name": e.Name,
-				"valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": what[1], "key": what[2]}}})
+			one.Env = append(one.Env, corev1.EnvVar{Name: e.Name, ValueFrom: &corev1.EnvVarSource{
+				SecretKeyRef: &corev1.SecretKeySelector{
+					LocalObjectReference: corev1.LocalObjectReference{Name: what[1]}, Key: what[2],
+				},
+			}})
 		case what[0] == "env":
-			envs = append(envs, map[string]any{"name": e.Name, "value": agentImage})
+			one.Env = append(one.Env, corev1.EnvVar{Name: e.Name, Value: agentImage})
 		}
 	}
+	var pod corev1.PodSpec
 	for i, v := range f.Run.Volumes {
 		name := string(rune('a' + i))
-		mounts = append(mounts, map[string]any{"name": name, "mountPath": v["path"]})
-		delete(v, "path")
-		v["name"] = name
-		volumes = append(volumes, v)
+		one.VolumeMounts = append(one.VolumeMounts, corev1.VolumeMount{Name: name, MountPath: v.Path})
+		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: name, VolumeSource: v.VolumeSource})
 	}
-	return map[string]any{
-		"apiVersion": "serving.knative.dev/v1", "kind": "Service",
-		"metadata": map[string]any{"name": "job-orchestrator", "namespace": functionSpace},
-		"spec": map[string]any{"template": map[string]any{"spec": map[string]any{
-			"serviceAccountName": f.Deploy.ServiceAccountName, "securityContext": map[string]any{"fsGroup": 65532},
-			"containers": []any{map[string]any{
-				"image": image, "env": envs, "envFrom": envFrom, "volumeMounts": mounts, "resources": f.Deploy.Options.Resources,
-				"readinessProbe": map[string]any{"httpGet": map[string]any{"path": f.Deploy.HealthEndpoints.Readiness,
-					"port": 8080}},
-				"securityContext": map[string]any{
-					"runAsNonRoot": true, "allowPrivilegeEscalation": false, "capabilities": map[string]any{"drop": []string{"ALL"}},
-					"seccompProfile": map[string]string{"type": "RuntimeDefault"},
-				},
-			}},
-			"volumes": volumes,
-		}}},
+	pod.ServiceAccountName = f.Deploy.ServiceAccountName
+	pod.SecurityContext = &corev1.PodSecurityContext{FSGroup: new(int64(65532))}
+	pod.Containers = []corev1.Container{one}
+	s := &servingv1.Service{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "serving.knative.dev/v1", Kind: "Service"},
+		ObjectMeta: metav1.ObjectMeta{Name: "job-orchestrator", Namespace: functionSpace},
 	}
+	s.Spec.Template.Spec.PodSpec = pod
+	return s
 }
 
 func inFunctionSpace(text string) string {

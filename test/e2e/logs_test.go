@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// noisy is a program that fails, and whose log would suffer if it were a file in the program's
-// power.
+// noisy is a program that fails, and that would damage its log if the log were a file that it can
+// write to.
 const noisy = `i=0; while [ $i -lt 500 ]; do echo "$JOB_ATTEMPT out $i"; echo "$JOB_ATTEMPT err $i" >&2; i=$((i+1)); done
 echo "$JOB_ATTEMPT reopened" >/dev/stdout
 : >/dev/stderr

@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// late is a program whose first process ends at once when it is asked to, while its child has work
-// left.
+// late is a program whose first process ends at once after SIGTERM, while its child still has work
+// to do.
 func late(fields ...string) form {
 	return shell(`sh -c 'trap "sleep 2; echo done >results/last; exit" TERM; echo begun; while :; do sleep 0.1; done'
 :
@@ -108,7 +108,8 @@ print(os.cpu_count() > 0)
 	}
 }
 
-// TestOwnLog has a program try to change its log, how its end is told, and what runs it.
+// TestOwnLog has a program try to change its log, the record of its end, and the process that runs
+// it.
 func TestOwnLog(t *testing.T) {
 	j := installed(t).submit(t, script("python", "main.py", `import ctypes, os, signal
 libc = ctypes.CDLL(None, use_errno=True)

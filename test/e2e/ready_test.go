@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// settling is how long a cluster may take until what it calls ready works: one that was just
-// started again has conditions of before, and no routes yet.
+// settling is how long a cluster may take until everything works that it calls ready. After a
+// restart it shows old conditions, and has no routes yet.
 const settling = 5 * time.Minute
 
 // settle waits until a job runs from its submit to its end, with every function that a user asks.

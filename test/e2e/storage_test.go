@@ -186,7 +186,7 @@ func bucketAway(t *testing.T, s *service) {
 // signed has outputs bypass the functions in both directions.
 func signed(t *testing.T, s *service) {
 	deployOnBucket(t, "15m")
-	// nothing but the settings has changed, which they read when they start
+	// only the settings have changed, and the functions read these when they start
 	kube(t, "delete", "pod", "-n", namespace, "-l", "serving.knative.dev/service")
 	if err := s.settle(t.Context()); err != nil {
 		t.Fatal(err)

@@ -144,7 +144,8 @@ func kept(g *group, name string, j *begun) {
 	}
 }
 
-// crashed kills the server between two attempts, and while programs run that have done the same.
+// crashed kills the server between two attempts, and while programs run that have made the same
+// swaps.
 func crashed(g *group, tr trap) {
 	between, during := map[string]*begun{}, map[string]*begun{}
 	for name, source := range swaps() {
@@ -156,7 +157,7 @@ func crashed(g *group, tr trap) {
 		waiting(g.T, j)
 	}
 	for name, source := range swaps() {
-		if strings.Contains(name, "without") { // one that can say nothing any more
+		if strings.Contains(name, "without") { // a program that cannot print any more
 			continue
 		}
 		g.s.count(g.name, 1)
@@ -188,7 +189,7 @@ func crashed(g *group, tr trap) {
 	}
 }
 
-// heaps are what takes long to clear away, or needs care.
+// heaps are kinds of leftovers whose removal takes long or needs care.
 func heaps() map[string]string {
 	return map[string]string{
 		"folders in a chain of 5,000": `import os
@@ -257,13 +258,13 @@ if os.fork() == 0:
 	}
 }
 
-// heap is one of heaps, made by a job.
+// heap is one kind of leftovers, made by a job.
 type heap struct {
 	name string
 	j    *begun
 }
 
-// pile starts a program for each heap, which stays when it has made it or ends.
+// pile starts a program for each heap. When the heap is made the program either goes on or ends.
 func pile(g *group, names []string, end string) []heap {
 	g.Helper()
 	g.s.count(g.name, len(names))

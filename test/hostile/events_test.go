@@ -108,8 +108,8 @@ func eventRows(g *group) []row {
 	return rows
 }
 
-// ownSteps tell a template that one of its own jobs was accepted or has begun: starting it by that
-// would never end.
+// ownSteps send a template the news that one of its own jobs was accepted or has begun. If that
+// started the template, it would never end.
 func ownSteps(g *group, step string) []row {
 	a := g.server.must(g.T, http.StatusAccepted, cloudEvent("plain", "own-"+step), nil)
 	j := &begun{srv: g.server, ID: job.ID(strings.TrimPrefix(a.header.Get("Location"), "/api/v1/jobs/"))}

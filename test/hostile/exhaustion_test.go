@@ -10,8 +10,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// takeAll is a program that takes more memory than it may have. It prints GOT before it keeps it,
-// and KEPT when it was let.
+// takeAll is a program that takes more memory than its limit. It prints GOT when it has the memory,
+// and KEPT if it is still alive later.
 const takeAll = `import ctypes, mmap, os, socket, sys, time, array
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
@@ -84,7 +84,7 @@ func memoryKinds() map[string]string {
 	}
 }
 
-// exhaustion has programs take all there is of something. They are ended, or refused; others and
+// exhaustion has programs use up a resource. They are ended, or their calls fail. Other jobs and
 // the server are not harmed.
 func (s *suite) exhaustion(t *testing.T) {
 	srv := s.launch(t, s.all, folder(t), "KILL_GRACE=200ms", "REAP_INTERVAL=1h", "MAX_CONCURRENT_JOBS=10",

@@ -9,7 +9,7 @@ import (
 // line is a request written by hand.
 func line(text string) request { return request{method: http.MethodGet, raw: text} }
 
-// headerRows are requests that are none, and headers that say what they may not.
+// headerRows are malformed requests, and headers with values that are not allowed.
 func headerRows() []row {
 	const ok = "GET /api/v1/jobs HTTP/1.1\r\nHost: ADDRESS\r\nConnection: close\r\n"
 	raw := func(name, text string, status ...int) row {
@@ -95,8 +95,8 @@ func flood(n int) string {
 	return b.String()
 }
 
-// hostRows are what a browser sends that was led to us by another site: DNS rebinding, and forms
-// across sites.
+// hostRows are requests that another site makes a browser send to the server: DNS rebinding, and
+// cross-site forms.
 func hostRows() []row {
 	var rows []row
 	for _, host := range []string{

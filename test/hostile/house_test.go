@@ -8,8 +8,8 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// house is a server on which something lives that others want: a job that is over and one that
-// runs, of somebody's template, another user's job, and templates of two owners.
+// house is a server with things that attackers want: a finished and a running job of one owner's
+// template, another user's job, and templates of two owners.
 type house struct {
 	*server
 	done, running, other *begun

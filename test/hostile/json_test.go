@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// jsonRows are values that are no JSON, or not the JSON that is asked for.
+// jsonRows are values that are not JSON, or not the JSON that the field needs.
 func jsonRows() []row {
 	deep := strings.Repeat("[", 100_000)
 	broken := []string{

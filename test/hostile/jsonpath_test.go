@@ -46,7 +46,7 @@ func refusedPaths(g *group, name string, args []string) bool {
 	return err != nil || a.status != http.StatusCreated
 }
 
-// badPaths are no JSONPaths, or too large to be one.
+// badPaths are not JSONPaths, or are too large.
 func badPaths() []row {
 	var rows []row
 	for _, path := range []string{
@@ -158,7 +158,7 @@ func brief(a *answer) string {
 	return fmt.Sprintf("%d %.200s", a.status, a.body)
 }
 
-// abandoned asks for what takes long and hangs up: nothing may go on for it.
+// abandoned sends a request that takes long, and hangs up. The server must stop working on it.
 func abandoned(g *group) {
 	pathTemplate(g, "abandoned", "$..*..*..*..*")
 	g.try("a client that hangs up", func(fail func(string, ...any)) {
@@ -173,7 +173,7 @@ func abandoned(g *group) {
 			_, _ = conn.Write([]byte(r.wire(g.server.addr)))
 			conn.Close()
 		}
-		// A server at rest uses next to nothing.
+		// An idle server uses almost no CPU.
 		quiet := within(soon, func() bool {
 			before := g.server.ticks(g.T)
 			time.Sleep(500 * time.Millisecond)

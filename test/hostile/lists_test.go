@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// listRows are queries that are no queries of ours.
+// listRows are queries that no call accepts.
 func listRows() []row {
 	var rows []row
 	bad := func(path, field, query string) {

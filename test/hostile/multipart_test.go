@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// strict are settings that a form passes soon.
+// strict are settings with low limits, which a form exceeds quickly.
 func strict() []string {
 	return []string{
 		"MAX_UPLOAD_BYTES=2Mi", "MAX_FIELD_BYTES=256Ki", "MAX_FILES=8", "MAX_NAME_BYTES=100", "MAX_EVENT_BYTES=256Ki",
@@ -29,7 +29,7 @@ func (s *suite) requests(t *testing.T) {
 	s.run(t, "headers and Host", srv, memoryBound, func(g *group) { g.refuse(headerRows()); g.refuse(hostRows()) })
 	s.run(t, "lists", srv, memoryBound, func(g *group) { g.refuse(listRows()) })
 	s.throughFront(t, srv)
-	// Both had the same start; what the one that was attacked has more was left behind by its inputs.
+	// Both servers had the same start, so any difference was left behind by the inputs.
 	if before, after := calm.goroutines(t), srv.goroutines(t); after > before+8 {
 		t.Errorf("the attacked server has %d goroutines, one that did nothing %d", after, before)
 	}
@@ -42,7 +42,7 @@ func multipartRows() []row {
 	return append(append(typeRows(), brokenRows()...), append(partRows(), largeRows()...)...)
 }
 
-// typeRows have a body that is no form by what they say.
+// typeRows are requests whose Content-Type is not that of a form.
 func typeRows() []row {
 	typed := func(value string) request {
 		r := post("/api/v1/jobs", whole())
@@ -73,7 +73,7 @@ func typeRows() []row {
 	)
 }
 
-// brokenRows are forms that end early or are no forms.
+// brokenRows are forms that end early, or bodies that are not forms.
 func brokenRows() []row {
 	all := whole()
 	var rows []row
@@ -99,7 +99,7 @@ func brokenRows() []row {
 	} {
 		rows = append(rows, refused(400, "body", name, post("/api/v1/jobs", body)))
 	}
-	cut := all[:len(all)-9] // what comes after the last boundary is nobody's business
+	cut := all[:len(all)-9] // anything after the last boundary is ignored
 	short, long := post("/api/v1/jobs", all, fmt.Sprintf("Content-Length: %d", len(cut))),
 		post("/api/v1/jobs", cut, "Content-Length: 9000")
 	long.cut = true
@@ -120,7 +120,7 @@ func brokenRows() []row {
 	)
 }
 
-// partRows are forms whose parts are no parts of a job.
+// partRows are forms whose parts are not valid for a job.
 func partRows() []row {
 	as := func(header string) request { return with(part{header + "\r\n", "x"}) }
 	rows := []row{
@@ -158,7 +158,7 @@ func partRows() []row {
 	)
 }
 
-// largeRows pass a bound.
+// largeRows exceed a bound.
 func largeRows() []row {
 	many := func(n int, one part) []part {
 		parts := make([]part, n)

@@ -10,7 +10,7 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// badNames are no names of files anywhere.
+// badNames are not valid names of files in any call.
 func badNames() []string {
 	return []string{
 		".", "..", "../x", "/etc/passwd", "a/b", "./a", "a/", `a\b`, `..\x`, `C:\x`, "a\x00b", "\x01", "a\tb", "a\x7fb",
@@ -19,8 +19,8 @@ func badNames() []string {
 	}
 }
 
-// nameRows are names of files, templates and entrypoints that lead elsewhere or that no file system
-// holds.
+// nameRows are names of files, templates and entrypoints that lead elsewhere, or that no file
+// system can store.
 func nameRows(g *group) {
 	var rows []row
 	uploaded := append(badNames(), "index.json", "status.json", "results", strings.Repeat("n", 101),
@@ -92,7 +92,7 @@ func nameRows(g *group) {
 	})
 }
 
-// quote writes a JSON string and leaves bytes that are no text as they are.
+// quote writes a JSON string and leaves bytes that are not UTF-8 unchanged.
 func quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')

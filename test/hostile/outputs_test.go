@@ -19,7 +19,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// outputRows ask for files that are none of the job's, and store what may not be stored.
+// outputRows ask for files that the job does not have, and try to store files that must not be
+// stored.
 func outputRows(h *house) []row {
 	id, auth := string(h.done.ID), bearer(h.done.Token)
 	var rows []row
@@ -99,7 +100,7 @@ func outputs(g *group, h *house) {
 	}
 }
 
-// harmless demands that a browser neither runs an output nor is told another name.
+// harmless demands that a browser cannot run an output, and that the answer has its right name.
 func harmless(g *group, h *house, name string, fail func(string, ...any)) {
 	escaped := make([]string, 0, 3)
 	for segment := range strings.SplitSeq(name, "/") {
@@ -154,8 +155,7 @@ func entries(format string, data []byte) ([]string, error) {
 	}
 }
 
-// uploadRows are what an agent sends that has gone over to the other side: it has the right token
-// of a job that runs.
+// uploadRows are the requests of a hostile agent, which has the right token of a running job.
 func uploadRows(g *group, h *house) []row {
 	auth := bearer(h.agent(g.s, h.running.ID))
 	// A name with a method is that of one of the agent's own calls, and any other that of an output.
@@ -227,8 +227,8 @@ func uploadRows(g *group, h *house) []row {
 	return append(rows, refused(400, "body", "cut off", short), refused(409, "", "after the end", done))
 }
 
-// segments are pieces of a log that are none. They are kept as they come; whoever reads the log is
-// not harmed by them.
+// segments are invalid pieces of a log. They are stored as they are sent, and do not harm readers
+// of the log.
 func segments(g *group, h *house) {
 	auth := bearer(h.agent(g.s, h.running.ID))
 	for i, body := range []string{
@@ -248,7 +248,7 @@ func segments(g *group, h *house) {
 				body: body}); err != nil || a.status >= 500 {
 				fail("stored: %s %v", brief(a), err)
 			}
-			// The job that it is a log of may have spoilt its own, and nothing else.
+			// The job may have spoilt its own log, and nothing else.
 			a, err := g.server.send(get(h.running.path()+"/logs?tail=all", bearer(h.running.Token)))
 			if err != nil || len(a.body) > 1<<20 || a.status >= 400 && a.fault(http.MethodGet, "") != "" {
 				fail("read: %s %v", brief(a), err)

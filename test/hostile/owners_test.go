@@ -124,7 +124,7 @@ func ownerRows(g *group, h *house) []row {
 	return rows
 }
 
-// keys uses one Idempotency-Key for requests of different kinds: they must not meet.
+// keys uses one Idempotency-Key for requests of different kinds. They must not affect each other.
 func keys(g *group, h *house) {
 	const key = "Idempotency-Key: shared"
 	ids := map[job.ID]string{}

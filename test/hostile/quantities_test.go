@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// quantityRows are numbers that are none, that overflow, or that pass a bound.
+// quantityRows are values that are not numbers, that overflow, or that exceed a bound.
 func quantityRows() []row {
 	none := []string{
 		"", " ", "-", "+", ".", "x", "NaN", "Inf", "-Inf", "0x10", "1_000", "1 000", " 1", "1 ", "1\n", "１", "١", "½",

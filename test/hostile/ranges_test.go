@@ -32,7 +32,7 @@ func rangeRows(g *group, h *house) []row {
 	} {
 		for _, target := range []string{path, "/artifacts/" + string(h.done.ID) + "/run"} {
 			for _, method := range []string{http.MethodGet, http.MethodHead} {
-				// RFC 9110, section 14.2: what is no range may be passed over.
+				// RFC 9110, section 14.2: a server may ignore an invalid range.
 				rows = append(rows, row{name: method + " " + target[:9] + " " + value, status: []int{200, 206, 416},
 					req: request{method: method, target: target, header: []string{auth, "Range: " + value}}})
 			}

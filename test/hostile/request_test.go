@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// request is what is written to a connection. It is put together here, since net/http's client
+// request is the text of a request. The tests write it themselves, because net/http's client
 // refuses to send much of what an attacker sends.
 type request struct {
 	method, target string
@@ -127,7 +127,8 @@ type problem struct {
 	} `json:"errors"`
 }
 
-// fault says what is wrong with the answer to a request that is to be refused, or nothing.
+// fault says what is wrong with the answer to a request that must be refused. It returns "" for a
+// right answer.
 func (a *answer) fault(method, field string) string {
 	if kind := a.header.Get("Content-Type"); kind != "application/problem+json" {
 		return fmt.Sprintf("the error is of type %q: %.200s", kind, a.body)

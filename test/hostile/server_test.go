@@ -26,7 +26,7 @@ const patience = time.Minute
 // tokenKey is the key of every server here, so that the tests can derive any token themselves.
 const tokenKey = "aG9zdGlsZS1ob3N0aWxlLWhvc3RpbGUtaG9zdGlsZS0wMQ=="
 
-// server is a running command of ours.
+// server is a running command of the project.
 type server struct {
 	command string
 	dir     string // STORAGE_DIR
@@ -122,6 +122,7 @@ func build(t *testing.T, dir, name string) string {
 	path := filepath.Join(dir, name)
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", "grpcnotrace,disable_grpc_modules", "-o", path,
 		"go-job-orchestrator/functions/cmd/"+name)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", name, err, out)
 	}
@@ -143,7 +144,7 @@ func until(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// within waits for a condition, and reports whether it came about in time.
+// within waits for a condition, and reports whether it became true in time.
 func within(atMost time.Duration, done func() bool) bool {
 	for end := time.Now().Add(atMost); !done(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -206,7 +207,7 @@ func (srv *server) proc(name string) string {
 
 // resetPeak begins to measure the peak of resident memory anew (proc(5), clear_refs).
 func (srv *server) resetPeak() {
-	_ = os.WriteFile(srv.proc("clear_refs"), []byte("5"), 0) // else the peak is that since the start
+	_ = os.WriteFile(srv.proc("clear_refs"), []byte("5"), 0) // otherwise the peak is that since the start
 }
 
 // peak is the most memory the server had since resetPeak, in bytes.

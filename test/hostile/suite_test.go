@@ -1,7 +1,7 @@
-// Package hostile throws what attackers send at the real command, and demands for every input the
-// right answer, that a refused one leaves nothing behind, and that the server stays small and goes
-// on answering. Each group has its table in a file of its own; docs/security.md says what they
-// prove.
+// Package hostile sends the inputs of attackers to the real command. For every input it demands the
+// right answer, that a refused input leaves nothing behind, and that the server's memory stays
+// small and it goes on answering. Each group has its table in a file of its own. docs/security.md
+// says what they prove.
 package hostile
 
 import (
@@ -99,7 +99,7 @@ func (s *suite) count(group string, n int) {
 	s.counts[group] += n
 }
 
-// row is one input that has to be refused, or that has to be let in without anything being stored.
+// row is one input that must be refused, or that must be accepted without storing anything.
 type row struct {
 	name   string
 	req    request
@@ -124,7 +124,7 @@ type group struct {
 // does nothing has 30 MiB.
 const memoryBound = 160 << 20
 
-// run runs a group, then holds the server to what every group demands: it answers, its memory was
+// run runs a group. Then it checks what every group demands: the server answers, its memory was
 // bounded, and no connection or file is left open.
 func (s *suite) run(t *testing.T, name string, srv *server, bound int64, body func(g *group)) {
 	t.Helper()
@@ -176,8 +176,8 @@ func (g *group) refuse(rows []row) {
 	g.unchanged(before)
 }
 
-// settle waits until nothing is on its way that would change the storage: no job waits, and those
-// that are over are cleared away.
+// settle waits until nothing changes the storage any more: no job waits, and finished jobs are
+// cleaned up.
 func (g *group) settle() {
 	g.Helper()
 	until(g.T, "the server is at rest", func() bool {
@@ -189,7 +189,7 @@ func (g *group) settle() {
 func (g *group) unchanged(before map[string]int64) {
 	g.Helper()
 	after := g.server.files(g.T)
-	// Who hangs up is noticed a moment later.
+	// The server notices a closed connection a moment later.
 	within(10*time.Second, func() bool { after = g.server.files(g.T); return maps.Equal(before, after) })
 	if diff := cmp.Diff(before, after); diff != "" {
 		g.Errorf("%s: refused inputs changed the storage (-before +after):\n%.3000s", g.name, diff)

@@ -15,8 +15,8 @@ type route struct{ routes.Route }
 
 func (c route) open() bool { return c.Tokens.Opens(routes.None) }
 
-// served lists those that the one process answers, so that a new one is attacked without a word
-// here.
+// served lists the routes that the one process answers, so that a new route is attacked without a
+// change here.
 func served() []route {
 	var list []route
 	for _, r := range routes.All() {
@@ -129,7 +129,8 @@ func closedRows(s *suite, h *house, r route) []row {
 	return append(rows, rightRows(s, r)...)
 }
 
-// rightRows have a right token for what does not exist: it opens, and there is nothing.
+// rightRows have a right token for things that do not exist: the token is accepted, and the answer
+// says that there is nothing.
 func rightRows(s *suite, r route) []row {
 	right := map[routes.Tokens]string{routes.User: s.keys.Derive(token.User, ghost),
 		routes.Agent: s.keys.Derive(token.Agent, ghost), routes.Owner: s.keys.Owner(ghost)}
@@ -151,8 +152,8 @@ func rightRows(s *suite, r route) []row {
 	return rows
 }
 
-// openRows are for a call that needs no token: a wrong one opens no more, and where an owner may be
-// named it is refused.
+// openRows are for calls that need no token. A wrong token gives no more access. Where a token may
+// name an owner, a wrong one is refused.
 func openRows(h *house, r route) []row {
 	status := []int{200}
 	if r.Route == routes.SubmitJob {

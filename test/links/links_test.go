@@ -1,9 +1,10 @@
-// Package links says what each command may carry: what a function links is what it costs to start
-// it, to pull it and to keep it in memory.
+// Package links says which packages each command may link, because these decide how long it takes
+// to start and to pull, and how much memory it needs.
 package links
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path"
@@ -38,17 +39,18 @@ func commands(t *testing.T) []string {
 	return names
 }
 
-// TestCommands makes sure that no command carries what it has no use for.
+// TestCommands makes sure that no command links packages that it does not need.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	cloud := []string{"github.com/aws/", "github.com/Azure/", "cloud.google.com/", "gocloud.dev/blob/s3blob",
 		"gocloud.dev/blob/gcsblob", "gocloud.dev/blob/azureblob"}
 	local := []string{module + "/shared/sandbox", module + "/shared/process"}
 	cluster := []string{"k8s.io/", "sigs.k8s.io/", module + "/shared/kubernetes"}
-	// the SDK: whoever neither sends nor receives
+	// the CloudEvents SDK: functions that neither send nor receive events
 	events := []string{"github.com/cloudevents/", "github.com/json-iterator/", "go.uber.org/zap"}
 	bucket := []string{"gocloud.dev/", "google.golang.org/"}
-	// What is behind the agent's calls: it shares no more than the table of routes and what is sent.
+	// The server behind the agent's calls. The agent shares only the table of routes and the types of
+	// the bodies with it.
 	server := []string{
 		module + "/shared/api", module + "/shared/upload", module + "/shared/store", module + "/shared/ledger", module +
 			"/shared/openapi", module + "/shared/serve",
@@ -82,8 +84,9 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// TestVocabulary makes sure that what everything else depends on depends on nothing, and what the
-// agent shares with the server on no more than that.
+// TestVocabulary makes sure that the packages which all others depend on, job and routes, import
+// only the standard library, and that agentwire, which the agent and the server share, also imports
+// only job.
 func TestVocabulary(t *testing.T) {
 	t.Parallel()
 	for name, may := range map[string][]string{"job": nil, "routes": nil, "agentwire": {"job"}} {
@@ -151,6 +154,55 @@ func TestDeadCode(t *testing.T) {
 	for _, name := range commands(t) {
 		if cause := keeps("", module+"/functions/cmd/"+name); cause != "" {
 			t.Errorf("%s keeps all methods, since something looks them up by name: %s", name, cause)
+		}
+	}
+}
+
+// requirements returns the versions that a folder's go.mod asks for, by module.
+func requirements(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "mod", "edit", "-json")
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Require []struct{ Path, Version string }
+	}
+	if err := json.Unmarshal(out, &file); err != nil {
+		t.Fatal(err)
+	}
+	versions := map[string]string{}
+	for _, r := range file.Require {
+		versions[r.Path] = r.Version
+	}
+	return versions
+}
+
+// TestModules makes sure that the tests with a module of their own test what is built, and that a
+// build need not load what only they use.
+func TestModules(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../*/go.mod")
+	if err != nil || len(files) < 2 {
+		t.Fatalf("got %q, %v", files, err)
+	}
+	root := requirements(t, "../..")
+	for _, file := range files {
+		for path, version := range requirements(t, filepath.Dir(file)) {
+			if built := root[path]; built != "" && built != version {
+				t.Errorf("%s: %s is %s, and %s in the root's go.mod", file, path, version, built)
+			}
+		}
+	}
+	for path := range root {
+		for _, prefix := range []string{
+			"github.com/pb33f/", "knative.dev/eventing", "k8s.io/pod-security-admission", "sigs.k8s.io/kustomize/",
+		} {
+			if strings.HasPrefix(path, prefix) {
+				t.Errorf("go.mod asks for %s, which belongs to a module below test/", path)
+			}
 		}
 	}
 }

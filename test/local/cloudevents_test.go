@@ -130,7 +130,7 @@ func send(t *testing.T, url, mode string, events ...map[string]any) answer {
 	return a
 }
 
-// received is an event of ours as the SDK understood it.
+// received is an event of the server, as the SDK decoded it.
 type received struct {
 	Error, ID, Type, Source, Subject, Time, Traceparent, Template string
 	Data                                                          map[string]any
@@ -406,8 +406,8 @@ func TestEventsToAnotherSDK(t *testing.T) {
 	r.until(t, succeeded.ID, "submitted", "started", "succeeded", "reaped")
 }
 
-// TestSinkThatIsDown has jobs begin, end and be removed while nobody hears of it, kills the server,
-// and demands that all is announced once somebody listens.
+// TestSinkThatIsDown lets jobs begin, end and be removed while the sink is down, and kills the
+// server. All events must arrive once the sink is up.
 func TestSinkThatIsDown(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
@@ -426,7 +426,7 @@ func TestSinkThatIsDown(t *testing.T) {
 	r.until(t, removed.ID, "submitted", "started", "failed", "reaped")
 }
 
-// listener is somebody's server that takes a while for each event.
+// listener is a sink that takes a while for each event.
 type listener struct {
 	*httptest.Server
 	takes         time.Duration
@@ -463,8 +463,8 @@ func (l *listener) of(id string) (steps map[string]int, kinds int) {
 	return steps, len(l.heard)
 }
 
-// TestSlowListener has a server outside that takes a second for each event. It is told of every job
-// all the same, and once.
+// TestSlowListener has a sink that takes a second for each event. It must receive every event of
+// every job, once.
 func TestSlowListener(t *testing.T) {
 	t.Parallel()
 	l := newListener(t, time.Second)
@@ -510,8 +510,8 @@ func TestQueuedJobsAreAnnouncedOnce(t *testing.T) {
 
 const succeededType = "io.github.go-job-orchestrator.job.succeeded.v1"
 
-// broker delivers every event it gets to each Trigger that wants it: late, several times, in any
-// order, and again when it is told to.
+// broker delivers every event to each Trigger that matches: late, several times, in any order, and
+// again when the receiver asks for it.
 type broker struct {
 	t        *testing.T
 	mu       sync.Mutex
@@ -545,7 +545,7 @@ func (b *broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusAccepted)
 }
 
-// deliver delivers until the receiver has taken the event or never will.
+// deliver delivers until the receiver has accepted the event or has refused it for good.
 func (b *broker) deliver(url string, header http.Header, body []byte) {
 	for range 50 {
 		req, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))

@@ -24,6 +24,7 @@ var commands = sync.OnceValues(func() (string, error) {
 	dir := filepath.Dir(path)
 	build := exec.Command("go", "build", "-race", "-tags", "grpcnotrace,disable_grpc_modules", "-o", dir,
 		"go-job-orchestrator/functions/cmd/...", "go-job-orchestrator/test/local/runner")
+	build.Env = append(os.Environ(), "CGO_ENABLED=1")
 	out, err := build.CombinedOutput()
 	if err != nil {
 		err = &exec.Error{Name: string(out), Err: err}

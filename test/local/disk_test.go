@@ -61,8 +61,8 @@ func (s *server) workspaces() int {
 	return n
 }
 
-// TestDeepFolders leaves folders far deeper than outputs can lie: what can be an output is stored,
-// what is left out is said, and the workspace goes.
+// TestDeepFolders leaves folders that are far deeper than outputs may be. Everything that can be an
+// output is stored, the status names what is not, and the workspace is removed.
 func TestDeepFolders(t *testing.T) {
 	t.Parallel()
 	s := start(t, memory(t), "MAX_CONCURRENT_JOBS=1", "MAX_WORKSPACE_FILES=0", "MAX_WORKSPACE_BYTES=0")
@@ -96,9 +96,9 @@ func memory(t *testing.T) string {
 	return dir
 }
 
-// TestRecoveryBesideServing starts on the workspace of a job that somebody still holds, and on many
-// folders of one that is over: the server answers and runs jobs meanwhile. A job that is removed
-// while it is being recovered goes.
+// TestRecoveryBesideServing starts a server on the workspace of a job whose program still lives,
+// and on many folders of a job that is over. The server answers and runs jobs meanwhile. A job that
+// is removed during its recovery disappears.
 func TestRecoveryBesideServing(t *testing.T) {
 	t.Parallel()
 	s := start(t, memory(t), "MAX_CONCURRENT_JOBS=2", "KILL_GRACE=1h")
@@ -127,7 +127,7 @@ func TestRecoveryBesideServing(t *testing.T) {
 	for range 3 {
 		must(t, s.submit(script("true\n")).wait(), job.Succeeded, job.ReasonCompleted)
 	}
-	mustBe(held, job.Running) // as far as anybody knows
+	mustBe(held, job.Running) // as far as the records say
 	if resp, data := removed.call(http.MethodDelete, removed.path()); resp.StatusCode >= 300 {
 		t.Errorf("delete: %s %s", resp.Status, data)
 	}
@@ -205,10 +205,10 @@ for i in range(1000):
     time.sleep(0.02)
 `
 
-// TestFloor has programs fill up the disk below MIN_FREE_BYTES, with every limit of their own far
-// away. They are ended, others that have a good deal of it are not, and jobs can be submitted
-// again. not parallel: a program fills a disk as fast as it can, and is to be stopped before it is
-// full
+// TestFloor has programs fill the disk until less than MIN_FREE_BYTES is free, while they are far
+// below their own limits. These programs are ended. Others that use much of the disk are not, and
+// jobs can be submitted again. not parallel: a program fills a disk as fast as it can, and is to be
+// stopped before it is full
 func TestFloor(t *testing.T) {
 	for _, how := range []string{"name", "socket"} {
 		t.Run(how, func(t *testing.T) {

@@ -37,6 +37,7 @@ var command = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(dir, "all")
 	build := exec.Command("go", "build", "-race", "-tags", "grpcnotrace,disable_grpc_modules", "-o", path,
 		"go-job-orchestrator/functions/cmd/all")
+	build.Env = append(os.Environ(), "CGO_ENABLED=1") // which the race detector needs
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}
@@ -179,8 +180,8 @@ func freePort(t *testing.T) string {
 	return strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
 }
 
-// says waits until the server has printed a text. What it prints takes another way to us than its
-// answers, and can be later.
+// says waits until the server has printed a text. Its output comes by another way than its answers,
+// and can arrive later.
 func (s *server) says(text string) {
 	s.t.Helper()
 	s.until(fmt.Sprintf("it says %q", text), func() bool { return strings.Contains(s.output.String(), text) })

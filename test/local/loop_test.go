@@ -64,8 +64,8 @@ func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusAccepted)
 }
 
-// TestLoop has every step of the jobs of two templates sent to both of them, which is what Triggers
-// without a filter do: without a bound that would start thousands of jobs.
+// TestLoop sends every event of the jobs of two templates to both templates, as Triggers without a
+// filter do. Without a bound this would start thousands of jobs.
 func TestLoop(t *testing.T) {
 	t.Parallel()
 	const most = 20

@@ -10,8 +10,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// late is a program whose first process ends at once when it is asked to, while its child has work
-// left.
+// late is a program whose first process ends at once after SIGTERM, while its child still has work
+// to do.
 func late(fields ...string) form {
 	f := script("sh child.sh\n:\n", fields...)
 	f.files["child.sh"] = "trap 'sleep 1; echo done > results/last; exit' TERM\necho begun\nwhile :; do sleep 0.05; done\n"
@@ -70,8 +70,8 @@ func TestGrace(t *testing.T) {
 	})
 }
 
-// TestJVM makes sure that a JVM knows what memory its job has, and where its home is, and says
-// nothing of it.
+// TestJVM makes sure that a JVM knows the memory and the home of its job, and prints nothing about
+// them.
 func TestJVM(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir())

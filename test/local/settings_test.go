@@ -70,7 +70,7 @@ func TestJobs(t *testing.T) {
 	}
 }
 
-// TestFaultsOfAllKinds makes sure that faults of values, of secrets and of folders are told
+// TestFaultsOfAllKinds makes sure that faults of values, of secrets and of folders are reported
 // together, each once.
 func TestFaultsOfAllKinds(t *testing.T) {
 	t.Parallel()
@@ -135,8 +135,8 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// TestCommandLine asks every command what it is, and gives it what it does not take. None of them
-// starts anything.
+// TestCommandLine runs every command with --help, --version and wrong arguments. No command may
+// start anything.
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	dir, err := commands()
@@ -173,7 +173,8 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// TestSecondInterrupt presses Ctrl-C while a job runs: once to have it waited for, and once more.
+// TestSecondInterrupt sends Ctrl-C twice while a job runs. After the first the server waits for the
+// job, after the second it ends at once.
 func TestSecondInterrupt(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir(), "DRAIN_TIMEOUT=1h")
@@ -267,7 +268,8 @@ func TestKey(t *testing.T) {
 	}
 }
 
-// TestTimesOutOfBounds makes sure that no setting has the server spin, or its times overflow.
+// TestTimesOutOfBounds makes sure that no value of a setting makes the server loop without a pause,
+// or makes a time overflow.
 func TestTimesOutOfBounds(t *testing.T) {
 	t.Parallel()
 	path, err := command()

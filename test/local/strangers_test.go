@@ -31,6 +31,7 @@ var plainCommand = sync.OnceValues(func() (string, error) {
 	path = filepath.Join(filepath.Dir(path), "plain")
 	build := exec.Command("go", "build", "-tags", "grpcnotrace,disable_grpc_modules", "-o", path,
 		"go-job-orchestrator/functions/cmd/all")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}
@@ -68,8 +69,8 @@ func (s *server) dial(text string) net.Conn {
 	return c
 }
 
-// TestRebinding does what a page can that has its name point to this machine: its requests are
-// those of one site.
+// TestRebinding sends the requests of a page whose own name points to this machine. For the browser
+// they are same-site requests.
 func TestRebinding(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir())
@@ -111,7 +112,7 @@ func TestRebinding(t *testing.T) {
 	}
 }
 
-// stranger is a client that sends much at once.
+// stranger is a client that sends a lot at once.
 type stranger struct {
 	count int
 	send  func(s *server, i int) error
@@ -215,7 +216,7 @@ func startPlain(t *testing.T, vars ...string) *server {
 	return startProgram(t, path, t.TempDir(), append([]string{"MAX_CONCURRENT_JOBS=1"}, vars...)...)
 }
 
-// memory is a line of what the kernel says of the server's.
+// memory is one line of the kernel's information about the server's memory.
 func (s *server) memory(name string) int64 {
 	s.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
@@ -253,8 +254,8 @@ func (s *server) established(port int) bool {
 	return false
 }
 
-// TestClientsThatStall has clients stop in the middle of all that they can send and take. Each is
-// cut off.
+// TestClientsThatStall has clients stop in the middle of everything that they can send or receive.
+// The server must disconnect each of them.
 func TestClientsThatStall(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir(), "STALL_TIMEOUT=1s")
@@ -282,7 +283,7 @@ func TestClientsThatStall(t *testing.T) {
 	} {
 		c := s.dial(request)
 		if strings.HasPrefix(request, "GET /outputs") || strings.Contains(request, "follow") {
-			// It reads nothing. Whether it is cut off only the server's side tells.
+			// The client reads nothing, so only the server's side shows whether the connection was closed.
 			port := c.LocalAddr().(*net.TCPAddr).Port
 			s.until(name+" is cut off", func() bool { return !s.established(port) })
 			continue
@@ -295,7 +296,8 @@ func TestClientsThatStall(t *testing.T) {
 	writer.call(http.MethodDelete, writer.path())
 }
 
-// TestManyConnections opens more connections than there can be. Those that do nothing make place.
+// TestManyConnections opens more connections than the server allows. It closes idle ones to make
+// room.
 func TestManyConnections(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir(), "MAX_CONNECTIONS=16")

@@ -146,8 +146,8 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestPowerFails takes from a workspace what a machine that lost power may have lost. What was
-// shipped of the log by then must be in it in the end, once.
+// TestPowerFails removes from a workspace what a power failure may have lost. The part of the log
+// that was shipped before must be in the final log, once.
 func TestPowerFails(t *testing.T) {
 	t.Parallel()
 	const again = "echo one; test $JOB_ATTEMPT = 2 || exec sleep 1000\n"
@@ -201,8 +201,8 @@ func TestPowerFails(t *testing.T) {
 	}
 }
 
-// held reports whether a file is locked, which that of a workspace is as long as anything of its
-// program lives.
+// held reports whether a file is locked. The lock file of a workspace is locked as long as a
+// process of its program lives.
 func held(t *testing.T, path string) bool {
 	t.Helper()
 	f, err := os.Open(path)
@@ -311,7 +311,7 @@ func TestKilledAtRandom(t *testing.T) {
 				jobs = append(jobs, decodeSent(t, s, data))
 			})
 		}
-		time.Sleep(time.Duration(rand.Int64N(int64(span)))) // the point of death is to be any
+		time.Sleep(time.Duration(rand.Int64N(int64(span)))) // the server is to die at a random moment
 		_ = s.cmd.Process.Signal(syscall.SIGKILL)
 		senders.Wait()
 		s.kill()

@@ -1,4 +1,4 @@
-// Package manifests holds what is in config/ to Kubernetes', Knative's and our own rules.
+// Package manifests checks config/ against the rules of Kubernetes, of Knative and of this project.
 package manifests
 
 import (

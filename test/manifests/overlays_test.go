@@ -100,7 +100,7 @@ func leaves(t *testing.T, all []object) map[string]string {
 	return found
 }
 
-// changes says what an overlay makes of the base: each value that is another, gone, or new.
+// changes lists the values that an overlay changes, removes or adds.
 func changes(t *testing.T, path string) map[string]string {
 	t.Helper()
 	before, after := leaves(t, load(t, ".yaml")), leaves(t, overlay(t, path))
@@ -186,7 +186,7 @@ func TestOverlays(t *testing.T) {
 	}
 }
 
-// TestOverlaysAreAccepted holds what overlays change to the rules for the base.
+// TestOverlaysAreAccepted checks the overlays by the rules for the base.
 func TestOverlaysAreAccepted(t *testing.T) {
 	ctx := webhook(t, features(t))
 	for _, name := range []string{"volume", "kind", "bucket"} {

@@ -121,7 +121,7 @@ func TestTokenKeys(t *testing.T) {
 				got = append(got, name)
 			}
 			hasVolume := slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.PersistentVolumeClaim != nil })
-			for _, from := range c.EnvFrom { // all of a Secret is taken by who has the storage, and that of the bucket only
+			for _, from := range c.EnvFrom { // only functions with the storage take a whole Secret, and only that of the bucket
 				if s := from.SecretRef; s != nil && (s.Name != "bucket-credentials" || s.Optional == nil || !*s.Optional ||
 					!hasVolume) {
 					t.Errorf("%s: takes all of the Secret %s", file, s.Name)
@@ -325,8 +325,8 @@ func TestReaper(t *testing.T) {
 	}
 }
 
-// TestReadme demands that the README of the manifests names each, and the patch that make features
-// makes.
+// TestReadme demands that the README of the manifests names each file, and shows the patch of make
+// features.
 func TestReadme(t *testing.T) {
 	readme, err := os.ReadFile(folder + "/README.md")
 	if err != nil {

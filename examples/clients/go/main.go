@@ -35,12 +35,12 @@ func main() {
 	}
 }
 
-// client speaks for one job.
+// client makes the calls for one job.
 type client struct {
 	url, job, token string
 }
 
-// status is as much of a job as the client looks at.
+// status has the fields of a job that the client needs.
 type status struct {
 	Phase, Reason, Message string
 }
@@ -107,11 +107,11 @@ func submit(ctx context.Context, url, program string, args []string) (*client, e
 	return &client{url: url, job: accepted.JobID, token: accepted.Token}, nil
 }
 
-// follow copies the log to w until the job is over. A connection that breaks is made again.
+// follow copies the log to w until the job is over. It reconnects when the connection breaks.
 func (c *client) follow(ctx context.Context, w io.Writer) (status, error) {
 	var position int64
 	for {
-		// Asked before the log is: once the job is over, the log that comes after is all of it.
+		// The status is read before the log. If the job is over by then, the log is complete.
 		var s status
 		if err := c.get(ctx, "/api/v1/jobs/"+c.job, &s); err != nil {
 			return s, err
@@ -189,7 +189,7 @@ func decode(req *http.Request, into any) error {
 	return json.NewDecoder(resp.Body).Decode(into)
 }
 
-// send returns an answer that is no error, or what the server says is wrong.
+// send returns the answer, or an error with the server's message.
 func send(req *http.Request) (*http.Response, error) {
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil || resp.StatusCode < http.StatusBadRequest {

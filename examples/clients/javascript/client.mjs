@@ -13,7 +13,7 @@ if (!folder) {
   process.exit(2);
 }
 
-// call sends a request, and throws what the server says is wrong.
+// call sends a request. On an error it throws the server's message.
 async function call(where, options) {
   const answer = await fetch(url + where, options);
   if (!answer.ok) {
@@ -36,11 +36,11 @@ const accepted = await call("/api/v1/jobs", {
 const { jobID, token } = await accepted.json();
 const headers = { Authorization: `Bearer ${token}` };
 
-// The log goes to standard output until the job is over. A connection that breaks is made again.
+// Copies the log to standard output until the job is over. Reconnects when the connection breaks.
 let position = 0;
 let status;
 for (let done = false; !done; ) {
-  // Asked before the log is: once the job is over, the log that comes after is all of it.
+  // The status is read before the log. If the job is over by then, the log is complete.
   status = await (await call(`/api/v1/jobs/${jobID}`, { headers })).json();
   const log = await call(`/api/v1/jobs/${jobID}/logs?follow=true&from=${position}`, { headers });
   try {
@@ -50,7 +50,7 @@ for (let done = false; !done; ) {
     }
     done = over.includes(status.phase);
   } catch (error) {
-    if (error.name !== "TypeError") throw error; // fetch's word for a connection that breaks
+    if (error.name !== "TypeError") throw error; // fetch throws it when the connection breaks
   }
 }
 

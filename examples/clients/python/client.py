@@ -40,10 +40,10 @@ def main(url, program, folder, *args):
 
 
 def follow(session, url, job):
-    """Copies the log to standard output until the job is over. A connection that breaks is made again."""
+    """Copies the log to standard output until the job is over. Reconnects when the connection breaks."""
     position = 0
     while True:
-        # Asked before the log is: once the job is over, the log that comes after is all of it.
+        # The status is read before the log. If the job is over by then, the log is complete.
         answer = session.get(f"{url}/api/v1/jobs/{job}", timeout=60)
         check(answer)
         query = {"follow": "true", "from": position}
@@ -75,7 +75,7 @@ def download(session, url, job, folder):
 
 
 def check(answer):
-    """Ends with what the server says is wrong."""
+    """Ends the program with the server's message if the answer is an error."""
     if not answer.ok:
         sys.exit(f"{answer.status_code}: {answer.json().get('detail', answer.text)}")
 

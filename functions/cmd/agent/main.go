@@ -1,4 +1,4 @@
-// Command agent runs one job's program and speaks to the orchestrator over HTTP.
+// Command agent runs the program of one job in its pod, and calls the orchestrator over HTTP.
 package main
 
 import (

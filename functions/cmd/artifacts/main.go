@@ -1,5 +1,5 @@
-// Command artifacts serves the functions that the agent in a job's pod speaks to: artifacts and
-// agentapi. They are one service, so that a pod waits for one cold start.
+// Command artifacts serves the functions that the agent in a job's pod calls: artifacts and
+// agentapi. They are one service, so that a pod waits for one cold start only.
 package main
 
 import (
@@ -34,7 +34,7 @@ func (b both) Mount(r *api.Router) {
 func open(env *platform.Env) (b both, err error) {
 	events, err := event.Open(env, nil)
 	if err != nil {
-		return b, err
+		return b, errors.Join(err, env.Check(&artifacts.Settings{}))
 	}
 	var agentErr error
 	b.artifacts, err = artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})

@@ -1,7 +1,8 @@
-// Command cancel serves the function of that name. In a cluster it also deletes Jobs.
+// Command cancel serves the function of that name. In a cluster it also deletes Kubernetes Jobs.
 package main
 
 import (
+	"errors"
 	"os"
 
 	"go-job-orchestrator/functions/cancel"
@@ -18,11 +19,11 @@ func main() {
 func open(env *platform.Env) (*cancel.Function, error) {
 	events, err := event.Open(env, nil)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, env.Check())
 	}
 	b, err := kubernetes.OpenWithoutLauncher(env, events.Ledger)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, env.Check())
 	}
 	return cancel.New(cancel.Deps{Env: env, Ledger: events.Ledger, Stopper: b.Stopper})
 }

@@ -1,7 +1,8 @@
-// Command launch receives events and makes Kubernetes Jobs of their jobs.
+// Command launch receives events and creates the Kubernetes Jobs of their jobs.
 package main
 
 import (
+	"errors"
 	"os"
 
 	"go-job-orchestrator/functions/launch"
@@ -18,11 +19,11 @@ func main() {
 func open(env *platform.Env) (*launch.Function, error) {
 	events, err := event.Open(env, nil)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, env.Check(&kubernetes.Settings{}))
 	}
 	b, err := kubernetes.OpenInCluster(env, events.Ledger)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, env.Check(&kubernetes.Settings{}))
 	}
 	return launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log}), nil
 }

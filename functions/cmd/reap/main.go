@@ -1,4 +1,4 @@
-// Command reap makes one round of reaping. In a cluster it also looks after Jobs.
+// Command reap runs one round of the reaper. In a cluster it also looks after Kubernetes Jobs.
 package main
 
 import (

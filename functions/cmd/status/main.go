@@ -2,6 +2,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 
 	"go-job-orchestrator/functions/status"
@@ -17,11 +18,11 @@ func main() {
 func open(env *platform.Env) (*status.Function, error) {
 	records, err := env.Ledger()
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, env.Check())
 	}
 	b, err := kubernetes.OpenWithoutLauncher(env, records)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, env.Check())
 	}
 	return status.New(status.Deps{Env: env, Observer: b.Observer, Runtimes: b.Runtimes})
 }

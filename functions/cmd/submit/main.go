@@ -1,10 +1,12 @@
-// Command submit serves the function of that name.
+// Command submit serves the functions by which jobs come in: submit, templates and events.
 package main
 
 import (
+	"errors"
 	"os"
 
-	"go-job-orchestrator/functions/submit"
+	"go-job-orchestrator/functions/intake"
+	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/platform"
@@ -12,13 +14,13 @@ import (
 )
 
 func main() {
-	os.Exit(serve.Main(open, "Accepts jobs, templates and events that start jobs.", &submit.Settings{}))
+	os.Exit(serve.Main(open, "Accepts jobs, templates and events that start jobs.", intake.Settings()...))
 }
 
-func open(env *platform.Env) (*submit.Function, error) {
+func open(env *platform.Env) (*intake.Functions, error) {
 	events, err := event.Open(env, nil)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, env.Check(intake.Settings()...))
 	}
-	return submit.New(submit.Deps{Env: env, Events: events, Admission: backend.AnyRuntime{}})
+	return intake.Open(admission.Deps{Env: env, Events: events, Backend: backend.AnyRuntime{}})
 }

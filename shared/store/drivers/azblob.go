@@ -30,10 +30,10 @@ const (
 // azureBatchSize is how many blobs a batch request takes.
 const azureBatchSize = 256
 
-func azureBackend(b bucket) store.Backend {
+func azureExtension(b bucket) store.Extension {
 	var client *container.Client
 	b.As(&client)
-	return store.Backend{
+	return store.Extension{
 		Handover: true, // written to, it panics after a failed request
 		Writing: func(opts *blob.WriterOptions) {
 			opts.BufferSize, opts.MaxConcurrency = azureBlockSize, azureConcurrency

@@ -28,7 +28,7 @@ func Open(ctx context.Context, address string) (*store.Store, error) {
 	case "file":
 		return openFile(u)
 	case "mem":
-		return store.OpenBucket(memblob.OpenBucket(nil), store.Backend{}), nil
+		return store.OpenBucket(memblob.OpenBucket(nil), store.Extension{}), nil
 	case "s3", "gs", "azblob":
 		return openCloud(ctx, u)
 	}
@@ -66,18 +66,18 @@ type bucket struct {
 	prefix string // of all keys, which the bucket's own client must be told
 }
 
-// extension returns what a kind of bucket can do beyond the portable API.
-type extension func(b bucket) store.Backend
+// extender returns what a kind of bucket can do beyond the portable API.
+type extender func(b bucket) store.Extension
 
 // cloud returns the extension for a scheme, and false when its driver is not linked.
-func cloud(scheme string) (extension, bool) {
+func cloud(scheme string) (extender, bool) {
 	switch scheme {
 	case "s3":
-		return s3Backend, hasS3
+		return s3Extension, hasS3
 	case "gs":
-		return gsBackend, hasGS
+		return gsExtension, hasGS
 	case "azblob":
-		return azureBackend, hasAzure
+		return azureExtension, hasAzure
 	}
 	return nil, false
 }

@@ -25,8 +25,8 @@ const (
 	copyMemory = 1 << 20 // of the pipe to it
 )
 
-func gsBackend(b bucket) store.Backend {
-	return store.Backend{
+func gsExtension(b bucket) store.Extension {
+	return store.Extension{
 		After: func(key string) func(as func(any) bool) error {
 			return func(as func(any) bool) error {
 				var q *storage.Query

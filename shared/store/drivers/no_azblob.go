@@ -6,4 +6,4 @@ import "go-job-orchestrator/shared/store"
 
 const hasAzure = false
 
-func azureBackend(bucket) store.Backend { return store.Backend{} }
+func azureExtension(bucket) store.Extension { return store.Extension{} }

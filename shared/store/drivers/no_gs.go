@@ -6,4 +6,4 @@ import "go-job-orchestrator/shared/store"
 
 const hasGS = false
 
-func gsBackend(bucket) store.Backend { return store.Backend{} }
+func gsExtension(bucket) store.Extension { return store.Extension{} }

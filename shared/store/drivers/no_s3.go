@@ -6,4 +6,4 @@ import "go-job-orchestrator/shared/store"
 
 const hasS3 = false
 
-func s3Backend(bucket) store.Backend { return store.Backend{} }
+func s3Extension(bucket) store.Extension { return store.Extension{} }

@@ -35,12 +35,12 @@ const (
 // s3BatchSize is how many objects DeleteObjects takes.
 const s3BatchSize = 1000
 
-func s3Backend(b bucket) store.Backend {
+func s3Extension(b bucket) store.Extension {
 	var client *s3.Client
 	b.As(&client)
 	o := &objects{client: client, bucket: b, uploads: sync.OnceValue(
 		func() *transfermanager.Client { return newUploads(client) })}
-	return store.Backend{
+	return store.Extension{
 		After:         o.after,
 		Handover:      true, // through a pipe a failed request would be reported as a closed pipe
 		Writing:       func(opts *blob.WriterOptions) { opts.BeforeWrite = o.before },

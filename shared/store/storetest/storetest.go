@@ -268,7 +268,7 @@ func testHook(t *testing.T, s *store.Store) {
 	put(t, s, "f/old", "old")
 	var ops []string
 	fail := errors.New("unplugged")
-	hooked := s.WithHook(func(op, key string) error {
+	hooked := WithHook(s, func(op, key string) error {
 		ops = append(ops, op+" "+key)
 		return fail
 	})

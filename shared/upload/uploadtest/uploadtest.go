@@ -3,16 +3,12 @@ package uploadtest
 
 import (
 	"bufio"
-	"bytes"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,28 +18,22 @@ import (
 	"testing"
 	"time"
 
-	"gocloud.dev/blob/memblob"
-
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/ledger/ledgertest"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/serve"
-	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/token"
 )
 
 // Server is a server with one job on it.
 type Server struct {
-	T      testing.TB
-	Dir    string // empty without one
-	Store  *store.Store
-	Ledger *ledger.Ledger
-	Keys   token.Keys
-	HTTP   *httptest.Server
-	ID     job.ID
-	Index  *job.Index
+	*ledgertest.Fixture
+	HTTP  *httptest.Server
+	ID    job.ID
+	Index *job.Index
 }
 
 // MaxOutput is the server's MAX_OUTPUT_BYTES.
@@ -56,37 +46,15 @@ type Opener func(*platform.Env, *ledger.Ledger) (serve.Function, error)
 // Settings are NAME=value.
 func New(t testing.TB, dir string, open []Opener, settings ...string) *Server {
 	t.Helper()
-	w := &Server{T: t, Dir: dir}
-	var err error
-	if dir == "" {
-		w.Store = store.OpenBucket(memblob.OpenBucket(nil), store.Backend{})
-	} else if w.Store, err = store.OpenDir(dir); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.Store.Close() })
-	w.Keys, err = token.New(bytes.Repeat([]byte{7}, 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Ledger = ledger.New(w.Store, time.Now)
-	vars := map[string]string{"MAX_OUTPUT_BYTES": "2Mi"}
-	for _, setting := range settings {
-		name, value, _ := strings.Cut(setting, "=")
-		vars[name] = value
-	}
-	env := platform.New(vars, slog.New(slog.DiscardHandler))
-	env.SetStore(w.Store)
-	env.SetKeys(w.Keys)
-	router := api.NewRouter(slog.New(slog.DiscardHandler))
+	w := &Server{Fixture: ledgertest.Open(t, dir, time.Now)}
+	env := w.Env(append([]string{"MAX_OUTPUT_BYTES=2Mi"}, settings...)...)
+	var functions []serve.Function
 	for _, one := range open {
 		f, err := one(env, w.Ledger)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.Mount(router)
+		w.Must(err)
+		functions = append(functions, f)
 	}
-	w.HTTP = httptest.NewServer(router)
-	t.Cleanup(w.HTTP.Close)
+	w.HTTP = w.Serve(functions...)
 	w.Index = w.NewJob(map[string]string{"main.py": "print()", `we"ird – ü?#%.attrs`: "weird", "status.json.bak": ""})
 	w.ID = w.Index.JobID
 	return w
@@ -95,63 +63,27 @@ func New(t testing.TB, dir string, open []Opener, settings ...string) *Server {
 // NewJob accepts another job with these files.
 func (w *Server) NewJob(files map[string]string) *job.Index {
 	w.T.Helper()
-	id, err := job.NewID(time.Now(), rand.Reader)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	index := &job.Index{
-		JobID: id, JobName: id.Name(), CreatedAt: time.Now().UTC(), Token: "sha256:x",
-		Spec: job.Spec{Runtime: "python", Entrypoint: "main.py", Args: []string{"a"}, Env: map[string]string{"SECRET": "s"},
-			TTLSecondsAfterFinished: 60, Retries: 1},
-	}
-	for name, content := range files {
-		d, err := w.Store.Put(w.T.Context(), ledger.FileKey(id, name), strings.NewReader(content))
-		if err != nil {
-			w.T.Fatal(err)
+	return w.Job(func(index *job.Index) {
+		index.Token = "sha256:x"
+		index.Spec = job.Spec{Runtime: "python", Entrypoint: "main.py", Args: []string{"a"},
+			Env: map[string]string{"SECRET": "s"}, TTLSecondsAfterFinished: 60, Retries: 1}
+		for name, content := range files {
+			index.Files = append(index.Files, w.File(index.JobID, name, content))
 		}
-		index.Files = append(index.Files, job.File{Name: name, Size: d.Size, SHA256: d.SHA256})
-	}
-	if err := w.Ledger.Accept(w.T.Context(), index); err != nil {
-		w.T.Fatal(err)
-	}
-	return index
+	})
 }
 
 // End ends the job.
 func (w *Server) End() {
 	w.T.Helper()
-	t := job.Terminal{Phase: job.Succeeded, Reason: job.ReasonCompleted, FinishedAt: time.Now().UTC()}
-	if _, _, err := w.Ledger.Finish(w.T.Context(), w.Index, t); err != nil {
-		w.T.Fatal(err)
-	}
-}
-
-// Bearer is the value of Authorization that opens a job.
-func (w *Server) Bearer(scope token.Scope, id job.ID) string {
-	return "Bearer " + w.Keys.Derive(scope, id)
+	w.Finish(w.Index, job.Terminal{Phase: job.Succeeded, Reason: job.ReasonCompleted, FinishedAt: time.Now().UTC()})
 }
 
 // Send makes a request with the agent's token and the given pairs of header names and values.
 func (w *Server) Send(method, target string, body io.Reader, headers ...string) (*http.Response, []byte) {
 	w.T.Helper()
-	req, err := http.NewRequestWithContext(w.T.Context(), method, w.HTTP.URL+target, body)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	req.Header.Set("Authorization", w.Bearer(token.Agent, w.ID))
-	for i := 0; i < len(headers); i += 2 {
-		req.Header.Set(headers[i], headers[i+1])
-	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	return resp, data
+	headers = append([]string{"Authorization", w.Bearer(token.Agent, w.ID)}, headers...)
+	return ledgertest.Send(w.T, method, w.HTTP.URL+target, body, headers...)
 }
 
 // Put stores an output.
@@ -236,18 +168,7 @@ func (w *Server) Results() []string {
 // WantProblem demands an error in the form of all errors.
 func WantProblem(t testing.TB, resp *http.Response, body []byte, status int) api.Problem {
 	t.Helper()
-	var p api.Problem
-	if resp.StatusCode != status || resp.Header.Get("Content-Type") != "application/problem+json" {
-		t.Fatalf("got %d %q %q, want a problem with status %d", resp.StatusCode, resp.Header.Get("Content-Type"), body,
-			status)
-	}
-	if resp.Request.Method == http.MethodHead {
-		return p
-	}
-	if err := json.Unmarshal(body, &p); err != nil || p.Status != status || p.Detail == "" {
-		t.Fatalf("problem %q: %v", body, err)
-	}
-	return p
+	return ledgertest.WantProblem(t, resp, body, status)
 }
 
 // SHA256 is the hash of a text, in hexadecimal digits.

@@ -1,0 +1,99 @@
+package events_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"go-job-orchestrator/shared/admission/admissiontest"
+)
+
+func without(header []string, name string) []string {
+	var left []string
+	for i := 0; i < len(header); i += 2 {
+		if header[i] != name {
+			left = append(left, header[i], header[i+1])
+		}
+	}
+	return left
+}
+
+func requestHeader(id string) []string {
+	return append([]string{"Ce-Type", "io.github.go-job-orchestrator.job.requested.v1"},
+		without(eventHeader(id), "Ce-Type")...)
+}
+
+func requestData(more ...string) string {
+	return `{"runtime":"python","entrypoint":"a.py","args":["$.data"],` + strings.Join(more, "") +
+		`"files":[{"name":"a.py","content":"` + base64.StdEncoding.EncodeToString([]byte("print(1)\n")) + `"}]}`
+}
+
+func TestRequestedJob(t *testing.T) {
+	w := newServer(t)
+	owner := w.PutTemplate("any", "", script()...)
+	owned := func(id string) []string { return append(requestHeader(id), admissiontest.Bearer(owner.Token)...) }
+	data := requestData(`"ttlSecondsAfterFinished":5,`)
+	id := started(w, send(w, "", data, owned("1")...))
+	index := w.Index(id)
+	if index.Owner != owner.Owner || index.TTLSecondsAfterFinished != 5 ||
+		!slices.Equal(index.Args, []string{"$.data"}) || index.Template != nil {
+		t.Errorf("got %+v", index)
+	}
+	if got := w.File(id, "a.py"); got != "print(1)\n" {
+		t.Errorf("file: got %q", got)
+	}
+	if again := started(w, send(w, "", data, owned("1")...)); again != id {
+		t.Errorf("delivered again: got %s, want %s", again, id)
+	}
+	if other := started(w, send(w, "", data, requestHeader("1")...)); other == id || w.Index(other).Owner != "" {
+		t.Error("without the owner's token the event got the owner's job")
+	}
+	w.Want(
+		http.StatusOK,
+		w.Call(http.MethodGet, "/api/v1/jobs/"+string(id)+"/token", "", admissiontest.Bearer(owner.Token)...),
+	)
+	free := started(w, send(w, "", requestData(), requestHeader("2")...))
+	w.Want(
+		http.StatusForbidden,
+		w.Call(http.MethodGet, "/api/v1/jobs/"+string(free)+"/token", "", admissiontest.Bearer(owner.Token)...),
+	)
+	for name, data := range map[string]string{
+		"runtime":    strings.Replace(requestData(), "python", "cobol", 1),
+		"entrypoint": strings.Replace(requestData(), `"entrypoint":"a.py"`, `"entrypoint":"b.py"`, 1),
+		"base64":     strings.Replace(requestData(), `content":"`, `content":"*`, 1),
+	} {
+		if p := w.Problem(send(w, "", data, requestHeader("3")...), http.StatusUnprocessableEntity); !strings.Contains(
+			p.Detail, name) {
+			t.Errorf("%s: got %q", name, p.Detail)
+		}
+	}
+}
+
+func TestBatchOfEvents(t *testing.T) {
+	w := newServer(t)
+	w.PutTemplate("a", "", script(field("args", `["$.data.x"]`))...)
+	one := func(id, data string) string {
+		return fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":"/tests","type":"t","data":%s}`, id, data)
+	}
+	send := func(events ...string) admissiontest.Reply {
+		return send(w, "?template=a", "["+strings.Join(events, ",")+"]", "Content-Type", "application/cloudevents-batch+json")
+	}
+	got := w.Want(http.StatusAccepted, send(one("1", `{"x":1}`), one("2", `{"x":2}`), one("1", `{"x":1}`)))
+	if links := got.Header.Values("Link"); len(links) != 3 || links[0] != links[2] || links[0] == links[1] ||
+		got.Header.Get("Location") != "" || len(got.Text) > 0 {
+		t.Errorf("got %q, %q", links, got.Text)
+	}
+	started(w, send(one("3", `{"x":3}`)))
+	w.Want(http.StatusAccepted, send())
+	// The good ones run although one is bad, and a second delivery changes nothing.
+	for range 2 {
+		w.Problem(send(one("4", `{"x":4}`), one("5", `{}`), one("6", `{"x":6}`)), http.StatusUnprocessableEntity)
+	}
+	list := w.Want(http.StatusOK, w.Call(http.MethodGet, "/api/v1/jobs?limit=500", ""))
+	if n := strings.Count(string(list.Text), `"jobID"`); n != 5 {
+		t.Errorf("there are %d jobs, want 5", n)
+	}
+}

@@ -1,4 +1,0 @@
-package submit
-
-// SettingsOf is what a function was made with.
-func SettingsOf(f *Function) *Settings { return &f.settings }

@@ -1,6 +1,0 @@
-//go:build !race
-
-package submit_test
-
-// memoryFactor is how much more memory a process takes than one that is not under test.
-const memoryFactor = 1

@@ -1,0 +1,178 @@
+package templates
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/admission"
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/template"
+	"go-job-orchestrator/shared/trigger"
+)
+
+// saved is the answer to PUT of a template. The token is its owner's.
+type saved struct {
+	Name      string    `json:"name"`
+	Version   int       `json:"version"`
+	Owner     job.ID    `json:"owner"`
+	Token     string    `json:"token"`
+	CreatedAt time.Time `json:"createdAt"`
+}
+
+func (f *Function) put(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
+	v, created, err := f.save(w, r, p.ByName("name"))
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if created {
+		status = http.StatusCreated
+		w.Header().Set("Location", "/api/v1/templates/"+v.Name)
+	}
+	api.WriteJSON(w, status, saved{
+		Name: v.Name, Version: v.Version, Owner: v.Owner, Token: f.keys.Owner(v.Owner), CreatedAt: v.CreatedAt,
+	})
+	return nil
+}
+
+// save stores a version. After an error nothing of it is left.
+func (f *Function) save(
+	w http.ResponseWriter, r *http.Request, name string,
+) (v *template.Version, created bool, err error) {
+	if message := template.CheckName(name); message != "" {
+		return nil, false, job.Invalid("name", message)
+	}
+	owner, err := api.ClaimedOwner(r, f.keys)
+	if err != nil {
+		return nil, false, err
+	}
+	keyHash, err := admission.Key(r, ledger.VersionKeys, name, string(owner))
+	if err != nil {
+		return nil, false, err
+	}
+	owner, current, err := f.mayReplace(r, name, owner, keyHash)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := f.admission.CheckFree(r.ContentLength); err != nil {
+		return nil, false, err
+	}
+	f.admission.LimitReading(w)
+	id, err := job.NewID(f.now(), f.random)
+	if err != nil {
+		return nil, false, err
+	}
+	if owner == "" {
+		owner = id
+	}
+	kept := false
+	defer func() { // also after a panic
+		if !kept {
+			f.abort(r.Context(), name, id)
+		}
+	}()
+	ctx := context.WithoutCancel(r.Context())
+	draft, err := f.read(ctx, r, name, id)
+	if err != nil {
+		return nil, false, err
+	}
+	draft.Owner, draft.IdempotencyKey = owner, keyHash
+	if current != nil && keyHash != "" && keyHash == current.IdempotencyKey {
+		if draft.Fingerprint == current.Fingerprint {
+			return current, true, nil // sent again
+		}
+		return nil, false, job.Invalid("Idempotency-Key", "was used for another version of this template; use a new key, "+
+			"and the owner's token")
+	}
+	v, err = f.templates.Save(ctx, *draft)
+	if errors.Is(err, job.ErrExists) {
+		return nil, false, job.Refuse(job.ErrExists, "name", "is by now that of a template of another owner; choose another")
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	kept = true
+	return v, v.Version == 1, nil
+}
+
+// mayReplace returns the owner of the version to come, empty for a new one, and the current version
+// if there is one. Everybody who may submit may make a template. Replacing it takes its token, or a
+// repetition of the request that made it. A version that was made with a token cannot be asked for
+// again by the key alone, since the sender of the key may not have the token.
+func (f *Function) mayReplace(
+	r *http.Request, name string, owner job.ID, keyHash string,
+) (job.ID, *template.Version, error) {
+	anonymous := owner == ""
+	current, findErr := f.templates.Current(r.Context(), name)
+	switch {
+	case errors.Is(findErr, job.ErrNotFound):
+		return owner, nil, nil
+	case findErr != nil:
+		return "", nil, findErr
+	case anonymous && keyHash != "" && keyHash == current.IdempotencyKey &&
+		f.now().Sub(current.CreatedAt) < ledger.KeyLifetime:
+		return current.Owner, current, nil
+	case anonymous:
+		return "", nil, job.Refuse(job.ErrUnauthorized, "", fmt.Sprintf("there is a template %q; to replace it send its "+
+			"owner's token: Authorization: Bearer <token>", name))
+	case owner != current.Owner:
+		return "", nil, api.NotOwner()
+	}
+	return owner, current, nil
+}
+
+// read reads a version from its form.
+func (f *Function) read(ctx context.Context, r *http.Request, name string, id job.ID) (*template.Draft, error) {
+	if err := f.templates.Begin(ctx, name, id); err != nil {
+		return nil, err
+	}
+	sent, err := f.admission.Forms.Read(r.WithContext(ctx), f.admission.Defaults(),
+		func(ctx context.Context, file string, content io.Reader) (job.File, error) {
+			return f.admission.Put(ctx, template.FileKey(name, id, file), file, content)
+		})
+	if sent == nil {
+		return nil, err
+	}
+	err = f.admission.Check(&sent.Spec, sent.Files, err)
+	more := &job.Faults{Kind: job.ErrInvalid, List: trigger.CheckArgs(sent.Spec.Args)}
+	for _, file := range sent.Files {
+		if message := trigger.CheckFileName(file.Name); message != "" {
+			more.List = append(more.List, job.Fault{Field: "files", Message: message})
+		}
+	}
+	if len(sent.Spec.Labels) >= job.MaxLabels {
+		more.List = append(more.List, job.Fault{Field: "labels", Message: fmt.Sprintf(
+			"has %d labels; a template can have %d, since its jobs get one more", len(sent.Spec.Labels), job.MaxLabels-1)})
+	}
+	if len(more.List) > 0 {
+		if failed := more.Prepend(err); failed != nil {
+			return nil, failed
+		}
+		return nil, more
+	}
+	if err != nil {
+		return nil, err
+	}
+	fingerprint, err := admission.Fingerprint(sent.Spec, sent.Files)
+	if err != nil {
+		return nil, err
+	}
+	t := template.Template{Name: name, CreatedAt: f.now().UTC(), Spec: sent.Spec, Files: sent.Files}
+	return &template.Draft{Template: t, Folder: id, Fingerprint: fingerprint}, nil
+}
+
+func (f *Function) abort(ctx context.Context, name string, id job.ID) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), admission.AbortTimeout)
+	defer cancel()
+	if err := f.templates.Abort(ctx, name, id); err != nil {
+		f.log.WarnContext(ctx, "files of a refused template not removed; the reaper will", "template", name, "error", err)
+	}
+}

@@ -1,0 +1,53 @@
+package templates
+
+import (
+	"net/http"
+
+	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/admission"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/trigger"
+)
+
+// start starts a job from a template.
+func (f *Function) start(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
+	index, err := f.accept(w, r, p.ByName("name"))
+	if err != nil {
+		return err
+	}
+	f.admission.Answer(w, r, index)
+	return nil
+}
+
+func (f *Function) accept(w http.ResponseWriter, r *http.Request, name string) (*job.Index, error) {
+	v, err := f.owned(r, name)
+	if err != nil {
+		return nil, err
+	}
+	keyHash, err := admission.Key(r, ledger.TemplateKeys, string(v.Owner))
+	if err != nil {
+		return nil, err
+	}
+	f.admission.LimitReading(w)
+	overrides, err := f.admission.Forms.ReadOverrides(r)
+	if err != nil {
+		return nil, err
+	}
+	// Not a fingerprint of the template: a request that is sent again after the template was replaced
+	// still gets the job that it got first.
+	print, err := admission.Digest([]any{v.Name, v.Owner, overrides})
+	if err != nil {
+		return nil, err
+	}
+	return f.admission.FromTemplate(r.Context(), v, admission.Start{
+		Draft: admission.Draft{KeyHash: keyHash, Fingerprint: print, Trace: admission.Trace(r)},
+		Change: func(spec job.Spec) (job.Spec, error) {
+			spec = overrides.Apply(spec)
+			var err error
+			spec.Args, err = trigger.Resolve(r.Context(), spec.Args, nil)
+			return spec, err
+		},
+	})
+}

@@ -1,0 +1,145 @@
+// Package templates keeps templates for their owners, and starts jobs from them.
+package templates
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+
+	"go-job-orchestrator/shared/admission"
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/routes"
+	"go-job-orchestrator/shared/template"
+	"go-job-orchestrator/shared/token"
+)
+
+// Deps is what templates works with.
+type Deps struct {
+	Env       *platform.Env
+	Admission *admission.Controller
+}
+
+// Function answers the calls of templates.
+type Function struct {
+	admission *admission.Controller
+	templates *template.Store
+	keys      token.Keys
+	now       func() time.Time
+	random    io.Reader
+	log       *slog.Logger
+}
+
+// New returns the function.
+func New(d Deps) (*Function, error) {
+	keys, err := d.Env.Keys()
+	bucket, storeErr := d.Env.Store()
+	if err := errors.Join(err, storeErr); err != nil {
+		return nil, err
+	}
+	return &Function{
+		admission: d.Admission, templates: template.NewStore(bucket, d.Env.Now), keys: keys,
+		now: d.Env.Now, random: d.Env.Random, log: d.Env.Log,
+	}, nil
+}
+
+// Mount routes the function.
+func (f *Function) Mount(r *api.Router) {
+	r.Handle(routes.ListTemplates, f.list)
+	r.Handle(routes.GetTemplate, f.show)
+	r.Handle(routes.PutTemplate, api.Receive(f.log, f.put))
+	r.Handle(routes.DeleteTemplate, f.remove)
+	r.Handle(routes.StartTemplate, api.Receive(f.log, f.start))
+}
+
+// owned returns a template that the request has the token for.
+func (f *Function) owned(r *http.Request, name string) (*template.Version, error) {
+	owner, err := api.AuthorizeOwner(r, f.keys)
+	if err != nil {
+		return nil, err
+	}
+	if template.CheckName(name) != "" { // the storage may not even be able to look for it
+		return nil, job.Refuse(job.ErrNotFound, "template", fmt.Sprintf("there is no template %.100q", name))
+	}
+	v, err := f.templates.Current(r.Context(), name)
+	if err == nil && v.Owner != owner {
+		return nil, api.NotOwner()
+	}
+	return v, err
+}
+
+func (f *Function) show(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
+	v, err := f.owned(r, p.ByName("name"))
+	if err != nil {
+		return err
+	}
+	api.WriteJSON(w, http.StatusOK, v.Template)
+	return nil
+}
+
+func (f *Function) remove(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
+	v, err := f.owned(r, p.ByName("name"))
+	if err != nil {
+		return err
+	}
+	if err := f.templates.Delete(context.WithoutCancel(r.Context()), v); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// The bounds of a page of templates.
+const (
+	defaultTemplates = 50
+	maxTemplates     = 100
+)
+
+// listed is what lists show of a template: no arguments, no files, no variables.
+type listed struct {
+	Name      string    `json:"name"`
+	Version   int       `json:"version"`
+	Runtime   string    `json:"runtime"`
+	CreatedAt time.Time `json:"createdAt"`
+}
+
+func (f *Function) list(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
+	query := api.Query{Names: []string{"limit", "pageToken"}, Others: map[string]string{"page": "pageToken"}}
+	values, err := query.Values(r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	limit := defaultTemplates
+	if text, sent := values["limit"]; sent {
+		if limit, err = api.Number("limit", text, 1, maxTemplates); err != nil {
+			return err
+		}
+	}
+	after, sent := values["pageToken"]
+	if sent && template.CheckName(after) != "" {
+		return api.BadRequest("pageToken", "must be the nextPageToken of an earlier answer")
+	}
+	found, more, err := f.templates.List(r.Context(), after, limit)
+	if err != nil {
+		return err
+	}
+	page := struct {
+		Items         []listed `json:"items"`
+		NextPageToken string   `json:"nextPageToken,omitempty"`
+	}{Items: make([]listed, len(found))}
+	for i, v := range found {
+		page.Items[i] = listed{Name: v.Name, Version: v.Version, Runtime: v.Runtime, CreatedAt: v.CreatedAt}
+	}
+	if more {
+		page.NextPageToken = found[len(found)-1].Name
+	}
+	api.WriteJSON(w, http.StatusOK, page)
+	return nil
+}

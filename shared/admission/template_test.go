@@ -1,0 +1,119 @@
+package admission_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"go-job-orchestrator/shared/admission"
+	"go-job-orchestrator/shared/admission/admissiontest"
+	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/template"
+)
+
+const owner job.ID = "00000000000000000000000000000001"
+
+// save makes a version of the template "t" with a file, and returns it with the folder of its
+// files.
+func save(t *testing.T, w *admissiontest.Server, owner job.ID, content string) (*template.Version, job.ID) {
+	t.Helper()
+	templates := template.NewStore(w.Store, time.Now)
+	id, err := job.NewID(time.Now(), strings.NewReader(strings.Repeat(content, 10)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := templates.Begin(t.Context(), "t", id); err != nil {
+		t.Fatal(err)
+	}
+	file, err := w.Controller().Put(t.Context(), template.FileKey("t", id, "a.py"), "a.py", strings.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := template.Draft{Folder: id}
+	d.Name, d.Owner, d.Files = "t", owner, []job.File{file}
+	d.Spec = job.Spec{Runtime: "python", Entrypoint: "a.py", Args: []string{content}}
+	v, err := templates.Save(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v, id
+}
+
+// TestReplacedTemplates starts jobs from a version whose files are gone.
+func TestReplacedTemplates(t *testing.T) {
+	for name, test := range map[string]struct {
+		meanwhile func(t *testing.T, w *admissiontest.Server, v *template.Version, folder job.ID)
+		want      error
+		content   string
+	}{
+		"as it is": {func(*testing.T, *admissiontest.Server, *template.Version, job.ID) {}, nil, "old"},
+		"replaced": {func(t *testing.T, w *admissiontest.Server, _ *template.Version, folder job.ID) {
+			save(t, w, owner, "new")
+			removeFolder(t, w, folder)
+		}, nil, "new"},
+		"deleted": {func(t *testing.T, w *admissiontest.Server, v *template.Version, _ job.ID) {
+			if err := template.NewStore(w.Store, time.Now).Delete(t.Context(), v); err != nil {
+				t.Fatal(err)
+			}
+		}, job.ErrNotFound, ""},
+		"somebody else's by now": {func(t *testing.T, w *admissiontest.Server, v *template.Version, _ job.ID) {
+			if err := template.NewStore(w.Store, time.Now).Delete(t.Context(), v); err != nil {
+				t.Fatal(err)
+			}
+			save(t, w, "00000000000000000000000000000002", "new")
+		}, job.ErrForbidden, ""},
+		"replaced again and again": {func(t *testing.T, w *admissiontest.Server, _ *template.Version, folder job.ID) {
+			removeFolder(t, w, folder)
+		}, job.ErrUnavailable, ""},
+		"damaged": {func(t *testing.T, w *admissiontest.Server, _ *template.Version, folder job.ID) {
+			if _, err := w.Store.Put(t.Context(), template.FileKey("t", folder, "a.py"), strings.NewReader("x")); err != nil {
+				t.Fatal(err)
+			}
+		}, errAny, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := admissiontest.New(t, nil)
+			v, folder := save(t, w, owner, "old")
+			test.meanwhile(t, w, v, folder)
+			before := w.Tree()
+			index, err := w.Controller().FromTemplate(t.Context(), v, admission.Start{
+				Change: func(spec job.Spec) (job.Spec, error) { return spec, nil },
+				Files: []admission.Source{{Name: "more", Open: func(context.Context) (io.ReadCloser, error) {
+					return io.NopCloser(bytes.NewReader(nil)), nil
+				}}},
+			})
+			if test.want != nil {
+				if err == nil || test.want != errAny && !errors.Is(err, test.want) {
+					t.Errorf("got %v, want %v", err, test.want)
+				}
+				if diff := cmp.Diff(before, w.Tree()); diff != "" {
+					t.Errorf("something is left (-before +after):\n%s", diff)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := w.File(index.JobID, "a.py"); got != test.content || index.Args[0] != test.content ||
+				len(index.Files) != 2 || index.Labels[job.TemplateLabel] != "t" || index.Owner != owner {
+				t.Errorf("a.py: got %q of %+v, want %q", got, index, test.content)
+			}
+		})
+	}
+}
+
+// errAny stands for any error.
+var errAny = errors.New("any")
+
+func removeFolder(t *testing.T, w *admissiontest.Server, folder job.ID) {
+	t.Helper()
+	if err := w.Store.RemoveAll(t.Context(), template.FileKey("t", folder, "")); err != nil {
+		t.Fatal(err)
+	}
+}

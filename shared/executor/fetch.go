@@ -1,0 +1,80 @@
+package executor
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"go-job-orchestrator/shared/job"
+)
+
+// Fetch brings the uploaded files into the workspace and verifies them.
+func (t *Task) Fetch(ctx context.Context) error {
+	dir, err := t.Workspace.openFolder(filesDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	files := slices.Clone(t.Index.Files)
+	for i, f := range files { // jobs of earlier versions have no modes
+		if t.Index.Runtime == "binary" && f.Name == t.Index.Entrypoint {
+			files[i].Mode = job.ModeExecutable
+		}
+	}
+	return fetch(ctx, t.From, files, dir, fetchTime(t.Index))
+}
+
+// fetch brings the uploaded files into the workspace and verifies that they are what was accepted.
+func fetch(ctx context.Context, from Artifacts, files []job.File, dir *os.Root, modified time.Time) error {
+	for _, f := range files {
+		if err := fetchFile(ctx, from, f, dir, modified); err != nil {
+			return fmt.Errorf("fetch %s: %w", f.Name, err)
+		}
+	}
+	return nil
+}
+
+func fetchFile(ctx context.Context, from Artifacts, want job.File, dir *os.Root, modified time.Time) error {
+	in, err := from.Open(ctx, want.Name)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	name := filepath.FromSlash(want.Name)
+	// What another job has left comes with its folders.
+	if err := dir.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	out, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, want.Perm())
+	if err != nil {
+		return err
+	}
+	hash := sha256.New()
+	n, err := io.Copy(io.MultiWriter(out, hash), io.LimitReader(in, want.Size+1))
+	if closeErr := out.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return err
+	}
+	if n != want.Size || hex.EncodeToString(hash.Sum(nil)) != want.SHA256 {
+		return errors.New("the stored file is not the one that was accepted: size or SHA-256 differ")
+	}
+	return dir.Chtimes(name, modified, modified)
+}
+
+// fetchTime is the time that uploaded files get as that of their last change, so that others can
+// tell which ones the program has changed. Whole seconds are what every file system keeps.
+func fetchTime(index *job.Index) time.Time {
+	if index.CreatedAt.IsZero() {
+		return time.Time{}
+	}
+	return index.CreatedAt.Truncate(time.Second)
+}

@@ -1,0 +1,238 @@
+package form
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/textproto"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/budget"
+	"go-job-orchestrator/shared/job"
+)
+
+// parser collects the parts of one form, and what is wrong with them.
+type parser struct {
+	limits Limits
+	save   Saver
+	body   *capped
+	fields map[string][]string
+	count  int
+	text   int64 // bytes of all fields so far
+	names  map[string]bool
+	files  []job.File
+	faults []job.Fault
+	only   []string // the fields there are, if not all those of a job
+}
+
+func (p *parser) parts(ctx context.Context, form *parts) error {
+	for {
+		part, err := form.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return broken(err)
+		}
+		if err := p.note(p.part(ctx, part)); err != nil {
+			return err
+		}
+	}
+}
+
+// note keeps a fault, so that the next ones are found as well, and returns any other error.
+func (p *parser) note(err error) error {
+	var found *job.Faults
+	if !errors.As(err, &found) || !errors.Is(err, job.ErrInvalid) {
+		return err
+	}
+	if len(p.faults) == 0 {
+		p.body.shorten(tolerance)
+	}
+	for _, fault := range found.List {
+		if !slices.Contains(p.faults, fault) {
+			p.faults = append(p.faults, fault)
+		}
+	}
+	if len(p.faults) >= maxFaults {
+		return errEnough
+	}
+	return nil
+}
+
+// job puts together what was read to the end.
+func (p *parser) job(defaults job.Spec) (*Job, error) {
+	spec, faults := decode(p.fields, defaults)
+	if len(p.files) == 0 && !slices.ContainsFunc(p.faults, func(f job.Fault) bool { return f.Field == "files" }) {
+		faults = append(faults, job.Fault{Field: "files", Message: "at least one file is required, such as -F " +
+			"files=@script.py"})
+	}
+	faults = append(faults, p.faults...)
+	read := &Job{Spec: *spec, Files: p.files}
+	if len(faults) > 0 {
+		return read, &job.Faults{Kind: job.ErrInvalid, List: faults[:min(len(faults), maxFaults)]}
+	}
+	return read, nil
+}
+
+// broken says that the body ended early or is no form, unless err has a kind already.
+func broken(err error) error {
+	for _, kind := range []error{job.ErrInvalid, job.ErrTooLarge, job.ErrExhausted, job.ErrUnavailable, context.Canceled,
+		errEnough} {
+		if errors.Is(err, kind) {
+			return err
+		}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return api.BadRequest("body", "took too long to arrive (UPLOAD_TIMEOUT, STALL_TIMEOUT); send it again")
+	}
+	if errors.Is(err, errHeader) {
+		return api.BadRequest("body", fmt.Sprintf("a part has more than %d bytes of header", maxPartHeader))
+	}
+	return api.BadRequest("body", "is not a whole multipart form; it ends early or a part's header is malformed")
+}
+
+func (p *parser) part(ctx context.Context, part *multipart.Part) error {
+	disposition, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
+	if err != nil || disposition != "form-data" {
+		return api.BadRequest("body", "a part has no proper Content-Disposition: form-data header")
+	}
+	// Part.FileName would cut folders off the name, and so make another name of it.
+	filename, isFile := params["filename"]
+	if !extended().MatchString(part.Header.Get("Content-Disposition")) {
+		filename = unescape(filename)
+	}
+	if encoding := encoded(part.Header); encoding != "" {
+		return api.BadRequest(cmp.Or(printable(unescape(params["name"])), "body"), fmt.Sprintf(
+			"the part has Content-Transfer-Encoding: %.60q, which forms do not have (RFC 7578, section 4.7); "+
+				"send its content as it is", encoding))
+	}
+	switch name := unescape(params["name"]); {
+	case p.only != nil && name != "" && !slices.Contains(p.only, name):
+		return job.Invalid(printable(name), "cannot be sent here; there are: "+strings.Join(p.only, ", ")+
+			job.Meant(name, p.only, nil))
+	case name == "":
+		return api.BadRequest("body", "a part has no name; each needs one, such as name=\"files\"")
+	case name == "files" && isFile:
+		return p.file(ctx, filename, part)
+	case name == "files":
+		return job.Invalid("files", "was sent as text; send a file, such as -F files=@script.py")
+	case isFile:
+		return job.Invalid(printable(name), "was sent as a file; files belong to the field files, and a field takes a "+
+			"file's content with -F '"+printable(name)+"=<file'")
+	default:
+		return p.field(ctx, name, part)
+	}
+}
+
+// extended finds a file name in the encoding of RFC 5987, which has its own escapes.
+var extended = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i);\s*filename\*`) })
+
+// unescape decodes a name as browsers and curl encode it: these three escapes and no others, so
+// "100%.txt" stays what it is (WHATWG HTML, "multipart/form-data encoding algorithm").
+func unescape(name string) string {
+	return strings.NewReplacer("%22", `"`, "%0D", "\r", "%0d", "\r", "%0A", "\n", "%0a", "\n").Replace(name)
+}
+
+// encoded returns the encoding in which a part says that it carries its content, if it is one.
+// Stored as it came, such a file would be another one.
+func encoded(h textproto.MIMEHeader) string {
+	for _, value := range h.Values("Content-Transfer-Encoding") {
+		if !slices.Contains([]string{"7bit", "8bit", "binary"}, strings.ToLower(strings.TrimSpace(value))) {
+			return value
+		}
+	}
+	return ""
+}
+
+func (p *parser) file(ctx context.Context, name string, content io.Reader) error {
+	if message := job.CheckFileName(name, p.limits.NameBytes); message != "" {
+		return job.Invalid("files", message)
+	}
+	if p.names[name] {
+		return job.Invalid("files", fmt.Sprintf("two files are named %q", name))
+	}
+	if len(p.files) == p.limits.Files {
+		return job.Invalid("files", fmt.Sprintf("more than %d files (MAX_FILES); send an archive instead", p.limits.Files))
+	}
+	p.names[name] = true
+	if len(p.faults) > 0 { // nothing of the form will be kept
+		p.files = append(p.files, job.File{Name: name})
+		return nil
+	}
+	read := &noting{r: content}
+	f, err := p.save(ctx, name, read)
+	if read.err != nil {
+		return broken(read.err)
+	}
+	var known *job.Faults
+	if errors.Is(err, job.ErrInvalid) && !errors.As(err, &known) {
+		return job.Invalid("files", fmt.Sprintf("the storage cannot hold a file of the name %q; choose a shorter and "+
+			"simpler one", name))
+	}
+	if err != nil {
+		return err
+	}
+	p.files = append(p.files, f)
+	return nil
+}
+
+// noting tells the failure of a source from that of a destination.
+type noting struct {
+	r   io.Reader
+	err error
+}
+
+func (n *noting) Read(p []byte) (int, error) {
+	k, err := n.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		n.err = err
+	}
+	return k, err
+}
+
+// fieldCost is what a field costs besides its bytes.
+const fieldCost = 64
+
+func (p *parser) field(ctx context.Context, name string, content io.Reader) error {
+	if _, known := single()[name]; !known && name != "arg" {
+		return job.Invalid(printable(name), "is not a field of a job; there are: "+strings.Join(fieldNames(), ", ")+
+			job.Meant(name, fieldNames(), otherNames()))
+	}
+	if p.count++; p.count > maxFields {
+		return job.Invalid(name, fmt.Sprintf("more than %d fields", maxFields))
+	}
+	if name != "arg" && len(p.fields[name]) > 0 {
+		return job.Invalid(name, "was sent more than once")
+	}
+	value, err := budget.ReadAll(ctx, io.LimitReader(content, p.limits.FieldBytes+1), -1, p.limits.FieldBytes+1)
+	err = errors.Join(err, budget.Take(ctx, fieldCost))
+	p.text += int64(len(value))
+	switch {
+	case err != nil:
+		return broken(err)
+	case int64(len(value)) > p.limits.FieldBytes, p.text > fieldsFactor*p.limits.FieldBytes:
+		return job.Refuse(job.ErrTooLarge, name, fmt.Sprintf("has more than %d bytes (MAX_FIELD_BYTES); send large input "+
+			"as a file", p.limits.FieldBytes))
+	case !utf8.Valid(value):
+		return job.Invalid(name, "is not valid UTF-8")
+	}
+	p.fields[name] = append(p.fields[name], string(value))
+	return nil
+}
+
+// printable keeps what a user sent from garbling the message about it.
+func printable(s string) string {
+	quoted := fmt.Sprintf("%.60q", s)
+	return quoted[1 : len(quoted)-1]
+}

@@ -1,0 +1,22 @@
+package storetest
+
+import (
+	"time"
+
+	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/store/internal/testhook"
+)
+
+// WithHook returns a Store over the same bucket that calls hook before anything in the bucket
+// changes. op is "put", "create", "mark", "remove" or "removeAll". An error of the hook becomes that
+// of the operation, which then has changed nothing. So tests have a process die, or a disk fail,
+// between any two changes.
+func WithHook(s *store.Store, hook func(op, key string) error) *store.Store {
+	return testhook.WithHook(s, hook).(*store.Store) //nolint:forcetypeassert // package store returns nothing else
+}
+
+// WithPatience returns a Store over the same bucket that waits so long for a cloud's answers, and
+// for progress.
+func WithPatience(s *store.Store, answer, stall time.Duration) *store.Store {
+	return testhook.WithPatience(s, answer, stall).(*store.Store) //nolint:forcetypeassert // see WithHook
+}
