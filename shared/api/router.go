@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -22,8 +23,18 @@ type Router struct {
 	mux *httprouter.Router
 	log *slog.Logger
 
+	guard    Guard
 	rewrites []func(*http.Request) *http.Request
 }
+
+// Guard decides whether the sender of a request may make a call. It returns the request with what
+// the handler may know of its sender.
+type Guard interface {
+	Admit(r *http.Request, p httprouter.Params, route routes.Route) (*http.Request, error)
+}
+
+// errUnguarded answers calls that need a guard where there is none.
+var errUnguarded = errors.New("the router has no guard")
 
 // NewRouter returns a Router that answers GET /healthz.
 func NewRouter(log *slog.Logger) *Router {
@@ -72,7 +83,27 @@ func NoSuchPath() error {
 }
 
 // Handle routes a call of the table to a handler.
-func (r *Router) Handle(route routes.Route, h Handler) { r.handle(route.Method, route.Path, h) }
+func (r *Router) Handle(route routes.Route, h Handler) {
+	r.handle(route.Method, route.Path, func(w http.ResponseWriter, req *http.Request, p httprouter.Params) error {
+		if route.Role == routes.Anyone {
+			return h(w, req, p)
+		}
+		if r.guard == nil {
+			return errUnguarded
+		}
+		req, err := r.guard.Admit(req, p, route)
+		if err != nil {
+			return err
+		}
+		return h(w, req, p)
+	})
+}
+
+// Guarded sets what decides about every call that not everybody may make. It returns the Router.
+func (r *Router) Guarded(g Guard) *Router {
+	r.guard = g
+	return r
+}
 
 func (r *Router) handle(method, path string, h Handler) {
 	r.mux.Handle(method, path, func(w http.ResponseWriter, req *http.Request, p httprouter.Params) {

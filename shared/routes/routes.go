@@ -104,8 +104,7 @@ var (
 	ShareJob     = add("POST", "/api/v1/jobs/:id/share", Submit, access.User, User, Public)
 )
 
-// The calls about templates, and the events that start jobs. The token of an owner is optional for
-// an event and for a new template.
+// The calls about templates, and the events that start jobs.
 var (
 	ListTemplates  = add("GET", "/api/v1/templates", Templates, access.Read, 0, Public)
 	GetTemplate    = add("GET", "/api/v1/templates/:name", Templates, access.Read, 0, Public)
@@ -139,6 +138,14 @@ var (
 	GetLogStream  = add("GET", "/agent/v1/jobs/:id/log/streams/:stream", AgentAPI, NoCaller, Agent, Pods)
 	GetLogOrder   = add("GET", "/agent/v1/jobs/:id/log/order", AgentAPI, NoCaller, Agent, Pods)
 	PutLogOrder   = add("PUT", "/agent/v1/jobs/:id/log/order", AgentAPI, NoCaller, Agent, Pods)
+)
+
+// The calls about the keys of callers, which are for admins, and about who calls.
+var (
+	ListKeys  = add("GET", "/api/v1/keys", Keys, access.Admin, 0, Public)
+	MakeKey   = add("POST", "/api/v1/keys", Keys, access.Admin, 0, Public)
+	RevokeKey = add("DELETE", "/api/v1/keys/:id", Keys, access.Admin, 0, Public)
+	GetCaller = add("GET", "/api/v1/whoami", Status, access.Read, 0, Public)
 )
 
 // The calls of the Broker, and the calls that describe the service.
