@@ -15,6 +15,7 @@ GO ?= go
 # The commands have no cgo. With one value everywhere vet, tests and builds share what is compiled; only -race needs another.
 export CGO_ENABLED := 0
 TOOL := $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod
+LINT := $(GO) tool -modfile=$(CURDIR)/.ci/lint/go.mod golangci-lint
 # Tests whose libraries nothing else needs are modules of their own, so that a build need not load them.
 TEST_MODULES := test/contract test/manifests
 # These packages are tested in the process of their tests. The other tests start commands.
@@ -67,13 +68,13 @@ fuzz: ## run every fuzz target for FUZZTIME
 	  $(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 	done
 
-check: ## check formatting, and run vet, staticcheck, actionlint, and govulncheck if its database can be reached
+check: ## check formatting, and run vet, golangci-lint, actionlint, and govulncheck if its database can be reached
 	@unformatted=$$(gofmt -l *.go examples functions shared test); test -z "$$unformatted" || { echo "gofmt would change:" $$unformatted; exit 1; }
 	$(GO) vet -tags $(TAGS) ./...
 	$(GO) vet -tags $(TAGS),e2e,kubernetes ./test/e2e ./functions/all ./shared/kubernetes
-	$(TOOL) staticcheck -tags $(TAGS) ./...
+	$(LINT) run
 	@for dir in $(TEST_MODULES); do \
-	  (cd $$dir && $(GO) vet -tags $(TAGS) ./... && $(TOOL) staticcheck -tags $(TAGS) ./...) || exit 1; \
+	  (cd $$dir && $(GO) vet -tags $(TAGS) ./...) || exit 1; \
 	done
 	$(TOOL) actionlint .github/workflows/*.yaml
 	@.ci/vulnerabilities $(TOOL) govulncheck -tags $(TAGS) ./...

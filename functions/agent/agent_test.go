@@ -167,7 +167,7 @@ func (p *pod) ordinary() {
 		}
 	}
 	for d := filepath.Dir(p.dir); d != os.TempDir(); d = filepath.Dir(d) {
-		if err := os.Chmod(d, 0o755); err != nil { //nolint:gosec // for that user
+		if err := os.Chmod(d, 0o755); err != nil {
 			p.w.t.Fatal(err)
 		}
 	}

@@ -28,8 +28,9 @@ const (
 // stay as they are.
 const (
 	fileChanges = ll.AccessFSWriteFile | ll.AccessFSTruncate
-	changes     = fileChanges | ll.AccessFSRemoveDir | ll.AccessFSRemoveFile | ll.AccessFSMakeChar | ll.AccessFSMakeDir | ll.AccessFSMakeReg |
-		ll.AccessFSMakeSock | ll.AccessFSMakeFifo | ll.AccessFSMakeBlock | ll.AccessFSMakeSym | ll.AccessFSRefer
+	changes     = fileChanges | ll.AccessFSRemoveDir | ll.AccessFSRemoveFile | ll.AccessFSMakeChar |
+		ll.AccessFSMakeDir | ll.AccessFSMakeReg | ll.AccessFSMakeSock | ll.AccessFSMakeFifo |
+		ll.AccessFSMakeBlock | ll.AccessFSMakeSym | ll.AccessFSRefer
 )
 
 // confined calls start on a thread that may not change what lies in the folder closed, but for the
@@ -60,7 +61,7 @@ func confined(closed string, open []string, start func()) error {
 func restrictThread(closed string, open []string) error {
 	abi, err := ll.LandlockGetABIVersion()
 	if err != nil || abi < referABI {
-		return nil //nolint:nilerr // there is none, or it was not turned on
+		return nil
 	}
 	attr := ll.RulesetAttr{HandledAccessFS: changes}
 	if abi < truncateABI {

@@ -37,7 +37,7 @@ func (s *sidecar) run(ctx context.Context) error {
 		// Nothing to do, all done before this was started again, or the program's container never
 		// began and Kubernetes knows why.
 		<-ctx.Done()
-		return nil
+		return nil //nolint:nilerr // see above
 	}
 	attempt, err := s.claimAndStart(ctx, t)
 	if err != nil {

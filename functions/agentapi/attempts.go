@@ -47,7 +47,8 @@ func (f *Function) claimNext(ctx context.Context, u upload.Upload) (any, error) 
 	}
 	n := len(attempts)
 	if n == 0 || attempts[n-1].FinishedAt != nil {
-		if over, err := f.recorder.Job(ctx, u.Index, nil); err != nil || over { // whoever ended the attempt did not get to this
+		// Whoever ended the attempt may have been cut off before the end of the job.
+		if over, err := f.recorder.Job(ctx, u.Index, nil); err != nil || over {
 			return nil, errors.Join(err, upload.ErrOver())
 		}
 		return f.claim(ctx, id, n+1, c)

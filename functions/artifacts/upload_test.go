@@ -161,7 +161,7 @@ func (w *fixture) raw(rest string, abort bool) string {
 		return ""
 	}
 	if !strings.Contains(rest, "100-continue") {
-		if err := conn.(*net.TCPConn).CloseWrite(); err != nil { //nolint:forcetypeassert // it was dialled
+		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
 			w.T.Fatal(err)
 		}
 	}

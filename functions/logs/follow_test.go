@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -357,7 +358,7 @@ func (w *fixture) followOn(stream spool.Stream) {
 		if err == nil && n >= 20 {
 			break
 		}
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			w.t.Error(err)
 			break
 		}

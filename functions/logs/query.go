@@ -108,5 +108,5 @@ func (q *query) parseSince(value string, now time.Time) error {
 
 func parseOffset(value string) (int64, bool) {
 	n, err := strconv.ParseUint(value, 10, 62)
-	return int64(n), err == nil //nolint:gosec // 62 bits fit
+	return int64(n), err == nil
 }

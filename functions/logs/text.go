@@ -73,7 +73,7 @@ func (t *text) lines(in io.Reader, stamp []byte) error {
 			}
 			t.inLine = line[len(line)-1] != '\n'
 		}
-		if err == io.EOF { //nolint:errorlint // readers return it as it is
+		if err == io.EOF {
 			return nil
 		}
 		if err != nil {

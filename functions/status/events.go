@@ -37,7 +37,7 @@ func (f *Function) events(w http.ResponseWriter, r *http.Request, p httprouter.P
 	}
 	out, err := api.BeginEvents(w)
 	if err != nil {
-		return nil //nolint:nilerr // the client has gone
+		return nil
 	}
 	var pace longpoll.Pace
 	for {
@@ -47,7 +47,7 @@ func (f *Function) events(w http.ResponseWriter, r *http.Request, p httprouter.P
 			pace.Reset()
 		}
 		if err := errors.Join(err, out.KeepAlive("still "+string(s.Phase)), out.Flush()); err != nil || s.Phase.Terminal() {
-			return nil //nolint:nilerr // the client has gone
+			return nil
 		}
 		select {
 		case <-changed:

@@ -89,7 +89,7 @@ func TestReplacedTemplates(t *testing.T) {
 				}}},
 			})
 			if test.want != nil {
-				if err == nil || test.want != errAny && !errors.Is(err, test.want) {
+				if err == nil || !errors.Is(test.want, errAny) && !errors.Is(err, test.want) {
 					t.Errorf("got %v, want %v", err, test.want)
 				}
 				if diff := cmp.Diff(before, w.Tree()); diff != "" {

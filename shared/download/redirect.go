@@ -57,7 +57,7 @@ func (s *Source) redirect(w http.ResponseWriter, r *http.Request, key string, f 
 		s.links.log.WarnContext(r.Context(), "no signed URL; the function serves the file itself", "key", key, "error", err)
 	}
 	if err != nil || !ok {
-		return false, nil
+		return false, nil //nolint:nilerr // the function serves the file itself
 	}
 	w.Header().Set("Location", url)
 	w.Header().Set("Cache-Control", "no-store") // it is as good as the file

@@ -35,8 +35,8 @@ type AsyncSink struct {
 	log      *slog.Logger
 	wait     sync.WaitGroup
 	room     *semaphore.Weighted
-	sending  chan struct{} // has a value for each event that is being sent
-	draining context.Context
+	sending  chan struct{}   // has a value for each event that is being sent
+	draining context.Context //nolint:containedctx // it ends what is being sent when the process drains
 	drain    context.CancelFunc
 }
 

@@ -1,6 +1,6 @@
-// Package event is the CloudEvents by which the functions nudge each other. An event never is the
-// record of anything: one that is lost is sent again by the reaper, and one that comes twice
-// changes nothing.
+// Package event has the CloudEvents that the functions send to each other and to others. An event
+// is never the record of anything. If one is lost, the reaper sends it again, and one that comes
+// twice changes nothing.
 package event
 
 import (

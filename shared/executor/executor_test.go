@@ -148,7 +148,7 @@ func write(files map[string]string, exit Exit) program {
 	return func(dir string, _ Command, _, _ <-chan struct{}) Exit {
 		for name, text := range files {
 			path := filepath.Join(dir, "results", name)
-			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o600)); err != nil { //nolint:gosec // a program's
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o600)); err != nil {
 				return Exit{Code: 1, Message: err.Error()}
 			}
 		}
@@ -180,7 +180,7 @@ func TestModes(t *testing.T) {
 			"setuid alone": os.ModeSetuid | 0o600, "others": 0o677, "d/tool": 0o755,
 		} {
 			path := filepath.Join(dir, "results", name)
-			err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, nil, 0o600), os.Chmod(path, mode)) //nolint:gosec // a program's
+			err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, nil, 0o600), os.Chmod(path, mode))
 			if err != nil {
 				return Exit{Code: 1, Message: err.Error()}
 			}

@@ -68,7 +68,7 @@ func openPath(path string) (*Dir, error) {
 	return parent.open(name, &st, toRead)
 }
 
-func newDir(fd int, name string) *Dir { return &Dir{file: os.NewFile(uintptr(fd), name)} } //nolint:gosec // a descriptor
+func newDir(fd int, name string) *Dir { return &Dir{file: os.NewFile(uintptr(fd), name)} }
 
 // Close closes the folder and gives it back the permissions that were changed to open it.
 func (d *Dir) Close() error {
@@ -81,7 +81,7 @@ func (d *Dir) Close() error {
 // Chown gives the folder itself to a user and a group.
 func (d *Dir) Chown(uid, gid int) error { return d.file.Chown(uid, gid) }
 
-func (d *Dir) fd() int { return int(d.file.Fd()) } //nolint:gosec // a descriptor
+func (d *Dir) fd() int { return int(d.file.Fd()) }
 
 // stat describes the entry name, not what a link leads to.
 func (d *Dir) stat(name string) (unix.Stat_t, error) {
@@ -121,7 +121,7 @@ func (d *Dir) openFile(name string) (*os.File, error) {
 	if err != nil {
 		return nil, pathError("open", name, err)
 	}
-	f := os.NewFile(uintptr(fd), name) //nolint:gosec // a descriptor
+	f := os.NewFile(uintptr(fd), name)
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
 		err = fmt.Errorf("open %s: it is not a regular file: %w", name, fs.ErrInvalid)

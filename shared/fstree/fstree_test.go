@@ -121,7 +121,7 @@ func TestRemoveDeep(t *testing.T) {
 			if want := depth + 2; r.removed != want {
 				t.Errorf("%d entries were removed, want %d", r.removed, want)
 			}
-			if most := depth/window + 1; r.moved > uint64(most) { //nolint:gosec // small
+			if most := depth/window + 1; r.moved > uint64(most) {
 				t.Errorf("%d folders were moved, at most %d need it", r.moved, most)
 			}
 		})
@@ -384,7 +384,7 @@ func TestWalkClosed(t *testing.T) {
 			if err != nil || info.Mode().Perm() != mode {
 				t.Errorf("its mode is %v, want %o", info.Mode(), mode)
 			}
-			if err := os.Chmod(sub, 0o700); err != nil { //nolint:gosec // to look into it
+			if err := os.Chmod(sub, 0o700); err != nil {
 				t.Fatal(err)
 			}
 			if info, err = os.Stat(sub + "/x"); err != nil || info.Mode().Perm() != mode {

@@ -65,8 +65,8 @@ func Bytes(s string) (bytes int64, message string) {
 func memory(s string) (bytes int64, message string) {
 	bytes, message = size(s)
 	if message == "" && bytes < 1<<20 {
-		return 0, fmt.Sprintf("%q is less than 1Mi, too little for any program; quantities are in bytes, such as 512Mi or 1Gi",
-			s)
+		return 0, fmt.Sprintf("%q is less than 1Mi, too little for any program; quantities are in bytes, "+
+			"such as 512Mi or 1Gi", s)
 	}
 	return bytes, message
 }

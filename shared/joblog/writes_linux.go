@@ -41,7 +41,7 @@ func openInotify(files []*os.File) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	notices := os.NewFile(uintptr(fd), "inotify") //nolint:gosec // a descriptor is not negative
+	notices := os.NewFile(uintptr(fd), "inotify")
 	for _, f := range files {
 		if _, err := syscall.InotifyAddWatch(fd, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), syscall.IN_MODIFY); err != nil {
 			notices.Close()

@@ -216,8 +216,8 @@ func (p *parser) call(name string, begin int) (term, error) {
 			return term{}, p.unexpected()
 		}
 		p.space()
-		begins[i] = p.at
-		if terms[i], err = p.term(); err != nil {
+		begins[i] = p.at                          //nolint:gosec // i is less than n, its length
+		if terms[i], err = p.term(); err != nil { //nolint:gosec // see above
 			return term{}, err
 		}
 	}

@@ -137,8 +137,10 @@ func (s *Settings) agent(index *job.Index) corev1.Container {
 	always := corev1.ContainerRestartPolicyAlways
 	return corev1.Container{
 		Name: agentContainer, Image: s.AgentImage, Args: []string{"sidecar"}, RestartPolicy: &always,
-		Env:             s.environment(index),
-		Lifecycle:       &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{executor.PodAgentName, "install"}}}},
+		Env: s.environment(index),
+		Lifecycle: &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{
+			Exec: &corev1.ExecAction{Command: []string{executor.PodAgentName, "install"}},
+		}},
 		SecurityContext: hardened(), Resources: agentResources(),
 		TerminationMessagePolicy: corev1.TerminationMessageReadFile,
 		VolumeMounts: []corev1.VolumeMount{

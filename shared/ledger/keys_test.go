@@ -114,7 +114,7 @@ func TestKeysOfRecordsAreTheirOwnFileNames(t *testing.T) {
 // unlike time is the same on any machine.
 func TestListCost(t *testing.T) {
 	if testing.Short() {
-		t.Skip("writes 40,000 marks")
+		t.Skip("writes 40,000 index entries")
 	}
 	const page = 50
 	for _, between := range []time.Duration{10 * time.Millisecond, 2 * time.Minute} {

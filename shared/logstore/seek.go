@@ -158,7 +158,7 @@ func search(ctx context.Context, segments []segment, is func(*storedChunk) bool)
 	low, high, best := 0, len(segments), len(segments)
 	var bestList, lastList []storedChunk
 	for low < high {
-		middle := int(uint(low+high) / 2) //nolint:gosec // not negative
+		middle := int(uint(low+high) / 2)
 		at, list, err := filled(ctx, segments[:high], middle)
 		switch {
 		case err != nil:

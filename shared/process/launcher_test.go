@@ -17,7 +17,7 @@ import (
 // run is a job that the Launcher has started. It ends when the test says so.
 type run struct {
 	id      job.ID
-	ctx     context.Context //nolint:containedctx // what the Launcher gave it is what is tested
+	ctx     context.Context
 	removed <-chan struct{}
 	end     func()
 }

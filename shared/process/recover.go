@@ -99,7 +99,7 @@ func (r *runner) recover(
 	}
 	result, err := r.salvage(ctx, index, last.Number, removed)
 	if ctx.Err() != nil {
-		return false, nil //nolint:nilerr // it was cut off
+		return false, nil
 	}
 	if err != nil {
 		return false, err

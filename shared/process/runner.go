@@ -118,7 +118,7 @@ func (r *runner) advance(
 	case v.Running:
 		return false, nil // somebody else's
 	case ctx.Err() != nil:
-		return false, nil // stopping; the next start goes on from here
+		return false, nil //nolint:nilerr // stopping; the next start goes on from here
 	}
 	return attempt(ctx, index, attempts, removed)
 }

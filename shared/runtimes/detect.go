@@ -70,7 +70,7 @@ func (r Runtime) detect(ctx context.Context, searchPath, home string) (Installed
 	}
 	ctx, cancel := context.WithTimeout(ctx, inquiryTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, r.inquiry...) //nolint:gosec // the operator's PATH
+	cmd := exec.CommandContext(ctx, path, r.inquiry...)
 	cmd.Env = []string{"PATH=" + searchPath, "HOME=" + home, "LANG=C.UTF-8"}
 	// A process that it leaves behind may hold its output open for ever.
 	cmd.WaitDelay = time.Second

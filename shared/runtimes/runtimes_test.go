@@ -127,7 +127,7 @@ func machine(t *testing.T, scripts map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range scripts {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text), 0o755); err != nil { //nolint:gosec // to be run
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -224,10 +224,10 @@ func TestDetectBad(t *testing.T) {
 
 func TestJava(t *testing.T) {
 	home := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(home, "bin"), 0o755); err != nil { //nolint:gosec // of an interpreter
+	if err := os.MkdirAll(filepath.Join(home, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(home, "bin", "java"), nil, 0o755); err != nil { //nolint:gosec // to be run
+	if err := os.WriteFile(filepath.Join(home, "bin", "java"), nil, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	got, err := javaProperties("Property settings:\r\n    java.home = " + home + "\r\n    java.version = 17.0.1\n    " +

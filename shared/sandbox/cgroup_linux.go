@@ -149,7 +149,7 @@ func (g *group) limit(p Program) error {
 	}
 	for name, value := range values {
 		// a kernel without swap
-		if err := write(g.dir, name, value); err != nil && !(os.IsNotExist(err) && name == "memory.swap.max") {
+		if err := write(g.dir, name, value); err != nil && (!os.IsNotExist(err) || name != "memory.swap.max") {
 			return err
 		}
 	}

@@ -48,7 +48,7 @@ func execMain() {
 	argv := append([]string{req.Path}, toStrings(req.Args)...)
 	err := syscall.Exec(req.Path, argv, req.environment())
 	code := codeCannotRun
-	if err == syscall.ENOENT { //nolint:errorlint // Exec returns it bare
+	if err == syscall.ENOENT {
 		code = codeNotFound
 	}
 	_ = writeLine(answer, report{Reason: CannotRun, Message: explain(req.Path, err)})

@@ -230,7 +230,7 @@ func sharedDevice() string {
 	if err != nil {
 		return usual
 	}
-	begin := fmt.Sprintf("%08x-", uintptr(unsafe.Pointer(&page[0]))) //nolint:gosec // only to find it
+	begin := fmt.Sprintf("%08x-", uintptr(unsafe.Pointer(&page[0])))
 	for line := range strings.Lines(string(text)) {
 		if v := strings.Fields(line); strings.HasPrefix(line, begin) && len(v) > 3 {
 			return v[3]

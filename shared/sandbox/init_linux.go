@@ -37,7 +37,7 @@ func keepPrivate(fd uint) {
 	}
 	const most = 1 << 16 // a kernel before 5.11 has no such call
 	for ; fd < most; fd++ {
-		unix.CloseOnExec(int(fd)) //nolint:gosec // small
+		unix.CloseOnExec(int(fd))
 	}
 }
 

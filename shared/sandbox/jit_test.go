@@ -76,7 +76,7 @@ if __name__ == '__main__':
 				continue
 			}
 			p := b.program("")
-			if err := os.WriteFile(filepath.Join(p.Workspace, test.file), []byte(test.text), 0o644); err != nil { //nolint:gosec // a program's
+			if err := os.WriteFile(filepath.Join(p.Workspace, test.file), []byte(test.text), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			p.Path, p.Args = test.path, append(test.args, test.file)

@@ -187,7 +187,7 @@ func (p *project) used() (bytes int64, err error) {
 }
 
 func (q *quota) control(command uintptr, id uint32, d *diskQuota) error {
-	_, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, q.dir.Fd(), command, uintptr(id), uintptr(unsafe.Pointer(d)), 0, 0) //nolint:gosec // a system call
+	_, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, q.dir.Fd(), command, uintptr(id), uintptr(unsafe.Pointer(d)), 0, 0)
 	if errno != 0 {
 		return errno
 	}
@@ -195,7 +195,7 @@ func (q *quota) control(command uintptr, id uint32, d *diskQuota) error {
 }
 
 func attributes(f *os.File, command uintptr, a *fileAttributes) error {
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), command, uintptr(unsafe.Pointer(a))) //nolint:gosec // a system call
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), command, uintptr(unsafe.Pointer(a)))
 	if errno != 0 {
 		return errno
 	}

@@ -94,7 +94,7 @@ func (b *box) python(text string) Program {
 		b.t.Skip("python3 is not installed")
 	}
 	p := b.program("")
-	if err := os.WriteFile(filepath.Join(p.Workspace, "x.py"), []byte(text), 0o644); err != nil { //nolint:gosec // a program's
+	if err := os.WriteFile(filepath.Join(p.Workspace, "x.py"), []byte(text), 0o644); err != nil {
 		b.t.Fatal(err)
 	}
 	p.Path, p.Args = interpreter, []string{"x.py"}

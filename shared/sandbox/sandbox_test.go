@@ -169,11 +169,11 @@ func TestCannotRun(t *testing.T) {
 			p := b.program("")
 			for file, content := range map[string]string{"plain": "#!/bin/sh\n", "junk": "junk", "orphan": "#!/no/such\n"} {
 				path := filepath.Join(p.Workspace, file)
-				if err := os.WriteFile(path, []byte(content), 0o644); err != nil { //nolint:gosec // a program's
+				if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 					t.Fatal(err)
 				}
 				if file != "plain" {
-					if err := os.Chmod(path, 0o755); err != nil { //nolint:gosec // a program's
+					if err := os.Chmod(path, 0o755); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -213,16 +213,16 @@ func TestExact(t *testing.T) {
 func TestIsolation(t *testing.T) {
 	t.Parallel()
 	secret := t.TempDir()
-	if err := os.Chmod(secret, 0o755); err != nil { //nolint:gosec // only the sandbox is to keep programs out
+	if err := os.Chmod(secret, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for d := secret; d != os.TempDir(); d = filepath.Dir(d) {
-		if err := os.Chmod(d, 0o755); err != nil { //nolint:gosec // as above
+		if err := os.Chmod(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	file := filepath.Join(secret, "secret")
-	if err := os.WriteFile(file, []byte("secret"), 0o644); err != nil { //nolint:gosec // as above
+	if err := os.WriteFile(file, []byte("secret"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	pid := strconv.Itoa(os.Getpid())
@@ -279,16 +279,16 @@ func TestHidden(t *testing.T) {
 	t.Parallel()
 	outer := t.TempDir()
 	inner := filepath.Join(outer, "inner")
-	if err := os.Mkdir(inner, 0o755); err != nil { //nolint:gosec // only the sandbox is to keep programs out
+	if err := os.Mkdir(inner, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range []string{outer + "/seen", inner + "/hidden"} {
-		if err := os.WriteFile(f, nil, 0o644); err != nil { //nolint:gosec // as above
+		if err := os.WriteFile(f, nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for d := outer; d != os.TempDir(); d = filepath.Dir(d) {
-		if err := os.Chmod(d, 0o755); err != nil { //nolint:gosec // as above
+		if err := os.Chmod(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -523,7 +523,7 @@ func TestProcesses(t *testing.T) {
 	if exit, out := b.run(third); exit.Code == 5 {
 		t.Errorf("a program started 100 processes where 60 are allowed: %s", out)
 	}
-	if err := os.WriteFile(filepath.Join(p.Workspace, "go"), nil, 0o644); err != nil { //nolint:gosec // for the program
+	if err := os.WriteFile(filepath.Join(p.Workspace, "go"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if exit, err := first.Wait(); err != nil || exit.Code != 3 {
@@ -538,7 +538,7 @@ func TestServerKilled(t *testing.T) {
 		t.Run(string(level), func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			if err := os.Chmod(dir, 0o777); err != nil { //nolint:gosec // for the program
+			if err := os.Chmod(dir, 0o777); err != nil {
 				t.Fatal(err)
 			}
 			mark := fmt.Sprintf("mark%d", time.Now().UnixNano())
@@ -595,7 +595,7 @@ func TestLimits(t *testing.T) {
 			if exit, _ := b.run(p); exit.Reason != Evicted {
 				t.Errorf("%s: %+v", name, exit)
 			}
-			_ = os.Chmod(filepath.Join(p.Workspace, "d"), 0o700) //nolint:gosec // else an ordinary user could not clear up; in most cases it is not there
+			_ = os.Chmod(filepath.Join(p.Workspace, "d"), 0o700)
 		}
 		// Many names are one file, and room that others share is not used twice.
 		p = b.program("head -c 3000000 /dev/zero > 1; for i in $(seq 2 30); do ln 1 $i; done; sleep 1.5")
@@ -712,7 +712,7 @@ func TestInterpreters(t *testing.T) {
 				continue
 			}
 			program := b.program("")
-			if err := os.WriteFile(filepath.Join(program.Workspace, p.file), []byte(p.text), 0o644); err != nil { //nolint:gosec // a program's
+			if err := os.WriteFile(filepath.Join(program.Workspace, p.file), []byte(p.text), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			program.Path, program.Args = p.path, []string{p.file}

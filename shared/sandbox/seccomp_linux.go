@@ -31,7 +31,8 @@ func denied() []string {
 // absent are system calls that the program finds as in a kernel that does not have them, which
 // libraries expect and fall back from. Through each of them a program gets memory that no figure of
 // its processes shows:
-//   - files of memfd_create and memfd_secret that are mapped nowhere, or under way in a socket; in /dev/shm such files work
+//   - files of memfd_create and memfd_secret that are mapped nowhere, or under way in a socket;
+//     in /dev/shm such files work
 //   - System V semaphores and messages, and POSIX message queues; sem_open and multiprocessing need none of them
 //   - rules of Landlock and filters of seccomp, any number of each
 //
@@ -54,7 +55,8 @@ func absent(level Level) []string {
 func unfit() []string { return []string{"splice", "tee", "vmsplice"} }
 
 // newNamespaces are the flags of clone(2) that make namespaces.
-const newNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
+const newNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
+	unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 
 // applySeccomp refuses the denied system calls with EPERM, and calls in another architecture's
 // numbering altogether. pinned refuses to move to other CPUs as well.
@@ -96,7 +98,7 @@ func load(groups ...seccomp.SyscallGroup) error {
 	return nil
 }
 
-func answer(errno unix.Errno) seccomp.Action { return seccomp.ActionErrno | seccomp.Action(errno) }
+func answer(errno unix.Errno) seccomp.Action { return seccomp.ActionErrno | seccomp.Action(errno) } //nolint:gosec // error numbers are small
 
 // refuseForeignCalls answers ENOSYS to every call that is not numbered as on amd64. The library's
 // filter would let calls of 32-bit programs pass unseen.
@@ -123,7 +125,7 @@ const (
 func pretend() error {
 	info, err := arch.GetInfo("")
 	if err != nil || binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
-		return nil // LoadFilter refuses what it does not know
+		return nil //nolint:nilerr // LoadFilter refuses what it does not know
 	}
 	load := func(offset uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
@@ -145,10 +147,9 @@ func pretend() error {
 
 // install adds a filter of this thread.
 func install(program ...unix.SockFilter) error {
-	filter := unix.SockFprog{Len: uint16(len(program)),
-		Filter: &program[0]} //nolint:gosec // short
+	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]} //nolint:gosec // a short program
 	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&filter)), 0,
-		0); err != nil { //nolint:gosec // the kernel's interface
+		0); err != nil {
 		return fmt.Errorf("restrict system calls: %w", err)
 	}
 	runtime.KeepAlive(program)

@@ -137,7 +137,7 @@ func (d *diag) dump(request []byte, take func(message []byte)) error {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, _, err := unix.Recvfrom(d.fd, buffer, 0)
-		if err == unix.EINTR { //nolint:errorlint // bare
+		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {

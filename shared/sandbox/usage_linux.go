@@ -71,7 +71,7 @@ func (u *usage) log(f *os.File) {
 	}
 	var st unix.Stat_t
 	if raw, err := f.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &st) }) //nolint:gosec // a descriptor
+		_ = raw.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &st) })
 		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
 			u.disk(&st, true)
 		}
@@ -108,7 +108,7 @@ func (u *usage) add(ctx context.Context, dir string) {
 		case errors.Is(err, fstree.ErrTooDeep):
 			u.deep = true
 		case err != nil:
-			return nil // it was counted itself, and cannot be read
+			return nil //nolint:nilerr // it was counted itself, and cannot be read
 		default:
 			u.files++
 			u.disk(&e.Stat, false)

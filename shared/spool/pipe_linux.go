@@ -37,7 +37,7 @@ func newPipe(s Stream, user User) (*pipe, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a pipe: %w", err)
 	}
-	p := &pipe{stream: s, read: fds[0], write: os.NewFile(uintptr(fds[1]), "pipe"), last: time.Now()} //nolint:gosec // not negative
+	p := &pipe{stream: s, read: fds[0], write: os.NewFile(uintptr(fds[1]), "pipe"), last: time.Now()}
 	// else the order is a coarser one
 	_ = p.resize(smallPipe)
 	err = unix.SetNonblock(p.read, true)
@@ -58,7 +58,7 @@ func (p *pipe) close() {
 
 // resize sets how much the pipe holds. It fails when more is in it.
 func (p *pipe) resize(size int) error {
-	_, err := unix.FcntlInt(uintptr(p.read), unix.F_SETPIPE_SZ, size) //nolint:gosec // not negative
+	_, err := unix.FcntlInt(uintptr(p.read), unix.F_SETPIPE_SZ, size)
 	return err
 }
 
@@ -125,7 +125,7 @@ func (p *pipe) shrink() {
 
 // size returns how many bytes the pipe can hold.
 func (p *pipe) size() int {
-	n, err := unix.FcntlInt(uintptr(p.read), unix.F_GETPIPE_SZ, 0) //nolint:gosec // not negative
+	n, err := unix.FcntlInt(uintptr(p.read), unix.F_GETPIPE_SZ, 0)
 	if err != nil {
 		return smallPipe
 	}

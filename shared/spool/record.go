@@ -90,7 +90,7 @@ const (
 func (r Record) Encode() []byte {
 	b := make([]byte, RecordSize)
 	if !r.At.IsZero() {
-		binary.BigEndian.PutUint64(b, uint64(r.At.UnixMicro())) //nolint:gosec // the sign is kept
+		binary.BigEndian.PutUint64(b, uint64(r.At.UnixMicro()))
 	}
 	binary.BigEndian.PutUint64(b[8:], uint64(r.Attempt)<<sizeBits|uint64(r.End.Stdout)) //nolint:gosec // not negative
 	binary.BigEndian.PutUint64(b[16:], uint64(r.End.Stderr))                            //nolint:gosec // not negative
@@ -104,8 +104,8 @@ func Decode(b []byte) Record {
 		r.At = time.UnixMicro(int64(at)) //nolint:gosec // the sign is kept
 	}
 	second := binary.BigEndian.Uint64(b[8:])
-	r.Attempt = int(second >> sizeBits)                                           //nolint:gosec // 16 bits fit
-	r.End.Stdout = int64(second & MaxPosition)                                    //nolint:gosec // 48 bits fit
-	r.End.Stderr = int64(binary.BigEndian.Uint64(b[16:RecordSize]) & MaxPosition) //nolint:gosec // 48 bits fit
+	r.Attempt = int(second >> sizeBits)
+	r.End.Stdout = int64(second & MaxPosition)
+	r.End.Stderr = int64(binary.BigEndian.Uint64(b[16:RecordSize]) & MaxPosition)
 	return r
 }

@@ -169,7 +169,7 @@ func TestCoarse(t *testing.T) {
 	w.ExactUpTo(exact)
 	begun := time.Now()
 	for i := range 20_000 {
-		s := spool.Stream(i % 2) //nolint:gosec // 0 or 1
+		s := spool.Stream(i % 2)
 		w.Write(s, []byte("x"))
 		if i%3 == 0 {
 			w.Settle()

@@ -45,7 +45,7 @@ func OpenDir(dir string) (*Store, error) {
 // the characters a-z, 0-9, '.', '_', '-' and '/' only, so that they are their own file names.
 //
 // What is flushed are the bytes of blobs, and the folder of each record. The names of blobs and
-// marks, and new folders above a record, last with the next record: ext4, XFS and ZFS keep changes
+// index entries, and new folders above a record, last with the next record: ext4, XFS and ZFS keep changes
 // of names in order. A file system that does not may lose them with the power.
 type directory struct {
 	root    string

@@ -27,7 +27,7 @@ func (d *directory) list(ctx context.Context, prefix, after string, limit int) (
 // lister walks a tree in the order of its keys and leaves out the folders that cannot hold any it
 // wants.
 type lister struct {
-	ctx                 context.Context
+	ctx                 context.Context //nolint:containedctx // of the one call that the lister is made for
 	root, prefix, after string
 	limit               int
 	keys                []string

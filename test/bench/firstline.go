@@ -63,7 +63,7 @@ func findDeployed(ctx context.Context) (*deployed, error) {
 		if err != nil {
 			return nil, fmt.Errorf("E2E_PROXY: %w", err)
 		}
-		d.client.Transport.(*http.Transport).Proxy = http.ProxyURL(u) //nolint:forcetypeassert // see newClient
+		d.client.Transport.(*http.Transport).Proxy = http.ProxyURL(u)
 	}
 	return d, nil
 }

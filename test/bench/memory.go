@@ -67,7 +67,7 @@ func (r *room) load(ctx context.Context, p *process) error {
 		all[i] = watch(body)
 	}
 	sender := newClient(uploads)
-	sender.Transport.(*http.Transport).WriteBufferSize = 4 * kib //nolint:forcetypeassert // newClient made it
+	sender.Transport.(*http.Transport).WriteBufferSize = 4 * kib
 	err = atATime(uploads, uploads, func() error {
 		f, err := newForm("[]")
 		if err != nil {

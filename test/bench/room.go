@@ -78,7 +78,7 @@ func (r *room) leave() error {
 // folder makes a folder in the room.
 func (r *room) folder(name string) (string, error) {
 	path := filepath.Join(r.dir, name)
-	return path, os.MkdirAll(path, 0o755) //nolint:gosec // nginx reads it as another user
+	return path, os.MkdirAll(path, 0o755)
 }
 
 // freePort returns a port that nobody listens on.

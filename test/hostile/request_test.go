@@ -3,6 +3,7 @@ package hostile
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -74,13 +75,29 @@ type answer struct {
 // closed stands for a connection that was closed without an answer.
 const closed = -1
 
-// answerTime bounds one request with its answer.
-const answerTime = 45 * time.Second
+const (
+	// answerTime bounds one request with its answer.
+	answerTime = 45 * time.Second
+	// headerTime is how long the server waits for the header of a request.
+	headerTime = 10 * time.Second
+)
 
-// send makes a request on a connection of its own. Requests are written while answers are read:
-// many are refused before they have been sent.
-func (srv *server) send(r request) (*answer, error) {
-	text := r.wire(srv.addr) // before the server waits for it, which it does for ten seconds
+// send makes a request on a connection of its own. On a busy machine the header may take longer than
+// the server waits for it; then it hangs up, as it should, and the request is sent again.
+func (srv *server) send(r request) (a *answer, err error) {
+	for range 3 {
+		begun := time.Now()
+		a, err = srv.sendOnce(r)
+		if !errors.Is(err, io.ErrUnexpectedEOF) || time.Since(begun) < headerTime {
+			break
+		}
+	}
+	return a, err
+}
+
+// sendOnce writes the request while it reads the answer: many are refused before they have been sent.
+func (srv *server) sendOnce(r request) (*answer, error) {
+	text := r.wire(srv.addr) // before the server waits for it
 	conn, err := net.DialTimeout("tcp", srv.addr, answerTime)
 	if err != nil {
 		return nil, err

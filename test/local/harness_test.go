@@ -41,7 +41,7 @@ var command = sync.OnceValues(func() (string, error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}
-	return path, os.Chmod(dir, 0o755) //nolint:gosec // another user runs it in one of the tests
+	return path, os.Chmod(dir, 0o755)
 })
 
 // searchPath has the folders of the interpreters themselves before those of a version manager's

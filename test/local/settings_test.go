@@ -144,7 +144,7 @@ func TestCommandLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	given := func(name, arg string) (output string, code int) {
-		return runCommand(exec.CommandContext(timeout(t), filepath.Join(dir, name), arg)) //nolint:gosec // built here
+		return runCommand(exec.CommandContext(timeout(t), filepath.Join(dir, name), arg))
 	}
 	for _, name := range []string{
 		"agent", "all", "artifacts", "cancel", "deadletter", "front", "launch", "logs", "outputs", "reap", "status", "submit",

@@ -74,7 +74,7 @@ func Process(t *testing.T) (pid int, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program) //nolint:noctx // it ends with its input
+	cmd := exec.Command(program)
 	cmd.Env = append(os.Environ(), serveIn+"="+t.TempDir())
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()

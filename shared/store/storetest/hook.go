@@ -12,11 +12,11 @@ import (
 // of the operation, which then has changed nothing. So tests have a process die, or a disk fail,
 // between any two changes.
 func WithHook(s *store.Store, hook func(op, key string) error) *store.Store {
-	return testhook.WithHook(s, hook).(*store.Store) //nolint:forcetypeassert // package store returns nothing else
+	return testhook.WithHook(s, hook).(*store.Store)
 }
 
 // WithPatience returns a Store over the same bucket that waits so long for a cloud's answers, and
 // for progress.
 func WithPatience(s *store.Store, answer, stall time.Duration) *store.Store {
-	return testhook.WithPatience(s, answer, stall).(*store.Store) //nolint:forcetypeassert // see WithHook
+	return testhook.WithPatience(s, answer, stall).(*store.Store)
 }
