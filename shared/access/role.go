@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"go-job-orchestrator/shared/job"
 )
 
 // Role is what a caller may do. Each role may do what the next one may.
@@ -36,9 +38,8 @@ func ParseRole(name string) (Role, error) {
 	return "", fmt.Errorf("%.40q is not a role: choose admin, user or read", name)
 }
 
-// Local is the owner of everything where nobody has to say who they are, and of what was made
-// before there were owners.
-const Local = "local"
+// Local is the owner of everything where nobody has to say who they are.
+const Local = job.LocalOwner
 
 // Caller is who sends a request.
 type Caller struct {
@@ -52,12 +53,8 @@ type Caller struct {
 // Open is Caller.Via where nobody has to say who they are.
 const Open = "open"
 
-// Sees reports whether the caller may look at what an owner has. What has no owner was made before
-// there were owners.
+// Sees reports whether the caller may look at what an owner has.
 func (c Caller) Sees(owner string) bool {
-	if owner == "" {
-		owner = Local
-	}
 	return c.Role == Admin || c.Owner == owner
 }
 

@@ -36,7 +36,7 @@ type Draft struct {
 	KeyHash     string // of the idempotency key, or empty
 	Fingerprint string // of what was asked for; empty: of the job
 	Template    *job.Origin
-	Owner       job.ID
+	Owner       string // the name of a caller
 	Trace       job.Trace
 	Chain       ledger.Lineage // Root is empty for a job that no event of another job starts
 }

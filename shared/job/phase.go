@@ -155,6 +155,10 @@ type Omitted struct {
 	Reason string `json:"reason"`
 }
 
+// LocalOwner owns everything where nobody has to say who they are, and what was made before there
+// were owners.
+const LocalOwner = "local"
+
 // Index is <jobID>/index.json: what the user asked for. Writing it is the acceptance of the job. It
 // never changes.
 type Index struct {
@@ -170,9 +174,10 @@ type Index struct {
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
 	// Template is the template that the job was started from, if there was one.
 	Template *Origin `json:"template,omitempty"`
-	// Owner is the owner whose token gets the job's token, if the job has an owner. Either the request
-	// had that owner's token, or the template belongs to the owner.
-	Owner ID `json:"owner,omitempty"`
+	// Owner is the name of the caller that the job belongs to: who submitted it, or whose template it
+	// was started from. The records of jobs that are older than callers have none, and maybe an
+	// "owner" of another kind, which is ignored; they belong to LocalOwner.
+	Owner string `json:"caller,omitempty"`
 	// Trace is the trace of the request.
 	Trace Trace `json:"trace,omitzero"`
 	// Hops is the number of jobs before this one in its chain, in which the event of each job started
@@ -241,6 +246,7 @@ type Summary struct {
 	JobName    string            `json:"jobName"`
 	Namespace  string            `json:"namespace"`
 	Runtime    string            `json:"runtime"`
+	Owner      string            `json:"owner"` // the name of a caller
 	Labels     map[string]string `json:"labels,omitempty"`
 	Phase      Phase             `json:"phase"`
 	Reason     Reason            `json:"reason,omitempty"`

@@ -116,6 +116,16 @@ func (l *Ledger) Index(ctx context.Context, id job.ID) (*job.Index, error) {
 	return a.Index, nil
 }
 
+// OwnerOf returns the name of the caller that the job belongs to, or an error of kind
+// job.ErrNotFound.
+func (l *Ledger) OwnerOf(ctx context.Context, id job.ID) (string, error) {
+	a, err := l.acceptance(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	return a.Owner, nil
+}
+
 func (l *Ledger) acceptance(ctx context.Context, id job.ID) (*acceptance, error) {
 	a := acceptance{Index: &job.Index{}}
 	if err := l.read(ctx, indexKey(id), &a); err != nil {
@@ -123,6 +133,9 @@ func (l *Ledger) acceptance(ctx context.Context, id job.ID) (*acceptance, error)
 	}
 	if a.Void {
 		return nil, fmt.Errorf("job %s: %w", id, job.ErrNotFound)
+	}
+	if a.Owner == "" {
+		a.Owner = job.LocalOwner
 	}
 	return &a, nil
 }

@@ -105,7 +105,7 @@ func (l *Ledger) summary(ctx context.Context, id job.ID) (*job.Summary, error) {
 func newSummary(index *job.Index) job.Summary {
 	return job.Summary{
 		JobID: index.JobID, JobName: index.JobName, Namespace: index.Namespace, Runtime: index.Runtime,
-		Labels: index.Labels, CreatedAt: index.CreatedAt,
+		Owner: index.Owner, Labels: index.Labels, CreatedAt: index.CreatedAt,
 	}
 }
 

@@ -24,7 +24,7 @@ import (
 type Template struct {
 	Name      string    `json:"name"`
 	Version   int       `json:"version"` // from 1
-	Owner     job.ID    `json:"owner"`   // whose token opens it; not secret
+	Owner     string    `json:"owner"`   // the name of a caller
 	CreatedAt time.Time `json:"createdAt"`
 	job.Spec
 	Files []job.File `json:"files"`
@@ -33,6 +33,9 @@ type Template struct {
 // record is a version as it is stored.
 type record struct {
 	Template
+	// Caller is the owner. Versions that are older than callers have none, and an owner of another
+	// kind; they belong to job.LocalOwner.
+	Caller string `json:"caller,omitempty"`
 	// Folder names where the files of this version lie.
 	Folder job.ID `json:"folder"`
 	// IdempotencyKey and Fingerprint are of the request that made it, so that it can be sent again.
@@ -124,6 +127,10 @@ func (s *Store) read(ctx context.Context, key string) (*Version, error) {
 	if err := json.Unmarshal(data, &v.record); err != nil {
 		return nil, fmt.Errorf("decode %s: %w", key, err)
 	}
+	v.Owner = v.Caller
+	if v.Caller == "" {
+		v.Owner = job.LocalOwner
+	}
 	return &v, nil
 }
 
@@ -153,7 +160,8 @@ type Draft struct {
 // Save makes the draft the current version of its template. If the template belongs to another
 // owner by now, the error is of kind job.ErrExists.
 func (s *Store) Save(ctx context.Context, d Draft) (*Version, error) {
-	v := &Version{record(d)}
+	v := &Version{record{Template: d.Template, Caller: d.Owner, Folder: d.Folder, IdempotencyKey: d.IdempotencyKey,
+		Fingerprint: d.Fingerprint}}
 	for range tries {
 		older, err := s.versions(ctx, d.Name)
 		if err != nil {
