@@ -66,7 +66,7 @@ func Open(env *platform.Env, open OpenBackend) (*Assembly, error) {
 		return nil, err
 	}
 	launcher = launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log})
-	a := &Assembly{Router: api.NewRouter(env.Log)}
+	a := &Assembly{Router: api.NewRouter(env.Log).Audited(env.Audit())}
 	if err := a.mount(env, events, b); err != nil {
 		return nil, err
 	}

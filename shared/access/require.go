@@ -7,6 +7,10 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
+// ErrForeign is the error for what belongs to another owner. It is answered like one for what does
+// not exist.
+var ErrForeign = fmt.Errorf("it belongs to another owner: %w", job.ErrNotFound)
+
 // Require returns the caller if they have the role. Without a caller the error is of kind
 // job.ErrUnauthorized, and of kind job.ErrForbidden for one whose role does not do.
 func Require(ctx context.Context, role Role) (Caller, error) {

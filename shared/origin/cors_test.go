@@ -263,10 +263,11 @@ func TestOrigins(t *testing.T) {
 		}
 	}
 	faults := []string{"*", "https://*.example.com", "null", "app.example.com", "//app.example.com", "https://",
-		"https:app", "https://app.example.com/", "https://app.example.com/x", "https://app.example.com?", "https://app.example.com?x",
-		"https://app.example.com#", "https://app.example.com#x", "https://user@app.example.com", "ftp://app.example.com",
-		"https://app.example.com:", "https://app.example.com:x", "https://app.example.com:70000", "https://app_é.example",
-		"https://app.example.com.", "https://a b", "https://a\nb", "http://[::1%25eth0]", "file:///x", "https://:80"}
+		"https:app", "https://app.example.com/", "https://app.example.com/x", "https://app.example.com?",
+		"https://app.example.com?x", "https://app.example.com#", "https://app.example.com#x",
+		"https://user@app.example.com", "ftp://app.example.com", "https://app.example.com:", "https://app.example.com:x",
+		"https://app.example.com:70000", "https://app_é.example", "https://app.example.com.", "https://a b",
+		"https://a\nb", "http://[::1%25eth0]", "file:///x", "https://:80"}
 	for _, entry := range faults {
 		if _, err := origin.NewSites([]string{"https://good.example", entry}); err == nil ||
 			!strings.Contains(err.Error(), "CORS_ORIGINS") || strings.Contains(err.Error(), "good") {

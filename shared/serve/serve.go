@@ -43,7 +43,7 @@ func Main[F Function](open func(*platform.Env) (F, error), summary string, setti
 		if err := errors.Join(err, gateErr); err != nil {
 			return err
 		}
-		router := api.NewRouter(env.Log)
+		router := api.NewRouter(env.Log).Audited(env.Audit())
 		f.Mount(router)
 		common, err := env.Common()
 		if err != nil {
