@@ -72,7 +72,7 @@ func newFixture(t *testing.T) *fixture {
 	f := &fixture{t: t, keys: keys}
 	log := slog.New(slog.NewJSONHandler(&f.logged, nil))
 	f.router = api.NewRouter(slog.New(slog.DiscardHandler)).Audited(audit.New(log, &f.sent, f.later)).
-		Guarded(guard.New(guard.Deps{Identify: guard.Behind(keys, now), Tokens: keys, Now: now,
+		Guarded(guard.New(guard.Deps{Identify: guard.Asserted(keys, now), Tokens: keys, Now: now,
 			Owners: owners{own: "ann", foreign: "bob"}}))
 	for _, route := range routes.All() {
 		if route == routes.GetHealth || route == routes.LogDeadLetter { // a router has the one, and another service the other
