@@ -137,11 +137,7 @@ func wanted(r *http.Request, c Call) bool {
 
 func recordOf(r *http.Request, c Call) Record {
 	record := Record{Method: c.Route.Method, Route: c.Route.Path, Status: c.Status}
-	if caller, called := access.From(r.Context()); called {
-		record.Owner, record.Role, record.Via = caller.Owner, caller.Role, caller.Via
-	} else {
-		record.Via = access.TokenOf(r.Context())
-	}
+	record.Owner, record.Role, record.Via = sender(r, c)
 	record.From, record.ForwardedFor = origin(r)
 	id := c.Value("id")
 	switch {
@@ -159,6 +155,18 @@ func recordOf(r *http.Request, c Call) Record {
 		record.Job = jobID(made)
 	}
 	return record
+}
+
+// sender returns who has made a call, as far as that is known.
+func sender(r *http.Request, c Call) (owner string, role access.Role, via string) {
+	if caller, called := access.From(r.Context()); called {
+		return caller.Owner, caller.Role, caller.Via
+	}
+	via = access.TokenOf(r.Context())
+	if via == "" && c.Route.Broker && c.Status != http.StatusUnauthorized {
+		via = "broker" // only the Broker gets in without a caller
+	}
+	return "", "", via
 }
 
 // jobID returns an ID, and nothing for other text: a client may have sent a token in its place.

@@ -225,24 +225,27 @@ func TestRecords(t *testing.T) {
 			line(strangers, about(routes.GetJob, 403, "job", string(foreign))...)},
 		"a forged assertion": {"GET /api/v1/jobs", func(r *http.Request) { r.Header.Set(access.AssertionHeader, "x.y") }, nil,
 			line(strangers, about(routes.ListJobs, 401)...)},
-		"somebody else's template": {"GET /api/v1/templates/x", ann, failed(fmt.Errorf("template x: %w", access.ErrForeign)),
+		"somebody else's template": {"GET /api/v1/templates/x", ann, failed(access.Foreign(job.Refuse(job.ErrNotFound,
+			"template", "there is no template x"))),
 			line(who, about(routes.GetTemplate, 404, "template", "x")...)},
 		"a program that acts as the agent of another job": {"POST /agent/v1/jobs/" + string(foreign) + "/attempts",
 			bearer(f.keys.Derive(token.Agent, own)), nil,
 			line(strangers, about(routes.ClaimAttempt, 403, "job", string(foreign))...)},
+		"nobody who sends an event": {"POST /events", none, nil, line(strangers, about(routes.ReceiveEvent, 401)...)},
 		// what is not recorded
-		"a list":             {"GET /api/v1/jobs", ann, nil, nil},
-		"a job":              {"GET " + of(own), ann, nil, nil},
-		"an unknown job":     {"GET " + of(unknown), ann, nil, nil},
-		"an unknown file":    {"GET /outputs/" + string(own) + "/x", ann, failed(job.ErrNotFound), nil},
-		"a broken read":      {"GET " + of(own), ann, failed(context.DeadlineExceeded), nil},
-		"a shared job":       {"GET " + of(own), bearer(f.keys.Share(own, now().Add(time.Hour))), nil, nil},
-		"the health":         {"GET /healthz", none, nil, nil},
-		"a handshake":        {"OPTIONS /events", none, nil, nil},
-		"a launch":           {"POST /", none, answered(403, ""), nil},
-		"an agent":           {"POST /agent/v1/jobs/" + string(own) + "/attempts", agent, nil, nil},
-		"an agent's upload":  {"PUT /artifacts/" + string(own) + "/upload/a", agent, nil, nil},
-		"a path there isn't": {"GET /nothing", none, nil, nil},
+		"an unknown template": {"GET /api/v1/templates/x", ann, failed(job.Refuse(job.ErrNotFound, "template", "no")), nil},
+		"a list":              {"GET /api/v1/jobs", ann, nil, nil},
+		"a job":               {"GET " + of(own), ann, nil, nil},
+		"an unknown job":      {"GET " + of(unknown), ann, nil, nil},
+		"an unknown file":     {"GET /outputs/" + string(own) + "/x", ann, failed(job.ErrNotFound), nil},
+		"a broken read":       {"GET " + of(own), ann, failed(context.DeadlineExceeded), nil},
+		"a shared job":        {"GET " + of(own), bearer(f.keys.Share(own, now().Add(time.Hour))), nil, nil},
+		"the health":          {"GET /healthz", none, nil, nil},
+		"a handshake":         {"OPTIONS /events", none, nil, nil},
+		"a launch":            {"POST /", none, answered(403, ""), nil},
+		"an agent":            {"POST /agent/v1/jobs/" + string(own) + "/attempts", agent, nil, nil},
+		"an agent's upload":   {"PUT /artifacts/" + string(own) + "/upload/a", agent, nil, nil},
+		"a path there isn't":  {"GET /nothing", none, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f.t, f.answer = t, test.answer
@@ -281,6 +284,20 @@ func TestGateway(t *testing.T) {
 	f.answer = nil
 	if got := f.call("POST /api/v1/jobs", func(*http.Request) {}); len(got) != 1 || got[0]["status"] != 401.0 {
 		t.Errorf("nobody who submits: %v", got)
+	}
+}
+
+// TestBroker has events come from the Broker, which has no credentials.
+func TestBroker(t *testing.T) {
+	f := newFixture(t)
+	f.router.Guarded(guard.New(guard.Deps{Identify: guard.Asserted(f.keys, now), Tokens: f.keys, Now: now, Broker: true}))
+	for status, answer := range map[float64]api.Handler{202: answered(202, "/api/v1/jobs/"+string(own)),
+		403: failed(job.ErrForbidden)} {
+		f.answer = answer
+		got := f.call("POST /events", func(*http.Request) {})
+		if len(got) != 1 || got[0]["via"] != "broker" || got[0]["status"] != status || len(f.sent) > 0 {
+			t.Errorf("%v; sent: %v", got, f.sent)
+		}
 	}
 }
 
