@@ -70,7 +70,8 @@ func (f *Function) open() (*assembly.Assembly, error) {
 	if err != nil {
 		return nil, err
 	}
-	return assembly.Open(f.env, assembly.Access{Identify: gateway.Identify, Keys: keyring}, f.backend)
+	who := assembly.Access{Identify: gateway.Identify, Keys: keyring, Login: gateway.Login}
+	return assembly.Open(f.env, who, f.backend)
 }
 
 // keysFile is where func.yaml mounts the Secret with the keys of callers.
