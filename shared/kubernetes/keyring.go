@@ -26,7 +26,7 @@ const (
 // manifest in JSON, and the key itself, which is not in the Secret.
 func FirstKey(now time.Time, random io.Reader) (manifest []byte, key string, err error) {
 	ring := &access.Keyring{}
-	key, _, err = ring.Add(access.Request{Name: string(access.Admin), Role: access.Admin}, now, random)
+	key, _, err = ring.Add(access.FirstKey(), now, random)
 	if err != nil {
 		return nil, "", err
 	}

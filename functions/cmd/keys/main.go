@@ -4,7 +4,6 @@ package main
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"go-job-orchestrator/functions/keys"
+	"go-job-orchestrator/shared/guard"
 	"go-job-orchestrator/shared/kubernetes"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
@@ -19,7 +19,7 @@ import (
 
 func main() {
 	if !slices.Equal(os.Args[1:], []string{"--first"}) {
-		os.Exit(serve.Main(open, "Lists, makes and revokes the keys of callers. With --first it writes a Secret with the\n"+
+		os.Exit(serve.Main(guard.Behind(open), "Lists, makes and revokes the keys of callers. With --first it writes a Secret with the\n"+
 			"key of an admin to standard output, and that key to standard error."))
 	}
 	if err := first(os.Stdout, os.Stderr); err != nil {
@@ -29,11 +29,11 @@ func main() {
 }
 
 func open(env *platform.Env) (*keys.Function, error) {
-	client, err := kubernetes.InCluster(env)
+	keyring, err := kubernetes.OpenKeyring(env)
 	if err != nil {
-		return nil, errors.Join(err, env.Check())
+		return nil, err
 	}
-	return keys.New(keys.Deps{Store: kubernetes.NewKeyring(client), Now: time.Now, Random: rand.Reader, Log: env.Log}), nil
+	return keys.New(keys.Deps{Store: keyring, Now: env.Now, Random: env.Random, Log: env.Log}), nil
 }
 
 // first writes the Secret to out, and the key to a person. The key comes last, so that it is not
