@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -396,8 +398,12 @@ func TestGet(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	env := platform.New(map[string]string{"STORAGE_DIR": t.TempDir()}, slog.New(slog.DiscardHandler))
-	if _, err := status.New(status.Deps{Env: env}); err == nil || !strings.Contains(err.Error(), "TOKEN_KEYS") {
-		t.Errorf("without keys: got %v", err)
+	env := platform.New(map[string]string{"STORAGE_DIR": filepath.Join(t.TempDir(), "none", "x")},
+		slog.New(slog.DiscardHandler))
+	if err := os.WriteFile(filepath.Dir(env.Vars["STORAGE_DIR"]), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := status.New(status.Deps{Env: env}); err == nil || !strings.Contains(err.Error(), "STORAGE_DIR") {
+		t.Errorf("without a bucket: %v", err)
 	}
 }
