@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go-job-orchestrator/functions/assembly"
+	"go-job-orchestrator/functions/keys"
+	"go-job-orchestrator/shared/auth"
 	"go-job-orchestrator/shared/kubernetes"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
@@ -21,6 +23,7 @@ import (
 // Handle for each request, and Stop at the end.
 type Function struct {
 	backend assembly.OpenBackend
+	keyring func(*platform.Env) (keys.Store, error)
 	log     *slog.Logger
 	opened  chan struct{} // closed when handler is set
 
@@ -32,9 +35,11 @@ type Function struct {
 // New returns the function. It is the only name that func looks for in this package.
 func New() *Function {
 	return &Function{
-		backend: kubernetes.OpenInCluster, log: serve.NewLog(), opened: make(chan struct{}), stop: func() {},
+		backend: kubernetes.OpenInCluster, keyring: openKeyring, log: serve.NewLog(), opened: make(chan struct{}), stop: func() {},
 	}
 }
+
+func openKeyring(env *platform.Env) (keys.Store, error) { return kubernetes.OpenKeyring(env) }
 
 // Start opens everything with the settings that func's middleware collected. An error ends the
 // process.
@@ -42,7 +47,7 @@ func (f *Function) Start(ctx context.Context, settings map[string]string) error 
 	f.log.Info("starting", "", version.Get())
 	f.env = platform.New(settings, f.log)
 	gate, gateErr := serve.OpenGate(f.env)
-	functions, err := assembly.Open(f.env, f.backend)
+	functions, err := f.open()
 	if err := errors.Join(err, gateErr); err != nil {
 		return err
 	}
@@ -54,6 +59,22 @@ func (f *Function) Start(ctx context.Context, settings map[string]string) error 
 	close(f.opened)
 	return nil
 }
+
+// open wires all functions. The keys of callers are in the Secret that is mounted at KEYS_FILE.
+func (f *Function) open() (*assembly.Assembly, error) {
+	gateway, err := auth.Open(f.env, auth.Place{KeysFile: keysFile})
+	if err != nil {
+		return nil, err
+	}
+	keyring, err := f.keyring(f.env)
+	if err != nil {
+		return nil, err
+	}
+	return assembly.Open(f.env, assembly.Access{Identify: gateway.Identify, Keys: keyring}, f.backend)
+}
+
+// keysFile is where func.yaml mounts the Secret with the keys of callers.
+const keysFile = "/etc/job-orchestrator/keys/keys.json"
 
 // Handle answers a request.
 func (f *Function) Handle(w http.ResponseWriter, r *http.Request) {

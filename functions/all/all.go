@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"go-job-orchestrator/functions/assembly"
+	"go-job-orchestrator/shared/auth"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/command"
 	"go-job-orchestrator/shared/ledger"
@@ -69,6 +70,9 @@ func Run(ctx context.Context, env *platform.Env, out io.Writer) error {
 	}
 	go a.functions.Reap(ctx)
 	fmt.Fprintln(out, a.greeting(ln.Addr()))
+	if err := a.greetAdmin(ctx, out); err != nil {
+		return err
+	}
 	return a.gate.Serve(ctx, ln, a.functions.Router, env)
 }
 
@@ -88,6 +92,7 @@ type app struct {
 	settings  Settings
 	common    *platform.Common
 	gate      *serve.Gate
+	access    *auth.Access
 	functions *assembly.Assembly
 	runner    runner
 }
@@ -97,7 +102,7 @@ func open(ctx context.Context, env *platform.Env) (*app, error) {
 	common, err := env.Common()
 	err = errors.Join(err, env.Load(&a.settings))
 	// All settings are read now, so that all faults are reported at once.
-	err = errors.Join(err, assembly.Check(env), env.Load(&serve.Settings{}))
+	err = errors.Join(err, assembly.Check(env), env.Load(&serve.Settings{}), env.Load(&auth.Settings{}))
 	for _, settings := range a.settings.ofRunner() {
 		err = errors.Join(err, env.Load(settings))
 	}
@@ -112,7 +117,14 @@ func open(ctx context.Context, env *platform.Env) (*app, error) {
 	if a.gate, err = serve.OpenGate(env); err != nil {
 		return nil, err
 	}
-	a.functions, err = assembly.Open(env, func(env *platform.Env, records *ledger.Ledger) (backend.Backend, error) {
+	a.access, err = auth.Open(env, auth.Place{
+		Loopback: isLoopback(a.settings.Host), KeysFile: filepath.Join(localFolder(common), "keys.json"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	who := assembly.Access{Identify: a.access.Identify, Keys: a.access.File}
+	a.functions, err = assembly.Open(env, who, func(env *platform.Env, records *ledger.Ledger) (backend.Backend, error) {
 		if err := a.openRunner(ctx, env, records); err != nil {
 			return backend.Backend{}, err
 		}
@@ -144,13 +156,30 @@ func (a *app) greeting(addr net.Addr) string {
 		storage = bucket
 	}
 	return fmt.Sprintf("Listening on %s%s, storing in %s, %s. "+
-		`Try: echo 'print("hello")' | curl -F runtime=python -F entrypoint=hello.py -F 'files=@-;filename=hello.py' %s/api/v1/jobs`,
-		where, reach(listener, machineAddresses()), storage, a.runner.Describe(), where)
+		`Try: echo 'print("hello")' | curl %s-F runtime=python -F entrypoint=hello.py -F 'files=@-;filename=hello.py' `+
+		`%s/api/v1/jobs`,
+		where, reach(listener, machineAddresses(), a.access.Describe()), storage, a.runner.Describe(), a.access.Option(), where)
 }
 
-// reach warns if other machines can reach a listener, and says at which addresses.
-func reach(a *net.TCPAddr, machine []netip.Addr) string {
-	const others = "reachable from other machines: everybody who reaches it can run programs here"
+// greetAdmin prints the key of an admin where keys are asked for and there are none.
+func (a *app) greetAdmin(ctx context.Context, out io.Writer) error {
+	key, err := a.access.FirstKey(ctx)
+	if err != nil || key == "" {
+		return err
+	}
+	fmt.Fprintf(out, "The first key, of an admin, shown this once: %s\n", key)
+	return nil
+}
+
+// isLoopback reports whether only programs of this machine reach a listener at the host.
+func isLoopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.Unmap().IsLoopback()
+}
+
+// reach says if other machines can reach a listener, at which addresses, and who may call.
+func reach(a *net.TCPAddr, machine []netip.Addr, callers string) string {
+	others := "reachable from other machines: " + callers
 	at := a.AddrPort().Addr().Unmap()
 	switch {
 	case at.IsLoopback():
@@ -206,8 +235,9 @@ func address(a *net.TCPAddr) string {
 // Main runs the command, and returns its exit code.
 func Main() int {
 	usage := command.Usage{
-		Summary:  "The whole orchestrator in one process: serves the API, and runs jobs in a sandbox on this machine.",
-		Settings: append(assembly.Settings(), &platform.Common{}, &Settings{}, &process.Settings{}, &serve.Settings{}),
+		Summary: "The whole orchestrator in one process: serves the API, and runs jobs in a sandbox on this machine.",
+		Settings: append(assembly.Settings(), &platform.Common{}, &Settings{}, &process.Settings{}, &serve.Settings{},
+			&auth.Settings{}),
 	}
 	usage.Settings = append(usage.Settings, kubernetesSettings()...)
 	return serve.Run(usage, func(ctx context.Context, env *platform.Env) error { return Run(ctx, env, os.Stdout) })

@@ -22,7 +22,7 @@ func openKeys(env *platform.Env, c *platform.Common) error {
 		_, err := env.Keys()
 		return err
 	}
-	path := filepath.Join(c.StorageDir, process.Local, "token.key")
+	path := filepath.Join(localFolder(c), "token.key")
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		text, err = makeKey(path, env.Random)
@@ -37,6 +37,9 @@ func openKeys(env *platform.Env, c *platform.Common) error {
 	env.SetKeys(keys)
 	return nil
 }
+
+// localFolder is in STORAGE_DIR, for what does not belong into a bucket.
+func localFolder(c *platform.Common) string { return filepath.Join(c.StorageDir, process.Local) }
 
 // makeKey writes a new key to a temporary file first, so that a crash cannot leave half a key at
 // path.

@@ -7,17 +7,15 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
-	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/download"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
-	"go-job-orchestrator/shared/token"
 	"go-job-orchestrator/shared/upload"
 )
 
 // put takes an output.
 func (f *Function) put(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-	id, err := api.Authorize(r, p, f.Keys, token.Agent)
+	id, err := job.ParseID(p.ByName("id"))
 	if err != nil {
 		return err
 	}

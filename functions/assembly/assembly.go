@@ -13,6 +13,7 @@ import (
 	"go-job-orchestrator/functions/artifacts"
 	"go-job-orchestrator/functions/cancel"
 	"go-job-orchestrator/functions/intake"
+	"go-job-orchestrator/functions/keys"
 	"go-job-orchestrator/functions/launch"
 	"go-job-orchestrator/functions/logs"
 	"go-job-orchestrator/functions/outputs"
@@ -22,6 +23,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/guard"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/platform"
@@ -45,15 +47,22 @@ func Check(env *platform.Env) error {
 // OpenBackend opens what runs the jobs whose records these are.
 type OpenBackend func(env *platform.Env, records *ledger.Ledger) (backend.Backend, error)
 
+// Access says who may call.
+type Access struct {
+	Identify guard.Identify
+	Keys     keys.Store
+}
+
 // Assembly is the functions of one process.
 type Assembly struct {
 	Router *api.Router
+	access Access
 	reaper *reap.Function
 }
 
 // Open wires all functions. Events that have a job launched do not leave the process: to send one
 // is to call the launcher.
-func Open(env *platform.Env, open OpenBackend) (*Assembly, error) {
+func Open(env *platform.Env, access Access, open OpenBackend) (*Assembly, error) {
 	var launcher *launch.Function
 	events, err := event.Open(env, event.Handler(func(ctx context.Context, e cloudevent.Event) error {
 		return launcher.Handle(ctx, e)
@@ -62,11 +71,14 @@ func Open(env *platform.Env, open OpenBackend) (*Assembly, error) {
 		return nil, err
 	}
 	b, err := open(env, events.Ledger)
-	if err := errors.Join(Check(env), err); err != nil {
+	tokens, tokensErr := env.Keys()
+	if err := errors.Join(Check(env), err, tokensErr); err != nil {
 		return nil, err
 	}
 	launcher = launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log})
-	a := &Assembly{Router: api.NewRouter(env.Log)}
+	a := &Assembly{access: access, Router: api.NewRouter(env.Log).Guarded(guard.New(guard.Deps{
+		Identify: access.Identify, Tokens: tokens, Owners: events.Ledger, Now: env.Now,
+	}))}
 	if err := a.mount(env, events, b); err != nil {
 		return nil, err
 	}
@@ -78,15 +90,16 @@ func Open(env *platform.Env, open OpenBackend) (*Assembly, error) {
 
 // mount opens each function that answers requests, and routes it.
 func (a *Assembly) mount(env *platform.Env, events *event.Events, b backend.Backend) error {
-	var functions [7]serve.Function
-	var errs [7]error
+	var functions [8]serve.Function
+	var errs [6]error
 	functions[0], errs[0] = intake.Open(admission.Deps{Env: env, Events: events, Backend: b.Admission})
 	functions[1], errs[1] = status.New(status.Deps{Env: env, Observer: b.Observer, Runtimes: b.Runtimes})
 	functions[2], errs[2] = logs.New(env)
 	functions[3], errs[3] = artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})
 	functions[4], errs[4] = outputs.New(env)
-	functions[5], errs[5] = cancel.New(cancel.Deps{Env: env, Ledger: events.Ledger, Stopper: b.Stopper})
-	functions[6], errs[6] = agentapi.New(agentapi.Deps{Env: env, Ledger: events.Ledger})
+	functions[5], errs[5] = agentapi.New(agentapi.Deps{Env: env, Ledger: events.Ledger})
+	functions[6] = cancel.New(cancel.Deps{Env: env, Ledger: events.Ledger, Stopper: b.Stopper})
+	functions[7] = keys.New(keys.Deps{Store: a.access.Keys, Now: env.Now, Random: env.Random, Log: env.Log})
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}

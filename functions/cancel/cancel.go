@@ -18,13 +18,11 @@ import (
 	"go-job-orchestrator/shared/longpoll"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
-	"go-job-orchestrator/shared/token"
 )
 
 // Function answers POST /api/v1/jobs/:id/cancel and DELETE /api/v1/jobs/:id.
 type Function struct {
 	ledger  *ledger.Ledger
-	keys    api.Verifier
 	stopper backend.Stopper
 	now     func() time.Time
 	wait    time.Duration
@@ -43,14 +41,8 @@ type Deps struct {
 }
 
 // New returns the function.
-func New(d Deps) (*Function, error) {
-	keys, err := d.Env.Keys()
-	if err != nil {
-		return nil, err
-	}
-	return &Function{
-		ledger: d.Ledger, keys: keys, stopper: d.Stopper, now: d.Env.Now, wait: maxWait, log: d.Env.Log,
-	}, nil
+func New(d Deps) *Function {
+	return &Function{ledger: d.Ledger, stopper: d.Stopper, now: d.Env.Now, wait: maxWait, log: d.Env.Log}
 }
 
 // Mount routes the function.
@@ -62,7 +54,7 @@ func (f *Function) Mount(r *api.Router) {
 // cancel answers 200 with the job once it is cancelled, 202 with it while that takes longer, and
 // 409 when it had ended otherwise before.
 func (f *Function) cancel(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-	id, err := api.Authorize(r, p, f.keys, token.User)
+	id, err := job.ParseID(p.ByName("id"))
 	if err != nil {
 		return err
 	}
@@ -100,7 +92,7 @@ func (f *Function) cancel(w http.ResponseWriter, r *http.Request, p httprouter.P
 // remove answers 204 once nothing of the job is left, and 202 while that takes longer; for users it
 // is gone in both cases.
 func (f *Function) remove(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-	id, err := api.Authorize(r, p, f.keys, token.User)
+	id, err := job.ParseID(p.ByName("id"))
 	if err != nil {
 		return err
 	}

@@ -4,12 +4,15 @@ package events
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime"
 
+	cloudevent "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/julienschmidt/httprouter"
 
+	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
@@ -18,7 +21,6 @@ import (
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/template"
-	"go-job-orchestrator/shared/token"
 	"go-job-orchestrator/shared/trigger"
 )
 
@@ -61,7 +63,6 @@ type Function struct {
 	records   Records
 	bucket    *store.Store
 	templates *template.Store
-	keys      token.Keys
 	resolving chan struct{} // has a value for each event whose arguments are being found
 	log       *slog.Logger
 }
@@ -69,11 +70,10 @@ type Function struct {
 // New returns the function.
 func New(d Deps) (*Function, error) {
 	f := &Function{admission: d.Admission, resolving: make(chan struct{}, runtime.GOMAXPROCS(0)), log: d.Env.Log}
-	var errs [4]error
+	var errs [3]error
 	errs[0] = d.Env.Load(&f.settings)
 	f.bucket, errs[1] = d.Env.Store()
-	f.keys, errs[2] = d.Env.Keys()
-	f.records, errs[3] = d.Env.Ledger()
+	f.records, errs[2] = d.Env.Ledger()
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
@@ -90,10 +90,8 @@ func (f *Function) Mount(r *api.Router) {
 // subscription is what the query of POST /events says: what to start, and what to bring along.
 type subscription struct {
 	template string
-	outputs  bool // those of the job that the event is about
-	// owner is the one whose token the request carries, if any. A job that an event brings along
-	// belongs to that owner.
-	owner job.ID
+	outputs  bool           // those of the job that the event is about
+	caller   *access.Caller // nil: the Broker
 }
 
 func (f *Function) parseSubscription(r *http.Request) (s subscription, err error) {
@@ -102,8 +100,8 @@ func (f *Function) parseSubscription(r *http.Request) (s subscription, err error
 	if err != nil {
 		return s, err
 	}
-	if s.owner, err = f.sender(r); err != nil {
-		return s, err
+	if caller, known := access.From(r.Context()); known {
+		s.caller = &caller
 	}
 	s.template = values["template"]
 	if _, sent := values["template"]; sent && template.CheckName(s.template) != "" {
@@ -120,15 +118,29 @@ func (f *Function) parseSubscription(r *http.Request) (s subscription, err error
 	return s, nil
 }
 
-// sender returns the owner whose token the request carries, and none for a request without any.
-// What an event itself says of its owner is only a claim.
-func (f *Function) sender(r *http.Request) (job.ID, error) {
-	owner, err := api.ClaimedOwner(r, f.keys)
-	if errors.Is(err, job.ErrForbidden) || errors.Is(err, job.ErrUnauthorized) {
-		return "", job.Refuse(job.ErrUnauthorized, "", "this is no owner's token; send one, such as the answer to PUT of "+
-			"a template has, or leave Authorization out")
+// owner is whom a job belongs to that an event brings along. What an event itself says of its owner
+// is only a claim.
+func (s *subscription) owner() string {
+	if s.caller == nil {
+		return job.LocalOwner
 	}
-	return owner, err
+	return s.caller.Owner
+}
+
+// mayStart reports whether the event may start a job from the template: one of the caller's own, or
+// for the Broker one that says so.
+func (s *subscription) mayStart(v *template.Version, e cloudevent.Event) error {
+	if s.caller != nil {
+		if !s.caller.Sees(v.Owner) {
+			return template.Unknown(v.Name)
+		}
+		return nil
+	}
+	if v.Events == nil || !matches(v.Events.Types, e.Type()) || !matches(v.Events.Sources, e.Source()) {
+		return job.Refuse(job.ErrForbidden, "template", fmt.Sprintf("%q is not started by events of this type and source; "+
+			"PUT it with eventTypes and eventSources that allow them", v.Name))
+	}
+	return nil
 }
 
 // receive starts a job for each event in the request. Its answers are made for a Broker: 202

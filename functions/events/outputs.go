@@ -20,15 +20,15 @@ const maxInputs = 1000
 
 // outputsOf are the outputs of the job that the event is about. Anybody can send an event, so what
 // counts is not that it came but whose the two jobs are, and what is recorded of the first.
-func (f *Function) outputsOf(ctx context.Context, e cloudevent.Event, owner job.ID) ([]admission.Source, error) {
+func (f *Function) outputsOf(ctx context.Context, e cloudevent.Event, owner string) ([]admission.Source, error) {
 	id, step, ours := event.StepOf(e)
 	if !ours || !step.Ends() {
 		return nil, job.Invalid("withOutputs", "is for events that a job has succeeded, failed or was cancelled")
 	}
 	index, err := f.records.Live(ctx, id)
-	if errors.Is(err, job.ErrNotFound) || err == nil && (index.Owner == "" || index.Owner != owner) {
+	if errors.Is(err, job.ErrNotFound) || err == nil && index.Owner != owner {
 		return nil, job.Refuse(job.ErrForbidden, "withOutputs",
-			"the job is gone, or its template has another owner than this one; PUT both with the same token")
+			"the job is gone, or it belongs to another owner than this template")
 	}
 	if err != nil {
 		return nil, err

@@ -30,8 +30,11 @@ func (f *Function) handle(
 	// One event may start several templates, but each of them once. Its identity has all that it says,
 	// or one that was forged could take the place of the real one; the rest is what a request adds to
 	// it.
-	keyHash := ledger.HashKey(ledger.EventKeys, s.template, strconv.FormatBool(s.outputs), string(s.owner),
-		trigger.Identity(e))
+	owner := s.owner()
+	if owner == job.LocalOwner { // events without a caller must keep their hashes from before there were owners
+		owner = ""
+	}
+	keyHash := ledger.HashKey(ledger.EventKeys, s.template, strconv.FormatBool(s.outputs), owner, trigger.Identity(e))
 	index, err := f.records.Earlier(ctx, keyHash)
 	if index == nil && err == nil {
 		index, err = f.startBy(ctx, s, e, admission.Draft{KeyHash: keyHash, Fingerprint: "event", Trace: traceIn(e, r)})
@@ -79,7 +82,7 @@ func (f *Function) startBy(
 	ctx context.Context, s subscription, e cloudevent.Event, d admission.Draft,
 ) (*job.Index, error) {
 	if s.template == "" {
-		d.Owner, d.Chain.Hops = s.owner, claimedHops(e)
+		d.Owner, d.Chain.Hops = s.owner(), claimedHops(e)
 		if err := withinHops(d.Chain.Hops); err != nil {
 			return nil, err
 		}
@@ -87,6 +90,9 @@ func (f *Function) startBy(
 	}
 	v, err := f.templates.Current(ctx, s.template)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.mayStart(v, e); err != nil {
 		return nil, err
 	}
 	if d.Chain, err = f.lineage(ctx, e, s.template); err != nil {

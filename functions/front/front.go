@@ -16,10 +16,14 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
+	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/auth"
+	"go-job-orchestrator/shared/guard"
 	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
+	"go-job-orchestrator/shared/token"
 )
 
 // Settings say where the functions are. The default of each is the Service with the function's name
@@ -31,6 +35,7 @@ type Settings struct {
 	Artifacts string `env:"ARTIFACTS_URL"`
 	Outputs   string `env:"OUTPUTS_URL"`
 	Cancel    string `env:"CANCEL_URL"`
+	Keys      string `env:"KEYS_URL"`
 	// ExposeUploads passes on all calls of agents, because uploads alone would be of no use. Agents in
 	// the cluster use ARTIFACTS_URL instead.
 	ExposeUploads bool `env:"EXPOSE_ARTIFACT_UPLOADS" envDefault:"false"`
@@ -43,17 +48,11 @@ type Backends map[routes.Function]*url.URL
 type Function struct {
 	backends  Backends
 	reach     []routes.Reach // which calls it passes on
+	guard     api.Guard
+	tokens    token.Keys
+	now       func() time.Time
 	transport http.RoundTripper
 	log       *slog.Logger
-}
-
-// New returns the function. Without exposeUploads it does not pass on the agents' calls.
-func New(b Backends, exposeUploads bool, log *slog.Logger) *Function {
-	reach := []routes.Reach{routes.Public}
-	if exposeUploads {
-		reach = append(reach, routes.Pods)
-	}
-	return &Function{backends: b, reach: reach, transport: newTransport(), log: log}
 }
 
 // Open returns the function with the settings in env.
@@ -61,14 +60,24 @@ func Open(env *platform.Env) (*Function, error) {
 	var s Settings
 	err := env.Load(&s)
 	common, commonErr := env.Common()
-	if err := errors.Join(err, commonErr); err != nil {
+	tokens, tokensErr := env.Keys()
+	gateway, gatewayErr := auth.Open(env, auth.Place{})
+	if err := errors.Join(err, commonErr, tokensErr, gatewayErr); err != nil {
 		return nil, err
 	}
 	b, err := s.backends(common.Namespace)
 	if err != nil {
 		return nil, err
 	}
-	return New(b, s.ExposeUploads, env.Log), nil
+	reach := []routes.Reach{routes.Public}
+	if s.ExposeUploads { // the calls of agents
+		reach = append(reach, routes.Pods)
+	}
+	return &Function{
+		backends: b, reach: reach, tokens: tokens, now: env.Now, transport: newTransport(), log: env.Log,
+		// Whose a job is, the function knows that has the records.
+		guard: guard.New(guard.Deps{Identify: gateway.Identify, Tokens: tokens, Now: env.Now}),
+	}, nil
 }
 
 func (s *Settings) backends(namespace string) (Backends, error) {
@@ -84,6 +93,7 @@ func (s *Settings) backends(namespace string) (Backends, error) {
 		{routes.Artifacts, s.Artifacts},
 		{routes.Outputs, s.Outputs},
 		{routes.Cancel, s.Cancel},
+		{routes.Keys, s.Keys},
 	} {
 		if one.value == "" {
 			one.value = fmt.Sprintf("http://%s.%s.svc.cluster.local", one.function, namespace)
@@ -116,6 +126,7 @@ func parse(raw string) (*url.URL, error) {
 // Mount routes the function. It uses the same methods and paths as the functions themselves, so
 // that Allow is the same.
 func (f *Function) Mount(r *api.Router) {
+	r.Guarded(f.guard)
 	openapi.Mount(r)
 	proxies := map[routes.Function]*httputil.ReverseProxy{}
 	for function, to := range f.backends {
@@ -152,7 +163,7 @@ func checkPath(path string) error {
 // proxy passes requests on to one function.
 func (f *Function) proxy(to *url.URL) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
-		Rewrite:        func(r *httputil.ProxyRequest) { rewrite(r, to) },
+		Rewrite:        func(r *httputil.ProxyRequest) { f.rewrite(r, to) },
 		Transport:      f.transport,
 		FlushInterval:  -1, // flush at once, because logs are followed line by line
 		ModifyResponse: known,
@@ -164,7 +175,7 @@ func (f *Function) proxy(to *url.URL) *httputil.ReverseProxy {
 	}
 }
 
-func rewrite(r *httputil.ProxyRequest, to *url.URL) {
+func (f *Function) rewrite(r *httputil.ProxyRequest, to *url.URL) {
 	r.SetURL(to)                           // it sets the Host too, by which Knative finds the service
 	r.Out.URL.RawQuery = r.In.URL.RawQuery // also if it is malformed: the function reports that
 	r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
@@ -181,6 +192,22 @@ func rewrite(r *httputil.ProxyRequest, to *url.URL) {
 	}
 	r.Out.Header.Del("Connection") // the functions do not upgrade to other protocols
 	r.Out.Header.Del("Upgrade")
+	f.assert(r)
+}
+
+// assert tells the function who calls. It does not see the caller's own credentials.
+func (f *Function) assert(r *httputil.ProxyRequest) {
+	r.Out.Header.Del(access.AssertionHeader)
+	c, called := access.From(r.In.Context())
+	if !called {
+		return
+	}
+	if c.Via != access.Open { // else it is the token of a job
+		r.Out.Header.Del("Authorization")
+	}
+	if err := access.Assert(r.Out, c, f.tokens, f.now()); err != nil {
+		f.log.ErrorContext(r.In.Context(), "caller not asserted", "error", err)
+	}
 }
 
 // The transport's limits. There is no limit for the begin of an answer, because it begins only

@@ -17,7 +17,6 @@ import (
 	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
-	"go-job-orchestrator/shared/token"
 )
 
 // A follower is woken by what this process stores. For what others store it looks at the bucket:
@@ -61,7 +60,6 @@ func (s *Settings) Check() error {
 type Function struct {
 	reader *logstore.Reader
 	ledger *ledger.Ledger
-	keys   api.Verifier
 	log    *slog.Logger
 	Settings
 }
@@ -71,11 +69,10 @@ func New(env *platform.Env) (*Function, error) {
 	f := &Function{log: env.Log}
 	s, storeErr := env.Store()
 	records, ledgerErr := env.Ledger()
-	keys, err := env.Keys()
-	if err := errors.Join(storeErr, ledgerErr, err, env.Load(&f.Settings)); err != nil {
+	if err := errors.Join(storeErr, ledgerErr, env.Load(&f.Settings)); err != nil {
 		return nil, err
 	}
-	f.ledger, f.keys = records, keys
+	f.ledger = records
 	f.reader = &logstore.Reader{Store: s, Records: records, FirstPoll: firstPoll, LastPoll: lastPoll}
 	return f, nil
 }
@@ -84,7 +81,7 @@ func New(env *platform.Env) (*Function, error) {
 func (f *Function) Mount(r *api.Router) { r.Handle(routes.GetJobLogs, f.get) }
 
 func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-	id, err := api.Authorize(r, p, f.keys, token.User)
+	id, err := job.ParseID(p.ByName("id"))
 	if err != nil {
 		return err
 	}

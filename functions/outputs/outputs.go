@@ -20,7 +20,6 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
-	"go-job-orchestrator/shared/token"
 )
 
 // Records are what is known of jobs.
@@ -40,7 +39,6 @@ type Function struct {
 	records Records
 	bucket  download.Bucket
 	files   *download.Source
-	keys    api.Verifier
 	packing *semaphore.Weighted // places for archives that are made
 	log     *slog.Logger
 }
@@ -49,13 +47,12 @@ type Function struct {
 func New(env *platform.Env) (*Function, error) {
 	bucket, storeErr := env.Store()
 	records, ledgerErr := env.Ledger()
-	keys, err := env.Keys()
 	common, commonErr := env.Common()
-	if err := errors.Join(storeErr, ledgerErr, err, commonErr); err != nil {
+	if err := errors.Join(storeErr, ledgerErr, commonErr); err != nil {
 		return nil, err
 	}
 	f := &Function{
-		records: records, bucket: bucket, files: download.From(bucket), keys: keys,
+		records: records, bucket: bucket, files: download.From(bucket),
 		packing: semaphore.NewWeighted(maxArchives), log: env.Log,
 	}
 	f.files.Linking(bucket, common.SignedURLs, env.Log)
@@ -142,7 +139,7 @@ func (f *Function) all(w http.ResponseWriter, r *http.Request, p httprouter.Para
 
 // job returns the job that the request may see.
 func (f *Function) job(r *http.Request, p httprouter.Params) (*job.Index, error) {
-	id, err := api.Authorize(r, p, f.keys, token.User)
+	id, err := job.ParseID(p.ByName("id"))
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,6 @@ import (
 	"go-job-orchestrator/shared/longpoll"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
-	"go-job-orchestrator/shared/token"
 )
 
 // Records are what is known of jobs.
@@ -37,7 +36,6 @@ type Observer interface {
 // /api/v1/server.
 type Function struct {
 	records  Records
-	keys     api.Verifier
 	observer Observer // nil: the records are all there is
 	pollers  pollers
 	runtimes []backend.Runtime
@@ -54,15 +52,13 @@ type Deps struct {
 
 // New returns the function.
 func New(d Deps) (*Function, error) {
-	keys, err := d.Env.Keys()
-	if err != nil {
-		return nil, err
-	}
-	f := &Function{records: d.Records, keys: keys, observer: d.Observer, runtimes: d.Runtimes, log: d.Env.Log}
+	f := &Function{records: d.Records, observer: d.Observer, runtimes: d.Runtimes, log: d.Env.Log}
 	if f.records == nil {
-		if f.records, err = d.Env.Ledger(); err != nil {
+		records, err := d.Env.Ledger()
+		if err != nil {
 			return nil, err
 		}
+		f.records = records
 	}
 	f.pollers = pollers{observer: d.Observer, warn: f.warn, jobs: map[job.ID]*poller{}}
 	return f, nil
@@ -74,10 +70,11 @@ func (f *Function) Mount(r *api.Router) {
 	r.Handle(routes.GetJob, f.get)
 	r.Handle(routes.GetJobEvents, f.events)
 	r.Handle(routes.GetServer, f.server)
+	r.Handle(routes.GetCaller, f.caller)
 }
 
 func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-	id, err := api.Authorize(r, p, f.keys, token.User)
+	id, err := job.ParseID(p.ByName("id"))
 	if err != nil {
 		return err
 	}

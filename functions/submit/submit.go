@@ -6,9 +6,11 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/julienschmidt/httprouter"
 
+	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
@@ -29,11 +31,12 @@ type Deps struct {
 	Admission *admission.Controller
 }
 
-// Function answers POST /api/v1/jobs and GET /api/v1/jobs/:id/token.
+// Function answers POST /api/v1/jobs, GET /api/v1/jobs/:id/token and POST /api/v1/jobs/:id/share.
 type Function struct {
 	admission *admission.Controller
 	records   Records
 	keys      token.Keys
+	now       func() time.Time
 	log       *slog.Logger
 }
 
@@ -44,13 +47,14 @@ func New(d Deps) (*Function, error) {
 	if err := errors.Join(err, ledgerErr); err != nil {
 		return nil, err
 	}
-	return &Function{admission: d.Admission, records: records, keys: keys, log: d.Env.Log}, nil
+	return &Function{admission: d.Admission, records: records, keys: keys, now: d.Env.Now, log: d.Env.Log}, nil
 }
 
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) {
 	r.Handle(routes.SubmitJob, api.Receive(f.log, f.submit))
 	r.Handle(routes.GetJobToken, f.jobToken)
+	r.Handle(routes.ShareJob, f.share)
 }
 
 func (f *Function) submit(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
@@ -64,7 +68,11 @@ func (f *Function) submit(w http.ResponseWriter, r *http.Request, _ httprouter.P
 
 // accept makes a job of the form in the request.
 func (f *Function) accept(w http.ResponseWriter, r *http.Request) (*job.Index, error) {
-	keyHash, err := admission.Key(r, ledger.FormKeys)
+	caller, err := access.Require(r.Context(), access.User)
+	if err != nil {
+		return nil, err
+	}
+	keyHash, err := admission.Key(r, ledger.FormKeys, caller.Owner)
 	if err != nil {
 		return nil, err
 	}
@@ -82,25 +90,14 @@ func (f *Function) accept(w http.ResponseWriter, r *http.Request) (*job.Index, e
 		return nil, err
 	}
 	return tx.Commit(r.Context(), admission.Draft{
-		Spec: sent.Spec, Files: sent.Files, Faults: err, KeyHash: keyHash, Trace: admission.Trace(r),
+		Spec: sent.Spec, Files: sent.Files, Faults: err, KeyHash: keyHash, Owner: caller.Owner, Trace: admission.Trace(r),
 	})
 }
 
-// jobToken gives the owner of a template the token of a job that was started from it, above all by
-// an event, whose answer nobody has seen.
+// jobToken gives the token of a job to its owner, who may have lost it, or never have seen it: a
+// job that an event started has no answer with a token.
 func (f *Function) jobToken(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-	owner, err := api.AuthorizeOwner(r, f.keys)
-	if err != nil {
-		return err
-	}
-	id, err := job.ParseID(p.ByName("id"))
-	if err != nil {
-		return api.NotOwner()
-	}
-	index, err := f.records.Live(r.Context(), id)
-	if errors.Is(err, job.ErrNotFound) || err == nil && index.Owner != owner { // unknown and foreign look the same
-		return api.NotOwner()
-	}
+	id, err := f.live(r, p)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
+	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
@@ -18,12 +19,11 @@ import (
 	"go-job-orchestrator/shared/trigger"
 )
 
-// saved is the answer to PUT of a template. The token is its owner's.
+// saved is the answer to PUT of a template.
 type saved struct {
 	Name      string    `json:"name"`
 	Version   int       `json:"version"`
-	Owner     job.ID    `json:"owner"`
-	Token     string    `json:"token"`
+	Owner     string    `json:"owner"`
 	CreatedAt time.Time `json:"createdAt"`
 }
 
@@ -37,9 +37,7 @@ func (f *Function) put(w http.ResponseWriter, r *http.Request, p httprouter.Para
 		status = http.StatusCreated
 		w.Header().Set("Location", "/api/v1/templates/"+v.Name)
 	}
-	api.WriteJSON(w, status, saved{
-		Name: v.Name, Version: v.Version, Owner: v.Owner, Token: f.keys.Owner(v.Owner), CreatedAt: v.CreatedAt,
-	})
+	api.WriteJSON(w, status, saved{Name: v.Name, Version: v.Version, Owner: v.Owner, CreatedAt: v.CreatedAt})
 	return nil
 }
 
@@ -50,15 +48,15 @@ func (f *Function) save(
 	if message := template.CheckName(name); message != "" {
 		return nil, false, job.Invalid("name", message)
 	}
-	owner, err := api.ClaimedOwner(r, f.keys)
+	caller, err := access.Require(r.Context(), access.User)
 	if err != nil {
 		return nil, false, err
 	}
-	keyHash, err := admission.Key(r, ledger.VersionKeys, name, string(owner))
+	keyHash, err := admission.Key(r, ledger.VersionKeys, caller.Owner, name)
 	if err != nil {
 		return nil, false, err
 	}
-	owner, current, err := f.mayReplace(r, name, owner, keyHash)
+	current, err := f.replaced(r.Context(), name, caller)
 	if err != nil {
 		return nil, false, err
 	}
@@ -69,9 +67,6 @@ func (f *Function) save(
 	id, err := job.NewID(f.now(), f.random)
 	if err != nil {
 		return nil, false, err
-	}
-	if owner == "" {
-		owner = id
 	}
 	kept := false
 	defer func() { // also after a panic
@@ -84,17 +79,19 @@ func (f *Function) save(
 	if err != nil {
 		return nil, false, err
 	}
-	draft.Owner, draft.IdempotencyKey = owner, keyHash
+	draft.Owner, draft.IdempotencyKey = caller.Owner, keyHash
+	if current != nil { // an admin who replaces it does not take it away
+		draft.Owner = current.Owner
+	}
 	if current != nil && keyHash != "" && keyHash == current.IdempotencyKey {
 		if draft.Fingerprint == current.Fingerprint {
 			return current, true, nil // sent again
 		}
-		return nil, false, job.Invalid("Idempotency-Key", "was used for another version of this template; use a new key, "+
-			"and the owner's token")
+		return nil, false, job.Invalid("Idempotency-Key", "was used for another version of this template; use a new key")
 	}
 	v, err = f.templates.Save(ctx, *draft)
 	if errors.Is(err, job.ErrExists) {
-		return nil, false, job.Refuse(job.ErrExists, "name", "is by now that of a template of another owner; choose another")
+		return nil, false, taken()
 	}
 	if err != nil {
 		return nil, false, err
@@ -103,30 +100,24 @@ func (f *Function) save(
 	return v, v.Version == 1, nil
 }
 
-// mayReplace returns the owner of the version to come, empty for a new one, and the current version
-// if there is one. Everybody who may submit may make a template. Replacing it takes its token, or a
-// repetition of the request that made it. A version that was made with a token cannot be asked for
-// again by the key alone, since the sender of the key may not have the token.
-func (f *Function) mayReplace(
-	r *http.Request, name string, owner job.ID, keyHash string,
-) (job.ID, *template.Version, error) {
-	anonymous := owner == ""
-	current, findErr := f.templates.Current(r.Context(), name)
+// replaced returns the version that the one to come replaces, and nil for the first one. Names are
+// the same for all callers, so that events can name templates.
+func (f *Function) replaced(ctx context.Context, name string, caller access.Caller) (*template.Version, error) {
+	current, err := f.templates.Current(ctx, name)
 	switch {
-	case errors.Is(findErr, job.ErrNotFound):
-		return owner, nil, nil
-	case findErr != nil:
-		return "", nil, findErr
-	case anonymous && keyHash != "" && keyHash == current.IdempotencyKey &&
-		f.now().Sub(current.CreatedAt) < ledger.KeyLifetime:
-		return current.Owner, current, nil
-	case anonymous:
-		return "", nil, job.Refuse(job.ErrUnauthorized, "", fmt.Sprintf("there is a template %q; to replace it send its "+
-			"owner's token: Authorization: Bearer <token>", name))
-	case owner != current.Owner:
-		return "", nil, api.NotOwner()
+	case errors.Is(err, job.ErrNotFound):
+		return nil, nil //nolint:nilnil // the first version
+	case err != nil:
+		return nil, err
+	case !caller.Sees(current.Owner):
+		return nil, taken()
 	}
-	return owner, current, nil
+	return current, nil
+}
+
+// taken is the error for the name of somebody else's template.
+func taken() error {
+	return job.Refuse(job.ErrExists, "name", "is that of a template of another owner; choose another name")
 }
 
 // read reads a version from its form.
@@ -137,7 +128,7 @@ func (f *Function) read(ctx context.Context, r *http.Request, name string, id jo
 	sent, err := f.admission.Forms.Read(r.WithContext(ctx), f.admission.Defaults(),
 		func(ctx context.Context, file string, content io.Reader) (job.File, error) {
 			return f.admission.Put(ctx, template.FileKey(name, id, file), file, content)
-		})
+		}, eventTypes, eventSources)
 	if sent == nil {
 		return nil, err
 	}
@@ -148,6 +139,8 @@ func (f *Function) read(ctx context.Context, r *http.Request, name string, id jo
 			more.List = append(more.List, job.Fault{Field: "files", Message: message})
 		}
 	}
+	starts, faults := readEvents(sent.More)
+	more.List = append(more.List, faults...)
 	if len(sent.Spec.Labels) >= job.MaxLabels {
 		more.List = append(more.List, job.Fault{Field: "labels", Message: fmt.Sprintf(
 			"has %d labels; a template can have %d, since its jobs get one more", len(sent.Spec.Labels), job.MaxLabels-1)})
@@ -161,11 +154,11 @@ func (f *Function) read(ctx context.Context, r *http.Request, name string, id jo
 	if err != nil {
 		return nil, err
 	}
-	fingerprint, err := admission.Fingerprint(sent.Spec, sent.Files)
+	fingerprint, err := fingerprint(sent.Spec, sent.Files, starts)
 	if err != nil {
 		return nil, err
 	}
-	t := template.Template{Name: name, CreatedAt: f.now().UTC(), Spec: sent.Spec, Files: sent.Files}
+	t := template.Template{Name: name, CreatedAt: f.now().UTC(), Events: starts, Spec: sent.Spec, Files: sent.Files}
 	return &template.Draft{Template: t, Folder: id, Fingerprint: fingerprint}, nil
 }
 

@@ -26,7 +26,7 @@ func (f *Function) accept(w http.ResponseWriter, r *http.Request, name string) (
 	if err != nil {
 		return nil, err
 	}
-	keyHash, err := admission.Key(r, ledger.TemplateKeys, string(v.Owner))
+	keyHash, err := admission.Key(r, ledger.TemplateKeys, v.Owner)
 	if err != nil {
 		return nil, err
 	}

@@ -3,8 +3,6 @@ package templates
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -12,13 +10,12 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
+	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/api"
-	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/template"
-	"go-job-orchestrator/shared/token"
 )
 
 // Deps is what templates works with.
@@ -31,7 +28,6 @@ type Deps struct {
 type Function struct {
 	admission *admission.Controller
 	templates *template.Store
-	keys      token.Keys
 	now       func() time.Time
 	random    io.Reader
 	log       *slog.Logger
@@ -39,13 +35,12 @@ type Function struct {
 
 // New returns the function.
 func New(d Deps) (*Function, error) {
-	keys, err := d.Env.Keys()
-	bucket, storeErr := d.Env.Store()
-	if err := errors.Join(err, storeErr); err != nil {
+	bucket, err := d.Env.Store()
+	if err != nil {
 		return nil, err
 	}
 	return &Function{
-		admission: d.Admission, templates: template.NewStore(bucket, d.Env.Now), keys: keys,
+		admission: d.Admission, templates: template.NewStore(bucket, d.Env.Now),
 		now: d.Env.Now, random: d.Env.Random, log: d.Env.Log,
 	}, nil
 }
@@ -59,18 +54,18 @@ func (f *Function) Mount(r *api.Router) {
 	r.Handle(routes.StartTemplate, api.Receive(f.log, f.start))
 }
 
-// owned returns a template that the request has the token for.
+// owned returns a template of the caller. Somebody else's looks like one that does not exist.
 func (f *Function) owned(r *http.Request, name string) (*template.Version, error) {
-	owner, err := api.AuthorizeOwner(r, f.keys)
+	caller, err := access.Require(r.Context(), access.Read)
 	if err != nil {
 		return nil, err
 	}
 	if template.CheckName(name) != "" { // the storage may not even be able to look for it
-		return nil, job.Refuse(job.ErrNotFound, "template", fmt.Sprintf("there is no template %.100q", name))
+		return nil, template.Unknown(name)
 	}
 	v, err := f.templates.Current(r.Context(), name)
-	if err == nil && v.Owner != owner {
-		return nil, api.NotOwner()
+	if err == nil && !caller.Sees(v.Owner) {
+		return nil, template.Unknown(name)
 	}
 	return v, err
 }

@@ -20,9 +20,9 @@ import (
 const maxKeyBytes = 255
 
 // Key returns the hash of the request's Idempotency-Key in a scope, or "". Keys of different scopes
-// never meet. Where nobody has to prove who they are, the key is what proves that the sender of a
-// repeated request is the one who got the first answer.
-func Key(r *http.Request, scope ledger.Scope, parts ...string) (string, error) {
+// and of different owners never meet. Where nobody has to prove who they are, the key is what proves
+// that the sender of a repeated request is the one who got the first answer.
+func Key(r *http.Request, scope ledger.Scope, owner string, parts ...string) (string, error) {
 	values := r.Header.Values("Idempotency-Key")
 	switch {
 	case len(values) == 0:
@@ -31,6 +31,9 @@ func Key(r *http.Request, scope ledger.Scope, parts ...string) (string, error) {
 		return "", api.BadRequest("Idempotency-Key", "was sent more than once")
 	case values[0] == "" || len(values[0]) > maxKeyBytes:
 		return "", api.BadRequest("Idempotency-Key", fmt.Sprintf("must have 1 to %d characters, such as a UUID", maxKeyBytes))
+	}
+	if owner != job.LocalOwner { // whose keys must keep their hashes from before there were owners
+		parts = append([]string{"owner", owner}, parts...)
 	}
 	return ledger.HashKey(scope, append(parts, values[0])...), nil
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 
-	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/template"
 )
@@ -39,7 +38,7 @@ func (c *Controller) FromTemplate(ctx context.Context, v *template.Version, s St
 			return nil, err
 		}
 		if v.Owner != owner {
-			return nil, api.NotOwner()
+			return nil, template.Unknown(v.Name)
 		}
 	}
 	return nil, fmt.Errorf("template %s is replaced all the time: %w", v.Name, job.ErrUnavailable)

@@ -30,27 +30,27 @@ type Settings struct {
 
 // The words of AUTH.
 const (
-	Auto = "auto"
-	Open = "open"
-	Keys = "keys"
-	OIDC = "oidc"
+	ModeAuto = "auto"
+	ModeOpen = "open"
+	ModeKeys = "keys"
+	ModeOIDC = "oidc"
 )
 
 // Check names every setting at fault.
 func (s *Settings) Check() error {
 	var errs []error
 	for _, word := range s.Auth {
-		if !slices.Contains([]string{Auto, Open, Keys, OIDC}, word) {
+		if !slices.Contains([]string{ModeAuto, ModeOpen, ModeKeys, ModeOIDC}, word) {
 			errs = append(errs, fmt.Errorf("AUTH: %q is not auto, open, keys or oidc", word))
 		}
 	}
-	if len(s.Auth) > 1 && (s.has(Auto) || s.has(Open)) {
+	if len(s.Auth) > 1 && (s.has(ModeAuto) || s.has(ModeOpen)) {
 		errs = append(errs, errors.New("AUTH: auto and open stand alone; keys and oidc may stand together"))
 	}
-	if s.has(OIDC) && s.Issuer == "" {
+	if s.has(ModeOIDC) && s.Issuer == "" {
 		errs = append(errs, errors.New("OIDC_ISSUER: AUTH=oidc needs the URL of the issuer"))
 	}
-	if !s.has(OIDC) && s.Issuer != "" {
+	if !s.has(ModeOIDC) && s.Issuer != "" {
 		errs = append(errs, errors.New("OIDC_ISSUER: is of no use without oidc in AUTH"))
 	}
 	return errors.Join(append(errs, s.Settings.Check())...)
@@ -60,10 +60,10 @@ func (s *Settings) has(word string) bool { return slices.Contains(s.Auth, word) 
 
 // resolve replaces auto by what it means for a listener.
 func (s *Settings) resolve(loopback bool) {
-	if len(s.Auth) == 1 && s.Auth[0] == Auto {
-		s.Auth = []string{Keys}
+	if len(s.Auth) == 1 && s.Auth[0] == ModeAuto {
+		s.Auth = []string{ModeKeys}
 		if loopback {
-			s.Auth = []string{Open}
+			s.Auth = []string{ModeOpen}
 		}
 	}
 }
@@ -97,7 +97,9 @@ type Gateway struct {
 func New(d Deps) *Gateway { return &Gateway{Deps: d, failures: newFailures(d.Now)} }
 
 // local is everybody where nobody has to say who they are.
-func local() access.Caller { return access.Caller{Owner: access.Local, Role: access.Admin, Via: access.Open} }
+func local() access.Caller {
+	return access.Caller{Owner: access.Local, Role: access.Admin, Via: access.Open}
+}
 
 // Identify returns the request with its caller in its context, and without any assertion: only the
 // gateway makes those. A request without credentials, or with another token than a caller's, such

@@ -42,6 +42,7 @@ type Saver func(ctx context.Context, name string, r io.Reader) (job.File, error)
 type Job struct {
 	Spec  job.Spec
 	Files []job.File
+	More  map[string]string // the fields that Read was asked for besides those of a job
 }
 
 // Reader reads forms.
@@ -59,8 +60,9 @@ func NewReader(l Limits) *Reader {
 // fault is found. Fields that are not sent keep the values that defaults has. A fault of the form
 // is an error of kind job.ErrInvalid or job.ErrTooLarge, or one of package api for a body that is
 // no form. When the form was read to its end all the same, what could be understood of it comes
-// with the error, so that the caller can look for more that is wrong.
-func (f *Reader) Read(r *http.Request, defaults job.Spec, save Saver) (*Job, error) {
+// with the error, so that the caller can look for more that is wrong. more names fields that the
+// form may have besides those of a job, each once.
+func (f *Reader) Read(r *http.Request, defaults job.Spec, save Saver, more ...string) (*Job, error) {
 	boundary, err := boundaryOf(r.Header)
 	if err != nil {
 		return nil, err
@@ -71,7 +73,8 @@ func (f *Reader) Read(r *http.Request, defaults job.Spec, save Saver) (*Job, err
 	source := &capped{r: r.Body, left: f.limits.TotalBytes, err: f.tooLarge()}
 	body, done := f.buffers.before(source)
 	defer done()
-	p := &parser{limits: f.limits, save: save, body: source, fields: map[string][]string{}, names: map[string]bool{}}
+	p := &parser{limits: f.limits, save: save, body: source, fields: map[string][]string{}, names: map[string]bool{},
+		more: more}
 	err = p.parts(r.Context(), newParts(body, boundary))
 	if err != nil && len(p.faults) > 0 { // what was wrong first is the reason
 		return nil, &job.Faults{Kind: job.ErrInvalid, List: p.faults}

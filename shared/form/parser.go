@@ -33,6 +33,7 @@ type parser struct {
 	files  []job.File
 	faults []job.Fault
 	only   []string // the fields there are, if not all those of a job
+	more   []string // the fields there are besides those of a job
 }
 
 func (p *parser) parts(ctx context.Context, form *parts) error {
@@ -78,7 +79,12 @@ func (p *parser) job(defaults job.Spec) (*Job, error) {
 			"files=@script.py"})
 	}
 	faults = append(faults, p.faults...)
-	read := &Job{Spec: *spec, Files: p.files}
+	read := &Job{Spec: *spec, Files: p.files, More: map[string]string{}}
+	for _, name := range p.more {
+		if values, sent := p.fields[name]; sent {
+			read.More[name] = values[0]
+		}
+	}
 	if len(faults) > 0 {
 		return read, &job.Faults{Kind: job.ErrInvalid, List: faults[:min(len(faults), maxFaults)]}
 	}
@@ -205,9 +211,10 @@ func (n *noting) Read(p []byte) (int, error) {
 const fieldCost = 64
 
 func (p *parser) field(ctx context.Context, name string, content io.Reader) error {
-	if _, known := single()[name]; !known && name != "arg" {
-		return job.Invalid(printable(name), "is not a field of a job; there are: "+strings.Join(fieldNames(), ", ")+
-			job.Meant(name, fieldNames(), otherNames()))
+	if _, known := single()[name]; !known && name != "arg" && !slices.Contains(p.more, name) {
+		names := append(fieldNames(), p.more...)
+		return job.Invalid(printable(name), "is not a field of a job; there are: "+strings.Join(names, ", ")+
+			job.Meant(name, names, otherNames()))
 	}
 	if p.count++; p.count > maxFields {
 		return job.Invalid(name, fmt.Sprintf("more than %d fields", maxFields))

@@ -32,7 +32,7 @@ type Owners interface {
 type Deps struct {
 	Identify Identify
 	Tokens   token.Keys
-	Owners   Owners
+	Owners   Owners // nil: whose a job is, is decided elsewhere
 	Now      func() time.Time
 	// Broker says that a request without a caller comes from the Broker, since the network lets in
 	// nothing else but the gateway's, which have one.
@@ -44,20 +44,6 @@ type Guard struct{ Deps }
 
 // New returns a Guard.
 func New(d Deps) *Guard { return &Guard{d} }
-
-// Behind returns an Identify for a function behind the gateway: it believes the gateway's assertion.
-func Behind(keys token.Keys, now func() time.Time) Identify {
-	return func(r *http.Request) (*http.Request, error) {
-		c, found, err := access.ReadAssertion(r, keys, now())
-		if err != nil {
-			return nil, job.Refuse(job.ErrUnauthorized, "", err.Error()+"; send the request to the public URL")
-		}
-		if !found {
-			return r, nil
-		}
-		return r.WithContext(access.With(r.Context(), c)), nil
-	}
-}
 
 // Admit returns the request, with its caller in its context, if its sender may make the call. The
 // errors are of kind job.ErrUnauthorized without credentials or with expired ones, job.ErrForbidden
@@ -72,27 +58,28 @@ func (g *Guard) Admit(r *http.Request, p httprouter.Params, route routes.Route) 
 		return nil, err
 	}
 	c, called := access.From(r.Context())
-	if called && c.Via == access.Open && route.TokenWhenOpen {
+	if called && c.Via == access.Open && route.TokenWhenOpen || route.Role == routes.NoCaller {
 		called = false
 	}
 	switch {
-	case route.Tokens == 0 && !called && g.Broker && route.Broker:
+	case called:
+		return r, g.checkCaller(r.Context(), c, p, route)
+	case route.Broker && g.Broker && len(r.Header.Values("Authorization")) == 0:
 		return r, nil
 	case route.Tokens == 0:
 		_, err := access.Require(r.Context(), route.Role)
 		return r, err
-	case called && route.Role != routes.NoCaller:
-		return r, g.checkOwner(r.Context(), c, p, route)
 	}
 	return r, g.checkToken(r, p, route)
 }
 
-// checkOwner lets callers at their own jobs, and admins at all.
-func (g *Guard) checkOwner(ctx context.Context, c access.Caller, p httprouter.Params, route routes.Route) error {
+// checkCaller lets callers at their own jobs, and admins at all.
+func (g *Guard) checkCaller(ctx context.Context, c access.Caller, p httprouter.Params, route routes.Route) error {
 	if _, err := access.Require(ctx, route.Role); err != nil {
 		return err
 	}
-	if c.Role == access.Admin { // the function itself finds out whether the job exists
+	// The function itself finds out whether an admin's job exists.
+	if !route.OfJob() || g.Owners == nil || c.Role == access.Admin {
 		return nil
 	}
 	id, err := job.ParseID(p.ByName("id"))

@@ -10,6 +10,7 @@ import (
 
 	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/platform"
 )
 
 // The Secret that has the keys of callers, and its entry.
@@ -79,4 +80,13 @@ func (k *Keyring) Update(ctx context.Context, change func(*access.Keyring) error
 		}
 	}
 	return fmt.Errorf("secret %s is changed all the time: %w", KeysSecret, job.ErrUnavailable)
+}
+
+// OpenKeyring returns the keyring of the namespace that this process runs in.
+func OpenKeyring(env *platform.Env) (*Keyring, error) {
+	c, err := InCluster(env)
+	if err != nil {
+		return nil, err
+	}
+	return NewKeyring(c), nil
 }

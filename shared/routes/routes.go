@@ -172,6 +172,9 @@ func add(method, path string, f Function, role access.Role, t Tokens, r Reach) R
 // All returns every route.
 func All() []Route { return slices.Clone(table) }
 
+// OfJob reports whether the path names a job.
+func (r Route) OfJob() bool { return strings.Contains(r.Path, "/:id") && r.Function != Keys }
+
 // String is the method and the path.
 func (r Route) String() string { return r.Method + " " + r.Path }
 

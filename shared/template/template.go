@@ -26,8 +26,17 @@ type Template struct {
 	Version   int       `json:"version"` // from 1
 	Owner     string    `json:"owner"`   // the name of a caller
 	CreatedAt time.Time `json:"createdAt"`
+	// Events says which events start a job from it without a caller; nil: none.
+	Events *Events `json:"events,omitempty"`
 	job.Spec
 	Files []job.File `json:"files"`
+}
+
+// Events says which events the Broker may start a job with. Each list has patterns: one with * at
+// its end stands for all that begin so.
+type Events struct {
+	Types   []string `json:"types"`
+	Sources []string `json:"sources"`
 }
 
 // record is a version as it is stored.
@@ -101,7 +110,12 @@ func (s *Store) Current(ctx context.Context, name string) (*Version, error) {
 			return v, err
 		}
 	}
-	return nil, job.Refuse(job.ErrNotFound, "template", fmt.Sprintf("there is no template %q", name))
+	return nil, Unknown(name)
+}
+
+// Unknown is the error for a template that does not exist, and for one that the caller must not see.
+func Unknown(name string) error {
+	return job.Refuse(job.ErrNotFound, "template", fmt.Sprintf("there is no template %.100q", name))
 }
 
 // versions returns the keys of all versions, the newest last. Other blobs in their folder are
@@ -128,8 +142,8 @@ func (s *Store) read(ctx context.Context, key string) (*Version, error) {
 		return nil, fmt.Errorf("decode %s: %w", key, err)
 	}
 	v.Owner = v.Caller
-	if v.Caller == "" {
-		v.Owner = job.LocalOwner
+	if v.Caller == "" { // every event could start it
+		v.Owner, v.Events = job.LocalOwner, &Events{Types: []string{"*"}, Sources: []string{"*"}}
 	}
 	return &v, nil
 }

@@ -23,7 +23,7 @@ const requestedFamily = "io.github.go-job-orchestrator.job.requested."
 type Request struct {
 	job.Spec
 	Files []InlineFile `json:"files"`
-	// Owner is refused: an event proves nothing. It is here to say what to do instead.
+	// Owner is refused, since an event proves nothing. It is here to say what to do instead.
 	Owner json.RawMessage `json:"owner"`
 }
 
@@ -69,9 +69,8 @@ func ParseRequest(e event.Event, defaults job.Spec, limits Limits) (*Request, ma
 		faults.List = more.List
 	}
 	if request.Owner != nil {
-		faults.List = append(faults.List, job.Fault{Field: "owner", Message: "cannot be named by an event; leave it out, " +
-			"and to own the job " +
-			"send the request with the owner's token: Authorization: Bearer <token>"})
+		faults.List = append(faults.List, job.Fault{Field: "owner", Message: "cannot be named by an event; leave it " +
+			"out: the job belongs to the caller whose key the request has"})
 	}
 	files := decodeFiles(request.Files, limits, faults)
 	if len(faults.List) > 0 {

@@ -7,13 +7,14 @@ import (
 
 	"go-job-orchestrator/functions/cancel"
 	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/guard"
 	"go-job-orchestrator/shared/kubernetes"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
 )
 
 func main() {
-	os.Exit(serve.Main(open, "Cancels and removes jobs.", &kubernetes.Settings{}))
+	os.Exit(serve.Main(guard.Behind(open), "Cancels and removes jobs.", &kubernetes.Settings{}))
 }
 
 func open(env *platform.Env) (*cancel.Function, error) {
@@ -25,5 +26,5 @@ func open(env *platform.Env) (*cancel.Function, error) {
 	if err != nil {
 		return nil, errors.Join(err, env.Check())
 	}
-	return cancel.New(cancel.Deps{Env: env, Ledger: events.Ledger, Stopper: b.Stopper})
+	return cancel.New(cancel.Deps{Env: env, Ledger: events.Ledger, Stopper: b.Stopper}), nil
 }

@@ -5,9 +5,10 @@ import (
 	"os"
 
 	"go-job-orchestrator/functions/front"
+	"go-job-orchestrator/shared/auth"
 	"go-job-orchestrator/shared/serve"
 )
 
 func main() {
-	os.Exit(serve.Main(front.Open, "Is the one public URL, and passes requests to the functions.", &front.Settings{}))
+	os.Exit(serve.Main(front.Open, "Is the one public URL, and passes requests to the functions.", &front.Settings{}, &auth.Settings{}))
 }

@@ -5,7 +5,10 @@ import (
 	"os"
 
 	"go-job-orchestrator/functions/outputs"
+	"go-job-orchestrator/shared/guard"
 	"go-job-orchestrator/shared/serve"
 )
 
-func main() { os.Exit(serve.Main(outputs.New, "Lets users download what their jobs left.")) }
+func main() {
+	os.Exit(serve.Main(guard.Behind(outputs.New), "Lets users download what their jobs left."))
+}

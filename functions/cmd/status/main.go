@@ -6,13 +6,14 @@ import (
 	"os"
 
 	"go-job-orchestrator/functions/status"
+	"go-job-orchestrator/shared/guard"
 	"go-job-orchestrator/shared/kubernetes"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
 )
 
 func main() {
-	os.Exit(serve.Main(open, "Shows and lists jobs.", &kubernetes.Settings{}))
+	os.Exit(serve.Main(guard.Behind(open), "Shows and lists jobs.", &kubernetes.Settings{}))
 }
 
 func open(env *platform.Env) (*status.Function, error) {

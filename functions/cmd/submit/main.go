@@ -9,12 +9,13 @@ import (
 	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/guard"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
 )
 
 func main() {
-	os.Exit(serve.Main(open, "Accepts jobs, templates and events that start jobs.", intake.Settings()...))
+	os.Exit(serve.Main(guard.Behind(open), "Accepts jobs, templates and events that start jobs.", append(intake.Settings(), &guard.Settings{})...))
 }
 
 func open(env *platform.Env) (*intake.Functions, error) {

@@ -1,0 +1,104 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"go-job-orchestrator/shared/access"
+	"go-job-orchestrator/shared/oidc"
+	"go-job-orchestrator/shared/platform"
+)
+
+// Place is where a gateway stands.
+type Place struct {
+	// Loopback says that only programs of this machine reach it, so that auto means open.
+	Loopback bool
+	// KeysFile has the keys, unless KEYS_FILE says otherwise.
+	KeysFile string
+}
+
+// Access is a gateway, and what it authenticates by.
+type Access struct {
+	*Gateway
+	Modes []string     // the words of AUTH, without auto
+	File  *access.File // nil: there is no file of keys
+	env   *platform.Env
+}
+
+// Open returns the gateway with the settings of an Env.
+func Open(env *platform.Env, p Place) (*Access, error) {
+	var s Settings
+	if err := env.Load(&s); err != nil {
+		return nil, err
+	}
+	s.resolve(p.Loopback)
+	a := &Access{Modes: s.Auth, env: env}
+	d := Deps{Open: s.has(ModeOpen), Now: env.Now, Log: env.Log}
+	if s.KeysFile != "" {
+		p.KeysFile = s.KeysFile
+	}
+	var errs [2]error
+	if p.KeysFile != "" {
+		a.File, errs[0] = access.OpenFile(p.KeysFile, env.Now, env.Log)
+	}
+	if s.has(ModeKeys) && p.KeysFile == "" {
+		errs[0] = errors.New("KEYS_FILE: AUTH=keys needs the file that has the keys")
+	}
+	if s.has(ModeKeys) && a.File != nil {
+		d.Keys = a.File
+	}
+	if s.has(ModeOIDC) {
+		issuer, err := oidc.New(s.Settings, http.DefaultClient, env.Now)
+		if err == nil {
+			d.Issuer = issuer
+		}
+		errs[1] = err
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	if d.Open && !p.Loopback {
+		env.Log.Warn("AUTH=open: everybody who reaches this server may run programs, and see and remove all jobs; set " +
+			"AUTH=keys")
+	}
+	a.Gateway = New(d)
+	return a, nil
+}
+
+// FirstKey makes a key for an admin if keys are asked for and there are none. It returns an empty
+// text otherwise. Nobody can tell the key later.
+func (a *Access) FirstKey(ctx context.Context) (string, error) {
+	if !slices.Contains(a.Modes, ModeKeys) || len(a.File.Current().Keys) > 0 {
+		return "", nil
+	}
+	text := ""
+	err := a.File.Update(ctx, func(ring *access.Keyring) error {
+		if len(ring.Keys) > 0 { // another process was faster
+			return nil
+		}
+		var err error
+		text, _, err = ring.Add(access.FirstKey(), a.env.Now(), a.env.Random)
+		return err
+	})
+	return text, err
+}
+
+// Describe says who may call, for people who start the server.
+func (a *Access) Describe() string {
+	if a.Open {
+		return "everybody who reaches it can run programs here"
+	}
+	return fmt.Sprintf("callers need credentials (AUTH=%s)", strings.Join(a.Modes, ","))
+}
+
+// Option is what callers have to tell curl besides, with a space after it; or nothing.
+func (a *Access) Option() string {
+	if a.Open {
+		return ""
+	}
+	return `-H "Authorization: Bearer $KEY" `
+}
