@@ -24,6 +24,7 @@ import (
 	"go-job-orchestrator/functions/artifacts"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/executor"
+	"go-job-orchestrator/shared/guard/guardtest"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
@@ -77,7 +78,7 @@ func newFixture(t *testing.T, script string, change ...func(*job.Index)) *fixtur
 	}
 	w := &fixture{t: t, store: s, ledger: ledger.New(s, time.Now), keys: keys}
 	log := slog.New(slog.DiscardHandler)
-	router := api.NewRouter(log)
+	router := api.NewRouter(log).Guarded(guardtest.New(keys, w.ledger))
 	env := platform.New(map[string]string{"MAX_OUTPUT_BYTES": "1Gi"}, log)
 	env.SetStore(s)
 	env.SetKeys(keys)

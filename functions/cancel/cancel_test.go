@@ -99,9 +99,7 @@ func newFixture(t testing.TB) *fixture {
 
 func (f *fixture) function() *Function {
 	f.T.Helper()
-	function, err := New(Deps{Env: f.Env(), Ledger: f.Ledger, Stopper: f.runner})
-	f.Must(err)
-	return function
+	return New(Deps{Env: f.Env(), Ledger: f.Ledger, Stopper: f.runner})
 }
 
 // impatient has the function wait for the end of a job for a short time.
@@ -422,14 +420,7 @@ func TestRemote(t *testing.T) {
 	f := newFixture(t)
 	env := platform.New(map[string]string{"STORAGE_DIR": f.Dir}, slog.New(slog.DiscardHandler))
 	d := Deps{Env: env, Ledger: f.Ledger, Stopper: backend.Remote().Stopper}
-	if _, err := New(d); err == nil || !strings.Contains(err.Error(), "TOKEN_KEYS") {
-		t.Errorf("without keys: got %v", err)
-	}
-	env.SetKeys(f.Keys)
-	function, err := New(d)
-	if err != nil {
-		t.Fatal(err)
-	}
+	function := New(d)
 	f.server = f.Serve(function)
 	index := f.job()
 	f.Start(index, 1)

@@ -17,12 +17,12 @@ import (
 func TestBounds(t *testing.T) {
 	w := newServer(t)
 	plain := w.PutTemplate("plain", "", script()...)
-	large := w.PutTemplate("large", plain.Token, script(field("memory", "2Gi"), field("cpu", "4"),
+	large := w.PutTemplate("large", plain.Owner, script(field("memory", "2Gi"), field("cpu", "4"),
 		field("timeoutSeconds", "900"))...)
 	w.Restart(admissiontest.Setting("DEFAULT_MEMORY", "256Mi"), admissiontest.Setting("MAX_MEMORY", "1Gi"),
 		admissiontest.Setting("MAX_CPU", "2"), admissiontest.Setting("MAX_TIMEOUT_SECONDS", "600"))
 	for way, id := range map[string]job.ID{
-		"by hand":   w.Accepted(w.StartTemplate("plain", plain.Token)).JobID,
+		"by hand":   w.Accepted(w.StartTemplate("plain", plain.Owner)).JobID,
 		"event":     started(w, send(w, "?template=plain", "{}", eventHeader("1")...)),
 		"requested": started(w, send(w, "", requestData(), requestHeader("1")...)),
 	} {
@@ -34,7 +34,7 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	for way, got := range map[string]admissiontest.Reply{
-		"by hand":   w.StartTemplate("large", large.Token),
+		"by hand":   w.StartTemplate("large", large.Owner),
 		"event":     send(w, "?template=large", "{}", eventHeader("2")...),
 		"requested": send(w, "", requestData(`"memory":"2Gi","cpu":"4","timeoutSeconds":900,`), requestHeader("2")...),
 	} {

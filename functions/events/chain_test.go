@@ -50,8 +50,8 @@ func lifecycleHeader(step job.Step, id job.ID, more ...string) []string {
 func TestOwnFirstSteps(t *testing.T) {
 	w := newServer(t)
 	made := w.PutTemplate("a", "", script()...)
-	w.PutTemplate("b", made.Token, script()...)
-	id := w.Accepted(w.StartTemplate("a", made.Token)).JobID
+	w.PutTemplate("b", made.Owner, script()...)
+	id := w.Accepted(w.StartTemplate("a", made.Owner)).JobID
 	for _, step := range []job.Step{job.StepSubmitted, job.StepStarted} {
 		for name, more := range map[string][]string{"as it is": nil, "with another's name": {"Ce-Template", "b"}} {
 			before := len(w.Jobs())
@@ -71,7 +71,7 @@ func TestOwnFirstSteps(t *testing.T) {
 func TestHopsAreRecorded(t *testing.T) {
 	w := newServer(t)
 	made := w.PutTemplate("a", "", script()...)
-	id := w.Accepted(w.StartTemplate("a", made.Token)).JobID
+	id := w.Accepted(w.StartTemplate("a", made.Owner)).JobID
 	root := id
 	for n := range 16 {
 		id = started(w, send(w, "?template=a", "{}", lifecycleHeader(job.StepSucceeded, id, "Ce-Jobhops", "0")...))
@@ -101,9 +101,9 @@ func TestChainThatBranches(t *testing.T) {
 	const most, clients = 20, 12
 	w := newServer(t, admissiontest.Setting("MAX_CHAINED_JOBS", strconv.Itoa(most)))
 	made := w.PutTemplate("a", "", script()...)
-	w.PutTemplate("b", made.Token, script()...)
-	root := w.Accepted(w.StartTemplate("a", made.Token)).JobID
-	other := w.Accepted(w.StartTemplate("a", made.Token)).JobID
+	w.PutTemplate("b", made.Owner, script()...)
+	root := w.Accepted(w.StartTemplate("a", made.Owner)).JobID
+	other := w.Accepted(w.StartTemplate("a", made.Owner)).JobID
 	var mu sync.Mutex
 	statuses := map[int]int{}
 	chain := []job.ID{root}
@@ -147,9 +147,9 @@ func TestChainThatBranches(t *testing.T) {
 func TestChain(t *testing.T) {
 	w := newServer(t)
 	mine := w.PutTemplate("first", "", script()...)
-	w.PutTemplate("second", mine.Token, script()...)
+	w.PutTemplate("second", mine.Owner, script()...)
 	w.PutTemplate("foreign", "", script()...)
-	first := w.Accepted(w.StartTemplate("first", mine.Token)).JobID
+	first := w.Accepted(w.StartTemplate("first", mine.Owner)).JobID
 	over(w, first, map[string]string{"report/table.csv": "a,b\n", "stdout.log": "out\n"})
 	succeeded := func(id job.ID) []string {
 		kind := event.Type(job.StepSucceeded)

@@ -11,9 +11,9 @@ import (
 
 	"go-job-orchestrator/shared/admission/admissiontest"
 	"go-job-orchestrator/shared/form/formtest"
+	"go-job-orchestrator/shared/guard/guardtest"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/template"
-	"go-job-orchestrator/shared/token"
 )
 
 // TestEventNamesNoOwner demands that an event gives nobody a job who has not proved to be who they
@@ -27,7 +27,7 @@ func TestEventNamesNoOwner(t *testing.T) {
 	} {
 		before := w.Tree()
 		p := w.Problem(send(w, "", requestData(more), requestHeader("1")...), http.StatusUnprocessableEntity)
-		if len(p.Errors) != 1 || p.Errors[0].Field != "owner" || !strings.Contains(p.Detail, "Authorization: Bearer") {
+		if len(p.Errors) != 1 || p.Errors[0].Field != "owner" || !strings.Contains(p.Detail, "whose key") {
 			t.Errorf("%s: got %+v", name, p)
 		}
 		if diff := cmp.Diff(before, w.Tree()); diff != "" {
@@ -37,9 +37,7 @@ func TestEventNamesNoOwner(t *testing.T) {
 	another := w.Accepted(w.Post(script()...))
 	for name, credentials := range map[string][]string{
 		"a job's token": admissiontest.Bearer(another.Token), "nonsense": admissiontest.Bearer("x"),
-		"an owner without proof": admissiontest.Bearer(string(victim.Owner) + "."),
-		"another scope":          admissiontest.Bearer(string(victim.Owner) + "." + w.Keys.Derive(token.User, victim.Owner)),
-		"other credentials":      {"Authorization", "Basic eDp5"}, "nothing": {"Authorization", ""},
+		"other credentials": {"Authorization", "Basic eDp5"}, "nothing": {"Authorization", ""},
 	} {
 		for _, query := range []string{"", "?template=any"} {
 			got := send(w, query, requestData(), append(requestHeader("2"), credentials...)...)
@@ -54,26 +52,71 @@ func TestEventNamesNoOwner(t *testing.T) {
 	}
 }
 
+// TestWhoMayStartByEvents sends an event by the Broker and by callers for templates that are marked
+// for it, and for one that is not.
+func TestWhoMayStartByEvents(t *testing.T) {
+	w := newServer(t)
+	w.PutTemplate("plain", "ann", script()...)
+	w.PutTemplate("any", "ann", script(formtest.Field("eventTypes", "*"))...)
+	w.PutTemplate("types", "ann", script(formtest.Field("eventTypes", "other,com.example.*"))...)
+	w.PutTemplate("sources", "ann", script(formtest.Field("eventSources", "/elsewhere"))...)
+	old := template.Draft{Folder: "fe6aa1b2c3d4000102030405060708ff"}
+	old.Name, old.CreatedAt, old.Runtime, old.Entrypoint, old.Args = "old", time.Now(), "python", "a.py", []string{}
+	if _, err := template.NewStore(w.Store, time.Now).Save(t.Context(), old); err != nil { // as before there were owners
+		t.Fatal(err)
+	}
+	broker := admissiontest.By(guardtest.Nobody)
+	for name, test := range map[string]struct {
+		template string
+		sender   []string
+		status   int
+		owner    string
+	}{
+		"the broker, unmarked":        {"plain", broker, 403, ""},
+		"the broker, any":             {"any", broker, 202, "ann"},
+		"the broker, a type":          {"types", broker, 202, "ann"},
+		"the broker, another source":  {"sources", broker, 403, ""},
+		"the broker, unknown":         {"none", broker, 404, ""},
+		"the broker, an old template": {"old", broker, 202, job.LocalOwner},
+		"its owner":                   {"plain", admissiontest.By("ann"), 202, "ann"},
+		"its owner, another source":   {"sources", admissiontest.By("ann"), 202, "ann"},
+		"an admin":                    {"plain", nil, 202, "ann"},
+		"another, unmarked":           {"plain", admissiontest.By("bob"), 404, ""},
+		"another, marked":             {"any", admissiontest.By("bob"), 404, ""},
+		"who may only look":           {"any", admissiontest.By("ann/read"), 403, ""},
+		"the broker, its own":         {"", broker, 202, job.LocalOwner},
+		"a caller's own":              {"", admissiontest.By("bob"), 202, "bob"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			header, data, query := eventHeader(name), "{}", "?template="+test.template
+			if test.template == "" {
+				header, data, query = requestHeader(name), requestData(), ""
+			}
+			header = append(without(header, "Ce-Type"), "Ce-Type", map[bool]string{true: "com.example.a",
+				false: "io.github.go-job-orchestrator.job.requested.v1"}[test.template != ""])
+			got := send(w, query, data, append(header, test.sender...)...)
+			if test.status != http.StatusAccepted {
+				w.Problem(got, test.status)
+				return
+			}
+			if owner := w.Index(started(w, got)).Owner; owner != test.owner {
+				t.Errorf("the job belongs to %q, want %q", owner, test.owner)
+			}
+		})
+	}
+}
+
 // TestOutputsOfClaims demands that what an event says of a job opens nothing: not whose it is, nor
 // that it is over.
 func TestOutputsOfClaims(t *testing.T) {
 	w := newServer(t)
-	mine := w.PutTemplate("mine", "", script()...)
+	mine := w.PutTemplate("mine", "ann", script()...)
 	const query = "?template=mine&withOutputs=true"
 	free := started(w, send(w, "", requestData(), requestHeader("free")...))
 	over(w, free, nil)
 	w.Problem(send(w, query, "{}", lifecycleHeader(job.StepSucceeded, free)...), http.StatusForbidden)
 
-	// Two that belong to nobody have no owner in common.
-	d := template.Draft{Folder: free}
-	d.Name, d.CreatedAt, d.Spec, d.Files = "old", time.Now(), w.Index(free).Spec, nil
-	if _, err := template.NewStore(w.Store, time.Now).Save(t.Context(), d); err != nil {
-		t.Fatal(err)
-	}
-	w.Problem(send(w, "?template=old&withOutputs=true", "{}", lifecycleHeader(job.StepSucceeded, free)...),
-		http.StatusForbidden)
-
-	own := started(w, send(w, "", requestData(), append(requestHeader("own"), admissiontest.Bearer(mine.Token)...)...))
+	own := started(w, send(w, "", requestData(), append(requestHeader("own"), admissiontest.By(mine.Owner)...)...))
 	p := w.Problem(send(w, query, "{}", lifecycleHeader(job.StepSucceeded, own)...), http.StatusUnprocessableEntity)
 	if !strings.Contains(p.Detail, "it has not") {
 		t.Errorf("of a job that is not over: got %q", p.Detail)
@@ -153,13 +196,13 @@ func TestReservedNames(t *testing.T) {
 				t.Errorf("%s, %s: got %+v", label, way, p)
 			}
 		}
-		w.Problem(w.StartTemplate("a", made.Token, labels), http.StatusUnprocessableEntity)
+		w.Problem(w.StartTemplate("a", made.Owner, labels), http.StatusUnprocessableEntity)
 	}
 	for _, label := range []string{"go-job-orchestrator", "x.go-job-orchestrator/template",
 		"my-go-job-orchestrator/template", "app.kubernetes.io/part-of"} {
 		w.Accepted(w.Post(script(field("labels", `{"`+label+`":"a"}`))...))
 	}
-	job := w.Accepted(w.StartTemplate("a", made.Token))
+	job := w.Accepted(w.StartTemplate("a", made.Owner))
 	if got := w.Index(job.JobID).Labels; !cmp.Equal(got, map[string]string{"go-job-orchestrator/template": "a"}) {
 		t.Errorf("labels of a template's job: got %v", got)
 	}
@@ -169,7 +212,7 @@ func TestReservedNames(t *testing.T) {
 		t.Errorf("variables: got %v", env)
 	}
 	for _, name := range []string{"JOB_ID", "JOB_ATTEMPT", "OUTPUT_DIR", "PATH", "HOME", "LANG", "TMPDIR"} {
-		p := w.Problem(w.StartTemplate("a", made.Token, field("env", `{"`+name+`":"x"}`)), http.StatusUnprocessableEntity)
+		p := w.Problem(w.StartTemplate("a", made.Owner, field("env", `{"`+name+`":"x"}`)), http.StatusUnprocessableEntity)
 		if len(p.Errors) != 1 || !strings.Contains(p.Errors[0].Field, name) {
 			t.Errorf("%s: got %+v", name, p)
 		}

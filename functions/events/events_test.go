@@ -112,7 +112,7 @@ func TestEventStartsTemplate(t *testing.T) {
 func TestDeliveries(t *testing.T) {
 	w := newServer(t)
 	made := w.PutTemplate("a", "", script()...)
-	w.PutTemplate("b", made.Token, script()...)
+	w.PutTemplate("b", made.Owner, script()...)
 	first := started(w, send(w, "?template=a", "{}", eventHeader("1")...))
 	var wait sync.WaitGroup
 	var mu sync.Mutex
@@ -146,7 +146,7 @@ func TestDeliveries(t *testing.T) {
 		t.Errorf("of template a there are %d jobs, want 4", n)
 	}
 	// What has become of template and job is nothing to who delivers again.
-	w.Want(http.StatusNoContent, w.Call(http.MethodDelete, "/api/v1/templates/a", "", admissiontest.Bearer(made.Token)...))
+	w.Want(http.StatusNoContent, w.Call(http.MethodDelete, "/api/v1/templates/a", "", admissiontest.By(made.Owner)...))
 	if again := started(w, send(w, "?template=a", "{}", eventHeader("1")...)); again != first {
 		t.Errorf("without the template: got %s, want %s", again, first)
 	}

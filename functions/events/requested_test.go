@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"go-job-orchestrator/shared/admission/admissiontest"
+	"go-job-orchestrator/shared/job"
 )
 
 func without(header []string, name string) []string {
@@ -33,12 +34,11 @@ func requestData(more ...string) string {
 
 func TestRequestedJob(t *testing.T) {
 	w := newServer(t)
-	owner := w.PutTemplate("any", "", script()...)
-	owned := func(id string) []string { return append(requestHeader(id), admissiontest.Bearer(owner.Token)...) }
+	owned := func(id string) []string { return append(requestHeader(id), admissiontest.By("ann")...) }
 	data := requestData(`"ttlSecondsAfterFinished":5,`)
 	id := started(w, send(w, "", data, owned("1")...))
 	index := w.Index(id)
-	if index.Owner != owner.Owner || index.TTLSecondsAfterFinished != 5 ||
+	if index.Owner != "ann" || index.TTLSecondsAfterFinished != 5 ||
 		!slices.Equal(index.Args, []string{"$.data"}) || index.Template != nil {
 		t.Errorf("got %+v", index)
 	}
@@ -48,17 +48,17 @@ func TestRequestedJob(t *testing.T) {
 	if again := started(w, send(w, "", data, owned("1")...)); again != id {
 		t.Errorf("delivered again: got %s, want %s", again, id)
 	}
-	if other := started(w, send(w, "", data, requestHeader("1")...)); other == id || w.Index(other).Owner != "" {
-		t.Error("without the owner's token the event got the owner's job")
+	if other := started(w, send(w, "", data, requestHeader("1")...)); other == id || w.Index(other).Owner != job.LocalOwner {
+		t.Error("the event of another caller got the owner's job")
 	}
 	w.Want(
 		http.StatusOK,
-		w.Call(http.MethodGet, "/api/v1/jobs/"+string(id)+"/token", "", admissiontest.Bearer(owner.Token)...),
+		w.Call(http.MethodGet, "/api/v1/jobs/"+string(id)+"/token", "", admissiontest.By("ann")...),
 	)
 	free := started(w, send(w, "", requestData(), requestHeader("2")...))
 	w.Want(
-		http.StatusForbidden,
-		w.Call(http.MethodGet, "/api/v1/jobs/"+string(free)+"/token", "", admissiontest.Bearer(owner.Token)...),
+		http.StatusNotFound,
+		w.Call(http.MethodGet, "/api/v1/jobs/"+string(free)+"/token", "", admissiontest.By("ann")...),
 	)
 	for name, data := range map[string]string{
 		"runtime":    strings.Replace(requestData(), "python", "cobol", 1),

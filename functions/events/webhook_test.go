@@ -31,17 +31,16 @@ func TestHandshake(t *testing.T) {
 		"preflight": {
 			"", http.Header{"Access-Control-Request-Method": {"POST"}}, 204, http.Header{"Allow": {"OPTIONS, POST"}}, "",
 		},
-		"two senders":      {"", http.Header{origin: {"a", "b"}}, 400, nil, origin},
-		"a list":           {"", http.Header{origin: {"a, b"}}, 400, nil, origin},
-		"an empty sender":  {"", http.Header{origin: {""}}, 400, nil, origin},
-		"a long sender":    {"", http.Header{origin: {strings.Repeat("a", 256)}}, 400, nil, origin},
-		"no ASCII":         {"", http.Header{origin: {"é.example"}}, 400, nil, origin},
-		"rate 0":           {"", http.Header{origin: {"a"}, rate: {"0"}}, 400, nil, rate},
-		"a negative rate":  {"", http.Header{origin: {"a"}, rate: {"-1"}}, 400, nil, rate},
-		"a rate in words":  {"", http.Header{origin: {"a"}, rate: {"many"}}, 400, nil, rate},
-		"another query":    {"?templates=x", http.Header{origin: {"a"}}, 400, nil, "templates"},
-		"no template":      {"?template=", http.Header{origin: {"a"}}, 422, nil, "template"},
-		"a foreign bearer": {"", http.Header{origin: {"a"}, "Authorization": {"Bearer x"}}, 401, nil, "token"},
+		"two senders":     {"", http.Header{origin: {"a", "b"}}, 400, nil, origin},
+		"a list":          {"", http.Header{origin: {"a, b"}}, 400, nil, origin},
+		"an empty sender": {"", http.Header{origin: {""}}, 400, nil, origin},
+		"a long sender":   {"", http.Header{origin: {strings.Repeat("a", 256)}}, 400, nil, origin},
+		"no ASCII":        {"", http.Header{origin: {"é.example"}}, 400, nil, origin},
+		"rate 0":          {"", http.Header{origin: {"a"}, rate: {"0"}}, 400, nil, rate},
+		"a negative rate": {"", http.Header{origin: {"a"}, rate: {"-1"}}, 400, nil, rate},
+		"a rate in words": {"", http.Header{origin: {"a"}, rate: {"many"}}, 400, nil, rate},
+		"another query":   {"?templates=x", http.Header{origin: {"a"}}, 400, nil, "templates"},
+		"no template":     {"?template=", http.Header{origin: {"a"}}, 422, nil, "template"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodOptions, w.HTTP.URL+"/events"+test.query, nil)

@@ -200,14 +200,14 @@ func (f *Function) check(sent request) (*access.Request, error) {
 	}
 	if sent.Grace != "" {
 		var message string
-		q.Grace, message = duration(sent.Grace)
+		q.Grace, message = api.Duration(sent.Grace)
 		fault("grace", message)
 		if sent.Replaces == "" {
 			fault("grace", "is of the key that this one replaces; say which in replaces")
 		}
 	}
 	if sent.ExpiresIn != "" {
-		d, message := duration(sent.ExpiresIn)
+		d, message := api.Duration(sent.ExpiresIn)
 		fault("expiresIn", message)
 		if sent.ExpiresAt != nil {
 			fault("expiresIn", "was sent beside expiresAt; send one of them")
@@ -222,25 +222,4 @@ func (f *Function) check(sent request) (*access.Request, error) {
 		return nil, faults
 	}
 	return q, nil
-}
-
-// maxDuration is as long as a key can be told to be valid: ten years.
-const maxDuration = 10 * 365 * 24 * time.Hour
-
-// duration reads a time such as 720h or 30d, and says what is wrong with it.
-func duration(text string) (time.Duration, string) {
-	const message = "is not a time from 0s to 87600h, such as 720h, 90m or 30d"
-	if days, found := strings.CutSuffix(text, "d"); found {
-		text = days + "h"
-		d, err := time.ParseDuration(text)
-		if err != nil || d < 0 || d > maxDuration/24 {
-			return 0, message
-		}
-		return 24 * d, ""
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d < 0 || d > maxDuration {
-		return 0, message
-	}
-	return d, ""
 }

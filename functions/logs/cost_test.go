@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/guard/guardtest"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
@@ -69,7 +70,7 @@ func (w *fixture) count(handler http.Handler, query string, next int64) *counter
 }
 
 func (w *fixture) router() http.Handler {
-	router := api.NewRouter(slog.New(slog.DiscardHandler))
+	router := api.NewRouter(slog.New(slog.DiscardHandler)).Guarded(guardtest.New(w.keys, w.ledger))
 	w.function.Mount(router)
 	return router
 }

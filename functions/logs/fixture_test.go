@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/guard/guardtest"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
 	"go-job-orchestrator/shared/ledger"
@@ -102,7 +103,7 @@ func (w *fixture) serve() {
 		w.t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	router := api.NewRouter(log)
+	router := api.NewRouter(log).Guarded(guardtest.New(w.keys, w.ledger))
 	w.function.Mount(router)
 	counted := http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		w.handlers.Add(1)

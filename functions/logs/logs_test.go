@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/guard/guardtest"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
@@ -92,7 +93,7 @@ func TestAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := serve.NewLog()
-	router := api.NewRouter(log)
+	router := api.NewRouter(log).Guarded(guardtest.New(keys, l))
 	newFunction(t, s, keys).Mount(router)
 	server := httptest.NewServer(router)
 	defer server.Close()

@@ -22,6 +22,7 @@ import (
 
 	"go-job-orchestrator/functions/status"
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/guard/guardtest"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
@@ -118,7 +119,7 @@ func (l *life) route(t *testing.T) (router *api.Router, auth string) {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	router = api.NewRouter(log)
+	router = api.NewRouter(log).Guarded(guardtest.New(keys, nil))
 	mount(t, router, l, keys, nil, log)
 	return router, "Bearer " + keys.Derive(token.User, lifeID)
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/guard/guardtest"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/token"
 )
@@ -76,7 +77,7 @@ func observed(t *testing.T, l *life, p *place, log slog.Handler) (call func(path
 	if err != nil {
 		t.Fatal(err)
 	}
-	router := api.NewRouter(slog.New(log))
+	router := api.NewRouter(slog.New(log)).Guarded(guardtest.New(keys, nil))
 	mount(t, router, l, keys, p, slog.New(log))
 	return func(path string, header ...string) *client {
 		ctx, cancel := context.WithCancel(t.Context())

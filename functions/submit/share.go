@@ -14,11 +14,11 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// How long a shared token is valid, in seconds.
+// How long a shared token is valid.
 const (
-	minShared     = 60
-	defaultShared = 24 * 60 * 60
-	maxShared     = 30 * 24 * 60 * 60
+	minShared     = time.Minute
+	defaultShared = 24 * time.Hour
+	maxShared     = 30 * 24 * time.Hour
 )
 
 // maxShareBody bounds the body of a request to share a job.
@@ -53,29 +53,29 @@ func (f *Function) share(w http.ResponseWriter, r *http.Request, p httprouter.Pa
 	return nil
 }
 
-// readLifetime reads {"expiresInSeconds": n}; without a body it is a day.
+// readLifetime reads {"expiresIn":"1h"}. Without it, or without a body, it is a day.
 func readLifetime(r *http.Request) (time.Duration, error) {
-	body := struct {
-		ExpiresInSeconds int64 `json:"expiresInSeconds"`
-	}{defaultShared}
+	var body struct {
+		ExpiresIn string `json:"expiresIn"`
+	}
 	d := json.NewDecoder(io.LimitReader(r.Body, maxShareBody))
 	d.DisallowUnknownFields()
 	err := d.Decode(&body)
-	if errors.Is(err, io.EOF) {
-		err = nil
-	} else if err == nil {
-		if _, err = d.Token(); errors.Is(err, io.EOF) {
-			err = nil
-		} else if err == nil {
-			err = errors.New("more than one value")
-		}
+	if err == nil && d.More() {
+		err = errors.New("more than one value")
 	}
-	if err != nil {
-		return 0, api.BadRequest("body", `must be JSON such as {"expiresInSeconds":3600}, or empty`)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return 0, api.BadRequest("body", `must be JSON such as {"expiresIn":"1h"}, or empty`)
+	case body.ExpiresIn == "":
+		return defaultShared, nil
 	}
-	if body.ExpiresInSeconds < minShared || body.ExpiresInSeconds > maxShared {
-		return 0, job.Invalid("expiresInSeconds", fmt.Sprintf("is %d; it must be from %d to %d", body.ExpiresInSeconds,
-			minShared, maxShared))
+	lifetime, message := api.Duration(body.ExpiresIn)
+	if message == "" && (lifetime < minShared || lifetime > maxShared) {
+		message = fmt.Sprintf("is %s; it must be from %s to %s", lifetime, minShared, maxShared)
 	}
-	return time.Duration(body.ExpiresInSeconds) * time.Second, nil
+	if message != "" {
+		return 0, job.Invalid("expiresIn", message)
+	}
+	return lifetime, nil
 }

@@ -145,9 +145,6 @@ func TestToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := w.Do(r); got.StatusCode != http.StatusUnauthorized {
-		t.Errorf("status without token: got %s", got.Status)
-	}
 	r.Header.Set("Authorization", "Bearer "+a.Token)
 	got := w.Do(r)
 	if got.StatusCode != http.StatusOK || bytes.Contains(got.Text, []byte(a.Token)) {
@@ -175,28 +172,73 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// TestJobToken has the owner of a job ask for its token, which nobody else gets.
 func TestJobToken(t *testing.T) {
 	w := newServer(t)
-	mine, foreign := w.PutTemplate("mine", "", script()...), w.PutTemplate("foreign", "", script()...)
-	a := w.Accepted(w.StartTemplate("mine", mine.Token))
-	plain := w.Accepted(w.Post(script()...))
+	w.PutTemplate("mine", "ann", script()...)
+	a := w.Accepted(w.StartTemplate("mine", "ann"))
 	get := func(id job.ID, header ...string) admissiontest.Reply {
 		return w.Call(http.MethodGet, "/api/v1/jobs/"+string(id)+"/token", "", header...)
 	}
-	got := admissiontest.As[map[string]string](t, w.Want(http.StatusOK, get(a.JobID, admissiontest.Bearer(mine.Token)...)))
-	if got["token"] != a.Token || got["jobID"] != string(a.JobID) {
-		t.Errorf("got %v", got)
+	for _, caller := range []string{"ann", "root/admin"} {
+		got := admissiontest.As[map[string]string](t, w.Want(http.StatusOK, get(a.JobID, admissiontest.By(caller)...)))
+		if got["token"] != a.Token || got["jobID"] != string(a.JobID) {
+			t.Errorf("%s: got %v", caller, got)
+		}
 	}
-	w.Want(http.StatusForbidden, get(a.JobID, admissiontest.Bearer(foreign.Token)...))
-	w.Want(http.StatusForbidden, get(a.JobID, admissiontest.Bearer(a.Token)...))
-	w.Want(http.StatusForbidden, get(plain.JobID, admissiontest.Bearer(mine.Token)...))
-	w.Want(http.StatusForbidden, get("00000000000000000000000000000000", admissiontest.Bearer(mine.Token)...))
-	w.Want(http.StatusForbidden, get("nothing", admissiontest.Bearer(mine.Token)...))
-	w.Want(http.StatusUnauthorized, get(a.JobID))
+	w.Want(http.StatusNotFound, get(a.JobID, admissiontest.By("bob")...))
+	w.Want(http.StatusForbidden, get(a.JobID, admissiontest.By("ann/read")...))
+	w.Want(http.StatusUnauthorized, get(a.JobID, admissiontest.Bearer(a.Token)...))
+	for _, caller := range []string{"ann", ""} {
+		w.Want(http.StatusNotFound, get("00000000000000000000000000000000", admissiontest.By(caller)...))
+		w.Want(http.StatusNotFound, get("nothing", admissiontest.By(caller)...))
+	}
 	if err := w.Ledger.RequestRemoval(t.Context(), a.JobID); err != nil {
 		t.Fatal(err)
 	}
-	w.Want(http.StatusForbidden, get(a.JobID, admissiontest.Bearer(mine.Token)...))
+	w.Want(http.StatusNotFound, get(a.JobID, admissiontest.By("ann")...))
+}
+
+// TestShare has a job looked at by a token that its owner gives away.
+func TestShare(t *testing.T) {
+	w := newServer(t)
+	a := w.Accepted(w.Call(http.MethodPost, "/api/v1/jobs", encode(script()...),
+		append(admissiontest.By("ann"), "Content-Type", formtest.ContentType)...))
+	share := func(body string, header ...string) admissiontest.Reply {
+		return w.Call(http.MethodPost, "/api/v1/jobs/"+string(a.JobID)+"/share", body, header...)
+	}
+	type shared struct {
+		JobID     job.ID    `json:"jobID"`
+		Token     string    `json:"token"`
+		ExpiresAt time.Time `json:"expiresAt"`
+	}
+	for name, test := range map[string]struct {
+		body   string
+		header []string
+		lasts  time.Duration
+	}{
+		"a day":       {"", admissiontest.By("ann"), 24 * time.Hour},
+		"an hour":     {`{"expiresIn":"1h"}`, admissiontest.By("ann"), time.Hour},
+		"by a token":  {`{"expiresIn":"30d"}`, admissiontest.Bearer(a.Token), 30 * 24 * time.Hour},
+		"by an admin": {`{}`, nil, 24 * time.Hour},
+	} {
+		got := admissiontest.As[shared](t, w.Want(http.StatusCreated, share(test.body, test.header...)))
+		if left := time.Until(got.ExpiresAt); left > test.lasts || left < test.lasts-time.Minute || got.JobID != a.JobID {
+			t.Errorf("%s: got %+v, want %s", name, got, test.lasts)
+		}
+		job := "/api/v1/jobs/" + string(a.JobID)
+		w.Want(http.StatusOK, w.Call(http.MethodGet, job, "", admissiontest.Bearer(got.Token)...))
+		w.Want(http.StatusForbidden, share("", admissiontest.Bearer(got.Token)...))
+		w.Want(http.StatusUnauthorized, w.Call(http.MethodGet, "/api/v1/jobs", "", admissiontest.Bearer(got.Token)...))
+	}
+	for body, status := range map[string]int{
+		`{"expiresIn":"59s"}`: 422, `{"expiresIn":"31d"}`: 422, `{"expiresIn":"soon"}`: 422, `{"expires":"1h"}`: 400,
+		`{`: 400, `{} {}`: 400, `[]`: 400, `{"expiresIn":60}`: 400,
+	} {
+		w.Problem(share(body, admissiontest.By("ann")...), status)
+	}
+	w.Problem(share("", admissiontest.By("bob")...), http.StatusNotFound)
+	w.Problem(share("", admissiontest.By("ann/read")...), http.StatusForbidden)
 }
 
 func TestWaitForJob(t *testing.T) {

@@ -75,7 +75,7 @@ func TestRefusedStarts(t *testing.T) {
 			"args[0]"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if p := w.Problem(w.StartTemplate("a", made.Token, test.parts...),
+			if p := w.Problem(w.StartTemplate("a", made.Owner, test.parts...),
 				http.StatusUnprocessableEntity); !strings.Contains(
 				p.Detail,
 				test.want,
@@ -87,7 +87,7 @@ func TestRefusedStarts(t *testing.T) {
 			}
 		})
 	}
-	w.Accepted(w.StartTemplate("a", made.Token, field("args", "[]")))
+	w.Accepted(w.StartTemplate("a", made.Owner, field("args", "[]")))
 }
 
 func TestTemplateKeys(t *testing.T) {
@@ -102,14 +102,13 @@ func TestTemplateKeys(t *testing.T) {
 		t.Errorf("sent again: got %+v, want %+v", again, first)
 	}
 	w.Want(http.StatusUnprocessableEntity, put("k", script(field("arg", "x"))...))
-	w.Want(http.StatusUnauthorized, put("other", script()...))
 
 	start := func(key string, parts ...formtest.Part) admissiontest.Reply {
 		return w.Call(http.MethodPost, "/api/v1/templates/a/jobs", encode(parts...),
-			append(admissiontest.Bearer(first.Token), "Content-Type", formtest.ContentType, "Idempotency-Key", key)...)
+			"Content-Type", formtest.ContentType, "Idempotency-Key", key)
 	}
 	a := w.Accepted(start("1", field("arg", "x")))
-	w.PutTemplate("a", first.Token, field("runtime", "python"), field("entrypoint", "a.py"), file("a.py", "other"))
+	w.PutTemplate("a", "", field("runtime", "python"), field("entrypoint", "a.py"), file("a.py", "other"))
 	if b := w.Accepted(start("1", field("arg", "x"))); b.JobID != a.JobID || b.Token != a.Token {
 		t.Errorf("sent again after a replacement: got %+v, want %+v", b, a)
 	}
@@ -124,36 +123,41 @@ func TestTemplateKeys(t *testing.T) {
 func TestKeysOfOthers(t *testing.T) {
 	w := newServer(t)
 	const key = "the same"
-	one, two := w.PutTemplate("one", "", script()...), w.PutTemplate("two", "", script()...)
-	start := func(name, token string) admissiontest.Reply {
+	one, two := w.PutTemplate("one", "ann", script()...), w.PutTemplate("two", "bob", script()...)
+	start := func(name, owner string) admissiontest.Reply {
 		return w.Call(http.MethodPost, "/api/v1/templates/"+name+"/jobs", "",
-			append(admissiontest.Bearer(token), "Idempotency-Key", key)...)
+			append(admissiontest.By(owner), "Idempotency-Key", key)...)
 	}
 	form := w.Accepted(w.PostKeyed(key, script()...))
-	first, second := w.Accepted(start("one", one.Token)), w.Accepted(start("two", two.Token))
+	first, second := w.Accepted(start("one", one.Owner)), w.Accepted(start("two", two.Owner))
 	if form.JobID == first.JobID || first.JobID == second.JobID {
 		t.Error("two of them share a job")
 	}
-	if again := w.Accepted(start("one", one.Token)); again.JobID != first.JobID || again.Token != first.Token {
+	if again := w.Accepted(start("one", one.Owner)); again.JobID != first.JobID || again.Token != first.Token {
 		t.Errorf("sent again: got %+v, want %+v", again, first)
 	}
-	w.Problem(start("one", two.Token), http.StatusForbidden)
+	w.Problem(start("one", two.Owner), http.StatusNotFound)
 
-	// The version that was made with a token is not for who has the key alone; the first, which made
-	// the token, is.
-	put := func(credentials ...string) admissiontest.Reply {
-		header := append([]string{"Content-Type", formtest.ContentType, "Idempotency-Key", key}, credentials...)
+	// Forms of two callers.
+	post := func(owner string) admissiontest.Reply {
+		return w.Call(http.MethodPost, "/api/v1/jobs", encode(script()...),
+			append(admissiontest.By(owner), "Content-Type", formtest.ContentType, "Idempotency-Key", key)...)
+	}
+	ann, bob := w.Accepted(post("ann")), w.Accepted(post("bob"))
+	if ann.JobID == bob.JobID || ann.JobID == form.JobID {
+		t.Error("two callers share a job")
+	}
+	if again := w.Accepted(post("ann")); again.JobID != ann.JobID {
+		t.Errorf("sent again: got %s, want %s", again.JobID, ann.JobID)
+	}
+	// Versions of a template.
+	put := func(owner string) admissiontest.Reply {
+		header := append([]string{"Content-Type", formtest.ContentType, "Idempotency-Key", key}, admissiontest.By(owner)...)
 		return w.Call(http.MethodPut, "/api/v1/templates/three", encode(script()...), header...)
 	}
-	three := admissiontest.As[admissiontest.Template](t, w.Want(http.StatusCreated, put()))
-	if again := admissiontest.As[admissiontest.Template](t, w.Want(http.StatusCreated,
-		put())); again.Token != three.Token ||
-		again.Version != 1 {
+	three := admissiontest.As[admissiontest.Template](t, w.Want(http.StatusCreated, put("ann")))
+	if again := admissiontest.As[admissiontest.Template](t, w.Want(http.StatusCreated, put("ann"))); again != three {
 		t.Errorf("sent again: got %+v, want %+v", again, three)
 	}
-	next := admissiontest.As[admissiontest.Template](t, w.Want(http.StatusOK, put(admissiontest.Bearer(three.Token)...)))
-	if next.Version != 2 {
-		t.Errorf("with the token: got version %d, want 2", next.Version)
-	}
-	w.Problem(put(), http.StatusUnauthorized)
+	w.Problem(put("bob"), http.StatusConflict)
 }

@@ -17,6 +17,7 @@ import (
 	"go-job-orchestrator/shared/form/formtest"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/serve"
+	"go-job-orchestrator/shared/template"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -37,12 +38,12 @@ func openStatus(d admission.Deps) (serve.Function, error) {
 
 func TestTemplateLife(t *testing.T) {
 	w := newServer(t)
-	made := w.PutTemplate("report", "", script(field("args", `["a","$$.b"]`), field("env", `{"A":"1","B":"2"}`),
+	made := w.PutTemplate("report", "ann", script(field("args", `["a","$$.b"]`), field("env", `{"A":"1","B":"2"}`),
 		field("labels", `{"team":"x"}`))...)
-	if owner, ok := w.Keys.VerifyOwner(made.Token); !ok || owner != made.Owner || made.Version != 1 {
+	if made.Owner != "ann" || made.Version != 1 {
 		t.Fatalf("got %+v", made)
 	}
-	first := w.Accepted(w.StartTemplate("report", made.Token, field("arg", "more"), field("env", `{"B":"3","C":"4"}`)))
+	first := w.Accepted(w.StartTemplate("report", made.Owner, field("arg", "more"), field("env", `{"B":"3","C":"4"}`)))
 	index := w.Index(first.JobID)
 	want := job.Spec{
 		Runtime: "python", Entrypoint: "a.py", Args: []string{"a", "$.b", "more"},
@@ -59,12 +60,12 @@ func TestTemplateLife(t *testing.T) {
 		t.Error("the job's token is not its token")
 	}
 
-	replaced := w.PutTemplate("report", made.Token, field("runtime", "python"), field("entrypoint", "a.py"),
+	replaced := w.PutTemplate("report", made.Owner, field("runtime", "python"), field("entrypoint", "a.py"),
 		file("a.py", "print(2)\n"))
-	if replaced.Version != 2 || replaced.Token != made.Token {
+	if replaced.Version != 2 || replaced.Owner != made.Owner {
 		t.Errorf("replaced: got %+v", replaced)
 	}
-	second := w.Accepted(w.StartTemplate("report", made.Token, field("args", `["only"]`)))
+	second := w.Accepted(w.StartTemplate("report", made.Owner, field("args", `["only"]`)))
 	if got := w.Index(second.JobID); !slices.Equal(got.Args, []string{"only"}) || got.Env != nil ||
 		got.Template.Version != 2 {
 		t.Errorf("second job: got %+v", got)
@@ -75,22 +76,21 @@ func TestTemplateLife(t *testing.T) {
 
 	shown := w.Want(
 		http.StatusOK,
-		w.Call(http.MethodGet, "/api/v1/templates/report", "", admissiontest.Bearer(made.Token)...),
+		w.Call(http.MethodGet, "/api/v1/templates/report", "", admissiontest.By(made.Owner)...),
 	)
 	if s := string(shown.Text); !strings.Contains(s, `"version":2`) || strings.Contains(s, "token") ||
 		strings.Contains(s, "folder") {
 		t.Errorf("shown: %s", s)
 	}
 	list := w.Want(http.StatusOK, w.Call(http.MethodGet, "/api/v1/templates", ""))
-	if s := string(list.Text); !strings.Contains(s, `"name":"report"`) || strings.Contains(s, "args") ||
-		strings.Contains(s, string(made.Owner)) {
+	if s := string(list.Text); !strings.Contains(s, `"name":"report"`) || strings.Contains(s, "args") {
 		t.Errorf("list: %s", s)
 	}
 	w.Want(
 		http.StatusNoContent,
-		w.Call(http.MethodDelete, "/api/v1/templates/report", "", admissiontest.Bearer(made.Token)...),
+		w.Call(http.MethodDelete, "/api/v1/templates/report", "", admissiontest.By(made.Owner)...),
 	)
-	w.Want(http.StatusNotFound, w.StartTemplate("report", made.Token))
+	w.Want(http.StatusNotFound, w.StartTemplate("report", made.Owner))
 	if got := w.File(first.JobID, "a.py"); got != "print(1)\n" {
 		t.Errorf("file of the first job: got %q", got)
 	}
@@ -99,12 +99,9 @@ func TestTemplateLife(t *testing.T) {
 			t.Errorf("left: %s", path)
 		}
 	}
-	// The name is free again, and the old token opens nothing of the new owner.
-	other := w.PutTemplate("report", "", script()...)
-	w.Want(http.StatusForbidden, w.StartTemplate("report", made.Token))
-	if other.Owner == made.Owner {
-		t.Error("the new owner is the old one")
-	}
+	// The name is free again, and the old owner sees nothing of the new one's.
+	w.PutTemplate("report", "bob", script()...)
+	w.Want(http.StatusNotFound, w.StartTemplate("report", made.Owner))
 }
 
 // TestTemplateModes takes the modes of a template's files to its jobs, which may run it as they
@@ -114,7 +111,7 @@ func TestTemplateModes(t *testing.T) {
 	made := w.PutTemplate("tool", "", field("runtime", "binary"), field("entrypoint", "run"), file("run", "x"),
 		file("helper", "#!/bin/sh"), file("data", "y"))
 	got := map[string]string{}
-	for _, f := range w.Index(w.Accepted(w.StartTemplate("tool", made.Token)).JobID).Files {
+	for _, f := range w.Index(w.Accepted(w.StartTemplate("tool", made.Owner)).JobID).Files {
 		got[f.Name] = f.Mode
 	}
 	if diff := cmp.Diff(map[string]string{"run": "0755", "helper": "0755", "data": ""}, got); diff != "" {
@@ -122,47 +119,77 @@ func TestTemplateModes(t *testing.T) {
 	}
 }
 
-func TestTemplateTokens(t *testing.T) {
+// TestTemplateOwners has everybody but its owner call for a template.
+func TestTemplateOwners(t *testing.T) {
 	w := newServer(t)
-	mine, foreign := w.PutTemplate("mine", "", script()...), w.PutTemplate("foreign", "", script()...)
-	if also := w.PutTemplate("also", mine.Token, script()...); also.Owner != mine.Owner {
-		t.Errorf("a template made with a token belongs to %s", also.Owner)
-	}
-	ofJob := w.Accepted(w.Post(script()...))
+	w.PutTemplate("mine", "ann", script()...)
 	for name, test := range map[string]struct {
-		header []string
-		status int
+		caller                      string
+		show, list, replace, change int
 	}{
-		"none":      {nil, http.StatusUnauthorized},
-		"basic":     {[]string{"Authorization", "Basic dTpw"}, http.StatusUnauthorized},
-		"another's": {admissiontest.Bearer(foreign.Token), http.StatusForbidden},
-		"a job's":   {admissiontest.Bearer(ofJob.Token), http.StatusForbidden},
-		"forged":    {admissiontest.Bearer(string(mine.Owner) + foreign.Token[32:]), http.StatusForbidden},
-		"cut":       {admissiontest.Bearer(mine.Token[:60]), http.StatusForbidden},
-		"the owner": {admissiontest.Bearer(string(mine.Owner)), http.StatusForbidden},
-		"sent twice": {append(admissiontest.Bearer(mine.Token), admissiontest.Bearer(mine.Token)...),
-			http.StatusBadRequest},
-		"of the scope": {admissiontest.Bearer(string(mine.Owner) + "." + w.Keys.Derive(token.User, mine.Owner)),
-			http.StatusForbidden},
-		"agent's scope": {admissiontest.Bearer(string(mine.Owner) + "." + w.Keys.Derive(token.Agent, mine.Owner)),
-			http.StatusForbidden},
+		"the owner":           {"ann", 200, 1, 200, 201},
+		"another":             {"bob", 404, 0, 409, 404},
+		"who may only look":   {"ann/read", 200, 1, 403, 403},
+		"another who may not": {"bob/read", 404, 0, 403, 403},
+		"an admin":            {"root/admin", 200, 1, 200, 201},
 	} {
 		t.Run(name, func(t *testing.T) {
-			form := append([]string{"Content-Type", formtest.ContentType}, test.header...)
-			for call, got := range map[string]admissiontest.Reply{
-				"show":    w.Call(http.MethodGet, "/api/v1/templates/mine", "", test.header...),
-				"delete":  w.Call(http.MethodDelete, "/api/v1/templates/mine", "", test.header...),
-				"replace": w.Call(http.MethodPut, "/api/v1/templates/mine", encode(script()...), form...),
-				"start":   w.Call(http.MethodPost, "/api/v1/templates/mine/jobs", "", test.header...),
-			} {
-				if got.StatusCode != test.status {
-					t.Errorf("%s: got %s, want %d", call, got.Status, test.status)
-				}
+			by := admissiontest.By(test.caller)
+			form := append([]string{"Content-Type", formtest.ContentType}, by...)
+			w.Want(test.show, w.Call(http.MethodGet, "/api/v1/templates/mine", "", by...))
+			w.Want(test.replace, w.Call(http.MethodPut, "/api/v1/templates/mine", encode(script()...), form...))
+			w.Want(test.change, w.Call(http.MethodPost, "/api/v1/templates/mine/jobs", "", by...))
+			if test.change != http.StatusCreated {
+				w.Want(test.change, w.Call(http.MethodDelete, "/api/v1/templates/mine", "", by...))
+			}
+			shown := admissiontest.As[template.Template](t, w.Call(http.MethodGet, "/api/v1/templates/mine", ""))
+			if shown.Owner != "ann" {
+				t.Errorf("it belongs to %s now", shown.Owner)
 			}
 		})
 	}
-	if v := w.PutTemplate("mine", mine.Token, script()...); v.Version != 2 {
-		t.Errorf("version: got %d; somebody replaced it", v.Version)
+}
+
+// TestStartableByEvents reads which events may start a template.
+func TestStartableByEvents(t *testing.T) {
+	w := newServer(t)
+	for name, test := range map[string]struct {
+		types, sources string // "-": not sent
+		want           *template.Events
+		field          string // with a fault
+	}{
+		"not said":      {"-", "-", nil, ""},
+		"types":         {"com.example.*, b", "-", &template.Events{Types: []string{"com.example.*", "b"}, Sources: []string{"*"}}, ""},
+		"sources":       {"-", "/uploads", &template.Events{Types: []string{"*"}, Sources: []string{"/uploads"}}, ""},
+		"both":          {"a", "b", &template.Events{Types: []string{"a"}, Sources: []string{"b"}}, ""},
+		"empty":         {"", "-", nil, "eventTypes"},
+		"a gap":         {"a,,b", "-", nil, "eventTypes"},
+		"a star inside": {"-", "a*b", nil, "eventSources"},
+		"too long":      {"-", strings.Repeat("a", 300), nil, "eventSources"},
+		"too many":      {strings.Repeat("a,", 40) + "a", "-", nil, "eventTypes"},
+	} {
+		parts := script()
+		if test.types != "-" {
+			parts = append(parts, field("eventTypes", test.types))
+		}
+		if test.sources != "-" {
+			parts = append(parts, field("eventSources", test.sources))
+		}
+		got := w.Call(http.MethodPut, "/api/v1/templates/a", encode(parts...), "Content-Type", formtest.ContentType)
+		if test.field != "" {
+			if p := w.Problem(got, http.StatusUnprocessableEntity); p.Errors[0].Field != test.field {
+				t.Errorf("%s: got %+v", name, p)
+			}
+			continue
+		}
+		shown := admissiontest.As[template.Template](t, w.Call(http.MethodGet, "/api/v1/templates/a", ""))
+		if diff := cmp.Diff(test.want, shown.Events); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	if p := w.Problem(w.Post(append(script(), field("eventTypes", "*"))...), http.StatusUnprocessableEntity); p.Errors[0].Field !=
+		"eventTypes" {
+		t.Errorf("a job: got %+v", p)
 	}
 }
 
@@ -170,11 +197,11 @@ func TestTemplateTokens(t *testing.T) {
 // for.
 func TestNamesOfNoTemplate(t *testing.T) {
 	w := newServer(t)
-	token := w.PutTemplate("report", "", script()...).Token
+	w.PutTemplate("report", "", script()...)
 	for _, name := range []string{"a%00", "%2e%2e", "REPORT", "report%00", "%ff", strings.Repeat("a", 300)} {
-		w.Want(http.StatusNotFound, w.Call(http.MethodGet, "/api/v1/templates/"+name, "", admissiontest.Bearer(token)...))
-		w.Want(http.StatusNotFound, w.Call(http.MethodDelete, "/api/v1/templates/"+name, "", admissiontest.Bearer(token)...))
-		w.Want(http.StatusNotFound, w.StartTemplate(name, token))
+		w.Want(http.StatusNotFound, w.Call(http.MethodGet, "/api/v1/templates/"+name, ""))
+		w.Want(http.StatusNotFound, w.Call(http.MethodDelete, "/api/v1/templates/"+name, ""))
+		w.Want(http.StatusNotFound, w.StartTemplate(name, ""))
 	}
 }
 
@@ -190,7 +217,7 @@ func TestReplacedWhileStarting(t *testing.T) {
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		for n := range 30 {
-			w.PutTemplate("a", made.Token, version(n+1)...)
+			w.PutTemplate("a", made.Owner, version(n+1)...)
 		}
 	})
 	var mu sync.Mutex
@@ -198,7 +225,7 @@ func TestReplacedWhileStarting(t *testing.T) {
 	for range 3 {
 		wait.Go(func() {
 			for range 15 {
-				got := w.StartTemplate("a", made.Token)
+				got := w.StartTemplate("a", made.Owner)
 				if got.StatusCode == http.StatusServiceUnavailable { // replaced five times during one start
 					continue
 				}

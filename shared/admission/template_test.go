@@ -17,11 +17,11 @@ import (
 	"go-job-orchestrator/shared/template"
 )
 
-const owner job.ID = "00000000000000000000000000000001"
+const owner = "ann"
 
 // save makes a version of the template "t" with a file, and returns it with the folder of its
 // files.
-func save(t *testing.T, w *admissiontest.Server, owner job.ID, content string) (*template.Version, job.ID) {
+func save(t *testing.T, w *admissiontest.Server, owner, content string) (*template.Version, job.ID) {
 	t.Helper()
 	templates := template.NewStore(w.Store, time.Now)
 	id, err := job.NewID(time.Now(), strings.NewReader(strings.Repeat(content, 10)))

@@ -187,7 +187,7 @@ func TestRouter(t *testing.T) {
 	}
 }
 
-func TestAuthorize(t *testing.T) {
+func TestHasToken(t *testing.T) {
 	keys, err := token.New(bytes.Repeat([]byte{1}, 32))
 	if err != nil {
 		t.Fatal(err)
@@ -221,15 +221,18 @@ func TestAuthorize(t *testing.T) {
 		for _, value := range test.values {
 			r.Header.Add("Authorization", value)
 		}
-		got, err := api.Authorize(r, httprouter.Params{{Key: "id", Value: string(test.id)}}, keys, token.User)
-		if test.want == 200 {
-			if err != nil || got != id {
-				t.Errorf("%s: %q, %v; want %s", test.name, got, err, id)
+		if got := api.HasToken(r, test.id, keys, token.User); got != (test.want == 200) {
+			t.Errorf("%s: %t", test.name, got)
+		}
+		_, err := api.Bearer(r)
+		if test.want == 200 || test.want == 403 {
+			if err != nil {
+				t.Errorf("%s: %v", test.name, err)
 			}
 			continue
 		}
-		if got != "" || err == nil {
-			t.Errorf("%s: %q, %v; want an error", test.name, got, err)
+		if err == nil {
+			t.Errorf("%s: no error", test.name)
 			continue
 		}
 		if r, p, _ := fail(t, err); r.StatusCode != test.want || strings.Contains(fmt.Sprint(p), user) {

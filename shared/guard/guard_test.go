@@ -159,7 +159,7 @@ func keysOf(t *testing.T, secret string) token.Keys {
 // TestMatrix sends every call with every kind of credentials.
 func TestMatrix(t *testing.T) {
 	k := keysOf(t, "a")
-	g := guard.New(guard.Deps{Identify: guard.Behind(k, func() time.Time { return now }), Tokens: k,
+	g := guard.New(guard.Deps{Identify: guard.Asserted(k, func() time.Time { return now }), Tokens: k,
 		Owners: owners{own: "ann", foreign: "bob"}, Now: func() time.Time { return now }})
 	for _, route := range routes.All() {
 		want, known := kinds(credentials(k, k))[kindOf(route)]
@@ -199,7 +199,7 @@ func admit(t *testing.T, g *guard.Guard, route routes.Route, id job.ID, set func
 // one from the other.
 func TestUnknownLooksForeign(t *testing.T) {
 	k := keysOf(t, "a")
-	g := guard.New(guard.Deps{Identify: guard.Behind(k, func() time.Time { return now }), Tokens: k,
+	g := guard.New(guard.Deps{Identify: guard.Asserted(k, func() time.Time { return now }), Tokens: k,
 		Owners: owners{own: "ann", foreign: "bob"}, Now: func() time.Time { return now }})
 	for name, set := range credentials(k, keysOf(t, "b")) {
 		if strings.HasPrefix(name, "other") || strings.HasSuffix(name, "other's") {
@@ -216,7 +216,7 @@ func TestUnknownLooksForeign(t *testing.T) {
 func TestBroker(t *testing.T) {
 	k := keysOf(t, "a")
 	for _, broker := range []bool{true, false} {
-		g := guard.New(guard.Deps{Identify: guard.Behind(k, func() time.Time { return now }), Tokens: k, Broker: broker,
+		g := guard.New(guard.Deps{Identify: guard.Asserted(k, func() time.Time { return now }), Tokens: k, Broker: broker,
 			Owners: owners{}, Now: func() time.Time { return now }})
 		none := func(*http.Request) {}
 		want := map[bool]int{true: 200, false: 401}[broker]
@@ -232,7 +232,7 @@ func TestBroker(t *testing.T) {
 // TestCallerIsPassedOn makes sure that the function learns who calls.
 func TestCallerIsPassedOn(t *testing.T) {
 	k := keysOf(t, "a")
-	g := guard.New(guard.Deps{Identify: guard.Behind(k, func() time.Time { return now }), Tokens: k,
+	g := guard.New(guard.Deps{Identify: guard.Asserted(k, func() time.Time { return now }), Tokens: k,
 		Owners: owners{own: "ann"}, Now: func() time.Time { return now }})
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/jobs", nil)
 	want := access.Caller{Owner: "ann", Role: access.User, Via: "oidc"}

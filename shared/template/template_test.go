@@ -58,7 +58,7 @@ func (w *fixture) id() job.ID {
 
 // put does what the function does, on any of the two stores, and stops at the first error.
 func put(
-	t *testing.T, templates *template.Store, s *store.Store, name string, owner, id job.ID, content string,
+	t *testing.T, templates *template.Store, s *store.Store, name, owner string, id job.ID, content string,
 ) (*template.Version, error) {
 	ctx := t.Context()
 	if err := templates.Begin(ctx, name, id); err != nil {
@@ -74,7 +74,7 @@ func put(
 	}})
 }
 
-func (w *fixture) put(name string, owner job.ID, content string) *template.Version {
+func (w *fixture) put(name, owner, content string) *template.Version {
 	w.t.Helper()
 	v, err := put(w.t, w.Store, w.store, name, owner, w.id(), content)
 	if err != nil {
@@ -88,7 +88,7 @@ func (w *fixture) put(name string, owner job.ID, content string) *template.Versi
 func TestStrangers(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
-	owner := w.id()
+	const owner = "ann"
 	want := w.put("resize", owner, "ours")
 	w.put("zoom", owner, "ours")
 	evil := `{"name":"resize","version":9,"owner":"` + string(w.id()) + `","folder":"` + string(w.id()) + `"}`
@@ -155,7 +155,7 @@ func (w *fixture) left() []string {
 
 func TestVersions(t *testing.T) {
 	w := newFixture(t)
-	owner := w.id()
+	const owner = "ann"
 	if _, err := w.Current(t.Context(), "a"); !errors.Is(err, job.ErrNotFound) {
 		t.Errorf("Current of none: %v", err)
 	}
@@ -186,7 +186,7 @@ func TestVersions(t *testing.T) {
 	if keys := w.left(); len(keys) != 6 {
 		t.Errorf("of three templates there is %q", keys)
 	}
-	if _, err := put(t, w.Store, w.store, "a", w.id(), w.id(), "stolen"); !errors.Is(err, job.ErrExists) {
+	if _, err := put(t, w.Store, w.store, "a", "bob", w.id(), "stolen"); !errors.Is(err, job.ErrExists) {
 		t.Errorf("by another owner: %v", err)
 	}
 	if err := w.Delete(t.Context(), current); err != nil {
@@ -195,7 +195,7 @@ func TestVersions(t *testing.T) {
 	if _, err := w.Current(t.Context(), "a"); !errors.Is(err, job.ErrNotFound) {
 		t.Errorf("Current of what was deleted: %v", err)
 	}
-	if again := w.put("a", w.id(), "new"); again.Version != 1 {
+	if again := w.put("a", "bob", "new"); again.Version != 1 {
 		t.Errorf("version after a deletion: got %d", again.Version)
 	}
 }
@@ -205,7 +205,7 @@ func TestList(t *testing.T) {
 	want := []string{"a", "a-1", "a1", "b", "z9"}
 	for _, name := range want {
 		for range 3 {
-			w.put(name, w.t0(), "x")
+			w.put(name, "ann", "x")
 		}
 	}
 	var got []string
@@ -226,16 +226,13 @@ func TestList(t *testing.T) {
 	}
 }
 
-// t0 is one owner for all.
-func (w *fixture) t0() job.ID { return "fe6aa1b2c3d4000102030405060708ff" }
-
 func TestConcurrentWriters(t *testing.T) {
 	w := newFixture(t)
 	var wait sync.WaitGroup
 	versions := make([]int, 16)
 	for i := range versions {
 		wait.Go(func() {
-			v, err := put(t, w.Store, w.store, "a", w.t0(), w.id(), fmt.Sprint(i))
+			v, err := put(t, w.Store, w.store, "a", "ann", w.id(), fmt.Sprint(i))
 			if err != nil {
 				t.Error(err)
 				return
@@ -280,7 +277,7 @@ func TestCrashes(t *testing.T) {
 	for n, more := 1, true; more; n++ {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			w := newFixture(t)
-			w.put("a", w.t0(), "old")
+			w.put("a", "ann", "old")
 			changes := 0
 			dying := storetest.WithHook(w.store, func(string, string) error {
 				if changes++; changes >= n {
@@ -289,7 +286,7 @@ func TestCrashes(t *testing.T) {
 				return nil
 			})
 			templates := template.NewStore(dying, w.clock)
-			v, err := put(t, templates, dying, "a", w.t0(), w.id(), "new")
+			v, err := put(t, templates, dying, "a", "ann", w.id(), "new")
 			deleted := err == nil && templates.Delete(t.Context(), v) == nil
 			more = changes >= n
 			w.sweep()

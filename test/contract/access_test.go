@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/access"
-	"go-job-orchestrator/shared/guard/guardtest"
+	"go-job-orchestrator/shared/guard/guardmatrix"
 	"go-job-orchestrator/shared/job"
 )
 
@@ -18,8 +18,8 @@ import (
 // another owner.
 func testCallers(t *testing.T, f *functions, to *client) {
 	s := to.submit(t, script(t, "true"))
-	nobody, reader := to.with(""), to.with(f.keyring.of[guardtest.Reader])
-	other := to.with(f.keyring.of[guardtest.OtherUser])
+	nobody, reader := to.with(""), to.with(f.keyring.of[guardmatrix.Reader])
+	other := to.with(f.keyring.of[guardmatrix.OtherUser])
 	for _, path := range []string{"/api/v1/jobs", "/api/v1/whoami"} {
 		nobody.call(t, http.StatusUnauthorized, http.MethodGet, path)
 		to.call(t, http.StatusUnauthorized, http.MethodGet, path, s.bearer())
@@ -36,11 +36,11 @@ func testCallers(t *testing.T, f *functions, to *client) {
 		reader.call(t, http.StatusOK, http.MethodGet, path)
 		other.call(t, http.StatusNotFound, http.MethodGet, path)
 	}
-	if got := as[job.Status](t, to.call(t, http.StatusOK, http.MethodGet, s.path())); got.Owner != guardtest.Ann {
+	if got := as[job.Status](t, to.call(t, http.StatusOK, http.MethodGet, s.path())); got.Owner != guardmatrix.Ann {
 		t.Errorf("the job's owner is %q", got.Owner)
 	}
-	for sender, want := range map[guardtest.Sender]string{
-		guardtest.Admin: "root admin", guardtest.User: "ann user", guardtest.Reader: "ann read",
+	for sender, want := range map[guardmatrix.Sender]string{
+		guardmatrix.Admin: "root admin", guardmatrix.User: "ann user", guardmatrix.Reader: "ann read",
 	} {
 		got := as[access.Caller](t, to.with(f.keyring.of[sender]).call(t, http.StatusOK, http.MethodGet, "/api/v1/whoami"))
 		if said := fmt.Sprintf("%s %s", got.Owner, got.Role); said != want || !strings.HasPrefix(got.Via, "key ") {
@@ -54,9 +54,9 @@ type made struct{ ID, Name, Owner, Key string }
 
 // testKeys lists, makes and revokes keys, and has that refused for every reason.
 func testKeys(t *testing.T, f *functions, to *client) {
-	admin := to.with(f.keyring.of[guardtest.Admin])
+	admin := to.with(f.keyring.of[guardmatrix.Admin])
 	const path = "/api/v1/keys"
-	want := map[string]string{"name": "scheduler", "owner": guardtest.Ann, "role": "user", "expiresIn": "30d"}
+	want := map[string]string{"name": "scheduler", "owner": guardmatrix.Ann, "role": "user", "expiresIn": "30d"}
 	first := as[made](t, admin.call(t, http.StatusCreated, http.MethodPost, path, record(t, want)))
 	to.with(first.Key).call(t, http.StatusOK, http.MethodGet, "/api/v1/whoami")
 	second := as[made](t, admin.call(t, http.StatusCreated, http.MethodPost, path,

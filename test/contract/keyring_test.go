@@ -8,14 +8,14 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/access"
-	"go-job-orchestrator/shared/guard/guardtest"
+	"go-job-orchestrator/shared/guard/guardmatrix"
 	"go-job-orchestrator/shared/platform"
 )
 
 // keyring is the keys of callers in a file, which fails on demand.
 type keyring struct {
 	*access.File
-	of   map[guardtest.Sender]string // the keys, by whose they are
+	of   map[guardmatrix.Sender]string // the keys, by whose they are
 	fail error
 }
 
@@ -25,23 +25,23 @@ func newKeyring(t *testing.T, env *platform.Env) *keyring {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &keyring{File: file, of: map[guardtest.Sender]string{}}
+	k := &keyring{File: file, of: map[guardmatrix.Sender]string{}}
 	past := env.Now().Add(-time.Minute)
 	err = file.Update(t.Context(), func(ring *access.Keyring) error {
-		for sender, q := range map[guardtest.Sender]access.Request{
-			guardtest.Admin:      {Name: "root", Role: access.Admin},
-			guardtest.User:       {Name: "laptop", Owner: guardtest.Ann, Role: access.User},
-			guardtest.Reader:     {Name: "screen", Owner: guardtest.Ann, Role: access.Read},
-			guardtest.OtherUser:  {Name: guardtest.Bob, Role: access.User},
-			guardtest.ExpiredKey: {Name: "old", Owner: guardtest.Ann, Role: access.Admin, ExpiresAt: &past},
-			guardtest.RevokedKey: {Name: "lost", Owner: guardtest.Ann, Role: access.User},
+		for sender, q := range map[guardmatrix.Sender]access.Request{
+			guardmatrix.Admin:      {Name: "root", Role: access.Admin},
+			guardmatrix.User:       {Name: "laptop", Owner: guardmatrix.Ann, Role: access.User},
+			guardmatrix.Reader:     {Name: "screen", Owner: guardmatrix.Ann, Role: access.Read},
+			guardmatrix.OtherUser:  {Name: guardmatrix.Bob, Role: access.User},
+			guardmatrix.ExpiredKey: {Name: "old", Owner: guardmatrix.Ann, Role: access.Admin, ExpiresAt: &past},
+			guardmatrix.RevokedKey: {Name: "lost", Owner: guardmatrix.Ann, Role: access.User},
 		} {
 			text, made, err := ring.Add(q, env.Now(), rand.Reader)
 			if err != nil {
 				return err
 			}
 			k.of[sender] = text
-			if sender == guardtest.RevokedKey {
+			if sender == guardmatrix.RevokedKey {
 				if err := ring.Remove(made.ID, env.Now()); err != nil {
 					return err
 				}
@@ -52,7 +52,7 @@ func newKeyring(t *testing.T, env *platform.Env) *keyring {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.of[guardtest.MistypedKey] = flipped(k.of[guardtest.Admin])
+	k.of[guardmatrix.MistypedKey] = flipped(k.of[guardmatrix.Admin])
 	return k
 }
 

@@ -30,7 +30,7 @@ import (
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/guard"
-	"go-job-orchestrator/shared/guard/guardtest"
+	"go-job-orchestrator/shared/guard/guardmatrix"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/openapi"
@@ -159,7 +159,7 @@ func startIdentified(
 
 // client is Ann's: a user whose calls have her key.
 func (f *functions) client(c *contract) *client {
-	return c.client("http://functions", f).with(f.keyring.of[guardtest.User])
+	return c.client("http://functions", f).with(f.keyring.of[guardmatrix.User])
 }
 
 // opened is every function that is part of the API.

@@ -8,7 +8,7 @@ import (
 
 	"gocloud.dev/gcerrors"
 
-	"go-job-orchestrator/shared/guard/guardtest"
+	"go-job-orchestrator/shared/guard/guardmatrix"
 	"go-job-orchestrator/shared/job"
 )
 
@@ -186,7 +186,7 @@ func testRefusedTemplates(t *testing.T, c *contract) {
 		"MAX_UPLOAD_BYTES": "4Mi"})
 	to := f.client(c)
 	mine := to.put(t, "mine", script(t, "true"))
-	nobody, reader, other := to.with(""), to.with(f.keyring.of[guardtest.Reader]), to.with(f.keyring.of[guardtest.OtherUser])
+	nobody, reader, other := to.with(""), to.with(f.keyring.of[guardmatrix.Reader]), to.with(f.keyring.of[guardmatrix.OtherUser])
 	s := as[submitted](t, to.call(t, http.StatusCreated, http.MethodPost, mine.path()+"/jobs"))
 	type call struct {
 		method, path string

@@ -11,20 +11,20 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/access"
-	"go-job-orchestrator/shared/guard/guardtest"
+	"go-job-orchestrator/shared/guard/guardmatrix"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/token"
 )
 
 // TestTokens tries each call of the table with every kind of credentials, in each way that callers
-// are known by. Only those that shared/guard/guardtest names may open it. The guard's own test does
+// are known by. Only those that shared/guard/guardmatrix names may open it. The guard's own test does
 // the same for its decision alone; test/hostile sends malformed tokens to the real command.
 func TestTokens(t *testing.T) {
 	for name, m := range map[string]matrix{
-		"keys":      {who: byKey, keyed: true, senders: (*functions).keyHolders, want: guardtest.WantByKey},
-		"assertion": {who: byAssertion, senders: (*functions).asserted, want: guardtest.Want},
-		"open":      {who: byNothing, senders: (*functions).keyHolders, want: guardtest.WantOpen},
+		"keys":      {who: byKey, keyed: true, senders: (*functions).keyHolders, want: guardmatrix.WantByKey},
+		"assertion": {who: byAssertion, senders: (*functions).asserted, want: guardmatrix.Want},
+		"open":      {who: byNothing, senders: (*functions).keyHolders, want: guardmatrix.WantOpen},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m.functions = startIdentified(t, m.who, nil)
@@ -39,9 +39,9 @@ type matrix struct {
 	*functions
 	*client
 	who     identity
-	keyed   bool // who looks up keys
-	senders func(f *functions) map[guardtest.Sender]option // callers, valid and not
-	want    func(routes.Route, guardtest.Sender) int
+	keyed   bool                                             // who looks up keys
+	senders func(f *functions) map[guardmatrix.Sender]option // callers, valid and not
+	want    func(routes.Route, guardmatrix.Sender) int
 }
 
 func (m *matrix) test(t *testing.T) {
@@ -75,8 +75,8 @@ func (m *matrix) test(t *testing.T) {
 }
 
 // keyHolders are callers who send their keys.
-func (f *functions) keyHolders() map[guardtest.Sender]option {
-	all := map[guardtest.Sender]option{}
+func (f *functions) keyHolders() map[guardmatrix.Sender]option {
+	all := map[guardmatrix.Sender]option{}
 	for sender, key := range f.keyring.of {
 		all[sender] = bearer(key)
 	}
@@ -84,7 +84,7 @@ func (f *functions) keyHolders() map[guardtest.Sender]option {
 }
 
 // asserted are callers whom the gateway vouches for, and such as only pretend that.
-func (f *functions) asserted() map[guardtest.Sender]option {
+func (f *functions) asserted() map[guardmatrix.Sender]option {
 	others, err := token.New(make([]byte, 2*token.MinKeyBytes))
 	if err != nil {
 		panic(err)
@@ -97,18 +97,18 @@ func (f *functions) asserted() map[guardtest.Sender]option {
 		}
 	}
 	now := time.Now()
-	all := map[guardtest.Sender]option{
-		guardtest.Admin:     by(f.keys, now, "root", access.Admin),
-		guardtest.User:      by(f.keys, now, guardtest.Ann, access.User),
-		guardtest.Reader:    by(f.keys, now, guardtest.Ann, access.Read),
-		guardtest.OtherUser: by(f.keys, now, guardtest.Bob, access.User),
-		guardtest.NoRole:    by(f.keys, now, guardtest.Ann, ""),
-		guardtest.Forged:    by(others, now, "root", access.Admin),
-		guardtest.Outdated:  by(f.keys, now.Add(-access.AssertionLifetime-time.Minute), "root", access.Admin),
+	all := map[guardmatrix.Sender]option{
+		guardmatrix.Admin:     by(f.keys, now, "root", access.Admin),
+		guardmatrix.User:      by(f.keys, now, guardmatrix.Ann, access.User),
+		guardmatrix.Reader:    by(f.keys, now, guardmatrix.Ann, access.Read),
+		guardmatrix.OtherUser: by(f.keys, now, guardmatrix.Bob, access.User),
+		guardmatrix.NoRole:    by(f.keys, now, guardmatrix.Ann, ""),
+		guardmatrix.Forged:    by(others, now, "root", access.Admin),
+		guardmatrix.Outdated:  by(f.keys, now.Add(-access.AssertionLifetime-time.Minute), "root", access.Admin),
 	}
-	all[guardtest.ForAnother] = func(r *http.Request) {
+	all[guardmatrix.ForAnother] = func(r *http.Request) {
 		elsewhere := httptest.NewRequestWithContext(r.Context(), r.Method, "/elsewhere", nil)
-		all[guardtest.Admin](elsewhere)
+		all[guardmatrix.Admin](elsewhere)
 		r.Header.Set(access.AssertionHeader, elsewhere.Header.Get(access.AssertionHeader))
 	}
 	for sender, key := range f.keyHolders() { // front sends no keys on, and here nobody knows one
@@ -120,20 +120,20 @@ func (f *functions) asserted() map[guardtest.Sender]option {
 }
 
 // ann is what Ann sends as a user.
-func (m *matrix) ann() option { return m.senders(m.functions)[guardtest.User] }
+func (m *matrix) ann() option { return m.senders(m.functions)[guardmatrix.User] }
 
 // all are the credentials of every sender, for a job of Ann's.
-func (m *matrix) all(mine, other started) map[guardtest.Sender]option {
+func (m *matrix) all(mine, other started) map[guardmatrix.Sender]option {
 	all := m.senders(m.functions)
 	now := time.Now()
-	all[guardtest.Nothing] = func(*http.Request) {}
-	all[guardtest.Basic] = header("Authorization", "Basic dTpw")
-	all[guardtest.Nonsense] = bearer("nonsense")
-	all[guardtest.JobToken], all[guardtest.OtherJobToken] = mine.bearer(), other.bearer()
-	all[guardtest.AgentToken], all[guardtest.OtherAgent] = m.agent(mine.JobID), m.agent(other.JobID)
-	all[guardtest.Shared] = bearer(m.keys.Share(mine.JobID, now.Add(time.Hour)))
-	all[guardtest.ExpiredShared] = bearer(m.keys.Share(mine.JobID, now.Add(-time.Second)))
-	all[guardtest.OtherShared] = bearer(m.keys.Share(other.JobID, now.Add(time.Hour)))
+	all[guardmatrix.Nothing] = func(*http.Request) {}
+	all[guardmatrix.Basic] = header("Authorization", "Basic dTpw")
+	all[guardmatrix.Nonsense] = bearer("nonsense")
+	all[guardmatrix.JobToken], all[guardmatrix.OtherJobToken] = mine.bearer(), other.bearer()
+	all[guardmatrix.AgentToken], all[guardmatrix.OtherAgent] = m.agent(mine.JobID), m.agent(other.JobID)
+	all[guardmatrix.Shared] = bearer(m.keys.Share(mine.JobID, now.Add(time.Hour)))
+	all[guardmatrix.ExpiredShared] = bearer(m.keys.Share(mine.JobID, now.Add(-time.Second)))
+	all[guardmatrix.OtherShared] = bearer(m.keys.Share(other.JobID, now.Add(time.Hour)))
 	return all
 }
 
@@ -178,7 +178,7 @@ func (m *matrix) wantClosed(t *testing.T, r routes.Route, s started, name string
 // like a foreign one.
 func (m *matrix) wantStrict(t *testing.T, r routes.Route, mine, other started) {
 	t.Helper()
-	if m.want(r, guardtest.Nothing) == http.StatusOK {
+	if m.want(r, guardmatrix.Nothing) == http.StatusOK {
 		return
 	}
 	good := m.opening(r, mine)
@@ -186,13 +186,13 @@ func (m *matrix) wantStrict(t *testing.T, r routes.Route, mine, other started) {
 		"empty": "", "no token": "Bearer", "no token but a space": "Bearer ", "no scheme": good,
 		"other scheme": "Basic " + good, "basic": "Basic " + base64.StdEncoding.EncodeToString([]byte("u:"+good)),
 	} {
-		m.wantClosed(t, r, mine, name, header("Authorization", text), m.want(r, guardtest.Nothing))
+		m.wantClosed(t, r, mine, name, header("Authorization", text), m.want(r, guardmatrix.Nothing))
 	}
 	for name, text := range map[string]string{
 		"malformed": "%%%", "one bit off": flipped(good), "cut": good[:len(good)-1], "padded": good + "=",
 		"too long": good + "A", "the hash": token.Hash(good),
 	} {
-		m.wantClosed(t, r, mine, name, bearer(text), m.want(r, guardtest.Nonsense))
+		m.wantClosed(t, r, mine, name, bearer(text), m.want(r, guardmatrix.Nonsense))
 	}
 	two := func(second string) option {
 		return func(q *http.Request) { bearer(good)(q); bearer(second)(q) }
@@ -214,7 +214,7 @@ func (m *matrix) opening(r routes.Route, s started) string {
 	case r.Tokens.Opens(routes.Agent):
 		return m.keys.Derive(token.Agent, s.JobID)
 	}
-	return m.keyring.of[guardtest.Admin]
+	return m.keyring.of[guardmatrix.Admin]
 }
 
 // wantUnknown demands that the answers for an unknown job and for an invalid ID say no more than
@@ -224,10 +224,10 @@ func (m *matrix) wantUnknown(t *testing.T, r routes.Route, mine started) {
 	all := m.all(mine, mine)
 	for _, id := range []job.ID{job.ID(strings.Repeat("0", 32)), "x", job.ID(strings.ToUpper(string(mine.JobID)))} {
 		path := target(r, id, "")
-		for unknown, foreign := range map[guardtest.Sender]guardtest.Sender{
-			guardtest.Nothing: guardtest.Nothing, guardtest.JobToken: guardtest.OtherJobToken,
-			guardtest.AgentToken: guardtest.OtherAgent, guardtest.Shared: guardtest.OtherShared,
-			guardtest.User: guardtest.OtherUser,
+		for unknown, foreign := range map[guardmatrix.Sender]guardmatrix.Sender{
+			guardmatrix.Nothing: guardmatrix.Nothing, guardmatrix.JobToken: guardmatrix.OtherJobToken,
+			guardmatrix.AgentToken: guardmatrix.OtherAgent, guardmatrix.Shared: guardmatrix.OtherShared,
+			guardmatrix.User: guardmatrix.OtherUser,
 		} {
 			if want := m.want(r, foreign); want != http.StatusOK {
 				m.wantStatus(t, fmt.Sprintf("%s, for job %s", unknown, id), r.Method, path, all[unknown], want)
@@ -261,7 +261,7 @@ func flipped(good string) string {
 // it lacks. Each of them has a job and a template of its own, which the call may remove.
 func (m *matrix) wantOpen(t *testing.T, r routes.Route, other started) {
 	t.Helper()
-	senders := slices.Sorted(func(yield func(guardtest.Sender) bool) {
+	senders := slices.Sorted(func(yield func(guardmatrix.Sender) bool) {
 		for sender := range m.all(other, other) {
 			if m.want(r, sender) == http.StatusOK && !yield(sender) {
 				return
@@ -278,7 +278,7 @@ func (m *matrix) wantOpen(t *testing.T, r routes.Route, other started) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := foreign(r); sender == guardtest.OtherUser && m.want(r, guardtest.Nothing) != http.StatusOK && want != 0 {
+		if want := foreign(r); sender == guardmatrix.OtherUser && m.want(r, guardmatrix.Nothing) != http.StatusOK && want != 0 {
 			if got.StatusCode != want {
 				t.Errorf("%s: got %s, want %d: %s", sender, got.Status, want, excerpt(got.body))
 			}

@@ -20,6 +20,7 @@ import (
 	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/guard/guardtest"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
@@ -93,7 +94,7 @@ func (s *Server) mount(options ...Option) {
 	}
 	s.Ledger = ledger.New(s.Store, env.Now)
 	s.Deps.Events.Ledger = s.Ledger
-	router := api.NewRouter(env.Log)
+	router := api.NewRouter(env.Log).Guarded(guardtest.New(s.Keys, s.Ledger))
 	for _, open := range s.open {
 		f, err := open(s.Deps)
 		if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/form/formtest"
+	"go-job-orchestrator/shared/guard/guardtest"
 	"go-job-orchestrator/shared/job"
 )
 
@@ -102,17 +103,21 @@ func (s *Server) PostKeyed(key string, parts ...formtest.Part) Reply {
 type Template struct {
 	Name    string `json:"name"`
 	Version int    `json:"version"`
-	Owner   job.ID `json:"owner"`
-	Token   string `json:"token"`
+	Owner   string `json:"owner"`
 }
 
-// PutTemplate makes or replaces a template; without a token it gets a new owner.
-func (s *Server) PutTemplate(name, token string, parts ...formtest.Part) Template {
-	s.T.Helper()
-	header := []string{"Content-Type", formtest.ContentType}
-	if token != "" {
-		header = append(header, Bearer(token)...)
+// By is a caller of role user as headers for Call; empty: an admin.
+func By(owner string) []string {
+	if owner == "" {
+		return nil
 	}
+	return []string{guardtest.Caller, owner}
+}
+
+// PutTemplate makes or replaces a template for a caller; empty: an admin.
+func (s *Server) PutTemplate(name, caller string, parts ...formtest.Part) Template {
+	s.T.Helper()
+	header := append([]string{"Content-Type", formtest.ContentType}, By(caller)...)
 	got := s.Call(http.MethodPut, "/api/v1/templates/"+name, formtest.Encode(parts...), header...)
 	if got.StatusCode != http.StatusOK {
 		s.Want(http.StatusCreated, got)
@@ -120,15 +125,15 @@ func (s *Server) PutTemplate(name, token string, parts ...formtest.Part) Templat
 	return As[Template](s.T, got)
 }
 
-// StartTemplate starts a job from a template, with a form if there are parts.
-func (s *Server) StartTemplate(name, token string, parts ...formtest.Part) Reply {
+// StartTemplate starts a job from a template for a caller, with a form if there are parts.
+func (s *Server) StartTemplate(name, caller string, parts ...formtest.Part) Reply {
 	s.T.Helper()
 	path := "/api/v1/templates/" + name + "/jobs"
 	if len(parts) == 0 {
-		return s.Call(http.MethodPost, path, "", Bearer(token)...)
+		return s.Call(http.MethodPost, path, "", By(caller)...)
 	}
 	return s.Call(http.MethodPost, path, formtest.Encode(parts...),
-		append(Bearer(token), "Content-Type", formtest.ContentType)...)
+		append(By(caller), "Content-Type", formtest.ContentType)...)
 }
 
 // Want fails unless the answer has the status.

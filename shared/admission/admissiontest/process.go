@@ -17,6 +17,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/guard/guardtest"
 	"go-job-orchestrator/shared/platform"
 )
 
@@ -46,6 +47,10 @@ func serveFrom(dir string, open Opener) error {
 	if err != nil {
 		return err
 	}
+	keys, err := env.Keys()
+	if err != nil {
+		return err
+	}
 	f, err := open(admission.Deps{Env: env, Events: events, Backend: backend.AnyRuntime{}})
 	if err != nil {
 		return err
@@ -54,7 +59,7 @@ func serveFrom(dir string, open Opener) error {
 	if err != nil {
 		return err
 	}
-	router := api.NewRouter(env.Log)
+	router := api.NewRouter(env.Log).Guarded(guardtest.New(keys, events.Ledger))
 	f.Mount(router)
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)

@@ -16,6 +16,7 @@ import (
 	"gocloud.dev/blob/memblob"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/guard/guardtest"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
@@ -81,7 +82,7 @@ func (f *Fixture) Env(settings ...string) *platform.Env {
 
 // Serve starts a server of functions. It stops at the end of the test.
 func (f *Fixture) Serve(functions ...serve.Function) *httptest.Server {
-	router := api.NewRouter(slog.New(slog.DiscardHandler))
+	router := api.NewRouter(slog.New(slog.DiscardHandler)).Guarded(guardtest.New(f.Keys, f.Ledger))
 	for _, one := range functions {
 		one.Mount(router)
 	}
