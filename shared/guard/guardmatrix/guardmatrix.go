@@ -1,5 +1,6 @@
-// Package guardmatrix says how each call has to be answered, by what a request is sent with. The tests
-// of the guard compare its decisions with it, and the tests of the API the answers of its functions.
+// Package guardmatrix says how each call has to be answered, by what a request is sent with. The
+// tests of the guard compare its decisions with it, and the tests of the API the answers of its
+// functions.
 package guardmatrix
 
 import (
@@ -152,8 +153,15 @@ func kindOf(r routes.Route) string {
 }
 
 // Want returns the status of the answer to a call about Ann's job: 200 if the function itself
-// decides, and 0 if the call is not known here. Callers are known by the gateway's assertion.
-func Want(r routes.Route, s Sender) int { return kinds()[kindOf(r)][s] }
+// decides, and 0 if the call is not known here. Callers are known by the gateway's assertion; keys
+// are not looked up.
+func Want(r routes.Route, s Sender) int {
+	switch s {
+	case ExpiredKey, RevokedKey, MistypedKey:
+		s = Nonsense
+	}
+	return kinds()[kindOf(r)][s]
+}
 
 // WantByKey is Want where callers send their keys, which are no tokens of jobs.
 func WantByKey(r routes.Route, s Sender) int {
@@ -163,7 +171,7 @@ func WantByKey(r routes.Route, s Sender) int {
 			return http.StatusForbidden
 		}
 	}
-	return Want(r, s)
+	return kinds()[kindOf(r)][s]
 }
 
 // WantOpen is Want where nobody has to say who they are. Only tokens of jobs count there, and only
