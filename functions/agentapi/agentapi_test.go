@@ -229,7 +229,7 @@ func TestFormerCalls(t *testing.T) {
 	}
 	resp, body := w.Send(http.MethodPut, "/artifacts/"+string(w.ID)+"/upload/.job/attempts/next/start", nil,
 		"Authorization", w.Bearer(token.User, w.ID))
-	uploadtest.WantProblem(t, resp, body, http.StatusForbidden)
+	uploadtest.WantProblem(t, resp, body, http.StatusUnprocessableEntity)
 }
 
 func TestSettings(t *testing.T) {

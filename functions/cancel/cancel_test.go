@@ -394,7 +394,6 @@ func TestAccess(t *testing.T) {
 		bearer string
 		want   int
 	}{
-		"nobody":        {mine.JobID, "", 401},
 		"agent":         {mine.JobID, f.Keys.Derive(token.Agent, mine.JobID), 403},
 		"somebody else": {mine.JobID, f.Keys.Derive(token.User, other.JobID), 403},
 		"unknown":       {job.ID(strings.Repeat("0", 32)), f.Keys.Derive(token.User, mine.JobID), 403},

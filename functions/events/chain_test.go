@@ -148,7 +148,7 @@ func TestChain(t *testing.T) {
 	w := newServer(t)
 	mine := w.PutTemplate("first", "", script()...)
 	w.PutTemplate("second", mine.Owner, script()...)
-	w.PutTemplate("foreign", "", script()...)
+	w.PutTemplate("foreign", "bob", script()...)
 	first := w.Accepted(w.StartTemplate("first", mine.Owner)).JobID
 	over(w, first, map[string]string{"report/table.csv": "a,b\n", "stdout.log": "out\n"})
 	succeeded := func(id job.ID) []string {
@@ -169,7 +169,7 @@ func TestChain(t *testing.T) {
 	}
 	// Whoever can send events must not get at the outputs of others: the event proves nothing.
 	w.Problem(send(w, "?template=foreign&withOutputs=true", "{}", succeeded(first)...), http.StatusForbidden)
-	plain := w.Accepted(w.Post(script()...)).JobID
+	plain := w.Accepted(w.StartTemplate("foreign", "bob")).JobID
 	over(w, plain, nil)
 	w.Problem(send(w, "?template=second&withOutputs=true", "{}", succeeded(plain)...), http.StatusForbidden)
 	w.Problem(send(w, "?template=second&withOutputs=true", "{}", succeeded("00000000000000000000000000000000")...),

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -13,7 +12,6 @@ import (
 	"go-job-orchestrator/shared/form/formtest"
 	"go-job-orchestrator/shared/guard/guardtest"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/template"
 )
 
 // TestEventNamesNoOwner demands that an event gives nobody a job who has not proved to be who they
@@ -60,11 +58,8 @@ func TestWhoMayStartByEvents(t *testing.T) {
 	w.PutTemplate("any", "ann", script(formtest.Field("eventTypes", "*"))...)
 	w.PutTemplate("types", "ann", script(formtest.Field("eventTypes", "other,com.example.*"))...)
 	w.PutTemplate("sources", "ann", script(formtest.Field("eventSources", "/elsewhere"))...)
-	old := template.Draft{Folder: "fe6aa1b2c3d4000102030405060708ff"}
-	old.Name, old.CreatedAt, old.Runtime, old.Entrypoint, old.Args = "old", time.Now(), "python", "a.py", []string{}
-	if _, err := template.NewStore(w.Store, time.Now).Save(t.Context(), old); err != nil { // as before there were owners
-		t.Fatal(err)
-	}
+	w.PutTemplate("old", "", script()...)
+	w.BeforeOwners("old")
 	broker := admissiontest.By(guardtest.Nobody)
 	for name, test := range map[string]struct {
 		template string

@@ -16,6 +16,8 @@ import (
 	"go-job-orchestrator/functions/keys"
 	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/guard/guardtest"
+	"go-job-orchestrator/shared/token"
 )
 
 var begin = time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC)
@@ -38,7 +40,7 @@ func newFixture(t *testing.T) *fixture {
 	if f.file, err = access.OpenFile(f.path, now, log); err != nil {
 		t.Fatal(err)
 	}
-	f.router = api.NewRouter(log)
+	f.router = api.NewRouter(log).Guarded(guardtest.New(token.Keys{}, nil))
 	keys.New(keys.Deps{Store: f.file, Now: now, Random: rand.Reader, Log: log}).Mount(f.router)
 	return f
 }
@@ -48,8 +50,9 @@ func (f *fixture) call(role access.Role, method, path, body string) *httptest.Re
 	f.t.Helper()
 	r := httptest.NewRequestWithContext(f.t.Context(), method, path, strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set(guardtest.Caller, guardtest.Nobody)
 	if role != "" {
-		r = r.WithContext(access.With(r.Context(), access.Caller{Owner: "root", Role: role, Via: "key x"}))
+		r.Header.Set(guardtest.Caller, "root/"+string(role))
 	}
 	w := httptest.NewRecorder()
 	f.router.ServeHTTP(w, r)

@@ -500,9 +500,13 @@ func TestMemory(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	env := platform.New(map[string]string{"STORAGE_DIR": t.TempDir()}, slog.New(slog.DiscardHandler))
-	if _, err := outputs.New(env); err == nil || !strings.Contains(err.Error(), "TOKEN_KEYS") {
-		t.Errorf("without keys: %v", err)
+	env := platform.New(map[string]string{"STORAGE_DIR": filepath.Join(t.TempDir(), "none", "x")},
+		slog.New(slog.DiscardHandler))
+	if err := os.WriteFile(filepath.Dir(env.Vars["STORAGE_DIR"]), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := outputs.New(env); err == nil || !strings.Contains(err.Error(), "STORAGE_DIR") {
+		t.Errorf("without a bucket: %v", err)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -142,7 +144,10 @@ func TestBadQueries(t *testing.T) {
 		{"label=a=b&label=a=c", "label", "two values"}, {"label=a%20b=c", "label", "label's name"},
 		{"label=a!=b", "label", "label's name"}, {"label=a=" + strings.Repeat("x", 64), "label", "63"},
 		{"label=../x=y", "label", "DNS name"}, {"label=a=%00", "label", "label's value"},
-		{"foo=bar", "foo", "limit, pageToken, phase, label"}, {"Limit=5", "Limit", "is not a parameter"},
+		{"owner=", "owner", "is required"}, {"owner=a%20b", "owner", "letters, digits"},
+		{"owner=a&owner=b", "owner", "more than once"}, {"owner=" + strings.Repeat("x", 65), "owner", "bytes"},
+		{"user=ann", "user", "did you mean owner?"},
+		{"foo=bar", "foo", "limit, pageToken, phase, label, owner"}, {"Limit=5", "Limit", "is not a parameter"},
 		{"labels=a=b", "labels", "is not a parameter"},
 		{"=", "", "is not a parameter"}, {"token=x", "token", "is not a parameter"},
 		{"limit=5&zzz=1", "zzz", "is not a parameter"},
@@ -396,8 +401,12 @@ func TestGet(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	env := platform.New(map[string]string{"STORAGE_DIR": t.TempDir()}, slog.New(slog.DiscardHandler))
-	if _, err := status.New(status.Deps{Env: env}); err == nil || !strings.Contains(err.Error(), "TOKEN_KEYS") {
-		t.Errorf("without keys: got %v", err)
+	env := platform.New(map[string]string{"STORAGE_DIR": filepath.Join(t.TempDir(), "none", "x")},
+		slog.New(slog.DiscardHandler))
+	if err := os.WriteFile(filepath.Dir(env.Vars["STORAGE_DIR"]), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := status.New(status.Deps{Env: env}); err == nil || !strings.Contains(err.Error(), "STORAGE_DIR") {
+		t.Errorf("without a bucket: %v", err)
 	}
 }

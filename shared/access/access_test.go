@@ -54,7 +54,7 @@ func TestSees(t *testing.T) {
 		{access.Caller{Owner: "ann", Role: access.Read}, "ann", true},
 		{access.Caller{Owner: "ann", Role: access.User}, "bob", false},
 		{access.Caller{Owner: "ann", Role: access.User}, "", false},
-		{access.Caller{Owner: "local", Role: access.User}, "", true},
+		{access.Caller{Owner: "ann", Role: access.User}, access.Local, false},
 		{access.Caller{Owner: "root", Role: access.Admin}, "bob", true},
 		{access.Caller{Owner: "root", Role: access.Admin}, "", true},
 	} {

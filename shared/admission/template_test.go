@@ -66,8 +66,8 @@ func TestReplacedTemplates(t *testing.T) {
 			if err := template.NewStore(w.Store, time.Now).Delete(t.Context(), v); err != nil {
 				t.Fatal(err)
 			}
-			save(t, w, "00000000000000000000000000000002", "new")
-		}, job.ErrForbidden, ""},
+			save(t, w, "bob", "new")
+		}, job.ErrNotFound, ""},
 		"replaced again and again": {func(t *testing.T, w *admissiontest.Server, _ *template.Version, folder job.ID) {
 			removeFolder(t, w, folder)
 		}, job.ErrUnavailable, ""},

@@ -107,6 +107,10 @@ func kinds(names map[string]func(*http.Request)) map[string]map[string]int {
 			"other's user": 200, "no role": 403})),
 		"manage": all(401, with(map[string]int{"open": 200, "admin": 200, "user": 403, "read": 403, "other's user": 403,
 			"no role": 403})),
+		"tell the token": all(401, with(map[string]int{"open": 200, "admin": 200, "user": 200, "read": 403,
+			"other's user": 404, "no role": 403})),
+		"write outputs": all(403, with(map[string]int{"none": 401, "basic": 401, "open": 401, "admin": 401, "user": 401,
+			"read": 401, "other's user": 401, "no role": 401, "agent's": 200, "job token": 200})),
 		"look at a job": all(403, with(map[string]int{"none": 401, "basic": 401, "open": 200, "admin": 200, "user": 200,
 			"read": 200, "other's user": 404, "job token": 200, "shared": 200, "shared, expired": 401})),
 		"change a job": all(403, with(map[string]int{"none": 401, "basic": 401, "open": 200, "admin": 200, "user": 200,
@@ -125,24 +129,29 @@ func kindOf(r routes.Route) string {
 	switch r.String() {
 	case "GET /healthz", "GET /openapi.yaml", "GET /api/v1/server", "POST /", "OPTIONS /events":
 		return "anyone"
-	case "GET /api/v1/jobs", "GET /api/v1/templates", "GET /api/v1/templates/:name":
+	case "GET /api/v1/jobs/:id/token":
+		return "tell the token"
+	case "GET /api/v1/jobs", "GET /api/v1/whoami", "GET /api/v1/templates", "GET /api/v1/templates/:name":
 		return "look at mine"
-	case "POST /api/v1/jobs", "GET /api/v1/jobs/:id/token", "PUT /api/v1/templates/:name",
+	case "POST /api/v1/jobs", "PUT /api/v1/templates/:name",
 		"DELETE /api/v1/templates/:name", "POST /api/v1/templates/:name/jobs", "POST /events":
 		return "change mine"
 	case "GET /api/v1/keys", "POST /api/v1/keys", "DELETE /api/v1/keys/:id":
 		return "manage"
 	case "GET /api/v1/jobs/:id", "GET /api/v1/jobs/:id/events", "GET /api/v1/jobs/:id/logs":
 		return "look at a job"
-	case "DELETE /api/v1/jobs/:id", "POST /api/v1/jobs/:id/cancel":
+	case "DELETE /api/v1/jobs/:id", "POST /api/v1/jobs/:id/cancel", "POST /api/v1/jobs/:id/share":
 		return "change a job"
 	case "GET /outputs/:id", "HEAD /outputs/:id", "GET /outputs/:id/*filename", "HEAD /outputs/:id/*filename":
 		return "read outputs"
 	case "GET /artifacts/:id/*filename", "HEAD /artifacts/:id/*filename":
 		return "read files"
 	}
-	if strings.HasPrefix(r.Path, "/agent/") || r.String() == "PUT /artifacts/:id/upload/*filename" {
+	if strings.HasPrefix(r.Path, "/agent/") {
 		return "agent"
+	}
+	if r == routes.UploadOutput {
+		return "write outputs"
 	}
 	return ""
 }

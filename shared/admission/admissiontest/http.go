@@ -7,6 +7,8 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -208,5 +210,27 @@ func (s *Server) WantFaults(got Reply, fields ...string) {
 	}
 	if diff := cmp.Diff(fields, slices.Sorted(maps.Keys(found))); diff != "" {
 		s.T.Errorf("faults (-want +got):\n%s%s", diff, got.Text)
+	}
+}
+
+// BeforeOwners makes the record of a template one of a version that knew no callers.
+func (s *Server) BeforeOwners(name string) {
+	s.T.Helper()
+	path := filepath.Join(s.Dir, ".orchestrator/template", name, "00000001.json")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	var record map[string]any
+	if err := json.Unmarshal(data, &record); err != nil {
+		s.T.Fatal(err)
+	}
+	delete(record, "caller")
+	record["owner"] = "fe6aa1b2c3d4000102030405060708ff"
+	if data, err = json.Marshal(record); err != nil {
+		s.T.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		s.T.Fatal(err)
 	}
 }
