@@ -122,7 +122,7 @@ func testShared(t *testing.T, to *client) {
 	s := to.submit(t, script(t, "true"))
 	nobody := to.with("")
 	for name, body := range map[string]option{
-		"no body": func(*http.Request) {}, "an hour": record(t, map[string]int{"expiresInSeconds": 3600}),
+		"no body": func(*http.Request) {}, "an hour": record(t, map[string]string{"expiresIn": "1h"}),
 	} {
 		shared := as[submitted](t, to.call(t, http.StatusCreated, http.MethodPost, s.path()+"/share", body))
 		nobody.call(t, http.StatusOK, http.MethodGet, s.path(), shared.bearer())
@@ -135,8 +135,8 @@ func testShared(t *testing.T, to *client) {
 	}
 	nobody.call(t, http.StatusCreated, http.MethodPost, s.path()+"/share", s.bearer())
 	to.call(t, http.StatusBadRequest, http.MethodPost, s.path()+"/share", content("application/json", []byte("[]")))
-	for _, seconds := range []int{59, 30*24*3600 + 1} {
+	for _, lifetime := range []string{"59s", "31d", "an hour"} {
 		to.call(t, http.StatusUnprocessableEntity, http.MethodPost, s.path()+"/share",
-			record(t, map[string]int{"expiresInSeconds": seconds}))
+			record(t, map[string]string{"expiresIn": lifetime}))
 	}
 }

@@ -90,12 +90,15 @@ func (f *functions) asserted() map[guardmatrix.Sender]option {
 	if err != nil {
 		panic(err)
 	}
-	by := func(keys token.Keys, at time.Time, owner string, role access.Role) option {
+	assert := func(keys token.Keys, at time.Time, c access.Caller) option {
 		return func(r *http.Request) {
-			if err := access.Assert(r, access.Caller{Owner: owner, Role: role, Via: "key"}, keys, at); err != nil {
+			if err := access.Assert(r, c, keys, at); err != nil {
 				panic(err)
 			}
 		}
+	}
+	by := func(keys token.Keys, at time.Time, owner string, role access.Role) option {
+		return assert(keys, at, access.Caller{Owner: owner, Role: role, Via: "key"})
 	}
 	now := time.Now()
 	all := map[guardmatrix.Sender]option{
@@ -104,6 +107,7 @@ func (f *functions) asserted() map[guardmatrix.Sender]option {
 		guardmatrix.Reader:    by(f.keys, now, guardmatrix.Ann, access.Read),
 		guardmatrix.OtherUser: by(f.keys, now, guardmatrix.Bob, access.User),
 		guardmatrix.NoRole:    by(f.keys, now, guardmatrix.Ann, ""),
+		guardmatrix.Open:      assert(f.keys, now, access.Caller{Owner: access.Local, Role: access.Admin, Via: access.Open}),
 		guardmatrix.Forged:    by(others, now, "root", access.Admin),
 		guardmatrix.Outdated:  by(f.keys, now.Add(-access.AssertionLifetime-time.Minute), "root", access.Admin),
 	}

@@ -33,6 +33,8 @@ const (
 	Reader    Sender = "Ann as a reader"
 	OtherUser Sender = "Bob as a user"
 	NoRole    Sender = "Ann without a role"
+	// Open is everybody, at a gateway where nobody has to say who they are.
+	Open Sender = "everybody"
 )
 
 // Callers whose credentials are not valid: the first three are assertions, the others keys.
@@ -59,7 +61,7 @@ const (
 // senders lists them. The answer to a Sender that is not there is 0.
 func senders() []Sender {
 	return []Sender{
-		Nothing, Basic, Nonsense, Admin, User, Reader, OtherUser, NoRole, Forged, Outdated, ForAnother, ExpiredKey,
+		Nothing, Basic, Nonsense, Admin, User, Reader, OtherUser, NoRole, Open, Forged, Outdated, ForAnother, ExpiredKey,
 		RevokedKey, MistypedKey, JobToken, OtherJobToken, AgentToken, OtherAgent, Shared, ExpiredShared, OtherShared,
 	}
 }
@@ -159,8 +161,17 @@ func Want(r routes.Route, s Sender) int {
 	switch s {
 	case ExpiredKey, RevokedKey, MistypedKey:
 		s = Nonsense
+	case Open: // an admin, but not for files
+		s = Admin
+		if ofFile(r) {
+			s = Nothing
+		}
 	}
 	return kinds()[kindOf(r)][s]
+}
+
+func ofFile(r routes.Route) bool {
+	return strings.HasPrefix(r.Path, "/outputs/") || strings.HasPrefix(r.Path, "/artifacts/")
 }
 
 // WantByKey is Want where callers send their keys, which are no tokens of jobs.
@@ -178,11 +189,10 @@ func WantByKey(r routes.Route, s Sender) int {
 // for files: no key is looked up.
 func WantOpen(r routes.Route, s Sender) int {
 	kind := kindOf(r)
-	file := strings.HasPrefix(r.Path, "/outputs/") || strings.HasPrefix(r.Path, "/artifacts/")
 	switch {
 	case kind == "":
 		return 0
-	case !file && kind != "agent":
+	case !ofFile(r) && kind != "agent":
 		return with(http.StatusOK)[s]
 	}
 	switch s {
