@@ -24,6 +24,14 @@ func testCallers(t *testing.T, f *functions, to *client) {
 		nobody.call(t, http.StatusUnauthorized, http.MethodGet, path)
 		to.call(t, http.StatusUnauthorized, http.MethodGet, path, s.bearer())
 	}
+	for _, path := range []string{"/api/v1/jobs", "/api/v1/templates"} {
+		to.call(t, http.StatusOK, http.MethodGet, path+"?owner="+guardmatrix.Ann)
+		to.call(t, http.StatusForbidden, http.MethodGet, path+"?owner="+guardmatrix.Bob)
+		list := string(other.call(t, http.StatusOK, http.MethodGet, path).body)
+		if strings.Contains(list, string(s.JobID)) {
+			t.Errorf("Bob sees Ann's job: %s", list)
+		}
+	}
 	nobody.call(t, http.StatusUnauthorized, http.MethodPost, "/api/v1/jobs", script(t, "true"))
 	reader.call(t, http.StatusForbidden, http.MethodPost, "/api/v1/jobs", script(t, "true"))
 	for _, rest := range []string{"/cancel", "/share"} {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
@@ -34,7 +35,12 @@ func TestClients(t *testing.T) {
 func serveWithKey(t *testing.T) (host, key string) {
 	t.Helper()
 	s := start(t, "localhost:"+freePort(t), t.TempDir(), "AUTH=keys")
-	admin := keyText.FindString(s.output.String())
+	admin := ""
+	for deadline := time.Now().Add(patience); admin == ""; time.Sleep(20 * time.Millisecond) {
+		if admin = keyText.FindString(s.stdout.String()); time.Now().After(deadline) {
+			t.Fatal("the server prints no key")
+		}
+	}
 	body := strings.NewReader(`{"name":"ci","role":"user"}`)
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.host+"/api/v1/keys", body)
 	if err != nil {

@@ -148,7 +148,7 @@ func (s *session) restart(t *testing.T, step step, settings ...string) error {
 	s.server.stop()
 	s.server = start(t, s.host, s.server.dir, settings...)
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		got := strings.ReplaceAll(s.server.output.String(), s.host, "localhost:8080")
+		got := strings.ReplaceAll(s.server.stdout.String(), s.host, "localhost:8080")
 		err := s.compare(step.want, got)
 		if err == nil {
 			return nil

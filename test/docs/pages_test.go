@@ -6,7 +6,7 @@
 //   - console: commands after "$ ", and what they print. All blocks of a page run in order, in one shell, against a
 //     server of the page's own, which takes the place of localhost:8080. Every command must exit with 0. The command
 //     "make run", with settings before it, ends that server and starts another one on the same directory, which is the
-//     folder data of the page. What is shown below it is what the server prints at its start.
+//     folder data of the page. What is shown below it is what the server prints at its start, without its log.
 //   - <language> <file>, such as "python words.py": a file. The commands of its page find it in their folder. The text
 //     before the block names it. If examples/ has a file of that name both must be equal.
 //   - sh: commands that need a cluster, or that run for ever. The test checks only that the files and the make targets

@@ -73,7 +73,8 @@ type server struct {
 	host   string
 	dir    string // STORAGE_DIR
 	cmd    *exec.Cmd
-	output output
+	stdout output
+	stderr output // the log
 	ended  chan struct{}
 }
 
@@ -89,7 +90,7 @@ func start(t *testing.T, host, dir string, settings ...string) *server {
 		"PATH=" + searchPath(), "HOME=" + os.Getenv("HOME"),
 		"PORT=" + strings.TrimPrefix(host, "localhost:"), "STORAGE_DIR=" + dir,
 	}, settings...)
-	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
+	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +98,7 @@ func start(t *testing.T, host, dir string, settings ...string) *server {
 	t.Cleanup(func() {
 		s.stop()
 		if t.Failed() {
-			t.Logf("output of the server:\n%s", s.output.String())
+			t.Logf("output of the server:\n%s%s", s.stdout.String(), s.stderr.String())
 		}
 	})
 	for deadline := time.Now().Add(patience); !answers("http://" + host + "/healthz"); time.Sleep(20 * time.Millisecond) {
