@@ -14,6 +14,8 @@ TAGS := $(BASE_TAGS)$(if $(DRIVERS),$(comma)$(DRIVERS))$(if $(filter kubernetes,
 GO ?= go
 # The commands have no cgo. With one value everywhere vet, tests and builds share what is compiled; only -race needs another.
 export CGO_ENABLED := 0
+# ko builds with -trimpath. With it everywhere, also in the commands that tests build, all packages are compiled once.
+export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 TOOL := $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod
 LINT := $(GO) tool -modfile=$(CURDIR)/.ci/lint/go.mod golangci-lint
 # Tests whose libraries nothing else needs are modules of their own, so that a build need not load them.
@@ -31,14 +33,14 @@ run: bin/all ## run everything in one process, on PORT, with its data in STORAGE
 	@PORT=$(PORT) STORAGE_DIR=$(STORAGE_DIR) exec bin/all
 
 bin/all: $(shell find functions shared -name '*.go' -o -name 'openapi.yaml') go.mod go.sum bin/.tags
-	$(GO) build -trimpath -tags $(TAGS) -o $@ ./functions/cmd/all
+	$(GO) build -tags $(TAGS) -o $@ ./functions/cmd/all
 
 bin/.tags: FORCE # changes when DRIVERS or JOBS change
 	@mkdir -p bin; echo '$(TAGS)' | cmp -s - $@ || echo '$(TAGS)' > $@
 FORCE:
 
 build: ## build every command into bin/
-	$(GO) build -trimpath -tags $(TAGS) -o bin/ ./functions/cmd/...
+	$(GO) build -tags $(TAGS) -o bin/ ./functions/cmd/...
 
 TEST_FLAGS := -vet=off -shuffle=on -count=1 -timeout 30m -tags $(TAGS)
 test: ## run all tests that need no cluster; the race detector is in our packages, and in the commands of test/local
