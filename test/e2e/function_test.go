@@ -117,6 +117,7 @@ func koBuild(t *testing.T, pkg string) string {
 
 // TestFunction runs a job with the whole API as the one function that func.yaml describes.
 func TestFunction(t *testing.T) {
+	t.Parallel()
 	s := installed(t)
 	text, err := os.ReadFile("../../func.yaml")
 	if err != nil {
