@@ -42,9 +42,14 @@ FORCE:
 build: ## build every command into bin/
 	$(GO) build -tags $(TAGS) -o bin/ ./functions/cmd/...
 
+# These tests of shared/sandbox run hundreds of programs. They take most of their time in those and in the test binary, which
+# each program starts twice, so the race detector would double it. It is in the sandbox's other tests and in test/local.
+PROGRAMS := ^(TestFrugal|TestHoards|TestInterpreters|TestJIT|TestSignalled|TestTools)$$
+
 TEST_FLAGS := -vet=off -shuffle=on -count=1 -timeout 30m -tags $(TAGS)
 test: ## run all tests that need no cluster; the race detector is in our packages, and in the commands of test/local
-	CGO_ENABLED=1 $(GO) test -race $(TEST_FLAGS) $(OWN)
+	CGO_ENABLED=1 $(GO) test -race $(TEST_FLAGS) -skip '$(PROGRAMS)' $(OWN)
+	$(GO) test $(TEST_FLAGS) -run '$(PROGRAMS)' ./shared/sandbox
 	$(GO) test $(TEST_FLAGS) ./test/...
 	@for dir in $(TEST_MODULES); do $(GO) test -C $$dir $(TEST_FLAGS) ./... || exit 1; done
 

@@ -243,6 +243,7 @@ for _ in range(8):
         until = time.monotonic() + 3
         while time.monotonic() < until:
             sum(data[::4096])
+            time.sleep(0.1)
         os._exit(0)
     pids.append(pid)
 for pid in pids:
