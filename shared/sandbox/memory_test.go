@@ -282,11 +282,11 @@ func TestTerminalBytes(t *testing.T) {
 	t.Parallel()
 	own := filepath.Join("/proc", strconv.Itoa(os.Getpid()))
 	count := func() int {
-		h := newHoldings(&meter{buffer: make([]byte, 64<<10)})
-		if err := h.addFiles(own); err != nil {
+		k := newKernelObjects(&meter{buffer: make([]byte, 64<<10)})
+		if err := k.addFiles(own); err != nil {
 			t.Fatal(err)
 		}
-		return len(h.terminals)
+		return len(k.terminals)
 	}
 	before := count()
 	for range 3 {
