@@ -63,15 +63,13 @@ func (f *Function) Start(ctx context.Context, settings map[string]string) error 
 // open wires all functions. The keys of callers are in the Secret that is mounted at KEYS_FILE.
 func (f *Function) open() (*assembly.Assembly, error) {
 	gateway, err := auth.Open(f.env, auth.Place{KeysFile: keysFile})
-	if err != nil {
-		return nil, err
+	keyring, keyringErr := f.keyring(f.env)
+	who := assembly.Access{Keys: keyring}
+	if gateway != nil {
+		who.Identify, who.Login = gateway.Identify, gateway.Login
 	}
-	keyring, err := f.keyring(f.env)
-	if err != nil {
-		return nil, err
-	}
-	who := assembly.Access{Identify: gateway.Identify, Keys: keyring, Login: gateway.Login}
-	return assembly.Open(f.env, who, f.backend)
+	functions, openErr := assembly.Open(f.env, who, f.backend)
+	return functions, errors.Join(openErr, err, keyringErr)
 }
 
 // keysFile is where func.yaml mounts the Secret with the keys of callers.

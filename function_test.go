@@ -22,6 +22,7 @@ import (
 	middleware "knative.dev/func-go/http"
 	"sigs.k8s.io/yaml"
 
+	"go-job-orchestrator/functions/keys"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
@@ -150,9 +151,12 @@ func recording(r recorder) backend.Backend {
 }
 
 func settings(t *testing.T) map[string]string {
-	return map[string]string{"STORAGE_DIR": t.TempDir(), "TOKEN_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+	return map[string]string{"AUTH": "open", "STORAGE_DIR": t.TempDir(), "TOKEN_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
 		"REAP_INTERVAL": "1h"}
 }
+
+// noKeyring is for tests that make no keys.
+func noKeyring(*platform.Env) (keys.Store, error) { return nil, nil } //nolint:nilnil // it is not used
 
 // serveHere serves the function through func's middleware, with a server that gives requests little
 // time.
@@ -162,6 +166,7 @@ func serveHere(t *testing.T) (*httptest.Server, recorder) {
 	f := New()
 	f.log = slog.New(slog.DiscardHandler)
 	f.backend = func(*platform.Env, *ledger.Ledger) (backend.Backend, error) { return recording(launched), nil }
+	f.keyring = noKeyring
 	service := middleware.New(f)
 	server := httptest.NewUnstartedServer(service.Handler)
 	server.Config.ReadTimeout, server.Config.WriteTimeout = limit, limit
@@ -303,6 +308,7 @@ func TestFaultsInSettings(t *testing.T) {
 		f := New()
 		f.log = slog.New(slog.DiscardHandler)
 		f.backend = func(*platform.Env, *ledger.Ledger) (backend.Backend, error) { return recording(make(recorder)), nil }
+		f.keyring = noKeyring
 		s := settings(t)
 		change(s)
 		if err := f.Start(t.Context(), s); err == nil || !strings.Contains(err.Error(), name) {

@@ -134,6 +134,7 @@ func TestRefusals(t *testing.T) {
 // calls.
 func TestOlderServer(t *testing.T) {
 	older, newer := api.NewRouter(slog.New(slog.DiscardHandler)), api.NewRouter(slog.New(slog.DiscardHandler))
+	newer.Guarded(anyone{})
 	newer.Handle(routes.ClaimAttempt, func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
 		api.WriteJSON(w, http.StatusCreated, job.Attempt{Number: 1})
 		return nil
@@ -341,4 +342,11 @@ func TestRedirect(t *testing.T) {
 func hexSum(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:])
+}
+
+// anyone lets in every request.
+type anyone struct{}
+
+func (anyone) Admit(r *http.Request, _ httprouter.Params, _ routes.Route) (*http.Request, error) {
+	return r, nil
 }

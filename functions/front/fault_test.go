@@ -95,7 +95,7 @@ func TestSlowStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.front = httptest.NewServer(w.open(map[string]string{"SUBMIT_URL": "http://" + ln.Addr().String()}))
+	w.front = httptest.NewServer(w.open(map[string]string{"TOKEN_KEYS": tokenKeys, "SUBMIT_URL": "http://" + ln.Addr().String()}))
 	defer w.front.Close()
 	type result struct {
 		status int

@@ -16,8 +16,13 @@ import (
 	"go-job-orchestrator/shared/platform"
 )
 
+// tokenKeys is the setting TOKEN_KEYS.
+const tokenKeys = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+
 // names are those of the functions behind.
-func names() []string { return []string{"submit", "status", "logs", "artifacts", "outputs", "cancel"} }
+func names() []string {
+	return []string{"submit", "status", "logs", "artifacts", "outputs", "cancel", "keys"}
+}
 
 // fixture is a front before real servers. Each answers with its name, unless answer is set.
 type fixture struct {
@@ -31,7 +36,7 @@ type fixture struct {
 func newFixture(t testing.TB, settings ...string) *fixture {
 	t.Helper()
 	w := &fixture{t: t, servers: map[string]*httptest.Server{}, log: &lockedBuffer{}}
-	vars := map[string]string{}
+	vars := map[string]string{"TOKEN_KEYS": tokenKeys}
 	for _, name := range names() {
 		w.servers[name] = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			rw.Header().Set("Backend", name)
@@ -61,10 +66,17 @@ func newFixture(t testing.TB, settings ...string) *fixture {
 // open returns a front with these settings.
 func (w *fixture) open(vars map[string]string) http.Handler {
 	w.t.Helper()
+	anybody := vars["AUTH"] == ""
+	if anybody {
+		vars["AUTH"] = "open"
+	}
 	env := platform.New(vars, slog.New(slog.NewJSONHandler(w.log, nil)))
 	f, err := front.Open(env)
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if anybody {
+		f.LetEverybodyIn()
 	}
 	router := api.NewRouter(env.Log)
 	f.Mount(router)

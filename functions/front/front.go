@@ -62,11 +62,11 @@ func Open(env *platform.Env) (*Function, error) {
 	common, commonErr := env.Common()
 	tokens, tokensErr := env.Keys()
 	gateway, gatewayErr := auth.Open(env, auth.Place{})
-	if err := errors.Join(err, commonErr, tokensErr, gatewayErr); err != nil {
+	if err := errors.Join(err, commonErr); err != nil {
 		return nil, err
 	}
 	b, err := s.backends(common.Namespace)
-	if err != nil {
+	if err := errors.Join(err, tokensErr, gatewayErr); err != nil {
 		return nil, err
 	}
 	reach := []routes.Reach{routes.Public}

@@ -3,6 +3,7 @@ package front_test
 import (
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -316,23 +317,31 @@ func TestHeaders(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
-	if _, err := front.Open(platform.New(map[string]string{"NAMESPACE": "jobs"}, log)); err != nil {
-		t.Errorf("nothing set: %v", err)
+	needed := func(more ...string) map[string]string {
+		vars := map[string]string{"TOKEN_KEYS": tokenKeys, "KEYS_FILE": filepath.Join(t.TempDir(), "keys.json")}
+		for i := 0; i < len(more); i += 2 {
+			vars[more[i]] = more[i+1]
+		}
+		return vars
+	}
+	if _, err := front.Open(platform.New(needed("NAMESPACE", "jobs"), log)); err != nil {
+		t.Errorf("nothing else set: %v", err)
 	}
 	_, err := front.Open(platform.New(map[string]string{
 		"SUBMIT_URL": "submit", "STATUS_URL": "ftp://status", "LOGS_URL": "http://", "ARTIFACTS_URL": "http://a/b",
-		"OUTPUTS_URL": "http://user:secret@a", "CANCEL_URL": "http://a?b",
+		"OUTPUTS_URL": "http://user:secret@a", "CANCEL_URL": "http://a?b", "KEYS_URL": "/keys",
 	}, log))
 	if err == nil {
 		t.Fatal("no fault was found")
 	}
-	for _, name := range []string{"SUBMIT_URL", "STATUS_URL", "LOGS_URL", "ARTIFACTS_URL", "OUTPUTS_URL", "CANCEL_URL"} {
+	for _, name := range []string{"SUBMIT_URL", "STATUS_URL", "LOGS_URL", "ARTIFACTS_URL", "OUTPUTS_URL", "CANCEL_URL",
+		"KEYS_URL", "KEYS_FILE", "TOKEN_KEYS"} {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("%s is not named in %q", name, err)
 		}
 	}
 	for _, good := range []string{"http://a", "https://a.b:8443/", "http://[::1]:80"} {
-		if _, err := front.Open(platform.New(map[string]string{"SUBMIT_URL": good}, log)); err != nil {
+		if _, err := front.Open(platform.New(needed("SUBMIT_URL", good), log)); err != nil {
 			t.Errorf("%s: %v", good, err)
 		}
 	}

@@ -87,13 +87,13 @@ func TestTrailers(t *testing.T) {
 // TestNew makes the function from settings.
 func TestNew(t *testing.T) {
 	t.Parallel()
-	vars := map[string]string{"STORAGE_DIR": t.TempDir(), "TOKEN_KEYS": strings.Repeat("A", 43) + "="}
+	vars := map[string]string{"STORAGE_DIR": t.TempDir()}
 	if _, err := New(platform.New(vars, slog.New(slog.DiscardHandler))); err != nil {
 		t.Error(err)
 	}
-	delete(vars, "TOKEN_KEYS")
+	vars["STORAGE_DIR"] = "/dev/null/x"
 	if _, err := New(platform.New(vars, slog.New(slog.DiscardHandler))); err == nil ||
-		!strings.Contains(err.Error(), "TOKEN_KEYS") {
-		t.Errorf("without keys: %v", err)
+		!strings.Contains(err.Error(), "STORAGE_DIR") {
+		t.Errorf("without a bucket: %v", err)
 	}
 }

@@ -96,6 +96,7 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 	_, templateErr := template.NewStore(f.store, f.Env.Now).Sweep(ctx, 2*f.settings.UploadAge)
 	_, chainErr := f.Events.Ledger.SweepChains(ctx)
 	linkErr := f.Events.Ledger.SweepLinks(ctx)
+	_, ownerErr := f.Events.Ledger.SweepOwners(ctx, 2*f.settings.UploadAge)
 	tempErr := f.store.Sweep(ctx, 2*f.settings.UploadAge)
 	r.Relaunched, activeErr = f.active(ctx)
 	var outboxErr error
@@ -105,7 +106,8 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 	if r != (Result{}) {
 		f.log.Info("reaped", "removed", r.Removed, "swept", r.Swept, "relaunched", r.Relaunched, "announced", r.Announced)
 	}
-	return r, errors.Join(removeErr, uploadErr, keyErr, templateErr, chainErr, linkErr, tempErr, activeErr, outboxErr)
+	return r, errors.Join(removeErr, uploadErr, keyErr, templateErr, chainErr, linkErr, ownerErr, tempErr, activeErr,
+		outboxErr)
 }
 
 // Every makes a round at each interval until ctx ends.

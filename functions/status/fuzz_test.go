@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/job"
 )
 
@@ -11,7 +12,7 @@ import (
 func FuzzListQuery(f *testing.F) {
 	for _, seed := range []string{
 		"", "limit=5", "limit=500&phase=Running&label=a=b", "pageToken=00000000000000000000000000000000",
-		"label=a%2Fb=c&label=d=", "%zz", "a;b", "limit=5&limit=6",
+		"label=a%2Fb=c&label=d=", "owner=ann@example.com", "owner=a%2Fb&limit=1", "%zz", "a;b", "limit=5&limit=6",
 	} {
 		f.Add(seed)
 	}
@@ -28,6 +29,9 @@ func FuzzListQuery(f *testing.F) {
 		}
 		if _, err := job.ParseID(string(q.After)); q.After != "" && err != nil {
 			t.Errorf("%q: after %q", raw, q.After)
+		}
+		if message := access.CheckName(q.Owner); q.Owner != "" && message != "" {
+			t.Errorf("%q: owner %q %s", raw, q.Owner, message)
 		}
 		for k, v := range q.Labels {
 			if message := job.CheckLabel(k, v); message != "" {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
+	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
@@ -22,6 +23,9 @@ type page struct {
 func (f *Function) list(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
 	q, err := parseQuery(r.URL.RawQuery)
 	if err != nil {
+		return err
+	}
+	if q.Owner, err = access.Listed(r.Context(), q.Owner); err != nil {
 		return err
 	}
 	found, err := f.records.List(r.Context(), q)
@@ -41,17 +45,17 @@ const (
 
 func parameters() api.Query {
 	return api.Query{
-		Names: []string{"limit", "pageToken", "phase", "label"},
+		Names: []string{"limit", "pageToken", "phase", "label", "owner"},
 		Others: map[string]string{
 			"status": "phase", "state": "phase", "selector": "label", "labelselector": "label", "tag": "label",
 			"page": "pageToken", "cursor": "pageToken", "continue": "pageToken", "nextpagetoken": "pageToken",
-			"pagesize": "limit", "count": "limit",
+			"pagesize": "limit", "count": "limit", "user": "owner", "caller": "owner", "createdby": "owner",
 		},
 		Repeat: []string{"label"},
 	}
 }
 
-// parseQuery reads limit, pageToken, phase and label (key=value).
+// parseQuery reads limit, pageToken, phase, label (key=value) and owner.
 func parseQuery(raw string) (ledger.Query, error) {
 	q := ledger.Query{Limit: defaultLimit, Labels: map[string]string{}}
 	err := parameters().Each(raw, func(name, value string) error { return parseParameter(&q, name, value) })
@@ -76,6 +80,11 @@ func parseParameter(q *ledger.Query, name, value string) (err error) {
 		q.Phase = job.Phase(value)
 	case "label":
 		return parseLabel(q, value)
+	case "owner":
+		if message := access.CheckName(value); message != "" {
+			return api.BadRequest("owner", message)
+		}
+		q.Owner = value
 	}
 	return nil
 }

@@ -106,35 +106,54 @@ type listed struct {
 }
 
 func (f *Function) list(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
-	query := api.Query{Names: []string{"limit", "pageToken"}, Others: map[string]string{"page": "pageToken"}}
-	values, err := query.Values(r.URL.RawQuery)
+	q, err := parseQuery(r.URL.RawQuery)
 	if err != nil {
 		return err
 	}
-	limit := defaultTemplates
-	if text, sent := values["limit"]; sent {
-		if limit, err = api.Number("limit", text, 1, maxTemplates); err != nil {
-			return err
-		}
+	if q.Owner, err = access.Listed(r.Context(), q.Owner); err != nil {
+		return err
 	}
-	after, sent := values["pageToken"]
-	if sent && template.CheckName(after) != "" {
-		return api.BadRequest("pageToken", "must be the nextPageToken of an earlier answer")
-	}
-	found, more, err := f.templates.List(r.Context(), after, limit)
+	found, next, err := f.templates.List(r.Context(), q)
 	if err != nil {
 		return err
 	}
 	page := struct {
 		Items         []listed `json:"items"`
 		NextPageToken string   `json:"nextPageToken,omitempty"`
-	}{Items: make([]listed, len(found))}
+	}{Items: make([]listed, len(found)), NextPageToken: next}
 	for i, v := range found {
 		page.Items[i] = listed{Name: v.Name, Version: v.Version, Runtime: v.Runtime, CreatedAt: v.CreatedAt}
 	}
-	if more {
-		page.NextPageToken = found[len(found)-1].Name
-	}
 	api.WriteJSON(w, http.StatusOK, page)
 	return nil
+}
+
+// parseQuery reads limit, pageToken and owner.
+func parseQuery(raw string) (template.Query, error) {
+	parameters := api.Query{
+		Names: []string{"limit", "pageToken", "owner"},
+		Others: map[string]string{
+			"page": "pageToken", "user": "owner", "caller": "owner", "createdby": "owner",
+		},
+	}
+	q := template.Query{Limit: defaultTemplates}
+	err := parameters.Each(raw, func(name, value string) (err error) {
+		switch name {
+		case "limit":
+			q.Limit, err = api.Number(name, value, 1, maxTemplates)
+			return err
+		case "pageToken":
+			if template.CheckName(value) != "" {
+				return api.BadRequest(name, "must be the nextPageToken of an earlier answer")
+			}
+			q.After = value
+		case "owner":
+			if message := access.CheckName(value); message != "" {
+				return api.BadRequest(name, message)
+			}
+			q.Owner = value
+		}
+		return nil
+	})
+	return q, err
 }

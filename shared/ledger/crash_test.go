@@ -150,7 +150,8 @@ func (w *fixture) reap(l *ledger.Ledger) error {
 		_, settleErr := l.Settle(ctx, id, 2*time.Hour)
 		err = errors.Join(err, settleErr)
 	}
-	return errors.Join(removeErr, sweepErr, keyErr, err)
+	_, ownerErr := l.SweepOwners(ctx, 2*time.Hour)
+	return errors.Join(removeErr, sweepErr, keyErr, ownerErr, err)
 }
 
 // check asserts what must hold at any moment after got.
@@ -171,6 +172,11 @@ func (w *fixture) check(got progress, settled bool) {
 		for _, labels := range []map[string]string{nil, {"a": "1"}, {"b": "2"}, {"a": "1", "b": "2"}} {
 			if ids := w.list(ledger.Query{Labels: labels}); !slices.Contains(ids, id) {
 				w.t.Errorf("List(%v) lacks the job", labels)
+			}
+		}
+		for owner, want := range map[string]bool{got.index.Owner: true, "somebody else": false, job.LocalOwner: false} {
+			if ids := w.list(ledger.Query{Owner: owner}); slices.Contains(ids, id) != want {
+				w.t.Errorf("List of owner %q has the job: %v; want %v", owner, !want, want)
 			}
 		}
 		s, err := w.Status(ctx, id)
@@ -235,7 +241,7 @@ func (w *fixture) recover(got progress) {
 
 func labelled(w *fixture) *job.Index {
 	index := w.newIndex(map[string]string{"a": "1", "b": "2"})
-	index.IdempotencyKey = testKey
+	index.IdempotencyKey, index.Owner = testKey, "ann@example.com"
 	index.TTLSecondsAfterFinished = 24 * 3600
 	return index
 }

@@ -93,6 +93,7 @@ func TestKeysOfRecordsAreTheirOwnFileNames(t *testing.T) {
 	keys := []string{
 		uploads + string(id), all + shard(id), active + string(id), running + string(id),
 		phasePrefix(job.Succeeded) + shard(id), labelPrefix("Team", "Ünï/..") + shard(id),
+		ownerPrefix("Ünï/../@x") + shard(id), ownerNotePrefix(id) + ownerHash("A"), formerOwnersKey,
 		expiryKey(start, id), attemptKey(id, 1, "start"), LogPrefix(id), removeKey(id), removingKey(id),
 		claimKey(HashKey(FormKeys, "../K"), 1), goneKey(HashKey(FormKeys, "K"), id), releasedKey(HashKey(FormKeys, "K"), 2),
 		dueKey(start, HashKey(FormKeys, "K")), cancelKey(id), outputsKey(id), labelsKey(id), OrderKey(id), indexKey(id),

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go-job-orchestrator/shared/job"
@@ -39,9 +40,13 @@ func (l *Ledger) AbortUpload(ctx context.Context, id job.ID) error {
 	if err := l.read(ctx, labelsKey(id), &given.Labels); err != nil && !errors.Is(err, job.ErrNotFound) {
 		return err
 	}
+	noted, err := l.notedOwner(ctx, id)
+	if err != nil {
+		return err
+	}
 	// An index can be there after all, when only its acknowledgement was lost. It goes first: with its
 	// files gone, it must not be taken for a job.
-	keys := append([]string{indexKey(id), active + string(id)}, listKeys(&given)...)
+	keys := slices.Concat([]string{indexKey(id), active + string(id)}, listKeys(&given), noted)
 	if l.publisher != nil {
 		keys = append(keys, outboxKey(id, submittedStage))
 	}
@@ -64,20 +69,29 @@ type acceptance struct {
 	*job.Index
 	// Outbox says that the outbox has an entry for each step of the job. See formeroutbox.go.
 	Outbox bool `json:"outbox,omitempty"`
+	// former says that a version before callers recorded the job. See formerowners.go.
+	former bool
 }
 
 // Accept records the job: when it returns nil the job exists and is owed to the user, whatever
-// happens to this process. An ID that was given up meanwhile gives an error of kind job.ErrExists.
-// After any error AbortUpload removes what is left.
+// happens to this process. An index without an owner gets job.LocalOwner. An ID that was given up
+// meanwhile gives an error of kind job.ErrExists. After any error AbortUpload removes what is left.
 func (l *Ledger) Accept(ctx context.Context, index *job.Index) error {
+	if index.Owner == "" {
+		index.Owner = job.LocalOwner
+	}
 	data, err := json.Marshal(acceptance{Index: index, Outbox: l.publisher != nil})
 	if err != nil {
 		return fmt.Errorf("encode index: %w", err)
 	}
-	if len(index.Labels) > 0 { // for the sweeper of a job that never gets its index, which has the labels as well
+	// The sweeper of a job that never gets its index needs what the names of its entries follow from.
+	if len(index.Labels) > 0 {
 		if err := l.create(ctx, labelsKey(index.JobID), index.Labels); err != nil && !errors.Is(err, job.ErrExists) {
 			return err
 		}
+	}
+	if err := l.noteOwner(ctx, index); err != nil {
+		return err
 	}
 	// The index entries come first, so that no accepted job is ever missing from a list. Readers skip
 	// an entry without a job, and the reaper sweeps it.
@@ -100,7 +114,7 @@ func (l *Ledger) Accept(ctx context.Context, index *job.Index) error {
 
 // listKeys are the index entries by which an accepted job is listed.
 func listKeys(index *job.Index) []string {
-	list := []string{all + shard(index.JobID)}
+	list := []string{all + shard(index.JobID), ownerPrefix(index.Owner) + shard(index.JobID)}
 	for key, value := range index.Labels {
 		list = append(list, labelPrefix(key, value)+shard(index.JobID))
 	}
@@ -135,7 +149,7 @@ func (l *Ledger) acceptance(ctx context.Context, id job.ID) (*acceptance, error)
 		return nil, fmt.Errorf("job %s: %w", id, job.ErrNotFound)
 	}
 	if a.Owner == "" {
-		a.Owner = job.LocalOwner
+		a.Owner, a.former = job.LocalOwner, true
 	}
 	return &a, nil
 }

@@ -245,7 +245,7 @@ func TestStrangers(t *testing.T) {
 	w := newFixture(t)
 	index := w.accept(w.newIndex(nil))
 	other := w.newIndex(nil).JobID
-	for _, folder := range []string{"jobs/", "active/", "expiry/", "asked/", "removing/"} {
+	for _, folder := range []string{"jobs/", "owner/", "active/", "expiry/", "asked/", "removing/"} {
 		for _, name := range []string{string(other), "stdout.log", "0/" + string(index.JobID), "x/y/" + string(other), "0-" +
 			string(other), string(other) + ".json"} {
 			if _, err := w.store.Put(t.Context(), ledger.Reserved+folder+"zz/"+name, strings.NewReader("{}")); err != nil {
@@ -420,6 +420,7 @@ func TestListAgainstReference(t *testing.T) {
 	}
 	var jobs []entry // newest first
 	values := []string{"a", "b", "c"}
+	callers := []string{"", "ann", "bob"}
 	grow := func(n int) {
 		for range n {
 			if random.IntN(3) == 0 {
@@ -431,7 +432,9 @@ func TestListAgainstReference(t *testing.T) {
 					labels[key] = values[random.IntN(len(values))]
 				}
 			}
-			e := entry{w.accept(w.newIndex(labels)), job.Phases()[random.IntN(5)]}
+			index := w.newIndex(labels)
+			index.Owner = callers[random.IntN(len(callers))]
+			e := entry{w.accept(index), job.Phases()[random.IntN(5)]}
 			if e.phase != job.Pending {
 				w.start(e.index)
 			}
@@ -448,6 +451,9 @@ func TestListAgainstReference(t *testing.T) {
 		if random.IntN(2) == 0 {
 			q.Phase = job.Phases()[random.IntN(5)]
 		}
+		if random.IntN(2) == 0 {
+			q.Owner = []string{job.LocalOwner, "ann", "bob", "nobody"}[random.IntN(4)]
+		}
 		for _, key := range []string{"x", "y", "z"} {
 			if random.IntN(2) == 0 {
 				q.Labels[key] = values[random.IntN(len(values))]
@@ -455,7 +461,7 @@ func TestListAgainstReference(t *testing.T) {
 		}
 		var want []job.ID
 		for _, e := range jobs {
-			matches := q.Phase == "" || q.Phase == e.phase
+			matches := (q.Phase == "" || q.Phase == e.phase) && (q.Owner == "" || q.Owner == e.index.Owner)
 			for key, value := range q.Labels {
 				matches = matches && e.index.Labels[key] == value
 			}

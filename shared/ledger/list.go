@@ -12,11 +12,13 @@ import (
 type Query struct {
 	Limit  int
 	After  job.ID            // the last job of the page before; empty for the first page
+	Owner  string            // the name of a caller; empty for any
 	Phase  job.Phase         // empty for any
 	Labels map[string]string // all of them
 }
 
-// Page is one page of a list. Next is the After of the next page, empty on the last.
+// Page is one page of a list. Next is the After of the next page, empty on the last. A page that is
+// not the last has as many jobs as were asked for, or maxRead jobs were read for it.
 type Page struct {
 	Items []job.Summary
 	Next  job.ID
@@ -25,12 +27,20 @@ type Page struct {
 // source yields job IDs in ascending order, at most limit, all greater than after.
 type source func(ctx context.Context, after job.ID, limit int) ([]job.ID, error)
 
+// maxRead bounds how many jobs are read for one page. Only a list of job.LocalOwner during an
+// upgrade reads many more than it shows; see formerowners.go.
+const maxRead = 1000
+
 // List returns a page of jobs. It costs what it shows: each filter has an index of its own, and
 // several are intersected by leaping from one to the next.
 func (l *Ledger) List(ctx context.Context, q Query) (Page, error) {
 	page := Page{Items: []job.Summary{}}
-	find := intersect(l.sources(q))
-	for after := q.After; ; {
+	sources, err := l.sources(ctx, q)
+	if err != nil {
+		return Page{}, err
+	}
+	find := intersect(sources)
+	for after, read := q.After, 0; ; {
 		want := q.Limit - len(page.Items) + 1 // one more tells whether there is a next page
 		ids, err := find(ctx, after, want)
 		if err != nil {
@@ -41,7 +51,11 @@ func (l *Ledger) List(ctx context.Context, q Query) (Page, error) {
 				page.Next = page.Items[q.Limit-1].JobID
 				return page, nil
 			}
-			after = id
+			if read == maxRead {
+				page.Next = after
+				return page, nil
+			}
+			after, read = id, read+1
 			s, err := l.summary(ctx, id)
 			if errors.Is(err, job.ErrNotFound) {
 				continue // being accepted, or being removed
@@ -49,7 +63,7 @@ func (l *Ledger) List(ctx context.Context, q Query) (Page, error) {
 			if err != nil {
 				return Page{}, err
 			}
-			if q.Phase == "" || s.Phase == q.Phase { // an entry may lag behind
+			if q.shows(s) {
 				page.Items = append(page.Items, *s)
 			}
 		}
@@ -59,8 +73,24 @@ func (l *Ledger) List(ctx context.Context, q Query) (Page, error) {
 	}
 }
 
-func (l *Ledger) sources(q Query) []source {
+// shows reports whether a job that was found by its entries is in the list. The entry of a phase may
+// lag behind, and without entries of its owner a job was not found by them.
+func (q *Query) shows(s *job.Summary) bool {
+	return (q.Phase == "" || s.Phase == q.Phase) && (q.Owner == "" || s.Owner == q.Owner)
+}
+
+// sources returns the indexes of what the query asks for.
+func (l *Ledger) sources(ctx context.Context, q Query) ([]source, error) {
 	var list []source
+	if q.Owner != "" {
+		listed, err := l.listsOwner(ctx, q.Owner)
+		if err != nil {
+			return nil, err
+		}
+		if listed {
+			list = append(list, l.sharded(ownerPrefix(q.Owner)))
+		}
+	}
 	switch {
 	case q.Phase == job.Running:
 		list = append(list, l.flat(running))
@@ -75,7 +105,7 @@ func (l *Ledger) sources(q Query) []source {
 	if len(list) == 0 {
 		list = append(list, l.sharded(all))
 	}
-	return list
+	return list, nil
 }
 
 func (l *Ledger) sharded(folder string) source { return l.source(folder, shard) }

@@ -275,7 +275,7 @@ func (l *Ledger) Settle(ctx context.Context, id job.ID, age time.Duration) (bool
 	}
 	a, err := l.acceptance(ctx, id)
 	if err == nil {
-		return false, l.adopt(ctx, a)
+		return false, errors.Join(l.adopt(ctx, a), l.noticeFormer(ctx, a))
 	}
 	if !errors.Is(err, job.ErrNotFound) {
 		return false, err

@@ -12,6 +12,11 @@ func init() {
 		again.hook = hook
 		return &again
 	}
+	testhook.WithReads = func(s any, hook func(op, key string)) any {
+		again := *s.(*Store) //nolint:forcetypeassert // see testhook
+		again.reads = hook
+		return &again
+	}
 	testhook.WithPatience = func(s any, answer, stall time.Duration) any {
 		again := *s.(*Store) //nolint:forcetypeassert // see testhook
 		again.driver = again.driver.withPatience(answer, stall)

@@ -58,6 +58,7 @@ func (s *Store) Open(ctx context.Context, key string, offset, length int64) (*Re
 	if err != nil {
 		return nil, err
 	}
+	s.noteRead("open", key)
 	r, err := s.driver.open(ctx, name, offset, length)
 	if err != nil {
 		return nil, s.kind(err, "read", key)
@@ -87,6 +88,7 @@ func (s *Store) Stat(ctx context.Context, key string) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
+	s.noteRead("stat", key)
 	info, err := s.driver.stat(ctx, name)
 	if err != nil {
 		return Info{}, s.kind(err, "stat", key)

@@ -28,6 +28,7 @@ type Store struct {
 	driver   driver
 	notifier *notifier
 	hook     func(op, key string) error // nil outside tests; see hook.go
+	reads    func(op, key string)       // nil outside tests; see hook.go
 }
 
 // Digest is what Put found out about the bytes it stored. SHA256 is in lowercase hexadecimal
@@ -127,6 +128,7 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]st
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("list %s: %w", prefix, err)
 	}
+	s.noteRead("list", prefix)
 	return s.driver.list(ctx, prefix, after, limit)
 }
 
@@ -169,6 +171,13 @@ func (s *Store) Free() (int64, bool) { return s.driver.free() }
 // Sweep removes what writers left that died longer than age ago. It is never visible, but takes
 // room.
 func (s *Store) Sweep(ctx context.Context, age time.Duration) error { return s.driver.sweep(ctx, age) }
+
+// noteRead tells a test of a read.
+func (s *Store) noteRead(op, key string) {
+	if s.reads != nil {
+		s.reads(op, key)
+	}
+}
 
 // change is what every change begins with. It returns the name that the driver knows the key by.
 func (s *Store) change(ctx context.Context, op, key string) (string, error) {

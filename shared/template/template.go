@@ -254,46 +254,6 @@ func (s *Store) Delete(ctx context.Context, v *Version) error {
 	return nil
 }
 
-// List returns up to limit templates in the order of their names, from the one after the given name
-// on, and whether there may be more.
-func (s *Store) List(ctx context.Context, after string, limit int) (list []*Version, more bool, err error) {
-	start := ""
-	if after != "" {
-		start = records + after + "/~"
-	}
-	for {
-		keys, err := s.store.List(ctx, records, start, limit+1)
-		if err != nil {
-			return nil, false, err
-		}
-		for _, key := range keys {
-			name, _, _ := strings.Cut(strings.TrimPrefix(key, records), "/")
-			if name == after {
-				continue // another version of it
-			}
-			if CheckName(name) != "" { // not a template
-				start = key
-				continue
-			}
-			if len(list) == limit {
-				return list, true, nil
-			}
-			after, start = name, records+name+"/~"
-			v, err := s.Current(ctx, name)
-			if errors.Is(err, job.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return nil, false, err
-			}
-			list = append(list, v)
-		}
-		if len(keys) <= limit {
-			return list, false, nil
-		}
-	}
-}
-
 // Open opens a file of a version. The error is of kind job.ErrNotFound when the version has been
 // replaced or deleted meanwhile.
 func (s *Store) Open(ctx context.Context, v *Version, file string) (io.ReadCloser, error) {

@@ -111,15 +111,15 @@ func TestStrangers(t *testing.T) {
 		t.Errorf("the next version is %d", next.Version)
 	}
 	var names []string
-	for after := ""; ; {
-		list, more, err := w.List(t.Context(), after, 1)
+	for q := (template.Query{Limit: 1}); ; {
+		list, next, err := w.List(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, v := range list {
-			names, after = append(names, v.Name), v.Name
+			names = append(names, v.Name)
 		}
-		if !more {
+		if q.After = next; next == "" {
 			break
 		}
 	}
@@ -208,18 +208,7 @@ func TestList(t *testing.T) {
 			w.put(name, "ann", "x")
 		}
 	}
-	var got []string
-	for after, more := "", true; more; {
-		var page []*template.Version
-		var err error
-		if page, more, err = w.List(t.Context(), after, 2); err != nil || len(page) > 2 || len(page) == 0 {
-			t.Fatalf("List: %d, %v", len(page), err)
-		}
-		for _, v := range page {
-			got = append(got, v.Name)
-			after = v.Name
-		}
-	}
+	got := w.pages(template.Query{Limit: 2})
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
 		t.Errorf("List: got %q, want %q", got, want)

@@ -15,6 +15,13 @@ func WithHook(s *store.Store, hook func(op, key string) error) *store.Store {
 	return testhook.WithHook(s, hook).(*store.Store)
 }
 
+// WithReads returns a Store over the same bucket that calls hook before anything in the bucket is
+// read. op is "open", "stat" or "list"; the key of a list is its prefix. So tests count what
+// something costs.
+func WithReads(s *store.Store, hook func(op, key string)) *store.Store {
+	return testhook.WithReads(s, hook).(*store.Store)
+}
+
 // WithPatience returns a Store over the same bucket that waits so long for a cloud's answers, and
 // for progress.
 func WithPatience(s *store.Store, answer, stall time.Duration) *store.Store {
