@@ -95,10 +95,12 @@ images: ## build an image of every command with ko and push it to KO_DOCKER_REPO
 features: ## set the flags of Knative Serving that config/ needs: volumes and fsGroup
 	$(KUBECTL) patch configmap config-features -n knative-serving --type merge -p '{"data":{"kubernetes.podspec-persistent-volume-claim":"enabled","kubernetes.podspec-persistent-volume-write":"enabled","kubernetes.podspec-securitycontext":"enabled"}}'
 
-secret: ## make the key of tokens, if it does not exist
+secret: ## make the key of tokens, and the first key of an admin, which is shown once; what exists stays
 	$(KUBECTL) apply -f config/base/100-namespace.yaml
 	@if test -n "$$($(KUBECTL) get secret token-keys -n $(NAMESPACE) --ignore-not-found -o name)"; then echo "secret/token-keys exists already"; else \
 	  head -c 32 /dev/urandom | base64 | tr -d '\n' | $(KUBECTL) create secret generic token-keys -n $(NAMESPACE) --from-file=TOKEN_KEYS=/dev/stdin; fi
+	@if test -n "$$($(KUBECTL) get secret keys -n $(NAMESPACE) --ignore-not-found -o name)"; then echo "secret/keys exists already"; else \
+	  $(GO) run -tags $(BASE_TAGS) ./functions/cmd/keys --first | $(KUBECTL) create -n $(NAMESPACE) -f -; fi
 
 # A folder in config/overlays. Without it, config/ is installed unchanged.
 OVERLAY ?=

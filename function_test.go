@@ -25,6 +25,7 @@ import (
 	"go-job-orchestrator/functions/keys"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/kubernetes"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
 )
@@ -81,6 +82,7 @@ type described struct {
 				Name string `json:"claimName"`
 			} `json:"persistentVolumeClaim"`
 			EmptyDir *struct{} `json:"emptyDir"`
+			Secret   string    `json:"secret"`
 			Path     string    `json:"path"`
 		} `json:"volumes"`
 		Envs []variable `json:"envs"`
@@ -117,10 +119,23 @@ func TestDescription(t *testing.T) {
 		d.Namespace != d.Deploy.Namespace {
 		t.Errorf("got %+v", d)
 	}
+	keys := ""
 	for _, v := range d.Run.Volumes {
-		if !filepath.IsAbs(v.Path) || (v.Claim == nil) == (v.EmptyDir == nil) {
+		sources := 0
+		for _, has := range []bool{v.Claim != nil, v.EmptyDir != nil, v.Secret != ""} {
+			if has {
+				sources++
+			}
+		}
+		if !filepath.IsAbs(v.Path) || sources != 1 {
 			t.Errorf("volume %+v; want one source and a path", v)
 		}
+		if v.Secret == kubernetes.KeysSecret {
+			keys = v.Path
+		}
+	}
+	if want := keys + "/" + kubernetes.KeysEntry; keys == "" || want != keysFile {
+		t.Errorf("the keys are mounted at %q, and read from %s", keys, keysFile)
 	}
 	var names []string
 	for _, v := range d.Run.Envs {

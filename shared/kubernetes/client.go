@@ -119,8 +119,8 @@ func (c *Client) getSecret(ctx context.Context, name string) (*corev1.Secret, er
 	return &out, kind(err, "get secret")
 }
 
-// updateSecret replaces a Secret. The error is of kind job.ErrConflict when it is not the one that
-// was read any more.
+// updateSecret replaces a Secret. The error is of kind job.ErrConflict if the Secret has changed since
+// it was read.
 func (c *Client) updateSecret(ctx context.Context, s *corev1.Secret) error {
 	return kind(c.core.Put().Namespace(c.namespace).Resource("secrets").Name(s.Name).Body(s).Do(ctx).Error(),
 		"update secret")

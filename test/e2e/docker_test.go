@@ -133,6 +133,11 @@ func (c composed) start(t *testing.T, image, data string, flags ...string) (*ser
 		}
 		return err == nil && resp.StatusCode == http.StatusOK
 	})
+	log, err := command("podman", "logs", id)
+	if err != nil {
+		t.Fatalf("podman logs: %v: %s", err, log)
+	}
+	s.key = shownKey.FindString(log) // at the first start with this storage
 	return s, id
 }
 
@@ -222,6 +227,10 @@ require("fs").writeFileSync(process.env.OUTPUT_DIR + "/left", "node")
 	}
 
 	second, id := c.start(t, image, data, "--security-opt", "seccomp=unconfined", "--security-opt", "unmask=ALL")
+	if second.key != "" {
+		t.Error("the second start shows a key again")
+	}
+	second.key = first.key
 	look(second)
 	restricted, _ := os.ReadFile("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 	if got := sandboxLevel(t, id); !strings.HasPrefix(got, "user namespaces+") && string(restricted) != "1\n" {

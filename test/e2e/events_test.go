@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -14,15 +13,14 @@ import (
 	"time"
 )
 
-// owned is who the templates of these tests belong to.
-type owned struct {
+// owner uploads templates and finds the jobs that start from them.
+type owner struct {
 	*service
-	t     *testing.T
-	token string
+	t *testing.T
 }
 
-// template uploads a template; the first one gives the owner's token.
-func (o *owned) template(name string, f form) {
+// template uploads a template.
+func (o *owner) template(name string, f form) {
 	o.t.Helper()
 	var body strings.Builder
 	w := newForm(&body)
@@ -35,75 +33,54 @@ func (o *owned) template(name string, f form) {
 		o.t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", w.FormDataContentType())
-	if o.token != "" {
-		req.Header.Set("Authorization", "Bearer "+o.token)
-	}
+	o.authorize(req)
 	resp, data := o.do(o.t, req)
 	if resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusOK {
 		o.t.Fatalf("template %s: %s: %s", name, resp.Status, data)
 	}
-	if o.token == "" {
-		var made struct {
-			Token string `json:"token"`
+	o.t.Cleanup(func() { // the test's context is over
+		if req, err := http.NewRequest(http.MethodDelete, o.url+"/api/v1/templates/"+name, nil); err == nil {
+			o.authorize(req)
+			if resp, err := o.client.Do(req); err == nil {
+				resp.Body.Close()
+			}
 		}
-		if err := json.Unmarshal(data, &made); err != nil || made.Token == "" {
-			o.t.Fatalf("template %s: no token in %s", name, data)
-		}
-		o.token = made.Token
-	}
-	o.t.Cleanup(func() { _, _ = o.remove("/api/v1/templates/" + name) })
+	})
 }
 
-func (o *owned) remove(path string) (string, error) {
-	req, err := http.NewRequest(http.MethodDelete, o.url+path, nil)
-	if err != nil {
-		return "", err
-	}
-	req.Header.Set("Authorization", "Bearer "+o.token)
-	resp, err := o.client.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	return string(data), err
-}
-
-// started waits for a job of the template that is not one of those before, and returns it with its
-// own token.
-func (o *owned) started(template string, before map[string]bool) *run {
+// started waits for a job of the template that is not one of those before.
+func (o *owner) started(template string, before map[string]bool) *run {
 	o.t.Helper()
-	j := &run{t: o.t, service: o.service, Token: o.token}
+	var j *run
 	until(o.t, patience, "a job of "+template+" was started", func() bool {
-		for _, id := range o.jobs() {
-			if before[id] {
-				continue
-			}
-			j.ID = id
-			resp, body := j.call(http.MethodGet, "/api/v1/jobs/"+id+"/token")
-			var own struct {
-				Token string `json:"token"`
-			}
-			if resp.StatusCode != http.StatusOK || json.Unmarshal(body, &own) != nil {
-				continue // another's
-			}
-			found := &run{t: o.t, service: o.service, ID: id, Name: "run-" + id, Token: own.Token}
-			if strings.Contains(found.get("/api/v1/jobs/"+id), `"template":{"name":"`+template+`"`) {
-				j = found
-				return true
-			}
-		}
-		return false
+		j = o.find(template, before)
+		return j != nil
 	})
 	return j
 }
 
-func (o *owned) jobs() []string {
+// find returns a job of the template that is not one of those before; nil: there is none.
+func (o *owner) find(template string, before map[string]bool) *run {
+	o.t.Helper()
+	for _, id := range o.jobs() {
+		if before[id] {
+			continue
+		}
+		j := &run{t: o.t, service: o.service, ID: id, Name: "run-" + id}
+		if strings.Contains(j.get("/api/v1/jobs/"+id), `"template":{"name":"`+template+`"`) {
+			return j
+		}
+	}
+	return nil
+}
+
+func (o *owner) jobs() []string {
 	o.t.Helper()
 	req, err := http.NewRequestWithContext(o.t.Context(), http.MethodGet, o.url+"/api/v1/jobs?limit=100", nil)
 	if err != nil {
 		o.t.Fatal(err)
 	}
+	o.authorize(req)
 	_, body := o.do(o.t, req)
 	var page struct {
 		Items []struct {
@@ -120,7 +97,7 @@ func (o *owned) jobs() []string {
 	return ids
 }
 
-func (o *owned) before() map[string]bool {
+func (o *owner) before() map[string]bool {
 	all := map[string]bool{}
 	for _, id := range o.jobs() {
 		all[id] = true
@@ -177,10 +154,11 @@ func removeTriggers(t *testing.T, path string) {
 
 // TestChain is the example of that name: the second job reads what the first one left.
 func TestChain(t *testing.T) {
-	o := &owned{service: installed(t), t: t}
+	o := &owner{service: installed(t), t: t}
 	o.template("count", script("python", "count.py",
 		`import os; open(os.environ["OUTPUT_DIR"] + "/count.txt", "w").write("42")`))
-	o.template("sum", script("python", "sum.py", `print("the first said", open("inputs/count.txt").read())`))
+	o.template("sum", script("python", "sum.py", `print("the first said", open("inputs/count.txt").read())`,
+		"eventTypes=io.github.go-job-orchestrator.job.succeeded.v1"))
 	example(t, "chain.yml")
 	before := o.before()
 	w := form{fields: [][2]string{}}
@@ -195,7 +173,7 @@ func TestChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", fw.FormDataContentType())
-	req.Header.Set("Authorization", "Bearer "+o.token)
+	o.authorize(req)
 	if resp, data := o.do(t, req); resp.StatusCode != http.StatusCreated {
 		t.Fatalf("start: %s: %s", resp.Status, data)
 	}
@@ -208,9 +186,9 @@ func TestChain(t *testing.T) {
 
 // TestOnUpload is the example of that name: arguments are parts of an event of somebody else's.
 func TestOnUpload(t *testing.T) {
-	o := &owned{service: installed(t), t: t}
+	o := &owner{service: installed(t), t: t}
 	o.template("resize", script("python", "resize.py", `import sys; print("resizing", sys.argv[1], "of", sys.argv[2])`,
-		`args=["$.data.key","$.data.bucket"]`))
+		`args=["$.data.key","$.data.bucket"]`, "eventTypes=com.example.object.created"))
 	before := o.before()
 	name := fmt.Sprintf("upload-%d", time.Now().UnixNano())
 	// The cluster may have no image with curl; one with Python does what the options say.
@@ -232,8 +210,9 @@ print(u.urlopen(u.Request(sys.argv[-1],data,{"Content-Type":"application/cloudev
 
 // TestCron is the example of that name, every minute.
 func TestCron(t *testing.T) {
-	o := &owned{service: installed(t), t: t}
-	o.template("report", script("python", "report.py", `import os; print(os.environ["CE_TYPE"])`))
+	o := &owner{service: installed(t), t: t}
+	o.template("report", script("python", "report.py", `import os; print(os.environ["CE_TYPE"])`,
+		"eventTypes=dev.knative.sources.ping"))
 	before := o.before()
 	example(t, "cron.yml", "*/5 * * * *", "*/1 * * * *")
 	j := o.started("report", before)
@@ -246,7 +225,7 @@ func TestCron(t *testing.T) {
 // TestWebhook is the example of that name, with a receiver in the cluster that prints what it gets:
 // the line for the chat, and the job itself.
 func TestWebhook(t *testing.T) {
-	o := &owned{service: installed(t), t: t}
+	o := &owner{service: installed(t), t: t}
 	notify, err := os.ReadFile(manifestsFolder + "/examples/notify.py")
 	if err != nil {
 		t.Fatal(err)
@@ -262,7 +241,7 @@ http.server.HTTPServer(("", 8080), H).serve_forever()`
 		"command": []string{"python3", "-c", program}}))
 	address := "http://" + receiver + "." + namespace + ".svc.cluster.local/"
 	o.template("notify", script("python", "notify.py", string(notify), `args=["$.data.jobID","$.data.reason"]`,
-		`env={"WEBHOOK_URL":"`+address+`chat"}`))
+		`env={"WEBHOOK_URL":"`+address+`chat"}`, "eventTypes=io.github.go-job-orchestrator.job.failed.v1"))
 	example(t, "webhook.yml", "http://webhook-receiver.default.svc.cluster.local/", address+"url")
 	j := o.submit(t, shell("exit 3"))
 	j.ends("Failed", "Error")

@@ -27,8 +27,10 @@ type funcFile struct {
 	Run struct {
 		Envs    []struct{ Name, Value string }
 		Volumes []struct {
-			Path string `json:"path"`
-			corev1.VolumeSource
+			Path     string
+			EmptyDir *corev1.EmptyDirVolumeSource
+			Claim    *corev1.PersistentVolumeClaimVolumeSource `json:"persistentVolumeClaim"`
+			Secret   string
 		}
 	}
 	Deploy struct {
@@ -75,7 +77,11 @@ func (f *funcFile) service(image, agentImage string) *servingv1.Service {
 	for i, v := range f.Run.Volumes {
 		name := string(rune('a' + i))
 		one.VolumeMounts = append(one.VolumeMounts, corev1.VolumeMount{Name: name, MountPath: v.Path})
-		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: name, VolumeSource: v.VolumeSource})
+		source := corev1.VolumeSource{EmptyDir: v.EmptyDir, PersistentVolumeClaim: v.Claim}
+		if v.Secret != "" {
+			source.Secret = &corev1.SecretVolumeSource{SecretName: v.Secret}
+		}
+		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: name, VolumeSource: source})
 	}
 	pod.ServiceAccountName = f.Deploy.ServiceAccountName
 	pod.SecurityContext = &corev1.PodSecurityContext{FSGroup: new(int64(65532))}
@@ -115,6 +121,24 @@ func koBuild(t *testing.T, pkg string) string {
 	return strings.TrimSpace(string(out))
 }
 
+// firstKey makes the Secret keys as make secret does, and returns the key of the admin.
+func firstKey(t *testing.T) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "run", "-tags", "grpcnotrace,disable_grpc_modules",
+		"./functions/cmd/keys", "--first")
+	cmd.Dir = "../.."
+	var shown strings.Builder
+	cmd.Stderr = &shown
+	manifest, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("keys --first: %v", err)
+	}
+	if _, stderr, err := kubectl(t, manifest, "create", "-n", functionSpace, "-f", "-"); err != nil {
+		t.Fatalf("%v: %s", err, stderr)
+	}
+	return shownKey.FindString(shown.String())
+}
+
 // TestFunction runs a job with the whole API as the one function that func.yaml describes.
 func TestFunction(t *testing.T) {
 	s := installed(t)
@@ -144,6 +168,7 @@ func TestFunction(t *testing.T) {
 	}
 	kube(t, "create", "secret", "generic", "token-keys", "-n", functionSpace,
 		"--from-literal=TOKEN_KEYS=MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+	key := firstKey(t)
 	manifest, err := json.Marshal(f.service(koBuild(t, "./test/e2e/scaffold"), koBuild(t, "./functions/cmd/agent")))
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +178,7 @@ func TestFunction(t *testing.T) {
 	}
 	kube(t, "wait", "-n", functionSpace, "--for=condition=Ready", "--timeout=3m", "ksvc/job-orchestrator")
 	one := &service{url: kube(t, "get", "ksvc", "job-orchestrator", "-n", functionSpace, "-o", "jsonpath={.status.url}"),
-		client: s.client}
+		client: s.client, key: key}
 	until(t, time.Minute, "it answers", func() bool {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, one.url+"/healthz", nil)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -31,25 +32,41 @@ const (
 	proxyVariable = "E2E_PROXY"
 	// deployedVariable says that config/ is installed as it is now.
 	deployedVariable = "E2E_DEPLOYED"
+	// keyVariable is the key of an admin, for a cluster that has keys already. Elsewhere make secret
+	// shows the first one.
+	keyVariable = "E2E_KEY"
 )
 
 // service is the installed orchestrator.
 type service struct {
 	url    string
 	client *http.Client
+	key    string // of an admin; empty: none is sent
 }
+
+// shownKey finds a key in what a command prints.
+var shownKey = regexp.MustCompile(`\bgojob_[0-9a-z]{10}_[0-9A-Za-z]+`)
 
 // install installs everything, once for all tests, and returns it when it is ready.
 var install = sync.OnceValues(func() (*service, error) {
 	if os.Getenv("KUBECONFIG") == "" {
 		return nil, fmt.Errorf("KUBECONFIG names no cluster; these tests need one with Knative Serving and Eventing")
 	}
+	key := os.Getenv(keyVariable)
 	if os.Getenv(deployedVariable) == "" {
 		for _, target := range []string{"features", "secret", "deploy"} {
-			if out, err := command("make", "-C", "../..", target); err != nil {
-				return nil, fmt.Errorf("make %s: %w: %s", target, err, out)
+			out, err := command("make", "-C", "../..", target)
+			if err != nil {
+				return nil, fmt.Errorf("make %s: %w: %s", target, err, shownKey.ReplaceAllString(out, "(a key)"))
+			}
+			if shown := shownKey.FindString(out); shown != "" {
+				key = shown
 			}
 		}
+	}
+	if key == "" {
+		return nil, fmt.Errorf("the cluster has keys already: set %s to the key of an admin, or delete the Secret keys "+
+			"in %s, for make secret to make a new one", keyVariable, namespace)
 	}
 	// A job that cannot start is given up soon enough for a test to see it, and finished pods stay for
 	// it to look at.
@@ -73,7 +90,7 @@ var install = sync.OnceValues(func() (*service, error) {
 		}
 		transport.Proxy = http.ProxyURL(u)
 	}
-	s := &service{url: address, client: &http.Client{Transport: transport}}
+	s := &service{url: address, client: &http.Client{Transport: transport}, key: key}
 	if err := s.settle(context.Background()); err != nil {
 		return nil, err
 	}
@@ -158,7 +175,7 @@ func (s *service) submit(t *testing.T, f form) *run {
 		if err != nil {
 			return
 		}
-		req.Header.Set("Authorization", "Bearer "+r.Token)
+		r.authorize(req)
 		resp, err := r.client.Do(req)
 		if err != nil {
 			t.Errorf("job %s stays: %v", r.ID, err)
@@ -182,7 +199,15 @@ func (s *service) post(t *testing.T, f form) (*http.Response, []byte) {
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", w.FormDataContentType())
+	s.authorize(req)
 	return s.do(t, req)
+}
+
+// authorize puts the key onto a request, if there is one.
+func (s *service) authorize(req *http.Request) {
+	if s.key != "" {
+		req.Header.Set("Authorization", "Bearer "+s.key)
+	}
 }
 
 func newForm(w io.Writer) *multipart.Writer { return multipart.NewWriter(w) }
@@ -225,7 +250,7 @@ func (r *run) request(method, path string) *http.Request {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+r.Token)
+	r.authorize(req)
 	return req
 }
 

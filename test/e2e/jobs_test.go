@@ -73,11 +73,12 @@ with open(os.environ["OUTPUT_DIR"] + "/count.txt", "w") as f:
 		t.Errorf("without a pod the job is %+v", got)
 	}
 	other := s.submit(t, shell("exit 0"))
-	own := other.Token
-	other.Token = j.Token
-	refused, _ := other.call(http.MethodGet, "/api/v1/jobs/"+other.ID)
-	other.Token = own
-	if refused.StatusCode != http.StatusForbidden {
+	holder := *j // of the token of j, and of no key
+	holder.service = &service{url: s.url, client: s.client, key: j.Token}
+	if own, _ := holder.call(http.MethodGet, "/api/v1/jobs/"+j.ID); own.StatusCode != http.StatusOK {
+		t.Errorf("the job's token gives %s", own.Status)
+	}
+	if refused, _ := holder.call(http.MethodGet, "/api/v1/jobs/"+other.ID); refused.StatusCode != http.StatusForbidden {
 		t.Errorf("another job's token gives %s", refused.Status)
 	}
 }
@@ -315,7 +316,7 @@ func TestErrors(t *testing.T) {
 		t.Errorf("%s: %s", resp.Status, body)
 	}
 	for path, want := range map[string]int{"/": 404, "/healthz": 200, "/openapi.yaml": 200, "/dead-letter": 404,
-		"/api/v1/jobs": 200, "/api/v1/jobs/x": 401, "/metrics": 404} {
+		"/api/v1/jobs": 401, "/api/v1/jobs/x": 401, "/api/v1/server": 200, "/metrics": 404} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -138,27 +138,37 @@ func TestRightsInTheCluster(t *testing.T) {
 		"apply", "-f", "-"); err != nil {
 		t.Fatalf("%v: %s", err, stderr)
 	}
-	want := map[string][]string{
+	want := map[string][]string{ // keys has rights to one Secret only
 		"launch": {"create jobs", "create secrets", "get jobs"},
 		"status": {"get jobs", "list events", "list pods"},
 		"cancel": {"delete jobs", "delete pods", "get jobs", "list pods"},
 		"reap":   {"delete jobs", "delete pods", "get jobs", "list events", "list jobs", "list pods"},
 	}
-	for _, account := range []string{"artifacts", "cancel", "deadletter", "front", "job", "launch", "logs", "outputs",
-		"reap", "status", "submit", "default"} {
+	for _, account := range []string{"artifacts", "cancel", "deadletter", "front", "job", "keys", "launch", "logs",
+		"outputs", "reap", "status", "submit", "default"} {
 		t.Run(account, func(t *testing.T) {
-			got := allowed(t, account)
+			got := allowed(t, account, "")
 			slices.Sort(got)
 			if !slices.Equal(got, want[account]) {
 				t.Errorf("may %q, want %q", got, want[account])
 			}
 		})
 	}
+	t.Run("keys with its Secret", func(t *testing.T) {
+		got := allowed(t, "keys", "keys")
+		slices.Sort(got)
+		if !slices.Equal(got, []string{"get secrets", "update secrets"}) {
+			t.Errorf("may %q", got)
+		}
+		if got := allowed(t, "keys", "token-keys"); len(got) > 0 {
+			t.Errorf("may %q what is named token-keys", got)
+		}
+	})
 }
 
-// allowed asks with reviews, which cost no impersonation of kubectl's, what an account may do with
-// what matters here.
-func allowed(t *testing.T, account string) []string {
+// allowed asks, with reviews instead of impersonation, what an account may do with what matters
+// here: with all of it, or with what has the given name.
+func allowed(t *testing.T, account, name string) []string {
 	t.Helper()
 	var all bytes.Buffer
 	for _, resource := range []string{"jobs", "pods", "secrets", "events", "configmaps", "serviceaccounts", "roles"} {
@@ -171,7 +181,7 @@ func allowed(t *testing.T, account string) []string {
 					"groups": []string{"system:serviceaccounts", "system:serviceaccounts:job-orchestrator",
 						"system:authenticated"},
 					"resourceAttributes": map[string]string{"namespace": "job-orchestrator", "verb": verb, "group": group,
-						"resource": resource},
+						"resource": resource, "name": name},
 				},
 			})
 			if err != nil {

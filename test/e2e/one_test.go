@@ -53,6 +53,9 @@ func TestOneProcess(t *testing.T) {
 		}
 	})
 	s := oneProcess(t, "(the pod's own account)", &forwards)
+	if s.key == "" {
+		t.Fatal("the first start shows no key")
+	}
 	j := s.submit(t, script("python", "main.py", "import sys; print('hello', sys.argv[1]); open('results/a', "+
 		"'w').write('x')", "arg=there"))
 	j.ends("Succeeded", "Completed")
@@ -79,7 +82,11 @@ func TestOneProcess(t *testing.T) {
 	lives.says("1\n")
 	token := kube(t, "create", "token", "job-orchestrator", "-n", oneNamespace, "--duration=1h")
 	useKubeconfig(t, token)
-	*s = *oneProcess(t, "(KUBECONFIG)", &forwards) // the jobs of before are asked for there as well
+	again := oneProcess(t, "(KUBECONFIG)", &forwards)
+	if again.key != "" {
+		t.Error("the second start shows a key again")
+	}
+	s.url = again.url // the jobs of before are asked for there as well
 	lives.ends("Succeeded", "Completed")
 	if got, want := lives.logs("tail=all"),
 		"1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n13\n14\n15\n16\n17\n18\n19\n20\n"; got != want {
@@ -136,10 +143,9 @@ func certificate(t *testing.T) string {
 func oneProcess(t *testing.T, greeting string, forwards *[]*exec.Cmd) *service {
 	t.Helper()
 	kube(t, "rollout", "status", "deployment/job-orchestrator", "-n", oneNamespace, "--timeout=5m")
-	if got := kube(t, "logs", "-n", oneNamespace, "deployment/job-orchestrator"); !strings.Contains(got,
-		"jobs are Kubernetes Jobs: namespace "+oneNamespace) ||
-		!strings.Contains(got, greeting) {
-		t.Errorf("the process greets with %q", got)
+	log := kube(t, "logs", "-n", oneNamespace, "deployment/job-orchestrator")
+	if !strings.Contains(log, "jobs are Kubernetes Jobs: namespace "+oneNamespace) || !strings.Contains(log, greeting) {
+		t.Errorf("the process greets with %q", log)
 	}
 	forward := exec.Command("kubectl", "port-forward", "-n", oneNamespace, "service/job-orchestrator", ":8080")
 	out, err := forward.StdoutPipe()
@@ -159,7 +165,8 @@ func oneProcess(t *testing.T, greeting string, forwards *[]*exec.Cmd) *service {
 				for lines.Scan() {
 				}
 			}()
-			return &service{url: fmt.Sprintf("http://127.0.0.1:%s", found[1]), client: &http.Client{}}
+			return &service{url: fmt.Sprintf("http://127.0.0.1:%s", found[1]), client: &http.Client{},
+				key: shownKey.FindString(log)}
 		}
 	}
 	t.Fatal("kubectl port-forward does not say to which port")

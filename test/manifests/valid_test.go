@@ -37,7 +37,7 @@ func TestServingAccepts(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 	})
-	if n != 9 {
+	if n != 10 {
 		t.Errorf("got %d Services, want one for each function but the reaper, and the sink for dead letters", n)
 	}
 	each(load(t, ".yml"), func(file string, m *servingv1beta1.DomainMapping) {
@@ -128,8 +128,8 @@ func podsOf(t *testing.T, all []object, do func(file, name string, meta *metav1.
 		template := &c.Spec.JobTemplate.Spec.Template
 		do(file, c.Name, &template.ObjectMeta, &template.Spec)
 	})
-	if n != 10 {
-		t.Errorf("got %d pods, want 10", n)
+	if n != 11 {
+		t.Errorf("got %d pods, want 11", n)
 	}
 }
 
