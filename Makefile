@@ -17,7 +17,7 @@ export CGO_ENABLED := 0
 TOOL := $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod
 LINT := $(GO) tool -modfile=$(CURDIR)/.ci/lint/go.mod golangci-lint
 # Tests whose libraries nothing else needs are modules of their own, so that a build need not load them.
-TEST_MODULES := test/contract test/manifests
+TEST_MODULES := test/contract test/manifests test/oidc
 # These packages are tested in the process of their tests. The other tests start commands.
 OWN := . ./examples/... ./functions/... ./shared/...
 

@@ -66,7 +66,7 @@ func (f *Function) open() (*assembly.Assembly, error) {
 	keyring, keyringErr := f.keyring(f.env)
 	who := assembly.Access{Keys: keyring}
 	if gateway != nil {
-		who.Identify = gateway.Identify
+		who.Identify, who.Login = gateway.Identify, gateway.Login
 	}
 	functions, openErr := assembly.Open(f.env, who, f.backend)
 	return functions, errors.Join(openErr, err, keyringErr)

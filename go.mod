@@ -16,6 +16,7 @@ require (
 	github.com/google/go-cmp v0.7.0
 	github.com/julienschmidt/httprouter v1.3.0
 	github.com/landlock-lsm/go-landlock v0.11.0
+	github.com/rs/cors v1.11.1
 	github.com/theory/jsonpath v0.12.3
 	gocloud.dev v0.47.0
 	golang.org/x/sync v0.24.0

@@ -19,6 +19,7 @@ import (
 	"go-job-orchestrator/functions/outputs"
 	"go-job-orchestrator/functions/reap"
 	"go-job-orchestrator/functions/status"
+	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/backend"
@@ -51,6 +52,7 @@ type OpenBackend func(env *platform.Env, records *ledger.Ledger) (backend.Backen
 type Access struct {
 	Identify guard.Identify
 	Keys     keys.Store
+	Login    access.Login
 }
 
 // Assembly is the functions of one process.
@@ -62,7 +64,7 @@ type Assembly struct {
 
 // Open wires all functions. Events that have a job launched do not leave the process: to send one
 // is to call the launcher.
-func Open(env *platform.Env, access Access, open OpenBackend) (*Assembly, error) {
+func Open(env *platform.Env, who Access, open OpenBackend) (*Assembly, error) {
 	var launcher *launch.Function
 	events, err := event.Open(env, event.Handler(func(ctx context.Context, e cloudevent.Event) error {
 		return launcher.Handle(ctx, e)
@@ -76,9 +78,9 @@ func Open(env *platform.Env, access Access, open OpenBackend) (*Assembly, error)
 		return nil, err
 	}
 	launcher = launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log})
-	a := &Assembly{access: access, Router: api.NewRouter(env.Log).Guarded(guard.New(guard.Deps{
-		Identify: access.Identify, Tokens: tokens, Owners: events.Ledger, Now: env.Now,
-	}))}
+	a := &Assembly{access: who, Router: api.NewRouter(env.Log).Guarded(guard.New(guard.Deps{
+		Identify: who.Identify, Tokens: tokens, Owners: events.Ledger, Now: env.Now,
+	})).Audited(env.Audit())}
 	if err := a.mount(env, events, b); err != nil {
 		return nil, err
 	}
@@ -93,7 +95,9 @@ func (a *Assembly) mount(env *platform.Env, events *event.Events, b backend.Back
 	var functions [8]serve.Function
 	var errs [6]error
 	functions[0], errs[0] = intake.Open(admission.Deps{Env: env, Events: events, Backend: b.Admission})
-	functions[1], errs[1] = status.New(status.Deps{Env: env, Observer: b.Observer, Runtimes: b.Runtimes})
+	functions[1], errs[1] = status.New(status.Deps{
+		Env: env, Observer: b.Observer, Runtimes: b.Runtimes, Login: a.access.Login,
+	})
 	functions[2], errs[2] = logs.New(env)
 	functions[3], errs[3] = artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})
 	functions[4], errs[4] = outputs.New(env)

@@ -132,7 +132,7 @@ func (s *subscription) owner() string {
 func (s *subscription) mayStart(v *template.Version, e cloudevent.Event) error {
 	if s.caller != nil {
 		if !s.caller.Sees(v.Owner) {
-			return template.Unknown(v.Name)
+			return access.Foreign(template.Unknown(v.Name))
 		}
 		return nil
 	}

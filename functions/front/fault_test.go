@@ -47,7 +47,7 @@ func TestDeadFunction(t *testing.T) {
 
 func TestUnknownHost(t *testing.T) {
 	w := newFixture(t)
-	w.front = httptest.NewServer(w.open(map[string]string{"STATUS_URL": "http://status.invalid"}))
+	w.front = httptest.NewServer(w.open(map[string]string{"TOKEN_KEYS": tokenKeys, "STATUS_URL": "http://status.invalid"}))
 	defer w.front.Close()
 	got, body := w.do(w.request("GET", "/api/v1/jobs", nil))
 	w.unavailable(got, body)

@@ -126,7 +126,7 @@ func parse(raw string) (*url.URL, error) {
 // Mount routes the function. It uses the same methods and paths as the functions themselves, so
 // that Allow is the same.
 func (f *Function) Mount(r *api.Router) {
-	r.Guarded(f.guard)
+	r.Guarded(f.guard).PassesOn()
 	openapi.Mount(r)
 	proxies := map[routes.Function]*httputil.ReverseProxy{}
 	for function, to := range f.backends {

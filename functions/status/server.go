@@ -5,6 +5,7 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
+	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/job"
@@ -17,6 +18,8 @@ type server struct {
 	Commit  string `json:"commit"`
 	Date    string `json:"date"`
 	Go      string `json:"go"`
+	// Auth is what command lines and pages need to get credentials for their users.
+	Auth access.Login `json:"auth"`
 	// Runtimes is left out where the function does not know what runs jobs.
 	Runtimes []backend.Runtime `json:"runtimes,omitempty"`
 	Limits   limits            `json:"limits"`
@@ -32,11 +35,11 @@ type limits struct {
 	OutputNameBytes      int `json:"outputNameBytes"`
 }
 
-// server answers with what the server is. It opens nothing for that.
+// server answers with what the server is. It reads nothing from the bucket for that.
 func (f *Function) server(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
 	v := version.Get()
 	api.WriteJSON(w, http.StatusOK, server{
-		Version: v.Version, Commit: v.Commit, Date: v.Date, Go: v.Go, Runtimes: f.runtimes,
+		Version: v.Version, Commit: v.Commit, Date: v.Date, Go: v.Go, Auth: f.login, Runtimes: f.runtimes,
 		Limits: limits{
 			ArgumentBytes: job.MaxArgBytes, ArgumentsAndEnvBytes: job.MaxExecBytes,
 			TimeoutSeconds: job.MaxSeconds, Retries: job.MaxRetries,

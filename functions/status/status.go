@@ -10,6 +10,7 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
+	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/job"
@@ -39,6 +40,7 @@ type Function struct {
 	observer Observer // nil: the records are all there is
 	pollers  pollers
 	runtimes []backend.Runtime
+	login    access.Login
 	log      *slog.Logger
 }
 
@@ -48,11 +50,12 @@ type Deps struct {
 	Records  Records  // nil: those in the bucket
 	Observer Observer // nil: the records are all there is
 	Runtimes []backend.Runtime
+	Login    access.Login // how callers log in
 }
 
 // New returns the function.
 func New(d Deps) (*Function, error) {
-	f := &Function{records: d.Records, observer: d.Observer, runtimes: d.Runtimes, log: d.Env.Log}
+	f := &Function{records: d.Records, observer: d.Observer, runtimes: d.Runtimes, login: d.Login, log: d.Env.Log}
 	if f.records == nil {
 		records, err := d.Env.Ledger()
 		if err != nil {

@@ -65,7 +65,7 @@ func (f *Function) owned(r *http.Request, name string) (*template.Version, error
 	}
 	v, err := f.templates.Current(r.Context(), name)
 	if err == nil && !caller.Sees(v.Owner) {
-		return nil, template.Unknown(name)
+		return nil, access.Foreign(template.Unknown(name))
 	}
 	return v, err
 }

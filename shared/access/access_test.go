@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"go-job-orchestrator/shared/access"
+	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -506,4 +507,26 @@ func FuzzLookup(f *testing.F) {
 			t.Errorf("%q is taken for a key", s)
 		}
 	})
+}
+
+// TestForeign makes sure that what is foreign is answered like what does not exist.
+func TestForeign(t *testing.T) {
+	unknown := job.Refuse(job.ErrNotFound, "template", "there is no template x")
+	foreign := access.Foreign(unknown)
+	var want, got *job.Faults
+	if !errors.As(unknown, &want) || !errors.As(foreign, &got) || want != got {
+		t.Errorf("%v becomes %v", unknown, foreign)
+	}
+	if !errors.Is(foreign, job.ErrNotFound) || !errors.Is(foreign, access.ErrForeign) || errors.Is(unknown, access.ErrForeign) {
+		t.Errorf("%v, from %v", foreign, unknown)
+	}
+}
+
+func TestTokenOf(t *testing.T) {
+	if got := access.TokenOf(t.Context()); got != "" {
+		t.Errorf("got %q of a request that no token has let in", got)
+	}
+	if got := access.TokenOf(access.WithToken(t.Context(), access.AgentToken)); got != access.AgentToken {
+		t.Errorf("got %q", got)
+	}
 }

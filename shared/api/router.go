@@ -24,6 +24,8 @@ type Router struct {
 	log *slog.Logger
 
 	guard    Guard
+	audit    Auditor
+	passesOn bool
 	rewrites []func(*http.Request) *http.Request
 }
 
@@ -91,11 +93,7 @@ func (r *Router) Handle(route routes.Route, h Handler) {
 		if r.guard == nil {
 			return errUnguarded
 		}
-		req, err := r.guard.Admit(req, p, route)
-		if err != nil {
-			return err
-		}
-		return h(w, req, p)
+		return r.answer(route, h, w, req, p)
 	})
 }
 

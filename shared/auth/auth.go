@@ -28,47 +28,41 @@ type Settings struct {
 	// KeysSecret is the Secret of Kubernetes that KEYS_FILE is mounted from. Its changes are in force
 	// before the kubelet puts them into the file.
 	KeysSecret string `env:"KEYS_SECRET"`
+	// ClientID is the public client of command lines and pages at the issuer.
+	ClientID string `env:"OIDC_CLIENT_ID"`
 	oidc.Settings
 }
-
-// The words of AUTH.
-const (
-	ModeAuto = "auto"
-	ModeOpen = "open"
-	ModeKeys = "keys"
-	ModeOIDC = "oidc"
-)
 
 // Check names every setting at fault.
 func (s *Settings) Check() error {
 	var errs []error
 	for _, word := range s.Auth {
-		if !slices.Contains([]string{ModeAuto, ModeOpen, ModeKeys, ModeOIDC}, word) {
+		if !slices.Contains([]string{access.ModeAuto, access.ModeOpen, access.ModeKeys, access.ModeOIDC}, word) {
 			errs = append(errs, fmt.Errorf("AUTH: %q is not auto, open, keys or oidc", word))
 		}
 	}
-	if len(s.Auth) > 1 && (s.has(ModeAuto) || s.has(ModeOpen)) {
+	if len(s.Auth) > 1 && (s.has(access.ModeAuto) || s.has(access.ModeOpen)) {
 		errs = append(errs, errors.New("AUTH: auto and open stand alone; keys and oidc may stand together"))
 	}
-	if s.has(ModeOIDC) && s.Issuer == "" {
+	if s.has(access.ModeOIDC) && s.Issuer == "" {
 		errs = append(errs, errors.New("OIDC_ISSUER: AUTH=oidc needs the URL of the issuer"))
 	}
-	if !s.has(ModeOIDC) && s.Issuer != "" {
+	if !s.has(access.ModeOIDC) && s.Issuer != "" {
 		errs = append(errs, errors.New("OIDC_ISSUER: is of no use without oidc in AUTH"))
+	}
+	if !s.has(access.ModeOIDC) && s.ClientID != "" {
+		errs = append(errs, errors.New("OIDC_CLIENT_ID: is of no use without oidc in AUTH"))
 	}
 	return errors.Join(append(errs, s.Settings.Check())...)
 }
 
 func (s *Settings) has(word string) bool { return slices.Contains(s.Auth, word) }
 
-// resolve replaces auto by what it means for a listener.
-func (s *Settings) resolve(loopback bool) {
-	if len(s.Auth) == 1 && s.Auth[0] == ModeAuto {
-		s.Auth = []string{ModeKeys}
-		if loopback {
-			s.Auth = []string{ModeOpen}
-		}
-	}
+// Login returns how callers log in, for their command lines and pages to know. loopback says that only
+// programs of this machine reach the gateway.
+func (s *Settings) Login(loopback bool) access.Login {
+	plain := access.LoginSettings{Auth: s.Auth, Issuer: s.Issuer, Audience: s.Audience, ClientID: s.ClientID}
+	return plain.Login(loopback)
 }
 
 // Keyring tells whose a key is. Its errors are those of access.Keyring.Lookup.

@@ -8,16 +8,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/auth"
 	"go-job-orchestrator/shared/oidc"
+	"go-job-orchestrator/shared/platform"
 )
 
 // ring is a keyring with its clock.
@@ -205,8 +210,45 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)
 		}
 	}
+	unused := auth.Settings{Auth: []string{"keys"}, ClientID: "cli"}
+	if err := unused.Check(); err == nil || !strings.Contains(err.Error(), "OIDC_CLIENT_ID") {
+		t.Errorf("a client without oidc: %v", err)
+	}
 	if err := errors.Join((&auth.Settings{Auth: []string{"x", "y"}}).Check()); err == nil ||
 		!strings.Contains(err.Error(), `"x"`) || !strings.Contains(err.Error(), `"y"`) {
 		t.Errorf("%v does not name both faults", err)
+	}
+}
+
+// TestLogin holds what the gateway says of itself against what a function behind it says with the same
+// settings.
+func TestLogin(t *testing.T) {
+	vars := map[string]string{"OIDC_ISSUER": "https://id.example.com", "OIDC_AUDIENCE": "gojob", "OIDC_CLIENT_ID": "cli"}
+	for words, want := range map[string]access.Login{
+		"keys": {Modes: []string{"keys"}}, "auto": {Modes: []string{"keys"}}, "open": {Modes: []string{"open"}},
+		"oidc": {Modes: []string{"oidc"}, Issuer: "https://id.example.com", ClientID: "cli", Audience: "gojob"},
+		"keys,oidc": {Modes: []string{"keys", "oidc"}, Issuer: "https://id.example.com", ClientID: "cli",
+			Audience: "gojob"},
+	} {
+		set := map[string]string{"AUTH": words}
+		if strings.Contains(words, "oidc") {
+			maps.Copy(set, vars)
+		}
+		env := platform.New(set, slog.New(slog.DiscardHandler))
+		var gateway auth.Settings
+		var behind access.LoginSettings
+		if err := errors.Join(env.Load(&gateway), env.Load(&behind)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, gateway.Login(false)); diff != "" {
+			t.Errorf("AUTH=%s (-want +got):\n%s", words, diff)
+		}
+		if diff := cmp.Diff(want, behind.Login(false)); diff != "" {
+			t.Errorf("AUTH=%s, behind the gateway (-want +got):\n%s", words, diff)
+		}
+	}
+	loopback := access.LoginSettings{Auth: []string{"auto"}}
+	if got := loopback.Login(true).Modes; !slices.Equal(got, []string{"open"}) {
+		t.Errorf("AUTH=auto on loopback is %v", got)
 	}
 }

@@ -25,7 +25,7 @@ type Place struct {
 // Access is a gateway, and what it authenticates by.
 type Access struct {
 	*Gateway
-	Modes []string     // the words of AUTH, without auto
+	Login access.Login
 	File  *access.File // nil: there is no file of keys
 	env   *platform.Env
 }
@@ -36,9 +36,9 @@ func Open(env *platform.Env, p Place) (*Access, error) {
 	if err := env.Load(&s); err != nil {
 		return nil, err
 	}
-	s.resolve(p.Loopback)
-	a := &Access{Modes: s.Auth, env: env}
-	d := Deps{Open: s.has(ModeOpen), Now: env.Now, Log: env.Log}
+	a := &Access{Login: s.Login(p.Loopback), env: env}
+	s.Auth = a.Login.Modes
+	d := Deps{Open: s.has(access.ModeOpen), Now: env.Now, Log: env.Log}
 	if s.KeysFile != "" {
 		p.KeysFile = s.KeysFile
 	}
@@ -46,13 +46,13 @@ func Open(env *platform.Env, p Place) (*Access, error) {
 	if p.KeysFile != "" {
 		a.File, errs[0] = access.OpenFile(p.KeysFile, env.Now, env.Log)
 	}
-	if s.has(ModeKeys) && p.KeysFile == "" {
+	if s.has(access.ModeKeys) && p.KeysFile == "" {
 		errs[0] = errors.New("KEYS_FILE: AUTH=keys needs the file that has the keys")
 	}
-	if s.has(ModeKeys) && a.File != nil {
+	if s.has(access.ModeKeys) && a.File != nil {
 		d.Keys, errs[2] = s.keyring(env, a.File, filepath.Base(p.KeysFile))
 	}
-	if s.has(ModeOIDC) {
+	if s.has(access.ModeOIDC) {
 		issuer, err := oidc.New(s.Settings, http.DefaultClient, env.Now)
 		if err == nil {
 			d.Issuer = issuer
@@ -88,7 +88,7 @@ func (s *Settings) keyring(env *platform.Env, file *access.File, entry string) (
 // FirstKey makes a key for an admin if keys are asked for and there are none. It returns an empty
 // text otherwise. Nobody can tell the key later.
 func (a *Access) FirstKey(ctx context.Context) (string, error) {
-	if !slices.Contains(a.Modes, ModeKeys) || len(a.File.Current().Keys) > 0 {
+	if !slices.Contains(a.Login.Modes, access.ModeKeys) || len(a.File.Current().Keys) > 0 {
 		return "", nil
 	}
 	text := ""
@@ -108,7 +108,7 @@ func (a *Access) Describe() string {
 	if a.Open {
 		return "everybody who reaches it can run programs here"
 	}
-	return fmt.Sprintf("callers need credentials (AUTH=%s)", strings.Join(a.Modes, ","))
+	return fmt.Sprintf("callers need credentials (AUTH=%s)", strings.Join(a.Login.Modes, ","))
 }
 
 // Option is what callers have to tell curl besides, with a space after it; or nothing.

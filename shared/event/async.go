@@ -15,14 +15,15 @@ import (
 )
 
 // patience is how long a sender waits for its sink. Knative's in-memory channel answers only after
-// delivery, and a cold start of the receiver would hold up the user.
+// delivery, so a cold start of the receiver would delay the user's answer.
 const patience = 200 * time.Millisecond
 
 // MaxSending is how many events an AsyncSink sends at a time, and how many a reaper does.
 const MaxSending = 64
 
-// The memory that events take until a slow sink has taken them. What an event takes besides its
-// data is a goroutine's stack and its attributes. Beyond that events are left to the reaper.
+// maxPending is the memory that events may use until a slow sink has taken them. Events that do not
+// fit are not sent; the reaper sends them later. overhead is what an event uses beside its data: its
+// attributes, and the stack of a goroutine.
 const (
 	maxPending = 16 << 20
 	overhead   = 4 << 10
@@ -53,15 +54,10 @@ func NewAsyncSink(sink Sink, log *slog.Logger) *AsyncSink {
 
 // Send returns the sink's answer, or nil when it takes longer than a caller should wait.
 func (s *AsyncSink) Send(ctx context.Context, e event.Event) error {
-	size := int64(len(e.Data())) + overhead
-	if !s.room.TryAcquire(size) {
-		return fmt.Errorf("send event: too many wait for the sink already: %w", job.ErrUnavailable)
-	}
 	answer := make(chan error, 1)
-	s.wait.Go(func() {
-		defer s.room.Release(size)
-		answer <- s.deliver(context.WithoutCancel(ctx), e)
-	})
+	if err := s.start(ctx, e, func(err error) { answer <- err }); err != nil {
+		return err
+	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
@@ -73,6 +69,20 @@ func (s *AsyncSink) Send(ctx context.Context, e event.Event) error {
 		if err := <-answer; err != nil {
 			s.log.Warn("event not sent; the reaper will", "event", e.ID(), "error", err)
 		}
+	})
+	return nil
+}
+
+// start has an event sent in the background, and done called with the sink's answer. It does not
+// wait. The error is for an event that there is no room for.
+func (s *AsyncSink) start(ctx context.Context, e event.Event, done func(error)) error {
+	size := int64(len(e.Data())) + overhead
+	if !s.room.TryAcquire(size) {
+		return fmt.Errorf("send event: too many wait for the sink already: %w", job.ErrUnavailable)
+	}
+	s.wait.Go(func() {
+		defer s.room.Release(size)
+		done(s.deliver(context.WithoutCancel(ctx), e))
 	})
 	return nil
 }

@@ -55,9 +55,25 @@ func openOutside(env *platform.Env, url string, records *ledger.Ledger) (Sink, e
 	if err != nil {
 		return nil, fmt.Errorf("K_SINK: %w", err)
 	}
+	if err := openAudit(env, sink); err != nil {
+		return nil, err
+	}
 	async := NewAsyncSink(&OutboxSink{Sink: sink, Outbox: records}, env.Log)
 	env.OnDrain(async.Drain)
 	return async, nil
+}
+
+// openAudit has the records of calls sent too. They have room of their own, so that they cannot
+// delay the events of jobs. Functions that do not open events have their records in the log alone.
+func openAudit(env *platform.Env, sink Sink) error {
+	common, err := env.Common()
+	if err != nil {
+		return err
+	}
+	records := NewAuditSink(sink, common.BaseURL, env.Log)
+	env.AuditSink = records
+	env.OnDrain(records.Drain)
+	return nil
 }
 
 // Handler is a Sink in this process: to send is to call it.

@@ -70,7 +70,7 @@ func (g *Guard) Admit(r *http.Request, p httprouter.Params, route routes.Route) 
 		_, err := access.Require(r.Context(), route.Role)
 		return r, err
 	}
-	return r, g.checkToken(r, p, route)
+	return g.checkToken(r, p, route)
 }
 
 // checkCaller lets callers at their own jobs, and admins at all.
@@ -91,48 +91,51 @@ func (g *Guard) checkCaller(ctx context.Context, c access.Caller, p httprouter.P
 		return err
 	}
 	if !c.Sees(owner) {
-		return fmt.Errorf("job of another owner: %w", job.ErrNotFound)
+		return access.ErrForeign
 	}
 	return nil
 }
 
-// checkToken lets in who has a token of the job that opens the call.
-func (g *Guard) checkToken(r *http.Request, p httprouter.Params, route routes.Route) error {
+// checkToken lets in senders with a token of the job that opens the call. It returns the request with
+// which token that is in its context.
+func (g *Guard) checkToken(r *http.Request, p httprouter.Params, route routes.Route) (*http.Request, error) {
 	bearer, err := api.Bearer(r)
 	if errors.Is(err, job.ErrUnauthorized) && route.Role != routes.NoCaller {
-		return job.Refuse(job.ErrUnauthorized, "", "send your key or the job's token: Authorization: Bearer <key or token>")
+		return r, job.Refuse(job.ErrUnauthorized, "", "send your key or the job's token: Authorization: Bearer "+
+			"<key or token>")
 	}
 	if err != nil {
-		return err
+		return r, err
 	}
 	id, err := job.ParseID(p.ByName("id"))
 	if err != nil {
-		return errForeign
+		return r, errForeign
 	}
-	if g.Tokens.Verify(bearer, id, scopes(route.Tokens)...) {
-		return nil
+	for _, one := range scopes() {
+		if route.Tokens.Opens(one.token) && g.Tokens.Verify(bearer, id, one.scope) {
+			return r.WithContext(access.WithToken(r.Context(), one.name)), nil
+		}
 	}
 	if until, ok := g.Tokens.VerifyShare(bearer, id); ok && route.Tokens.Opens(routes.Shared) {
 		if g.Now().Before(until) {
-			return nil
+			return r.WithContext(access.WithToken(r.Context(), access.SharedToken)), nil
 		}
-		return job.Refuse(job.ErrUnauthorized, "", "this token has expired; ask the job's owner for another")
+		return r, job.Refuse(job.ErrUnauthorized, "", "this token has expired; ask the job's owner for another")
 	}
-	return errForeign
+	return r, errForeign
 }
 
 // errForeign is the same for a job that does not exist as for somebody else's. Nothing is read to
 // find out.
 var errForeign = fmt.Errorf("token of another job: %w", job.ErrForbidden)
 
-// scopes returns the scopes of the tokens in a set.
-func scopes(set routes.Tokens) []token.Scope {
-	var list []token.Scope
-	if set.Opens(routes.User) {
-		list = append(list, token.User)
-	}
-	if set.Opens(routes.Agent) {
-		list = append(list, token.Agent)
-	}
-	return list
+// scope is one of the tokens of a job that do not expire.
+type scope struct {
+	token routes.Tokens
+	scope token.Scope
+	name  string
+}
+
+func scopes() []scope {
+	return []scope{{routes.User, token.User, access.UserToken}, {routes.Agent, token.Agent, access.AgentToken}}
 }

@@ -20,7 +20,7 @@ import (
 func guarded(t *testing.T, c origin.Config) *httptest.Server {
 	t.Helper()
 	answer := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "secret") })
-	s := httptest.NewServer(origin.Guard(open(t, c), answer, slog.New(slog.DiscardHandler)))
+	s := httptest.NewServer(origin.Guard(open(t, c), nil, answer, slog.New(slog.DiscardHandler)))
 	t.Cleanup(s.Close)
 	return s
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
+	"go-job-orchestrator/shared/audit"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/store"
@@ -34,6 +35,8 @@ type Env struct {
 	Log    *slog.Logger
 	Now    func() time.Time
 	Random io.Reader
+	// AuditSink takes the records of calls; nil: they are in the log alone. event.Open sets it.
+	AuditSink audit.Sink
 
 	mu     sync.Mutex
 	common *Common
@@ -269,6 +272,9 @@ func (e *Env) SetKeys(k token.Keys) { e.keys = &k }
 
 // OnDrain has f called before the process ends, after those that were given later.
 func (e *Env) OnDrain(f func()) { e.drains = append(e.drains, f) }
+
+// Audit returns the log of calls.
+func (e *Env) Audit() *audit.Log { return audit.New(e.Log, e.AuditSink, e.Now) }
 
 // Drain calls what OnDrain was given.
 func (e *Env) Drain() {

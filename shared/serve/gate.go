@@ -21,10 +21,12 @@ import (
 	"go-job-orchestrator/shared/platform"
 )
 
-// Settings bound what clients can have of any function that is served.
+// Settings say who is answered, and bound what clients can have of any function that is served.
 type Settings struct {
 	// AllowedHosts are names by which the server is reached, besides those it knows itself.
 	AllowedHosts []string `env:"ALLOWED_HOSTS"`
+	// Origins are the other sites whose pages may use the API.
+	Origins []string `env:"CORS_ORIGINS"`
 	// Service is set by Knative: the name of the Service that this is.
 	Service        string `env:"K_SERVICE"`
 	MaxConnections uint16 `env:"MAX_CONNECTIONS" envDefault:"1024"`
@@ -57,8 +59,9 @@ func (s *Settings) Check() error {
 	}
 	errs = append(errs, platform.CheckDurations(platform.Duration{Name: "STALL_TIMEOUT", Value: s.StallTimeout,
 		Min: time.Second, Max: time.Hour}))
-	_, err := origin.NewNames(origin.Config{Allowed: s.AllowedHosts})
-	return errors.Join(append(errs, err)...)
+	_, namesErr := origin.NewNames(origin.Config{Allowed: s.AllowedHosts})
+	_, sitesErr := origin.NewSites(s.Origins)
+	return errors.Join(append(errs, namesErr, sitesErr)...)
 }
 
 // buffered is what all requests share where the process has so much memory.
@@ -76,6 +79,7 @@ func (s *Settings) buffered(memory int64) int64 {
 type Gate struct {
 	settings Settings
 	names    *origin.Names
+	sites    *origin.Sites
 	budget   *budget.Budget
 	log      *slog.Logger
 }
@@ -93,6 +97,9 @@ func OpenGate(env *platform.Env) (*Gate, error) {
 		c.Addresses = ownAddresses() // Knative's proxy beside the function passes on what comes to the pod's
 	}
 	if g.names, err = origin.NewNames(c); err != nil {
+		return nil, err
+	}
+	if g.sites, err = origin.NewSites(g.settings.Origins); err != nil {
 		return nil, err
 	}
 	g.budget = budget.New(g.settings.buffered(debug.SetMemoryLimit(-1)))
@@ -117,9 +124,17 @@ func ownAddresses() []netip.Addr {
 // MaxConnections is how many clients can be connected at a time.
 func (g *Gate) MaxConnections() int { return int(g.settings.MaxConnections) }
 
+// Handler answers requests; api.Router is one.
+type Handler interface {
+	http.Handler
+	// Handles reports whether there is a call of that method and path.
+	Handles(method, path string) bool
+}
+
 // Before returns a handler that passes on to h what may come in, with bounds on time and memory.
-func (g *Gate) Before(h http.Handler) http.Handler {
-	return api.Paced(origin.Guard(g.names, g.bounded(h), g.log), g.settings.StallTimeout)
+func (g *Gate) Before(h Handler) http.Handler {
+	permitted := g.sites.Before(g.bounded(h), h.Handles)
+	return api.Paced(origin.Guard(g.names, g.sites, permitted, g.log), g.settings.StallTimeout)
 }
 
 // bounded refuses what h cannot take.

@@ -29,6 +29,13 @@ func gate(t *testing.T, vars map[string]string) *Gate {
 	return g
 }
 
+// every handles every call.
+type every http.HandlerFunc
+
+func (e every) ServeHTTP(w http.ResponseWriter, r *http.Request) { e(w, r) }
+
+func (every) Handles(string, string) bool { return true }
+
 // ask returns the status of the answer to a request that prepare has changed.
 func ask(t *testing.T, h http.Handler, prepare func(r *http.Request)) (int, api.Problem) {
 	t.Helper()
@@ -74,12 +81,64 @@ func TestGate(t *testing.T) {
 	}
 }
 
+// TestOtherSites has pages of two sites use the API, of which one may. The handshake of webhooks, which
+// is OPTIONS too, works as it does without any sites.
+func TestOtherSites(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	for _, setting := range []string{"", "https://app.example.com"} {
+		router := api.NewRouter(log)
+		for _, route := range []routes.Route{routes.LaunchJob, routes.AllowEvents} {
+			router.Handle(route, func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
+				w.Header().Set("Webhook-Allowed-Rate", "*")
+				w.WriteHeader(http.StatusNoContent)
+				return nil
+			})
+		}
+		h := gate(t, map[string]string{"CORS_ORIGINS": setting}).Before(router)
+		for _, test := range []struct {
+			request, origin, method string
+			want                    int    // with the setting
+			without                 int    // without it
+			allowed                 string // Access-Control-Allow-Methods
+			handshake               bool
+		}{
+			{"POST /", "https://app.example.com", "", 204, 403, "", true},
+			{"POST /", "https://evil.example", "", 403, 403, "", false},
+			{"OPTIONS /", "https://app.example.com", "POST", 204, 403, "POST", false},
+			{"OPTIONS /", "https://app.example.com", "PUT", 405, 403, "", false},
+			{"OPTIONS /", "https://evil.example", "POST", 403, 403, "", false},
+			{"OPTIONS /nothing", "https://app.example.com", "POST", 404, 403, "", false},
+			{"OPTIONS /events", "", "", 204, 204, "", true},
+			{"OPTIONS /events", "", "POST", 204, 204, "", true},
+			{"OPTIONS /events", "https://evil.example", "POST", 403, 403, "", false},
+		} {
+			method, path, _ := strings.Cut(test.request, " ")
+			r := httptest.NewRequestWithContext(t.Context(), method, "http://localhost"+path, nil)
+			for name, value := range map[string]string{"Origin": test.origin, "Access-Control-Request-Method": test.method} {
+				if value != "" {
+					r.Header.Set(name, value)
+				}
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			want, allowed, handshake := test.want, test.allowed, test.handshake
+			if setting == "" {
+				want, allowed, handshake = test.without, "", handshake && test.without == 204
+			}
+			if w.Code != want || w.Header().Get("Access-Control-Allow-Methods") != allowed ||
+				(w.Header().Get("Webhook-Allowed-Rate") != "") != handshake {
+				t.Errorf("CORS_ORIGINS=%s, %+v: %d %v", setting, test, w.Code, w.Header())
+			}
+		}
+	}
+}
+
 // TestGateHasABudget has one request take all memory.
 func TestGateHasABudget(t *testing.T) {
 	g := gate(t, map[string]string{"MAX_BUFFERED_BYTES": "4Mi"})
 	var inner http.Handler
 	var status int
-	h := g.Before(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h := g.Before(every(func(w http.ResponseWriter, r *http.Request) {
 		if err := budget.Take(r.Context(), 4<<20); err != nil {
 			api.WriteError(w, r, slog.New(slog.DiscardHandler), err)
 			return
@@ -103,7 +162,7 @@ func TestGateHasABudget(t *testing.T) {
 func TestGateBoundsRequests(t *testing.T) {
 	g := gate(t, map[string]string{"MAX_CONNECTIONS": "16"})
 	began, goOn := make(chan struct{}), make(chan struct{})
-	h := g.Before(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+	h := g.Before(every(func(http.ResponseWriter, *http.Request) {
 		began <- struct{}{}
 		<-goOn
 	}))
@@ -130,7 +189,7 @@ func TestGateBoundsRequests(t *testing.T) {
 func TestFollowersLeavePlaces(t *testing.T) {
 	g := gate(t, map[string]string{"MAX_CONNECTIONS": "16"})
 	began, goOn := make(chan struct{}), make(chan struct{})
-	h := g.Before(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	h := g.Before(every(func(_ http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Prefer")+r.URL.RawQuery != "" || r.URL.Path != "/" {
 			began <- struct{}{}
 			<-goOn
@@ -168,10 +227,10 @@ func TestFollowersLeavePlaces(t *testing.T) {
 func TestFaultySettings(t *testing.T) {
 	_, err := OpenGate(platform.New(map[string]string{
 		"ALLOWED_HOSTS": "https://a.example,b.example", "MAX_CONNECTIONS": "15", "MAX_BUFFERED_BYTES": "1Mi",
-		"STALL_TIMEOUT": "999ms",
+		"STALL_TIMEOUT": "999ms", "CORS_ORIGINS": "app.example.com,https://b.example/",
 	}, slog.New(slog.DiscardHandler)))
 	for _, want := range []string{"ALLOWED_HOSTS", "MAX_CONNECTIONS", "MAX_BUFFERED_BYTES", "STALL_TIMEOUT",
-		"at least 1s", "at least 16", "at least 4Mi"} {
+		"at least 1s", "at least 16", "at least 4Mi", "CORS_ORIGINS", `"app.example.com"`, `"https://b.example/"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not name %s", err, want)
 		}

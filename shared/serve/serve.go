@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -44,7 +43,7 @@ func Main[F Function](open func(*platform.Env) (F, error), summary string, setti
 		if err := errors.Join(err, gateErr); err != nil {
 			return err
 		}
-		router := api.NewRouter(env.Log)
+		router := api.NewRouter(env.Log).Audited(env.Audit())
 		f.Mount(router)
 		common, err := env.Common()
 		if err != nil {
@@ -60,7 +59,7 @@ func Main[F Function](open func(*platform.Env) (F, error), summary string, setti
 }
 
 // Serve answers on a listener, behind the gate, until ctx ends.
-func (g *Gate) Serve(ctx context.Context, ln net.Listener, h http.Handler, env *platform.Env) error {
+func (g *Gate) Serve(ctx context.Context, ln net.Listener, h Handler, env *platform.Env) error {
 	s := &api.Server{Log: env.Log, Wait: shutdownWait, Drain: env.Drain, MaxConnections: g.MaxConnections()}
 	return s.Serve(ctx, ln, g.Before(h))
 }

@@ -203,7 +203,8 @@ func TestModules(t *testing.T) {
 	}
 	for path := range root {
 		for _, prefix := range []string{
-			"github.com/pb33f/", "knative.dev/eventing", "k8s.io/pod-security-admission", "sigs.k8s.io/kustomize/",
+			"github.com/pb33f/", "github.com/zitadel/", "knative.dev/eventing", "k8s.io/pod-security-admission",
+			"sigs.k8s.io/kustomize/",
 		} {
 			if strings.HasPrefix(path, prefix) {
 				t.Errorf("go.mod asks for %s, which belongs to a module below test/", path)

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"go-job-orchestrator/functions/status"
+	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/guard"
 	"go-job-orchestrator/shared/kubernetes"
 	"go-job-orchestrator/shared/platform"
@@ -13,7 +14,8 @@ import (
 )
 
 func main() {
-	os.Exit(serve.Main(guard.Behind(open), "Shows and lists jobs.", &kubernetes.Settings{}))
+	os.Exit(serve.Main(guard.Behind(open), "Shows and lists jobs.", &kubernetes.Settings{},
+		&access.LoginSettings{}))
 }
 
 func open(env *platform.Env) (*status.Function, error) {
@@ -25,5 +27,12 @@ func open(env *platform.Env) (*status.Function, error) {
 	if err != nil {
 		return nil, errors.Join(err, env.Check())
 	}
-	return status.New(status.Deps{Env: env, Observer: b.Observer, Runtimes: b.Runtimes})
+	var login access.LoginSettings
+	if err := env.Load(&login); err != nil {
+		return nil, err
+	}
+	// The gateway has the same settings, and its listener is not on loopback.
+	return status.New(status.Deps{
+		Env: env, Observer: b.Observer, Runtimes: b.Runtimes, Login: login.Login(false),
+	})
 }
