@@ -15,6 +15,7 @@ import (
 	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/guard"
+	"go-job-orchestrator/shared/guard/guardmatrix"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/token"
@@ -38,7 +39,7 @@ func (o owners) OwnerOf(_ context.Context, id job.ID) (string, error) {
 var now = time.Unix(1_800_000_000, 0)
 
 // credentials are what requests are sent with, by name. Each changes a request for the job own.
-func credentials(k, others token.Keys) map[string]func(*http.Request) {
+func credentials(k, others token.Keys) map[guardmatrix.Sender]func(*http.Request) {
 	bearer := func(text string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+text) }
 	}
@@ -49,26 +50,26 @@ func credentials(k, others token.Keys) map[string]func(*http.Request) {
 			}
 		}
 	}
-	return map[string]func(*http.Request){
-		"none":              func(*http.Request) {},
-		"open":              caller(access.Local, access.Admin, access.Open, k, now),
-		"admin":             caller("root", access.Admin, "key", k, now),
-		"user":              caller("ann", access.User, "key", k, now),
-		"read":              caller("ann", access.Read, "key", k, now),
-		"other's user":      caller("bob", access.User, "key", k, now),
-		"no role":           caller("ann", "", "key", k, now),
-		"forged":            caller("root", access.Admin, "key", others, now),
-		"expired":           caller("root", access.Admin, "key", k, now.Add(-2*time.Minute)),
-		"for another path":  func(r *http.Request) { r.Header.Set(access.AssertionHeader, assertionFor(k, "GET", "/healthz")) },
-		"job token":         bearer(k.Derive(token.User, own)),
-		"other's job token": bearer(k.Derive(token.User, foreign)),
-		"agent's":           bearer(k.Derive(token.Agent, own)),
-		"other agent's":     bearer(k.Derive(token.Agent, foreign)),
-		"shared":            bearer(k.Share(own, now.Add(time.Second))),
-		"shared, expired":   bearer(k.Share(own, now)),
-		"shared, other's":   bearer(k.Share(foreign, now.Add(time.Hour))),
-		"nonsense":          bearer("nonsense"),
-		"basic":             func(r *http.Request) { r.SetBasicAuth("a", "b") },
+	return map[guardmatrix.Sender]func(*http.Request){
+		guardmatrix.Nothing:       func(*http.Request) {},
+		guardmatrix.Open:          caller(access.Local, access.Admin, access.Open, k, now),
+		guardmatrix.Admin:         caller("root", access.Admin, "key", k, now),
+		guardmatrix.User:          caller(guardmatrix.Ann, access.User, "key", k, now),
+		guardmatrix.Reader:        caller(guardmatrix.Ann, access.Read, "key", k, now),
+		guardmatrix.OtherUser:     caller(guardmatrix.Bob, access.User, "key", k, now),
+		guardmatrix.NoRole:        caller(guardmatrix.Ann, "", "key", k, now),
+		guardmatrix.Forged:        caller("root", access.Admin, "key", others, now),
+		guardmatrix.Outdated:      caller("root", access.Admin, "key", k, now.Add(-2*time.Minute)),
+		guardmatrix.ForAnother:    func(r *http.Request) { r.Header.Set(access.AssertionHeader, assertionFor(k, "GET", "/healthz")) },
+		guardmatrix.JobToken:      bearer(k.Derive(token.User, own)),
+		guardmatrix.OtherJobToken: bearer(k.Derive(token.User, foreign)),
+		guardmatrix.AgentToken:    bearer(k.Derive(token.Agent, own)),
+		guardmatrix.OtherAgent:    bearer(k.Derive(token.Agent, foreign)),
+		guardmatrix.Shared:        bearer(k.Share(own, now.Add(time.Second))),
+		guardmatrix.ExpiredShared: bearer(k.Share(own, now)),
+		guardmatrix.OtherShared:   bearer(k.Share(foreign, now.Add(time.Hour))),
+		guardmatrix.Nonsense:      bearer("nonsense"),
+		guardmatrix.Basic:         func(r *http.Request) { r.SetBasicAuth("a", "b") },
 	}
 }
 
@@ -78,82 +79,6 @@ func assertionFor(k token.Keys, method, path string) string {
 		panic(err)
 	}
 	return r.Header.Get(access.AssertionHeader)
-}
-
-// kinds of calls, each with what its answer is by credential. 200 is that of the function.
-func kinds(names map[string]func(*http.Request)) map[string]map[string]int {
-	all := func(status int, others map[string]int) map[string]int {
-		m := map[string]int{}
-		for name := range names {
-			m[name] = status
-		}
-		for name, s := range others {
-			m[name] = s
-		}
-		return m
-	}
-	forged := map[string]int{"forged": 401, "expired": 401, "for another path": 401}
-	with := func(m map[string]int) map[string]int {
-		for name, s := range forged {
-			m[name] = s
-		}
-		return m
-	}
-	return map[string]map[string]int{
-		"anyone": all(200, nil),
-		"look at mine": all(401, with(map[string]int{"open": 200, "admin": 200, "user": 200, "read": 200,
-			"other's user": 200, "no role": 403})),
-		"change mine": all(401, with(map[string]int{"open": 200, "admin": 200, "user": 200, "read": 403,
-			"other's user": 200, "no role": 403})),
-		"manage": all(401, with(map[string]int{"open": 200, "admin": 200, "user": 403, "read": 403, "other's user": 403,
-			"no role": 403})),
-		"tell the token": all(401, with(map[string]int{"open": 200, "admin": 200, "user": 200, "read": 403,
-			"other's user": 404, "no role": 403})),
-		"write outputs": all(403, with(map[string]int{"none": 401, "basic": 401, "open": 401, "admin": 401, "user": 401,
-			"read": 401, "other's user": 401, "no role": 401, "agent's": 200, "job token": 200})),
-		"look at a job": all(403, with(map[string]int{"none": 401, "basic": 401, "open": 200, "admin": 200, "user": 200,
-			"read": 200, "other's user": 404, "job token": 200, "shared": 200, "shared, expired": 401})),
-		"change a job": all(403, with(map[string]int{"none": 401, "basic": 401, "open": 200, "admin": 200, "user": 200,
-			"read": 403, "other's user": 404, "job token": 200})),
-		"read outputs": all(403, with(map[string]int{"none": 401, "basic": 401, "open": 401, "admin": 200, "user": 200,
-			"read": 200, "other's user": 404, "job token": 200, "shared": 200, "shared, expired": 401})),
-		"read files": all(403, with(map[string]int{"none": 401, "basic": 401, "open": 401, "admin": 200, "user": 200,
-			"read": 200, "other's user": 404, "job token": 200, "agent's": 200})),
-		"agent": all(403, with(map[string]int{"none": 401, "basic": 401, "open": 401, "admin": 401, "user": 401, "read": 401,
-			"other's user": 401, "no role": 401, "agent's": 200})),
-	}
-}
-
-// kindOf says by hand what each call is, so that a change of the table shows.
-func kindOf(r routes.Route) string {
-	switch r.String() {
-	case "GET /healthz", "GET /openapi.yaml", "GET /api/v1/server", "POST /", "OPTIONS /events":
-		return "anyone"
-	case "GET /api/v1/jobs/:id/token":
-		return "tell the token"
-	case "GET /api/v1/jobs", "GET /api/v1/whoami", "GET /api/v1/templates", "GET /api/v1/templates/:name":
-		return "look at mine"
-	case "POST /api/v1/jobs", "PUT /api/v1/templates/:name",
-		"DELETE /api/v1/templates/:name", "POST /api/v1/templates/:name/jobs", "POST /events":
-		return "change mine"
-	case "GET /api/v1/keys", "POST /api/v1/keys", "DELETE /api/v1/keys/:id":
-		return "manage"
-	case "GET /api/v1/jobs/:id", "GET /api/v1/jobs/:id/events", "GET /api/v1/jobs/:id/logs":
-		return "look at a job"
-	case "DELETE /api/v1/jobs/:id", "POST /api/v1/jobs/:id/cancel", "POST /api/v1/jobs/:id/share":
-		return "change a job"
-	case "GET /outputs/:id", "HEAD /outputs/:id", "GET /outputs/:id/*filename", "HEAD /outputs/:id/*filename":
-		return "read outputs"
-	case "GET /artifacts/:id/*filename", "HEAD /artifacts/:id/*filename":
-		return "read files"
-	}
-	if strings.HasPrefix(r.Path, "/agent/") {
-		return "agent"
-	}
-	if r == routes.UploadOutput {
-		return "write outputs"
-	}
-	return ""
 }
 
 func keysOf(t *testing.T, secret string) token.Keys {
@@ -169,16 +94,11 @@ func keysOf(t *testing.T, secret string) token.Keys {
 func TestMatrix(t *testing.T) {
 	k := keysOf(t, "a")
 	g := guard.New(guard.Deps{Identify: guard.Asserted(k, func() time.Time { return now }), Tokens: k,
-		Owners: owners{own: "ann", foreign: "bob"}, Now: func() time.Time { return now }})
+		Owners: owners{own: guardmatrix.Ann, foreign: guardmatrix.Bob}, Now: func() time.Time { return now }})
 	for _, route := range routes.All() {
-		want, known := kinds(credentials(k, k))[kindOf(route)]
-		if !known {
-			t.Errorf("%s has no kind", route)
-			continue
-		}
-		for name, set := range credentials(k, keysOf(t, "b")) {
-			if got := admit(t, g, route, own, set); got != want[name] {
-				t.Errorf("%s with %s: %d, want %d", route, name, got, want[name])
+		for sender, set := range credentials(k, keysOf(t, "b")) {
+			if got, want := admit(t, g, route, own, set), guardmatrix.Want(route, sender); got != want {
+				t.Errorf("%s with %s: %d, want %d", route, sender, got, want)
 			}
 		}
 	}
@@ -209,9 +129,10 @@ func admit(t *testing.T, g *guard.Guard, route routes.Route, id job.ID, set func
 func TestUnknownLooksForeign(t *testing.T) {
 	k := keysOf(t, "a")
 	g := guard.New(guard.Deps{Identify: guard.Asserted(k, func() time.Time { return now }), Tokens: k,
-		Owners: owners{own: "ann", foreign: "bob"}, Now: func() time.Time { return now }})
+		Owners: owners{own: guardmatrix.Ann, foreign: guardmatrix.Bob}, Now: func() time.Time { return now }})
 	for name, set := range credentials(k, keysOf(t, "b")) {
-		if strings.HasPrefix(name, "other") || strings.HasSuffix(name, "other's") {
+		switch name {
+		case guardmatrix.OtherUser, guardmatrix.OtherJobToken, guardmatrix.OtherAgent, guardmatrix.OtherShared:
 			continue // these open the foreign job
 		}
 		if a, b := admit(t, g, routes.GetJob, foreign, set), admit(t, g, routes.GetJob, unknown, set); a != b {
@@ -242,7 +163,7 @@ func TestBroker(t *testing.T) {
 func TestCallerIsPassedOn(t *testing.T) {
 	k := keysOf(t, "a")
 	g := guard.New(guard.Deps{Identify: guard.Asserted(k, func() time.Time { return now }), Tokens: k,
-		Owners: owners{own: "ann"}, Now: func() time.Time { return now }})
+		Owners: owners{own: guardmatrix.Ann}, Now: func() time.Time { return now }})
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/jobs", nil)
 	want := access.Caller{Owner: "ann", Role: access.User, Via: "oidc"}
 	if err := access.Assert(r, want, k, now); err != nil {

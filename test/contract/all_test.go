@@ -320,8 +320,8 @@ func testQueue(t *testing.T, to *client) {
 		}
 		return got.StatusCode == http.StatusServiceUnavailable
 	})
-	v := to.put(t, "full", script(t, "true"))
-	to.call(t, http.StatusServiceUnavailable, http.MethodPost, "/api/v1/templates/full/jobs", v.bearer())
+	to.put(t, "full", script(t, "true"))
+	to.call(t, http.StatusServiceUnavailable, http.MethodPost, "/api/v1/templates/full/jobs")
 	to.call(t, http.StatusServiceUnavailable, http.MethodPost, "/events?template=full",
 		cloudEvent("full", "com.example.full", nil))
 	for _, s := range waiting {

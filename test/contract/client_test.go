@@ -18,7 +18,11 @@ import (
 type client struct {
 	base string
 	http *http.Client
+	key  string // sent with calls that have no other credentials; may be empty
 }
+
+// with returns a client whose calls have other credentials; an empty key stands for none.
+func (c *client) with(key string) *client { return &client{base: c.base, http: c.http, key: key} }
 
 func (c *contract) client(base string, next http.RoundTripper) *client {
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -96,6 +100,9 @@ func (c *client) try(ctx context.Context, method, path string, options ...option
 	}
 	for _, o := range options {
 		o(r)
+	}
+	if _, sent := r.Header["Authorization"]; !sent && c.key != "" {
+		bearer(c.key)(r)
 	}
 	got, err := c.http.Do(r)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	gotoken "go/token"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -21,6 +22,7 @@ import (
 
 	"go-job-orchestrator/functions/deadletter"
 	"go-job-orchestrator/functions/launch"
+	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
@@ -191,19 +193,19 @@ func literal(t *testing.T, e ast.Expr) string {
 }
 
 // testRoutes holds the descriptions and the server to the table of routes: every call of the one is
-// in the other, with the same tokens, and the server answers exactly those.
+// in the other, with the same role and tokens, and the server answers exactly those.
 func testRoutes(t *testing.T, c *contract, to *client) {
-	described := map[routes.Route]bool{}
+	found := map[routes.Route]bool{}
 	for path, item := range c.document.Paths.PathItems.FromOldest() {
 		for method, o := range item.GetOperations().FromOldest() {
-			route, found := routeOf(strings.ToUpper(method), path)
-			if !found {
+			route, known := routeOf(strings.ToUpper(method), path)
+			if !known {
 				t.Errorf("%s %s is described and not in the table", method, path)
 				continue
 			}
-			described[route] = true
-			if got := tokens(t, c, o); got != route.Tokens {
-				t.Errorf("%s %s: the description says that %b open it, the table %b", method, path, got, route.Tokens)
+			found[route] = true
+			if got, want := described(t, o), tabled(route); got != want {
+				t.Errorf("%s %s: the description says that %+v opens it, the table %+v", method, path, got, want)
 			}
 		}
 	}
@@ -211,7 +213,7 @@ func testRoutes(t *testing.T, c *contract, to *client) {
 		if route.Reach == routes.Cluster {
 			continue // events of the Broker are no part of the API
 		}
-		if !described[route] {
+		if !found[route] {
 			t.Errorf("%s is not described", route)
 		}
 		if got, want := allowed(t, to, route), strings.Join(methods(probe(route)), ", "); got != want {
@@ -243,30 +245,53 @@ func methods(path string) []string {
 	return list
 }
 
-// tokens are those that open an operation.
-func tokens(t *testing.T, c *contract, o *v3.Operation) routes.Tokens {
+// requirement is what a call needs of its sender.
+type requirement struct {
+	role   access.Role
+	tokens routes.Tokens
+	open   bool // nothing with AUTH=open
+}
+
+// tabled is what the table of routes says.
+func tabled(r routes.Route) requirement {
+	return requirement{role: r.Role, tokens: r.Tokens, open: r.Role != routes.NoCaller && !r.TokenWhenOpen}
+}
+
+// described is what the description says of an operation. Its requirements are alternatives. An empty
+// one is for AUTH=open, unless it is the only one.
+func described(t *testing.T, o *v3.Operation) requirement {
 	t.Helper()
-	security := o.Security
-	if security == nil {
-		security = c.document.Security
+	if o.Security == nil {
+		t.Errorf("%s does not say what it needs", o.OperationId)
 	}
-	var all routes.Tokens
-	for _, alternative := range security {
+	if len(o.Security) == 0 {
+		return requirement{role: routes.Anyone, open: true}
+	}
+	all := requirement{role: routes.NoCaller}
+	tokens := map[string]routes.Tokens{"jobToken": routes.User, "sharedToken": routes.Shared, "agentToken": routes.Agent}
+	roles := map[string]access.Role{}
+	for _, alternative := range o.Security {
 		if alternative.Requirements == nil || alternative.Requirements.Len() == 0 {
-			all |= routes.None
+			all.open = true
 			continue
 		}
-		for scheme := range alternative.Requirements.KeysFromOldest() {
-			one, known := map[string]routes.Tokens{"jobToken": routes.User, "agentToken": routes.Agent,
-				"ownerToken": routes.Owner}[scheme]
-			if !known {
-				t.Errorf("%s: the table knows no %s", o.OperationId, scheme)
+		for scheme, named := range alternative.Requirements.FromOldest() {
+			if one, known := tokens[scheme]; known {
+				all.tokens |= one
+				continue
 			}
-			all |= one
+			if len(named) != 1 {
+				t.Fatalf("%s: %s names %d roles, want one", o.OperationId, scheme, len(named))
+			}
+			roles[scheme] = access.Role(named[0])
 		}
 	}
-	if len(security) == 0 {
-		all = routes.None
+	if len(roles) == 0 {
+		return all
+	}
+	all.role = roles["callerKey"]
+	if want := map[string]access.Role{"callerKey": all.role, "oidc": all.role}; !maps.Equal(roles, want) {
+		t.Errorf("%s: callers need the roles %v; keys and tokens of the issuer are worth the same", o.OperationId, roles)
 	}
 	return all
 }
@@ -307,7 +332,7 @@ func TestMounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := opened(t, env, &event.Events{Sink: nowhere{}, Ledger: records})
+	all := opened(t, env, &event.Events{Sink: nowhere{}, Ledger: records}, newKeyring(t, env))
 	all[routes.Launch] = launch.New(launch.Deps{Records: records, Log: env.Log})
 	if all[routes.DeadLetter], err = deadletter.New(env); err != nil {
 		t.Fatal(err)
@@ -340,18 +365,23 @@ func answersToo(name routes.Function, route routes.Route) bool {
 	})
 }
 
-// TestFields demands that the description has exactly the fields of the form, which the code names
+// TestFields demands that the description has exactly the fields of the forms, which the code names
 // when it meets another.
 func TestFields(t *testing.T) {
 	c := load(t)
-	to := c.client("http://functions", startFunctions(t, nil))
-	got := to.call(t, http.StatusUnprocessableEntity, http.MethodPost, "/api/v1/jobs", form(t, field{name: "other"}))
-	_, list, _ := strings.Cut(problem(t, got), "there are: ")
-	fields := strings.Split(list, ", ")
-	slices.Sort(fields)
-	described := slices.Sorted(c.document.Components.Schemas.GetOrZero("JobForm").Schema().Properties.KeysFromOldest())
-	if !slices.Equal(fields, described) {
-		t.Errorf("the form has %q, described is %q", fields, described)
+	to := startFunctions(t, nil).client(c)
+	for schema, call := range map[string]struct{ method, path string }{
+		"JobForm":      {http.MethodPost, "/api/v1/jobs"},
+		"TemplateForm": {http.MethodPut, "/api/v1/templates/fields"},
+	} {
+		got := to.call(t, http.StatusUnprocessableEntity, call.method, call.path, form(t, field{name: "other"}))
+		_, list, _ := strings.Cut(problem(t, got), "there are: ")
+		fields := strings.Split(list, ", ")
+		slices.Sort(fields)
+		described := slices.Sorted(c.document.Components.Schemas.GetOrZero(schema).Schema().Properties.KeysFromOldest())
+		if !slices.Equal(fields, described) {
+			t.Errorf("the form has %q, %s has %q", fields, schema, described)
+		}
 	}
 }
 
@@ -365,7 +395,7 @@ func TestBroken(t *testing.T) {
 	const (
 		id   = "fe661b7ab1f7d0c1a1f35b2f8c9e4d60"
 		good = `{"items":[{"jobID":"` + id + `","jobName":"run-` + id + `","namespace":"default","runtime":"python",` +
-			`"phase":"Pending","createdAt":"2026-11-23T13:30:18Z"}]}`
+			`"owner":"ann","phase":"Pending","createdAt":"2026-11-23T13:30:18Z"}]}`
 		fault = `{"type":"about:blank","title":"Bad Request","status":400,"detail":"limit","errors":[{"field":"limit","message":"no"}]}`
 	)
 	type answered struct {
@@ -443,7 +473,7 @@ func TestMissing(t *testing.T) {
 	if len(all) != len(c.described()) || len(all) < 150 {
 		t.Errorf("missing: %d of %d", len(all), len(c.described()))
 	}
-	to := c.client("http://functions", startFunctions(t, nil))
+	to := startFunctions(t, nil).client(c)
 	to.call(t, http.StatusOK, http.MethodGet, "/healthz")
 	health := answer{"getHealth", "200", "text/plain"}
 	if slices.Contains(c.missing(nil), "never answered: "+health.String()) {

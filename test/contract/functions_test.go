@@ -24,12 +24,15 @@ import (
 // proceed only as the test wants.
 func testFunctions(t *testing.T, c *contract) {
 	f := startFunctions(t, map[string]string{"MAX_OUTPUT_BYTES": "1Mi"})
-	to := c.client("http://functions", f)
+	to := f.client(c)
 	t.Run("agent", func(t *testing.T) { testAgent(t, f, to) })
 	t.Run("retry", func(t *testing.T) { testRetry(t, f, to) })
 	t.Run("placed", func(t *testing.T) { testPlaced(t, to) })
 	t.Run("refused uploads", func(t *testing.T) { testRefusedUploads(t, f, to) })
 	t.Run("credentials", func(t *testing.T) { testCredentials(t, f, to) })
+	t.Run("callers", func(t *testing.T) { testCallers(t, f, to) })
+	t.Run("keys", func(t *testing.T) { testKeys(t, f, to) })
+	t.Run("shared", func(t *testing.T) { testShared(t, to) })
 	t.Run("storage", func(t *testing.T) { testStorage(t, f, to) })
 	t.Run("links", func(t *testing.T) { testLinks(t, c) })
 	t.Run("slow ends", func(t *testing.T) { testSlowEnds(t, f, to) })
@@ -98,7 +101,6 @@ func testAgent(t *testing.T, f *functions, to *client) {
 	}
 	to.call(t, http.StatusOK, http.MethodGet, s.artifact("index.json"), agent)
 	to.call(t, http.StatusOK, http.MethodGet, s.artifact("run"), agent)
-	to.call(t, http.StatusForbidden, http.MethodPut, s.upload("a"), octets("a"), s.bearer())
 
 	mine := map[string]any{"owner": "pod-1", "limits": job.Limits{CPU: "none", Memory: "256Mi"}}
 	put(http.StatusConflict, "PUT attempts/1/end", record(t, attempt(1)))
@@ -236,14 +238,13 @@ func testPlaced(t *testing.T, to *client) {
 	}
 	v := to.put(t, "placed", script(t, "true", field{name: "image", value: "alpine:3.22"},
 		field{name: "queue", value: "team-a"}))
-	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, v.path(), v.bearer()).body), `"queue":"team-a"`)
+	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, v.path()).body), `"queue":"team-a"`)
 	whole := map[string]any{
 		"runtime": "binary", "entrypoint": "run", "image": "alpine:3.22", "queue": "team-a",
 		"files": []map[string]string{{"name": "run", "content": "IyEvYmluL3NoCmVjaG8gaGVsbG8K"}},
 	}
-	got := to.accepted(t, "/events", cloudEvent("placed", "io.github.go-job-orchestrator.job.requested.v1", whole),
-		v.bearer())
-	s = as[submitted](t, to.call(t, http.StatusOK, http.MethodGet, got.Header.Get("Location")+"/token", v.bearer()))
+	got := to.accepted(t, "/events", cloudEvent("placed", "io.github.go-job-orchestrator.job.requested.v1", whole))
+	s = as[submitted](t, to.call(t, http.StatusOK, http.MethodGet, got.Header.Get("Location")+"/token"))
 	if got := to.status(t, s); got.Queue != "team-a" {
 		t.Errorf("requested by an event: got queue %q", got.Queue)
 	}
@@ -308,7 +309,7 @@ func wantRefused(
 // testLinks has files and outputs move by URLs of the bucket.
 func testLinks(t *testing.T, c *contract) {
 	f := startFunctions(t, map[string]string{"MAX_OUTPUT_BYTES": "1Mi", "SIGNED_URL_TTL": "5m"})
-	to := c.client("http://functions", f)
+	to := f.client(c)
 	s := to.submit(t, script(t, "true"))
 	agent := f.agent(s.JobID)
 	request := func(name string, size int64) option { return record(t, agentwire.LinkRequest{Name: name, Size: size}) }
@@ -366,6 +367,7 @@ func authorized(t *testing.T) []operation {
 	at(http.MethodGet, submitted.path)
 	at(http.MethodDelete, submitted.path)
 	at(http.MethodPost, func(s submitted) string { return s.path() + "/cancel" })
+	list = append(list, operation{method: http.MethodPost, path: func(s submitted) string { return s.path() + "/share" }})
 	at(http.MethodGet, func(s submitted) string { return s.path() + "/logs" })
 	at(http.MethodGet, func(s submitted) string { return s.path() + "/events" })
 	at(http.MethodGet, submitted.outputs)
@@ -419,6 +421,7 @@ func testCredentials(t *testing.T, f *functions, to *client) {
 func wantCredentials(t *testing.T, f *functions, to *client, all ...operation) {
 	t.Helper()
 	mine, other := to.submit(t, script(t, "true")), to.submit(t, script(t, "true"))
+	to = to.with("")
 	unknown := submitted{JobID: "00000000000000000000000000000000"}
 	for _, o := range all {
 		t.Run(o.method+" "+o.path(submitted{JobID: "id"}), func(t *testing.T) {
@@ -510,12 +513,12 @@ func testLostID(t *testing.T, c *contract) {
 			t.Fatal(err)
 		}
 	}
-	to := c.client("http://functions", f)
-	v := to.put(t, "slow", script(t, "true"))
+	to := f.client(c)
+	to.put(t, "slow", script(t, "true"))
 	void()
 	to.call(t, http.StatusConflict, http.MethodPost, "/api/v1/jobs", script(t, "true"), header("Idempotency-Key", "slow"))
 	void()
-	to.call(t, http.StatusConflict, http.MethodPost, "/api/v1/templates/slow/jobs", v.bearer(),
+	to.call(t, http.StatusConflict, http.MethodPost, "/api/v1/templates/slow/jobs",
 		header("Idempotency-Key", "slow start"))
 	void()
 	to.call(t, http.StatusConflict, http.MethodPost, "/events?template=slow", cloudEvent("slow", "com.example.slow", nil))

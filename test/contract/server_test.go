@@ -2,6 +2,7 @@ package contract
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -19,13 +20,17 @@ import (
 	"go-job-orchestrator/functions/artifacts"
 	"go-job-orchestrator/functions/cancel"
 	"go-job-orchestrator/functions/intake"
+	"go-job-orchestrator/functions/keys"
 	"go-job-orchestrator/functions/logs"
 	"go-job-orchestrator/functions/outputs"
 	"go-job-orchestrator/functions/status"
 	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/auth"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/event"
+	"go-job-orchestrator/shared/guard"
+	"go-job-orchestrator/shared/guard/guardmatrix"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/openapi"
@@ -87,18 +92,46 @@ func port(t *testing.T, greeting *io.PipeReader) string {
 	return string(found[1])
 }
 
-// functions is every function as it runs on Knative, except launch. So jobs wait for the agent,
-// whose calls the test makes.
+// functions is every function except launch. So jobs wait for the agent, whose calls the test makes.
 type functions struct {
-	router http.Handler
-	bucket *bucket
-	keys   token.Keys
-	bubble *testing.T // if set, requests are served where waiting takes no time
+	router  http.Handler
+	bucket  *bucket
+	keys    token.Keys
+	keyring *keyring
+	bubble  *testing.T // if set, requests are served where waiting takes no time
+
+	requests int // so far
 }
 
 var _ http.RoundTripper = (*functions)(nil)
 
+// identity makes what finds out who calls.
+type identity func(f *functions, env *platform.Env) guard.Identify
+
+// byKey is the gateway of one process with AUTH=keys.
+func byKey(f *functions, env *platform.Env) guard.Identify {
+	return auth.New(auth.Deps{Keys: f.keyring, Log: env.Log, Now: env.Now}).Identify
+}
+
+// byNothing is the gateway of one process with AUTH=open.
+func byNothing(_ *functions, env *platform.Env) guard.Identify {
+	return auth.New(auth.Deps{Open: true, Log: env.Log, Now: env.Now}).Identify
+}
+
+// byAssertion is what functions behind front have.
+func byAssertion(f *functions, env *platform.Env) guard.Identify {
+	return guard.Asserted(f.keys, env.Now)
+}
+
+// startFunctions starts the functions as one process has them with AUTH=keys.
 func startFunctions(t *testing.T, vars map[string]string, set ...func(*platform.Env)) *functions {
+	t.Helper()
+	return startIdentified(t, byKey, vars, set...)
+}
+
+func startIdentified(
+	t *testing.T, who identity, vars map[string]string, set ...func(*platform.Env),
+) *functions {
 	t.Helper()
 	f := &functions{bucket: newBucket()}
 	env := platform.New(vars, slog.New(slog.DiscardHandler))
@@ -111,9 +144,12 @@ func startFunctions(t *testing.T, vars map[string]string, set ...func(*platform.
 	for _, s := range set {
 		s(env)
 	}
+	f.keyring = newKeyring(t, env)
 	events := &event.Events{Sink: nowhere{}, Ledger: f.ledger()}
-	router := api.NewRouter(env.Log)
-	for _, function := range opened(t, env, events) {
+	router := api.NewRouter(env.Log).Guarded(guard.New(guard.Deps{
+		Identify: who(f, env), Tokens: f.keys, Owners: events.Ledger, Now: env.Now,
+	}))
+	for _, function := range opened(t, env, events, f.keyring) {
 		function.Mount(router)
 	}
 	openapi.Mount(router)
@@ -121,8 +157,15 @@ func startFunctions(t *testing.T, vars map[string]string, set ...func(*platform.
 	return f
 }
 
+// client is Ann's: a user whose calls have her key.
+func (f *functions) client(c *contract) *client {
+	return c.client("http://functions", f).with(f.keyring.of[guardmatrix.User])
+}
+
 // opened is every function that is part of the API.
-func opened(t *testing.T, env *platform.Env, events *event.Events) map[routes.Function]serve.Function {
+func opened(
+	t *testing.T, env *platform.Env, events *event.Events, callers keys.Store,
+) map[routes.Function]serve.Function {
 	t.Helper()
 	b := backend.Remote()
 	in, err := intake.Open(admission.Deps{Env: env, Events: events, Backend: b.Admission})
@@ -131,6 +174,8 @@ func opened(t *testing.T, env *platform.Env, events *event.Events) map[routes.Fu
 	}
 	all := map[routes.Function]serve.Function{
 		routes.Submit: in.Submit, routes.Templates: in.Templates, routes.Events: in.Events,
+		routes.Keys:   keys.New(keys.Deps{Store: callers, Now: env.Now, Random: env.Random, Log: env.Log}),
+		routes.Cancel: cancel.New(cancel.Deps{Env: env, Ledger: events.Ledger, Stopper: b.Stopper}),
 	}
 	for name, open := range map[routes.Function]func() (serve.Function, error){
 		routes.Status: func() (serve.Function, error) { return status.New(status.Deps{Env: env}) },
@@ -142,9 +187,6 @@ func opened(t *testing.T, env *platform.Env, events *event.Events) map[routes.Fu
 			return agentapi.New(agentapi.Deps{Env: env, Ledger: events.Ledger})
 		},
 		routes.Outputs: func() (serve.Function, error) { return outputs.New(env) },
-		routes.Cancel: func() (serve.Function, error) {
-			return cancel.New(cancel.Deps{Env: env, Ledger: events.Ledger, Stopper: b.Stopper})
-		},
 	} {
 		function, err := open()
 		if err != nil {
@@ -173,6 +215,10 @@ func (f *functions) agent(id job.ID) option { return bearer(f.keys.Derive(token.
 // RoundTrip implements http.RoundTripper.
 func (f *functions) RoundTrip(r *http.Request) (*http.Response, error) {
 	w := httptest.NewRecorder()
+	// Each request is from another address, because an address may have few failed logins.
+	r = r.Clone(r.Context())
+	r.RemoteAddr = fmt.Sprintf("[2001:db8::%x:%x]:1", f.requests>>16, f.requests&0xffff)
+	f.requests++
 	if f.bubble == nil {
 		f.router.ServeHTTP(w, r)
 	} else {

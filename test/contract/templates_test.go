@@ -8,6 +8,7 @@ import (
 
 	"gocloud.dev/gcerrors"
 
+	"go-job-orchestrator/shared/guard/guardmatrix"
 	"go-job-orchestrator/shared/job"
 )
 
@@ -15,12 +16,10 @@ import (
 type version struct {
 	Name    string
 	Version int
-	Owner   job.ID
-	Token   string
+	Owner   string
 }
 
-func (v version) path() string   { return "/api/v1/templates/" + v.Name }
-func (v version) bearer() option { return bearer(v.Token) }
+func (v version) path() string { return "/api/v1/templates/" + v.Name }
 
 func (c *client) put(t *testing.T, name string, options ...option) version {
 	t.Helper()
@@ -74,13 +73,12 @@ func testTemplates(t *testing.T, to *client) {
 		header("Idempotency-Key", "report")); again != v {
 		t.Errorf("sent again: got %+v, want %+v", again, v)
 	}
-	to.put(t, "other", script(t, "true"), v.bearer())
-	replaced := as[version](t, to.call(t, http.StatusOK, http.MethodPut, v.path(), script(t, `echo "$* $MODE"`),
-		v.bearer()))
-	if replaced.Version != 2 || replaced.Token != v.Token {
+	to.put(t, "other", script(t, "true"))
+	replaced := as[version](t, to.call(t, http.StatusOK, http.MethodPut, v.path(), script(t, `echo "$* $MODE"`)))
+	if replaced.Version != 2 || replaced.Owner != v.Owner {
 		t.Errorf("replaced: got %+v", replaced)
 	}
-	to.call(t, http.StatusOK, http.MethodGet, v.path(), v.bearer())
+	to.call(t, http.StatusOK, http.MethodGet, v.path())
 	first := to.call(t, http.StatusOK, http.MethodGet, "/api/v1/templates?limit=1")
 	next := as[struct{ NextPageToken string }](t, first).NextPageToken
 	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, "/api/v1/templates?pageToken="+next).body),
@@ -90,28 +88,28 @@ func testTemplates(t *testing.T, to *client) {
 		to.call(t, http.StatusBadRequest, http.MethodGet, "/api/v1/templates?"+query)
 	}
 
-	to.call(t, http.StatusCreated, http.MethodPost, v.path()+"/jobs", v.bearer(), header("Prefer", "wait=60"))
+	to.call(t, http.StatusCreated, http.MethodPost, v.path()+"/jobs", header("Prefer", "wait=60"))
 	changed := form(t, field{name: "args", value: `["a"]`}, field{name: "arg", value: "b"},
 		field{name: "env", value: `{"MODE":"quick"}`})
 	key := header("Idempotency-Key", "start a report")
-	got := to.call(t, http.StatusCreated, http.MethodPost, v.path()+"/jobs", v.bearer(), changed, key,
+	got := to.call(t, http.StatusCreated, http.MethodPost, v.path()+"/jobs", changed, key,
 		header("Prefer", "wait=60"))
 	s := as[submitted](t, got)
 	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, s.path()+"/logs", s.bearer()).body), "a b quick\n")
 	to.call(t, http.StatusOK, http.MethodGet, s.artifact("index.json"), s.bearer())
-	if found := as[submitted](t, to.call(t, http.StatusOK, http.MethodGet, s.path()+"/token", v.bearer())); found != s {
+	if found := as[submitted](t, to.call(t, http.StatusOK, http.MethodGet, s.path()+"/token")); found != s {
 		t.Errorf("token: got %+v, want %+v", found, s)
 	}
-	to.call(t, http.StatusUnprocessableEntity, http.MethodPost, v.path()+"/jobs", v.bearer(),
+	to.call(t, http.StatusUnprocessableEntity, http.MethodPost, v.path()+"/jobs",
 		form(t, field{name: "arg", value: "c"}), key)
 	to.call(t, http.StatusNoContent, http.MethodDelete, s.path(), s.bearer())
-	to.call(t, http.StatusGone, http.MethodPost, v.path()+"/jobs", v.bearer(), changed, key)
-	to.call(t, http.StatusNoContent, http.MethodDelete, v.path(), v.bearer())
-	to.call(t, http.StatusNotFound, http.MethodDelete, v.path(), v.bearer())
+	to.call(t, http.StatusGone, http.MethodPost, v.path()+"/jobs", changed, key)
+	to.call(t, http.StatusNoContent, http.MethodDelete, v.path())
+	to.call(t, http.StatusNotFound, http.MethodDelete, v.path())
 }
 
 func testEvents(t *testing.T, to *client) {
-	v := to.put(t, "keep", script(t, `cat event.json; echo "$CE_TYPE $1"`, field{name: "args", value: `["$.data.name"]`}))
+	to.put(t, "keep", script(t, `cat event.json; echo "$CE_TYPE $1"`, field{name: "args", value: `["$.data.name"]`}))
 	data := map[string]string{"name": "cat"}
 	sent := cloudEvent("1", "com.example.uploaded", data)
 	got := to.accepted(t, "/events?template=keep", sent)
@@ -119,16 +117,16 @@ func testEvents(t *testing.T, to *client) {
 	if again.Header.Get("Location") != got.Header.Get("Location") {
 		t.Error("delivered again, it started another job")
 	}
-	s := as[submitted](t, to.call(t, http.StatusOK, http.MethodGet, got.Header.Get("Location")+"/token", v.bearer()))
+	s := as[submitted](t, to.call(t, http.StatusOK, http.MethodGet, got.Header.Get("Location")+"/token"))
 	to.call(t, http.StatusOK, http.MethodGet, s.path(), s.bearer(), header("Prefer", "wait=60"))
 	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, s.path()+"/logs", s.bearer()).body),
 		"com.example.uploaded cat\n")
 	to.call(t, http.StatusOK, http.MethodGet, s.artifact("event.json"), s.bearer())
 
-	to.put(t, "next", script(t, "cat inputs/stdout.log"), v.bearer())
+	to.put(t, "next", script(t, "cat inputs/stdout.log"))
 	ended := cloudEvent("2", "io.github.go-job-orchestrator.job.succeeded.v1", nil, "subject", string(s.JobID))
 	got = to.accepted(t, "/events?template=next&withOutputs=true", ended)
-	n := as[submitted](t, to.call(t, http.StatusOK, http.MethodGet, got.Header.Get("Location")+"/token", v.bearer()))
+	n := as[submitted](t, to.call(t, http.StatusOK, http.MethodGet, got.Header.Get("Location")+"/token"))
 	to.call(t, http.StatusOK, http.MethodGet, n.path(), n.bearer(), header("Prefer", "wait=60"))
 	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, n.path()+"/logs", n.bearer()).body),
 		"com.example.uploaded cat\n")
@@ -155,8 +153,6 @@ func testEvents(t *testing.T, to *client) {
 	to.call(t, http.StatusForbidden, http.MethodPost, "/events?template=next&withOutputs=true",
 		cloudEvent("8", "io.github.go-job-orchestrator.job.succeeded.v1", nil, "subject", strings.Repeat("0", 32)))
 	to.call(t, http.StatusNotFound, http.MethodPost, "/events?template=none", sent)
-	to.call(t, http.StatusUnauthorized, http.MethodPost, "/events?template=keep", sent,
-		header("Authorization", "Bearer "+s.Token))
 	const options, origin, rate = http.MethodOptions, "WebHook-Request-Origin", "WebHook-Request-Rate"
 	sender := header(origin, "eventemitter.example.com")
 	allowed := to.call(t, http.StatusNoContent, options, "/events?template=keep", sender, header(rate, "120"))
@@ -164,7 +160,6 @@ func testEvents(t *testing.T, to *client) {
 		t.Errorf("WebHook-Allowed-Origin: got %q", got)
 	}
 	to.call(t, http.StatusBadRequest, options, "/events?template=keep", sender, header(rate, "0"))
-	to.call(t, http.StatusUnauthorized, options, "/events?template=keep", header("Authorization", "Bearer "+s.Token))
 	to.call(t, http.StatusUnprocessableEntity, options, "/events?template=-", sender)
 	to.call(t, http.StatusBadRequest, http.MethodPost, "/events?template=keep", content("application/json", []byte("{}")))
 }
@@ -189,47 +184,57 @@ func (c *client) accepted(t *testing.T, path string, options ...option) (got *re
 func testRefusedTemplates(t *testing.T, c *contract) {
 	f := startFunctions(t, map[string]string{"EVENT_TYPES": "com.example.*", "MAX_EVENT_BYTES": "1Mi",
 		"MAX_UPLOAD_BYTES": "4Mi"})
-	to := c.client("http://functions", f)
-	mine, foreign := to.put(t, "mine", script(t, "true")), to.put(t, "foreign", script(t, "true"))
-	s := as[submitted](t, to.call(t, http.StatusCreated, http.MethodPost, mine.path()+"/jobs", mine.bearer()))
+	to := f.client(c)
+	mine := to.put(t, "mine", script(t, "true"))
+	nobody, reader, other := to.with(""), to.with(f.keyring.of[guardmatrix.Reader]), to.with(f.keyring.of[guardmatrix.OtherUser])
+	s := as[submitted](t, to.call(t, http.StatusCreated, http.MethodPost, mine.path()+"/jobs"))
 	type call struct {
 		method, path string
 		body         option
 		writes       bool
+		foreign      int // the answer to another owner
 	}
 	none := func(*http.Request) {}
 	for _, o := range []call{
-		{http.MethodGet, mine.path(), none, false},
-		{http.MethodPut, mine.path(), script(t, "true"), true},
-		{http.MethodDelete, mine.path(), none, true},
-		{http.MethodPost, mine.path() + "/jobs", none, true},
-		{http.MethodGet, s.path() + "/token", none, false},
+		{http.MethodGet, mine.path(), none, false, http.StatusNotFound},
+		{http.MethodPut, mine.path(), script(t, "true"), true, http.StatusConflict},
+		{http.MethodDelete, mine.path(), none, true, http.StatusNotFound},
+		{http.MethodPost, mine.path() + "/jobs", none, true, http.StatusNotFound},
+		{http.MethodGet, s.path() + "/token", none, false, http.StatusNotFound},
 	} {
 		t.Run(o.method+" "+o.path, func(t *testing.T) {
-			to.call(t, http.StatusUnauthorized, o.method, o.path, o.body)
-			to.call(t, http.StatusForbidden, o.method, o.path, o.body, foreign.bearer())
-			to.call(t, http.StatusForbidden, o.method, o.path, o.body, s.bearer())
-			to.call(t, http.StatusBadRequest, o.method, o.path, o.body, mine.bearer(), mine.bearer())
+			nobody.call(t, http.StatusUnauthorized, o.method, o.path, o.body)
+			to.call(t, http.StatusUnauthorized, o.method, o.path, o.body, s.bearer())
+			other.call(t, o.foreign, o.method, o.path, o.body)
+			key := bearer(to.key)
+			to.call(t, http.StatusBadRequest, o.method, o.path, o.body, key, key)
+			if o.writes || o.path == s.path()+"/token" {
+				reader.call(t, http.StatusForbidden, o.method, o.path, o.body)
+			}
 			f.bucket.failing(broken, func() {
-				to.call(t, http.StatusInternalServerError, o.method, o.path, o.body,
-					mine.bearer())
+				to.call(t, http.StatusInternalServerError, o.method, o.path, o.body)
 			})
-			f.bucket.failing(away, func() { to.call(t, http.StatusServiceUnavailable, o.method, o.path, o.body, mine.bearer()) })
+			f.bucket.failing(away, func() { to.call(t, http.StatusServiceUnavailable, o.method, o.path, o.body) })
 			if !o.writes {
 				return
 			}
 			f.bucket.forget("template-upload/") // else nothing is left to be written to a storage that is full
 			f.bucket.failing(full, func() {
-				to.call(t, http.StatusInsufficientStorage, o.method, o.path, o.body,
-					mine.bearer())
+				to.call(t, http.StatusInsufficientStorage, o.method, o.path, o.body)
 			})
 			if o.path == mine.path() && o.method == http.MethodPut {
 				return // would make it
 			}
-			to.call(t, http.StatusNotFound, o.method, strings.Replace(o.path, "mine", "none", 1), o.body, mine.bearer())
+			to.call(t, http.StatusNotFound, o.method, strings.Replace(o.path, "mine", "none", 1), o.body)
 		})
 	}
-	to.call(t, http.StatusNotFound, http.MethodGet, "/api/v1/templates/none", mine.bearer())
+	to.call(t, http.StatusNotFound, http.MethodGet, "/api/v1/templates/none")
+	nobody.call(t, http.StatusUnauthorized, http.MethodGet, "/api/v1/templates")
+	event := cloudEvent("1", "com.example.a", nil)
+	nobody.call(t, http.StatusUnauthorized, http.MethodPost, "/events?template=mine", event)
+	to.call(t, http.StatusUnauthorized, http.MethodPost, "/events?template=mine", event, s.bearer())
+	reader.call(t, http.StatusForbidden, http.MethodPost, "/events?template=mine", event)
+	other.call(t, http.StatusNotFound, http.MethodPost, "/events?template=mine", event)
 	f.bucket.failing(broken, func() {
 		to.call(t, http.StatusInternalServerError, http.MethodGet, "/api/v1/templates")
 		to.call(t, http.StatusInternalServerError, http.MethodPost, "/events?template=mine",
@@ -255,18 +260,17 @@ func testRefusedTemplates(t *testing.T, c *contract) {
 	to.call(t, http.StatusUnprocessableEntity, http.MethodPut, "/api/v1/templates/new",
 		script(t, "true", file("event.json", "")))
 	to.call(t, http.StatusUnprocessableEntity, http.MethodPut, "/api/v1/templates/New", script(t, "true"))
-	to.call(t, http.StatusRequestEntityTooLarge, http.MethodPost, mine.path()+"/jobs", mine.bearer(),
+	to.call(t, http.StatusRequestEntityTooLarge, http.MethodPost, mine.path()+"/jobs",
 		form(t, field{name: "arg", value: strings.Repeat("x", 2<<20)}))
-	to.call(t, http.StatusUnsupportedMediaType, http.MethodPost, mine.path()+"/jobs", mine.bearer(),
+	to.call(t, http.StatusUnsupportedMediaType, http.MethodPost, mine.path()+"/jobs",
 		content("application/json", []byte("{}")))
-	to.call(t, http.StatusUnprocessableEntity, http.MethodPost, mine.path()+"/jobs", mine.bearer(),
+	to.call(t, http.StatusUnprocessableEntity, http.MethodPost, mine.path()+"/jobs",
 		form(t, field{name: "runtime", value: "node"}))
 
 	// Another makes a template of the same name while this one's files are stored.
 	taken := func(verb, key string) gcerrors.ErrorCode {
 		if verb == "write" && strings.Contains(key, "template-files/taken/") {
-			f.bucket.blobs[".orchestrator/template/taken/00000001.json"] = []byte(`{"name":"taken","version":1,"owner":"` +
-				string(foreign.Owner) + `"}`)
+			f.bucket.blobs[".orchestrator/template/taken/00000001.json"] = []byte(`{"name":"taken","version":1,"caller":"bob"}`)
 		}
 		return gcerrors.OK
 	}

@@ -2,6 +2,8 @@ package docs
 
 import (
 	"context"
+	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,15 +11,56 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 )
 
-// TestClients has every client of examples/ run a program, follow it and download what it has left.
+// TestClients has every client of examples/ run a program, follow it and download what it has left,
+// on a server that is open and on one that asks for a key.
 func TestClients(t *testing.T) {
 	t.Parallel()
-	host := serve(t)
+	withKey, key := serveWithKey(t)
+	for _, server := range []struct{ name, host, key string }{{"open", serve(t), ""}, {"keys", withKey, key}} {
+		t.Run(server.name, func(t *testing.T) {
+			t.Parallel()
+			testClients(t, server.host, server.key)
+		})
+	}
+}
+
+// serveWithKey starts a server that asks for a key, and returns its host and port, and the key of a
+// user.
+func serveWithKey(t *testing.T) (host, key string) {
+	t.Helper()
+	s := start(t, "localhost:"+freePort(t), t.TempDir(), "AUTH=keys")
+	admin := ""
+	for deadline := time.Now().Add(patience); admin == ""; time.Sleep(20 * time.Millisecond) {
+		if admin = keyText.FindString(s.stdout.String()); time.Now().After(deadline) {
+			t.Fatal("the server prints no key")
+		}
+	}
+	body := strings.NewReader(`{"name":"ci","role":"user"}`)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.host+"/api/v1/keys", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+admin)
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var made struct{ Key string }
+	if err := json.NewDecoder(resp.Body).Decode(&made); err != nil || resp.StatusCode != http.StatusCreated {
+		t.Fatalf("%s %v", resp.Status, err)
+	}
+	return s.host, made.Key
+}
+
+func testClients(t *testing.T, host, key string) {
 	clients := map[string]func(t *testing.T) []string{
 		"go": func(t *testing.T) []string {
 			path, err := build("client", "go-job-orchestrator/examples/clients/go")
@@ -40,6 +83,7 @@ func TestClients(t *testing.T) {
 			run := func(program string, args ...string) (stdout, stderr string, code int) {
 				args = slices.Concat(line(t), []string{"http://" + host, program, results}, args)
 				cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+				cmd.Env = append(os.Environ(), "GOJOB_KEY="+key)
 				var out, errs strings.Builder
 				cmd.Stdout, cmd.Stderr = &out, &errs
 				_ = cmd.Run()
@@ -133,11 +177,12 @@ func TestAction(t *testing.T) {
 	if err := yaml.Unmarshal(text, &workflow); err != nil {
 		t.Fatal(err)
 	}
-	host, dir, ran := serve(t), t.TempDir(), 0
+	host, key := serveWithKey(t)
+	dir, ran := t.TempDir(), 0
 	if err := os.Symlink(filepath.Dir(example(t, "words.py")), dir+"/examples"); err != nil {
 		t.Fatal(err)
 	}
-	values := map[string]string{"ORCHESTRATOR": "http://" + host, "KEY": "17-1-secret"}
+	values := map[string]string{"ORCHESTRATOR": "http://" + host, "GOJOB_KEY": key, "RUN": "17-1"}
 	for _, step := range workflow.Jobs["job"].Steps {
 		if step.Run == "" {
 			continue

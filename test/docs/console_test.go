@@ -26,7 +26,7 @@ func TestConsole(t *testing.T) {
 		}
 		t.Run(p.path, func(t *testing.T) {
 			t.Parallel()
-			host, dir := serve(t), t.TempDir()
+			dir := t.TempDir()
 			examples, err := filepath.Abs(root + "/examples")
 			if err != nil {
 				t.Fatal(err)
@@ -34,7 +34,7 @@ func TestConsole(t *testing.T) {
 			if err := os.Symlink(examples, dir+"/examples"); err != nil {
 				t.Fatal(err)
 			}
-			s := &session{shell: newShell(t, dir), host: host, known: map[string]string{}}
+			s := newSession(t, dir, p)
 			for _, b := range p.blocks {
 				s.block(t, p.path, dir, b)
 			}
@@ -44,9 +44,25 @@ func TestConsole(t *testing.T) {
 
 // session is a page that is carried out.
 type session struct {
-	shell *shell
-	host  string
-	known map[string]string // what the server gave in place of IDs and tokens of the page
+	shell  *shell
+	server *server
+	host   string
+	known  map[string]string // what the server gave in place of IDs, tokens and keys of the page
+	value  *regexp.Regexp    // finds these in the page
+}
+
+func newSession(t *testing.T, dir string, p page) *session {
+	t.Helper()
+	s := &session{shell: newShell(t, dir), host: "localhost:" + freePort(t), known: map[string]string{}}
+	s.server = start(t, s.host, filepath.Join(dir, "data"))
+	pattern := value
+	for _, b := range p.blocks {
+		for _, key := range keyText.FindAllStringSubmatch(b.text, -1) {
+			pattern += `|\b` + key[1] + `\b` // the ID alone may be any word
+		}
+	}
+	s.value = regexp.MustCompile(pattern)
+	return s
 }
 
 func (s *session) block(t *testing.T, path, dir string, b block) {
@@ -64,7 +80,7 @@ func (s *session) block(t *testing.T, path, dir string, b block) {
 		t.Fatalf("%s:%d: %v", path, b.line, err)
 	}
 	for _, step := range steps {
-		if err := s.step(step); err != nil {
+		if err := s.step(t, step); err != nil {
 			t.Fatalf("%s:%d: %v", path, b.line+step.line, err)
 		}
 	}
@@ -99,7 +115,14 @@ func steps(text string) ([]step, error) {
 	return list, nil
 }
 
-func (s *session) step(step step) error {
+// starts matches the command that starts the server of the page again, with other settings.
+var starts = regexp.MustCompile(`^((?:[A-Z_]+=\S+ )*)make run$`)
+
+func (s *session) step(t *testing.T, step step) error {
+	t.Helper()
+	if m := starts.FindStringSubmatch(step.command); m != nil {
+		return s.restart(t, step, strings.Fields(m[1])...)
+	}
 	command, err := s.translate(step.command)
 	if err != nil {
 		return err
@@ -118,12 +141,36 @@ func (s *session) step(step step) error {
 	return nil
 }
 
-// value finds what is another each time: times, tokens and IDs.
-var value = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z|[A-Za-z0-9_-]{43,}|[0-9a-f]{32,}|…`)
+// restart has another server in place of that of the page, on the same directory, and compares what
+// it prints with what is shown.
+func (s *session) restart(t *testing.T, step step, settings ...string) error {
+	t.Helper()
+	s.server.stop()
+	s.server = start(t, s.host, s.server.dir, settings...)
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		got := strings.ReplaceAll(s.server.stdout.String(), s.host, "localhost:8080")
+		err := s.compare(step.want, got)
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s\n%w\nprinted:\n%s\nshown:\n%s", step.command, err, got, step.want)
+		}
+	}
+}
+
+// value finds what is another each time: times, keys, tokens and IDs.
+const value = `\d{4}-\d\d-\d\dT[0-9:.]+Z|gojob_[0-9a-z]{10}_[0-9A-Za-z]{49}|\d{10}\.[A-Za-z0-9_-]{43}|` +
+	`[A-Za-z0-9_-]{43,}|[0-9a-f]{32,}|…`
+
+// keyText finds keys, and their IDs.
+var keyText = regexp.MustCompile(`gojob_([0-9a-z]{10})_[0-9A-Za-z]{49}`)
 
 const (
-	tokenLength = 43
-	idLength    = 32
+	tokenLength  = 43
+	sharedLength = 10 + 1 + tokenLength
+	idLength     = 32
+	keyIDLength  = 10
 )
 
 // kind returns the pattern of a value, and whether it stands for the one that the server gave.
@@ -131,6 +178,12 @@ func kind(found string) (pattern string, stands bool) {
 	switch {
 	case found == "…":
 		return `(?s:.*?)`, false
+	case keyText.MatchString(found):
+		return `gojob_[0-9a-z]{10}_[0-9A-Za-z]{49}`, true
+	case len(found) == keyIDLength:
+		return `[0-9a-z]{10}`, true
+	case len(found) == sharedLength && strings.Contains(found, "."):
+		return `\d{10}\.[A-Za-z0-9_-]{43}`, true
 	case strings.HasSuffix(found, "Z") && strings.Contains(found, "T") && strings.Contains(found, ":"):
 		return `\d{4}-\d\d-\d\dT[0-9:.]+Z`, false
 	case len(found) == tokenLength:
@@ -144,7 +197,7 @@ func kind(found string) (pattern string, stands bool) {
 // translate puts what the server gave into a command.
 func (s *session) translate(command string) (string, error) {
 	var unknown []string
-	command = value.ReplaceAllStringFunc(command, func(found string) string {
+	command = s.value.ReplaceAllStringFunc(command, func(found string) string {
 		if _, stands := kind(found); !stands {
 			return found
 		}
@@ -166,7 +219,7 @@ func (s *session) compare(want, got string) error {
 	var pattern strings.Builder
 	var names []string
 	end := 0
-	for _, at := range value.FindAllStringIndex(want, -1) {
+	for _, at := range s.value.FindAllStringIndex(want, -1) {
 		found := want[at[0]:at[1]]
 		pattern.WriteString(regexp.QuoteMeta(want[end:at[0]]))
 		end = at[1]
@@ -188,11 +241,24 @@ func (s *session) compare(want, got string) error {
 		return errors.New("does not print what is shown")
 	}
 	for i, name := range names {
-		if given, known := s.known[name]; known && given != match[i+1] {
-			return fmt.Errorf("%s stands for %s and for %s", name, given, match[i+1])
+		if err := s.keep(name, match[i+1]); err != nil {
+			return err
 		}
-		s.known[name] = match[i+1]
+		if key := keyText.FindStringSubmatch(name); key != nil {
+			if err := s.keep(key[1], keyText.FindStringSubmatch(match[i+1])[1]); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
+}
+
+// keep notes what a value of the page stands for.
+func (s *session) keep(name, given string) error {
+	if before, known := s.known[name]; known && before != given {
+		return fmt.Errorf("%s stands for %s and for %s", name, before, given)
+	}
+	s.known[name] = given
 	return nil
 }
 

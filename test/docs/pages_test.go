@@ -4,7 +4,9 @@
 // A fenced block has one of these info strings:
 //
 //   - console: commands after "$ ", and what they print. All blocks of a page run in order, in one shell, against a
-//     server of the page's own, which takes the place of localhost:8080. Every command must exit with 0.
+//     server of the page's own, which takes the place of localhost:8080. Every command must exit with 0. The command
+//     "make run", with settings before it, ends that server and starts another one on the same directory, which is the
+//     folder data of the page. What is shown below it is what the server prints at its start, without its log.
 //   - <language> <file>, such as "python words.py": a file. The commands of its page find it in their folder. The text
 //     before the block names it. If examples/ has a file of that name both must be equal.
 //   - sh: commands that need a cluster, or that run for ever. The test checks only that the files and the make targets
@@ -12,8 +14,8 @@
 //   - text, yaml: anything else.
 //
 // The output of a command is compared line by line. "…" stands for anything. A line that begins
-// with one blank continues the line before it. A time stands for any time. An ID or a token stands
-// for the one that the server gave in its place, also in later commands and outputs.
+// with one blank continues the line before it. A time stands for any time. An ID, a token or a key
+// stands for the one that the server gave in its place, also in later commands and outputs.
 package docs
 
 import (

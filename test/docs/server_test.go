@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -64,33 +65,45 @@ var searchPath = sync.OnceValue(func() string {
 // port.
 func serve(t *testing.T) string {
 	t.Helper()
+	return start(t, "localhost:"+freePort(t), t.TempDir()).host
+}
+
+// server is the one process.
+type server struct {
+	host   string
+	dir    string // STORAGE_DIR
+	cmd    *exec.Cmd
+	stdout output
+	stderr output // the log
+	ended  chan struct{}
+}
+
+// start starts the one process at a host and port, with settings in the form NAME=value.
+func start(t *testing.T, host, dir string, settings ...string) *server {
+	t.Helper()
 	path, err := command()
 	if err != nil {
 		t.Fatal(err)
 	}
-	host := "localhost:" + freePort(t)
-	var output bytes.Buffer
-	cmd := exec.Command(path)
-	cmd.Env = []string{
+	s := &server{host: host, dir: dir, cmd: exec.Command(path), ended: make(chan struct{})}
+	s.cmd.Env = append([]string{
 		"PATH=" + searchPath(), "HOME=" + os.Getenv("HOME"),
-		"PORT=" + host[len("localhost:"):], "STORAGE_DIR=" + t.TempDir(),
-	}
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Start(); err != nil {
+		"PORT=" + strings.TrimPrefix(host, "localhost:"), "STORAGE_DIR=" + dir,
+	}, settings...)
+	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr
+	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }()
+	go func() { _ = s.cmd.Wait(); close(s.ended) }()
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-ended
+		s.stop()
 		if t.Failed() {
-			t.Logf("output of the server:\n%s", output.String())
+			t.Logf("output of the server:\n%s%s", s.stdout.String(), s.stderr.String())
 		}
 	})
 	for deadline := time.Now().Add(patience); !answers("http://" + host + "/healthz"); time.Sleep(20 * time.Millisecond) {
 		select {
-		case <-ended:
+		case <-s.ended:
 			t.Fatal("the server ended")
 		default:
 		}
@@ -98,7 +111,31 @@ func serve(t *testing.T) string {
 			t.Fatalf("the server does not answer within %s", patience)
 		}
 	}
-	return host
+	return s
+}
+
+// stop kills the server, as a crash would, and waits until it is gone.
+func (s *server) stop() {
+	_ = s.cmd.Process.Kill()
+	<-s.ended
+}
+
+// output is what a server prints, and can be read while the server runs.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 func answers(url string) bool {

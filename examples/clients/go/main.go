@@ -1,6 +1,8 @@
 // Command go submits a program, follows its log and downloads its outputs.
 //
 //	go run ./examples/clients/go http://localhost:8080 words.py results alpha beta
+//
+// GOJOB_KEY is the caller's key, where the server asks for one.
 package main
 
 import (
@@ -100,6 +102,9 @@ func submit(ctx context.Context, url, program string, args []string) (*client, e
 	}
 	req.Header.Set("Content-Type", form.FormDataContentType())
 	req.Header.Set("Idempotency-Key", rand.Text())
+	if key := os.Getenv("GOJOB_KEY"); key != "" { // for the other calls the job's token will do
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
 	var accepted struct{ JobID, Token string }
 	if err := decode(req, &accepted); err != nil {
 		return nil, err

@@ -1,6 +1,8 @@
 // Submits a program, follows its log and downloads its outputs.
 //
 //     node client.mjs http://localhost:8080 words.py results alpha beta
+//
+// GOJOB_KEY is the caller's key, where the server asks for one.
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 
@@ -28,10 +30,11 @@ form.set("runtime", runtimes[path.extname(program)] ?? "binary");
 form.set("entrypoint", path.basename(program));
 form.set("args", JSON.stringify(args));
 form.set("files", new Blob([await readFile(program)]), path.basename(program));
+const key = process.env.GOJOB_KEY; // for the other calls the job's token will do
 const accepted = await call("/api/v1/jobs", {
   method: "POST",
   body: form,
-  headers: { "Idempotency-Key": crypto.randomUUID() },
+  headers: { "Idempotency-Key": crypto.randomUUID(), ...(key && { Authorization: `Bearer ${key}` }) },
 });
 const { jobID, token } = await accepted.json();
 const headers = { Authorization: `Bearer ${token}` };

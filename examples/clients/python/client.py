@@ -1,9 +1,12 @@
 """Submits a program, follows its log and downloads its outputs.
 
     python3 client.py http://localhost:8080 words.py results alpha beta
+
+GOJOB_KEY is the caller's key, where the server asks for one.
 """
 
 import json
+import os
 import pathlib
 import sys
 import uuid
@@ -16,10 +19,13 @@ OVER = ("Succeeded", "Failed", "Cancelled")
 
 def main(url, program, folder, *args):
     path = pathlib.Path(program)
+    headers = {"Idempotency-Key": str(uuid.uuid4())}
+    if key := os.environ.get("GOJOB_KEY"):  # for the other calls the job's token will do
+        headers["Authorization"] = "Bearer " + key
     with path.open("rb") as f:
         answer = requests.post(
             f"{url}/api/v1/jobs",
-            headers={"Idempotency-Key": str(uuid.uuid4())},
+            headers=headers,
             data={
                 "runtime": RUNTIMES.get(path.suffix, "binary"),
                 "entrypoint": path.name,
