@@ -25,6 +25,9 @@ type Settings struct {
 	Auth []string `env:"AUTH" envDefault:"auto"`
 	// KeysFile is the document of the keys.
 	KeysFile string `env:"KEYS_FILE"`
+	// KeysSecret is the Secret of Kubernetes that KEYS_FILE is mounted from. Its changes are in force
+	// before the kubelet puts them into the file.
+	KeysSecret string `env:"KEYS_SECRET"`
 	// ClientID is the public client of command lines and pages at the issuer.
 	ClientID string `env:"OIDC_CLIENT_ID"`
 	oidc.Settings

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -41,7 +42,7 @@ func Open(env *platform.Env, p Place) (*Access, error) {
 	if s.KeysFile != "" {
 		p.KeysFile = s.KeysFile
 	}
-	var errs [2]error
+	var errs [3]error
 	if p.KeysFile != "" {
 		a.File, errs[0] = access.OpenFile(p.KeysFile, env.Now, env.Log)
 	}
@@ -49,7 +50,7 @@ func Open(env *platform.Env, p Place) (*Access, error) {
 		errs[0] = errors.New("KEYS_FILE: AUTH=keys needs the file that has the keys")
 	}
 	if s.has(access.ModeKeys) && a.File != nil {
-		d.Keys = a.File
+		d.Keys, errs[2] = s.keyring(env, a.File, filepath.Base(p.KeysFile))
 	}
 	if s.has(access.ModeOIDC) {
 		issuer, err := oidc.New(s.Settings, http.DefaultClient, env.Now)
@@ -67,6 +68,21 @@ func Open(env *platform.Env, p Place) (*Access, error) {
 	}
 	a.Gateway = New(d)
 	return a, nil
+}
+
+// keyring returns the keyring in a file, or in the Secret that the file is mounted from.
+func (s *Settings) keyring(env *platform.Env, file *access.File, entry string) (Keyring, error) {
+	if s.KeysSecret == "" {
+		return file, nil
+	}
+	common, err := env.Common()
+	if err != nil {
+		return nil, err
+	}
+	return OpenSecret(SecretConfig{
+		Namespace: common.Namespace, Name: s.KeysSecret, Entry: entry, Folder: accountFolder,
+		Host: env.Vars["KUBERNETES_SERVICE_HOST"], Port: env.Vars["KUBERNETES_SERVICE_PORT"],
+	}, file, env.Now, env.Log)
 }
 
 // FirstKey makes a key for an admin if keys are asked for and there are none. It returns an empty

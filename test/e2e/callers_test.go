@@ -16,9 +16,8 @@ import (
 	"go-job-orchestrator/shared/routes"
 )
 
-// syncing is how long a change of the Secret keys may take until it is in force: the kubelet looks
-// at each pod every 60 to 90 seconds, with its defaults.
-const syncing = 100 * time.Second
+// syncing is how long a change of the Secret keys may take until it is in force.
+const syncing = time.Minute
 
 // credential is what a request carries in Authorization.
 type credential struct {

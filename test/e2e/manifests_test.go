@@ -140,7 +140,7 @@ func TestRightsInTheCluster(t *testing.T) {
 		"apply", "-f", "-"); err != nil {
 		t.Fatalf("%v: %s", err, stderr)
 	}
-	want := map[string][]string{ // keys has rights to one Secret only
+	want := map[string][]string{ // front and keys have rights to one Secret only
 		"launch": {"create jobs", "create secrets", "get jobs"},
 		"status": {"get jobs", "list events", "list pods"},
 		"cancel": {"delete jobs", "delete pods", "get jobs", "list pods"},
@@ -156,16 +156,18 @@ func TestRightsInTheCluster(t *testing.T) {
 			}
 		})
 	}
-	t.Run("keys with its Secret", func(t *testing.T) {
-		got := allowed(t, "keys", "keys")
-		slices.Sort(got)
-		if !slices.Equal(got, []string{"get secrets", "update secrets"}) {
-			t.Errorf("may %q", got)
-		}
-		if got := allowed(t, "keys", "token-keys"); len(got) > 0 {
-			t.Errorf("may %q what is named token-keys", got)
-		}
-	})
+	for account, want := range map[string][]string{"front": {"get secrets"}, "keys": {"get secrets", "update secrets"}} {
+		t.Run(account+" with the Secret keys", func(t *testing.T) {
+			got := allowed(t, account, "keys")
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Errorf("may %q, want %q", got, want)
+			}
+			if got := allowed(t, account, "token-keys"); len(got) > 0 {
+				t.Errorf("may %q what is named token-keys", got)
+			}
+		})
+	}
 }
 
 // allowed asks, with reviews instead of impersonation, what an account may do with what matters

@@ -69,6 +69,9 @@ func TestKeys(t *testing.T) {
 			if !slices.Contains(c.Env, want) {
 				t.Errorf("%s: KEYS_FILE is not %s", file, want.Value)
 			}
+			if !slices.Contains(c.Env, corev1.EnvVar{Name: "KEYS_SECRET", Value: kubernetes.KeysSecret}) {
+				t.Errorf("%s: KEYS_SECRET is not the Secret that is mounted", file)
+			}
 		}
 	})
 	if readers != 1 {

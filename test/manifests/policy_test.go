@@ -30,9 +30,10 @@ func rights() map[string][]rbacv1.PolicyRule {
 	rule := func(group, resource string, verbs ...string) rbacv1.PolicyRule {
 		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: verbs}
 	}
-	keys := rule("", "secrets", "get", "update")
-	keys.ResourceNames = []string{"keys"}
+	keys, front := rule("", "secrets", "get", "update"), rule("", "secrets", "get")
+	keys.ResourceNames, front.ResourceNames = []string{"keys"}, []string{"keys"}
 	return map[string][]rbacv1.PolicyRule{
+		"front":  {front},
 		"keys":   {keys},
 		"launch": {rule("batch", "jobs", "create", "get"), rule("", "secrets", "create")},
 		"status": {rule("batch", "jobs", "get"), rule("", "pods", "list"), rule("", "events", "list")},

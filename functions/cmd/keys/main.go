@@ -19,8 +19,9 @@ import (
 
 func main() {
 	if !slices.Equal(os.Args[1:], []string{"--first"}) {
-		os.Exit(serve.Main(guard.Behind(open), "Lists, makes and revokes the keys of callers. With --first it writes a Secret with the\n"+
-			"key of an admin to standard output, and that key to standard error."))
+		os.Exit(serve.Main(guard.Behind(open),
+			"Lists, makes and revokes the keys of callers. With --first it writes a Secret with the\n"+
+				"key of an admin to standard output, and that key to standard error."))
 	}
 	if err := first(os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "keys:", err)
