@@ -101,6 +101,7 @@ const (
 type listed struct {
 	Name      string    `json:"name"`
 	Version   int       `json:"version"`
+	Owner     string    `json:"owner"`
 	Runtime   string    `json:"runtime"`
 	CreatedAt time.Time `json:"createdAt"`
 }
@@ -122,7 +123,7 @@ func (f *Function) list(w http.ResponseWriter, r *http.Request, _ httprouter.Par
 		NextPageToken string   `json:"nextPageToken,omitempty"`
 	}{Items: make([]listed, len(found)), NextPageToken: next}
 	for i, v := range found {
-		page.Items[i] = listed{Name: v.Name, Version: v.Version, Runtime: v.Runtime, CreatedAt: v.CreatedAt}
+		page.Items[i] = listed{Name: v.Name, Version: v.Version, Owner: v.Owner, Runtime: v.Runtime, CreatedAt: v.CreatedAt}
 	}
 	api.WriteJSON(w, http.StatusOK, page)
 	return nil
