@@ -14,6 +14,8 @@ TAGS := $(BASE_TAGS)$(if $(DRIVERS),$(comma)$(DRIVERS))$(if $(filter kubernetes,
 GO ?= go
 # The commands have no cgo. With one value everywhere vet, tests and builds share what is compiled; only -race needs another.
 export CGO_ENABLED := 0
+# ko builds with -trimpath. With it everywhere, also in the commands that tests build, all packages are compiled once.
+export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 TOOL := $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod
 LINT := $(GO) tool -modfile=$(CURDIR)/.ci/lint/go.mod golangci-lint
 # Tests whose libraries nothing else needs are modules of their own, so that a build need not load them.
@@ -31,18 +33,23 @@ run: bin/all ## run everything in one process, on PORT, with its data in STORAGE
 	@PORT=$(PORT) STORAGE_DIR=$(STORAGE_DIR) exec bin/all
 
 bin/all: $(shell find functions shared -name '*.go' -o -name 'openapi.yaml') go.mod go.sum bin/.tags
-	$(GO) build -trimpath -tags $(TAGS) -o $@ ./functions/cmd/all
+	$(GO) build -tags $(TAGS) -o $@ ./functions/cmd/all
 
 bin/.tags: FORCE # changes when DRIVERS or JOBS change
 	@mkdir -p bin; echo '$(TAGS)' | cmp -s - $@ || echo '$(TAGS)' > $@
 FORCE:
 
 build: ## build every command into bin/
-	$(GO) build -trimpath -tags $(TAGS) -o bin/ ./functions/cmd/...
+	$(GO) build -tags $(TAGS) -o bin/ ./functions/cmd/...
+
+# These tests of shared/sandbox run hundreds of programs. They take most of their time in those and in the test binary, which
+# each program starts twice, so the race detector would double it. It is in the sandbox's other tests and in test/local.
+PROGRAMS := ^(TestFrugal|TestHoards|TestInterpreters|TestJIT|TestSignalled|TestTools)$$
 
 TEST_FLAGS := -vet=off -shuffle=on -count=1 -timeout 30m -tags $(TAGS)
 test: ## run all tests that need no cluster; the race detector is in our packages, and in the commands of test/local
-	CGO_ENABLED=1 $(GO) test -race $(TEST_FLAGS) $(OWN)
+	CGO_ENABLED=1 $(GO) test -race $(TEST_FLAGS) -skip '$(PROGRAMS)' $(OWN)
+	$(GO) test $(TEST_FLAGS) -run '$(PROGRAMS)' ./shared/sandbox
 	$(GO) test $(TEST_FLAGS) ./test/...
 	@for dir in $(TEST_MODULES); do $(GO) test -C $$dir $(TEST_FLAGS) ./... || exit 1; done
 
@@ -55,7 +62,8 @@ buckets: ## test everything that depends on the bucket with real servers of S3, 
 e2e: ## install config/ on the cluster that KUBECONFIG names, and test everything there; E2E_PROXY is an HTTP proxy to its URLs
 	@test -n "$(KUBECONFIG)" || { echo "KUBECONFIG is not set. make e2e needs a cluster with Knative Serving and Eventing, kubectl, ko and KO_DOCKER_REPO, and podman. Without a public registry set E2E_BASE_IMAGE to an image of Debian."; exit 1; }
 	$(GO) test -tags kubernetes,$(TAGS) -count=1 ./shared/kubernetes
-	$(GO) test -tags e2e,$(TAGS) -count=1 -timeout 80m -v ./test/e2e
+	$(GO) test -tags e2e,$(TAGS) -count=1 -timeout 80m -parallel 4 -v -skip '^TestBucket$$' ./test/e2e
+	E2E_DEPLOYED=1 $(GO) test -tags e2e,$(TAGS) -count=1 -timeout 40m -v -run '^TestBucket$$' ./test/e2e
 
 BENCH ?=
 bench: ## compare with rivals and print a table of ratios; BENCH='-run upload -rounds 5' selects rows; rows about a cluster need KUBECONFIG

@@ -78,7 +78,7 @@ func (w *fixture) open(vars map[string]string) http.Handler {
 	if anybody {
 		f.LetEverybodyIn()
 	}
-	router := api.NewRouter(env.Log)
+	router := api.NewRouter(env.Log).Audited(env.Audit())
 	f.Mount(router)
 	return router
 }

@@ -17,6 +17,7 @@ import (
 
 	"go-job-orchestrator/functions/launch"
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/budget"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
@@ -269,5 +270,27 @@ func TestRoutes(t *testing.T) {
 	got.Body.Close()
 	if got.StatusCode != http.StatusMethodNotAllowed {
 		t.Errorf("GET /: got %s", got.Status)
+	}
+}
+
+// TestNoMemory has the Broker send an event again if other requests hold all the memory.
+func TestNoMemory(t *testing.T) {
+	t.Parallel() // it waits for memory
+	f := newFixture(t)
+	const size = 1 << 20
+	shared := budget.New(size)
+	other, end := shared.Open(t.Context())
+	defer end()
+	f.Must(budget.Take(other, size))
+	inner := f.server.Config.Handler
+	f.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, done := shared.Open(r.Context())
+		defer done()
+		inner.ServeHTTP(w, r.WithContext(ctx))
+	})
+	body := structured(f.Job().JobID) + strings.Repeat(" ", 64<<10)
+	got, answer := f.post(map[string]string{"Content-Type": structuredType}, strings.NewReader(body))
+	if got.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("got %s: %s", got.Status, answer)
 	}
 }

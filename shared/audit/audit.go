@@ -129,7 +129,7 @@ func wanted(r *http.Request, c Call) bool {
 		return false
 	case refused(c):
 		return true
-	case c.PassedOn || c.Route.Function == routes.AgentAPI || access.TokenOf(r.Context()) == access.AgentToken:
+	case c.PassedOn || access.TokenOf(r.Context()) == access.AgentToken:
 		return false
 	}
 	return c.Route.Changes()

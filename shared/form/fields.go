@@ -20,7 +20,8 @@ import (
 // setter puts the text of a field into a specification, or says what is wrong with it.
 type setter func(s *job.Spec, text string) (message string)
 
-// single lists the fields that may be sent once; "arg", which repeats, comes on top.
+// single returns the setters of the fields that may be sent once. "arg" may be repeated, so it is
+// not among them.
 func single() map[string]setter {
 	return map[string]setter{
 		"runtime":    func(s *job.Spec, text string) string { s.Runtime = text; return "" },
@@ -52,7 +53,7 @@ func fieldNames() []string {
 	return append([]string{"files", "arg"}, slices.Sorted(maps.Keys(single()))...)
 }
 
-// decode turns fields into a specification, and says all that is wrong with them.
+// decode turns fields into a specification, and returns all their faults.
 func decode(fields map[string][]string, defaults job.Spec) (*job.Spec, []job.Fault) {
 	spec := defaults
 	var faults []job.Fault
@@ -63,10 +64,10 @@ func decode(fields map[string][]string, defaults job.Spec) (*job.Spec, []job.Fau
 			}
 		}
 	}
-	spec.Args = append(append([]string{}, spec.Args...), fields["arg"]...) // never nil: no arguments are an empty list
+	spec.Args = append(append([]string{}, spec.Args...), fields["arg"]...) // never nil, so that JSON has an empty list
 	var more *job.Faults
 	if errors.As(spec.Validate(), &more) {
-		for _, f := range more.List { // labels["x"] can be as long as its name
+		for _, f := range more.List { // a field such as labels["x"] contains a name of any length
 			faults = append(faults, job.Fault{Field: clip(f.Field), Message: f.Message})
 		}
 	}
@@ -118,8 +119,8 @@ func seconds(text string, low int64) (int64, string) {
 	return n, message
 }
 
-// otherNames are words by which people know the fields of a job, without what separates their
-// parts.
+// otherNames maps the names that other systems use to the fields of a job. The words have no
+// hyphens or underscores.
 func otherNames() map[string]string {
 	others := map[string]string{}
 	for field, words := range map[string]string{
@@ -137,7 +138,7 @@ func otherNames() map[string]string {
 	return others
 }
 
-// maxSuggested bounds the text of which a suggestion is made.
+// maxSuggested bounds the text that a suggestion is made from.
 const maxSuggested = 200
 
 // asList suggests the array of strings that a text was probably meant to be.
@@ -211,8 +212,8 @@ func stringMap(text string) (map[string]string, string) {
 	return pairs, message
 }
 
-// parseMap reads an object by its tokens: into a map, encoding/json would take the last of two
-// equal names without a word.
+// parseMap reads an object token by token. If it were decoded into a map, encoding/json would
+// silently keep the last of two equal names.
 func parseMap(text string) (map[string]string, string) {
 	const want = `must be a JSON object of strings, such as {"NAME":"value"}`
 	d := json.NewDecoder(bytes.NewReader([]byte(text)))
@@ -248,8 +249,8 @@ func parseMap(text string) (map[string]string, string) {
 	return out, paired(text)
 }
 
-// paired refuses JSON strings that hold half a character, such as "\ud83d": encoding/json would put
-// another one in its place, and a program would get what nobody sent.
+// paired refuses JSON strings with half of a surrogate pair, such as "\ud83d". encoding/json would
+// replace it by another character, and the program would get a text that the client did not send.
 func paired(text string) string {
 	const message = `holds half of a surrogate pair (\ud800 to \udfff), which is no character; send both halves or the character itself`
 	for i := 0; i < len(text); i++ {
@@ -270,7 +271,7 @@ func paired(text string) string {
 	return ""
 }
 
-// unit is the code unit that the escape at the beginning of text names, or -1.
+// unit returns the UTF-16 code unit of the escape at the beginning of text, or -1 if there is none.
 func unit(text string) rune {
 	digits, found := strings.CutPrefix(text, `\u`)
 	if !found || len(digits) < 4 {

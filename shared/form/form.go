@@ -28,8 +28,8 @@ const fieldsFactor = 4
 // maxFields bounds the number of parts that are not files; "arg" repeats.
 const maxFields = 10_000
 
-// What is still read of a form once something is wrong with it, to find out what else is: enough
-// for forms that users write by hand, and little of a large upload.
+// After the first fault, a form is read on to find its other faults. These bounds are enough for
+// forms that users write by hand, and only a little of a large upload is read.
 const (
 	maxFaults = 20
 	tolerance = 256 << 10
@@ -38,7 +38,7 @@ const (
 // Saver stores one file and returns what it stored. It must store nothing when r fails.
 type Saver func(ctx context.Context, name string, r io.Reader) (job.File, error)
 
-// Job is what a form holds. Of a form with faults, Files have their names only.
+// Job is the content of a form. If the form has faults, Files have only their names.
 type Job struct {
 	Spec  job.Spec
 	Files []job.File
@@ -56,12 +56,12 @@ func NewReader(l Limits) *Reader {
 	return &Reader{limits: l, buffers: newBuffers()}
 }
 
-// Read reads the form in the request's body; save is called for each file as it comes, until a
-// fault is found. Fields that are not sent keep the values that defaults has. A fault of the form
-// is an error of kind job.ErrInvalid or job.ErrTooLarge, or one of package api for a body that is
-// no form. When the form was read to its end all the same, what could be understood of it comes
-// with the error, so that the caller can look for more that is wrong. more names fields that the
-// form may have besides those of a job, each once.
+// Read reads the form in the request's body. It calls save for each file when the file arrives,
+// until it finds a fault. Fields that are not sent keep the values of defaults. A fault of the form
+// is an error of kind job.ErrInvalid or job.ErrTooLarge; for a body that is not a form it is an
+// error of package api. If the form was read to its end in spite of faults, Read returns the job
+// that it understood together with the error, so that the caller can look for more faults. The form
+// may have the fields more as well, each once.
 func (f *Reader) Read(r *http.Request, defaults job.Spec, save Saver, more ...string) (*Job, error) {
 	boundary, err := boundaryOf(r.Header)
 	if err != nil {
@@ -76,7 +76,7 @@ func (f *Reader) Read(r *http.Request, defaults job.Spec, save Saver, more ...st
 	p := &parser{limits: f.limits, save: save, body: source, fields: map[string][]string{}, names: map[string]bool{},
 		more: more}
 	err = p.parts(r.Context(), newParts(body, boundary))
-	if err != nil && len(p.faults) > 0 { // what was wrong first is the reason
+	if err != nil && len(p.faults) > 0 { // the first faults are the cause of err
 		return nil, &job.Faults{Kind: job.ErrInvalid, List: p.faults}
 	}
 	if err != nil {
@@ -105,10 +105,11 @@ func boundaryOf(h http.Header) (string, error) {
 	return params["boundary"], nil
 }
 
-// capped fails once more than left bytes were read; io.LimitReader would end the form without a
-// word. It never ends well: after a last line break, which clients may leave out, it fails too. A
-// form is over with its last boundary, but multipart.Reader also takes for its end what was cut off
-// before or after another boundary.
+// capped fails after left bytes; io.LimitReader would end the form silently. It also never returns
+// io.EOF: at the end of the body it adds a line break, which clients may leave out after the last
+// boundary, and then fails with io.ErrUnexpectedEOF. A whole form ends with its last boundary,
+// which is before that error. After io.EOF, multipart.Reader would also accept a body that was cut
+// off before or after another boundary.
 type capped struct {
 	r     io.Reader
 	left  int64
@@ -130,15 +131,15 @@ func (c *capped) Read(p []byte) (int, error) {
 		return n + copy(p[n:], "\r\n"), nil
 	}
 	if errors.Is(err, io.EOF) && n > 0 {
-		err = nil // comes again
+		err = nil // the next call returns it
 	}
 	return n, err
 }
 
-// errEnough ends the reading of a form that is refused anyway.
+// errEnough stops the reading of a form that is refused in any case.
 var errEnough = errors.New("enough of this form")
 
-// shorten lets no more than left bytes be read from now on.
+// shorten allows at most left more bytes to be read.
 func (c *capped) shorten(left int64) {
 	if c.left > left {
 		c.left, c.err = left, errEnough

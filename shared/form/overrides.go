@@ -9,16 +9,16 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// Overrides is what a job has otherwise than the template it is started from.
+// Overrides are the values of a job that replace those of its template.
 type Overrides struct {
-	// Args replace the template's, if they are not nil; Add come after them.
+	// Args replace the template's, if they are not nil. Add is appended to them.
 	Args []string `json:"args"`
 	Add  []string `json:"arg,omitempty"`
-	// Env is added to the template's; a name that is there already gets the new value.
+	// Env is added to the template's. A variable that the template sets gets the new value.
 	Env map[string]string `json:"env,omitempty"`
 }
 
-// Apply returns the specification with the overrides. It is not validated.
+// Apply returns the specification with the overrides. It does not validate the result.
 func (o *Overrides) Apply(spec job.Spec) job.Spec {
 	if o.Args != nil {
 		spec.Args = o.Args

@@ -21,7 +21,7 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// parser collects the parts of one form, and what is wrong with them.
+// parser collects the parts of one form, and their faults.
 type parser struct {
 	limits Limits
 	save   Saver
@@ -32,8 +32,8 @@ type parser struct {
 	names  map[string]bool
 	files  []job.File
 	faults []job.Fault
-	only   []string // the fields there are, if not all those of a job
-	more   []string // the fields there are besides those of a job
+	only   []string // the fields that are allowed; nil: all fields of a job
+	more   []string // the fields that are allowed besides those of a job
 }
 
 func (p *parser) parts(ctx context.Context, form *parts) error {
@@ -51,7 +51,7 @@ func (p *parser) parts(ctx context.Context, form *parts) error {
 	}
 }
 
-// note keeps a fault, so that the next ones are found as well, and returns any other error.
+// note keeps a fault, so that reading goes on and finds more faults. It returns any other error.
 func (p *parser) note(err error) error {
 	var found *job.Faults
 	if !errors.As(err, &found) || !errors.Is(err, job.ErrInvalid) {
@@ -71,7 +71,7 @@ func (p *parser) note(err error) error {
 	return nil
 }
 
-// job puts together what was read to the end.
+// job returns the job of a form that was read to its end.
 func (p *parser) job(defaults job.Spec) (*Job, error) {
 	spec, faults := decode(p.fields, defaults)
 	if len(p.files) == 0 && !slices.ContainsFunc(p.faults, func(f job.Fault) bool { return f.Field == "files" }) {
@@ -91,7 +91,8 @@ func (p *parser) job(defaults job.Spec) (*Job, error) {
 	return read, nil
 }
 
-// broken says that the body ended early or is no form, unless err has a kind already.
+// broken returns the error for a body that ended early or is not a form. An err that already has a
+// kind is returned unchanged.
 func broken(err error) error {
 	for _, kind := range []error{job.ErrInvalid, job.ErrTooLarge, job.ErrExhausted, job.ErrUnavailable, context.Canceled,
 		errEnough} {
@@ -113,7 +114,7 @@ func (p *parser) part(ctx context.Context, part *multipart.Part) error {
 	if err != nil || disposition != "form-data" {
 		return api.BadRequest("body", "a part has no proper Content-Disposition: form-data header")
 	}
-	// Part.FileName would cut folders off the name, and so make another name of it.
+	// Part.FileName would remove folders from the name, so the file would get another name.
 	filename, isFile := params["filename"]
 	if !extended().MatchString(part.Header.Get("Content-Disposition")) {
 		filename = unescape(filename)
@@ -141,17 +142,17 @@ func (p *parser) part(ctx context.Context, part *multipart.Part) error {
 	}
 }
 
-// extended finds a file name in the encoding of RFC 5987, which has its own escapes.
+// extended matches a file name in the encoding of RFC 5987, which has its own escapes.
 var extended = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i);\s*filename\*`) })
 
-// unescape decodes a name as browsers and curl encode it: these three escapes and no others, so
-// "100%.txt" stays what it is (WHATWG HTML, "multipart/form-data encoding algorithm").
+// unescape decodes a name that a browser or curl has encoded. They use these three escapes and no
+// others, so "100%.txt" stays unchanged (WHATWG HTML, "multipart/form-data encoding algorithm").
 func unescape(name string) string {
 	return strings.NewReplacer("%22", `"`, "%0D", "\r", "%0d", "\r", "%0A", "\n", "%0a", "\n").Replace(name)
 }
 
-// encoded returns the encoding in which a part says that it carries its content, if it is one.
-// Stored as it came, such a file would be another one.
+// encoded returns the Content-Transfer-Encoding of a part, if it changes the content: a file that
+// is stored without being decoded would have the wrong content.
 func encoded(h textproto.MIMEHeader) string {
 	for _, value := range h.Values("Content-Transfer-Encoding") {
 		if !slices.Contains([]string{"7bit", "8bit", "binary"}, strings.ToLower(strings.TrimSpace(value))) {
@@ -172,7 +173,7 @@ func (p *parser) file(ctx context.Context, name string, content io.Reader) error
 		return job.Invalid("files", fmt.Sprintf("more than %d files (MAX_FILES); send an archive instead", p.limits.Files))
 	}
 	p.names[name] = true
-	if len(p.faults) > 0 { // nothing of the form will be kept
+	if len(p.faults) > 0 { // the form is refused, so its files are not stored
 		p.files = append(p.files, job.File{Name: name})
 		return nil
 	}
@@ -193,7 +194,7 @@ func (p *parser) file(ctx context.Context, name string, content io.Reader) error
 	return nil
 }
 
-// noting tells the failure of a source from that of a destination.
+// noting keeps the error of its source, so that it can be told from an error of the destination.
 type noting struct {
 	r   io.Reader
 	err error
@@ -207,7 +208,7 @@ func (n *noting) Read(p []byte) (int, error) {
 	return k, err
 }
 
-// fieldCost is what a field costs besides its bytes.
+// fieldCost is the memory that a field takes besides its bytes.
 const fieldCost = 64
 
 func (p *parser) field(ctx context.Context, name string, content io.Reader) error {
@@ -238,7 +239,7 @@ func (p *parser) field(ctx context.Context, name string, content io.Reader) erro
 	return nil
 }
 
-// printable keeps what a user sent from garbling the message about it.
+// printable escapes and shortens a name from the client, so that a message can contain it.
 func printable(s string) string {
 	quoted := fmt.Sprintf("%.60q", s)
 	return quoted[1 : len(quoted)-1]

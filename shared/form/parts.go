@@ -13,7 +13,7 @@ const maxPartHeader = 16 << 10
 
 var errHeader = errors.New("the header of a part is too large")
 
-// parts are those of one form.
+// parts reads the parts of one form.
 type parts struct {
 	source *headed
 	form   *multipart.Reader
@@ -27,7 +27,7 @@ func newParts(body io.Reader, boundary string) *parts {
 
 // next returns the next part, or io.EOF.
 func (p *parts) next() (*multipart.Part, error) {
-	if p.part != nil { // what was not read of it does not belong to the next header
+	if p.part != nil { // skip the rest of it, which must not count as part of the next header
 		if _, err := io.Copy(io.Discard, p.part); err != nil {
 			return nil, err
 		}
@@ -35,15 +35,15 @@ func (p *parts) next() (*multipart.Part, error) {
 	p.source.begin()
 	defer p.source.end()
 	var err error
-	// Not NextPart: it would decode a part that calls itself quoted-printable.
+	// NextPart would decode a part whose header says quoted-printable.
 	p.part, err = p.form.NextRawPart()
 	return p.part, err
 }
 
-// readAhead is by how much multipart.Reader reads ahead.
+// readAhead is how far multipart.Reader reads ahead.
 const readAhead = 4 << 10
 
-// headed fails when too much is read for one header.
+// headed fails when the header of a part is too large.
 type headed struct {
 	r       io.Reader
 	bounded bool
@@ -65,8 +65,9 @@ func (h *headed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// The buffers that forms are read with. With the 4 KiB of multipart.Reader's own it costs a quarter
-// more CPU; but so many clients can send forms, and stall, that only some get large ones.
+// The buffers that forms are read with. The 4 KiB of multipart.Reader's own buffer cost a quarter
+// more CPU. Many clients can send forms at the same time, and stall, so only some get a large
+// buffer.
 const (
 	largeBuffer  = 256 << 10
 	largeBuffers = 64
@@ -85,7 +86,7 @@ func newBuffers() buffers {
 	}
 }
 
-// before returns r with a buffer, which is given back by done.
+// before puts a buffer before r. The caller gives the buffer back with done.
 func (b buffers) before(r io.Reader) (buffered io.Reader, done func()) {
 	select {
 	case b.places <- struct{}{}:

@@ -278,6 +278,7 @@ func TestPreferred(t *testing.T) {
 		"with a unit":        {[]string{"wait=5s"}, 0, false},
 		"without a value":    {[]string{"wait"}, 0, false},
 		"with an empty one":  {[]string{"wait="}, 0, false},
+		"malformed, twice":   {[]string{"wait=x, wait=5"}, 0, false},
 		"another preference": {[]string{"await=5, wait-for=5"}, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {

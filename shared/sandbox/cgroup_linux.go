@@ -19,7 +19,7 @@ type cgroup struct {
 	next atomic.Uint64
 }
 
-// controllers are those without which limits are not enforced by cgroups.
+// controllers are the controllers that are needed to enforce limits by cgroups.
 func controllers() []string { return []string{"cpu", "memory", "pids"} }
 
 // findCgroup returns the cgroup that was delegated to this process, or nil. Programs get cgroups
@@ -119,7 +119,7 @@ type group struct {
 // cpuPeriod is that of cpu.max, in microseconds.
 const cpuPeriod = 100_000
 
-// make returns a cgroup with the program's limits, or nil where there are none to be had.
+// make returns a cgroup with the program's limits, or nil if this process cannot make cgroups.
 func (c *cgroup) make(p Program) (*group, error) {
 	if c == nil {
 		return nil, nil //nolint:nilnil // nil is a group that limits nothing
@@ -160,7 +160,7 @@ func (g *group) limit(p Program) error {
 
 func (g *group) fd() int { return int(g.file.Fd()) }
 
-// oomKilled reports whether the kernel ended a process for want of memory.
+// oomKilled reports whether the kernel ended a process because the memory was used up.
 func (g *group) oomKilled() bool {
 	if g == nil {
 		return false
@@ -185,7 +185,7 @@ func (g *group) remove() {
 	if g == nil {
 		return
 	}
-	_ = write(g.dir, "cgroup.kill", "1") // nothing should be left
+	_ = write(g.dir, "cgroup.kill", "1") // all processes should have ended already
 	if g.file != nil {
 		g.file.Close()
 	}

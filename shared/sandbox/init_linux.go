@@ -174,7 +174,7 @@ func (req *request) programAttributes() *syscall.SysProcAttr {
 		return a
 	}
 	a.Credential = &syscall.Credential{Uid: uint32(req.UID), Gid: uint32(req.GID)} //nolint:gosec // IDs
-	if req.OwnCount {
+	if req.OwnUserNS {
 		a.Cloneflags = unix.CLONE_NEWUSER
 		// Root is there so that its files are seen to be its own. Nothing becomes root: the program has
 		// no capability.

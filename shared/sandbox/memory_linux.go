@@ -4,11 +4,11 @@ import (
 	"time"
 )
 
-// How often the memory of a program is looked at where no cgroup holds it. A brief look reads what
-// the kernel has at hand. A whole one takes time that the program has a say in, by how many things
-// it has: it comes when the brief one finds too much, and now and then for what only it finds. The
-// pause after it is wholeShare times what it took, so that watching costs no more than a part of a
-// CPU, but never longer than maxPause.
+// How often the memory of a program is measured where no cgroup limits it. A brief measurement
+// reads a few figures of each process. A whole one counts all kernel objects, so the program can
+// make it slow. It follows when the brief one finds too much, and from time to time for what only
+// it finds. The pause after it is wholeShare times as long as it took, but at most maxPause, so
+// that measuring takes only a part of one CPU.
 const (
 	memoryPeriod = 100 * time.Millisecond
 	wholePeriod  = 500 * time.Millisecond
@@ -16,8 +16,7 @@ const (
 	maxPause     = 500 * time.Millisecond
 )
 
-// monitorMemory ends the program when it has more memory than allowed. The function it returns ends
-// the watching.
+// monitorMemory ends the program when it has more memory than it may. stop ends the monitoring.
 func (i *initStage) monitorMemory() (stop func()) {
 	if i.request.MemoryBytes == 0 {
 		return func() {}
@@ -43,21 +42,21 @@ func (i *initStage) monitorMemory() (stop func()) {
 	return func() { close(done) }
 }
 
-// meter says whether the processes of a program have more memory together than they may.
+// meter reports whether the processes of a program together have more memory than they may.
 type meter struct {
 	limit  int64
 	pids   func() []int
-	alone  bool   // /dev/shm and System V shared memory are the program's alone
+	alone  bool   // only the program uses /dev/shm and System V shared memory
 	device string // of shared memory without a name, as in maps
 	buffer []byte
 
-	kept *holdings // what the last whole look found
-	next time.Time // not before this is there another one
+	kept *kernelObjects // of the last whole measurement
+	next time.Time      // the earliest time of the next one
 }
 
 func newMeter(limit int64, pids func() []int, alone bool) *meter {
 	return &meter{limit: limit, pids: pids, alone: alone, device: sharedDevice(), buffer: make([]byte, 64<<10),
-		kept: &holdings{}}
+		kept: &kernelObjects{}}
 }
 
 func (m *meter) exceeded(now time.Time) bool {
@@ -72,20 +71,20 @@ func (m *meter) exceeded(now time.Time) bool {
 	return over
 }
 
-// figures are what the kernel says of processes.
+// figures are the kernel's figures of all processes together.
 type figures struct {
 	processes []process
-	private   int64 // memory of processes; what several share counts for each, until it is known exactly
+	private   int64 // memory of processes; shared pages count for each process until exact is called
 	mapped    int64 // shared memory in the address spaces, in the same way
-	kernel    int64 // what the kernel has for the processes
+	kernel    int64 // page tables and threads
 	files     int64 // files in memory and System V shared memory, mapped or not
 }
 
-func (f *figures) total(h *holdings) int64 {
-	return f.private + f.kernel + h.bytes() + max(f.mapped, f.files+h.sharedBytes(f.files))
+func (f *figures) total(k *kernelObjects) int64 {
+	return f.private + f.kernel + k.bytes() + max(f.mapped, f.files+k.sharedBytes(f.files))
 }
 
-// brief reads what takes no longer for a process that has much.
+// brief reads the figures that take the same time for small and large processes.
 func (m *meter) brief() *figures {
 	pids := m.pids()
 	f := &figures{processes: make([]process, 0, len(pids))}
@@ -102,31 +101,31 @@ func (m *meter) brief() *figures {
 	return f
 }
 
-// exactBelow is up to which size a process is always read exactly: the kernel adds up the pages of
-// a process in batches for each CPU, so that a small one on a large machine can seem to have
-// nothing.
+// exactBelow is the size below which a process is always read exactly. The kernel counts pages for
+// each CPU and adds them up in batches, so on a large machine a small process can seem to have
+// none.
 const exactBelow = 16 << 20
 
-// whole reads everything, until it is known that it is too much. How long it takes grows with the
-// limit at worst: each thing that is to be read is counted, and reading ends with what is too much.
+// whole reads everything, and stops as soon as it is too much. Everything that takes time to read
+// is counted as memory, so the time grows with the limit at most.
 func (m *meter) whole(f *figures) (over bool) {
-	h := newHoldings(m)
+	k := newKernelObjects(m)
 	for n := range f.processes {
 		p := &f.processes[n]
-		h.add(p)
+		k.add(p)
 		if p.private < exactBelow {
 			f.exact(p)
 		}
-		if f.kernel+f.files+h.bytes() > m.limit {
+		if f.kernel+f.files+k.bytes() > m.limit {
 			return true
 		}
 	}
-	h.addSockets()
-	m.kept = h
-	if f.total(h) <= m.limit {
+	k.addSockets()
+	m.kept = k
+	if f.total(k) <= m.limit {
 		return false
 	}
-	known := f.kernel + f.files + h.bytes()
+	known := f.kernel + f.files + k.bytes()
 	for n := range f.processes {
 		p := &f.processes[n]
 		if !p.exact {
@@ -136,11 +135,11 @@ func (m *meter) whole(f *figures) (over bool) {
 			return true
 		}
 	}
-	return f.total(h) > m.limit
+	return f.total(k) > m.limit
 }
 
-// exact puts the proportional figures of a process in the place of those that count for each
-// process what several share.
+// exact replaces the figures of a process by proportional ones, which divide shared pages among the
+// processes that share them.
 func (f *figures) exact(p *process) {
 	private, shared, err := proportional(p.pid)
 	if err != nil {

@@ -243,6 +243,7 @@ for _ in range(8):
         until = time.monotonic() + 3
         while time.monotonic() < until:
             sum(data[::4096])
+            time.sleep(0.1)
         os._exit(0)
     pids.append(pid)
 for pid in pids:
@@ -281,11 +282,11 @@ func TestTerminalBytes(t *testing.T) {
 	t.Parallel()
 	own := filepath.Join("/proc", strconv.Itoa(os.Getpid()))
 	count := func() int {
-		h := newHoldings(&meter{buffer: make([]byte, 64<<10)})
-		if err := h.addFiles(own); err != nil {
+		k := newKernelObjects(&meter{buffer: make([]byte, 64<<10)})
+		if err := k.addFiles(own); err != nil {
 			t.Fatal(err)
 		}
-		return len(h.terminals)
+		return len(k.terminals)
 	}
 	before := count()
 	for range 3 {

@@ -9,16 +9,16 @@ import (
 	"go-job-orchestrator/shared/proctree"
 )
 
-// The pause between two looks at a workspace is monitorShare times what a look takes, within
-// bounds: a program can make a look take long, and must not gain time by it.
+// The pause between two measurements of a workspace is monitorShare times as long as one takes. It
+// is bounded, because a program can make a measurement slow and must not gain time by that.
 const (
 	monitorPeriod   = 500 * time.Millisecond
 	maxMonitorPause = 2 * time.Second
 	monitorShare    = 10
 )
 
-// monitor ends a program whose workspace has become too large. Not every file system can set a
-// limit to a folder, and without one a program can go beyond it for a moment.
+// monitor ends a program whose workspace has become too large. It is needed because not every file
+// system can limit a folder. A program can exceed the limit until the next measurement.
 type monitor struct{ stop context.CancelFunc }
 
 // startMonitor starts the monitor of the program whose first process is init.
@@ -58,8 +58,8 @@ func monitorPause(took time.Duration) time.Duration {
 	return min(max(monitorPeriod, monitorShare*took), maxMonitorPause)
 }
 
-// exceeded says which limit the program's files pass, or nothing. It ends as soon as one is passed,
-// so the limits bound it.
+// exceeded returns which limit the program's files exceed, or "". It stops at the first limit that
+// is exceeded, so the limits bound its time.
 func exceeded(ctx context.Context, p Program, init int) string {
 	u := newUsage(p.WorkspaceFiles, p.WorkspaceBytes)
 	u.named(ctx, &p)
@@ -69,9 +69,9 @@ func exceeded(ctx context.Context, p Program, init int) string {
 	return u.excess()
 }
 
-// hidesFiles reports whether files are on their way between two processes of the program, where
-// nothing tells how large they are, while the disk has lost more than the program may have since it
-// began.
+// hidesFiles reports whether the program sends open files from one process to another, where their
+// size cannot be read, and the disk has lost more space since the program started than the program
+// may use.
 func hidesFiles(p *Program, init int, before int64) bool {
 	if p.WorkspaceBytes == 0 || before-freeBytes(p.Workspace) <= p.WorkspaceBytes {
 		return false
@@ -81,7 +81,7 @@ func hidesFiles(p *Program, init int, before int64) bool {
 	return u.inFlight
 }
 
-// freeBytes is what is free on the disk of a folder, or 0 when that is not known.
+// freeBytes returns the free space on the disk of a folder, or 0 if it is not known.
 func freeBytes(dir string) int64 {
 	var fs unix.Statfs_t
 	if unix.Statfs(dir, &fs) != nil {

@@ -16,13 +16,12 @@ const (
 	accountName = "job"
 )
 
-// maxNames is how much is kept of each of the machine's own files of names: a list of hosts to
-// block can be long.
+// maxNames bounds how many bytes of each of the machine's files of names are used: a list of
+// blocked hosts can be long.
 const maxNames = 4 << 20
 
-// makeNames writes the files that tell a program who it is and where it runs: its user, whose home
-// is the workspace, and its own host. What the machine's files say comes after that, where it does
-// not contradict.
+// makeNames writes the files that tell a program its user, whose home is the workspace, and its
+// host. Entries of the machine's own files follow, unless they contradict these.
 func (v *view) makeNames(req *request) error {
 	uid, gid := req.UID, req.GID
 	if uid < 0 {

@@ -16,8 +16,8 @@ import (
 	"go-job-orchestrator/shared/fstree"
 )
 
-// nobody is the user and group that programs run as when the server is root. It exists everywhere,
-// in containers with few users as well, and owns nothing.
+// nobody is the user and group that programs run as when the server is root. It owns nothing, and
+// exists everywhere, also in containers with few users.
 const nobody = 65534
 
 // signalScopeABI is the first version of Landlock that keeps a program from signalling others.
@@ -25,20 +25,22 @@ const signalScopeABI = 6
 
 // Sandbox starts programs at the level that Open reached.
 type Sandbox struct {
-	config  Config
-	log     *slog.Logger
-	level   Level
-	user    bool // a user namespace is used: the server is not root
-	apart   bool // a user namespace is used by root as well, so that each program's processes are counted apart
-	weaker  string
-	abi     int
-	cgroup  *cgroup
-	quota   *quota // nil: workspaces are watched
-	cpus    []int
-	nextCPU atomic.Uint64
+	config Config
+	log    *slog.Logger
+	level  Level
+	user   bool // programs run in a user namespace because the server is not root
+	// ownUserNS: the server is root, and each program runs in a user namespace of its own. The kernel
+	// counts processes by user and user namespace, so no program can use up the number of another.
+	ownUserNS bool
+	weaker    string
+	abi       int
+	cgroup    *cgroup
+	quota     *quota // nil: workspaces are watched
+	cpus      []int
+	nextCPU   atomic.Uint64
 }
 
-// Open finds out by trying which level can be reached.
+// Open tries the levels one after the other and returns a Sandbox at the first that works.
 func Open(ctx context.Context, c Config) (*Sandbox, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -50,7 +52,7 @@ func Open(ctx context.Context, c Config) (*Sandbox, error) {
 	}
 	var failures []string
 	for _, try := range s.candidates() {
-		s.level, s.user, s.apart = try.level, try.user, try.apart
+		s.level, s.user, s.ownUserNS = try.level, try.user, try.ownUserNS
 		err := s.probe(ctx)
 		if err == nil {
 			s.weaker = strings.Join(failures, "; ")
@@ -68,11 +70,11 @@ func Open(ctx context.Context, c Config) (*Sandbox, error) {
 		signalScopeABI)
 }
 
-// openQuota has workspaces held by quotas where that is possible. The owner of a file may give it
-// to another project, but not from a user namespace (ioctl_fssetxattr(2)): without one a program
-// could leave the project that it is held by.
+// openQuota limits workspaces by project quotas where that is possible. The owner of a file may
+// move it to another project, but not from a user namespace (ioctl_fssetxattr(2)). Without a user
+// namespace a program could leave its project, and so its quota.
 func (s *Sandbox) openQuota() {
-	if !s.apart {
+	if !s.ownUserNS {
 		return
 	}
 	q, err := findQuota(s.config.WorkDir)
@@ -84,8 +86,8 @@ func (s *Sandbox) openQuota() {
 }
 
 type candidate struct {
-	level       Level
-	user, apart bool
+	level           Level
+	user, ownUserNS bool
 }
 
 func (s *Sandbox) candidates() []candidate {
@@ -101,7 +103,7 @@ func (s *Sandbox) candidates() []candidate {
 	var list []candidate
 	for _, level := range levels {
 		if level == Namespaces && os.Geteuid() == 0 {
-			list = append(list, candidate{level: level, apart: true}, candidate{level: level})
+			list = append(list, candidate{level: level, ownUserNS: true}, candidate{level: level})
 		}
 		list = append(list, candidate{level: level, user: level == Namespaces})
 	}
@@ -148,8 +150,8 @@ func (s *Sandbox) probe(ctx context.Context) error {
 	return nil
 }
 
-// checkHidden makes sure that what must be hidden is in no folder that programs may read: Landlock
-// can add rights below a folder and take none away.
+// checkHidden makes sure that no hidden folder lies in a folder that programs may read. Landlock
+// can add rights below a folder, but not remove any.
 func (s *Sandbox) checkHidden() error {
 	for _, hidden := range s.config.HidePaths {
 		for _, folder := range append(systemFolders(), s.config.ReadPaths...) {
@@ -232,8 +234,8 @@ func (s *Sandbox) Prepare(dir string) error {
 	return nil
 }
 
-// uploadDepth is how deep folders may lie that are given to a program: names of files that are
-// brought to it have at most a thousand bytes.
+// uploadDepth bounds the depth of the folders that Prepare gives to a program. Uploaded files have
+// names of at most a thousand bytes.
 const uploadDepth = 500
 
 func chownTree(dir string, uid, gid int) error {

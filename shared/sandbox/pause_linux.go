@@ -12,12 +12,11 @@ import (
 	"go-job-orchestrator/shared/proctree"
 )
 
-// pauseRounds bounds how often processes are looked for that were started while others were being
-// stopped.
+// pauseRounds bounds how often Pause looks for processes that were started while it stopped others.
 const pauseRounds = 20
 
-// Pause stops the program and all it has started, so that it can hide nothing from who measures it
-// by moving it about. resume lets go on what was not stopped before.
+// Pause stops the program and everything it has started, so that it cannot hide files by moving
+// them while they are measured. resume continues the processes that were not stopped before.
 func (p *Process) Pause() (resume func()) {
 	stopped := map[int]bool{}
 	for range pauseRounds {
@@ -53,8 +52,8 @@ func processState(pid int) byte {
 	return fields[0][0]
 }
 
-// Usage measures what the program's files take on the disk, more closely than the watcher does all
-// the time.
+// Usage measures the space that the program's files take on the disk. It is more exact than the
+// monitor, which measures all the time.
 func (p *Process) Usage(ctx context.Context) Usage {
 	if p.quota != nil {
 		if n, err := p.quota.used(); err == nil {

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A program is started in two stages, each this executable again under another name: init sets up
-// the surroundings, starts the second stage in them and stays to watch; exec takes rights from
-// itself and becomes the program.
+// A program is started in two stages. Each is this executable again, under another name. The first,
+// init, sets up namespaces and files, starts the second stage in them, and stays to watch it. The
+// second, exec, drops its rights and becomes the program.
 const (
 	initName = "sandbox-init"
 	execName = "sandbox-exec"
@@ -31,8 +31,8 @@ const (
 	reportFD  = 4 // exec: why it could not become the program
 )
 
-// request is what init is told to start, as one line of JSON. Bytes of arguments need not be text,
-// so they are sent as such.
+// request tells init what to start, as one line of JSON. Arguments are bytes, because they need not
+// be valid text.
 type request struct {
 	Level       Level
 	Path        string
@@ -46,7 +46,7 @@ type request struct {
 	LogBytes    int64 // 0: no limit
 	NonBlocking bool  // the program does not wait for its log to be read
 	UID, GID    int   // of the program; -1: stays as it is
-	OwnCount    bool  // in a user namespace of its own, where its processes are counted apart from other programs'
+	OwnUserNS   bool  // in a user namespace of its own, where the kernel counts only its processes
 
 	CPUs        []int // empty: all
 	MemoryBytes int64 // watched; 0: no limit or enforced otherwise
@@ -56,14 +56,13 @@ type request struct {
 	Shared      int64 // bytes that files in /dev/shm may have
 }
 
-// Commands to init, one byte each. The end of the stream is a command as well: the server is no
-// more.
+// Commands to init, one byte each. The end of the stream is also a command: the server has ended.
 const (
 	commandTerminate = 't'
 	commandKill      = 'k'
 )
 
-// outcome is what init answers at the end, as one line of JSON.
+// outcome is the last answer of init, as one line of JSON.
 type outcome struct {
 	Status  syscall.WaitStatus
 	Reason  string
@@ -71,9 +70,10 @@ type outcome struct {
 	Fault   string // of the sandbox itself: the program did not run
 }
 
-// init becomes a stage if this process was started as one, and then does not return. It is no
-// function for main to call, since everything that the program links would be set up by then, which
-// takes longer than all a stage does: packages are set up in the order of their paths.
+// init becomes a stage if this process was started as one, and then does not return. main could
+// call a function instead, but by then Go has initialized every package that the program links,
+// which takes longer than all the work of a stage. Go initializes packages in the order of their
+// paths.
 func init() {
 	if len(os.Args) == 0 {
 		return
@@ -130,7 +130,7 @@ func SignalName(s syscall.Signal) string {
 	return fmt.Sprintf("signal %d", int(s))
 }
 
-// explain puts the reason for which a program cannot be run into words.
+// explain says why a program cannot be run.
 func explain(path string, err error) string {
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {

@@ -12,21 +12,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// quota is the project quota of a file system (ext4 and XFS, mounted with prjquota): the kernel
-// counts what belongs to a project and refuses more. A program gets EDQUOT or ENOSPC then.
+// quota is the project quota of a file system (ext4 and XFS, mounted with prjquota). The kernel
+// counts the files of a project; a program that exceeds the quota gets EDQUOT or ENOSPC.
 type quota struct {
 	dir *os.File // any folder of the file system
 	mu  sync.Mutex
 }
 
-// project is what one workspace belongs to.
+// project is the project of one workspace.
 type project struct {
 	*quota
 	id uint32
 }
 
-// Projects of workspaces have IDs from here on, so that they do not meet those that the machine's
-// owner gives.
+// Projects of workspaces have IDs from here on, so that they do not collide with IDs that the
+// machine's administrator uses.
 const (
 	firstProject = 0x6f6a0000
 	lastProject  = firstProject + 0xffff
@@ -57,7 +57,7 @@ type fileAttributes struct {
 	_                                                  [8]byte
 }
 
-// findQuota finds out by trying whether the kernel holds folders in dir to limits.
+// findQuota tries whether the kernel enforces limits of folders in dir.
 func findQuota(dir string) (*quota, error) {
 	if dir == "" || os.Geteuid() != 0 {
 		return nil, errors.New("only root can set quotas")
@@ -74,7 +74,7 @@ func findQuota(dir string) (*quota, error) {
 	return q, nil
 }
 
-// try has more written than a limit allows. File systems may count and not refuse.
+// try writes more than a limit allows. A file system may only count, and not refuse.
 func (q *quota) try(dir string) error {
 	const limit = 1 << 20
 	trial, err := os.MkdirTemp(dir, ".quota-")
@@ -87,7 +87,7 @@ func (q *quota) try(dir string) error {
 	}
 	result := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // the thread ends with this goroutine: root passes limits, and it gives that right away
+		runtime.LockOSThread() // root may exceed limits; the thread drops that right, and ends with this goroutine
 		result <- overfill(filepath.Join(trial, "file"), 2*limit)
 	}()
 	switch err := <-result; {
@@ -113,8 +113,8 @@ func overfill(path string, bytes int) error {
 	return os.WriteFile(path, make([]byte, bytes), 0o600)
 }
 
-// confine makes an empty folder a project of its own; what is made in it belongs to it as well. 0
-// is no limit.
+// confine makes an empty folder a project of its own. Files that are made in it belong to the
+// project too. 0 is no limit.
 func (q *quota) confine(dir string, bytes, files int64) error {
 	q.mu.Lock() // until the folder itself counts, a project looks unused
 	defer q.mu.Unlock()
@@ -144,7 +144,7 @@ func (q *quota) confine(dir string, bytes, files int64) error {
 	return nil
 }
 
-// unused returns the first project that nothing belongs to.
+// unused returns the first project without files.
 func (q *quota) unused() (uint32, error) {
 	for id := uint32(firstProject); id <= lastProject; id++ {
 		var d diskQuota
@@ -202,9 +202,8 @@ func attributes(f *os.File, command uintptr, a *fileAttributes) error {
 	return nil
 }
 
-// Confine makes the folder dir, which may exist already, for the workspace of a program. Where
-// there are quotas the kernel holds all that is made in it to its limits from now on; 0 is no
-// limit.
+// Confine makes the folder dir for the workspace of a program. The folder may exist already. Where
+// there are quotas, the kernel limits what is made in it from now on. 0 is no limit.
 func (s *Sandbox) Confine(dir string, bytes, files int64) error {
 	err := os.Mkdir(dir, 0o700)
 	if errors.Is(err, os.ErrExist) { // of an earlier attempt, held by what held it then
@@ -219,7 +218,7 @@ func (s *Sandbox) Confine(dir string, bytes, files int64) error {
 	return nil
 }
 
-// WorkspaceLimit says in words what holds the workspace in dir to so many bytes and files; 0 is no
+// WorkspaceLimit describes what limits the workspace in dir to that many bytes and files. 0 is no
 // limit.
 func (s *Sandbox) WorkspaceLimit(dir string, bytes, files int64) string {
 	if bytes == 0 && files == 0 {

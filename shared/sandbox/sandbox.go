@@ -1,6 +1,6 @@
-// Package sandbox starts a program apart from the machine it runs on, watches over what it uses,
-// and ends it with all it has started. It needs Linux and no other software; elsewhere programs run
-// unprotected, and it says so.
+// Package sandbox starts a program isolated from the machine, limits what it uses, and ends it with
+// everything it has started. It needs Linux and no other software. On other systems programs run
+// without protection, and the package says so.
 package sandbox
 
 import (
@@ -12,12 +12,12 @@ import (
 	"go-job-orchestrator/shared/spool"
 )
 
-// Mode says how much isolation is asked for.
+// Mode is how much isolation is required.
 type Mode string
 
 // The modes.
 const (
-	Auto     Mode = "auto"     // the best there is
+	Auto     Mode = "auto"     // the best that this machine allows
 	Required Mode = "required" // nothing less than what keeps every promise
 	Off      Mode = "off"      // none
 )
@@ -32,46 +32,46 @@ func (m *Mode) UnmarshalText(text []byte) error {
 	return fmt.Errorf("%q is none of auto, required, off", text)
 }
 
-// Level is how much isolation there is.
+// Level is how much isolation a Sandbox has.
 type Level string
 
 // The levels. With Namespaces a program has its own view of files, processes and host name, and
-// Landlock on top where the kernel has it. With Landlock it sees the machine's files and processes
-// by name, and can open or signal none but its own. Both keep a program from the storage, from the
-// server and from other programs. With None it can do what the server's user can.
+// Landlock in addition if the kernel has it. With Landlock alone it sees the names of the machine's
+// files and processes, but can open or signal only its own. At both levels a program cannot reach
+// the storage, the server or other programs. With None it can do what the server's user can.
 const (
 	Namespaces Level = "namespaces"
 	Landlock   Level = "landlock"
 	None       Level = "none"
 )
 
-// Config is what all programs have in common.
+// Config is the configuration for all programs.
 type Config struct {
 	Mode Mode
 	// ReadPaths are files and folders that programs may read and execute besides the system's own.
 	ReadPaths []string
 	// HidePaths are folders that no program may see, wherever they lie.
 	HidePaths []string
-	// WorkDir is a folder that all workspaces lie in. Where its file system has project quotas, they
-	// hold the workspaces that Confine is asked for.
+	// WorkDir is a folder that all workspaces lie in. If its file system has project quotas, they
+	// limit the workspaces that Confine makes.
 	WorkDir string
 	Logger  *slog.Logger
 
-	levels []Level // what to try, for tests; nil: all that Mode admits
+	levels []Level // the levels to try, for tests; nil: all that Mode allows
 }
 
 // Limits says in words what holds a program to its cpu and memory.
 type Limits struct{ CPU, Memory string }
 
-// Usage is what a program's files take on the disk.
+// Usage is the space that a program's files take on the disk.
 type Usage struct {
 	Bytes int64
-	// Uncounted tells that there are more which nobody can count: files without a name that the
-	// program has sent to itself and not received.
+	// Uncounted: there are more files, which cannot be counted: files without a name that the program
+	// has sent to itself and not received.
 	Uncounted bool
 }
 
-// Program is a program to be started.
+// Program is a program to start.
 type Program struct {
 	Path string
 	Args []string // without the program's own name
@@ -80,13 +80,12 @@ type Program struct {
 	Workspace string // the working directory, with all rights
 	Tmp       string // for temporary files, with all rights
 
-	// Log takes what the program writes to its standard streams, which are pipes; none of it is kept
-	// when it is zero.
+	// Log keeps what the program writes to its standard streams, which are pipes. If it is zero,
+	// nothing is kept.
 	Log spool.Files
-	// NonBlocking says that the program is known not to wait until what it writes was read; see
-	// spool.Pipes.
+	// NonBlocking: the program is known not to wait until its output is read; see spool.Pipes.
 	NonBlocking bool
-	// Lock, if set, is kept open until nothing of the program lives, so that a lock on it tells.
+	// Lock, if set, stays open, and so locked, as long as a process of the program lives.
 	Lock *os.File
 
 	// 0 is no limit, for each of these.
@@ -100,7 +99,7 @@ type Program struct {
 	OpenFiles      int // of each process
 }
 
-// Exit is how a program ended. Reason is empty when it ended by itself, by a signal or not.
+// Exit is how a program ended. Reason is empty if it ended by itself, also by a signal.
 type Exit struct {
 	Code    int // 128+N for signal N
 	Signal  syscall.Signal
@@ -108,7 +107,7 @@ type Exit struct {
 	Message string
 }
 
-// The reasons for which the sandbox ends a program, in Kubernetes' words, or cannot run it.
+// The reasons why the sandbox ends a program or cannot run it, in the words of Kubernetes.
 const (
 	OOMKilled = "OOMKilled"
 	Evicted   = "Evicted"

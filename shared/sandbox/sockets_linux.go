@@ -30,16 +30,16 @@ const socketBytes = 2 << 10
 // addSockets asks the kernel for the buffers of all sockets and adds up those of the program: the
 // ones that its processes have open, and their other ends. Where the kernel does not tell, each
 // counts as full.
-func (h *holdings) addSockets() {
-	if len(h.sockets) == 0 {
+func (k *kernelObjects) addSockets() {
+	if len(k.sockets) == 0 {
 		return
 	}
-	d := &diag{full: defaultBuffer(), datagrams: datagramQueue(), ours: h.sockets}
+	d := &diag{full: defaultBuffer(), datagrams: datagramQueue(), ours: k.sockets}
 	total, err := d.total()
 	if err != nil {
-		total = int64(len(h.sockets)) * d.full
+		total = int64(len(k.sockets)) * d.full
 	}
-	h.queued = total + int64(len(h.sockets))*socketBytes
+	k.queued = total + int64(len(k.sockets))*socketBytes
 }
 
 // defaultBuffer is the most that a socket of the system has under way. Programs cannot ask for

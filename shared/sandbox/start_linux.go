@@ -27,7 +27,7 @@ type Process struct {
 	evicted string
 }
 
-// Start starts a program. That it cannot be executed is found out later, and is how it ends.
+// Start starts a program. If the program cannot be executed, Wait returns that as its Exit.
 func (s *Sandbox) Start(p Program) (*Process, error) { return s.start(p, false) }
 
 func (s *Sandbox) start(p Program, probing bool) (*Process, error) {
@@ -70,9 +70,9 @@ func (s *Sandbox) start(p Program, probing bool) (*Process, error) {
 	return process, nil
 }
 
-// stageEnv is the environment of the stages: the server's own has nothing to do there. They do one
-// thing after the other, so they start no thread for each CPU. Built with the race detector they
-// would sleep for a second before they end.
+// stageEnv is the environment of the stages, which do not need the server's own. They do one thing
+// after the other, so they need no thread for each CPU. With the race detector they would sleep for
+// a second before they end.
 func stageEnv() []string { return []string{"GOMAXPROCS=1", "GORACE=atexit_sleep_ms=0"} }
 
 func or(f, other *os.File) *os.File {
@@ -134,7 +134,7 @@ func (s *Sandbox) request(p Program, limited bool) *request {
 		Level: s.level, Path: p.Path, Args: toBytes(p.Args), Env: toBytes(p.Env), Workspace: p.Workspace, Tmp: p.Tmp,
 		ReadPaths: s.config.ReadPaths, HidePaths: s.config.HidePaths, HasLock: p.Lock != nil, HasLog: p.Log.Order != nil,
 		LogBytes: p.LogBytes, NonBlocking: p.NonBlocking, UID: uid, GID: gid,
-		OwnCount: s.apart, FileBytes: p.FileBytes, Processes: p.Processes,
+		OwnUserNS: s.ownUserNS, FileBytes: p.FileBytes, Processes: p.Processes,
 		OpenFiles: p.OpenFiles, Shared: sharedMemory(p.MemoryBytes),
 	}
 	if !limited {
@@ -162,7 +162,7 @@ func (p *Process) command(c byte) error {
 	return err
 }
 
-// Evict ends the program because of the room its files take.
+// Evict ends the program because its files take too much space.
 func (p *Process) Evict(message string) {
 	p.mu.Lock()
 	p.evicted = message
@@ -170,7 +170,7 @@ func (p *Process) Evict(message string) {
 	_ = p.Kill() // fails only when it has ended
 }
 
-// Wait returns once the program and everything it has started are gone. It must be called once.
+// Wait returns when the program and everything it has started have ended. It must be called once.
 func (p *Process) Wait() (Exit, error) {
 	var out outcome
 	readErr := readLine(bufio.NewReader(p.control), &out)

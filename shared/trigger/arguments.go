@@ -18,7 +18,7 @@ func isReference(arg string) bool {
 	return strings.HasPrefix(arg, "$.") || strings.HasPrefix(arg, "$[")
 }
 
-// literal is an argument without the sign that keeps it from being taken for a reference.
+// literal removes the extra $ from an argument that would otherwise be a reference: $$.x means $.x.
 func literal(arg string) string {
 	if rest, escaped := strings.CutPrefix(arg, "$"); escaped && isReference(rest) {
 		return rest
@@ -26,7 +26,7 @@ func literal(arg string) string {
 	return arg
 }
 
-// CheckArgs returns what is wrong with references in the arguments of a template.
+// CheckArgs returns the faults of the references in the arguments of a template.
 func CheckArgs(args []string) []job.Fault {
 	var faults []job.Fault
 	references := 0
@@ -40,8 +40,8 @@ func CheckArgs(args []string) []job.Fault {
 		}
 		if _, err := jsonpath.Parse(arg); err != nil {
 			faults = append(faults, job.Fault{Field: field(i), Message: fmt.Sprintf(
-				"%.60q begins like a reference to a part of an event, but is no JSONPath (RFC 9535): %s; begin it with $%s to "+
-					"have it as it is",
+				"%.60q begins like a reference to a part of an event, but is not a JSONPath (RFC 9535): %s; begin it with $%s to "+
+					"keep it unchanged",
 				arg, printable(err.Error()), arg[:2])})
 		}
 	}
@@ -50,14 +50,14 @@ func CheckArgs(args []string) []job.Fault {
 
 func field(i int) string { return fmt.Sprintf("args[%d]", i) }
 
-// Resolve returns the arguments with a template's references replaced by what they select: text as
-// it is, anything else as JSON, several values as several arguments. Without an event there can be
-// none. What all of them take is bounded: whatever a program could not be given, or would take too
-// long to find, is refused with an error of kind job.ErrInvalid.
+// Resolve returns the arguments of a template, with its references replaced by the parts of the
+// event that they select. Text stays unchanged, other values become JSON, and several values become
+// several arguments. Without an event, a reference is an error. The size of the arguments and the
+// time to find them are bounded; beyond the bounds Resolve returns an error of kind job.ErrInvalid.
 func Resolve(ctx context.Context, args []string, e *Event) ([]string, error) {
 	r := resolver{event: e, budget: jsonpath.NewBudget(ctx, jsonpath.DefaultLimits()), out: []string{},
 		left: job.MaxExecBytes}
-	if faults := CheckArgs(args); e != nil && len(faults) > 0 { // of a template from before these checks
+	if faults := CheckArgs(args); e != nil && len(faults) > 0 { // the template was stored before these checks existed
 		return nil, &job.Faults{Kind: job.ErrInvalid, List: faults[:1]}
 	}
 	for i, arg := range args {
@@ -78,19 +78,19 @@ func Resolve(ctx context.Context, args []string, e *Event) ([]string, error) {
 	return r.out, nil
 }
 
-// resolver makes the arguments of one job. The index of the event's document, and the budget, are
-// for all of them together.
+// resolver makes the arguments of one job. All arguments share the budget and the index of the
+// event's document.
 type resolver struct {
 	event    *Event
 	document *jsonpath.Document
 	budget   *jsonpath.Budget
 	out      []string
-	left     int // bytes that arguments may still have
+	left     int // bytes left for arguments
 }
 
 // add appends an argument.
 func (r *resolver) add(i int, text string) error {
-	const pointer = 8 // to each argument, which counts as well
+	const pointer = 8 // the kernel counts the pointer to each argument too
 	if r.left -= len(text) + 1 + pointer; r.left < 0 {
 		return job.Invalid(field(i), fmt.Sprintf("makes the arguments larger than %d bytes together; have the program "+
 			"read %s", job.MaxExecBytes, EventFile))
@@ -101,8 +101,8 @@ func (r *resolver) add(i int, text string) error {
 
 func (r *resolver) resolve(i int, arg string) error {
 	path, err := jsonpath.Parse(arg)
-	if err != nil { // CheckArgs has seen to that
-		return job.Invalid(field(i), fmt.Sprintf("%.60q is no JSONPath (RFC 9535)", arg))
+	if err != nil { // cannot happen: CheckArgs has parsed it
+		return job.Invalid(field(i), fmt.Sprintf("%.60q is not a JSONPath (RFC 9535)", arg))
 	}
 	if r.document == nil {
 		if r.document, err = r.event.index(r.budget); err != nil {
@@ -129,7 +129,7 @@ func (r *resolver) resolve(i int, arg string) error {
 	return nil
 }
 
-// refuse makes a fault of the argument of what is beyond the limits.
+// refuse turns an error of package jsonpath into a fault of the argument.
 func (r *resolver) refuse(i int, arg, what string, err error) error {
 	var limit *jsonpath.LimitError
 	switch {

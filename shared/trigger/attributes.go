@@ -11,8 +11,8 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// The bounds of an event's attributes. They are kept with the job, become variables of its program
-// and are logged; what is large belongs into the data.
+// The bounds of an event's attributes. Attributes are stored with the job, become variables of its
+// program and are logged, so large values belong in the data.
 const (
 	maxAttribute     = 2 << 10
 	maxExtensions    = 64
@@ -20,7 +20,8 @@ const (
 	maxExtension     = 4 << 10
 )
 
-// checkAttributes says what is too long of an event.
+// checkAttributes refuses an event whose attributes are too long, or have characters that
+// CloudEvents does not allow.
 func checkAttributes(e event.Event) error {
 	for _, one := range []struct{ name, value string }{
 		{"id", e.ID()},
@@ -34,7 +35,7 @@ func checkAttributes(e event.Event) error {
 			return disallowed(one.name)
 		}
 		if len(one.value) > maxAttribute {
-			return job.Invalid(one.name, fmt.Sprintf("has more than %d bytes; what is large belongs into the data",
+			return job.Invalid(one.name, fmt.Sprintf("has more than %d bytes; put large values in the data",
 				maxAttribute))
 		}
 	}
@@ -51,7 +52,7 @@ func checkAttributes(e event.Event) error {
 			return disallowed(name)
 		}
 		if len(text) > maxExtension {
-			return job.Invalid(name, fmt.Sprintf("has more than %d bytes; what is large belongs into the data", maxExtension))
+			return job.Invalid(name, fmt.Sprintf("has more than %d bytes; put large values in the data", maxExtension))
 		}
 	}
 	return nil
@@ -62,8 +63,8 @@ func disallowed(name string) error {
 		"has a character that no attribute can have, such as a control character (CloudEvents 1.0, String)")
 }
 
-// isDisallowed reports whether a character is one that CloudEvents keeps out of strings. The
-// variables of a program cannot have all of them either.
+// isDisallowed reports whether CloudEvents forbids a character in strings. A program's variables
+// cannot have some of these characters either.
 func isDisallowed(r rune) bool {
 	const firstNonCharacter, lastNonCharacter = 0xFDD0, 0xFDEF
 	return unicode.IsControl(r) || firstNonCharacter <= r && r <= lastNonCharacter || r&0xFFFE == 0xFFFE

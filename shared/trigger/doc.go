@@ -1,3 +1,3 @@
-// Package trigger is what an event that starts a job gives it: the event as a file, its data as
-// another, its attributes as variables, and parts of it as arguments.
+// Package trigger makes the input of a job from the event that starts it: the event and its data
+// as files, its attributes as variables, and parts of it as arguments.
 package trigger

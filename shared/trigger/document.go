@@ -10,9 +10,9 @@ import (
 )
 
 // pieceBytes is how much of an event's data is written in one piece.
-const pieceBytes = 24 << 10 // a multiple of 3, so that base64 can be put together
+const pieceBytes = 24 << 10 // a multiple of 3, so that the base64 of the pieces can be joined
 
-// pieces reads what next returns, until that is nothing.
+// pieces is a reader of what next returns, until next returns nothing.
 type pieces struct {
 	next func() []byte
 	rest []byte
@@ -29,7 +29,7 @@ func (p *pieces) Read(to []byte) (int, error) {
 	return n, nil
 }
 
-// compacted reads JSON without the space around its values.
+// compacted returns a reader of JSON without the space between its values.
 func compacted(data []byte) io.Reader {
 	inString := false
 	out := make([]byte, 0, pieceBytes)
@@ -41,7 +41,7 @@ func compacted(data []byte) io.Reader {
 			switch {
 			case c == '"':
 				inString = !inString
-			case c == '\\' && len(data) > 0: // what follows is no end of the string
+			case c == '\\' && len(data) > 0: // the next character is escaped, so it cannot end the string
 				out = append(out, c)
 				c, data = data[0], data[1:]
 			case !inString && strings.IndexByte(" \t\r\n", c) >= 0:
@@ -53,7 +53,7 @@ func compacted(data []byte) io.Reader {
 	}}
 }
 
-// escaped reads text as a JSON string.
+// escaped returns a reader of text as a JSON string.
 func escaped(text []byte) io.Reader {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
@@ -64,7 +64,7 @@ func escaped(text []byte) io.Reader {
 			n--
 		}
 		out.Reset()
-		if n == 0 || encoder.Encode(string(text[:n])) != nil { // a string can be encoded
+		if n == 0 || encoder.Encode(string(text[:n])) != nil { // encoding a string cannot fail
 			return nil
 		}
 		text = text[n:]
@@ -73,7 +73,7 @@ func escaped(text []byte) io.Reader {
 	return io.MultiReader(strings.NewReader(`"`), middle, strings.NewReader(`"`))
 }
 
-// encoded reads bytes as a JSON string in base64.
+// encoded returns a reader of bytes as a JSON string in base64.
 func encoded(data []byte) io.Reader {
 	var out []byte
 	middle := &pieces{next: func() []byte {

@@ -22,29 +22,29 @@ import (
 // Names in the workspace of a job that an event started.
 const (
 	EventFile = "event.json" // attributes and data, as in the JSON format of CloudEvents
-	DataFile  = "event.data" // the data's bytes as they came; absent without data
+	DataFile  = "event.data" // the data's bytes, unchanged; absent if there is no data
 	InputsDir = "inputs"     // the outputs of the job that the event is about, when asked for
 )
 
-// EnvPrefix is what the variables of an event's attributes begin with.
+// EnvPrefix begins the names of the variables that hold an event's attributes.
 const EnvPrefix = "CE_"
 
-// CheckFileName says why a template cannot have a file of this name, or nothing.
+// CheckFileName returns why a template cannot have a file of this name, or "" if it can.
 func CheckFileName(name string) string {
 	if slices.Contains([]string{EventFile, DataFile, InputsDir}, name) {
-		return fmt.Sprintf("%q is what an event brings along; rename the file", name)
+		return fmt.Sprintf("%q is the name of a file that the event adds; rename the file", name)
 	}
 	return ""
 }
 
-// Event is an event that is to start a job.
+// Event is an event that starts a job.
 type Event struct {
 	event.Event
 	attributes []byte // all but the data, as a JSON object
 	form       form
 }
 
-// form is how an event's data is written in its JSON format.
+// form is how the JSON format of an event holds the data.
 type form int
 
 const (
@@ -54,7 +54,7 @@ const (
 	asBase64
 )
 
-// formOf says how data is written: data that does not say what it is may be JSON.
+// formOf returns how the data is written. Data without a content type is JSON if it is valid JSON.
 func formOf(e *event.Event) form {
 	data := e.Data()
 	switch {
@@ -96,7 +96,7 @@ func New(e event.Event) (*Event, error) {
 	return &Event{Event: e, attributes: bytes.TrimSuffix(object.Bytes(), []byte("\n")), form: formOf(&e)}, nil
 }
 
-// core are the attributes that CloudEvents names, if the event has them.
+// core returns the attributes that CloudEvents defines, as far as the event has them.
 func core(e *event.Event) map[string]string {
 	attributes := map[string]string{"specversion": e.SpecVersion(), "id": e.ID(), "source": e.Source(), "type": e.Type()}
 	for name, value := range map[string]string{"subject": e.Subject(), "datacontenttype": e.DataContentType(),
@@ -111,7 +111,7 @@ func core(e *event.Event) map[string]string {
 	return attributes
 }
 
-// simple is a value of an attribute in JSON: numbers and truth values stay what they are.
+// simple returns the value of an attribute for JSON: booleans and numbers keep their type.
 func simple(value any, text string) any {
 	switch value.(type) {
 	case bool, int32:
@@ -120,13 +120,13 @@ func simple(value any, text string) any {
 	return text
 }
 
-// File is one that lies in the job's workspace.
+// File is a file in the job's workspace.
 type File struct {
 	Name string
 	Open func() io.Reader
 }
 
-// Files are those that the event brings along.
+// Files returns the files that the event adds to the job.
 func (e *Event) Files() []File {
 	files := []File{{EventFile, e.document}}
 	if e.form != noData {
@@ -136,8 +136,8 @@ func (e *Event) Files() []File {
 	return files
 }
 
-// document reads the event in its JSON format. It is put together while it is read: the data is
-// there once only.
+// document returns a reader of the event in its JSON format. The document is made while it is read,
+// so that memory holds the data only once.
 func (e *Event) document() io.Reader {
 	rest := io.MultiReader(strings.NewReader(","), bytes.NewReader(e.attributes[1:]), strings.NewReader("\n"))
 	switch e.form {
@@ -152,7 +152,7 @@ func (e *Event) document() io.Reader {
 	}
 }
 
-// index returns the document that references are resolved in: the same as in the file.
+// index returns the document that references are resolved in. It equals the file.
 func (e *Event) index(b *jsonpath.Budget) (*jsonpath.Document, error) {
 	large := jsonpath.Member{Name: "data"}
 	switch e.form {
@@ -168,12 +168,12 @@ func (e *Event) index(b *jsonpath.Budget) (*jsonpath.Document, error) {
 	return jsonpath.NewDocument(b, e.attributes, large)
 }
 
-// Env is the event's attributes as variables: CE_ID, CE_SOURCE, CE_TYPE and so on, extensions among
-// them.
+// Env returns the event's attributes, extensions included, as variables: CE_ID, CE_SOURCE, CE_TYPE
+// and so on.
 func (e *Event) Env() map[string]string {
 	env := map[string]string{}
 	for name, value := range e.Extensions() {
-		if text, err := types.Format(value); err == nil { // New has refused others
+		if text, err := types.Format(value); err == nil { // New has refused all other values
 			env[EnvPrefix+strings.ToUpper(name)] = text
 		}
 	}

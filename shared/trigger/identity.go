@@ -17,12 +17,12 @@ import (
 	ours "go-job-orchestrator/shared/event"
 )
 
-// Identity is a digest of an event: of its source and id, and of all that the program it starts
-// would see. A producer gives two events with the same source and id the same content, so it tells
-// them apart as those two do. A forged event has other content, and so is another event. What
-// brokers and senders on the way add or change does not count, nor the mode in which an event
-// comes, nor the space between the values of JSON. The time does not count either: SDKs set it when
-// they make an event, and a producer that sends the event again may make it again.
+// Identity returns a digest of an event's source and id, and of all else that the job's program
+// would see. A producer gives two events with the same source and id the same content, so equal
+// events have equal digests. A forged event has other content, and so another digest. The digest
+// leaves out what brokers and senders add or change on the way, the mode of the request, and the
+// space between the values of JSON. It also leaves out the time: SDKs set it when they make an
+// event, and a producer that repeats an event may make it anew.
 func Identity(e event.Event) string {
 	h := sha256.New()
 	for _, text := range []string{e.Source(), e.ID(), e.Type(), e.Subject(), e.DataSchema(), contentType(&e)} {
@@ -42,14 +42,14 @@ func Identity(e event.Event) string {
 	}
 	write(h, "data") // no extension has this name
 	if formOf(&e) == asJSON {
-		_, _ = io.Copy(h, compacted(e.Data())) // neither fails
+		_, _ = io.Copy(h, compacted(e.Data())) // neither can fail
 	} else {
 		h.Write(e.Data())
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// write adds a text with its length before it, so that no two lists of texts run into the same
+// write adds a text after its length, so that two different lists of texts never give the same
 // bytes.
 func write(h hash.Hash, text string) {
 	var length [8]byte
@@ -58,14 +58,14 @@ func write(h hash.Hash, text string) {
 	h.Write([]byte(text))
 }
 
-// isInTransit reports whether brokers and senders on the way add or change an extension.
+// isInTransit reports whether brokers and senders may add or change the extension on the way.
 func isInTransit(name string) bool {
 	return strings.HasPrefix(name, "knative") || slices.Contains([]string{ours.TraceParent, ours.TraceState, ours.Hops},
 		name)
 }
 
-// contentType is what the event says of its data. JSON need not be named in structured mode, and it
-// is always UTF-8.
+// contentType returns the normalized content type of the event's data. In structured mode JSON may
+// have none, and the charset of JSON is always UTF-8.
 func contentType(e *event.Event) string {
 	given := e.DataContentType()
 	if given == "" && formOf(e) == asJSON {

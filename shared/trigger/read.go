@@ -24,12 +24,12 @@ import (
 // maxBatch bounds how many jobs one request may start.
 const maxBatch = 100
 
-// Read reads the events in a request of at most limit bytes: one in binary or structured mode, or a
-// batch.
+// Read reads the events in a request of at most limit bytes: a single event in binary or structured
+// mode, or a batch.
 func Read(w http.ResponseWriter, r *http.Request, limit int64) ([]event.Event, error) {
 	tooLarge := job.Refuse(job.ErrTooLarge, "body",
 		fmt.Sprintf("has more than %d bytes (MAX_EVENT_BYTES); have the event name where its data lies", limit))
-	if r.ContentLength > limit { // before anything of it is waited for
+	if r.ContentLength > limit { // refuse it without waiting for the body
 		return nil, tooLarge
 	}
 	body, err := budget.ReadAll(r.Context(), http.MaxBytesReader(w, r.Body, limit), r.ContentLength, limit)
@@ -40,7 +40,7 @@ func Read(w http.ResponseWriter, r *http.Request, limit int64) ([]event.Event, e
 	switch {
 	case errors.Is(err, job.ErrUnavailable), errors.Is(err, context.Canceled):
 		return nil, err
-	case errors.Is(err, os.ErrDeadlineExceeded): // a Broker is to try again
+	case errors.Is(err, os.ErrDeadlineExceeded): // 408, so that a Broker tries again
 		return nil, api.Fail(http.StatusRequestTimeout, "The event took too long to arrive (STALL_TIMEOUT); send it again.")
 	case err != nil:
 		return nil, api.BadRequest("body", "ends early")
@@ -63,7 +63,7 @@ func Read(w http.ResponseWriter, r *http.Request, limit int64) ([]event.Event, e
 	return []event.Event{*e}, check(*e)
 }
 
-// readBinary has the SDK read the headers, once they are decoded. The data stays where it is.
+// readBinary decodes the headers and has the SDK read them. It does not copy the data.
 func readBinary(ctx context.Context, header http.Header, body []byte) (*event.Event, error) {
 	header, err := ours.DecodeHeader(header)
 	var fault *ours.HeaderError
@@ -75,7 +75,7 @@ func readBinary(ctx context.Context, header http.Header, body []byte) (*event.Ev
 	}
 	message := cehttp.NewMessage(header, nil)
 	if message.ReadEncoding() != binding.EncodingBinary {
-		return nil, api.BadRequest("body", "is no CloudEvent of version 1.0: it has neither ce-specversion among its "+
+		return nil, api.BadRequest("body", "is not a CloudEvent of version 1.0: it has neither ce-specversion among its "+
 			"headers nor a Content-Type "+
 			event.ApplicationCloudEventsJSON+" or "+event.ApplicationCloudEventsBatchJSON)
 	}
@@ -90,7 +90,7 @@ func readBinary(ctx context.Context, header http.Header, body []byte) (*event.Ev
 }
 
 func wrongVersion(version string) error {
-	return api.BadRequest("specversion", fmt.Sprintf("is %.20q; only CloudEvents of version 1.0 are taken", version))
+	return api.BadRequest("specversion", fmt.Sprintf("is %.20q; only CloudEvents of version 1.0 are accepted", version))
 }
 
 func notUTF8() error { return api.BadRequest("body", "is not UTF-8, as JSON is") }
@@ -108,8 +108,8 @@ func readBatch(body []byte) ([]event.Event, error) {
 		return nil, api.BadRequest("body", "is not a batch of CloudEvents: "+printable(err.Error()))
 	}
 	if len(list) > maxBatch {
-		return nil, job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("has more than %d events, which is how many are taken "+
-			"at a time", maxBatch))
+		return nil, job.Refuse(job.ErrTooLarge, "body", fmt.Sprintf("has more than %d events; send them in several "+
+			"batches", maxBatch))
 	}
 	batch := make([]event.Event, len(list))
 	for i, text := range list {
@@ -125,7 +125,7 @@ func readBatch(body []byte) ([]event.Event, error) {
 	return batch, nil
 }
 
-// check says what is wrong with an event that could be read.
+// check returns the first fault of an event that could be read.
 func check(e event.Event) error {
 	if e.Context == nil {
 		return api.BadRequest("body", "is not a CloudEvent of version 1.0")
@@ -141,7 +141,7 @@ func check(e event.Event) error {
 	}
 	for name := range e.Extensions() {
 		if name == "data" {
-			return api.BadRequest("data", "is not a name that an attribute can have")
+			return api.BadRequest("data", "cannot be the name of an extension attribute")
 		}
 	}
 	if isJSON(e.DataMediaType()) && len(e.Data()) > 0 && !json.Valid(e.Data()) {
@@ -157,7 +157,7 @@ func isJSON(mediaType string) bool {
 
 const maxMessage = 300
 
-// printable makes one line of what a library says about somebody's event.
+// printable makes one short line of a library's message about an event.
 func printable(message string) string {
 	text := strings.Join(strings.Fields(message), " ")
 	return strings.ToValidUTF8(text[:min(len(text), maxMessage)], "")

@@ -23,7 +23,8 @@ const requestedFamily = "io.github.go-job-orchestrator.job.requested."
 type Request struct {
 	job.Spec
 	Files []InlineFile `json:"files"`
-	// Owner is refused, since an event proves nothing. It is here to say what to do instead.
+	// Owner is refused, because an event proves nothing about its sender. The field exists so that the
+	// error can say what to do instead.
 	Owner json.RawMessage `json:"owner"`
 }
 
@@ -36,16 +37,16 @@ type InlineFile struct {
 // Limits bounds a request.
 type Limits struct{ Files, NameBytes int }
 
-// ParseRequest returns the job that an event asks for, with its files by name. Of a request with
-// faults it returns what could be read, with a *job.Faults, so that the caller can look for more.
+// ParseRequest returns the job that an event requests, with its files by name. If the request has
+// faults, it returns what it could read with a *job.Faults, so that the caller can look for more.
 func ParseRequest(e event.Event, defaults job.Spec, limits Limits) (*Request, map[string][]byte, error) {
 	if e.Type() != Requested {
 		if strings.HasPrefix(e.Type(), requestedFamily) {
-			return nil, nil, job.Invalid("type", fmt.Sprintf("%q is a version that is not known here; send %s", e.Type(),
+			return nil, nil, job.Invalid("type", fmt.Sprintf("%q is a version that this server does not know; send %s", e.Type(),
 				Requested))
 		}
 		return nil, nil, job.Invalid("template", fmt.Sprintf("is required: add ?template=NAME to say what an event of "+
-			"type %.100q starts; only %s brings its job along", e.Type(), Requested))
+			"type %.100q starts; only %s contains a whole job", e.Type(), Requested))
 	}
 	if values(e.Data()) > maxRequestValues {
 		return nil, nil, job.Refuse(job.ErrTooLarge, "data", fmt.Sprintf("has more than %d values", maxRequestValues))
@@ -79,11 +80,11 @@ func ParseRequest(e event.Event, defaults job.Spec, limits Limits) (*Request, ma
 	return &request, files, nil
 }
 
-// maxRequestValues bounds what decoding a request takes: in the smallest form a value has three
-// bytes, and becomes thirty.
+// maxRequestValues bounds the memory that decoding a request takes: the smallest value has three
+// bytes, and takes thirty in memory.
 const maxRequestValues = 100_000
 
-// values is how many values JSON has at most.
+// values returns an upper bound of the number of values in JSON.
 func values(data []byte) int {
 	n, inString := 1, false
 	for i := 0; i < len(data); i++ {
@@ -127,7 +128,7 @@ func decodeFiles(list []InlineFile, limits Limits, faults *job.Faults) map[strin
 		}
 		content, err := base64.StdEncoding.DecodeString(f.Content)
 		if err != nil {
-			wrong(i, "its content is not base64")
+			wrong(i, "the content is not base64")
 		}
 		files[f.Name] = content
 	}

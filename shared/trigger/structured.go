@@ -16,7 +16,7 @@ import (
 	"go-job-orchestrator/shared/api"
 )
 
-// maxAttributes bounds how many members an event has. Brokers and headers have fewer.
+// maxAttributes bounds the members of an event. Brokers and headers allow fewer.
 const maxAttributes = 200
 
 // readStructured reads an event in the JSON format of CloudEvents.
@@ -30,9 +30,9 @@ func readStructured(body []byte) (*event.Event, error) {
 	return structuredEvent(body)
 }
 
-// structuredEvent takes an event apart that is valid JSON. Its attributes are read by the SDK; its
-// data, which may be large and of any shape, is left as it is, where the SDK would decode what it
-// takes for an attribute, and copy the rest.
+// structuredEvent reads an event from valid JSON. The SDK reads only the attributes. The data may
+// be large and of any shape, so it is used where it lies; the SDK would copy it, and decode members
+// of it that look like attributes.
 func structuredEvent(text []byte) (*event.Event, error) {
 	members, err := membersOf(text, maxAttributes)
 	if err != nil {
@@ -56,7 +56,7 @@ func structuredEvent(text []byte) (*event.Event, error) {
 				"attribute of an event is")
 		case hasLoneSurrogate(m.value):
 			return nil, loneSurrogate(printable(name[:min(len(name), 60)]))
-		case string(m.value) == "null": // as if it were absent, says the JSON format
+		case string(m.value) == "null": // the JSON format says that null means absent
 		default:
 			if len(attributes) > 1 {
 				attributes = append(attributes, ',')
@@ -75,8 +75,8 @@ func structuredEvent(text []byte) (*event.Event, error) {
 	return &e, setData(&e, data, inBase64)
 }
 
-// setData gives an event the data of its JSON format: JSON as it is, other text as a string, and
-// bytes in base64.
+// setData sets the data of an event from its JSON format: JSON unchanged, other text from a string,
+// and bytes from base64.
 func setData(e *event.Event, data, inBase64 []byte) error {
 	isNull := func(text []byte) bool { return text == nil || string(text) == "null" }
 	switch {
@@ -112,8 +112,8 @@ func loneSurrogate(field string) error {
 	return api.BadRequest(field, `has half of a surrogate pair, such as \ud800 alone, which is no character`)
 }
 
-// hasLoneSurrogate reports whether a JSON string has an escape for half of a character. Decoding it
-// would put another character in its place.
+// hasLoneSurrogate reports whether a JSON string has an escape for half of a surrogate pair.
+// Decoding would replace it by another character.
 func hasLoneSurrogate(quoted []byte) bool {
 	for i := 0; i < len(quoted); i++ {
 		if quoted[i] != '\\' {
@@ -121,7 +121,7 @@ func hasLoneSurrogate(quoted []byte) bool {
 		}
 		first, escaped := escapedUnit(quoted[i:])
 		if !escaped {
-			i++ // past what the backslash escapes
+			i++ // skip the escaped character
 			continue
 		}
 		i += escapeBytes - 1
@@ -139,7 +139,7 @@ func hasLoneSurrogate(quoted []byte) bool {
 
 const escapeBytes = len(`\u0000`)
 
-// escapedUnit returns the UTF-16 unit whose escape text begins with, if it does.
+// escapedUnit returns the UTF-16 unit of the escape at the beginning of text, if there is one.
 func escapedUnit(text []byte) (rune, bool) {
 	if len(text) < escapeBytes || text[0] != '\\' || text[1] != 'u' {
 		return 0, false
@@ -148,7 +148,7 @@ func escapedUnit(text []byte) (rune, bool) {
 	return rune(n), err == nil
 }
 
-// member is one of an object: its name, the same as it was written, and its value.
+// member is a member of an object: its name, the name as it was written, and its value.
 type member struct {
 	name          string
 	quoted, value []byte
@@ -156,7 +156,7 @@ type member struct {
 
 var errShape = errors.New("it is not a JSON object, or not a list of them")
 
-// membersOf takes an object apart that is valid JSON.
+// membersOf returns the members of an object that is valid JSON.
 func membersOf(text []byte, most int) ([]member, error) {
 	text = bytes.TrimSpace(text)
 	if len(text) == 0 || text[0] != '{' {
@@ -179,7 +179,7 @@ func membersOf(text []byte, most int) ([]member, error) {
 	return list, nil
 }
 
-// elements takes an array apart, and returns the first of its elements.
+// elements returns at most the given number of elements of an array.
 func elements(text []byte, most int) ([][]byte, error) {
 	text = bytes.TrimSpace(text)
 	if !json.Valid(text) || text[0] != '[' {
@@ -192,7 +192,7 @@ func elements(text []byte, most int) ([][]byte, error) {
 	return list, nil
 }
 
-// scanner goes through valid JSON.
+// scanner reads valid JSON value by value.
 type scanner struct {
 	text []byte
 	at   int
@@ -210,7 +210,7 @@ func (s *scanner) ends(bracket byte) bool {
 	return s.at >= len(s.text) || s.text[s.at] == bracket
 }
 
-// skip goes past a separator if there is one.
+// skip moves past a separator, if there is one.
 func (s *scanner) skip(separator byte) {
 	if s.space(); s.at < len(s.text) && s.text[s.at] == separator {
 		s.at++

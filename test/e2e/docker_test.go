@@ -166,6 +166,7 @@ func landlockVersion() int {
 // TestDocker builds the image, runs jobs of all its runtimes, and starts another container with the
 // same storage.
 func TestDocker(t *testing.T) {
+	t.Parallel()
 	image, data := buildImage(t), t.TempDir()
 	t.Cleanup(func() { // the container's user has made what is there
 		podman(t, "run", "--rm", "--ulimit", "nofile=1024:4096", "--ulimit", "nproc=4096:4096", "-v", data+":/data",

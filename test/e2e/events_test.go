@@ -293,6 +293,7 @@ func TestHandshake(t *testing.T) {
 // TestWaiting waits for a job's end with the submit itself, and for its phases with server-sent
 // events.
 func TestWaiting(t *testing.T) {
+	t.Parallel()
 	s := installed(t)
 	j := s.submit(t, shell("sleep 2; exit 0"))
 	resp, err := s.client.Do(j.request(http.MethodGet, "/api/v1/jobs/"+j.ID+"/events"))

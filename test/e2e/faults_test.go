@@ -293,6 +293,7 @@ func startFaulty(t *testing.T) {
 
 // TestExpiry has the CronJob remove a job that is past its time, and leave alone one that runs.
 func TestExpiry(t *testing.T) {
+	t.Parallel()
 	s := installed(t)
 	long := s.submit(t, shell("echo begun; exec sleep 1000", "ttlSecondsAfterFinished=0"))
 	short := s.submit(t, shell("true", "ttlSecondsAfterFinished=0"))

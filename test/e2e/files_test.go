@@ -10,6 +10,7 @@ import (
 
 // TestFiles has a program in a pod run another uploaded one, and write where nothing is collected.
 func TestFiles(t *testing.T) {
+	t.Parallel()
 	f := shell("./tool && ! [ -x data ] && echo x >out.csv && mkdir -p results/stdout.log results/empty && echo x " +
 		">results/stdout.log/x")
 	f.files["tool"], f.files["data"] = strings.NewReader("#!/bin/sh\necho tool"), strings.NewReader("data")
@@ -30,6 +31,7 @@ func TestFiles(t *testing.T) {
 
 // TestJavaSources compiles several sources in a pod.
 func TestJavaSources(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct{ helper, phase, reason, log, message string }{
 		"compiled": {`package app; class Helper { static String text() { return "helped "; } }`, "Succeeded", "Completed",
 			"helped $x\n", ""},

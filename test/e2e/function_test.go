@@ -141,6 +141,7 @@ func firstKey(t *testing.T) string {
 
 // TestFunction runs a job with the whole API as the one function that func.yaml describes.
 func TestFunction(t *testing.T) {
+	t.Parallel()
 	s := installed(t)
 	text, err := os.ReadFile("../../func.yaml")
 	if err != nil {

@@ -2,6 +2,8 @@
 
 // Package e2e tries everything on the cluster that KUBECONFIG names, which needs Knative Serving
 // and Eventing: it installs config/ and uses it as its users would. make e2e says what it needs.
+// Tests that only run jobs, or that have a namespace of their own, are parallel. Tests that change
+// what all jobs share run first, one at a time.
 package e2e
 
 import (

@@ -84,6 +84,7 @@ with open(os.environ["OUTPUT_DIR"] + "/count.txt", "w") as f:
 }
 
 func TestRuntimes(t *testing.T) {
+	t.Parallel()
 	s := installed(t)
 	for name, f := range map[string]form{
 		"python": script("python", "main.py", "import sys; print('hello', sys.argv[1]); open('results/a','w').write('x')",
@@ -134,6 +135,7 @@ echo "$A"; touch /tmp/x && echo tmp; grep -E 'NoNewPrivs|Seccomp:|CapEff' /proc/
 }
 
 func TestReasons(t *testing.T) {
+	t.Parallel()
 	s := installed(t)
 	t.Run("ImagePullBackOff", func(t *testing.T) {
 		t.Parallel()
@@ -223,6 +225,7 @@ func TestReasons(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
+	t.Parallel()
 	s := installed(t)
 	t.Run("running", func(t *testing.T) {
 		j := s.submit(t, shell("trap 'echo asked; exit 1' TERM; echo begun; while :; do sleep 0.1; done", "retries=2"))

@@ -26,6 +26,7 @@ exit 3
 // which they wrote it, with times and by attempt, while it runs and afterwards, as text and as
 // events.
 func TestLogOverAttempts(t *testing.T) {
+	t.Parallel()
 	s := installed(t)
 	j := s.submit(t, shell(noisy, "retries=1"))
 	live := j.events("")

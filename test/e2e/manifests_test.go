@@ -111,6 +111,7 @@ func TestManifestsAreAccepted(t *testing.T) {
 
 // TestWrongManifestsAreRefused makes sure that the one above could fail.
 func TestWrongManifestsAreRefused(t *testing.T) {
+	t.Parallel()
 	namespaceExists(t)
 	for name, change := range map[string][2]string{
 		"unknown field":    {"containerConcurrency:", "containerConcurency:"},
@@ -134,6 +135,7 @@ func TestWrongManifestsAreRefused(t *testing.T) {
 // TestRightsInTheCluster asks the API server what each account may do, once everything is
 // installed.
 func TestRightsInTheCluster(t *testing.T) {
+	t.Parallel()
 	if _, stderr, err := kubectl(t, resolvedFiles(t, "100-namespace.yaml", "200-accounts.yaml", "210-roles.yaml"),
 		"apply", "-f", "-"); err != nil {
 		t.Fatalf("%v: %s", err, stderr)

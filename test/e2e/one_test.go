@@ -22,6 +22,7 @@ const oneNamespace = "jobs"
 // TestOneProcess runs the one process in the cluster, with its jobs as Kubernetes Jobs: first with
 // the account of its pod, then with a kubeconfig. A job outlives the process that launched it.
 func TestOneProcess(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("KUBECONFIG") == "" {
 		t.Fatal("KUBECONFIG names no cluster")
 	}

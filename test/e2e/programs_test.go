@@ -21,6 +21,7 @@ func late(fields ...string) form {
 
 // TestGrace ends pods in every way that leaves their programs time to end by themselves.
 func TestGrace(t *testing.T) {
+	t.Parallel()
 	s := installed(t)
 	for name, tt := range map[string]struct {
 		form          form
@@ -67,6 +68,7 @@ func TestGrace(t *testing.T) {
 
 // TestSurroundings looks for what programs expect to find around them.
 func TestSurroundings(t *testing.T) {
+	t.Parallel()
 	s := installed(t)
 	const home = "/workspace/files\n"
 	for name, tt := range map[string]struct {
@@ -111,6 +113,7 @@ print(os.cpu_count() > 0)
 // TestOwnLog has a program try to change its log, the record of its end, and the process that runs
 // it.
 func TestOwnLog(t *testing.T) {
+	t.Parallel()
 	j := installed(t).submit(t, script("python", "main.py", `import ctypes, os, signal
 libc = ctypes.CDLL(None, use_errno=True)
 abi = libc.syscall(444, None, ctypes.c_size_t(0), 1)

@@ -40,7 +40,7 @@ func TestBucket(t *testing.T) {
 	})
 	kube(t, "create", "secret", "generic", "bucket-credentials", "-n", namespace, "--from-literal=AWS_ACCESS_KEY_ID="+
 		accessKey, "--from-literal=AWS_SECRET_ACCESS_KEY="+secretKey)
-	deployOnBucket(t, "0s")
+	deployOnBucket(t)
 	if err := s.settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestBucket(t *testing.T) {
 }
 
 // deployOnBucket installs a copy of config/ whose settings name the bucket.
-func deployOnBucket(t *testing.T, ttl string) {
+func deployOnBucket(t *testing.T) {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "config")
 	if err := os.CopyFS(config, os.DirFS(manifestsFolder)); err != nil {
@@ -66,14 +66,11 @@ func deployOnBucket(t *testing.T, ttl string) {
 	}
 	address := "s3://jobs?region=us-east-1&use_path_style=true&endpoint=" +
 		url.QueryEscape("http://"+bucketPod+"."+namespace+".svc.cluster.local")
-	changed := string(text)
-	for old, now := range map[string]string{`STORAGE_URL: ""`: "STORAGE_URL: " + address,
-		"SIGNED_URL_TTL: 0s": "SIGNED_URL_TTL: " + ttl} {
-		if strings.Count(changed, old) != 1 {
-			t.Fatalf("the settings have no %s", old)
-		}
-		changed = strings.Replace(changed, old, now, 1)
+	const unset = `STORAGE_URL: ""`
+	if strings.Count(string(text), unset) != 1 {
+		t.Fatalf("the settings do not have %s", unset)
 	}
+	changed := strings.Replace(string(text), unset, "STORAGE_URL: "+address, 1)
 	if err := os.WriteFile(settings, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -185,8 +182,9 @@ func bucketAway(t *testing.T, s *service) {
 
 // signed has outputs bypass the functions in both directions.
 func signed(t *testing.T, s *service) {
-	deployOnBucket(t, "15m")
-	// only the settings have changed, and the functions read these when they start
+	kube(t, "patch", "configmap", "job-orchestrator", "-n", namespace, "--type=merge", "-p",
+		`{"data":{"SIGNED_URL_TTL":"15m"}}`)
+	// The functions read the settings when they start.
 	kube(t, "delete", "pod", "-n", namespace, "-l", "serving.knative.dev/service")
 	if err := s.settle(t.Context()); err != nil {
 		t.Fatal(err)

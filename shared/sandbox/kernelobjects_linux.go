@@ -15,20 +15,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the kernel takes for each thing that a program has, where it does not say: measured on Linux
-// 6.18, rounded up.
+// The memory that the kernel takes for each object of a program, where it does not say how much
+// that is. The numbers are measured on Linux 6.18 and rounded up.
 const (
 	threadBytes  = 32 << 10 // task, stack, signals
 	mappingBytes = 384      // vm_area_struct, its place in the tree, anon_vma
-	fileBytes    = 1 << 10  // file, inode, what is behind it
+	fileBytes    = 1 << 10  // file, inode, and the object behind it
 	lockBytes    = 256
-	// terminalBytes are a pseudo-terminal and what is written to it on both sides and not read.
+	// terminalBytes are a pseudo-terminal and the unread bytes on both sides of it.
 	terminalBytes = 64 << 10
 	inotifyBytes  = 4 << 20 // events that nobody has read yet, up to fs.inotify.max_queued_events
 )
 
-// holdings are what processes have that is in no figure of theirs.
-type holdings struct {
+// kernelObjects counts the objects whose memory is missing in the figures of the processes that
+// have them, such as sockets, pipes and locks.
+type kernelObjects struct {
 	device string
 	buffer []byte
 
@@ -36,35 +37,36 @@ type holdings struct {
 	pipes, sockets                  map[uint32]bool
 	terminals                       map[string]bool
 	queued                          int64 // in the buffers of sockets
-	// anonymous shared memory by inode: it stays when no process has it in its page tables
+	// anonymous shared memory by inode, which stays allocated when no page table refers to it
 	shared  map[uint64]int64
-	guessed map[uint64]int64 // the same where only the size of the mapping is known
+	guessed map[uint64]int64 // the same, where only the size of the mapping is known
 }
 
-func newHoldings(m *meter) *holdings {
-	h := &holdings{
+func newKernelObjects(m *meter) *kernelObjects {
+	k := &kernelObjects{
 		buffer: m.buffer, device: m.device, pipes: map[uint32]bool{}, sockets: map[uint32]bool{},
 		terminals: map[string]bool{},
 		shared:    map[uint64]int64{}, guessed: map[uint64]int64{},
 	}
-	return h
+	return k
 }
 
-// bytes is what all of it takes, but for shared memory.
-func (h *holdings) bytes() int64 {
-	return h.mappings*mappingBytes + h.files*fileBytes + h.inotify*inotifyBytes + h.locks*lockBytes +
-		int64(len(h.pipes))*maxPipe + int64(len(h.terminals))*terminalBytes + h.queued
+// bytes returns the memory of all objects except shared memory.
+func (k *kernelObjects) bytes() int64 {
+	return k.mappings*mappingBytes + k.files*fileBytes + k.inotify*inotifyBytes + k.locks*lockBytes +
+		int64(len(k.pipes))*maxPipe + int64(len(k.terminals))*terminalBytes + k.queued
 }
 
-// sharedBytes is what anonymous shared memory takes. Where only the size of mappings is known it is
-// no more than what the whole machine has of it; others is known to be something else.
-func (h *holdings) sharedBytes(others int64) int64 {
+// sharedBytes returns the size of anonymous shared memory. Where only the size of mappings is
+// known, it is at most the shared memory of the whole machine without others, which is known to be
+// other shared memory.
+func (k *kernelObjects) sharedBytes(others int64) int64 {
 	var known, guessed int64
-	for _, n := range h.shared {
+	for _, n := range k.shared {
 		known += n
 	}
-	for inode, n := range h.guessed {
-		if _, found := h.shared[inode]; !found {
+	for inode, n := range k.guessed {
+		if _, found := k.shared[inode]; !found {
 			guessed += n
 		}
 	}
@@ -74,7 +76,7 @@ func (h *holdings) sharedBytes(others int64) int64 {
 	return known + guessed
 }
 
-// machineShared is how much shared memory there is on the machine, swapped out or not.
+// machineShared returns the shared memory of the whole machine, in memory or swapped out.
 func machineShared() int64 {
 	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
@@ -84,65 +86,65 @@ func machineShared() int64 {
 	return v["Shmem"] + v["SwapTotal"] - v["SwapFree"]
 }
 
-// add reads what a process has.
-func (h *holdings) add(p *process) {
+// add counts the objects of a process.
+func (k *kernelObjects) add(p *process) {
 	folder := filepath.Join("/proc", strconv.Itoa(p.pid))
-	h.addMappings(folder)
-	if err := h.addFiles(folder); errors.Is(err, os.ErrPermission) {
-		h.files += p.slots * maxPipe / fileBytes // whatever they may be
+	k.addMappings(folder)
+	if err := k.addFiles(folder); errors.Is(err, os.ErrPermission) {
+		k.files += p.slots * maxPipe / fileBytes // of unknown kinds: each counts as a full pipe
 	}
 }
 
-func (h *holdings) addMappings(folder string) {
+func (k *kernelObjects) addMappings(folder string) {
 	f, err := os.Open(filepath.Join(folder, "maps"))
 	if err != nil {
 		return // it has just ended
 	}
 	defer f.Close()
-	for lines := h.scan(f); lines.Scan(); {
+	for lines := k.scan(f); lines.Scan(); {
 		line := lines.Bytes()
-		h.mappings++
+		k.mappings++
 		if _, rest, _ := bytes.Cut(line, []byte(" ")); len(rest) > 3 && rest[3] == 's' {
-			h.addShared(folder, string(line))
+			k.addShared(folder, string(line))
 		}
 	}
 }
 
-// addShared counts the memory behind a line of maps, if it is shared and in no file system that the
-// program sees. How much there is can be read with CAP_CHECKPOINT_RESTORE.
-func (h *holdings) addShared(folder, line string) {
+// addShared counts the memory behind a line of maps, if it is anonymous shared memory. Only with
+// CAP_CHECKPOINT_RESTORE can its exact size be read.
+func (k *kernelObjects) addShared(folder, line string) {
 	v := strings.Fields(line) // from-to, permissions, offset, device, inode, name
-	if len(v) < 5 || v[3] != h.device || len(v) > 5 && strings.HasPrefix(v[5], "/SYSV") {
+	if len(v) < 5 || v[3] != k.device || len(v) > 5 && strings.HasPrefix(v[5], "/SYSV") {
 		return
 	}
 	inode, err := strconv.ParseUint(v[4], 10, 64)
 	if err != nil {
 		return
 	}
-	if _, known := h.shared[inode]; known {
+	if _, known := k.shared[inode]; known {
 		return
 	}
 	var st unix.Stat_t
 	if unix.Stat(filepath.Join(folder, "map_files", mapFile(v[0])), &st) == nil && st.Ino == inode {
-		h.shared[inode] = st.Blocks * 512
+		k.shared[inode] = st.Blocks * 512
 		return
 	}
 	from, to, _ := strings.Cut(v[0], "-")
 	begin, _ := strconv.ParseUint(from, 16, 63)
 	end, _ := strconv.ParseUint(to, 16, 63)
 	offset, _ := strconv.ParseUint(v[2], 16, 63)
-	h.guessed[inode] = max(h.guessed[inode], int64(offset+end-begin)) //nolint:gosec // of 63 bits
+	k.guessed[inode] = max(k.guessed[inode], int64(offset+end-begin)) //nolint:gosec // of 63 bits
 }
 
-// mapFile is the name in map_files for a range of maps, which pads with zeros.
+// mapFile returns the name in map_files of an address range in maps. Only maps pads with zeros.
 func mapFile(addresses string) string {
 	from, to, _ := strings.Cut(addresses, "-")
 	strip := func(s string) string { return strings.TrimLeft(s[:len(s)-1], "0") + s[len(s)-1:] }
 	return strip(from) + "-" + strip(to)
 }
 
-// addFiles reads what files a process has open.
-func (h *holdings) addFiles(folder string) error {
+// addFiles counts the open files of a process.
+func (k *kernelObjects) addFiles(folder string) error {
 	dir, err := os.Open(filepath.Join(folder, "fd"))
 	if err != nil {
 		return err
@@ -157,9 +159,9 @@ func (h *holdings) addFiles(folder string) error {
 				continue // closed
 			}
 			if target[0] == '/' {
-				h.addInfo(filepath.Join(folder, "fdinfo", name))
+				k.addInfo(filepath.Join(folder, "fdinfo", name))
 			}
-			h.addFile(target[:n])
+			k.addFile(target[:n])
 		}
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -170,51 +172,51 @@ func (h *holdings) addFiles(folder string) error {
 	}
 }
 
-func (h *holdings) addFile(target []byte) {
+func (k *kernelObjects) addFile(target []byte) {
 	kind, rest, _ := bytes.Cut(target, []byte(":"))
 	switch string(kind) {
 	case "pipe":
-		h.pipes[number(rest)] = true
+		k.pipes[number(rest)] = true
 	case "socket":
-		h.sockets[number(rest)] = true
+		k.sockets[number(rest)] = true
 	case "anon_inode":
 		if string(rest) == "inotify" {
-			h.inotify++
+			k.inotify++
 		}
 	}
-	h.files++
+	k.files++
 }
 
 // number reads "[123]".
 func number(text []byte) uint32 {
-	n, _ := strconv.ParseUint(string(bytes.Trim(text, "[]")), 10, 32) // the kernel's
+	n, _ := strconv.ParseUint(string(bytes.Trim(text, "[]")), 10, 32) // the kernel writes a valid number
 	return uint32(n)
 }
 
-// addInfo counts the locks that a process holds on a file: there can be any number, on parts of it.
-// They are gone when it closes the file. And it notes which terminal is behind a file that one was
-// made with.
-func (h *holdings) addInfo(path string) {
+// addInfo counts the locks that a process holds on a file, which can be any number, each on a part
+// of the file. They end when the process closes the file. It also records the terminal that a file
+// of /dev/ptmx belongs to.
+func (k *kernelObjects) addInfo(path string) {
 	f, err := os.Open(path)
 	if err != nil {
 		return // closed
 	}
 	defer f.Close()
-	for lines := h.scan(f); lines.Scan(); {
+	for lines := k.scan(f); lines.Scan(); {
 		line := lines.Bytes()
 		if bytes.HasPrefix(line, []byte("lock:")) {
-			h.locks++
+			k.locks++
 		}
 		if index, found := bytes.CutPrefix(line, []byte("tty-index:")); found {
-			h.terminals[string(index)] = true
+			k.terminals[string(index)] = true
 		}
 	}
 }
 
-// scan reads a file of proc line by line. The longest lines have a path, of a page at most.
-func (h *holdings) scan(f *os.File) *bufio.Scanner {
+// scan reads a file of proc line by line. The longest lines have a path, which has at most a page.
+func (k *kernelObjects) scan(f *os.File) *bufio.Scanner {
 	s := bufio.NewScanner(f)
-	s.Buffer(h.buffer, len(h.buffer))
+	s.Buffer(k.buffer, len(k.buffer))
 	return s
 }
 
