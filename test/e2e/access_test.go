@@ -70,7 +70,8 @@ func newAccessFixture(t *testing.T) *accessFixture {
 	t.Logf("a revoked key was refused after %s", f.refused(t, credential{name: "revoked", text: revoked.Key}).
 		Round(time.Second))
 	f.refused(t, credential{name: "expired", text: expired.Key})
-	if after := gateways(t); !slices.Equal(before, after) {
+	after := gateways(t) // Knative may have added pods, or taken away some
+	if !slices.ContainsFunc(after, func(pod string) bool { return slices.Contains(before, pod) }) {
 		t.Errorf("front was restarted: %q, then %q", before, after)
 	}
 	user := &service{url: f.url, client: f.client, key: callers[0].text}

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,8 +146,6 @@ func unknownKey(t *testing.T) string {
 func gateways(t *testing.T) []string {
 	t.Helper()
 	const each = `jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[*].restartCount}{"\n"}{end}`
-	all := strings.Split(kube(t, "get", "pods", "-n", namespace, "-l", "serving.knative.dev/service=job-orchestrator",
+	return strings.Split(kube(t, "get", "pods", "-n", namespace, "-l", "serving.knative.dev/service=job-orchestrator",
 		"--field-selector=status.phase=Running", "-o", each), "\n")
-	slices.Sort(all)
-	return all
 }
