@@ -171,7 +171,7 @@ func (f *accessFixture) request(r routes.Route) (path, kind, body string) {
 		}
 	}
 	if r == routes.MakeKey || r == routes.ShareJob {
-		return r.URL(values...), "application/json", `{"expiresInSeconds":1}`
+		return r.URL(values...), "application/json", `{"expiresIn":"1s"}`
 	}
 	if r.Method == http.MethodPost || r.Method == http.MethodPut {
 		return r.URL(values...), "text/plain", "not what it takes"
