@@ -62,8 +62,9 @@ buckets: ## test everything that depends on the bucket with real servers of S3, 
 e2e: ## install config/ on the cluster that KUBECONFIG names, and test everything there; E2E_PROXY is an HTTP proxy to its URLs
 	@test -n "$(KUBECONFIG)" || { echo "KUBECONFIG is not set. make e2e needs a cluster with Knative Serving and Eventing, kubectl, ko and KO_DOCKER_REPO, and podman. Without a public registry set E2E_BASE_IMAGE to an image of Debian."; exit 1; }
 	$(GO) test -tags kubernetes,$(TAGS) -count=1 ./shared/kubernetes
-	$(GO) test -tags e2e,$(TAGS) -count=1 -timeout 80m -parallel 4 -v -skip '^TestBucket$$' ./test/e2e
-	E2E_DEPLOYED=1 $(GO) test -tags e2e,$(TAGS) -count=1 -timeout 40m -v -run '^TestBucket$$' ./test/e2e
+	@E2E_KEY="$${E2E_KEY:-$$($(MAKE) --no-print-directory secret 2>&1 | grep -o 'gojob_[0-9a-z]*_[0-9A-Za-z]*')}"; export E2E_KEY; \
+	  $(GO) test -tags e2e,$(TAGS) -count=1 -timeout 80m -parallel 4 -v -skip '^TestBucket$$' ./test/e2e && \
+	  E2E_DEPLOYED=1 $(GO) test -tags e2e,$(TAGS) -count=1 -timeout 40m -v -run '^TestBucket$$' ./test/e2e
 
 BENCH ?=
 bench: ## compare with rivals and print a table of ratios; BENCH='-run upload -rounds 5' selects rows; rows about a cluster need KUBECONFIG
