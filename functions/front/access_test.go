@@ -99,6 +99,14 @@ func TestGateway(t *testing.T) {
 			}
 		})
 	}
+	for _, bearer := range []string{user, user + "x", ofJob} { // to a call that needs none
+		called, authorization = false, ""
+		r := w.request(http.MethodGet, "/api/v1/server", nil)
+		r.Header.Set("Authorization", "Bearer "+bearer)
+		if got, _ := w.do(r); got.StatusCode != http.StatusOK || !called || authorization != "" {
+			t.Errorf("the answer is %s, and the function got %q", got.Status, authorization)
+		}
+	}
 	for _, secret := range []string{user, reader, ofJob, agent} {
 		if strings.Contains(w.log.String(), secret) {
 			t.Error("a secret is in the log")

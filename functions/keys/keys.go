@@ -208,6 +208,9 @@ func (f *Function) check(sent request) (*access.Request, error) {
 	}
 	if sent.ExpiresIn != "" {
 		d, message := api.Duration(sent.ExpiresIn)
+		if message == "" && d == 0 {
+			message = "is no time at all"
+		}
 		fault("expiresIn", message)
 		if sent.ExpiresAt != nil {
 			fault("expiresIn", "was sent beside expiresAt; send one of them")

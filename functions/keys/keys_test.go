@@ -172,6 +172,7 @@ func TestBadRequests(t *testing.T) {
 		`{"name":"a","role":"user","owner":"\u0000"}`:                                    {422, "owner"},
 		`{"name":"a","role":"user","expiresIn":"soon"}`:                                  {422, "expiresIn"},
 		`{"name":"a","role":"user","expiresIn":"-1h"}`:                                   {422, "expiresIn"},
+		`{"name":"a","role":"user","expiresIn":"0d"}`:                                    {422, "expiresIn"},
 		`{"name":"a","role":"user","expiresIn":"99999d"}`:                                {422, "expiresIn"},
 		`{"name":"a","role":"user","expiresAt":"2026-05-01T08:00:00Z"}`:                  {422, "expiresAt"},
 		`{"name":"a","role":"user","expiresAt":"2027-05-01T08:00:00Z","expiresIn":"1h"}`: {422, "expiresIn"},

@@ -137,6 +137,10 @@ func TestKeysOfOthers(t *testing.T) {
 		t.Errorf("sent again: got %+v, want %+v", again, first)
 	}
 	w.Problem(start("one", two.Owner), http.StatusNotFound)
+	admins := w.Accepted(start("one", ""))
+	if admins.JobID == first.JobID || w.Index(admins.JobID).Owner != one.Owner {
+		t.Errorf("an admin gets %s of %s", admins.JobID, w.Index(admins.JobID).Owner)
+	}
 
 	// Forms of two callers.
 	post := func(owner string) admissiontest.Reply {

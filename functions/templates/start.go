@@ -5,6 +5,7 @@ import (
 
 	"github.com/julienschmidt/httprouter"
 
+	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
@@ -26,7 +27,12 @@ func (f *Function) accept(w http.ResponseWriter, r *http.Request, name string) (
 	if err != nil {
 		return nil, err
 	}
-	keyHash, err := admission.Key(r, ledger.TemplateKeys, v.Owner)
+	caller, err := access.Require(r.Context(), access.User)
+	if err != nil {
+		return nil, err
+	}
+	// An admin's keys are not those of the owner, to whom the job belongs.
+	keyHash, err := admission.Key(r, ledger.TemplateKeys, caller.Owner)
 	if err != nil {
 		return nil, err
 	}

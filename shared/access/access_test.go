@@ -216,6 +216,28 @@ func TestRemove(t *testing.T) {
 	}
 }
 
+// TestReplaceLastAdmin demands that a key which does not last cannot take the place of the last admin's.
+func TestReplaceLastAdmin(t *testing.T) {
+	soon := begin.Add(time.Hour)
+	for name, q := range map[string]access.Request{
+		"a user's": {Role: access.User}, "one that expires": {ExpiresAt: &soon}, "both": {Role: access.Read, ExpiresAt: &soon},
+	} {
+		ring := &access.Keyring{}
+		_, root := add(t, ring, access.Request{Name: "root", Role: access.Admin})
+		q.Replaces, q.Grace = root.ID, access.DefaultGrace
+		if _, _, err := ring.Add(q, begin, rand.Reader); !errors.Is(err, access.ErrLastAdmin) {
+			t.Errorf("%s: %v", name, err)
+		}
+		ring = &access.Keyring{}
+		_, root = add(t, ring, access.Request{Name: "root", Role: access.Admin})
+		add(t, ring, access.Request{Name: "root2", Role: access.Admin})
+		q.Replaces = root.ID
+		if _, _, err := ring.Add(q, begin, rand.Reader); err != nil {
+			t.Errorf("%s, of two admins: %v", name, err)
+		}
+	}
+}
+
 func TestBadRequests(t *testing.T) {
 	for _, q := range []access.Request{
 		{Role: access.User}, {Name: "a"}, {Name: "a", Role: "root"}, {Name: "a b", Role: access.User},

@@ -163,11 +163,13 @@ type Request struct {
 // FirstKey asks for the key of a server that has none.
 func FirstKey() Request { return Request{Name: "admin", Role: Admin} }
 
-// Add makes a key. The text is the key itself, which is nowhere else.
+// Add makes a key. The text is the key itself, which is nowhere else. After an error the keyring must
+// not be stored.
 func (r *Keyring) Add(q Request, now time.Time, random io.Reader) (text string, made *Key, err error) {
 	if len(r.Keys) >= maxKeys {
 		return "", nil, fmt.Errorf("%w: %d", ErrFull, len(r.Keys))
 	}
+	adminBefore := r.hasAdmin("", now)
 	if q.Replaces != "" {
 		old := r.find(q.Replaces)
 		if old == nil {
@@ -199,6 +201,9 @@ func (r *Keyring) Add(q Request, now time.Time, random io.Reader) (text string, 
 		return "", nil, err
 	}
 	r.Keys = append(r.Keys, k)
+	if adminBefore && !r.hasAdmin("", now) {
+		return "", nil, ErrLastAdmin
+	}
 	return text, &r.Keys[len(r.Keys)-1], nil
 }
 
@@ -209,14 +214,19 @@ func (r *Keyring) find(id string) *Key {
 	return nil
 }
 
+// hasAdmin reports whether an admin has a key that does not expire, besides the one with an ID.
+func (r *Keyring) hasAdmin(besides string, now time.Time) bool {
+	return slices.ContainsFunc(r.Keys, func(k Key) bool {
+		return k.ID != besides && k.Role == Admin && k.ExpiresAt == nil && k.valid(now)
+	})
+}
+
 // Remove revokes a key. The last key of an admin stays: nobody could make another.
 func (r *Keyring) Remove(id string, now time.Time) error {
-	k := r.find(id)
-	if k == nil {
+	if r.find(id) == nil {
 		return ErrNoSuchKey
 	}
-	lasting := func(k Key) bool { return k.Role == Admin && k.ExpiresAt == nil && k.valid(now) }
-	if lasting(*k) && !slices.ContainsFunc(r.Keys, func(k Key) bool { return k.ID != id && lasting(k) }) {
+	if r.hasAdmin("", now) && !r.hasAdmin(id, now) {
 		return ErrLastAdmin
 	}
 	r.Keys = slices.DeleteFunc(r.Keys, func(k Key) bool { return k.ID == id })

@@ -89,7 +89,7 @@ func (s *suite) cleaning(t *testing.T) {
 }
 
 func cleaningSettings() []string {
-	return []string{"KILL_GRACE=500ms", "REAP_INTERVAL=100ms", "MAX_CONCURRENT_JOBS=48", "RETRY_BACKOFF=1m",
+	return []string{"AUTH=open", "KILL_GRACE=500ms", "REAP_INTERVAL=100ms", "MAX_CONCURRENT_JOBS=48", "RETRY_BACKOFF=1m",
 		"MAX_PROCESSES=64"}
 }
 

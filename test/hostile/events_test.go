@@ -198,7 +198,7 @@ func idle(g *group) bool {
 }
 
 func listed(g *group, query string) []string {
-	a, err := g.server.send(get("/api/v1/jobs?limit=500&" + query))
+	a, err := g.server.send(get("/api/v1/jobs?limit=500&" + query).by(admin))
 	var page struct {
 		Items []struct {
 			JobID string `json:"jobID"`

@@ -87,7 +87,7 @@ func memoryKinds() map[string]string {
 // exhaustion has programs use up a resource. They are ended, or their calls fail. Other jobs and
 // the server are not harmed.
 func (s *suite) exhaustion(t *testing.T) {
-	srv := s.launch(t, s.all, folder(t), "KILL_GRACE=200ms", "REAP_INTERVAL=1h", "MAX_CONCURRENT_JOBS=10",
+	srv := s.launch(t, s.all, folder(t), "AUTH=open", "KILL_GRACE=200ms", "REAP_INTERVAL=1h", "MAX_CONCURRENT_JOBS=10",
 		"MAX_WORKSPACE_BYTES=64Mi", "MAX_WORKSPACE_FILES=2000",
 		"MAX_OUTPUT_BYTES=16Mi", "MAX_LOG_BYTES=16Mi", "MAX_OUTPUT_FILES=50", "MAX_PROCESSES=64")
 	s.run(t, "exhaustion", srv, memoryBound, func(g *group) {

@@ -9,10 +9,11 @@ import (
 	"go-job-orchestrator/shared/token"
 )
 
-// throughFront attacks the front, with the one process behind it.
+// throughFront attacks the front, with the one process behind it. Both are open, because the one
+// process is a gateway itself and believes no other.
 func (s *suite) throughFront(t *testing.T, behind *server) {
-	vars := []string{"ORCH_BASE_URL=http://jobs.example"}
-	for _, name := range []string{"SUBMIT", "STATUS", "LOGS", "ARTIFACTS", "OUTPUTS", "CANCEL"} {
+	vars := []string{"AUTH=open", "ORCH_BASE_URL=http://jobs.example"}
+	for _, name := range []string{"SUBMIT", "STATUS", "LOGS", "ARTIFACTS", "OUTPUTS", "CANCEL", "KEYS"} {
 		vars = append(vars, name+"_URL=http://"+behind.addr)
 	}
 	front := s.launch(t, s.front, behind.dir, vars...)

@@ -11,7 +11,8 @@ func line(text string) request { return request{method: http.MethodGet, raw: tex
 
 // headerRows are malformed requests, and headers with values that are not allowed.
 func headerRows() []row {
-	const ok = "GET /api/v1/jobs HTTP/1.1\r\nHost: ADDRESS\r\nConnection: close\r\n"
+	const ok = "GET /api/v1/jobs HTTP/1.1\r\n" + keyed + "Host: ADDRESS\r\nConnection: close\r\n"
+	const event = "POST /events HTTP/1.1\r\nHost: ADDRESS\r\n" + keyed
 	raw := func(name, text string, status ...int) row {
 		r := row{name: name, req: line(text), status: append(status, closed), plain: true}
 		r.req.cut = true
@@ -38,25 +39,25 @@ func headerRows() []row {
 		raw("many names", ok+flood(8000)+"\r\n", 431), raw("long target",
 			"GET /"+strings.Repeat("a", 100<<10)+" HTTP/1.1\r\nHost: ADDRESS\r\n\r\n", 414, 431),
 		raw("long query", "GET /api/v1/jobs?"+strings.Repeat("a", 100<<10)+" HTTP/1.1\r\nHost: ADDRESS\r\n\r\n", 414, 431),
-		raw("two lengths", "POST /events HTTP/1.1\r\nHost: ADDRESS\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+		raw("two lengths", event+"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
 			400),
-		raw("lengths in one", "POST /events HTTP/1.1\r\nHost: ADDRESS\r\nContent-Length: 1, 2\r\n\r\nxx", 400),
-		raw("length below nothing", "POST /events HTTP/1.1\r\nHost: ADDRESS\r\nContent-Length: -1\r\n\r\nxx", 400),
-		raw("length with a sign", "POST /events HTTP/1.1\r\nHost: ADDRESS\r\nContent-Length: +2\r\n\r\nxx", 400),
-		raw("length in hexadecimal", "POST /events HTTP/1.1\r\nHost: ADDRESS\r\nContent-Length: 0x2\r\n\r\nxx", 400),
-		raw("huge length", "POST /events HTTP/1.1\r\nHost: ADDRESS\r\nContent-Length: 99999999999999999999\r\n\r\nxx", 400),
-		raw("encoding we do not know", "POST /events HTTP/1.1\r\nHost: ADDRESS\r\nTransfer-Encoding: gzip\r\n\r\nxx", 400,
+		raw("lengths in one", event+"Content-Length: 1, 2\r\n\r\nxx", 400),
+		raw("length below nothing", event+"Content-Length: -1\r\n\r\nxx", 400),
+		raw("length with a sign", event+"Content-Length: +2\r\n\r\nxx", 400),
+		raw("length in hexadecimal", event+"Content-Length: 0x2\r\n\r\nxx", 400),
+		raw("huge length", event+"Content-Length: 99999999999999999999\r\n\r\nxx", 400),
+		raw("encoding we do not know", event+"Transfer-Encoding: gzip\r\n\r\nxx", 400,
 			501),
-		raw("two encodings", "POST /events HTTP/1.1\r\nHost: ADDRESS\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+		raw("two encodings", event+"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
 			400, 501),
 		raw("encoding twice",
-			"POST /events HTTP/1.1\r\nHost: ADDRESS\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: "+
+			event+"Transfer-Encoding: chunked\r\nTransfer-Encoding: "+
 				"chunked\r\n\r\n0\r\n\r\n", 400, 501),
 		raw("encoding that looks chunked",
-			"POST /events HTTP/1.1\r\nHost: ADDRESS\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400, 501),
+			event+"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400, 501),
 		raw("a tunnel", "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n", 400, 404, 405, 421),
 		raw("smuggled request",
-			"POST /events HTTP/1.1\r\nHost: ADDRESS\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\nConnection: "+
+			event+"Content-Length: 6\r\nTransfer-Encoding: chunked\r\nConnection: "+
 				"close\r\n\r\n0\r\n\r\nX", 400),
 	}
 	for _, target := range []string{
@@ -78,7 +79,7 @@ func headerRows() []row {
 		"Forwarded: host=evil.example", "Upgrade: h2c", "Upgrade: websocket",
 		"Range: bytes=0-1", "If-None-Match: *", "Accept: text/html;q=x", "Accept-Encoding: gzip;q=9",
 		"Cookie: " + strings.Repeat("a=b;", 5000), "X-Real-IP: 127.0.0.1",
-		"TE: trailers, deflate", "traceparent: 00-" + strings.Repeat("f", 5000), "Authorization: Bearer x",
+		"TE: trailers, deflate", "traceparent: 00-" + strings.Repeat("f", 5000), "Gojob-Assertion: x",
 		"Prefer: wait=-1", "Accept-Language: " + strings.Repeat("x,", 5000),
 	} {
 		rows = append(rows, row{name: fmt.Sprintf("header %.40s", header), req: get("/api/v1/jobs").with(header),
@@ -131,8 +132,8 @@ func hostRows() []row {
 		}
 	}
 	abs := func(name, target, host string, status ...int) row {
-		return row{name: name, req: line("GET " + target + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n"),
-			status: status, plain: true}
+		head := "GET " + target + " HTTP/1.1\r\nHost: " + host + "\r\n" + keyed + "Connection: close\r\n\r\n"
+		return row{name: name, req: line(head), status: status, plain: true}
 	}
 	return append(rows,
 		abs("absolute form elsewhere", "http://evil.example/api/v1/jobs", "ADDRESS", 400, 421),

@@ -1,20 +1,25 @@
 package hostile
 
 import (
+	"bytes"
 	"net/http"
+	"strings"
 	"testing"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/token"
 )
 
-// house is a server with things that attackers want: a finished and a running job of one owner's
-// template, another user's job, and templates of two owners.
+// house is a server with things that attackers want: a finished and a running job of one owner, and a
+// job of their template; a job of another owner; templates of both.
 type house struct {
 	*server
 	done, running, other *begun
 	mine, theirs         stored
 	owned                job.ID // started from my template
+	made                 string // the ID of a key that was made by the API
+	shared               string // a token to look at the finished job
 }
 
 // content is what the finished job left in its output data.bin.
@@ -44,12 +49,16 @@ echo x > unreadable && chmod 0 unreadable
 func (s *suite) jobParts(t *testing.T) {
 	h := &house{server: s.launch(t, s.all, folder(t), "KILL_GRACE=500ms", "REAP_INTERVAL=1h", "MAX_CONCURRENT_JOBS=8")}
 	h.done = h.begin(t, script(resultsOf)...)
-	h.other = h.begin(t, script("true\n")...)
+	h.other = h.beginBy(t, submit(script("true\n")...).by(theirs))
 	h.running = h.begin(t, script("echo begun; exec sleep 1000\n")...)
 	h.mine = h.template(t, "mine", script("echo secret > results/secret\n", text("env", `{"KEY":"secret"}`)))
-	h.theirs = h.template(t, "theirs", script("true\n"))
-	owned := h.beginBy(t, post("/api/v1/templates/mine/jobs", encode(), bearer(h.mine.Token)))
+	h.must(t, http.StatusCreated, put("theirs", script("true\n")).by(theirs), &h.theirs)
+	owned := h.beginBy(t, post("/api/v1/templates/mine/jobs", encode()))
 	h.owned = owned.ID
+	var shared struct{ Token string }
+	h.must(t, http.StatusCreated, request{method: http.MethodPost, target: h.done.path() + "/share"}, &shared)
+	h.shared = shared.Token
+	h.made = madeKey(t, h.server, `{"name":"made","role":"read"}`).ID
 	for _, j := range []*begun{h.done, h.other, owned} {
 		if got := j.wait(t); got.Phase != job.Succeeded {
 			t.Fatalf("job is %s (%s: %s)", got.Phase, got.Reason, got.Message)
@@ -60,6 +69,7 @@ func (s *suite) jobParts(t *testing.T) {
 	s.run(t, "ranges", h.server, memoryBound, func(g *group) { g.refuse(rangeRows(g, h)) })
 	s.run(t, "outputs", h.server, memoryBound, func(g *group) { g.refuse(outputRows(h)); outputs(g, h) })
 	s.run(t, "owners", h.server, memoryBound, func(g *group) { owners(g, h) })
+	s.run(t, "keys", h.server, memoryBound, func(g *group) { keyCalls(g, h) })
 }
 
 func (h *house) agent(s *suite, id job.ID) string { return s.keys.Derive(token.Agent, id) }
@@ -67,26 +77,55 @@ func (h *house) agent(s *suite, id job.ID) string { return s.keys.Derive(token.A
 // sameAnswers demands that nobody can tell a job or template that is not theirs from one that does
 // not exist.
 func sameAnswers(g *group, h *house) {
-	for _, target := range []string{"/api/v1/jobs/ID", "/api/v1/jobs/ID/logs", "/outputs/ID", "/outputs/ID/data.bin",
-		"/artifacts/ID/run", "/api/v1/jobs/ID/events"} {
-		g.try("foreign and unknown: "+target, func(fail func(string, ...any)) {
-			a, err := g.server.send(get(replaceID(target, h.done.ID), bearer(h.other.Token)))
-			b, err2 := g.server.send(get(replaceID(target, ghost), bearer(h.other.Token)))
-			c, err3 := g.server.send(get(replaceID(target, "nonsense"), bearer(h.other.Token)))
-			if err != nil || err2 != nil || err3 != nil {
-				fail("%v %v %v", err, err2, err3)
-				return
+	as := func(r request, header string) request {
+		if header != "" {
+			return r.with(header)
+		}
+		return r.by(theirs)
+	}
+	for _, c := range served() {
+		if !c.OfJob() || c.Reach == routes.Pods {
+			continue
+		}
+		for name, header := range map[string]string{"token": bearer(h.other.Token), "key": ""} {
+			g.try("foreign and unknown: "+c.String()+" by "+name, func(fail func(string, ...any)) {
+				ask := func(id job.ID) (*answer, error) {
+					return g.server.send(as(request{method: c.Method, target: c.target(id, "")}, header))
+				}
+				a, err := ask(h.done.ID)
+				b, err2 := ask(ghost)
+				x, err3 := ask("nonsense")
+				if err != nil || err2 != nil || err3 != nil {
+					fail("%v %v %v", err, err2, err3)
+					return
+				}
+				if a.status < http.StatusBadRequest || a.status != b.status || a.status != x.status ||
+					string(a.body) != string(b.body) || string(a.body) != string(x.body) {
+					fail("the answers differ: %d %s %d %s %d %s", a.status, a.body, b.status, b.body, x.status, x.body)
+				}
+			})
+		}
+	}
+	for _, r := range []request{
+		get("/api/v1/templates/NAME"), {method: http.MethodDelete, target: "/api/v1/templates/NAME"},
+		post("/api/v1/templates/NAME/jobs", encode()), cloudEvent("NAME", "same"),
+	} {
+		g.try("foreign and unknown: "+r.method+" "+r.target, func(fail func(string, ...any)) {
+			ask := func(name string) (*answer, error) {
+				named := r.by(theirs)
+				named.target = strings.ReplaceAll(r.target, "NAME", name)
+				a, err := g.server.send(named)
+				if err == nil {
+					a.body = bytes.ReplaceAll(a.body, []byte(name), []byte("NAME"))
+				}
+				return a, err
 			}
-			if a.status != http.StatusForbidden || string(a.body) != string(b.body) || string(a.body) != string(c.body) {
-				fail("the answers differ: %d %s %d %s %d %s", a.status, a.body, b.status, b.body, c.status, c.body)
+			a, err := ask("mine")
+			b, err2 := ask("none")
+			if err != nil || err2 != nil || a.status != http.StatusNotFound || b.status != a.status ||
+				string(a.body) != string(b.body) {
+				fail("the answers differ: %s %v %s %v", brief(a), err, brief(b), err2)
 			}
 		})
 	}
-	g.try("the token of a job that is not the owner's", func(fail func(string, ...any)) {
-		a, err := g.server.send(get("/api/v1/jobs/"+string(h.done.ID)+"/token", bearer(h.mine.Token)))
-		b, err2 := g.server.send(get("/api/v1/jobs/"+string(ghost)+"/token", bearer(h.mine.Token)))
-		if err != nil || err2 != nil || a.status != http.StatusForbidden || string(a.body) != string(b.body) {
-			fail("%v %v %v %v", a, err, b, err2)
-		}
-	})
 }

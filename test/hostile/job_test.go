@@ -156,8 +156,7 @@ func (j *begun) remove(t *testing.T) {
 // template is a stored template.
 type stored struct {
 	Name  string `json:"name"`
-	Owner job.ID `json:"owner"`
-	Token string `json:"token"`
+	Owner string `json:"owner"`
 }
 
 func put(name string, parts []part, header ...string) request {

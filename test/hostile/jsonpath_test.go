@@ -170,7 +170,7 @@ func abandoned(g *group) {
 				fail("%v", err)
 				return
 			}
-			_, _ = conn.Write([]byte(r.wire(g.server.addr)))
+			_, _ = conn.Write([]byte(g.server.wire(r)))
 			conn.Close()
 		}
 		// An idle server uses almost no CPU.

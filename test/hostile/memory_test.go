@@ -30,8 +30,12 @@ func (s *suite) memoryAttacks(t *testing.T) {
 			formHead("POST", "/api/v1/jobs")+"--"+boundary+"\r\nContent-Disposition: form-data; name=\"arg\"\r\n\r\n",
 			strings.Repeat("x", 10_000_000))
 		g.silent("an event", 60,
-			"POST /events?template=plain HTTP/1.1\r\nHost: ADDRESS\r\nContent-Type: "+
+			"POST /events?template=plain HTTP/1.1\r\nHost: ADDRESS\r\n"+keyed+"Content-Type: "+
 				"application/cloudevents+json\r\nContent-Length: 4000000\r\n\r\n", strings.Repeat("[", 3_900_000))
+		g.silent("a form without a key", 60, strings.Replace(formHead("POST", "/api/v1/jobs"), keyed, "", 1)+"--"+boundary+
+			"\r\nX: ", strings.Repeat("x", 10_000_000))
+		g.silent("a key", 60, "POST /api/v1/keys HTTP/1.1\r\nHost: ADDRESS\r\nContent-Length: 99999999\r\n"+keyed+"\r\n",
+			strings.Repeat("[", 10_000_000))
 		g.silent("a header of the request", 60, "GET / HTTP/1.1\r\nHost: ADDRESS\r\nX: ", strings.Repeat("x", 60_000))
 		g.silent("nothing", 100, "", "")
 		g.unchanged(before)
@@ -40,7 +44,7 @@ func (s *suite) memoryAttacks(t *testing.T) {
 }
 
 func formHead(method, target string) string {
-	return method + " " + target + " HTTP/1.1\r\nHost: ADDRESS\r\n" + formType + "\r\nContent-Length: 99999999\r\n\r\n"
+	return method + " " + target + " HTTP/1.1\r\nHost: ADDRESS\r\n" + keyed + formType + "\r\nContent-Length: 99999999\r\n\r\n"
 }
 
 // silent opens connections that send something and then nothing, and demands that others are
@@ -61,7 +65,7 @@ func (g *group) silent(name string, n int, head, rest string) {
 			conns[i] = conn
 			all.Go(func() {
 				_ = conn.SetDeadline(time.Now().Add(3 * time.Second)) // a server that has read enough reads no more
-				_, _ = io.WriteString(conn, strings.ReplaceAll(head, "ADDRESS", g.server.addr)+rest)
+				_, _ = io.WriteString(conn, g.server.fill(head)+rest)
 			})
 		}
 		all.Wait()

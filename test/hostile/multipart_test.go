@@ -28,10 +28,14 @@ func (s *suite) requests(t *testing.T) {
 	s.run(t, "quantities", srv, memoryBound, func(g *group) { g.refuse(quantityRows()) })
 	s.run(t, "headers and Host", srv, memoryBound, func(g *group) { g.refuse(headerRows()); g.refuse(hostRows()) })
 	s.run(t, "lists", srv, memoryBound, func(g *group) { g.refuse(listRows()) })
-	s.throughFront(t, srv)
-	// Both servers had the same start, so any difference was left behind by the inputs.
-	if before, after := calm.goroutines(t), srv.goroutines(t); after > before+8 {
-		t.Errorf("the attacked server has %d goroutines, one that did nothing %d", after, before)
+	open := s.launch(t, s.all, folder(t), append(strict(), "AUTH=open")...)
+	s.throughFront(t, open)
+	// All servers had the same start, so any difference was left behind by the inputs.
+	before := calm.goroutines(t)
+	for name, attacked := range map[string]*server{"attacked": srv, "open": open} {
+		if after := attacked.goroutines(t); after > before+8 {
+			t.Errorf("the %s server has %d goroutines, one that did nothing %d", name, after, before)
+		}
 	}
 }
 

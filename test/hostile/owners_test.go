@@ -11,34 +11,37 @@ import (
 // owners try to get what belongs to others by events, keys and names.
 func owners(g *group, h *house) {
 	g.refuse(ownerRows(g, h))
-	keys(g, h)
-	redelivery(g, h)
-	g.try("an event that only claims its owner", func(fail func(string, ...any)) {
-		a, err := g.server.send(requestedJob("claim", requestedData(), "ce-owner: "+string(h.mine.Owner)))
-		if err != nil || a.status != http.StatusAccepted {
-			fail("%s %v", brief(a), err)
-			return
-		}
-		if got, err := g.server.send(get(a.header.Get("Location")+"/token",
-			bearer(h.mine.Token))); err != nil || got.status != http.StatusForbidden {
-			fail("the owner that it claims gets its token: %s %v", brief(got), err)
-		}
-	})
-	g.try("an event with its owner's token", func(fail func(string, ...any)) {
-		a, err := g.server.send(requestedJob("true owner", requestedData(), bearer(h.mine.Token)))
-		if err != nil || a.status != http.StatusAccepted {
-			fail("%s %v", brief(a), err)
-			return
-		}
-		if got, err := g.server.send(get(a.header.Get("Location")+"/token",
-			bearer(h.mine.Token))); err != nil || got.status != http.StatusOK {
-			fail("the owner does not get its token: %s %v", brief(got), err)
-		}
-		if got, err := g.server.send(get(a.header.Get("Location")+"/token",
-			bearer(h.theirs.Token))); err != nil || got.status != http.StatusForbidden {
-			fail("another owner gets its token: %s %v", brief(got), err)
-		}
-	})
+	g.refuse(listOwnerRows())
+	g.refuse(shareRows(h))
+	lists(g, h)
+	identities(g)
+	idempotency(g)
+	redelivery(g)
+	claims(g)
+}
+
+// claims are events that say whose they are. The key alone counts.
+func claims(g *group) {
+	for name, test := range map[string]struct{ sender, claim, owner, other string }{
+		"an event that only claims its owner": {theirs, mine, theirs, mine},
+		"an event with its owner's key":       {mine, theirs, mine, theirs},
+		"an admin's event":                    {admin, mine, admin, mine},
+	} {
+		g.try(name, func(fail func(string, ...any)) {
+			a, err := g.server.send(requestedJob(name, requestedData(), "ce-owner: "+test.claim, "ce-caller: "+test.claim,
+				"ce-role: admin").by(test.sender))
+			if err != nil || a.status != http.StatusAccepted {
+				fail("%s %v", brief(a), err)
+				return
+			}
+			location := a.header.Get("Location")
+			for caller, want := range map[string]int{test.owner: 200, test.other: 404, admin: 200, nobody: 401} {
+				if got, err := g.server.send(get(location + "/token").by(caller)); err != nil || got.status != want {
+					fail("%s asks for its token: %s %v, want %d", caller, brief(got), err, want)
+				}
+			}
+		})
+	}
 }
 
 // over is a forged event that says that a job is over.
@@ -53,20 +56,20 @@ func over(template, step string, id job.ID, header ...string) request {
 
 func ownerRows(g *group, h *house) []row {
 	var rows []row
-	for _, owner := range []string{string(h.mine.Owner), string(ghost), "x", "../x", strings.Repeat("f", 32)} {
+	for _, owner := range []string{mine, "local", string(ghost), "x", "../x", strings.Repeat("f", 32)} {
 		rows = append(rows, row{name: "requested for owner " + owner, status: []int{403, 422},
-			req: requestedJob("o"+owner, requestedData(`"owner":"`+owner+`"`))})
+			req: requestedJob("o"+owner, requestedData(`"owner":"`+owner+`"`)).by(theirs)})
 	}
-	job1 := bearer(h.done.Token)
 	for name, test := range map[string]struct {
 		header []string
 		status int
 	}{
-		"nonsense": {[]string{bearer("x")}, 401}, "a job's token": {[]string{job1}, 401},
-		"Basic":                {[]string{"Authorization: Basic eDp5"}, 401},
-		"an owner without MAC": {[]string{bearer(string(h.mine.Owner) + ".")}, 401},
-		"a forged MAC":         {[]string{bearer(string(h.mine.Owner) + "." + h.theirs.Token[33:])}, 401},
-		"two tokens":           {[]string{bearer(h.mine.Token), bearer(h.theirs.Token)}, 400},
+		"nothing": {[]string{"Authorization: "}, 401}, "nonsense": {[]string{bearer("x")}, 401},
+		"a job's token": {[]string{bearer(h.done.Token)}, 401}, "Basic": {[]string{"Authorization: Basic eDp5"}, 401},
+		"an agent's token": {[]string{bearer(h.agent(g.s, h.running.ID))}, 401},
+		"a reader's key":   {[]string{bearer(g.s.callers[reader])}, 403},
+		"an expired key":   {[]string{bearer(g.s.callers[expired])}, 401},
+		"two keys":         {[]string{bearer(g.s.callers[mine]), bearer(g.s.callers[theirs])}, 400},
 	} {
 		rows = append(rows,
 			refused(test.status, "", "requested with "+name, requestedJob("b"+name, requestedData(), test.header...)),
@@ -75,10 +78,13 @@ func ownerRows(g *group, h *house) []row {
 	// Outputs are handed on between jobs of one owner only.
 	for _, step := range []string{"succeeded", "failed", "cancelled"} {
 		rows = append(rows,
-			refused(403, "withOutputs", "outputs of a job without owner, "+step, over("mine", step, h.done.ID)),
-			refused(403, "withOutputs", "outputs of another owner, "+step, over("theirs", step, h.owned)),
+			refused(403, "withOutputs", "outputs of another owner, "+step, over("theirs", step, h.owned).by(theirs)),
+			refused(403, "withOutputs", "outputs of another owner to mine, "+step, over("mine", step, h.other.ID)),
+			refused(403, "withOutputs", "outputs of another owner by an admin, "+step,
+				over("mine", step, h.other.ID).by(admin)),
 			refused(403, "withOutputs", "outputs of another owner with his name, "+step,
-				over("theirs", step, h.owned, "ce-owner: "+string(h.mine.Owner))),
+				over("theirs", step, h.owned, "ce-owner: "+mine, "ce-template: mine").by(theirs)),
+			refused(404, "", "outputs for another owner's template, "+step, over("mine", step, h.owned).by(theirs)),
 			refused(403, "withOutputs", "outputs of nothing, "+step, over("mine", step, ghost)))
 	}
 	for _, step := range []string{"submitted", "started", "reaped", "requested", "x"} {
@@ -94,44 +100,56 @@ func ownerRows(g *group, h *house) []row {
 		}
 		rows = append(rows, row{name: fmt.Sprintf("outputs of %q", subject), req: r, status: []int{400, 403, 422}})
 	}
-	// Templates are their owner's.
-	theirs := bearer(h.theirs.Token)
+	return append(rows, templateRows(h)...)
+}
+
+// templateRows are calls about templates by those who do not own them.
+func templateRows(h *house) []row {
+	replace, start := put("mine", script("true\n")), post("/api/v1/templates/mine/jobs", encode())
+	show, remove := get("/api/v1/templates/mine"), request{method: http.MethodDelete, target: "/api/v1/templates/mine"}
+	jobs := func(r request) request { return r.with(bearer(h.done.Token)) }
+	var rows []row
+	for name, r := range map[string]request{"replace": replace, "start": start, "show": show, "remove": remove} {
+		rows = append(rows, refused(401, "", name+" without key", r.by(nobody)),
+			refused(401, "", name+" with a job's token", jobs(r)),
+			refused(401, "", name+" with a guessed key", r.by(nobody).with("Idempotency-Key: x")))
+		if name != "replace" {
+			rows = append(rows, refused(404, "", name+" another's", r.by(theirs)),
+				refused(404, "", name+" another's with its version", r.by(theirs).with("If-Match: *")))
+		}
+		if name != "show" {
+			rows = append(rows, refused(403, "", name+" as a reader", r.by(reader)))
+		}
+	}
 	rows = append(rows,
-		refused(401, "", "replace without token", put("mine", script("true\n"))),
-		refused(403, "", "replace with another's", put("mine", script("true\n"), theirs)),
-		refused(403, "", "replace with a job's", put("mine", script("true\n"), job1)),
-		refused(401, "", "replace with a guessed key", put("mine", script("true\n"), "Idempotency-Key: x")),
-		refused(403, "", "remove another's", request{method: http.MethodDelete, target: "/api/v1/templates/mine",
-			header: []string{theirs}}),
-		refused(403, "", "show another's", get("/api/v1/templates/mine", theirs)),
-		refused(403, "", "start another's", post("/api/v1/templates/mine/jobs", encode(), theirs)),
-		refused(401, "", "start without token", post("/api/v1/templates/mine/jobs", encode())),
-		refused(422, "files", "start with files", post("/api/v1/templates/mine/jobs", encode(file("run", "x")),
-			bearer(h.mine.Token))),
-		refused(422, "runtime", "start with another runtime",
-			post("/api/v1/templates/mine/jobs", encode(text("runtime", "python")), bearer(h.mine.Token))),
-		refused(422, "labels", "start with labels", post("/api/v1/templates/mine/jobs", encode(text("labels", "{}")),
-			bearer(h.mine.Token))),
-		refused(403, "", "an owner's token of another's job", get("/api/v1/jobs/"+string(h.owned)+"/token", theirs)),
-		refused(403, "", "an owner's token of a job without owner",
-			get("/api/v1/jobs/"+string(h.done.ID)+"/token", bearer(h.mine.Token))),
+		refused(409, "name", "replace another's", replace.by(theirs)),
+		refused(409, "name", "replace another's with a key", replace.by(theirs).with("Idempotency-Key: x")),
+		refused(409, "name", "replace another's for its owner",
+			put("mine", script("true\n", text("owner", mine))).by(theirs)),
 	)
-	for i := range rows {
-		if strings.HasPrefix(rows[i].name, "start with ") {
-			rows[i].field = "" // which one it names is the form's
+	for field, parts := range map[string][]part{"files": {file("run", "x")}, "runtime": {text("runtime", "python")},
+		"labels": {text("labels", "{}")}, "owner": {text("owner", theirs)}, "eventTypes": {text("eventTypes", "*")}} {
+		rows = append(rows, refused(422, "", "start with "+field, post("/api/v1/templates/mine/jobs", encode(parts...))))
+	}
+	for _, field := range []string{"eventTypes", "eventSources"} {
+		for _, value := range []string{"", " ", "a**", ",", "a,", "*a", "a*b", strings.Repeat("x,", 9999) + "x",
+			strings.Repeat("x", 257)} {
+			rows = append(rows, refused(422, field, fmt.Sprintf("template with %s %.20q", field, value),
+				put("marked", script("true\n", text(field, value)))))
 		}
 	}
 	return rows
 }
 
-// keys uses one Idempotency-Key for requests of different kinds. They must not affect each other.
-func keys(g *group, h *house) {
+// idempotency uses one Idempotency-Key for requests of different kinds and callers. They must not
+// affect each other.
+func idempotency(g *group) {
 	const key = "Idempotency-Key: shared"
 	ids := map[job.ID]string{}
 	begin := func(name string, r request) {
 		g.try("one key: "+name, func(fail func(string, ...any)) {
 			var j begun
-			a, err := g.server.send(r)
+			a, err := g.server.send(r.with(key))
 			if err != nil || a.status != http.StatusCreated {
 				fail("%s %v", brief(a), err)
 				return
@@ -145,9 +163,16 @@ func keys(g *group, h *house) {
 			ids[j.ID] = name
 		})
 	}
-	begin("a form", with().with(key))
-	begin("my template", post("/api/v1/templates/mine/jobs", encode(), key, bearer(h.mine.Token)))
-	begin("their template", post("/api/v1/templates/theirs/jobs", encode(), key, bearer(h.theirs.Token)))
+	begin("a form", with())
+	begin("the same form of another", with().by(theirs))
+	begin("the same form of an admin", with().by(admin))
+	begin("my template", post("/api/v1/templates/mine/jobs", encode()))
+	begin("my template, by an admin", post("/api/v1/templates/mine/jobs", encode()).by(admin))
+	begin("their template", post("/api/v1/templates/theirs/jobs", encode()).by(theirs))
+	for caller, status := range map[string]int{reader: http.StatusForbidden, nobody: http.StatusUnauthorized} {
+		g.s.count(g.name, 1)
+		g.one(refused(status, "", "one key: "+caller, with().with(key).by(caller)))
+	}
 	g.try("one key: the same form again", func(fail func(string, ...any)) {
 		var j begun
 		a, err := g.server.send(with().with(key))
@@ -171,7 +196,7 @@ func keys(g *group, h *house) {
 }
 
 // redelivery sends one event several times, and others that pretend to be it.
-func redelivery(g *group, h *house) {
+func redelivery(g *group) {
 	at := func(r request) string {
 		a, err := g.server.send(r)
 		if err != nil || a.status != http.StatusAccepted || a.header.Get("Location") == "" {
@@ -208,8 +233,15 @@ func redelivery(g *group, h *house) {
 		}
 	})
 	g.try("one event for two templates", func(fail func(string, ...any)) {
-		if x, y := at(cloudEvent("mine", "both")), at(cloudEvent("theirs", "both")); x == y {
+		if x, y := at(cloudEvent("mine", "both")), at(cloudEvent("theirs", "both").by(theirs)); x == y {
 			fail("both started %s", x)
+		}
+	})
+	g.try("one event of two callers", func(fail func(string, ...any)) {
+		r := requestedJob("two", requestedData())
+		x, y, again := at(r), at(r.by(theirs)), at(r)
+		if x == y || again != x {
+			fail("they started %s, %s and %s", x, y, again)
 		}
 	})
 }

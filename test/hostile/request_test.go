@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,8 +20,10 @@ type request struct {
 	method, target string
 	header         []string // "Name: value", in this order; one of Host or Content-Length takes the place of ours
 	body           string
-	raw            string // all of the request, in place of the above; ADDRESS stands for that of the server
+	raw            string // all of the request, in place of the above, in the words of server.fill
 	cut            bool   // this side is closed once everything is written
+	as             string // the caller whose key is sent, unless there is an Authorization; empty: mine
+	elsewhere      bool   // it comes from an address that no other request comes from
 }
 
 func get(target string, header ...string) request {
@@ -32,15 +35,44 @@ func (r request) with(header ...string) request {
 	return r
 }
 
-func (r request) wire(addr string) string {
+// by is the request sent by another caller, or by nobody.
+func (r request) by(caller string) request {
+	r.as = caller
+	return r
+}
+
+func (r request) has(name string) bool {
+	return slices.ContainsFunc(r.header, func(line string) bool {
+		return strings.HasPrefix(strings.ToLower(line), strings.ToLower(name)+":")
+	})
+}
+
+// keyed is the header with the key of the caller mine, in a request that is written by hand.
+const keyed = "Authorization: Bearer KEY\r\n"
+
+// fill puts the server's address in the place of ADDRESS, and the key of the caller mine in the place
+// of KEY.
+func (srv *server) fill(text string) string {
+	text = strings.ReplaceAll(text, "ADDRESS", srv.addr)
+	return strings.ReplaceAll(text, keyed, strings.Replace(keyed, "KEY", srv.keys[mine], 1))
+}
+
+// wire is the text of a request to the server.
+func (srv *server) wire(r request) string {
 	if r.raw != "" {
-		return strings.ReplaceAll(r.raw, "ADDRESS", addr)
+		return srv.fill(r.raw)
 	}
-	has := func(name string) bool {
-		return slices.ContainsFunc(r.header, func(line string) bool {
-			return strings.HasPrefix(strings.ToLower(line), strings.ToLower(name)+":")
-		})
+	if r.as == "" {
+		r.as = mine
 	}
+	if key := srv.keys[r.as]; key != "" && !r.has("Authorization") {
+		r = r.with(bearer(key))
+	}
+	return r.text(srv.addr)
+}
+
+func (r request) text(addr string) string {
+	has := r.has
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\n", r.method, r.target)
 	if !has("Host") {
@@ -97,8 +129,12 @@ func (srv *server) send(r request) (a *answer, err error) {
 
 // sendOnce writes the request while it reads the answer: many are refused before they have been sent.
 func (srv *server) sendOnce(r request) (*answer, error) {
-	text := r.wire(srv.addr) // before the server waits for it
-	conn, err := net.DialTimeout("tcp", srv.addr, answerTime)
+	text := srv.wire(r) // before the server waits for it
+	dialer := net.Dialer{Timeout: answerTime}
+	if r.elsewhere {
+		dialer.LocalAddr = anotherAddress()
+	}
+	conn, err := dialer.Dial("tcp", srv.addr)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +148,21 @@ func (srv *server) sendOnce(r request) (*answer, error) {
 			_ = tcp.CloseWrite()
 		}
 	}()
-	return readAnswer(bufio.NewReader(conn), r.method)
+	a, err := readAnswer(bufio.NewReader(conn), r.method)
+	if err == nil {
+		srv.leaks.answered(r, a)
+	}
+	return a, err
+}
+
+// addresses counts those that anotherAddress has returned.
+var addresses atomic.Uint32
+
+// anotherAddress is one of this machine, of which Linux has 127.0.0.0/8, that no other request is
+// sent from.
+func anotherAddress() *net.TCPAddr {
+	n := addresses.Add(1)
+	return &net.TCPAddr{IP: net.IPv4(127, 1+byte(n>>14), byte(n>>7&127)+1, byte(n&127)+1)}
 }
 
 func readAnswer(in *bufio.Reader, method string) (*answer, error) {

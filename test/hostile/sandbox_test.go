@@ -105,7 +105,7 @@ func calls() []call {
 		add(name, "sys_("+number+")")
 	}
 	for _, path := range []string{
-		"storage", "storage + '/.local/token.key'", "storage + '/.local/work'", "'/etc/shadow'", "'/home'",
+		"storage", "storage + '/.local/token.key'", "storage + '/.local/keys.json'", "storage + '/.local/work'", "'/etc/shadow'", "'/home'",
 		"'/var/log'", "'/boot'", "'/sys/kernel'", "'/run'", "'/srv'", "'/mnt'", "'/dev/mem'",
 		"'/dev/kmsg'", "'/dev/sda'", "'/dev/fuse'", "'/dev/kvm'", "'/dev/loop-control'", "'/proc/kcore'", "'/proc/kmsg'",
 		"'/proc/sysrq-trigger'", "'/var/run/docker.sock'", "'/etc/gshadow'", "'/etc/ssh'",

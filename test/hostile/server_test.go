@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,21 +32,31 @@ type server struct {
 	command string
 	dir     string // STORAGE_DIR
 	vars    []string
+	keys    map[string]string // of callers, by what the tests call them; nil: AUTH=open
+	leaks   *leaks
 	addr    string
 	cmd     *exec.Cmd
 	output  *output
 	stopped chan struct{}
 }
 
-// launch starts a command with settings in the form NAME=value and waits until it answers.
+// launch starts a command with settings in the form NAME=value and waits until it answers. Without
+// AUTH among them the callers of the suite have keys. Once the server has ended, nothing that it
+// wrote may have a key or a token in it.
 func (s *suite) launch(t *testing.T, command, dir string, vars ...string) *server {
 	t.Helper()
-	srv := &server{command: command, dir: dir, vars: append([]string{
+	srv := &server{command: command, dir: dir, leaks: s.leaks, vars: append([]string{
 		"PATH=" + s.searchPath, "HOME=" + os.Getenv("HOME"), "STORAGE_DIR=" + dir, "TOKEN_KEYS=" + tokenKey,
 		"SECRET_OF_SERVER=do-not-read",
 	}, vars...)}
+	if !slices.ContainsFunc(vars, func(v string) bool { return strings.HasPrefix(v, "AUTH=") }) {
+		srv.keys = s.callers
+		srv.vars = append(srv.vars, "AUTH=keys")
+		s.store(t, filepath.Join(dir, ".local"))
+	}
 	t.Cleanup(func() {
 		srv.kill()
+		s.leaks.check(t, srv)
 		if t.Failed() {
 			text := srv.output.String()
 			t.Logf("the last of the output of the server in %s:\n%s", dir, text[max(0, len(text)-20_000):])

@@ -15,7 +15,7 @@ func (s *suite) settings(t *testing.T) {
 		"MAX_PROCESSES=70000", "MAX_WORKSPACE_BYTES=x", "REAP_INTERVAL=x",
 		"TOKEN_KEYS=c2hvcnQ=", "TOKEN_KEYS=***", "SANDBOX=maybe", "MAX_MEMORY=x", "MAX_CPU=x", "DEFAULT_MEMORY=x",
 		"DEFAULT_CPU=x", "MAX_TIMEOUT_SECONDS=x",
-		"DEFAULT_TIMEOUT_SECONDS=-1", "UPLOAD_TIMEOUT=x", "MAX_CHAINED_JOBS=-1",
+		"DEFAULT_TIMEOUT_SECONDS=-1", "UPLOAD_TIMEOUT=x", "MAX_CHAINED_JOBS=-1", "AUTH=none", "AUTH=open,keys", "AUTH=oidc", "AUTH=KEYS",
 	}
 	s.count("settings", len(rows))
 	each(rows, func(setting string) {

@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
 
+	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/token"
@@ -34,6 +35,9 @@ type suite struct {
 	all, front string // the commands
 	searchPath string
 	keys       token.Keys
+	ring       *access.Keyring   // the document of the keys that servers have
+	callers    map[string]string // the keys themselves, by what the tests call their owners
+	leaks      *leaks
 
 	mu     sync.Mutex
 	groups []string
@@ -55,14 +59,15 @@ func TestHostile(t *testing.T) {
 	}
 	s := &suite{
 		all: build(t, dir, "all"), front: build(t, dir, "front"), searchPath: searchPath(), keys: keys,
-		counts: map[string]int{},
+		counts: map[string]int{}, leaks: newLeaks(),
 	}
+	s.makeKeys(t)
 	begin := time.Now()
 	// Each of these has servers of its own, so they run beside each other.
 	parts := map[string]func(t *testing.T){
 		"requests": s.requests, "events": s.eventParts, "jobs": s.jobParts, "memory": s.memoryAttacks, "sandbox": s.sandbox,
-		"exhaustion": s.exhaustion,
-		"cleaning":   s.cleaning, "settings": s.settings,
+		"exhaustion": s.exhaustion, "open": s.openParts, "logins": s.logins, "gateway": s.gateway,
+		"cleaning": s.cleaning, "settings": s.settings,
 	}
 	var running sync.WaitGroup
 	for _, name := range slices.Sorted(maps.Keys(parts)) {
@@ -88,7 +93,7 @@ func (s *suite) report(t *testing.T, took time.Duration) {
 }
 
 // allGroups is how many groups there are when none was left out by -run.
-const allGroups = 18
+const allGroups = 23
 
 func (s *suite) count(group string, n int) {
 	s.mu.Lock()

@@ -3,8 +3,13 @@ package hostile
 import (
 	"encoding/base64"
 	"fmt"
+	"net/http"
+	"net/url"
 	"strings"
+	"time"
 
+	"go-job-orchestrator/shared/access"
+	"go-job-orchestrator/shared/guard/guardmatrix"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/token"
@@ -13,7 +18,8 @@ import (
 // route is one call of the table of routes. Test/contract holds that to the descriptions.
 type route struct{ routes.Route }
 
-func (c route) open() bool { return c.Tokens.Opens(routes.None) }
+// anyone reports whether the call needs no credentials.
+func (c route) anyone() bool { return c.Role == routes.Anyone }
 
 // served lists the routes that the one process answers, so that a new route is attacked without a
 // change here.
@@ -27,159 +33,262 @@ func served() []route {
 	return list
 }
 
-func replaceID(path string, id job.ID) string {
-	return strings.NewReplacer("{jobID}", string(id), "ID", string(id)).Replace(path)
-}
-
-// target is the path of a call on which a right token would do something.
+// target is the path of a call on which right credentials would do something.
 func (c route) target(id job.ID, template string) string {
 	return strings.NewReplacer(":id", string(id), ":name", template, "*filename", "run", ":number", "1",
 		":segment", "000000000000-000000000000", ":stream", "stdout").Replace(c.Path)
 }
 
-// tokenRows are every call with every kind of wrong token, and with right ones in odd shapes.
+// tokenRows are every call with every kind of wrong credentials, and with right ones in odd shapes.
+// Shared/guard/guardmatrix says what each call answers to each sender.
 func tokenRows(g *group, h *house) []row {
 	var rows []row
 	for _, c := range served() {
-		if c.open() {
-			rows = append(rows, openRows(h, c)...)
-		} else {
-			rows = append(rows, closedRows(g.s, h, c)...)
-		}
-	}
-	return rows
-}
-
-// closedRows are for a call that a token has to open.
-func closedRows(s *suite, h *house, r route) []row {
-	id, template := h.running.ID, "mine"
-	right := map[routes.Tokens]string{routes.User: h.running.Token, routes.Agent: h.agent(s, id),
-		routes.Owner: h.mine.Token}
-	var mine string
-	for kind, one := range right {
-		if r.Tokens.Opens(kind) {
-			mine = one
-		}
-	}
-	flip := func(at int) string {
-		b := []byte(mine)
-		if b[at] == 'A' {
-			b[at] = 'B'
-		} else {
-			b[at] = 'A'
-		}
-		return string(b)
-	}
-	var rows []row
-	add := func(kind string, status []int, header ...string) {
-		req := request{method: r.Method, target: r.target(id, template), header: header}
-		rows = append(rows, row{name: r.String() + " with " + kind, req: req, status: status})
-	}
-	// No credentials that could be looked at.
-	add("no token", []int{401})
-	for _, value := range []string{
-		"", " ", "Bearer", "Bearer ", "Bearer   ", "Basic " + base64.StdEncoding.EncodeToString([]byte("user:"+mine)),
-		"Basic " + mine, "Token " + mine, mine,
-		"Digest username=x", "Bearer:" + mine, "Bearer=" + mine, "Bearertoken " + mine, "JWT " + mine, "Bearer\t" + mine,
-		"\"Bearer\" " + mine,
-	} {
-		add(fmt.Sprintf("%.20q", value), []int{401}, "Authorization: "+value)
-	}
-	add("a cookie", []int{401}, "Cookie: token="+mine)
-	add("another header", []int{401}, "X-Authorization: Bearer "+mine, "Proxy-Authorization: Bearer "+mine)
-	// Wrong ones.
-	old, _ := token.New([]byte("a key that was taken out long ago"))
-	wrong := map[string]string{
-		"nonsense": "x", "zeros": strings.Repeat("0", 43), "long nonsense": strings.Repeat("A", 40_000),
-		"punctuation": "' OR 1=1 --", "path": "../../../token.key",
-		"not ASCII": "tökén", "first bit off": flip(0), "last character off": flip(len(mine) - 1),
-		"middle off": flip(len(mine) / 2), "cut": mine[:len(mine)-1],
-		"one more": mine + "A", "padded": mine + "=", "in capitals": strings.ToUpper(mine), "twice": mine + mine,
-		"two in one": mine + " " + mine, "with comma": mine + "," + mine,
-		"in quotes": `"` + mine + `"`, "JWT without key": "eyJhbGciOiJub25lIn0.e30.",
-		"owner's of a job":    string(h.running.ID) + "." + h.running.Token,
-		"owner's without MAC": string(h.mine.Owner) + ".", "owner's MAC alone": h.mine.Token[33:],
-		"other job's": h.other.Token, "other owner's": h.theirs.Token,
-		"agent's of another": h.agent(s, h.other.ID), "job's of an old key": old.Derive(token.User, id),
-		"agent's of an old key": old.Derive(token.Agent, id),
-		"owner's of an old key": old.Owner(h.mine.Owner), "hash": token.Hash(mine), "id": string(id),
-	}
-	for kind, one := range right {
-		if !r.Tokens.Opens(kind) {
-			wrong[fmt.Sprintf("one of kind %b", kind)] = one
-		}
-	}
-	for kind, value := range wrong {
-		add(kind, []int{403}, bearer(value))
-	}
-	// Proxies and servers disagree on which of two counts.
-	add("two tokens", []int{400}, bearer(mine), bearer(h.other.Token))
-	add("two equal tokens", []int{400}, bearer(mine), bearer(mine))
-	add("Basic and Bearer", []int{400}, "Authorization: Basic x", bearer(mine))
-	rows = append(rows,
-		row{name: r.String() + " with a token in the query", req: request{method: r.Method,
-			target: r.target(id, template) + "?access_token=" + mine}, status: []int{400, 401}},
-		row{name: r.String() + " with a huge token", req: request{method: r.Method, target: r.target(id, template),
-			header: []string{bearer(strings.Repeat("A", 100_000))}},
-			status: []int{431, closed}, plain: true},
-		row{name: r.String() + " with NUL in the token", req: request{method: r.Method, target: r.target(id, template),
-			header: []string{bearer(mine + "\x00")}},
-			status: []int{400}, plain: true},
-	)
-	return append(rows, rightRows(s, r)...)
-}
-
-// rightRows have a right token for things that do not exist: the token is accepted, and the answer
-// says that there is nothing.
-func rightRows(s *suite, r route) []row {
-	right := map[routes.Tokens]string{routes.User: s.keys.Derive(token.User, ghost),
-		routes.Agent: s.keys.Derive(token.Agent, ghost), routes.Owner: s.keys.Owner(ghost)}
-	var rows []row
-	for kind, value := range right {
-		if !r.Tokens.Opens(kind) {
+		a := attempt{s: g.s, h: h, route: c, id: h.running.ID, want: guardmatrix.WantByKey}
+		if c.anyone() {
+			rows = append(rows, a.anyoneRows()...)
 			continue
 		}
-		status := []int{404}
-		if strings.HasSuffix(r.Path, "/token") {
-			status = []int{403} // an unknown job looks like a foreign one
+		a.noneRows()
+		a.senderRows(a.senders())
+		a.keyRows()
+		a.jobTokenRows()
+		a.oddRows()
+		a.assertionRows()
+		rows = append(append(rows, a.rows...), a.rightRows()...)
+	}
+	return rows
+}
+
+// attempt makes the rows of one call.
+type attempt struct {
+	s *suite
+	h *house
+	route
+	id   job.ID // a running job of the caller mine
+	want func(routes.Route, guardmatrix.Sender) int
+	rows []row
+}
+
+// of is the status that a call answers to a sender.
+func (a *attempt) of(sender guardmatrix.Sender) int { return a.want(a.Route, sender) }
+
+func (a *attempt) add(name string, status []int, header ...string) {
+	req := request{method: a.Method, target: a.target(a.id, "mine"), header: header, as: nobody, elsewhere: true}
+	a.rows = append(a.rows, row{name: a.String() + " with " + name, req: req, status: status})
+}
+
+// good is the strongest text that opens the call.
+func (a *attempt) good() string {
+	switch {
+	case a.Tokens.Opens(routes.User):
+		return a.s.userToken(string(a.id))
+	case a.Tokens.Opens(routes.Agent):
+		return a.s.keys.Derive(token.Agent, a.id)
+	}
+	return a.s.callers[admin]
+}
+
+// noneRows have no credentials that could be looked at.
+func (a *attempt) noneRows() {
+	none := []int{a.of(guardmatrix.Nothing)}
+	a.add("nothing", none)
+	for kind, secret := range map[string]string{"key": a.s.callers[admin], "token": a.good()} {
+		basic := func(user string) string {
+			return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+secret))
+		}
+		for _, value := range []string{
+			"", " ", "Bearer", "Bearer ", "Bearer   ", basic("user"), basic(""), "Basic " + secret, "Token " + secret,
+			"ApiKey " + secret, secret, "Digest username=x", "Bearer:" + secret, "Bearer=" + secret,
+			"Bearertoken " + secret, "JWT " + secret, "Bearer\t" + secret, "\"Bearer\" " + secret,
+		} {
+			a.add(fmt.Sprintf("%.20q and a %s", value, kind), none, "Authorization: "+value)
+		}
+		a.add("a cookie with a "+kind, none, "Cookie: token="+secret+"; Authorization=Bearer "+secret)
+		a.add("other headers with a "+kind, none, "X-Authorization: Bearer "+secret, "X-Api-Key: "+secret,
+			"Proxy-Authorization: Bearer "+secret, "X-Forwarded-Authorization: Bearer "+secret, "Api-Key: "+secret,
+			"X-Amz-Security-Token: "+secret, "X-Forwarded-User: root", "X-Remote-User: root", "Remote-User: root")
+		for _, name := range []string{"access_token", "token", "key", "api_key", "Authorization", "authorization"} {
+			a.add(name+" in the query, a "+kind, none)
+			a.rows[len(a.rows)-1].req.target += "?" + name + "=" + secret
+		}
+	}
+}
+
+// senders are those of the matrix that a request can be from.
+func (a *attempt) senders() map[guardmatrix.Sender]string {
+	now := time.Now()
+	agents := func(id job.ID) string { return a.s.keys.Derive(token.Agent, id) }
+	return map[guardmatrix.Sender]string{
+		guardmatrix.Admin: a.s.callers[admin], guardmatrix.User: a.s.callers[mine], guardmatrix.Reader: a.s.callers[reader],
+		guardmatrix.OtherUser: a.s.callers[theirs], guardmatrix.ExpiredKey: a.s.callers[expired],
+		guardmatrix.RevokedKey: a.s.callers[revoked], guardmatrix.MistypedKey: flip(a.s.callers[admin], 30),
+		guardmatrix.JobToken: a.s.userToken(string(a.id)), guardmatrix.OtherJobToken: a.h.other.Token,
+		guardmatrix.AgentToken: agents(a.id), guardmatrix.OtherAgent: agents(a.h.other.ID),
+		guardmatrix.Shared:        a.s.keys.Share(a.id, now.Add(time.Hour)),
+		guardmatrix.ExpiredShared: a.s.keys.Share(a.id, now.Add(-time.Second)),
+		guardmatrix.OtherShared:   a.s.keys.Share(a.h.other.ID, now.Add(time.Hour)),
+		guardmatrix.Nonsense:      "x",
+	}
+}
+
+// senderRows are the senders that the call does not let in.
+func (a *attempt) senderRows(senders map[guardmatrix.Sender]string) {
+	for sender, text := range senders {
+		a.s.leaks.add(text)
+		if want := a.of(sender); want != http.StatusOK {
+			a.add(string(sender), []int{want}, bearer(text))
+		}
+	}
+}
+
+// keyRows are texts that were made from the key of an admin.
+func (a *attempt) keyRows() {
+	key, unknown := a.s.callers[admin], a.s.callers[revoked]
+	id := keyID(key)
+	for name, text := range map[string]string{
+		"a typo": flip(key, 20), "a typo in its ID": flip(key, 8), "a typo at its end": flip(key, len(key)-1),
+		"cut": key[:len(key)-1], "cut in the middle": key[:30], "no secret": key[:17], "no checksum": key[:len(key)-6],
+		"the checksum of another": key[:len(key)-6] + unknown[len(unknown)-6:],
+		"the prefix alone":        "gojob_", "more after it": key + "A", "twice": key + key, "two in one": key + " " + key,
+		"a comma": key + "," + key, "one of another ID": strings.Replace(unknown, keyID(unknown), id, 1),
+		"an ID of punctuation": "gojob_../../../x_" + key[17:], "not ASCII": key[:20] + "é" + key[22:],
+		"long": "gojob_" + strings.Repeat("A", 40_000), "its hash": "gojob_" + token.Hash(key),
+	} {
+		a.add("a key, "+name, []int{http.StatusUnauthorized}, bearer(text))
+	}
+	other := []int{a.of(guardmatrix.Nonsense)} // these do not look like keys
+	for name, text := range map[string]string{
+		"in capitals": strings.ToUpper(key), "its hash alone": strings.TrimPrefix(token.Hash(key), "sha256:"),
+		"in quotes": `"` + key + `"`, "its secret alone": key[17:], "without its prefix": key[6:], "its ID": id,
+		"in base64": base64.StdEncoding.EncodeToString([]byte(key)), "escaped": "%67ojob_" + key[6:],
+		"JWT without key": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJyb290Iiwicm9sZSI6ImFkbWluIn0.",
+	} {
+		a.add("a key, "+name, other, bearer(text))
+	}
+}
+
+// jobTokenRows are texts that were made from tokens of the job.
+func (a *attempt) jobTokenRows() {
+	good, shared := a.good(), a.s.keys.Share(a.id, time.Now().Add(time.Hour))
+	if strings.HasPrefix(good, "gojob_") {
+		good = a.s.userToken(string(a.id))
+	}
+	end, code, _ := strings.Cut(shared, ".")
+	old, _ := token.New([]byte("a key that was taken out long ago"))
+	other := []int{a.of(guardmatrix.Nonsense)}
+	for name, text := range map[string]string{
+		"zeros": strings.Repeat("0", 43), "long nonsense": strings.Repeat("A", 40_000), "punctuation": "' OR 1=1 --",
+		"path": "../../../token.key", "not ASCII": "tökén", "first bit off": flip(good, 0),
+		"last character off": flip(good, len(good)-1), "middle off": flip(good, len(good)/2), "cut": good[:len(good)-1],
+		"one more": good + "A", "padded": good + "=", "in capitals": strings.ToUpper(good), "twice": good + good,
+		"two in one": good + " " + good, "with comma": good + "," + good, "in quotes": `"` + good + `"`,
+		"job's of an old key": old.Derive(token.User, a.id), "agent's of an old key": old.Derive(token.Agent, a.id),
+		"shared by an old key": old.Share(a.id, time.Now().Add(time.Hour)), "hash": token.Hash(good), "id": string(a.id),
+		"owner's of earlier versions": a.s.keys.Owner(a.id), "shared, cut": shared[:len(shared)-1],
+		"shared, for longer": "9" + shared, "shared, for ever": "99999999999999999999." + code, "shared, no end": "." + code,
+		"shared, no code": end + ".", "shared, its code alone": code, "shared, a sign": "+" + shared,
+		"shared, twice": shared + "." + code, "shared, one bit off": flip(shared, len(shared)-1),
+		"shared, the job's as code": end + "." + good,
+	} {
+		a.add("a token, "+name, other, bearer(text))
+	}
+}
+
+// oddRows have credentials that proxies and servers may take for different ones.
+func (a *attempt) oddRows() {
+	key, good := a.s.callers[admin], a.good()
+	for name, two := range map[string][2]string{
+		"two keys": {bearer(key), bearer(a.s.callers[mine])}, "one key twice": {bearer(key), bearer(key)},
+		"two tokens": {bearer(good), bearer(a.h.other.Token)}, "one token twice": {bearer(good), bearer(good)},
+		"a key and a token": {bearer(key), bearer(good)}, "Basic and a key": {"Authorization: Basic x", bearer(key)},
+		"a key and nothing": {bearer(key), "Authorization: "}, "small letters": {bearer(key), "authorization: Bearer " + key},
+	} {
+		a.add(name, []int{http.StatusBadRequest}, two[0], two[1])
+	}
+	a.add("a huge token", []int{http.StatusRequestHeaderFieldsTooLarge, closed}, bearer(strings.Repeat("A", 100_000)))
+	a.rows[len(a.rows)-1].plain = true
+	for name, text := range map[string]string{"key": key, "token": good} {
+		a.add("NUL in the "+name, []int{http.StatusBadRequest}, bearer(text+"\x00"))
+		a.rows[len(a.rows)-1].plain = true
+	}
+}
+
+// assertionRows pretend to come from the gateway. The one process is the gateway itself, and believes
+// nobody, not even with the right key.
+func (a *attempt) assertionRows() {
+	old, _ := token.New([]byte("a key that was taken out long ago"))
+	target := a.target(a.id, "mine")
+	assert := func(keys token.Keys, path string, age time.Duration) string {
+		r := &http.Request{Method: a.Method, URL: &url.URL{Path: path}, Header: http.Header{}}
+		root := access.Caller{Owner: "root", Role: access.Admin, Via: "key"}
+		if err := access.Assert(r, root, keys, time.Now().Add(-age)); err != nil {
+			panic(err)
+		}
+		return access.AssertionHeader + ": " + r.Header.Get(access.AssertionHeader)
+	}
+	right := assert(a.s.keys, target, 0)
+	for name, header := range map[string]string{
+		"right": right, "forged": assert(old, target, 0), "for another path": assert(a.s.keys, "/elsewhere", 0),
+		"old": assert(a.s.keys, target, time.Hour), "nonsense": access.AssertionHeader + ": x",
+		"in small letters": strings.ToLower(access.AssertionHeader) + right[len(access.AssertionHeader):],
+	} {
+		a.add("an assertion, "+name, []int{a.of(guardmatrix.Nothing)}, header)
+		a.add("an assertion twice, "+name, []int{a.of(guardmatrix.Nothing)}, header, header)
+		if want := a.of(guardmatrix.Reader); want != http.StatusOK {
+			a.add("an assertion beside a key, "+name, []int{want}, bearer(a.s.callers[reader]), header)
+		}
+	}
+	a.add("a broker's headers", []int{a.of(guardmatrix.Nothing)}, "ce-specversion: 1.0", "ce-id: x", "ce-source: /x",
+		"ce-type: "+requestedType, "K-Network-Probe: queue", "Knative-Serving-Namespace: x", "User-Agent: Knative")
+}
+
+// rightRows have right credentials for things that do not exist: they are accepted, and the answer
+// says that there is nothing, or what the request lacks.
+func (a *attempt) rightRows() []row {
+	right := map[guardmatrix.Sender]string{guardmatrix.User: a.s.callers[mine], guardmatrix.Reader: a.s.callers[reader],
+		guardmatrix.Admin: a.s.callers[admin], guardmatrix.JobToken: a.s.userToken(string(ghost)),
+		guardmatrix.AgentToken: a.s.keys.Derive(token.Agent, ghost),
+		guardmatrix.Shared:     a.s.keys.Share(ghost, time.Now().Add(time.Hour))}
+	var rows []row
+	for sender, text := range right {
+		a.s.leaks.add(text)
+		status := []int{a.of(sender)}
+		if status[0] == http.StatusOK {
+			status = []int{http.StatusNotFound}
+			if !strings.ContainsAny(a.Path, ":*") || a.Route == routes.PutTemplate {
+				status = []int{http.StatusOK, http.StatusBadRequest, http.StatusUnsupportedMediaType}
+			}
 		}
 		for _, shape := range []string{"Bearer ", "bearer ", "BEARER ", "bEaReR ", "Bearer  ", "  Bearer "} {
-			rows = append(rows, row{name: fmt.Sprintf("%s with a right token of kind %b as %q", r, kind, shape), status: status,
-				req: request{method: r.Method, target: r.target(ghost, "nosuch"),
-					header: []string{"Authorization: " + shape + value + " "}}})
+			rows = append(rows, row{name: fmt.Sprintf("%s with %s as %q", a, sender, shape), status: status,
+				req: request{method: a.Method, target: a.target(ghost, "nosuch"),
+					header: []string{"Authorization: " + shape + text + " "}}})
 		}
 	}
 	return rows
 }
 
-// openRows are for calls that need no token. A wrong token gives no more access. Where a token may
-// name an owner, a wrong one is refused.
-func openRows(h *house, r route) []row {
-	status := []int{200}
-	if r.Route == routes.SubmitJob {
-		status = []int{415}
-	}
-	if r.Tokens.Opens(routes.Owner) {
-		status = []int{401, 403}
-	}
-	var rows []row
+// anyoneRows are for calls that need no credentials. Wrong ones give no more access, and no less.
+func (a *attempt) anyoneRows() []row {
 	for kind, value := range map[string]string{
-		"nonsense": "Bearer x", "Basic": "Basic eDp5", "nothing": "Bearer ", "another job's": "Bearer " + h.other.Token,
-		"long":             "Bearer " + strings.Repeat("A", 40_000),
-		"a forged owner":   "Bearer " + string(ghost) + "." + h.mine.Token[33:],
-		"a job's as owner": "Bearer " + string(h.other.ID) + "." + h.other.Token,
+		"nonsense": "Bearer x", "Basic": "Basic eDp5", "nothing": "Bearer ", "a job's token": "Bearer " + a.h.other.Token,
+		"long": "Bearer " + strings.Repeat("A", 40_000), "a key with a typo": "Bearer " + flip(a.s.callers[admin], 20),
+		"an expired key": "Bearer " + a.s.callers[expired], "a revoked key": "Bearer " + a.s.callers[revoked],
+		"a long key": "Bearer gojob_" + strings.Repeat("A", 40_000), "an admin's key": "Bearer " + a.s.callers[admin],
 	} {
-		req := request{method: r.Method, target: r.target(ghost, "nosuch"), header: []string{"Authorization: " + value}}
-		if r.Route == routes.ReceiveEvent {
-			req = requestedJob("open"+kind, requestedData(), "Authorization: "+value)
-		}
-		rows = append(rows, row{name: r.String() + " with " + kind, req: req, status: status})
+		a.add(kind, []int{http.StatusOK, http.StatusNoContent}, "Authorization: "+value)
 	}
-	if r.Tokens.Opens(routes.Owner) {
-		rows = append(rows, row{name: r.String() + " with two tokens", status: []int{400}, req: request{
-			method: r.Method, target: r.target(ghost, "nosuch"),
-			header: []string{bearer(h.mine.Token), bearer(h.theirs.Token)},
-		}})
+	return a.rows
+}
+
+// flip changes one character.
+func flip(text string, at int) string {
+	b := []byte(text)
+	if b[at] == 'A' {
+		b[at] = 'B'
+	} else {
+		b[at] = 'A'
 	}
-	return rows
+	return string(b)
 }
