@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,7 +36,9 @@ def call(name, *args):
     if getattr(libc, name)(*args) == -1:
         raise OSError(ctypes.get_errno(), name)
 attempt("list the storage", lambda: os.listdir(storage))
-attempt("read the key", lambda: read(storage + "/.local/token.key"))
+attempt("read the key of tokens", lambda: read(storage + "/.local/token.key"))
+attempt("read the keys of callers", lambda: read(storage + "/.local/keys.json"))
+attempt("list the server's own folder", lambda: os.listdir(storage + "/.local"))
 attempt("list workspaces", lambda: os.listdir(storage + "/.local/work"))
 for dir, _, files in os.walk(storage):
     print("SUCCESS walk", dir, files)
@@ -127,11 +130,7 @@ func startAs(t *testing.T, user *syscall.Credential, vars ...string) *server {
 		s.vars[name] = value
 	}
 	if user != nil {
-		for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
-			if err := os.Chmod(d, 0o755); err != nil {
-				t.Fatal(err)
-			}
-		}
+		openParents(t, dir)
 		if err := os.Chown(dir, int(user.Uid), int(user.Gid)); err != nil {
 			t.Fatal(err)
 		}
@@ -143,20 +142,51 @@ func startAs(t *testing.T, user *syscall.Credential, vars ...string) *server {
 	return s
 }
 
-// TestTokens tries every route with every kind of wrong token.
+// openParents lets other users reach a temporary folder.
+func openParents(t *testing.T, dir string) {
+	t.Helper()
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestTokens tries every route with every kind of wrong token: all of them where callers need a key, and
+// the routes to files where they do not.
 func TestTokens(t *testing.T) {
 	t.Parallel()
-	s := start(t, t.TempDir())
-	mine, other := s.submit(script("echo x > results/x\n")), s.submit(script("true\n"))
-	mine.wait()
-	other.wait()
-	routes := []struct{ method, path string }{
-		{"GET", "/api/v1/jobs/ID"}, {"POST", "/api/v1/jobs/ID/cancel"}, {"DELETE", "/api/v1/jobs/ID"},
-		{"GET", "/api/v1/jobs/ID/logs"},
+	ofFiles := []route{
 		{"GET", "/outputs/ID"}, {"GET", "/outputs/ID?format=zip"}, {"GET", "/outputs/ID/x"}, {"HEAD", "/outputs/ID/x"},
 		{"GET", "/artifacts/ID/run"}, {"HEAD", "/artifacts/ID/run"}, {"GET", "/artifacts/ID/index.json"},
 		{"PUT", "/artifacts/ID/upload/y"},
 	}
+	ofJobs := []route{
+		{"GET", "/api/v1/jobs/ID"}, {"POST", "/api/v1/jobs/ID/cancel"}, {"DELETE", "/api/v1/jobs/ID"},
+		{"GET", "/api/v1/jobs/ID/logs"}, {"GET", "/api/v1/jobs/ID/events"}, {"POST", "/api/v1/jobs/ID/share"},
+	}
+	for auth, routes := range map[string][]route{"keys": slices.Concat(ofFiles, ofJobs), "open": ofFiles} {
+		t.Run(auth, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, t.TempDir(), "AUTH="+auth)
+			if auth == "keys" {
+				s.key = s.firstKey()
+			}
+			mine, other := s.submit(script("echo x > results/x\n")), s.submit(script("true\n"))
+			mine.wait()
+			other.wait()
+			tryTokens(mine, other, routes)
+			hides(s, mine.Token)
+		})
+	}
+}
+
+type route struct{ method, path string }
+
+// tryTokens makes calls about a job with wrong tokens.
+func tryTokens(mine, other *sent, routes []route) {
+	s, t := mine.s, mine.s.t
+	t.Helper()
 	flipped := []byte(mine.Token)
 	flipped[5] ^= 1
 	headers := []struct {
@@ -196,23 +226,29 @@ func TestTokens(t *testing.T) {
 			}
 		}
 	}
-	if resp, _ := mine.call("PUT", "/artifacts/"+mine.ID+"/upload/y"); resp.StatusCode != 403 {
-		t.Errorf("the user's token may upload: %s", resp.Status)
+}
+
+// hides makes sure that secrets are in no file below the server's folder and not in its log.
+func hides(s *server, secrets ...string) {
+	s.t.Helper()
+	for _, secret := range secrets {
+		if strings.Contains(s.output.String(), secret) {
+			s.t.Errorf("%.16s… is in the server's log", secret)
+		}
 	}
 	if err := filepath.WalkDir(s.dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		data, err := os.ReadFile(path)
-		if bytes.Contains(data, []byte(mine.Token)) {
-			t.Errorf("the token is stored in %s", path)
+		for _, secret := range secrets {
+			if bytes.Contains(data, []byte(secret)) {
+				s.t.Errorf("%.16s… is stored in %s", secret, path)
+			}
 		}
 		return err
 	}); err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(s.output.String(), mine.Token) {
-		t.Error("the token is in the server's log")
+		s.t.Fatal(err)
 	}
 }
 

@@ -218,24 +218,25 @@ func (r *receiver) until(t *testing.T, id string, steps ...string) map[string]re
 	return got
 }
 
-// template is one that was put, with its owner's token.
+// template is one that was put.
 type template struct {
 	s           *server
-	name, Token string
+	name, Owner string
 }
 
-func (s *server) put(name, token string, f form) template {
+func (s *server) put(name string, f form) template {
 	s.t.Helper()
 	body, contentType := f.encode()
-	data := s.request(http.MethodPut, "/api/v1/templates/"+name, token, body, contentType)
+	data := s.request(http.MethodPut, "/api/v1/templates/"+name, body, contentType)
 	made := template{s: s, name: name}
-	if err := json.Unmarshal(data, &made); err != nil || made.Token == "" {
+	if err := json.Unmarshal(data, &made); err != nil || made.Owner == "" || bytes.Contains(data, []byte(`"token"`)) {
 		s.t.Fatalf("put %s: %v: %s", name, err, data)
 	}
 	return made
 }
 
-func (s *server) request(method, path, token string, body []byte, contentType string) []byte {
+// request makes a request as the caller, which must succeed.
+func (s *server) request(method, path string, body []byte, contentType string) []byte {
 	s.t.Helper()
 	req, err := http.NewRequest(method, s.url+path, bytes.NewReader(body))
 	if err != nil {
@@ -244,8 +245,8 @@ func (s *server) request(method, path, token string, body []byte, contentType st
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
+	if s.key != "" {
+		req.Header.Set("Authorization", "Bearer "+s.key)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -259,12 +260,12 @@ func (s *server) request(method, path, token string, body []byte, contentType st
 	return data
 }
 
-// job returns a job of the template with its token, by its path.
-func (m template) job(path string) *sent {
-	m.s.t.Helper()
-	j := &sent{s: m.s, ID: strings.TrimPrefix(path, "/api/v1/jobs/")}
-	if err := json.Unmarshal(m.s.request(http.MethodGet, path+"/token", m.Token, nil, ""), j); err != nil {
-		m.s.t.Fatal(err)
+// job returns a job with its token, by its path.
+func (s *server) job(path string) *sent {
+	s.t.Helper()
+	j := &sent{s: s, ID: strings.TrimPrefix(path, "/api/v1/jobs/")}
+	if err := json.Unmarshal(s.request(http.MethodGet, path+"/token", nil, ""), j); err != nil || j.Token == "" {
+		s.t.Fatalf("token of %s: %q, %v", path, j.Token, err)
 	}
 	return j
 }
@@ -273,8 +274,7 @@ func (m template) job(path string) *sent {
 func (m template) start() *sent {
 	m.s.t.Helper()
 	j := &sent{s: m.s}
-	if err := json.Unmarshal(m.s.request(http.MethodPost, "/api/v1/templates/"+m.name+"/jobs", m.Token, nil, ""),
-		j); err != nil {
+	if err := json.Unmarshal(m.s.request(http.MethodPost, "/api/v1/templates/"+m.name+"/jobs", nil, ""), j); err != nil {
 		m.s.t.Fatal(err)
 	}
 	return j
@@ -287,8 +287,8 @@ const keepEvent = "cp event.json \"$OUTPUT_DIR\"; test ! -e event.data || cp eve
 func TestEventsOfAnotherSDK(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir())
-	m := s.put("keep", "", script(keepEvent, `args=["$.data.name","$.subject"]`))
-	plain := s.put("bytes", m.Token, script(keepEvent))
+	s.put("keep", script(keepEvent, `args=["$.data.name","$.subject"]`))
+	s.put("bytes", script(keepEvent))
 	event := func(id string, data any) map[string]any {
 		return map[string]any{"id": id, "source": "/javascript", "type": "com.example.uploaded", "subject": "a b",
 			"data": data, "datacontenttype": "application/json"}
@@ -300,7 +300,7 @@ func TestEventsOfAnotherSDK(t *testing.T) {
 			if first.Status != http.StatusAccepted || first.Body != "" || again != first {
 				t.Fatalf("got %+v, then %+v", first, again)
 			}
-			j := m.job(first.Location)
+			j := s.job(first.Location)
 			must(t, j.wait(), job.Succeeded, job.ReasonCompleted)
 			if got := j.logs("stream=stdout"); got != "com.example.uploaded "+mode+" Zoë a b\n" {
 				t.Errorf("log: got %q", got)
@@ -323,7 +323,7 @@ func TestEventsOfAnotherSDK(t *testing.T) {
 			if got.Status != http.StatusAccepted {
 				t.Fatalf("got %+v", got)
 			}
-			j := plain.job(got.Location)
+			j := s.job(got.Location)
 			must(t, j.wait(), job.Succeeded, job.ReasonCompleted)
 			if data := j.output("event.data"); data != want {
 				t.Errorf("event.data: got %q, want %q", data, want)
@@ -339,7 +339,7 @@ func TestEventsOfAnotherSDK(t *testing.T) {
 		}
 		for i, path := range paths {
 			path, _, _ = strings.Cut(strings.TrimPrefix(path, "<"), ">")
-			j := m.job(path)
+			j := s.job(path)
 			j.wait()
 			if got, want := j.logs(""), fmt.Sprintf("com.example.uploaded b%d %d a b\n", i+1, i+1); got != want {
 				t.Errorf("log: got %q, want %q", got, want)
@@ -597,8 +597,8 @@ func TestChainThroughABroker(t *testing.T) {
 		return s.url + "/events?template=sum&withOutputs=true"
 	})
 	b.mu.Unlock()
-	count := s.put("count", "", script(`mkdir "$OUTPUT_DIR/deep"; echo "$JOB_ID" > "$OUTPUT_DIR/deep/number"`))
-	sum := s.put("sum", count.Token, script(`cat inputs/deep/number; echo "$1"`, `args=["$.data.jobID"]`))
+	count := s.put("count", script(`mkdir "$OUTPUT_DIR/deep"; echo "$JOB_ID" > "$OUTPUT_DIR/deep/number"`))
+	s.put("sum", script(`cat inputs/deep/number; echo "$1"`, `args=["$.data.jobID"]`))
 	want := map[string]bool{}
 	for range 5 {
 		j := count.start()
@@ -610,7 +610,7 @@ func TestChainThroughABroker(t *testing.T) {
 	var second page
 	s.until("five jobs of the second template have succeeded", func() bool {
 		data := s.request(http.MethodGet, "/api/v1/jobs?label=go-job-orchestrator/template=sum&phase=Succeeded&limit=500",
-			"", nil, "")
+			nil, "")
 		if err := json.Unmarshal(data, &second); err != nil {
 			t.Fatal(err)
 		}
@@ -619,14 +619,14 @@ func TestChainThroughABroker(t *testing.T) {
 	b.wait.Wait()
 	var all page
 	if err := json.Unmarshal(s.request(http.MethodGet, "/api/v1/jobs?label=go-job-orchestrator/template=sum&limit=500",
-		"", nil, ""), &all); err != nil {
+		nil, ""), &all); err != nil {
 		t.Fatal(err)
 	}
 	if len(all.Items) != len(want) {
 		t.Errorf("%d jobs of the second template, want %d; the Broker got %v", len(all.Items), len(want), b.statuses)
 	}
 	for _, item := range all.Items {
-		log := sum.job("/api/v1/jobs/" + item.JobID).logs("")
+		log := s.job("/api/v1/jobs/" + item.JobID).logs("")
 		if !want[log] {
 			t.Errorf("log: got %q", log)
 		}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/token"
 )
@@ -71,9 +72,17 @@ func TestSeparate(t *testing.T) {
 	for _, name := range []string{"runner", "submit", "status", "logs", "outputs", "artifacts", "cancel"} {
 		serve(name)
 	}
-	at := func(name string) *server { return &server{t: t, dir: storage, url: urls[name]} }
-	j := at("submit").submit(script("echo hello; echo x > results/x\n", "ttlSecondsAfterFinished=0"))
-	long := at("submit").submit(script("echo begun; exec sleep 1000\n"))
+	callers := filepath.Join(t.TempDir(), "keys.json")
+	caller := writeKeys(t, callers, access.FirstKey())[0]
+	serve("front", "KEYS_FILE="+callers, "KEYS_URL=http://127.0.0.1:1", "SUBMIT_URL="+urls["submit"],
+		"STATUS_URL="+urls["status"], "LOGS_URL="+urls["logs"], "ARTIFACTS_URL="+urls["artifacts"],
+		"OUTPUTS_URL="+urls["outputs"], "CANCEL_URL="+urls["cancel"])
+	at := func(name string) *server { return &server{t: t, dir: storage, url: urls[name], key: caller} }
+	if resp, data, err := at("submit").post(script("true\n")); err != nil || resp.StatusCode != 401 {
+		t.Errorf("a submit that goes round front: %v %s %s", err, resp.Status, data)
+	}
+	j := at("front").submit(script("echo hello; echo x > results/x\n", "ttlSecondsAfterFinished=0"))
+	long := at("front").submit(script("echo begun; exec sleep 1000\n"))
 
 	j.s = at("status")
 	must(t, j.wait(), job.Succeeded, job.ReasonCompleted)

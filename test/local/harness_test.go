@@ -70,6 +70,7 @@ type server struct {
 	user    *syscall.Credential
 	cmd     *exec.Cmd
 	url     string
+	key     string // of the caller, where one is needed
 	output  *lines
 	stopped chan struct{}
 }
@@ -187,6 +188,20 @@ func (s *server) says(text string) {
 	s.until(fmt.Sprintf("it says %q", text), func() bool { return strings.Contains(s.output.String(), text) })
 }
 
+// firstKey returns the key of an admin that the server prints at its first start.
+func (s *server) firstKey() string {
+	s.t.Helper()
+	const says = "The first key, of an admin, shown this once: "
+	s.says(says)
+	var rest string
+	s.until("the line is whole", func() bool {
+		_, rest, _ = strings.Cut(s.output.String(), says)
+		return strings.Contains(rest, "\n")
+	})
+	key, _, _ := strings.Cut(rest, "\n")
+	return key
+}
+
 // lines is output that is written and read at the same time.
 type lines struct {
 	mu  sync.Mutex
@@ -255,6 +270,9 @@ func (s *server) post(f form) (*http.Response, []byte, error) {
 		return nil, nil, err
 	}
 	req.Header.Set("Content-Type", contentType)
+	if s.key != "" {
+		req.Header.Set("Authorization", "Bearer "+s.key)
+	}
 	for name, value := range f.header {
 		req.Header.Set(name, value)
 	}

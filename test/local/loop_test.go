@@ -73,8 +73,8 @@ func TestLoop(t *testing.T) {
 	outside := httptest.NewServer(back)
 	defer outside.Close()
 	s := start(t, t.TempDir(), "K_SINK="+outside.URL, "MAX_CHAINED_JOBS=20", "MAX_CONCURRENT_JOBS=4")
-	one := s.put("one", "", script("true"))
-	s.put("two", one.Token, script("true"))
+	one := s.put("one", script("true"))
+	s.put("two", script("true"))
 	back.mu.Lock()
 	back.url = s.url
 	back.mu.Unlock()
@@ -87,7 +87,7 @@ func TestLoop(t *testing.T) {
 	var page struct {
 		Items []struct{ JobID, Phase string }
 	}
-	if err := json.Unmarshal(s.request(http.MethodGet, "/api/v1/jobs?limit=500", "", nil, ""), &page); err != nil {
+	if err := json.Unmarshal(s.request(http.MethodGet, "/api/v1/jobs?limit=500", nil, ""), &page); err != nil {
 		t.Fatal(err)
 	}
 	if len(page.Items) != most+1 {

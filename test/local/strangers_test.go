@@ -175,7 +175,7 @@ func TestMemoryOfStrangers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := startPlain(t)
-			s.put("t", "", script("true\n"))
+			s.put("t", script("true\n"))
 			before := s.memory("VmHWM")
 			var all sync.WaitGroup
 			for i := range attack.count {
