@@ -35,7 +35,8 @@ type Function struct {
 // New returns the function. It is the only name that func looks for in this package.
 func New() *Function {
 	return &Function{
-		backend: kubernetes.OpenInCluster, keyring: openKeyring, log: serve.NewLog(), opened: make(chan struct{}), stop: func() {},
+		backend: kubernetes.OpenInCluster, keyring: openKeyring, log: serve.NewLog(), opened: make(chan struct{}),
+		stop: func() {},
 	}
 }
 

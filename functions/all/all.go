@@ -158,7 +158,8 @@ func (a *app) greeting(addr net.Addr) string {
 	return fmt.Sprintf("Listening on %s%s, storing in %s, %s. "+
 		`Try: echo 'print("hello")' | curl %s-F runtime=python -F entrypoint=hello.py -F 'files=@-;filename=hello.py' `+
 		`%s/api/v1/jobs`,
-		where, reach(listener, machineAddresses(), a.access.Describe()), storage, a.runner.Describe(), a.access.Option(), where)
+		where, reach(listener, machineAddresses(), a.access.Describe()), storage, a.runner.Describe(), a.access.Option(),
+		where)
 }
 
 // greetAdmin prints the key of an admin where keys are asked for and there are none.

@@ -20,7 +20,7 @@ func TestEventNamesNoOwner(t *testing.T) {
 	w := newServer(t)
 	victim := w.PutTemplate("any", "", script()...)
 	for name, more := range map[string]string{
-		"an owner": `"owner":"` + string(victim.Owner) + `",`, "capitals": `"OWNER":"` + string(victim.Owner) + `",`,
+		"an owner": `"owner":"` + victim.Owner + `",`, "capitals": `"OWNER":"` + victim.Owner + `",`,
 		"none": `"owner":"",`, "null": `"owner":null,`,
 	} {
 		before := w.Tree()

@@ -162,7 +162,7 @@ func (l *Ledger) isFormer(ctx context.Context, id job.ID) (bool, error) {
 	}
 	var index job.Index
 	if json.Unmarshal(data, &index) != nil {
-		return false, nil
+		return false, nil //nolint:nilerr // see above
 	}
 	return index.Owner == "" && !index.Void, nil
 }

@@ -42,7 +42,7 @@ func (s *Settings) Check() error {
 	}
 	var errs []error
 	u, err := url.Parse(s.Issuer)
-	if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
+	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())) {
 		errs = append(errs, fmt.Errorf("OIDC_ISSUER: %q is not an https URL", s.Issuer))
 	}
 	if s.Audience == "" {

@@ -10,5 +10,6 @@ import (
 )
 
 func main() {
-	os.Exit(serve.Main(front.Open, "Is the one public URL, and passes requests to the functions.", &front.Settings{}, &auth.Settings{}))
+	os.Exit(serve.Main(front.Open, "Is the one public URL, and passes requests to the functions.",
+		&front.Settings{}, &auth.Settings{}))
 }

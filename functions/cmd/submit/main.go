@@ -15,7 +15,8 @@ import (
 )
 
 func main() {
-	os.Exit(serve.Main(guard.Behind(open), "Accepts jobs, templates and events that start jobs.", append(intake.Settings(), &guard.Settings{})...))
+	os.Exit(serve.Main(guard.Behind(open), "Accepts jobs, templates and events that start jobs.",
+		append(intake.Settings(), &guard.Settings{})...))
 }
 
 func open(env *platform.Env) (*intake.Functions, error) {
