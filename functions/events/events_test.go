@@ -200,6 +200,8 @@ func TestBrokerAnswers(t *testing.T) {
 		"in circles": {"?template=a", "{}", eventHeader("1", "Ce-Jobhops", "17"), 422, "Trigger"},
 		"between us": {"?template=a", "{}", []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/s",
 			"Ce-Type", event.Launch}, 422, "type"},
+		"an audit record": {"?template=a", "{}", []string{"Ce-Specversion", "1.0", "Ce-Id", "1", "Ce-Source", "/s",
+			"Ce-Type", event.Audit}, 422, "type"},
 		"a cut escape":    {"?template=a", "{}", eventHeader("1", "Ce-Subject", "50%"), 400, "subject"},
 		"a bad extension": {"?template=a", "{}", eventHeader("1", "Ce-Other", "%c0%a0"), 400, "other"},
 		"an older version": {"?template=a", `{"specversion":"0.3","id":"1","source":"/s","type":"t"}`,

@@ -50,6 +50,9 @@ func (f *Function) admits(e cloudevent.Event) error {
 	if e.Type() == event.Launch { // or a Trigger without a filter would start a job for each that does not start
 		return job.Invalid("type", event.Launch+" is between the reaper and the launcher; have the Trigger filter for type")
 	}
+	if e.Type() == event.Audit { // or such a Trigger would start jobs for each call of a user
+		return job.Invalid("type", event.Audit+" starts no jobs; have the Trigger filter for type")
+	}
 	if !matches(f.settings.EventTypes, e.Type()) {
 		return job.Refuse(job.ErrForbidden, "type", fmt.Sprintf("%.200q is not a type of event that is taken here "+
 			"(EVENT_TYPES)", e.Type()))

@@ -189,7 +189,7 @@ func (f *Function) check(sent request) (*access.Request, error) {
 		fault("name", access.CheckName(sent.Name))
 	}
 	if sent.Owner != "" {
-		fault("owner", access.CheckName(sent.Owner))
+		fault("owner", access.CheckOwner(sent.Owner))
 	}
 	q := &access.Request{Name: sent.Name, Owner: sent.Owner, Role: access.Role(sent.Role), ExpiresAt: sent.ExpiresAt,
 		Replaces: sent.Replaces, Grace: access.DefaultGrace}

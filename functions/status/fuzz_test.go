@@ -30,7 +30,7 @@ func FuzzListQuery(f *testing.F) {
 		if _, err := job.ParseID(string(q.After)); q.After != "" && err != nil {
 			t.Errorf("%q: after %q", raw, q.After)
 		}
-		if message := access.CheckName(q.Owner); q.Owner != "" && message != "" {
+		if message := access.CheckOwner(q.Owner); q.Owner != "" && message != "" {
 			t.Errorf("%q: owner %q %s", raw, q.Owner, message)
 		}
 		for k, v := range q.Labels {

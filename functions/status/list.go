@@ -81,7 +81,7 @@ func parseParameter(q *ledger.Query, name, value string) (err error) {
 	case "label":
 		return parseLabel(q, value)
 	case "owner":
-		if message := access.CheckName(value); message != "" {
+		if message := access.CheckOwner(value); message != "" {
 			return api.BadRequest("owner", message)
 		}
 		q.Owner = value

@@ -149,7 +149,7 @@ func parseQuery(raw string) (template.Query, error) {
 			}
 			q.After = value
 		case "owner":
-			if message := access.CheckName(value); message != "" {
+			if message := access.CheckOwner(value); message != "" {
 				return api.BadRequest(name, message)
 			}
 			q.Owner = value

@@ -16,6 +16,8 @@ import (
 const (
 	maxKeys      = 1000
 	maxNameBytes = 64
+	// maxOwnerBytes is how long the claim sub of a token may be: OpenID Connect Core 1.0, section 2.
+	maxOwnerBytes = 255
 	// MaxKeyringBytes is how long the document of a keyring may be. It is also the limit of a Secret.
 	MaxKeyringBytes = 1 << 20
 	// DefaultGrace is how long a key goes on being valid after another has replaced it.
@@ -102,10 +104,11 @@ func (k *Key) check() error {
 	if len(k.ID) != idLength {
 		return fmt.Errorf("keyring: key %.20q: its ID must have %d characters", k.ID, idLength)
 	}
-	for field, value := range map[string]string{"name": k.Name, "owner": k.Owner} {
-		if message := CheckName(value); message != "" {
-			return fmt.Errorf("keyring: key %s: %s %s", k.ID, field, message)
-		}
+	if message := CheckName(k.Name); message != "" {
+		return fmt.Errorf("keyring: key %s: name %s", k.ID, message)
+	}
+	if message := CheckOwner(k.Owner); message != "" {
+		return fmt.Errorf("keyring: key %s: owner %s", k.ID, message)
 	}
 	if _, err := ParseRole(string(k.Role)); err != nil {
 		return fmt.Errorf("keyring: key %s: %w", k.ID, err)
@@ -116,8 +119,22 @@ func (k *Key) check() error {
 	return nil
 }
 
-// CheckName says what is wrong with the name of a key or an owner, or nothing. It admits what
-// people are called at their identity provider, an address among it.
+// CheckOwner says what is wrong with the name of an owner, or nothing. It admits what identity
+// providers call people, such as auth0|5f7c8ec7 or an address.
+func CheckOwner(name string) string {
+	other := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"\\<>", r) }
+	switch {
+	case name == "":
+		return "is required"
+	case len(name) > maxOwnerBytes:
+		return fmt.Sprintf("has %d bytes; at most %d are allowed", len(name), maxOwnerBytes)
+	case strings.ContainsFunc(name, other):
+		return `must have printable characters of ASCII only, without spaces and " \ < >`
+	}
+	return ""
+}
+
+// CheckName says what is wrong with the name of a key, or nothing.
 func CheckName(name string) string {
 	switch {
 	case name == "":

@@ -251,7 +251,7 @@ func (a *Authenticator) caller(token *oidc.IDToken) (access.Caller, error) {
 		return access.Caller{}, fmt.Errorf("%w: %w", ErrToken, err)
 	}
 	owner, _ := claims[a.settings.OwnerClaim].(string)
-	if message := access.CheckName(owner); message != "" {
+	if message := access.CheckOwner(owner); message != "" {
 		return access.Caller{}, fmt.Errorf("%w: the claim %s %s", ErrToken, a.settings.OwnerClaim, message)
 	}
 	// Anybody can give any address at some issuers.

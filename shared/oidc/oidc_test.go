@@ -95,7 +95,6 @@ func TestAuthenticate(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := newIssuer(t, public, oidctest.PublicKey{PublicKey: elliptic.Public(), KeyID: "ec", Algorithm: "ES256"})
-	a := i.authenticator(t, i.settings(), time.Now)
 	in := func(d time.Duration) int64 { return time.Now().Add(d).Unix() }
 	good := sign(key, "one", i.claims(nil))
 	parts := strings.Split(good, ".")
@@ -132,6 +131,7 @@ func TestAuthenticate(t *testing.T) {
 		"empty":       {"", oidc.ErrToken},
 		"huge":        {strings.Repeat("a", 1<<20), oidc.ErrToken},
 	} {
+		a := i.authenticator(t, i.settings(), time.Now) // each may ask the issuer a few times only
 		got, err := a.Authenticate(t.Context(), test.token)
 		if !errors.Is(err, test.want) || test.want == nil &&
 			got != (access.Caller{Owner: "ann", Role: access.User, Via: "oidc"}) ||
@@ -154,11 +154,15 @@ func TestClaims(t *testing.T) {
 		owner  string // empty: refused
 		role   access.Role
 	}{
-		"one role":             {nil, map[string]any{"roles": "read"}, "ann", access.Read},
-		"roles in one string":  {nil, map[string]any{"roles": "read other user"}, "ann", access.User},
-		"the highest of roles": {nil, map[string]any{"roles": []any{"read", "admin", 7, "user"}}, "ann", access.Admin},
-		"groups":               {groups, map[string]any{"groups": []string{"all", "devs"}}, "ann", access.User},
-		"groups of nobody":     {groups, map[string]any{"groups": []string{"guests"}}, "", ""},
+		"a name of others": {nil, map[string]any{"sub": "auth0|5f-_", "roles": "read"}, "auth0|5f-_", access.Read},
+		"the longest name": {nil, map[string]any{"sub": strings.Repeat("-", 255), "roles": "read"},
+			strings.Repeat("-", 255), access.Read},
+		"a name that is too long": {nil, map[string]any{"sub": strings.Repeat("a", 256), "roles": "read"}, "", ""},
+		"one role":                {nil, map[string]any{"roles": "read"}, "ann", access.Read},
+		"roles in one string":     {nil, map[string]any{"roles": "read other user"}, "ann", access.User},
+		"the highest of roles":    {nil, map[string]any{"roles": []any{"read", "admin", 7, "user"}}, "ann", access.Admin},
+		"groups":                  {groups, map[string]any{"groups": []string{"all", "devs"}}, "ann", access.User},
+		"groups of nobody":        {groups, map[string]any{"groups": []string{"guests"}}, "", ""},
 		"a default role": {func(s *oidc.Settings) { groups(s); s.DefaultRole = "read" },
 			map[string]any{"groups": []string{"guests"}}, "ann", access.Read},
 		"a default is the least": {func(s *oidc.Settings) { groups(s); s.DefaultRole = "user" },
