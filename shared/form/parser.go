@@ -79,9 +79,12 @@ func (p *parser) job(defaults job.Spec) (*Job, error) {
 			"files=@script.py"})
 	}
 	faults = append(faults, p.faults...)
-	read := &Job{Spec: *spec, Files: p.files, More: map[string]string{}}
+	read := &Job{Spec: *spec, Files: p.files}
 	for _, name := range p.more {
 		if values, sent := p.fields[name]; sent {
+			if read.More == nil {
+				read.More = map[string]string{}
+			}
 			read.More[name] = values[0]
 		}
 	}

@@ -32,6 +32,9 @@ func Read(w http.ResponseWriter, r *http.Request, limit int64) ([]event.Event, e
 	if r.ContentLength > limit { // refuse it without waiting for the body
 		return nil, tooLarge
 	}
+	if wrapped, is := w.(interface{ Unwrap() http.ResponseWriter }); is {
+		w = wrapped.Unwrap() // MaxBytesReader tells the server's own writer to close the connection
+	}
 	body, err := budget.ReadAll(r.Context(), http.MaxBytesReader(w, r.Body, limit), r.ContentLength, limit)
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
