@@ -17,12 +17,12 @@ func TestTable(t *testing.T) {
 			}
 			seen[r.String()] = true
 		}
-		if !strings.HasPrefix(r.Path, "/") || r.Method != strings.ToUpper(r.Method) || r.Function == "" || r.Tokens == 0 ||
+		if !strings.HasPrefix(r.Path, "/") || r.Method != strings.ToUpper(r.Method) || r.Function == "" || r.Role == "" ||
 			r.Reach == 0 {
 			t.Errorf("%s: %+v", r, r)
 		}
-		if agents := r.Tokens == routes.Agent; agents != (r.Reach == routes.Pods) {
-			t.Errorf("%s: what only agents may call is for pods, and nothing else is", r)
+		if agents := r.Role == routes.NoCaller; agents != (r.Reach == routes.Pods) {
+			t.Errorf("%s: what no caller may call is for pods, and nothing else is", r)
 		}
 		if agents := r.Function == routes.AgentAPI; agents != strings.HasPrefix(r.Path, "/agent/v1/") {
 			t.Errorf("%s: /agent/v1 is agentapi's", r)

@@ -303,7 +303,7 @@ func TestParseRequest(t *testing.T) {
 		"three files":   {strings.Replace(good, `"files":[`, `"files":[{"name":"c","content":""},`, 1), "MAX_FILES"},
 		"long name":     {strings.Replace(good, `"b"`, `"`+strings.Repeat("b", 21)+`"`, 1), "files[1]"},
 		"an owner": {strings.Replace(good, `"args"`, `"owner":"fe5dec2101c784500db3b1d380684c65","args"`, 1),
-			"Bearer"},
+			"whose key"},
 		"an owner, null": {strings.Replace(good, `"args"`, `"Owner":null,"args"`, 1), "owner"},
 		"reserved label": {strings.Replace(good, `"args"`, `"labels":{"go-job-orchestrator/template":"x"},"args"`, 1),
 			"reserved"},

@@ -253,6 +253,9 @@ func (r *run) request(method, path string) *http.Request {
 		r.t.Fatal(err)
 	}
 	r.authorize(req)
+	if r.key == "" { // where nobody has keys, files need the job's token
+		req.Header.Set("Authorization", "Bearer "+r.Token)
+	}
 	return req
 }
 
