@@ -18,8 +18,8 @@ func listOwnerRows() []row {
 			refused(401, "", path+" by nobody", get(path+"?owner="+mine).by(nobody)))
 		for _, caller := range []string{theirs, admin} {
 			for _, query := range []string{
-				"owner=", "owner=%00", "owner=a%0Ab", "owner=*", "owner=%25", "owner=..%2Fx", "owner=-a",
-				"owner=" + strings.Repeat("a", 65), "owner=" + caller + "&owner=" + mine, "Owner=" + mine, "owner[]=" + mine,
+				"owner=", "owner=%00", "owner=a%0Ab", "owner=%22", "owner=a%5Cb", "owner=%3Cx%3E", "owner=%7F",
+				"owner=" + strings.Repeat("a", 256), "owner=" + caller + "&owner=" + mine, "Owner=" + mine, "owner[]=" + mine,
 				"user=" + mine, "caller=" + mine, "owner=%C3%BC", "owner=a%20OR%201", "createdBy=" + mine,
 			} {
 				rows = append(rows, refused(400, "", path+" by "+caller+", "+query, get(path+"?"+query).by(caller)))

@@ -51,6 +51,7 @@ func (s *suite) jobParts(t *testing.T) {
 	h.done = h.begin(t, script(resultsOf)...)
 	h.other = h.beginBy(t, submit(script("true\n")...).by(theirs))
 	h.running = h.begin(t, script("echo begun; exec sleep 1000\n")...)
+	h.server.lasting = 1
 	h.mine = h.template(t, "mine", script("echo secret > results/secret\n", text("env", `{"KEY":"secret"}`)))
 	h.must(t, http.StatusCreated, put("theirs", script("true\n")).by(theirs), &h.theirs)
 	owned := h.beginBy(t, post("/api/v1/templates/mine/jobs", encode()))

@@ -112,13 +112,13 @@ func keyFieldRows(h *house) []row {
 			rows = append(rows, r)
 		}
 	}
-	names := []string{
-		"\x00", "a\x00b", "a\nb", "a\rb", "\x1b[31ma", "a\tb", " a", "a ", "a b", "-a", "a-", ".", "..", "../x", "/etc/x",
-		"a\\b", "<script>", "ü", "\u202ea", "a\u200bb", "a,b", "a=b", "a;b", `"`, "'", "$(id)", "%00", "😀", "*",
-		strings.Repeat("a", 65), strings.Repeat("a", 10_000), "a\u007fb", "\ufeffa",
+	owners := []string{
+		"\x00", "a\x00b", "a\nb", "a\rb", "\x1b[31ma", "a\tb", " a", "a ", "a b", "a\\b", "<script>", "ü", "\u202ea",
+		"a\u200bb", `"`, "😀", strings.Repeat("a", 256), strings.Repeat("a", 10_000), "a\u007fb", "\ufeffa",
 	}
-	field("name", "", append(names, "")...)
-	field("owner", "", names...)
+	field("owner", "", owners...)
+	field("name", "", append(owners, "", "-a", "a-", ".", "..", "../x", "/etc/x", "a,b", "a=b", "a;b", "'", "$(id)", "%00",
+		"*", strings.Repeat("a", 65))...)
 	field("role", "", "", "root", "Admin", "ADMIN", "admin ", "admin,user", "*", "owner", "none", "anyone", "admin\x00",
 		strings.Repeat("admin", 100))
 	field("expiresIn", "", "-1h", "x", "1", "1e9d", "99999999h", "9999999999d", "1h1", "0s", "0d", "NaN", "\x00",

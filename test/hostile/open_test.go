@@ -14,6 +14,7 @@ func (s *suite) openParts(t *testing.T) {
 	h := &house{server: s.launch(t, s.all, folder(t), "AUTH=open", "KILL_GRACE=500ms", "REAP_INTERVAL=1h")}
 	h.other = h.begin(t, script("true\n")...)
 	h.running = h.begin(t, script("echo begun; exec sleep 1000\n")...)
+	h.server.lasting = 1
 	h.other.wait(t)
 	h.running.says(t, "begun")
 	s.run(t, "open", h.server, memoryBound, func(g *group) {

@@ -34,6 +34,7 @@ type server struct {
 	vars    []string
 	keys    map[string]string // of callers, by what the tests call them; nil: AUTH=open
 	leaks   *leaks
+	lasting int // jobs that run until they are stopped
 	addr    string
 	cmd     *exec.Cmd
 	output  *output

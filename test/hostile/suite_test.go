@@ -181,12 +181,13 @@ func (g *group) refuse(rows []row) {
 	g.unchanged(before)
 }
 
-// settle waits until nothing changes the storage any more: no job waits, and finished jobs are
-// cleaned up.
+// settle waits until nothing changes the storage any more: no job waits, none runs that will end by
+// itself, and finished jobs are cleaned up.
 func (g *group) settle() {
 	g.Helper()
 	until(g.T, "the server is at rest", func() bool {
-		return len(listed(g, "phase=Pending")) == 0 && len(g.server.leftovers()) == len(listed(g, "phase=Running"))
+		return len(listed(g, "phase=Pending")) == 0 && len(listed(g, "phase=Running")) <= g.server.lasting &&
+			len(g.server.leftovers()) == len(listed(g, "phase=Running"))
 	})
 }
 
