@@ -66,7 +66,8 @@ func serveFrom(dir string, open Opener) error {
 		stop()
 	}()
 	fmt.Println(ln.Addr())
-	return (&api.Server{Log: env.Log, Wait: 10 * time.Second, Drain: env.Drain, MaxConnections: 1000}).Serve(ctx, ln, router)
+	server := &api.Server{Log: env.Log, Wait: 10 * time.Second, Drain: env.Drain, MaxConnections: 1000}
+	return server.Serve(ctx, ln, router)
 }
 
 // Process starts a server in a process of its own, and returns its process and its address.
