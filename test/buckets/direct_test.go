@@ -23,6 +23,7 @@ import (
 	"go-job-orchestrator/functions/outputs"
 	"go-job-orchestrator/shared/agentwire"
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/guard/guardtest"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
@@ -75,16 +76,16 @@ func (s *server) serve(t *testing.T) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	router := api.NewRouter(v.env.Log)
+	if v.keys, err = v.env.Keys(); err != nil {
+		t.Fatal(err)
+	}
+	router := api.NewRouter(v.env.Log).Guarded(guardtest.New(v.keys, v.ledger))
 	a.Mount(router)
 	p.Mount(router)
 	o.Mount(router)
 	server := httptest.NewServer(router)
 	t.Cleanup(server.Close)
 	v.url = server.URL
-	if v.keys, err = v.env.Keys(); err != nil {
-		t.Fatal(err)
-	}
 	id, err := job.NewID(time.Now(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
