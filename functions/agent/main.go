@@ -25,8 +25,8 @@ const exitPlatform = 70
 func Main() int {
 	usage := command.Usage{
 		Summary: "Runs one job's program in its pod: install copies the agent, sidecar fetches files " +
-			"and stores results, exec runs the program.",
-		Arguments: []string{"install", "sidecar", "exec"},
+			"and stores results, exec runs the program, prestop waits until a container can be stopped.",
+		Arguments: []string{"install", "sidecar", "exec", "prestop"},
 		Settings:  []any{&Settings{}},
 	}
 	part, code, done := usage.Parse(current(os.Args), os.Stdout, os.Stderr)
@@ -75,6 +75,8 @@ func run(log *slog.Logger, part string, environ []string, p paths, stdout, stder
 	switch part {
 	case "install":
 		return 0, p.install()
+	case "prestop":
+		return 0, awaitStoppable(ctx, 1)
 	case "exec":
 		proctree.CatchSignals()
 		r := &runner{paths: p, environ: environ, temp: os.TempDir(), stdout: stdout, stderr: stderr, log: log}

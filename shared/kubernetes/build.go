@@ -138,9 +138,10 @@ func (s *Settings) agent(index *job.Index) corev1.Container {
 	return corev1.Container{
 		Name: agentContainer, Image: s.AgentImage, Args: []string{"sidecar"}, RestartPolicy: &always,
 		Env: s.environment(index),
-		Lifecycle: &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{
-			Exec: &corev1.ExecAction{Command: []string{executor.PodAgentName, "install"}},
-		}},
+		Lifecycle: &corev1.Lifecycle{
+			PostStart: run(executor.PodAgentName, "install"),
+			PreStop:   run(executor.PodAgentName, "prestop"),
+		},
 		SecurityContext: hardened(), Resources: agentResources(),
 		TerminationMessagePolicy: corev1.TerminationMessageReadFile,
 		VolumeMounts: []corev1.VolumeMount{
@@ -151,11 +152,18 @@ func (s *Settings) agent(index *job.Index) corev1.Container {
 	}
 }
 
+// run is a hook that runs a command in its container.
+func run(command ...string) *corev1.LifecycleHandler {
+	return &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: command}}
+}
+
 // program runs the user's code, under the agent and in the runtime's image.
 func (s *Settings) program(index *job.Index) corev1.Container {
+	const agent = executor.PodAgentDir + "/" + executor.PodAgentName
 	c := corev1.Container{
 		Name: programContainer, Image: s.image(&index.Spec),
-		Command:         []string{executor.PodAgentDir + "/" + executor.PodAgentName, "exec"},
+		Command:         []string{agent, "exec"},
+		Lifecycle:       &corev1.Lifecycle{PreStop: run(agent, "prestop")},
 		SecurityContext: hardened(), Resources: resources(&index.Spec),
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: workspaceVolume, MountPath: executor.PodWorkDir},
