@@ -176,7 +176,7 @@ func (g *Gateway) fail(r *http.Request, err error) error {
 	if !g.failures.allow(from) {
 		return api.Fail(http.StatusTooManyRequests, "There were too many failed logins from "+from+"; try again in a minute.")
 	}
-	g.Log.WarnContext(r.Context(), "login failed", "from", from, "method", r.Method, "path", r.URL.Path,
+	g.Log.WarnContext(r.Context(), "login failed", "from", from, "method", r.Method, "path", api.LogPath(r),
 		"reason", strings.TrimSpace(err.Error()))
 	return err
 }

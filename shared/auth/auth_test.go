@@ -102,7 +102,8 @@ func TestIdentify(t *testing.T) {
 			if test.oidc {
 				d.Issuer = id
 			}
-			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/jobs", nil)
+			// The key is at the wrong place of the path as well, as that of a key to be revoked may be.
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/keys/"+good, nil)
 			r.Header["Authorization"] = test.authorization
 			r.Header.Set(access.AssertionHeader, "forged")
 			got, err := auth.New(d).Identify(r)
