@@ -255,7 +255,7 @@ func (a *Authenticator) caller(token *oidc.IDToken) (access.Caller, error) {
 		return access.Caller{}, fmt.Errorf("%w: the claim %s %s", ErrToken, a.settings.OwnerClaim, message)
 	}
 	// Anybody can give any address at some issuers.
-	if verified, said := claims["email_verified"].(bool); a.settings.OwnerClaim == "email" && said && !verified {
+	if verified, said := claims["email_verified"]; a.settings.OwnerClaim == "email" && said && !isTrue(verified) {
 		return access.Caller{}, fmt.Errorf("%w: the address %s is not verified", ErrToken, owner)
 	}
 	role := a.role(claims[a.settings.RoleClaim])
@@ -263,6 +263,12 @@ func (a *Authenticator) caller(token *oidc.IDToken) (access.Caller, error) {
 		return access.Caller{}, fmt.Errorf("%w: %s has no role in the claim %s", ErrNoRole, owner, a.settings.RoleClaim)
 	}
 	return access.Caller{Owner: owner, Role: role, Via: "oidc"}, nil
+}
+
+// isTrue reports whether a claim is true. Some issuers write it as a string.
+func isTrue(claim any) bool {
+	text, _ := claim.(string)
+	return claim == true || strings.EqualFold(text, "true")
 }
 
 // role returns the role that may do most of those that the claim has.
