@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -173,10 +174,24 @@ func (g *Gateway) fail(r *http.Request, err error) error {
 	if splitErr != nil {
 		from = r.RemoteAddr
 	}
-	if !g.failures.allow(from) {
+	if !g.failures.allow(network(from)) {
 		return api.Fail(http.StatusTooManyRequests, "There were too many failed logins from "+from+"; try again in a minute.")
 	}
 	g.Log.WarnContext(r.Context(), "login failed", "from", from, "method", r.Method, "path", api.LogPath(r),
 		"reason", strings.TrimSpace(err.Error()))
 	return err
+}
+
+// network returns what failed logins are counted by. An IPv6 client can choose among all addresses of
+// its network, which has 64 bits.
+func network(address string) string {
+	a, err := netip.ParseAddr(address)
+	if err != nil || !a.Unmap().Is6() {
+		return address
+	}
+	p, err := a.WithZone("").Prefix(networkBits)
+	if err != nil {
+		return address
+	}
+	return p.String()
 }

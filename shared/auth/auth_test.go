@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -157,7 +158,7 @@ func TestFailures(t *testing.T) {
 		Log: slog.New(slog.NewTextHandler(&logged, nil))})
 	ask := func(address, key string) error {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/jobs", nil)
-		r.RemoteAddr = address + ":1234"
+		r.RemoteAddr = net.JoinHostPort(address, "1234")
 		r.Header.Set("Authorization", "Bearer "+key)
 		_, err := g.Identify(r)
 		return err
@@ -178,6 +179,17 @@ func TestFailures(t *testing.T) {
 	now = now.Add(6 * time.Second)
 	checkProblem(t, ask("192.0.2.1", "gojob_guess"), 401)
 	checkProblem(t, ask("192.0.2.1", "gojob_guess"), 429)
+	// All addresses of an IPv6 network count as one.
+	for n := range 20 {
+		status := 401
+		if n >= 10 {
+			status = 429
+		}
+		checkProblem(t, ask(fmt.Sprintf("2001:db8:0:1::%x", n), "gojob_guess"), status)
+	}
+	checkProblem(t, ask("2001:db8:0:2::1", "gojob_guess"), 401)
+	checkProblem(t, ask("fe80::1%eth0", "gojob_guess"), 401)
+	checkProblem(t, ask("::ffff:192.0.2.3", "gojob_guess"), 401)
 	// Nobody can fill the memory with addresses.
 	for n := range 50_000 {
 		_ = ask(fmt.Sprintf("10.%d.%d.%d", n>>16, n>>8&255, n&255), "gojob_guess")
