@@ -155,7 +155,7 @@ func keyProblem(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, access.ErrMalformed):
-		return job.Refuse(job.ErrUnauthorized, "", "the key has a typo: "+err.Error()+"; copy it again")
+		return job.Refuse(job.ErrUnauthorized, "", err.Error()+"; copy it again")
 	case errors.Is(err, access.ErrExpired):
 		return job.Refuse(job.ErrUnauthorized, "", "the key has expired; ask an admin for another")
 	case errors.Is(err, access.ErrUnknownKey):
