@@ -228,6 +228,9 @@ func (a *Authenticator) checkTime(token *oidc.IDToken) error {
 		return fmt.Errorf("%w: %w", ErrToken, err)
 	}
 	now := a.now()
+	if token.Expiry.IsZero() {
+		return fmt.Errorf("%w: it has no exp", ErrToken)
+	}
 	if now.After(token.Expiry.Add(skew)) {
 		return fmt.Errorf("%w: it expired at %s", ErrToken, token.Expiry.UTC().Format(time.RFC3339))
 	}
@@ -297,7 +300,8 @@ func (a *Authenticator) role(claim any) access.Role {
 func Problem(err error) error {
 	switch {
 	case errors.Is(err, ErrUnavailable):
-		return fmt.Errorf("%w: %w", job.ErrUnavailable, err)
+		return fmt.Errorf("%w: %w", job.Refuse(job.ErrUnavailable, "", ErrUnavailable.Error()+", so the token cannot be "+
+			"checked; try again in a few seconds"), err)
 	case errors.Is(err, ErrNoRole):
 		return job.Refuse(job.ErrForbidden, "", err.Error()+"; ask who runs this service for one")
 	}

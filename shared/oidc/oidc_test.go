@@ -298,5 +298,9 @@ func TestProblem(t *testing.T) {
 		if got := oidc.Problem(fmt.Errorf("x: %w", from)); !errors.Is(got, want) {
 			t.Errorf("%v becomes %v, want %v", from, got, want)
 		}
+		var told *job.Faults // what the caller is told
+		if got := oidc.Problem(fmt.Errorf("secret: %w", from)); !errors.As(got, &told) || told.Error() == "" {
+			t.Errorf("%v becomes %v, which tells the caller nothing", from, got)
+		}
 	}
 }
