@@ -165,9 +165,11 @@ func keyProblem(err error) error {
 }
 
 // fail logs a failed login, and answers one that comes too often with 429. Good credentials are
-// never kept waiting by what others from the same address do.
+// never kept waiting by what others from the same address do. A token that nobody can check, since the
+// issuer does not answer, counts too: everybody can make one, and each is logged with its answer.
 func (g *Gateway) fail(r *http.Request, err error) error {
-	if !errors.Is(err, job.ErrUnauthorized) {
+	unchecked := errors.Is(err, job.ErrUnavailable)
+	if !unchecked && !errors.Is(err, job.ErrUnauthorized) {
 		return err
 	}
 	from, _, splitErr := net.SplitHostPort(r.RemoteAddr)
@@ -176,6 +178,9 @@ func (g *Gateway) fail(r *http.Request, err error) error {
 	}
 	if !g.failures.allow(network(from)) {
 		return api.Fail(http.StatusTooManyRequests, "There were too many failed logins from "+from+"; try again in a minute.")
+	}
+	if unchecked {
+		return err
 	}
 	g.Log.WarnContext(r.Context(), "login failed", "from", from, "method", r.Method, "path", api.LogPath(r),
 		"reason", strings.TrimSpace(err.Error()))

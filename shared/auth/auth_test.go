@@ -154,8 +154,8 @@ func TestFailures(t *testing.T) {
 	keys := &ring{now: now}
 	good := keys.add(t, access.Request{Name: "ci", Role: access.User})
 	var logged bytes.Buffer
-	g := auth.New(auth.Deps{Keys: keys, Now: func() time.Time { return now },
-		Log: slog.New(slog.NewTextHandler(&logged, nil))})
+	g := auth.New(auth.Deps{Keys: keys, Issuer: issuer{"a.b.down": oidc.ErrUnavailable},
+		Now: func() time.Time { return now }, Log: slog.New(slog.NewTextHandler(&logged, nil))})
 	ask := func(address, key string) error {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/jobs", nil)
 		r.RemoteAddr = net.JoinHostPort(address, "1234")
@@ -179,6 +179,17 @@ func TestFailures(t *testing.T) {
 	now = now.Add(6 * time.Second)
 	checkProblem(t, ask("192.0.2.1", "gojob_guess"), 401)
 	checkProblem(t, ask("192.0.2.1", "gojob_guess"), 429)
+	// So are tokens that an issuer would have to check that does not answer.
+	for n := range 20 {
+		status := 503
+		if n >= 10 {
+			status = 429
+		}
+		checkProblem(t, ask("192.0.2.4", "a.b.down"), status)
+	}
+	if err := ask("192.0.2.4", "a.b.c"); err != nil {
+		t.Errorf("a good token from that address: %v", err)
+	}
 	// All addresses of an IPv6 network count as one.
 	for n := range 20 {
 		status := 401
