@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go-job-orchestrator/shared/access"
@@ -78,17 +79,20 @@ type Issuer interface {
 
 // Deps is what a Gateway works with. What is nil is not used.
 type Deps struct {
-	Open   bool // everyone is access.Local
-	Keys   Keyring
-	Issuer Issuer
-	Log    *slog.Logger
-	Now    func() time.Time
+	Open bool // everyone is access.Local
+	// Loopback says that it is open because only programs of this machine reach it.
+	Loopback bool
+	Keys     Keyring
+	Issuer   Issuer
+	Log      *slog.Logger
+	Now      func() time.Time
 }
 
 // Gateway authenticates callers. It is safe for concurrent use.
 type Gateway struct {
 	Deps
 	failures *failures
+	proxied  sync.Once // the warning of warnOfProxy
 }
 
 // New returns a Gateway.
@@ -108,6 +112,7 @@ func (g *Gateway) Identify(r *http.Request) (*http.Request, error) {
 		r.Header.Del(access.AssertionHeader)
 	}
 	if g.Open {
+		g.warnOfProxy(r)
 		return r.WithContext(access.With(r.Context(), local())), nil
 	}
 	if len(r.Header.Values("Authorization")) == 0 {
@@ -128,6 +133,18 @@ func (g *Gateway) Identify(r *http.Request) (*http.Request, error) {
 		return r, nil
 	}
 	return r.WithContext(access.With(r.Context(), c)), nil
+}
+
+// warnOfProxy says in the log, once, if the requests of others reach a server that is open because it
+// listens on loopback.
+func (g *Gateway) warnOfProxy(r *http.Request) {
+	if !g.Loopback || r.Header.Get("X-Forwarded-For") == "" && r.Header.Get("Forwarded") == "" {
+		return
+	}
+	g.proxied.Do(func() {
+		g.Log.WarnContext(r.Context(), "a proxy passes requests on to this server, which is open: everybody who reaches the "+
+			"proxy may run programs, and see and remove all jobs; set AUTH=keys")
+	})
 }
 
 // authenticate returns whose a token is, and false if it is not one of a caller.

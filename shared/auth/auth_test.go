@@ -215,6 +215,32 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// TestProxy has requests come through a proxy to a gateway that is open. One on loopback warns, once.
+func TestProxy(t *testing.T) {
+	for name, test := range map[string]struct {
+		loopback bool
+		header   string
+		want     int
+	}{
+		"no proxy": {loopback: true, header: "X-Other"}, "X-Forwarded-For": {loopback: true, header: "X-Forwarded-For", want: 1},
+		"Forwarded": {loopback: true, header: "Forwarded", want: 1}, "warned at the start": {header: "X-Forwarded-For"},
+	} {
+		var logged bytes.Buffer
+		g := auth.New(auth.Deps{Open: true, Loopback: test.loopback, Now: time.Now,
+			Log: slog.New(slog.NewTextHandler(&logged, nil))})
+		for range 3 {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/jobs", nil)
+			r.Header.Set(test.header, "192.0.2.1")
+			if _, err := g.Identify(r); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if n := strings.Count(logged.String(), "AUTH=keys"); n != test.want {
+			t.Errorf("%s: %d warnings, want %d: %s", name, n, test.want, logged.String())
+		}
+	}
+}
+
 func TestSettings(t *testing.T) {
 	for name, test := range map[string]struct {
 		words  []string
