@@ -194,7 +194,11 @@ func (g *Gateway) fail(r *http.Request, err error) error {
 		from = r.RemoteAddr
 	}
 	if !g.failures.allow(network(from)) {
-		return api.Fail(http.StatusTooManyRequests, "There were too many failed logins from "+from+"; try again in a minute.")
+		why := "There were too many failed logins from " + from
+		if unchecked {
+			why = "The OpenID Connect issuer does not answer, and there were too many tries from " + from
+		}
+		return api.Fail(http.StatusTooManyRequests, why+"; try again in a minute.")
 	}
 	if unchecked {
 		return err
