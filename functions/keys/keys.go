@@ -144,13 +144,13 @@ const maxRequest = 16 << 10
 
 // request is the body of a request for a key.
 type request struct {
-	Name      string     `json:"name"`
-	Owner     string     `json:"owner"`
-	Role      string     `json:"role"`
-	ExpiresAt *time.Time `json:"expiresAt"`
-	ExpiresIn string     `json:"expiresIn"`
-	Replaces  string     `json:"replaces"`
-	Grace     string     `json:"grace"`
+	Name      string `json:"name"`
+	Owner     string `json:"owner"`
+	Role      string `json:"role"`
+	ExpiresAt string `json:"expiresAt"`
+	ExpiresIn string `json:"expiresIn"`
+	Replaces  string `json:"replaces"`
+	Grace     string `json:"grace"`
 }
 
 // read reads the body of a request, and names all that is wrong with it.
@@ -169,13 +169,25 @@ func (f *Function) read(r *http.Request) (*access.Request, error) {
 	decoder := json.NewDecoder(strings.NewReader(string(data)))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&sent); err != nil {
-		return nil, api.BadRequest("body", "is not a JSON object with name, owner, role, expiresAt or expiresIn, replaces "+
-			"and grace: "+strings.TrimPrefix(err.Error(), "json: "))
+		return nil, notRequest(err)
 	}
 	if decoder.More() {
 		return nil, api.BadRequest("body", "has more than one JSON object")
 	}
 	return f.check(sent)
+}
+
+// notRequest says why a body could not be decoded.
+func notRequest(err error) error {
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &kind) && kind.Field != "" {
+		return api.BadRequest(kind.Field, "is a "+kind.Value+"; send a string")
+	}
+	message := "is not a JSON object with name, owner, role, expiresAt or expiresIn, replaces and grace"
+	if kind == nil {
+		message += ": " + strings.TrimPrefix(err.Error(), "json: ")
+	}
+	return api.BadRequest("body", message)
 }
 
 func (f *Function) check(sent request) (*access.Request, error) {
@@ -191,38 +203,60 @@ func (f *Function) check(sent request) (*access.Request, error) {
 	if sent.Owner != "" {
 		fault("owner", access.CheckOwner(sent.Owner))
 	}
-	q := &access.Request{Name: sent.Name, Owner: sent.Owner, Role: access.Role(sent.Role), ExpiresAt: sent.ExpiresAt,
-		Replaces: sent.Replaces, Grace: access.DefaultGrace}
+	q := &access.Request{Name: sent.Name, Owner: sent.Owner, Role: access.Role(sent.Role), Replaces: sent.Replaces,
+		Grace: access.DefaultGrace}
 	if sent.Role != "" || sent.Replaces == "" {
-		if _, err := access.ParseRole(sent.Role); err != nil {
-			fault("role", err.Error())
-		}
+		fault("role", checkRole(sent.Role))
 	}
 	if sent.Grace != "" {
 		var message string
 		q.Grace, message = api.Duration(sent.Grace)
 		fault("grace", message)
 		if sent.Replaces == "" {
-			fault("grace", "is of the key that this one replaces; say which in replaces")
+			fault("grace", "is how long a replaced key stays valid; send the ID of that key in replaces as well")
 		}
 	}
-	if sent.ExpiresIn != "" {
-		d, message := api.Duration(sent.ExpiresIn)
-		if message == "" && d == 0 {
-			message = "is no time at all"
-		}
-		fault("expiresIn", message)
-		if sent.ExpiresAt != nil {
-			fault("expiresIn", "was sent beside expiresAt; send one of them")
-		}
-		end := f.Now().Add(d).UTC()
-		q.ExpiresAt = &end
-	}
-	if sent.ExpiresAt != nil && !sent.ExpiresAt.After(f.Now()) {
-		fault("expiresAt", "is not in the future")
-	}
+	q.ExpiresAt = f.end(sent, fault)
 	if len(faults.List) > 0 {
 		return nil, faults
 	}
 	return q, nil
+}
+
+// end returns until when a key is to be valid; nil if it does not expire.
+func (f *Function) end(sent request, fault func(field, message string)) *time.Time {
+	var end time.Time
+	switch {
+	case sent.ExpiresAt == "" && sent.ExpiresIn == "":
+		return nil
+	case sent.ExpiresAt != "" && sent.ExpiresIn != "":
+		fault("expiresIn", "was sent beside expiresAt; send one of them")
+	case sent.ExpiresIn != "":
+		d, message := api.Duration(sent.ExpiresIn)
+		if message == "" && d == 0 {
+			message = "must be longer than 0s"
+		}
+		fault("expiresIn", message)
+		end = f.Now().Add(d).UTC()
+	default:
+		var err error
+		end, err = time.Parse(time.RFC3339, sent.ExpiresAt)
+		if err != nil {
+			fault("expiresAt", "is not a time such as 2027-01-31T00:00:00Z")
+		} else if !end.After(f.Now()) {
+			fault("expiresAt", "is not in the future")
+		}
+	}
+	return &end
+}
+
+// checkRole says what is wrong with the name of a role, or nothing.
+func checkRole(name string) string {
+	if name == "" {
+		return "is required; choose admin, user or read"
+	}
+	if _, err := access.ParseRole(name); err != nil {
+		return err.Error()
+	}
+	return ""
 }

@@ -164,7 +164,7 @@ func TestBadRequests(t *testing.T) {
 	}{
 		``:                          {400, "body"},
 		`[]`:                        {400, "body"},
-		`{"name":1}`:                {400, "body"},
+		`{"name":1}`:                {400, "name"},
 		`{"nam":"a","role":"user"}`: {400, "body"},
 		`{"name":"a","role":"user"}{"name":"b","role":"user"}`: {400, "body"},
 		`{}`:                           {422, "name role"},
@@ -176,7 +176,7 @@ func TestBadRequests(t *testing.T) {
 		`{"name":"a","role":"user","expiresIn":"99999d"}`:                                {422, "expiresIn"},
 		`{"name":"a","role":"user","expiresAt":"2026-05-01T08:00:00Z"}`:                  {422, "expiresAt"},
 		`{"name":"a","role":"user","expiresAt":"2027-05-01T08:00:00Z","expiresIn":"1h"}`: {422, "expiresIn"},
-		`{"name":"a","role":"user","expiresAt":"tomorrow"}`:                              {400, "body"},
+		`{"name":"a","role":"user","expiresAt":"tomorrow"}`:                              {422, "expiresAt"},
 		`{"name":"a","role":"user","grace":"1h"}`:                                        {422, "grace"},
 		`{"replaces":"` + root.ID + `","grace":"x"}`:                                     {422, "grace"},
 		`{"replaces":"0000000000"}`:                                                      {404, ""},
@@ -186,6 +186,9 @@ func TestBadRequests(t *testing.T) {
 		var p api.Problem
 		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
 			t.Fatalf("%.80s: %d %s", body, w.Code, w.Body)
+		}
+		if strings.Contains(p.Detail, "keys.request") || strings.Contains(p.Detail, "2006") {
+			t.Errorf("%.80s: the answer is for people who write Go: %s", body, p.Detail)
 		}
 		var fields []string
 		for _, e := range p.Errors {

@@ -2,6 +2,7 @@ package access_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/job"
@@ -436,6 +438,59 @@ func TestFileTakesTurns(t *testing.T) {
 		if n := len(f.Current().Keys); n != 40 {
 			t.Errorf("%d keys, want 40", n)
 		}
+	}
+}
+
+// TestFileIsLocked has another process keep the lock of the file. A change waits for as long as its
+// context allows, and look-ups do not wait.
+func TestFileIsLocked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.json")
+	c := &clock{now: begin}
+	f := open(t, path, c, slog.New(slog.DiscardHandler))
+	change := func(ctx context.Context) (text string, err error) {
+		err = f.Update(ctx, func(r *access.Keyring) (err error) {
+			text, _, err = r.Add(access.Request{Name: "a", Role: access.Admin}, begin, rand.Reader)
+			return err
+		})
+		return text, err
+	}
+	text, err := change(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	locked, err := os.Open(path + ".lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer locked.Close()
+	if err := unix.Flock(int(locked.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		_, err := change(ctx)
+		done <- err
+	}()
+	for range 100 { // with the change waiting, or about to
+		c.pass(time.Second)
+		if _, err := f.Lookup(text); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, job.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+		t.Errorf("a change whose client has gone: %v", err)
+	}
+	if err := unix.Flock(int(locked.Fd()), unix.LOCK_UN); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := change(t.Context()); err != nil {
+		t.Errorf("after the other process: %v", err)
+	}
+	if n := len(f.Current().Keys); n != 2 {
+		t.Errorf("%d keys, want 2", n)
 	}
 }
 

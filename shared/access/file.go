@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"go-job-orchestrator/shared/job"
 )
 
 // checkEvery is how often the file is looked at, when somebody asks. A key that was revoked is
@@ -26,6 +28,9 @@ type File struct {
 	now  func() time.Time
 	log  *slog.Logger
 
+	// turn has room for one change of the file at a time. Look-ups do not wait for it.
+	turn chan struct{}
+
 	mu      sync.Mutex
 	ring    *Keyring
 	seen    fs.FileInfo // nil: there was no file
@@ -35,7 +40,7 @@ type File struct {
 // OpenFile returns the keyring in the file of that path. A file that does not exist is a keyring
 // without keys.
 func OpenFile(path string, now func() time.Time, log *slog.Logger) (*File, error) {
-	f := &File{path: path, now: now, log: log}
+	f := &File{path: path, now: now, log: log, turn: make(chan struct{}, 1)}
 	if err := f.read(); err != nil {
 		return nil, err
 	}
@@ -111,12 +116,18 @@ func readKeyring(path string) (*Keyring, error) {
 	return ring, nil
 }
 
-// Update changes the keyring and stores it. Changes by several processes take turns. The file is
-// replaced as a whole, so a crash leaves the one or the other.
-func (f *File) Update(_ context.Context, change func(*Keyring) error) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	unlock, err := lock(f.path + ".lock")
+// Update changes the keyring and stores it. Changes by several processes take turns; look-ups do not
+// wait meanwhile. The file is replaced as a whole, so a crash leaves the one or the other.
+func (f *File) Update(ctx context.Context, change func(*Keyring) error) error {
+	ctx, cancel := context.WithTimeout(ctx, lockTimeout)
+	defer cancel()
+	select {
+	case f.turn <- struct{}{}:
+		defer func() { <-f.turn }()
+	case <-ctx.Done():
+		return lockError(f.path+".lock", ctx.Err())
+	}
+	unlock, err := lock(ctx, f.path+".lock")
 	if err != nil {
 		return err
 	}
@@ -135,21 +146,45 @@ func (f *File) Update(_ context.Context, change func(*Keyring) error) error {
 	if err := replace(f.path, data); err != nil {
 		return err
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.seen = nil
 	return f.read()
 }
 
-// lock waits until no other process changes the keyring. The kernel gives the lock back when a
-// process dies.
-func lock(path string) (unlock func(), err error) {
+// The times of a lock that another process has.
+const (
+	lockTimeout = 10 * time.Second
+	lockRetry   = 10 * time.Millisecond
+)
+
+// lock waits until no other process changes the keyring, or until ctx ends. The kernel gives the lock
+// back when a process dies.
+func lock(ctx context.Context, path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock of the keys: %w", err)
 	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock of the keys: %w", err), file.Close())
+	for {
+		err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return func() { _ = file.Close() }, nil
+		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
+			return nil, errors.Join(fmt.Errorf("lock of the keys: %w", err), file.Close())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(lockError(path, ctx.Err()), file.Close())
+		case <-time.After(lockRetry):
+		}
 	}
-	return func() { _ = file.Close() }, nil
+}
+
+// lockError says that another change of the keyring did not end in time, so that the client tries
+// again.
+func lockError(path string, err error) error {
+	return fmt.Errorf("another change of the keys has the lock %s: %w: %w", path, job.ErrUnavailable, err)
 }
 
 // replace stores a file that only its owner may read.

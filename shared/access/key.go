@@ -28,8 +28,8 @@ const (
 	base36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 )
 
-// ErrMalformed is the error for a text that is no key, such as a key with a typo.
-var ErrMalformed = errors.New("not a key")
+// ErrMalformed is the error for a text that cannot be a key, such as a key with a typo.
+var ErrMalformed = errors.New("the key has a typo")
 
 // newKey returns a key and its ID, made from random bytes.
 func newKey(random io.Reader) (key, id string, err error) {
@@ -80,16 +80,16 @@ func IsKey(token string) bool { return strings.HasPrefix(token, prefix) }
 // keyID returns the ID of a key of the right form.
 func keyID(key string) (string, error) {
 	if len(key) != KeyLength || !IsKey(key) {
-		return "", fmt.Errorf("%w: it has %d characters, a key has %d and begins with %s",
+		return "", fmt.Errorf("%w: it has %d characters; a key has %d, and begins with %s",
 			ErrMalformed, len(key), KeyLength, prefix)
 	}
 	body, sum := key[:KeyLength-sumChars], key[KeyLength-sumChars:]
 	id, rest, found := strings.Cut(body[len(prefix):], "_")
 	if !found || len(id) != idLength || strings.Trim(id, base36) != "" || strings.Trim(rest, base62) != "" {
-		return "", fmt.Errorf("%w: it has a character that no key has", ErrMalformed)
+		return "", fmt.Errorf("%w: it has a character that is in no key", ErrMalformed)
 	}
 	if checksum(body) != sum {
-		return "", fmt.Errorf("%w: its checksum is wrong, so a character is", ErrMalformed)
+		return "", fmt.Errorf("%w: its checksum does not match", ErrMalformed)
 	}
 	return id, nil
 }

@@ -28,9 +28,9 @@ const (
 var (
 	ErrUnknownKey = errors.New("unknown key")
 	ErrExpired    = errors.New("expired key")
-	ErrNoSuchKey  = errors.New("no key has this ID")
-	ErrLastAdmin  = errors.New("this is the last key of an admin that does not expire")
-	ErrFull       = errors.New("there are too many keys")
+	ErrNoSuchKey  = errors.New("no key has this ID; GET /api/v1/keys lists all keys")
+	ErrLastAdmin  = errors.New("this is the last key of an admin that does not expire; make another one first")
+	ErrFull       = errors.New("there are too many keys; revoke some")
 )
 
 // Key is what is recorded of a key: all but the key itself.

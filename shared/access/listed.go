@@ -19,7 +19,7 @@ func Listed(ctx context.Context, owner string) (string, error) {
 		return owner, nil
 	case owner != "" && owner != c.Owner:
 		return "", job.Refuse(job.ErrForbidden, "owner", fmt.Sprintf(
-			"can be somebody else only for an admin, and %s has the role %s; leave it out", c.Owner, c.Role))
+			"must be left out, or be %s: only an admin may ask for another owner, and you have the role %s", c.Owner, c.Role))
 	}
 	return c.Owner, nil
 }

@@ -133,9 +133,9 @@ func WriteError(w http.ResponseWriter, r *http.Request, log *slog.Logger, err er
 		// without an answer, net/http would send 200.
 		panic(http.ErrAbortHandler)
 	case !expected:
-		log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", LogPath(r), "error", err)
 	case p.Status >= http.StatusInternalServerError:
-		log.WarnContext(r.Context(), "request refused", "method", r.Method, "path", r.URL.Path, "status", p.Status, "error",
+		log.WarnContext(r.Context(), "request refused", "method", r.Method, "path", LogPath(r), "status", p.Status, "error",
 			err)
 	}
 	if p.Status == http.StatusUnauthorized {

@@ -9,8 +9,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go-job-orchestrator/shared/access"
@@ -77,17 +79,20 @@ type Issuer interface {
 
 // Deps is what a Gateway works with. What is nil is not used.
 type Deps struct {
-	Open   bool // everyone is access.Local
-	Keys   Keyring
-	Issuer Issuer
-	Log    *slog.Logger
-	Now    func() time.Time
+	Open bool // everyone is access.Local
+	// Loopback says that it is open because only programs of this machine reach it.
+	Loopback bool
+	Keys     Keyring
+	Issuer   Issuer
+	Log      *slog.Logger
+	Now      func() time.Time
 }
 
 // Gateway authenticates callers. It is safe for concurrent use.
 type Gateway struct {
 	Deps
 	failures *failures
+	proxied  sync.Once // the warning of warnOfProxy
 }
 
 // New returns a Gateway.
@@ -107,6 +112,7 @@ func (g *Gateway) Identify(r *http.Request) (*http.Request, error) {
 		r.Header.Del(access.AssertionHeader)
 	}
 	if g.Open {
+		g.warnOfProxy(r)
 		return r.WithContext(access.With(r.Context(), local())), nil
 	}
 	if len(r.Header.Values("Authorization")) == 0 {
@@ -127,6 +133,18 @@ func (g *Gateway) Identify(r *http.Request) (*http.Request, error) {
 		return r, nil
 	}
 	return r.WithContext(access.With(r.Context(), c)), nil
+}
+
+// warnOfProxy says in the log, once, if the requests of others reach a server that is open because it
+// listens on loopback.
+func (g *Gateway) warnOfProxy(r *http.Request) {
+	if !g.Loopback || r.Header.Get("X-Forwarded-For") == "" && r.Header.Get("Forwarded") == "" {
+		return
+	}
+	g.proxied.Do(func() {
+		g.Log.WarnContext(r.Context(), "a proxy passes requests on to this server, which is open: everybody who reaches the "+
+			"proxy may run programs, and see and remove all jobs; set AUTH=keys")
+	})
 }
 
 // authenticate returns whose a token is, and false if it is not one of a caller.
@@ -154,7 +172,7 @@ func keyProblem(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, access.ErrMalformed):
-		return job.Refuse(job.ErrUnauthorized, "", "the key has a typo: "+err.Error()+"; copy it again")
+		return job.Refuse(job.ErrUnauthorized, "", err.Error()+"; copy it again")
 	case errors.Is(err, access.ErrExpired):
 		return job.Refuse(job.ErrUnauthorized, "", "the key has expired; ask an admin for another")
 	case errors.Is(err, access.ErrUnknownKey):
@@ -164,19 +182,42 @@ func keyProblem(err error) error {
 }
 
 // fail logs a failed login, and answers one that comes too often with 429. Good credentials are
-// never kept waiting by what others from the same address do.
+// never kept waiting by what others from the same address do. A token that nobody can check, since the
+// issuer does not answer, counts too: everybody can make one, and each is logged with its answer.
 func (g *Gateway) fail(r *http.Request, err error) error {
-	if !errors.Is(err, job.ErrUnauthorized) {
+	unchecked := errors.Is(err, job.ErrUnavailable)
+	if !unchecked && !errors.Is(err, job.ErrUnauthorized) {
 		return err
 	}
 	from, _, splitErr := net.SplitHostPort(r.RemoteAddr)
 	if splitErr != nil {
 		from = r.RemoteAddr
 	}
-	if !g.failures.allow(from) {
-		return api.Fail(http.StatusTooManyRequests, "There were too many failed logins from "+from+"; try again in a minute.")
+	if !g.failures.allow(network(from)) {
+		why := "There were too many failed logins from " + from
+		if unchecked {
+			why = "The OpenID Connect issuer does not answer, and there were too many tries from " + from
+		}
+		return api.Fail(http.StatusTooManyRequests, why+"; try again in a minute.")
 	}
-	g.Log.WarnContext(r.Context(), "login failed", "from", from, "method", r.Method, "path", r.URL.Path,
+	if unchecked {
+		return err
+	}
+	g.Log.WarnContext(r.Context(), "login failed", "from", from, "method", r.Method, "path", api.LogPath(r),
 		"reason", strings.TrimSpace(err.Error()))
 	return err
+}
+
+// network returns what failed logins are counted by. An IPv6 client can choose among all addresses of
+// its network, which has 64 bits.
+func network(address string) string {
+	a, err := netip.ParseAddr(address)
+	if err != nil || !a.Unmap().Is6() {
+		return address
+	}
+	p, err := a.WithZone("").Prefix(networkBits)
+	if err != nil {
+		return address
+	}
+	return p.String()
 }

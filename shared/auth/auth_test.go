@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -102,7 +103,8 @@ func TestIdentify(t *testing.T) {
 			if test.oidc {
 				d.Issuer = id
 			}
-			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/jobs", nil)
+			// The key is at the wrong place of the path as well, as that of a key to be revoked may be.
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/keys/"+good, nil)
 			r.Header["Authorization"] = test.authorization
 			r.Header.Set(access.AssertionHeader, "forged")
 			got, err := auth.New(d).Identify(r)
@@ -152,11 +154,11 @@ func TestFailures(t *testing.T) {
 	keys := &ring{now: now}
 	good := keys.add(t, access.Request{Name: "ci", Role: access.User})
 	var logged bytes.Buffer
-	g := auth.New(auth.Deps{Keys: keys, Now: func() time.Time { return now },
-		Log: slog.New(slog.NewTextHandler(&logged, nil))})
+	g := auth.New(auth.Deps{Keys: keys, Issuer: issuer{"a.b.down": oidc.ErrUnavailable},
+		Now: func() time.Time { return now }, Log: slog.New(slog.NewTextHandler(&logged, nil))})
 	ask := func(address, key string) error {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/jobs", nil)
-		r.RemoteAddr = address + ":1234"
+		r.RemoteAddr = net.JoinHostPort(address, "1234")
 		r.Header.Set("Authorization", "Bearer "+key)
 		_, err := g.Identify(r)
 		return err
@@ -177,6 +179,28 @@ func TestFailures(t *testing.T) {
 	now = now.Add(6 * time.Second)
 	checkProblem(t, ask("192.0.2.1", "gojob_guess"), 401)
 	checkProblem(t, ask("192.0.2.1", "gojob_guess"), 429)
+	// So are tokens that an issuer would have to check that does not answer.
+	for n := range 20 {
+		status := 503
+		if n >= 10 {
+			status = 429
+		}
+		checkProblem(t, ask("192.0.2.4", "a.b.down"), status)
+	}
+	if err := ask("192.0.2.4", "a.b.c"); err != nil {
+		t.Errorf("a good token from that address: %v", err)
+	}
+	// All addresses of an IPv6 network count as one.
+	for n := range 20 {
+		status := 401
+		if n >= 10 {
+			status = 429
+		}
+		checkProblem(t, ask(fmt.Sprintf("2001:db8:0:1::%x", n), "gojob_guess"), status)
+	}
+	checkProblem(t, ask("2001:db8:0:2::1", "gojob_guess"), 401)
+	checkProblem(t, ask("fe80::1%eth0", "gojob_guess"), 401)
+	checkProblem(t, ask("::ffff:192.0.2.3", "gojob_guess"), 401)
 	// Nobody can fill the memory with addresses.
 	for n := range 50_000 {
 		_ = ask(fmt.Sprintf("10.%d.%d.%d", n>>16, n>>8&255, n&255), "gojob_guess")
@@ -188,6 +212,32 @@ func TestFailures(t *testing.T) {
 	_ = ask("192.0.2.1", "gojob_guess")
 	if n := auth.Addresses(g); n != 1 {
 		t.Errorf("%d addresses are kept an hour later, want 1", n)
+	}
+}
+
+// TestProxy has requests come through a proxy to a gateway that is open. One on loopback warns, once.
+func TestProxy(t *testing.T) {
+	for name, test := range map[string]struct {
+		loopback bool
+		header   string
+		want     int
+	}{
+		"no proxy": {loopback: true, header: "X-Other"}, "X-Forwarded-For": {loopback: true, header: "X-Forwarded-For", want: 1},
+		"Forwarded": {loopback: true, header: "Forwarded", want: 1}, "warned at the start": {header: "X-Forwarded-For"},
+	} {
+		var logged bytes.Buffer
+		g := auth.New(auth.Deps{Open: true, Loopback: test.loopback, Now: time.Now,
+			Log: slog.New(slog.NewTextHandler(&logged, nil))})
+		for range 3 {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/jobs", nil)
+			r.Header.Set(test.header, "192.0.2.1")
+			if _, err := g.Identify(r); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if n := strings.Count(logged.String(), "AUTH=keys"); n != test.want {
+			t.Errorf("%s: %d warnings, want %d: %s", name, n, test.want, logged.String())
+		}
 	}
 }
 

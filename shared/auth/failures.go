@@ -11,6 +11,7 @@ const (
 	failuresAtOnce = 10
 	failuresEvery  = 6 * time.Second // one more failure is forgiven
 	maxAddresses   = 10_000
+	networkBits    = 64 // of an IPv6 address
 )
 
 // failures counts failed logins by address, as buckets that leak.

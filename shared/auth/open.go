@@ -38,7 +38,7 @@ func Open(env *platform.Env, p Place) (*Access, error) {
 	}
 	a := &Access{Login: s.Login(p.Loopback), env: env}
 	s.Auth = a.Login.Modes
-	d := Deps{Open: s.has(access.ModeOpen), Now: env.Now, Log: env.Log}
+	d := Deps{Open: s.has(access.ModeOpen), Loopback: p.Loopback, Now: env.Now, Log: env.Log}
 	if s.KeysFile != "" {
 		p.KeysFile = s.KeysFile
 	}

@@ -110,10 +110,11 @@ func (s *Secret) lookup(text string) (access.Caller, error) {
 	return k.Caller(), nil
 }
 
-// ask gets the keyring from the API server.
+// ask gets the keyring from the API server. The pause before it is asked again begins with its answer,
+// or unknown keys would have all callers wait for a slow API server all the time.
 func (s *Secret) ask() {
-	s.asked = s.now()
 	ring, err := s.load()
+	s.asked = s.now()
 	if err != nil {
 		s.log.Warn("the Secret of the keys was not read; those read before, or mounted, are in force", "error", err)
 		return

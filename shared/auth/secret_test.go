@@ -26,6 +26,7 @@ type cluster struct {
 	now    time.Time
 	ring   *access.Keyring
 	status int // of its answers
+	slow   time.Duration
 	asked  int
 	path   string // of the file
 	secret *auth.Secret
@@ -67,6 +68,7 @@ func newCluster(t *testing.T) *cluster {
 
 func (c *cluster) answer(w http.ResponseWriter, r *http.Request) {
 	c.asked++
+	c.now = c.now.Add(c.slow)
 	data, err := c.ring.Encode()
 	if err != nil || r.URL.Path != "/api/v1/namespaces/jobs/secrets/keys" ||
 		r.Header.Get("Authorization") != "Bearer of the pod" {
@@ -147,6 +149,13 @@ func TestSecret(t *testing.T) {
 	c.want("mounted, long without the API server", second, nil, 1)
 	c.mount()
 	c.want("mounted meanwhile", third, nil, 0)
+
+	c.slow = 2 * time.Second
+	c.want("an unknown key, with a slow API server", other, access.ErrUnknownKey, 0)
+	c.now = c.now.Add(2 * time.Second)
+	c.want("an unknown key, while the API server is slow", other, access.ErrUnknownKey, 1)
+	c.want("an unknown key, after a slow answer", other, access.ErrUnknownKey, 0)
+	c.slow = 0
 
 	c.status = http.StatusNotFound // somebody has deleted the Secret
 	c.now = c.now.Add(20 * time.Second)

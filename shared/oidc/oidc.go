@@ -228,6 +228,9 @@ func (a *Authenticator) checkTime(token *oidc.IDToken) error {
 		return fmt.Errorf("%w: %w", ErrToken, err)
 	}
 	now := a.now()
+	if token.Expiry.IsZero() {
+		return fmt.Errorf("%w: it has no exp", ErrToken)
+	}
 	if now.After(token.Expiry.Add(skew)) {
 		return fmt.Errorf("%w: it expired at %s", ErrToken, token.Expiry.UTC().Format(time.RFC3339))
 	}
@@ -255,7 +258,7 @@ func (a *Authenticator) caller(token *oidc.IDToken) (access.Caller, error) {
 		return access.Caller{}, fmt.Errorf("%w: the claim %s %s", ErrToken, a.settings.OwnerClaim, message)
 	}
 	// Anybody can give any address at some issuers.
-	if verified, said := claims["email_verified"].(bool); a.settings.OwnerClaim == "email" && said && !verified {
+	if verified, said := claims["email_verified"]; a.settings.OwnerClaim == "email" && said && !isTrue(verified) {
 		return access.Caller{}, fmt.Errorf("%w: the address %s is not verified", ErrToken, owner)
 	}
 	role := a.role(claims[a.settings.RoleClaim])
@@ -263,6 +266,12 @@ func (a *Authenticator) caller(token *oidc.IDToken) (access.Caller, error) {
 		return access.Caller{}, fmt.Errorf("%w: %s has no role in the claim %s", ErrNoRole, owner, a.settings.RoleClaim)
 	}
 	return access.Caller{Owner: owner, Role: role, Via: "oidc"}, nil
+}
+
+// isTrue reports whether a claim is true. Some issuers write it as a string.
+func isTrue(claim any) bool {
+	text, _ := claim.(string)
+	return claim == true || strings.EqualFold(text, "true")
 }
 
 // role returns the role that may do most of those that the claim has.
@@ -291,7 +300,8 @@ func (a *Authenticator) role(claim any) access.Role {
 func Problem(err error) error {
 	switch {
 	case errors.Is(err, ErrUnavailable):
-		return fmt.Errorf("%w: %w", job.ErrUnavailable, err)
+		return fmt.Errorf("%w: %w", job.Refuse(job.ErrUnavailable, "", ErrUnavailable.Error()+", so the token cannot be "+
+			"checked; try again in a few seconds"), err)
 	case errors.Is(err, ErrNoRole):
 		return job.Refuse(job.ErrForbidden, "", err.Error()+"; ask who runs this service for one")
 	}

@@ -169,7 +169,13 @@ func TestClaims(t *testing.T) {
 			map[string]any{"groups": []string{"platform", "all"}}, "ann", access.Admin},
 		"an address": {email, map[string]any{"email": "ann@example.com", "email_verified": true},
 			"ann@example.com", access.User},
-		"an unverified address":   {email, map[string]any{"email": "ann@example.com", "email_verified": false}, "", ""},
+		"an unverified address": {email, map[string]any{"email": "ann@example.com", "email_verified": false}, "", ""},
+		"an unverified address as a string": {email,
+			map[string]any{"email": "ann@example.com", "email_verified": "false"}, "", ""},
+		"a verified address as a string": {email, map[string]any{"email": "ann@example.com", "email_verified": "true"},
+			"ann@example.com", access.User},
+		"an address of which nothing is said": {email, map[string]any{"email": "ann@example.com", "email_verified": nil},
+			"ann@example.com", access.User},
 		"no address":              {email, nil, "", ""},
 		"an address of no string": {email, map[string]any{"email": 7}, "", ""},
 	} {
@@ -291,6 +297,10 @@ func TestProblem(t *testing.T) {
 		oidc.ErrUnavailable: job.ErrUnavailable} {
 		if got := oidc.Problem(fmt.Errorf("x: %w", from)); !errors.Is(got, want) {
 			t.Errorf("%v becomes %v, want %v", from, got, want)
+		}
+		var told *job.Faults // what the caller is told
+		if got := oidc.Problem(fmt.Errorf("secret: %w", from)); !errors.As(got, &told) || told.Error() == "" {
+			t.Errorf("%v becomes %v, which tells the caller nothing", from, got)
 		}
 	}
 }
