@@ -27,7 +27,7 @@ func awaitStoppable(ctx context.Context, pid int) error {
 	for {
 		status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 		if err != nil || stoppable(string(status)) { // without the file there is nothing to wait for
-			return nil //nolint:nilerr // see above
+			return nil
 		}
 		if !backoff.Wait(ctx, lastPause) {
 			return fmt.Errorf("process %d does not handle SIGTERM yet: %w", pid, ctx.Err())

@@ -46,7 +46,7 @@ func TestAwaitStoppable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(agent, data, 0o755); err != nil { //nolint:gosec // it is a program
+	if err := os.WriteFile(agent, data, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	start := func(t *testing.T, script string) (pid int, release func()) {
