@@ -217,7 +217,7 @@ func (f *functions) RoundTrip(r *http.Request) (*http.Response, error) {
 	w := httptest.NewRecorder()
 	// Each request is from another address, because an address may have few failed logins.
 	r = r.Clone(r.Context())
-	r.RemoteAddr = fmt.Sprintf("[2001:db8::%x:%x]:1", f.requests>>16, f.requests&0xffff)
+	r.RemoteAddr = fmt.Sprintf("[2001:db8:%x:%x::1]:1", f.requests>>16, f.requests&0xffff)
 	f.requests++
 	if f.bubble == nil {
 		f.router.ServeHTTP(w, r)
