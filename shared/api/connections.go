@@ -4,18 +4,17 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
 // connections bounds the number of open connections. When all are in use, it closes the connection
 // that has been idle for longest. When none is idle, new clients wait until a connection ends.
 type connections struct {
-	places  chan struct{}
-	waiting atomic.Bool
+	places chan struct{}
 
-	mu   sync.Mutex
-	idle map[net.Conn]time.Time // since when
+	mu      sync.Mutex
+	idle    map[net.Conn]time.Time // since when
+	waiting bool                   // the next connection that becomes idle is closed
 }
 
 func newConnections(most int) *connections {
@@ -35,7 +34,8 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	delete(c.idle, conn)
 	switch state {
 	case http.StateIdle:
-		if c.waiting.Load() {
+		if c.waiting {
+			c.waiting = false
 			_ = conn.Close()
 			return
 		}
@@ -45,7 +45,8 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// closeIdle closes the connection that has been idle for longest.
+// closeIdle closes the connection that has been idle for longest. If none is idle, it has the next
+// one closed that becomes idle.
 func (c *connections) closeIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -55,10 +56,19 @@ func (c *connections) closeIdle() {
 			oldest = conn
 		}
 	}
-	if oldest != nil {
-		delete(c.idle, oldest)
-		_ = oldest.Close()
+	if oldest == nil {
+		c.waiting = true
+		return
 	}
+	delete(c.idle, oldest)
+	_ = oldest.Close()
+}
+
+// stopWaiting leaves the connections that become idle from now on open.
+func (c *connections) stopWaiting() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = false
 }
 
 type boundListener struct {
@@ -88,9 +98,8 @@ func (l *boundListener) await() error {
 		return nil
 	default:
 	}
-	c.waiting.Store(true)
-	defer c.waiting.Store(false)
 	c.closeIdle()
+	defer c.stopWaiting()
 	select {
 	case c.places <- struct{}{}:
 		return nil
