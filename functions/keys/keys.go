@@ -144,13 +144,13 @@ const maxRequest = 16 << 10
 
 // request is the body of a request for a key.
 type request struct {
-	Name      string `json:"name"`
-	Owner     string `json:"owner"`
-	Role      string `json:"role"`
-	ExpiresAt string `json:"expiresAt"`
-	ExpiresIn string `json:"expiresIn"`
-	Replaces  string `json:"replaces"`
-	Grace     string `json:"grace"`
+	Name      string  `json:"name"`
+	Owner     string  `json:"owner"`
+	Role      string  `json:"role"`
+	ExpiresAt *string `json:"expiresAt"`
+	ExpiresIn string  `json:"expiresIn"`
+	Replaces  string  `json:"replaces"`
+	Grace     string  `json:"grace"`
 }
 
 // read reads the body of a request, and names all that is wrong with it.
@@ -181,7 +181,7 @@ func (f *Function) read(r *http.Request) (*access.Request, error) {
 func notRequest(err error) error {
 	var kind *json.UnmarshalTypeError
 	if errors.As(err, &kind) && kind.Field != "" {
-		return api.BadRequest(kind.Field, "is a "+kind.Value+"; send a string")
+		return api.BadRequest(kind.Field, "must be a string, not of the kind "+kind.Value)
 	}
 	message := "is not a JSON object with name, owner, role, expiresAt or expiresIn, replaces and grace"
 	if kind == nil {
@@ -227,9 +227,9 @@ func (f *Function) check(sent request) (*access.Request, error) {
 func (f *Function) end(sent request, fault func(field, message string)) *time.Time {
 	var end time.Time
 	switch {
-	case sent.ExpiresAt == "" && sent.ExpiresIn == "":
+	case sent.ExpiresAt == nil && sent.ExpiresIn == "":
 		return nil
-	case sent.ExpiresAt != "" && sent.ExpiresIn != "":
+	case sent.ExpiresAt != nil && sent.ExpiresIn != "":
 		fault("expiresIn", "was sent beside expiresAt; send one of them")
 	case sent.ExpiresIn != "":
 		d, message := api.Duration(sent.ExpiresIn)
@@ -240,7 +240,7 @@ func (f *Function) end(sent request, fault func(field, message string)) *time.Ti
 		end = f.Now().Add(d).UTC()
 	default:
 		var err error
-		end, err = time.Parse(time.RFC3339, sent.ExpiresAt)
+		end, err = time.Parse(time.RFC3339, *sent.ExpiresAt)
 		if err != nil {
 			fault("expiresAt", "is not a time such as 2027-01-31T00:00:00Z")
 		} else if !end.After(f.Now()) {

@@ -176,6 +176,7 @@ func TestBadRequests(t *testing.T) {
 		`{"name":"a","role":"user","expiresIn":"99999d"}`:                                {422, "expiresIn"},
 		`{"name":"a","role":"user","expiresAt":"2026-05-01T08:00:00Z"}`:                  {422, "expiresAt"},
 		`{"name":"a","role":"user","expiresAt":"2027-05-01T08:00:00Z","expiresIn":"1h"}`: {422, "expiresIn"},
+		`{"name":"a","role":"user","expiresAt":""}`:                                      {422, "expiresAt"},
 		`{"name":"a","role":"user","expiresAt":"tomorrow"}`:                              {422, "expiresAt"},
 		`{"name":"a","role":"user","grace":"1h"}`:                                        {422, "grace"},
 		`{"replaces":"` + root.ID + `","grace":"x"}`:                                     {422, "grace"},
