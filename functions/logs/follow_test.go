@@ -92,7 +92,7 @@ func TestProcess(t *testing.T) {
 	t.Parallel()
 	sh, err := exec.LookPath("sh")
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	w := newFixture(t)
 	w.function.reader.LastPoll = time.Millisecond
