@@ -29,12 +29,19 @@ type direct struct {
 	want  int
 }
 
-// sendAll is a program that reads requests, and prints the statuses of the answers.
-const sendAll = `import concurrent.futures as c,json,sys,urllib.error,urllib.request as u
+// sendAll is a program that reads requests, and prints the statuses of the answers. Where the way to
+// a function fails, which a function that is scaled up or down may cause, it tries again.
+const sendAll = `import concurrent.futures as c,http.client,json,sys,time,urllib.error,urllib.request as u
 def one(r):
-    body=r["body"].encode() or None
-    try: return u.urlopen(u.Request(r["url"],body,r["headers"],method=r["method"]),timeout=90).status
-    except urllib.error.HTTPError as e: return e.code
+    body,last=r["body"].encode() or None,0
+    for _ in range(5):
+        try: return u.urlopen(u.Request(r["url"],body,r["headers"],method=r["method"]),timeout=90).status
+        except urllib.error.HTTPError as e: last=e.code
+        except (OSError,http.client.HTTPException) as e: last=repr(e)
+        if last not in (502,503,504) and isinstance(last,int): break
+        print(r["method"],r["url"],last,file=sys.stderr)
+        time.sleep(1)
+    return last
 with c.ThreadPoolExecutor(4) as p: print(json.dumps(list(p.map(one,json.load(sys.stdin)))))`
 
 // stranger starts a pod in a namespace of somebody else, and returns what runs a Python program in
@@ -77,6 +84,9 @@ func stranger(t *testing.T) (python func(program string, input any, args ...stri
 		if err != nil {
 			t.Fatalf("%v: %s", err, stderr)
 		}
+		if stderr != "" {
+			t.Log(stderr)
+		}
 		return stdout
 	}
 }
@@ -87,9 +97,10 @@ func (f *accessFixture) behind() {
 	t.Helper()
 	python := stranger(t)
 	ask := func(list []direct) []int {
+		answers := python(sendAll, list)
 		var got []int
-		if err := json.Unmarshal([]byte(python(sendAll, list)), &got); err != nil || len(got) != len(list) {
-			t.Fatalf("%d answers, %v", len(got), err)
+		if err := json.Unmarshal([]byte(answers), &got); err != nil || len(got) != len(list) {
+			t.Fatalf("%d answers, %v: %s", len(got), err, answers)
 		}
 		return got
 	}
@@ -198,6 +209,12 @@ func (f *accessFixture) unreachable(python func(program string, input any, args 
 for port in sys.argv[2:]:
     try: socket.create_connection((sys.argv[1],int(port)),5).close(); print(port)
     except OSError: pass`
+	// Until its server listens, nobody can tell whether a policy closes it.
+	until(f.t, time.Minute, "the closed pod listens", func() bool {
+		_, _, err := kubectl(f.t, nil, "exec", "-n", outside, "closed", "--", "python3", "-c",
+			`import socket; socket.create_connection(("127.0.0.1",8080),5)`)
+		return err == nil
+	})
 	closed := kube(f.t, "get", "pod", "closed", "-n", outside, "-o", "jsonpath={.status.podIP}")
 	if got := python(connect, nil, closed, "8080"); got != "" {
 		f.t.Log("this cluster does not enforce NetworkPolicies: config/base/800-network.yaml was not tested")
