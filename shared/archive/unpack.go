@@ -23,8 +23,9 @@ type Unpacker struct {
 	// Record is called with each file and link that was made. The size of a link is negative.
 	Record func(name string, size int64) error
 
-	links []Entry
-	made  map[string]bool // folders
+	links  []Entry
+	made   map[string]bool // folders
+	buffer []byte
 }
 
 // Visit makes a folder or file, and remembers a link.
@@ -65,7 +66,11 @@ func (u *Unpacker) file(e Entry, content io.Reader) error {
 	if !e.HasMode {
 		to = io.MultiWriter(out, &head)
 	}
-	n, err := io.Copy(to, content)
+	if u.buffer == nil {
+		u.buffer = make([]byte, 128<<10)
+	}
+	// The struct hides ReadFrom of a file, which would take a buffer of its own for each.
+	n, err := io.CopyBuffer(struct{ io.Writer }{to}, content, u.buffer)
 	if err == nil && !e.HasMode && job.ModeOf(head) != "" {
 		err = out.Chmod(0o755)
 	}

@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -169,7 +170,7 @@ func (t *Task) attempt(ctx context.Context, l spool.Files) Result {
 		if ctx.Err() != nil {
 			return Result{Exit: stopped(Exit{}, context.Cause(ctx))}
 		}
-		return t.failed(job.ReasonFetchFailed, "an uploaded file could not be brought to the program; try the job again", err)
+		return t.failed(job.ReasonFetchFailed, fetchMessage(err), err)
 	}
 	if t.Prepare != nil {
 		if err := t.Prepare(t.Workspace.Files()); err != nil {
@@ -180,6 +181,16 @@ func (t *Task) attempt(ctx context.Context, l spool.Files) Result {
 		}
 	}
 	return t.execute(ctx, l)
+}
+
+// fetchMessage says why files could not be brought to the program. Of errors other than faults of an
+// archive only the server's log tells.
+func fetchMessage(err error) string {
+	var faults *job.Faults
+	if errors.As(err, &faults) && errors.Is(err, job.ErrInvalid) {
+		return "the archive could not be unpacked: " + faults.Error()
+	}
+	return "an uploaded file could not be brought to the program; try the job again"
 }
 
 func (t *Task) execute(ctx context.Context, l spool.Files) Result {
