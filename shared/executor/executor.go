@@ -24,8 +24,8 @@ type Task struct {
 	// Command is the program to run; its Log is set here.
 	Command Command
 	// Build, if it is set, is called once the files are there. When there is something to make of them
-	// first, it returns the arguments with which Command does so, and those with which it then runs
-	// the program.
+	// first, it returns the arguments with which Command does so. It also returns those with which
+	// Command runs the program, or nil for its own.
 	Build func(files fs.FS) (build, program []string, err error)
 	// Explain says why a program that failed by itself did so, from what it wrote to its standard
 	// error, or "". built tells that it was the one that Build returned. It may be nil.
@@ -208,6 +208,8 @@ func (t *Task) execute(ctx context.Context, l spool.Files) Result {
 		if result := t.start(ctx, l, command, true); result.Exit != (Exit{}) {
 			return result
 		}
+	}
+	if program != nil {
 		command.Args = program
 	}
 	return t.start(ctx, l, command, false)
