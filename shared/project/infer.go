@@ -174,7 +174,8 @@ func (t *Tree) nodeMain(dir string) string {
 		_ = json.Unmarshal(manifest.Main, &main) // node ignores one that is not a string
 	}
 	var names []string
-	if main = path.Join(dir, path.Clean("/"+main)); main != dir && main != "" {
+	// Like that of a package, it cannot lie above the folder.
+	if main = strings.TrimPrefix(path.Join("/", dir, path.Clean("/"+main)), "/"); main != dir {
 		names = append(names, main, main+".js", main+"/index.js")
 	}
 	for _, name := range append(names, path.Join(dir, "index.js"), path.Join(dir, "index.mjs"),
