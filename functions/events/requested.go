@@ -46,7 +46,7 @@ func (f *Function) project(
 	ctx context.Context, request *trigger.Request, files map[string][]byte, err error,
 ) (admission.Project, error) {
 	p := admission.Project{Spec: &request.Spec, Tree: project.New()}
-	faults := &job.Faults{Kind: job.ErrInvalid}
+	faults, unread := &job.Faults{Kind: job.ErrInvalid}, false
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		file := job.File{Name: name}
 		var fault error
@@ -60,12 +60,15 @@ func (f *Function) project(
 		case err == nil:
 			fault = f.admission.ListArchive(ctx, &file, content, content.Size(), p.Tree)
 		default: // it may not be whole
-			file.Archive = job.Tar
+			file.Archive, unread = job.Tar, true
 		}
 		if other := faults.Prepend(fault); other != nil {
 			return p, other
 		}
 		p.Files = append(p.Files, file)
+	}
+	if unread {
+		p.Tree = nil
 	}
 	if len(faults.List) == 0 {
 		return p, err

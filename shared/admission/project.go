@@ -16,7 +16,7 @@ import (
 type Project struct {
 	Spec  *job.Spec
 	Files []job.File
-	// Tree is what the files say. Nil: only their names do.
+	// Tree is what the files say. Nil: only their names do, and nothing that is in an archive.
 	Tree *project.Tree
 	// Key returns where a file is stored. It may be nil when there is no archive.
 	Key func(name string) string
@@ -45,9 +45,13 @@ func (c *Controller) Complete(ctx context.Context, p Project, err error) (*job.I
 	}
 	tree := p.Tree
 	if tree == nil {
+		names, listed := programNames(p.Files, nil)
+		if !listed {
+			return nil, err
+		}
 		tree = project.New()
-		for _, f := range p.Files {
-			tree.Add(f.Name)
+		for _, name := range names {
+			tree.Add(name)
 		}
 	}
 	inferred, fault := tree.Infer(p.Spec)

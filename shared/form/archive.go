@@ -26,8 +26,8 @@ func (p *parser) archive(ctx context.Context, name string, content io.Reader) er
 		return job.Invalid("archive", fmt.Sprintf("has the same name as one of the files, %q; rename the archive", name))
 	}
 	p.names[name] = true
-	if len(p.faults) > 0 { // the form is refused, so it is not stored
-		p.files = append(p.files, job.File{Name: name})
+	if len(p.faults) > 0 { // the form is refused, so it is not stored, and what is in it is not known
+		p.files, p.unlisted = append(p.files, job.File{Name: name, Archive: job.Tar}), true
 		return nil
 	}
 	read := &noting{r: content}

@@ -46,7 +46,8 @@ type Job struct {
 	Spec  job.Spec
 	Files []job.File
 	// Tree is what the files say of how they are run. The content of a zip file is not in it, because
-	// it can be read only when it is stored.
+	// it can be read only when it is stored. Nil: there is an archive that was not read because of other
+	// faults.
 	Tree *project.Tree
 	More map[string]string // the fields that Read was asked for besides those of a job
 }

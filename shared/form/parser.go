@@ -33,6 +33,7 @@ type parser struct {
 	names    map[string]bool // of what is stored
 	tree     *project.Tree
 	archived bool // the archive came
+	unlisted bool // it came, and was not read
 	files    []job.File
 	faults   []job.Fault
 	only     []string // the fields that are allowed; nil: all fields of a job
@@ -85,6 +86,9 @@ func (p *parser) job(defaults job.Spec) (*Job, error) {
 	}
 	faults = append(faults, p.faults...)
 	read := &Job{Spec: *spec, Files: p.files, Tree: p.tree}
+	if p.unlisted {
+		read.Tree = nil
+	}
 	for _, name := range p.more {
 		if values, sent := p.fields[name]; sent {
 			if read.More == nil {

@@ -41,8 +41,13 @@ func (t *Tree) Add(name string) (message string) {
 	return ""
 }
 
-// Names returns the names of all files, in the order in which they came.
-func (t *Tree) Names() []string { return t.names.Names() }
+// Names returns the names of all files, in the order in which they came. Of a nil Tree there are none.
+func (t *Tree) Names() []string {
+	if t == nil {
+		return nil
+	}
+	return t.names.Names()
+}
 
 // Has reports whether there is a file or link of that name.
 func (t *Tree) Has(name string) bool {

@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"go-job-orchestrator/shared/archive/archivetest"
@@ -62,6 +64,11 @@ func run(t *testing.T, name string, args ...string) {
 	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", name, err, out)
 	}
+}
+
+// OnlyCaches reports whether nothing was left behind but what Python itself makes.
+func OnlyCaches(n *job.NotCollected) bool {
+	return n == nil || !slices.ContainsFunc(n.Names, func(name string) bool { return path.Base(name) != "__pycache__" })
 }
 
 // Escape is an archive with a name that leads out of it.
