@@ -59,7 +59,8 @@ func TestProjects(t *testing.T) {
 
 // TestRefusedProjects demands that nothing is left of archives and files that cannot be run.
 func TestRefusedProjects(t *testing.T) {
-	w := newServer(t, admissiontest.Setting("MAX_ARCHIVE_ENTRIES", "10"), admissiontest.Setting("MAX_UNPACKED_BYTES", "1Ki"))
+	w := newServer(t, admissiontest.Setting("MAX_ARCHIVE_ENTRIES", "10"),
+		admissiontest.Setting("MAX_UNPACKED_BYTES", "1Ki"))
 	many := []string{}
 	for i := range 11 {
 		many = append(many, fmt.Sprintf("f%d.py", i), "")
@@ -73,21 +74,27 @@ func TestRefusedProjects(t *testing.T) {
 			field string
 			want  string
 		}{
-			"traversal":       {[]formtest.Part{pack("../x", "")}, "archive", `contains ".."`},
-			"duplicate":       {[]formtest.Part{pack("x.py", "", "x.py", "")}, "archive", "twice"},
-			"too many":        {[]formtest.Part{pack(many...)}, "archive", "more than 10 files and folders (MAX_ARCHIVE_ENTRIES)"},
-			"too large":       {[]formtest.Part{pack("x.py", strings.Repeat("x", 1025))}, "archive", "1024 bytes (MAX_UNPACKED_BYTES)"},
-			"a file in both":  {[]formtest.Part{file("x.py", ""), pack("x.py", "")}, "archive", `"x.py" is there twice`},
-			"ambiguous":       {[]formtest.Part{pack("x.py", "", "y.py", "")}, "entrypoint", "x.py (python), y.py (python)"},
-			"nothing to run":  {[]formtest.Part{pack("x.txt", "")}, "runtime", "is required"},
-			"no entrypoint":   {append(script()[:1], field("entrypoint", "main.py"), pack("p/main.py", "", "p/x", "")), "entrypoint", "did you mean p/main.py?"},
-			"entrypoint only": {[]formtest.Part{field("entrypoint", "x"), pack("x", "text", "y.py", "")}, "runtime", "does not follow"},
+			"traversal": {[]formtest.Part{pack("../x", "")}, "archive", `contains ".."`},
+			"duplicate": {[]formtest.Part{pack("x.py", "", "x.py", "")}, "archive", "twice"},
+			"too many": {[]formtest.Part{pack(many...)}, "archive",
+				"more than 10 files and folders (MAX_ARCHIVE_ENTRIES)"},
+			"too large": {[]formtest.Part{pack("x.py", strings.Repeat("x", 1025))}, "archive",
+				"1024 bytes (MAX_UNPACKED_BYTES)"},
+			"a file in both": {[]formtest.Part{file("x.py", ""), pack("x.py", "")}, "archive", `"x.py" is there twice`},
+			"ambiguous":      {[]formtest.Part{pack("x.py", "", "y.py", "")}, "entrypoint", "x.py (python), y.py (python)"},
+			"nothing to run": {[]formtest.Part{pack("x.txt", "")}, "runtime", "is required"},
+			"no entrypoint": {append(script()[:1], field("entrypoint", "main.py"), pack("p/main.py", "", "p/x", "")),
+				"entrypoint", "did you mean p/main.py?"},
+			"entrypoint only": {[]formtest.Part{field("entrypoint", "x"), pack("x", "text", "y.py", "")}, "runtime",
+				"does not follow"},
 			"an unknown field": {[]formtest.Part{field("x", "y"), field("entrypoint", "main.py"), field("runtime", "python"),
 				pack("main.py", "")}, "x", "not a field"},
 			"another fault": {[]formtest.Part{pack("x.py", ""), field("cpu", "x")}, "cpu", "x"},
 		} {
 			p := w.Problem(w.Post(test.parts...), http.StatusUnprocessableEntity)
-			if len(p.Errors) == 0 || strings.Contains(p.Detail, "no uploaded file") != (name == "no entrypoint") || !strings.HasPrefix(p.Errors[0].Field, test.field) || !strings.Contains(p.Detail, test.want) {
+			if len(p.Errors) == 0 || strings.Contains(p.Detail,
+				"no uploaded file") != (name == "no entrypoint") ||
+				!strings.HasPrefix(p.Errors[0].Field, test.field) || !strings.Contains(p.Detail, test.want) {
 				t.Errorf("%s, %s: got %+v, want %s with %q", format, name, p, test.field, test.want)
 			}
 			w.WantNothing()

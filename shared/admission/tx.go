@@ -117,7 +117,8 @@ func (tx *Tx) copy(ctx context.Context, s Source) (job.File, error) {
 // an earlier job, it returns that one. After an error nothing of the job is recorded.
 func (tx *Tx) Commit(ctx context.Context, d Draft) (*job.Index, error) {
 	key := func(name string) string { return ledger.FileKey(tx.id, name) }
-	inferred, err := tx.c.Complete(context.WithoutCancel(ctx), Project{Spec: &d.Spec, Files: d.Files, Tree: d.Tree, Key: key}, d.Faults)
+	p := Project{Spec: &d.Spec, Files: d.Files, Tree: d.Tree, Key: key}
+	inferred, err := tx.c.Complete(context.WithoutCancel(ctx), p, d.Faults)
 	if err := tx.c.Check(&d.Spec, d.Files, d.Tree, err); err != nil {
 		return nil, err
 	}

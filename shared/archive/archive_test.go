@@ -178,7 +178,8 @@ func (r brokenAt) ReadAt([]byte, int64) (int, error) { return 0, r.err }
 func TestVisit(t *testing.T) {
 	full := io.ErrUnexpectedEOF // which would be a fault of the archive
 	for _, format := range job.ArchiveFormats() {
-		_, _, err := read(archivetest.Make(t, format, "a", "b"), limits(), func(archive.Entry, io.Reader) error { return full })
+		fails := func(archive.Entry, io.Reader) error { return full }
+		_, _, err := read(archivetest.Make(t, format, "a", "b"), limits(), fails)
 		if err != full { //nolint:errorlint // exactly it
 			t.Errorf("%s: %v", format, err)
 		}
@@ -192,7 +193,8 @@ func TestDetect(t *testing.T) {
 		"BZh9": "bzip2", "\xfd7zXZ\x00": "xz", "7z\xbc\xaf\x27\x1c": "7z", "Rar!\x1a\x07": "rar",
 		"PK\x05\x06": "without any files", "PK\x07\x08": "split", "\x7fELF": "is not an archive",
 	} {
-		if format, err := archive.Detect([]byte(head)); !errors.Is(err, job.ErrInvalid) || !strings.Contains(err.Error(), want) {
+		format, err := archive.Detect([]byte(head))
+		if !errors.Is(err, job.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.20q: got %q, %v; want %q", head, format, err, want)
 		}
 	}

@@ -156,8 +156,9 @@ func TestBadTars(t *testing.T) {
 	for _, name := range []string{"../a", "a/../../b", "..", "a/..", "./../a"} {
 		tests["name "+name] = bad{[]tar.Header{regular(name)}, `contains ".."`}
 	}
-	for name, want := range map[string]string{"/a": "absolute", "//a": "absolute", `a\b`: "backslash", `\\host\a`: "backslash",
-		"C:/a": "drive letter", "c:a": "drive letter", "a\nb": "control character", "a\x1b[2J": "control character",
+	for name, want := range map[string]string{"/a": "absolute", "//a": "absolute", `a\b`: "backslash",
+		`\\host\a`: "backslash",
+		"C:/a":     "drive letter", "c:a": "drive letter", "a\nb": "control character", "a\x1b[2J": "control character",
 		"a\u0085": "control character"} {
 		tests["name "+name] = bad{[]tar.Header{regular(name)}, want}
 	}
@@ -232,8 +233,12 @@ func TestRawTars(t *testing.T) {
 		"zstd and garbage":      {append(archivetest.Zstd(t, whole), "garbage"...), "not a proper tar.zst"},
 		"zstd with a wrong sum": {flipped(archivetest.Zstd(t, whole), -2), "not a proper tar.zst"},
 		"no files":              {archivetest.Tar(t, []tar.Header{folder("a")}, nil), "has no files"},
-		"GNU sparse file":       {raw(whole, func(h []byte) { h[156] = 'S'; copy(h[257:], "ustar  \x00"); clear(h[386:]) }), "sparse"},
-		"negative size":         {raw(whole, func(h []byte) { copy(h[124:], "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff") }), "proper"},
+		"GNU sparse file": {raw(whole, func(h []byte) {
+			h[156] = 'S'
+			copy(h[257:], "ustar  \x00")
+			clear(h[386:])
+		}), "sparse"},
+		"negative size": {raw(whole, func(h []byte) { copy(h[124:], strings.Repeat("\xff", 12)) }), "proper"},
 		"huge size": {raw(whole, func(h []byte) { copy(h[124:], "\x80\x00\x00\x00\x7f\xff\xff\xff\xff\xff\xff\xff") }),
 			"MAX_UNPACKED_BYTES"},
 	} {
@@ -257,9 +262,12 @@ func TestWindow(t *testing.T) {
 		fmt.Fprintf(&noise, "%d %x\n", i, i*i*7919*104729)
 	}
 	whole := archivetest.Files(t, "a", noise.String())
-	_, _, err := read(archivetest.Zstd(t, whole, zstd.WithWindowSize(16<<20), zstd.WithEncoderLevel(zstd.SpeedFastest)), limits(), ignore)
+	window := func(size int) []byte {
+		return archivetest.Zstd(t, whole, zstd.WithWindowSize(size), zstd.WithEncoderLevel(zstd.SpeedFastest))
+	}
+	_, _, err := read(window(16<<20), limits(), ignore)
 	wantFault(t, err, "--ultra")
-	if _, _, err := read(archivetest.Zstd(t, whole, zstd.WithWindowSize(8<<20), zstd.WithEncoderLevel(zstd.SpeedFastest)), limits(), ignore); err != nil {
+	if _, _, err := read(window(8<<20), limits(), ignore); err != nil {
 		t.Error(err)
 	}
 }

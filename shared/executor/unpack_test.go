@@ -110,7 +110,8 @@ func TestUnpackedLinks(t *testing.T) {
 	})
 	data := archivetest.Tar(t, []tar.Header{
 		{Name: "f", Typeflag: tar.TypeReg, Mode: 0o644}, {Name: "hard", Typeflag: tar.TypeLink, Linkname: "f"},
-		{Name: "soft", Typeflag: tar.TypeSymlink, Linkname: "f"}, {Name: "replaced", Typeflag: tar.TypeSymlink, Linkname: "f"},
+		{Name: "soft", Typeflag: tar.TypeSymlink, Linkname: "f"},
+		{Name: "replaced", Typeflag: tar.TypeSymlink, Linkname: "f"},
 	}, map[string]string{"f": "text"})
 	withArchive(t, task, job.Tar, data)
 	got := task.Run(t.Context())

@@ -77,7 +77,8 @@ func FuzzFileName(f *testing.F) {
 		if job.CheckFileName(name, job.MaxNameBytes) != "" {
 			return
 		}
-		if name == "" || len(name) > job.MaxOutputNameBytes || !utf8.ValidString(name) || strings.ContainsAny(name, "\\\x00\n\r") {
+		if name == "" || len(name) > job.MaxOutputNameBytes || !utf8.ValidString(name) ||
+			strings.ContainsAny(name, "\\\x00\n\r") {
 			t.Errorf("%q passes", name)
 		}
 		// Joined to a folder, the name is one file in that folder, and not a reserved one.

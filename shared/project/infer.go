@@ -85,8 +85,8 @@ func undecided(spec *job.Spec, found []candidate) error {
 	if more := len(found) - len(some); more > 0 {
 		list += fmt.Sprintf(" and %d more", more)
 	}
-	faults.List = append(faults.List, job.Fault{Field: "entrypoint", Message: "is required, because several files can be " +
-		"run: " + list + "; send the one to run"})
+	message := "is required, because several files can be run: " + list + "; send the one to run"
+	faults.List = append(faults.List, job.Fault{Field: "entrypoint", Message: message})
 	return faults
 }
 

@@ -44,7 +44,9 @@ func classNameIn(files fs.FS, name string) string {
 
 // readConstant reads an entry of the constant pool. It keeps texts, and the texts that classes are
 // named by. A wide entry takes two numbers.
-func readConstant(in *bufio.Reader, at uint16, texts map[uint16]string, classes map[uint16]uint16) (wide bool, err error) {
+func readConstant(
+	in *bufio.Reader, at uint16, texts map[uint16]string, classes map[uint16]uint16,
+) (wide bool, err error) {
 	const (
 		text, class = 1, 7
 		longest     = 1000 // a longer text is no name
@@ -54,7 +56,8 @@ func readConstant(in *bufio.Reader, at uint16, texts map[uint16]string, classes 
 		return false, err
 	}
 	// The sizes of the other constants, by their tags.
-	sizes := map[byte]int{3: 4, 4: 4, 5: 8, 6: 8, 8: 2, 9: 4, 10: 4, 11: 4, 12: 4, 15: 3, 16: 2, 17: 4, 18: 4, 19: 2, 20: 2}
+	sizes := map[byte]int{3: 4, 4: 4, 5: 8, 6: 8, 8: 2, 9: 4, 10: 4, 11: 4, 12: 4, 15: 3, 16: 2, 17: 4, 18: 4, 19: 2,
+		20: 2}
 	switch size, known := sizes[tag]; {
 	case known:
 		_, err = in.Discard(size)
