@@ -99,7 +99,8 @@ func (r *runner) execution(t *task, number int) (*executor.Task, error) {
 	}
 	e.Explain = kind.Explain
 	e.Command.NonBlocking = kind.NonBlocking
-	e.Command.Env = environment(r.environ, executor.Environment(t.Index, number, w.Files(), r.temp, os.Getenv("PATH")))
+	e.Command.Env = environment(r.environ, append(executor.Environment(t.Index, number, w.Files(), r.temp,
+		os.Getenv("PATH")), kind.Env(w.Files(), t.Index)...))
 	return e, nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/project"
 	"go-job-orchestrator/shared/trigger"
 )
 
@@ -22,12 +23,9 @@ func (f *Function) startRequested(ctx context.Context, e cloudevent.Event, d adm
 	if request == nil {
 		return nil, err
 	}
-	sources := inMemory(files)
-	named := make([]job.File, len(sources))
-	for i, source := range sources {
-		named[i].Name = source.Name
-	}
-	if err := f.admission.Check(&request.Spec, named, err); err != nil {
+	p, err := f.project(ctx, request, files, err)
+	inferred, err := f.admission.Complete(ctx, p, err)
+	if err := f.admission.Check(p.Spec, p.Files, p.Tree, err); err != nil {
 		return nil, err // 422 although the queue may be full: the event never starts a job
 	}
 	tx, err := f.admission.Begin(ctx, int64(len(e.Data())))
@@ -35,20 +33,62 @@ func (f *Function) startRequested(ctx context.Context, e cloudevent.Event, d adm
 		return nil, err
 	}
 	defer tx.Abort(ctx)
-	if d.Files, err = tx.Copy(ctx, sources); err != nil {
+	if d.Files, err = tx.Copy(ctx, inMemory(p.Files, files)); err != nil {
 		return nil, err
 	}
-	d.Spec = request.Spec
+	d.Spec, d.Tree, d.Inferred = request.Spec, p.Tree, inferred
 	return tx.Commit(ctx, d)
 }
 
-// inMemory are files in the order of their names.
-func inMemory(files map[string][]byte) []admission.Source {
-	var list []admission.Source
+// project returns the files of a request in the order of their names, and what they say. The error
+// has the faults of err as well.
+func (f *Function) project(
+	ctx context.Context, request *trigger.Request, files map[string][]byte, err error,
+) (admission.Project, error) {
+	p := admission.Project{Spec: &request.Spec, Tree: project.New()}
+	faults, unread := &job.Faults{Kind: job.ErrInvalid}, false
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		list = append(list, admission.Source{Name: name, Open: func(context.Context) (io.ReadCloser, error) {
-			return io.NopCloser(bytes.NewReader(files[name])), nil
-		}})
+		file := job.File{Name: name}
+		var fault error
+		switch content := bytes.NewReader(files[name]); {
+		case request.Archive == nil || name != request.Archive.Name:
+			if message := p.Tree.Add(name); message != "" {
+				fault = job.Invalid("files", message)
+			} else {
+				_, fault = io.Copy(io.Discard, p.Tree.Noting(name, content))
+			}
+		case err == nil:
+			fault = f.admission.ListArchive(ctx, &file, content, content.Size(), p.Tree)
+		default: // it may not be whole
+			file.Archive, unread = job.Tar, true
+		}
+		if other := faults.Prepend(fault); other != nil {
+			return p, other
+		}
+		p.Files = append(p.Files, file)
+	}
+	if unread {
+		p.Tree = nil
+	}
+	if len(faults.List) == 0 {
+		return p, err
+	}
+	if other := faults.Prepend(err); other != nil {
+		return p, other
+	}
+	return p, faults
+}
+
+// inMemory are files whose content is in memory.
+func inMemory(files []job.File, contents map[string][]byte) []admission.Source {
+	var list []admission.Source
+	for _, f := range files {
+		list = append(list, admission.Source{
+			Name: f.Name, Archive: f.Archive, Entries: f.Entries, Unpacked: f.Unpacked,
+			Open: func(context.Context) (io.ReadCloser, error) {
+				return io.NopCloser(bytes.NewReader(contents[f.Name])), nil
+			},
+		})
 	}
 	return list
 }

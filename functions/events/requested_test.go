@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"go-job-orchestrator/shared/admission/admissiontest"
+	"go-job-orchestrator/shared/archive/archivetest"
 	"go-job-orchestrator/shared/job"
 )
 
@@ -96,4 +97,40 @@ func TestBatchOfEvents(t *testing.T) {
 	if n := strings.Count(string(list.Text), `"jobID"`); n != 5 {
 		t.Errorf("there are %d jobs, want 5", n)
 	}
+}
+
+// TestRequestedProject starts a job whose event brings an archive, and does not say how it is run.
+func TestRequestedProject(t *testing.T) {
+	w := newServer(t)
+	number := 100
+	request := func(data []byte, more string) admissiontest.Reply {
+		number++
+		return send(w, "", `{`+more+`"archive":{"name":"p","content":"`+base64.StdEncoding.EncodeToString(data)+`"}}`,
+			requestHeader(fmt.Sprint(number))...)
+	}
+	for _, format := range job.ArchiveFormats() {
+		data := archivetest.Make(t, format, "pkg/__main__.py", "", "pkg/x", "y")
+		index := w.Index(started(w, request(data, `"files":[{"name":"data/z","content":""}],`)))
+		var f job.File
+		for _, f = range index.Files {
+			if f.Name == "p" {
+				break
+			}
+		}
+		if f.Archive != format || f.Entries != 3 || f.Unpacked != 1 || len(index.Files) != 2 ||
+			index.Inferred == nil || index.Entrypoint != "pkg/__main__.py" || w.File(index.JobID, "p") != string(data) {
+			t.Errorf("%s: got %+v", format, index)
+		}
+		for want, got := range map[string]admissiontest.Reply{
+			`contains ".."`:                request(archivetest.Make(t, format, "../x", ""), ""),
+			"is there twice":               request(data, `"files":[{"name":"pkg/x","content":""}],`),
+			"did you mean pkg/__main__.py": request(data, `"runtime":"python","entrypoint":"__main__.py",`),
+			"is not an archive":            request([]byte("text"), ""),
+		} {
+			if p := w.Problem(got, http.StatusUnprocessableEntity); !strings.Contains(p.Detail, want) {
+				t.Errorf("%s: got %q, want %q", format, p.Detail, want)
+			}
+		}
+	}
+	w.WantFaults(send(w, "", `{}`, requestHeader("x")...), "files")
 }

@@ -13,6 +13,7 @@ import (
 	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/form"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/template"
@@ -25,6 +26,8 @@ type saved struct {
 	Version   int       `json:"version"`
 	Owner     string    `json:"owner"`
 	CreatedAt time.Time `json:"createdAt"`
+	// Inferred is what was not sent, but followed from the files.
+	Inferred *job.Inferred `json:"inferred,omitempty"`
 }
 
 func (f *Function) put(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
@@ -37,7 +40,8 @@ func (f *Function) put(w http.ResponseWriter, r *http.Request, p httprouter.Para
 		status = http.StatusCreated
 		w.Header().Set("Location", "/api/v1/templates/"+v.Name)
 	}
-	api.WriteJSON(w, status, saved{Name: v.Name, Version: v.Version, Owner: v.Owner, CreatedAt: v.CreatedAt})
+	api.WriteJSON(w, status, saved{Name: v.Name, Version: v.Version, Owner: v.Owner, CreatedAt: v.CreatedAt,
+		Inferred: v.Inferred})
 	return nil
 }
 
@@ -132,13 +136,11 @@ func (f *Function) read(ctx context.Context, r *http.Request, name string, id jo
 	if sent == nil {
 		return nil, err
 	}
-	err = f.admission.Check(&sent.Spec, sent.Files, err)
+	inferred, err := f.admission.Complete(ctx, admission.Project{Spec: &sent.Spec, Files: sent.Files, Tree: sent.Tree,
+		Key: func(file string) string { return template.FileKey(name, id, file) }}, err)
+	err = f.admission.Check(&sent.Spec, sent.Files, sent.Tree, err)
 	more := &job.Faults{Kind: job.ErrInvalid, List: trigger.CheckArgs(sent.Spec.Args)}
-	for _, file := range sent.Files {
-		if message := trigger.CheckFileName(file.Name); message != "" {
-			more.List = append(more.List, job.Fault{Field: "files", Message: message})
-		}
-	}
+	more.List = append(more.List, checkNames(sent)...)
 	starts, faults := readEvents(sent.More)
 	more.List = append(more.List, faults...)
 	if len(sent.Spec.Labels) >= job.MaxLabels {
@@ -158,8 +160,28 @@ func (f *Function) read(ctx context.Context, r *http.Request, name string, id jo
 	if err != nil {
 		return nil, err
 	}
-	t := template.Template{Name: name, CreatedAt: f.now().UTC(), Events: starts, Spec: sent.Spec, Files: sent.Files}
+	t := template.Template{Name: name, CreatedAt: f.now().UTC(), Events: starts, Spec: sent.Spec, Files: sent.Files,
+		Inferred: inferred}
 	return &template.Draft{Template: t, Folder: id, Fingerprint: fingerprint}, nil
+}
+
+// maxNameFaults is how many names a refusal lists.
+const maxNameFaults = 5
+
+// checkNames returns the faults of names of files that events add themselves.
+func checkNames(sent *form.Job) (faults []job.Fault) {
+	field := "files"
+	for _, file := range sent.Files {
+		if file.Archive != "" { // what is in it may as well be at fault
+			field = "archive"
+		}
+	}
+	for _, name := range sent.Tree.Names() {
+		if message := trigger.CheckFileName(name); message != "" && len(faults) < maxNameFaults {
+			faults = append(faults, job.Fault{Field: field, Message: message})
+		}
+	}
+	return faults
 }
 
 func (f *Function) abort(ctx context.Context, name string, id job.ID) {

@@ -14,6 +14,7 @@ import (
 	"go-job-orchestrator/functions/status"
 	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/admission/admissiontest"
+	"go-job-orchestrator/shared/archive/archivetest"
 	"go-job-orchestrator/shared/form/formtest"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/serve"
@@ -243,6 +244,33 @@ func TestReplacedWhileStarting(t *testing.T) {
 		n := w.Index(id).Args[0]
 		if a, b := w.File(id, "a.py"), w.File(id, "b"); a != n || b != strings.Repeat(n, 1000) {
 			t.Errorf("job of version %s has %q and %.20q", n, a, b)
+		}
+	}
+}
+
+// TestTemplateOfProject keeps a template of an archive, without saying how it is run, and starts a
+// job from it.
+func TestTemplateOfProject(t *testing.T) {
+	for _, format := range job.ArchiveFormats() {
+		w := newServer(t)
+		data := string(archivetest.Make(t, format, "run", "#!/bin/sh", "lib/x", "y"))
+		got := w.Want(http.StatusCreated, w.Call(http.MethodPut, "/api/v1/templates/p", encode(formtest.Archive("p", data)),
+			"Content-Type", formtest.ContentType))
+		if want := `"inferred":{"runtime":"binary","entrypoint":"run"}`; !strings.Contains(string(got.Text), want) {
+			t.Errorf("%s: got %s, want %s in it", format, got.Text, want)
+		}
+		index := w.Index(w.Accepted(w.StartTemplate("p", "")).JobID)
+		if f := index.Files[0]; f.Archive != format || f.Entries != 3 || f.Unpacked != 10 || index.Entrypoint != "run" {
+			t.Errorf("%s: got %+v", format, index)
+		}
+		if w.File(index.JobID, "p") != data {
+			t.Errorf("%s: the job has another archive", format)
+		}
+		before := len(w.Tree())
+		bad := encode(formtest.Archive("p", string(archivetest.Make(t, format, "run", "#!/bin/sh", "inputs/x", ""))))
+		w.WantFaults(w.Call(http.MethodPut, "/api/v1/templates/q", bad, "Content-Type", formtest.ContentType), "archive")
+		if after := len(w.Tree()); after != before {
+			t.Errorf("%s: %d blobs were left", format, after-before)
 		}
 	}
 }

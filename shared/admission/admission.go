@@ -29,6 +29,8 @@ type Settings struct {
 	MaxField      platform.Size `env:"MAX_FIELD_BYTES" envDefault:"1Mi"`
 	MaxFiles      uint16        `env:"MAX_FILES" envDefault:"100"`
 	MaxName       uint8         `env:"MAX_NAME_BYTES" envDefault:"200"`
+	MaxEntries    uint32        `env:"MAX_ARCHIVE_ENTRIES" envDefault:"50000"`
+	MaxUnpacked   platform.Size `env:"MAX_UNPACKED_BYTES" envDefault:"8Gi"`
 	MinFree       platform.Size `env:"MIN_FREE_BYTES" envDefault:"256Mi"`
 	UploadTimeout time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"1h"`
 	DefaultTTL    int64         `env:"DEFAULT_TTL_SECONDS" envDefault:"86400"`
@@ -53,6 +55,14 @@ func (s *Settings) Check() error {
 	if s.MaxName == 0 {
 		errs = append(errs, errors.New("MAX_NAME_BYTES: 0 lets nobody name a file; set at least 1"))
 	}
+	if s.MaxEntries == 0 || s.MaxUnpacked == 0 {
+		errs = append(errs, errors.New("MAX_ARCHIVE_ENTRIES, MAX_UNPACKED_BYTES: 0 lets nobody send an archive; set at "+
+			"least 1 and 64Ki"))
+	}
+	if s.MaxEntries > maxEntries {
+		errs = append(errs, fmt.Errorf("MAX_ARCHIVE_ENTRIES: %d is more than %d, whose names would take too much memory",
+			s.MaxEntries, maxEntries))
+	}
 	if s.MaxChained == 0 {
 		errs = append(errs, errors.New("MAX_CHAINED_JOBS: 0 lets no job start another by its events; set at least 1"))
 	}
@@ -62,6 +72,9 @@ func (s *Settings) Check() error {
 	errs = append(errs, s.Bounds.check())
 	return errors.Join(errs...)
 }
+
+// maxEntries bounds the setting. Each name takes about 300 bytes of memory while an archive is read.
+const maxEntries = 1_000_000
 
 // NameBytes is how long the name of a file may be.
 func (s *Settings) NameBytes() int { return min(int(s.MaxName), job.MaxNameBytes) }
@@ -110,7 +123,7 @@ func New(d Deps) (*Controller, error) {
 	c.templates = template.NewStore(c.bucket, c.now)
 	c.Forms = form.NewReader(form.Limits{
 		TotalBytes: int64(c.Settings.MaxUpload), FieldBytes: int64(c.Settings.MaxField),
-		Files: int(c.Settings.MaxFiles), NameBytes: c.Settings.NameBytes(),
+		Files: int(c.Settings.MaxFiles), NameBytes: c.Settings.NameBytes(), Archive: c.Settings.archiveLimits(),
 	})
 	return c, nil
 }

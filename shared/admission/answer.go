@@ -12,13 +12,15 @@ import (
 
 // accepted is the answer to a submit. Job is there when the answer was to wait.
 type accepted struct {
-	JobID     job.ID      `json:"jobID"`
-	JobName   string      `json:"jobName"`
-	Namespace string      `json:"namespace"`
-	Token     string      `json:"token"`
-	Phase     job.Phase   `json:"phase"`
-	CreatedAt time.Time   `json:"createdAt"`
-	Job       *job.Status `json:"job,omitempty"`
+	JobID     job.ID    `json:"jobID"`
+	JobName   string    `json:"jobName"`
+	Namespace string    `json:"namespace"`
+	Token     string    `json:"token"`
+	Phase     job.Phase `json:"phase"`
+	CreatedAt time.Time `json:"createdAt"`
+	// Inferred is what was not sent, but followed from the files.
+	Inferred *job.Inferred `json:"inferred,omitempty"`
+	Job      *job.Status   `json:"job,omitempty"`
 }
 
 // Answer answers a request with the job that was accepted for it, and the job's token: at once, or
@@ -27,6 +29,7 @@ func (c *Controller) Answer(w http.ResponseWriter, r *http.Request, index *job.I
 	a := accepted{
 		JobID: index.JobID, JobName: index.JobName, Namespace: index.Namespace,
 		Token: c.keys.Derive(token.User, index.JobID), Phase: job.Pending, CreatedAt: index.CreatedAt,
+		Inferred: index.Inferred,
 	}
 	if wait, asked := longpoll.Preferred(r.Header); asked {
 		w.Header().Set(longpoll.Applied(wait))

@@ -36,8 +36,8 @@ func TestOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := admission.Settings{
-		MaxUpload: 4 << 30, MaxField: 1 << 20, MaxFiles: 100, MaxName: 200, MinFree: 256 << 20,
-		UploadTimeout: time.Hour, DefaultTTL: 86400, MaxChained: 1000,
+		MaxUpload: 4 << 30, MaxField: 1 << 20, MaxFiles: 100, MaxName: 200, MaxEntries: 50_000, MaxUnpacked: 8 << 30,
+		MinFree: 256 << 20, UploadTimeout: time.Hour, DefaultTTL: 86400, MaxChained: 1000,
 	}
 	if diff := cmp.Diff(want, c.Settings); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)

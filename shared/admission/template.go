@@ -55,7 +55,7 @@ func (c *Controller) fromVersion(ctx context.Context, v *template.Version, s Sta
 	if d.Spec, err = s.Change(v.Spec); err != nil {
 		return nil, err
 	}
-	if err := c.Check(&d.Spec, v.Files, d.Validate()); err != nil { // before any file is copied
+	if err := c.Check(&d.Spec, v.Files, nil, d.Validate()); err != nil { // before any file is copied
 		return nil, err
 	}
 	d.Labels = maps.Clone(d.Labels)

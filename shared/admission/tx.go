@@ -9,6 +9,7 @@ import (
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/project"
 	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/token"
 )
@@ -31,6 +32,8 @@ type Tx struct {
 type Draft struct {
 	job.Spec
 	Files []job.File
+	// Tree is what the files say of how they are run. Nil: only their names do.
+	Tree *project.Tree
 	// Faults are what is known to be wrong with the job; Commit names them with what it finds.
 	Faults      error
 	KeyHash     string // of the idempotency key, or empty
@@ -39,6 +42,8 @@ type Draft struct {
 	Owner       string // the name of a caller
 	Trace       job.Trace
 	Chain       ledger.Lineage // Root is empty for a job that no event of another job starts
+	// Inferred is what was inferred already; Commit infers the rest.
+	Inferred *job.Inferred
 }
 
 // Begin finds a place for a job that brings about size bytes along.
@@ -74,7 +79,11 @@ func (tx *Tx) Put(ctx context.Context, name string, content io.Reader) (job.File
 type Source struct {
 	Name string
 	Mode string // empty: as its content says
-	Open func(ctx context.Context) (io.ReadCloser, error)
+	// Archive, Entries and Unpacked are those of an archive that was listed; see job.File.
+	Archive  string
+	Entries  int
+	Unpacked int64
+	Open     func(ctx context.Context) (io.ReadCloser, error)
 }
 
 // Copy stores copies of files, one after the other.
@@ -100,14 +109,21 @@ func (tx *Tx) copy(ctx context.Context, s Source) (job.File, error) {
 	if s.Mode != "" {
 		file.Mode = s.Mode
 	}
+	file.Archive, file.Entries, file.Unpacked = s.Archive, s.Entries, s.Unpacked
 	return file, err
 }
 
 // Commit checks the job, records it and tells the launcher of it. If its idempotency key is that of
 // an earlier job, it returns that one. After an error nothing of the job is recorded.
 func (tx *Tx) Commit(ctx context.Context, d Draft) (*job.Index, error) {
-	if err := tx.c.Check(&d.Spec, d.Files, d.Faults); err != nil {
+	key := func(name string) string { return ledger.FileKey(tx.id, name) }
+	p := Project{Spec: &d.Spec, Files: d.Files, Tree: d.Tree, Key: key}
+	inferred, err := tx.c.Complete(context.WithoutCancel(ctx), p, d.Faults)
+	if err := tx.c.Check(&d.Spec, d.Files, d.Tree, err); err != nil {
 		return nil, err
+	}
+	if inferred != nil {
+		d.Inferred = inferred
 	}
 	return tx.record(ctx, d)
 }
@@ -118,7 +134,7 @@ func (tx *Tx) record(ctx context.Context, d Draft) (*job.Index, error) {
 	c, id := tx.c, tx.id
 	index, err := c.recordChained(ctx, &job.Index{
 		JobID: id, JobName: id.Name(), Namespace: c.common.Namespace, CreatedAt: id.Created(),
-		Spec: c.Settings.fill(d.Spec), Files: executable(d),
+		Spec: c.Settings.fill(d.Spec), Files: executable(d), Inferred: d.Inferred,
 		Token: token.Hash(c.keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
 		Template: d.Template, Owner: d.Owner, Trace: d.Trace, Hops: d.Chain.Hops, Root: d.Chain.Root,
 	}, d)
@@ -133,7 +149,7 @@ func (tx *Tx) record(ctx context.Context, d Draft) (*job.Index, error) {
 
 // executable returns the files of a job, its program executable if it runs by itself.
 func executable(d Draft) []job.File {
-	i := slices.IndexFunc(d.Files, func(f job.File) bool { return f.Name == d.Entrypoint })
+	i := slices.IndexFunc(d.Files, func(f job.File) bool { return f.Name == d.Entrypoint && f.Archive == "" })
 	if runtime, err := runtimes.Find(d.Runtime); err != nil || runtime.Interpreter != "" || i < 0 {
 		return d.Files
 	}

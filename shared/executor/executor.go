@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -23,8 +24,8 @@ type Task struct {
 	// Command is the program to run; its Log is set here.
 	Command Command
 	// Build, if it is set, is called once the files are there. When there is something to make of them
-	// first, it returns the arguments with which Command does so, and those with which it then runs
-	// the program.
+	// first, it returns the arguments with which Command does so. It also returns those with which
+	// Command runs the program, or nil for its own.
 	Build func(files fs.FS) (build, program []string, err error)
 	// Explain says why a program that failed by itself did so, from what it wrote to its standard
 	// error, or "". built tells that it was the one that Build returned. It may be nil.
@@ -169,7 +170,7 @@ func (t *Task) attempt(ctx context.Context, l spool.Files) Result {
 		if ctx.Err() != nil {
 			return Result{Exit: stopped(Exit{}, context.Cause(ctx))}
 		}
-		return t.failed(job.ReasonFetchFailed, "an uploaded file could not be brought to the program; try the job again", err)
+		return t.failed(job.ReasonFetchFailed, fetchMessage(err), err)
 	}
 	if t.Prepare != nil {
 		if err := t.Prepare(t.Workspace.Files()); err != nil {
@@ -180,6 +181,16 @@ func (t *Task) attempt(ctx context.Context, l spool.Files) Result {
 		}
 	}
 	return t.execute(ctx, l)
+}
+
+// fetchMessage says why files could not be brought to the program. Of errors other than faults of an
+// archive only the server's log tells.
+func fetchMessage(err error) string {
+	var faults *job.Faults
+	if errors.As(err, &faults) && errors.Is(err, job.ErrInvalid) {
+		return "the archive could not be unpacked: " + faults.Error()
+	}
+	return "an uploaded file could not be brought to the program; try the job again"
 }
 
 func (t *Task) execute(ctx context.Context, l spool.Files) Result {
@@ -197,6 +208,8 @@ func (t *Task) execute(ctx context.Context, l spool.Files) Result {
 		if result := t.start(ctx, l, command, true); result.Exit != (Exit{}) {
 			return result
 		}
+	}
+	if program != nil {
 		command.Args = program
 	}
 	return t.start(ctx, l, command, false)

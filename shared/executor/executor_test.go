@@ -648,7 +648,7 @@ func TestLeftOut(t *testing.T) {
 		"stderr.log": "is the name of the program's own log; give the file another one",
 		"a":          empty, "b/c/d": empty, "z": empty, "g/link": "is a symbolic link, not a regular file",
 		"i": clash, "e/f/g": clash, "large": "is larger than the storage takes (MAX_OUTPUT_BYTES)",
-		".job": `".job" is reserved`, "back\\slash": `"back\\slash" contains a slash or backslash; send a plain file name`,
+		".job": `".job" is reserved`, "back\\slash": `"back\\slash" contains a backslash; separate folders with a slash`,
 		"new\nline": `"new\nline" contains a control character`, "not\uFFFDutf8": `"not\xffutf8" is not valid UTF-8`,
 		strings.Repeat("n", 201): "the name has 201 bytes; at most 200 are allowed",
 	}

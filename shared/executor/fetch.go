@@ -4,41 +4,39 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"go-job-orchestrator/shared/job"
 )
 
-// Fetch brings the uploaded files into the workspace and verifies them.
+// Fetch brings the uploaded files into the workspace, unpacks the archive if there is one, and
+// verifies that they are what was accepted.
 func (t *Task) Fetch(ctx context.Context) error {
 	dir, err := t.Workspace.openFolder(filesDir)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	files := slices.Clone(t.Index.Files)
-	for i, f := range files { // jobs of earlier versions have no modes
-		if t.Index.Runtime == "binary" && f.Name == t.Index.Entrypoint {
-			files[i].Mode = job.ModeExecutable
-		}
-	}
-	return fetch(ctx, t.From, files, dir, fetchTime(t.Index))
-}
-
-// fetch brings the uploaded files into the workspace and verifies that they are what was accepted.
-func fetch(ctx context.Context, from Artifacts, files []job.File, dir *os.Root, modified time.Time) error {
-	for _, f := range files {
-		if err := fetchFile(ctx, from, f, dir, modified); err != nil {
+	for _, f := range t.Index.Files {
+		if err := t.fetch(ctx, f, dir); err != nil {
 			return fmt.Errorf("fetch %s: %w", f.Name, err)
 		}
 	}
 	return nil
+}
+
+func (t *Task) fetch(ctx context.Context, f job.File, dir *os.Root) error {
+	if f.Archive != "" {
+		return t.unpack(ctx, f, dir)
+	}
+	if t.Index.Runtime == "binary" && f.Name == t.Index.Entrypoint { // jobs of earlier versions have no modes
+		f.Mode = job.ModeExecutable
+	}
+	return fetchFile(ctx, t.From, f, dir, fetchTime(t.Index))
 }
 
 func fetchFile(ctx context.Context, from Artifacts, want job.File, dir *os.Root, modified time.Time) error {
@@ -65,7 +63,7 @@ func fetchFile(ctx context.Context, from Artifacts, want job.File, dir *os.Root,
 		return err
 	}
 	if n != want.Size || hex.EncodeToString(hash.Sum(nil)) != want.SHA256 {
-		return errors.New("the stored file is not the one that was accepted: size or SHA-256 differ")
+		return errNotAccepted
 	}
 	return dir.Chtimes(name, modified, modified)
 }

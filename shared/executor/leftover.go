@@ -28,9 +28,9 @@ const (
 // in results/: users forget that, and would otherwise see a job that succeeded without outputs and
 // no word why.
 type leftovers struct {
-	uploaded map[string]job.File
-	folders  map[string]bool // those that hold uploaded files
-	created  time.Time       // fetch gives it to the files as their time
+	uploaded map[string]job.File // a link has the mode "link", and what was unpacked no SHA-256
+	folders  map[string]bool     // those that hold uploaded files
+	created  time.Time           // fetch gives it to the files as their time
 	hashed   int64
 	found    job.NotCollected
 }
@@ -46,15 +46,18 @@ func (t *Task) leftBehind(ctx context.Context) (*job.NotCollected, error) {
 	}
 	defer root.Close()
 	l := &leftovers{uploaded: map[string]job.File{}, folders: map[string]bool{}, created: fetchTime(t.Index)}
+	uploaded := 0
 	for _, f := range t.Index.Files {
-		l.uploaded[f.Name] = f
-		for i, c := range f.Name {
-			if c == '/' {
-				l.folders[f.Name[:i]] = true
-			}
+		if uploaded++; f.Archive == "" {
+			l.upload(f)
+			continue
+		}
+		uploaded += f.Entries
+		if err := t.unpackedFiles(f.Entries, l.unpacked); err != nil {
+			return nil, err
 		}
 	}
-	walk := fstree.Walk{Depth: maxLeftoverDepth, Entries: maxLeftoverEntries + len(t.Index.Files), Ordered: true}
+	walk := fstree.Walk{Depth: maxLeftoverDepth, Entries: maxLeftoverEntries + uploaded, Ordered: true}
 	err = walk.Tree(ctx, root, l.visit)
 	if errors.Is(err, fstree.ErrTooMany) {
 		l.found.More, err = true, nil
@@ -63,6 +66,27 @@ func (t *Task) leftBehind(ctx context.Context) (*job.NotCollected, error) {
 		return nil, err
 	}
 	return &l.found, nil
+}
+
+// linkMode marks a link that was unpacked.
+const linkMode = "link"
+
+func (l *leftovers) unpacked(name string, size int64) {
+	f := job.File{Name: name, Size: size}
+	if size < 0 {
+		f.Mode = linkMode
+	}
+	l.upload(f)
+}
+
+// upload notes a file that was there before the program.
+func (l *leftovers) upload(f job.File) {
+	l.uploaded[f.Name] = f
+	for i, c := range f.Name {
+		if c == '/' {
+			l.folders[f.Name[:i]] = true
+		}
+	}
 }
 
 func (l *leftovers) visit(e *fstree.Entry, err error) error {
@@ -105,13 +129,16 @@ func (l *leftovers) add(name string) {
 // unchanged reports whether the entry is a file as it was uploaded.
 func (l *leftovers) unchanged(e *fstree.Entry, name string) bool {
 	f, known := l.uploaded[name]
+	if known && f.Mode == linkMode {
+		return e.Type()&fs.ModeSymlink != 0
+	}
 	if !known || !e.IsRegular() || e.Stat.Size != f.Size {
 		return false
 	}
 	if sec, nsec := e.Stat.Mtim.Unix(); time.Unix(sec, nsec).Equal(l.created) {
 		return true
 	}
-	if l.hashed += f.Size; l.hashed > maxLeftoverHash {
+	if l.hashed += f.Size; l.hashed > maxLeftoverHash || f.SHA256 == "" {
 		return false
 	}
 	in, err := e.Open()

@@ -70,8 +70,10 @@ func (w Workspace) Reset(ctx context.Context) error {
 		return fmt.Errorf("make the workspace: %w", err)
 	}
 	defer root.Close()
-	if err := root.Remove(ExitRecord); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("empty the workspace: %w", err)
+	for _, name := range []string{ExitRecord, archiveFile, unpackedFile} {
+		if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("empty the workspace: %w", err)
+		}
 	}
 	for _, dir := range []string{filesDir, tempDir, filesDir + "/" + job.ResultsDir} {
 		if err := root.Mkdir(dir, 0o700); err != nil {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/archive"
 	"go-job-orchestrator/shared/form"
 	"go-job-orchestrator/shared/form/formtest"
 	"go-job-orchestrator/shared/job"
@@ -41,7 +42,8 @@ func TestBadInput(t *testing.T) {
 // read reads a form as a function does, and returns the problem that is answered.
 func read(t *testing.T, r *http.Request, limit int64) (*form.Job, *httptest.ResponseRecorder, api.Problem) {
 	t.Helper()
-	reader := form.NewReader(form.Limits{TotalBytes: limit, FieldBytes: 1 << 20, Files: 100, NameBytes: 200})
+	reader := form.NewReader(form.Limits{TotalBytes: limit, FieldBytes: 1 << 20, Files: 100, NameBytes: 200,
+		Archive: archive.Limits{Entries: 100, Unpacked: 1 << 20}})
 	got, err := reader.Read(r, job.Spec{TTLSecondsAfterFinished: 86400}, saver{}.save)
 	answer := httptest.NewRecorder()
 	var p api.Problem

@@ -20,8 +20,8 @@ import (
 // setter puts the text of a field into a specification, or says what is wrong with it.
 type setter func(s *job.Spec, text string) (message string)
 
-// single returns the setters of the fields that may be sent once. "arg" may be repeated, so it is
-// not among them.
+// single returns the setters of the fields that may be sent once as text. "arg" may be repeated, so
+// it is not among them.
 func single() map[string]setter {
 	return map[string]setter{
 		"runtime":    func(s *job.Spec, text string) string { s.Runtime = text; return "" },
@@ -50,7 +50,7 @@ func single() map[string]setter {
 }
 
 func fieldNames() []string {
-	return append([]string{"files", "arg"}, slices.Sorted(maps.Keys(single()))...)
+	return append([]string{"files", "archive", "arg"}, slices.Sorted(maps.Keys(single()))...)
 }
 
 // decode turns fields into a specification, and returns all their faults.
@@ -124,7 +124,8 @@ func seconds(text string, low int64) (int64, string) {
 func otherNames() map[string]string {
 	others := map[string]string{}
 	for field, words := range map[string]string{
-		"files": "upload uploads script source sources", "runtime": "language lang interpreter",
+		"files":   "upload uploads script source sources",
+		"archive": "zip tar tarball tgz bundle folder directory project", "runtime": "language lang interpreter",
 		"entrypoint": "command cmd main program", "args": "arguments argv params parameters",
 		"env": "environment vars variables", "labels": "tag tags annotations", "memory": "ram limitsmemory",
 		"cpu": "cores limitscpu", "timeoutSeconds": "deadline activedeadlineseconds maxruntime",

@@ -12,7 +12,9 @@ import (
 	"strings"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/archive"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/project"
 )
 
 // Limits bounds what one form may hold.
@@ -20,7 +22,8 @@ type Limits struct {
 	TotalBytes int64 // of all files and fields together
 	FieldBytes int64 // of one field; all of them together may have fieldsFactor times as many
 	Files      int
-	NameBytes  int // of a file's name
+	NameBytes  int // of each segment of a file's name
+	Archive    archive.Limits
 }
 
 const fieldsFactor = 4
@@ -42,7 +45,11 @@ type Saver func(ctx context.Context, name string, r io.Reader) (job.File, error)
 type Job struct {
 	Spec  job.Spec
 	Files []job.File
-	More  map[string]string // the fields that Read was asked for besides those of a job
+	// Tree is what the files say of how they are run. The content of a zip file is not in it, because
+	// it can be read only when it is stored. Nil: there is an archive that was not read because of other
+	// faults.
+	Tree *project.Tree
+	More map[string]string // the fields that Read was asked for besides those of a job
 }
 
 // Reader reads forms.
@@ -74,7 +81,7 @@ func (f *Reader) Read(r *http.Request, defaults job.Spec, save Saver, more ...st
 	body, done := f.buffers.before(source)
 	defer done()
 	p := &parser{limits: f.limits, save: save, body: source, fields: map[string][]string{}, names: map[string]bool{},
-		more: more}
+		tree: project.New(), more: more}
 	err = p.parts(r.Context(), newParts(body, boundary))
 	if err != nil && len(p.faults) > 0 { // the first faults are the cause of err
 		return nil, &job.Faults{Kind: job.ErrInvalid, List: p.faults}

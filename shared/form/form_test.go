@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/archive"
 	"go-job-orchestrator/shared/form"
 	"go-job-orchestrator/shared/form/formtest"
 	"go-job-orchestrator/shared/job"
@@ -44,7 +45,8 @@ func request(ctx context.Context, body string) *http.Request {
 }
 
 func limits() form.Limits {
-	return form.Limits{TotalBytes: 1 << 20, FieldBytes: 1 << 10, Files: 5, NameBytes: 50}
+	return form.Limits{TotalBytes: 1 << 20, FieldBytes: 1 << 10, Files: 5, NameBytes: 50,
+		Archive: archive.Limits{Entries: 100, Unpacked: 1 << 20}}
 }
 
 // encode writes a form: fields as name=value, a file as @name=content.
@@ -88,6 +90,10 @@ func TestRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if names := got.Tree.Names(); !slices.Equal(names, []string{"a.py", "b", "c"}) {
+		t.Errorf("the tree has %q", names)
+	}
+	got.Tree = nil
 	want := &form.Job{
 		Spec: job.Spec{
 			Runtime: "python", Entrypoint: "a.py", Args: []string{"x", "y", ""}, Env: map[string]string{"A": "b"},

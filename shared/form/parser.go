@@ -19,21 +19,25 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/budget"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/project"
 )
 
 // parser collects the parts of one form, and their faults.
 type parser struct {
-	limits Limits
-	save   Saver
-	body   *capped
-	fields map[string][]string
-	count  int
-	text   int64 // bytes of all fields so far
-	names  map[string]bool
-	files  []job.File
-	faults []job.Fault
-	only   []string // the fields that are allowed; nil: all fields of a job
-	more   []string // the fields that are allowed besides those of a job
+	limits   Limits
+	save     Saver
+	body     *capped
+	fields   map[string][]string
+	count    int
+	text     int64           // bytes of all fields so far
+	names    map[string]bool // of what is stored
+	tree     *project.Tree
+	archived bool // the archive came
+	unlisted bool // it came, and was not read
+	files    []job.File
+	faults   []job.Fault
+	only     []string // the fields that are allowed; nil: all fields of a job
+	more     []string // the fields that are allowed besides those of a job
 }
 
 func (p *parser) parts(ctx context.Context, form *parts) error {
@@ -74,12 +78,17 @@ func (p *parser) note(err error) error {
 // job returns the job of a form that was read to its end.
 func (p *parser) job(defaults job.Spec) (*Job, error) {
 	spec, faults := decode(p.fields, defaults)
-	if len(p.files) == 0 && !slices.ContainsFunc(p.faults, func(f job.Fault) bool { return f.Field == "files" }) {
+	if len(p.files) == 0 && !slices.ContainsFunc(p.faults, func(f job.Fault) bool {
+		return f.Field == "files" || f.Field == "archive"
+	}) {
 		faults = append(faults, job.Fault{Field: "files", Message: "at least one file is required, such as -F " +
-			"files=@script.py"})
+			"files=@script.py, or an archive, such as -F archive=@project.tar.gz"})
 	}
 	faults = append(faults, p.faults...)
-	read := &Job{Spec: *spec, Files: p.files}
+	read := &Job{Spec: *spec, Files: p.files, Tree: p.tree}
+	if p.unlisted {
+		read.Tree = nil
+	}
 	for _, name := range p.more {
 		if values, sent := p.fields[name]; sent {
 			if read.More == nil {
@@ -137,9 +146,13 @@ func (p *parser) part(ctx context.Context, part *multipart.Part) error {
 		return p.file(ctx, filename, part)
 	case name == "files":
 		return job.Invalid("files", "was sent as text; send a file, such as -F files=@script.py")
+	case name == "archive" && isFile:
+		return p.archive(ctx, filename, part)
+	case name == "archive":
+		return job.Invalid("archive", "was sent as text; send a file, such as -F archive=@project.tar.gz")
 	case isFile:
-		return job.Invalid(printable(name), "was sent as a file; files belong to the field files, and a field takes a "+
-			"file's content with -F '"+printable(name)+"=<file'")
+		return job.Invalid(printable(name), "was sent as a file; files belong to the fields files and archive, and a field "+
+			"takes a file's content with -F '"+printable(name)+"=<file'")
 	default:
 		return p.field(ctx, name, part)
 	}
@@ -175,26 +188,34 @@ func (p *parser) file(ctx context.Context, name string, content io.Reader) error
 	if len(p.files) == p.limits.Files {
 		return job.Invalid("files", fmt.Sprintf("more than %d files (MAX_FILES); send an archive instead", p.limits.Files))
 	}
+	if message := p.tree.Add(name); message != "" {
+		return job.Invalid("files", message)
+	}
 	p.names[name] = true
 	if len(p.faults) > 0 { // the form is refused, so its files are not stored
 		p.files = append(p.files, job.File{Name: name})
 		return nil
 	}
 	read := &noting{r: content}
-	f, err := p.save(ctx, name, read)
+	f, err := p.save(ctx, name, p.tree.Noting(name, read))
+	if err := p.kept("files", name, read, err); err != nil {
+		return err
+	}
+	p.files = append(p.files, f)
+	return nil
+}
+
+// kept returns the error of storing a file of a field, as the client gets to know it.
+func (p *parser) kept(field, name string, read *noting, err error) error {
 	if read.err != nil {
 		return broken(read.err)
 	}
 	var known *job.Faults
 	if errors.Is(err, job.ErrInvalid) && !errors.As(err, &known) {
-		return job.Invalid("files", fmt.Sprintf("the storage cannot hold a file of the name %q; choose a shorter and "+
+		return job.Invalid(field, fmt.Sprintf("the storage cannot hold a file of the name %q; choose a shorter and "+
 			"simpler one", name))
 	}
-	if err != nil {
-		return err
-	}
-	p.files = append(p.files, f)
-	return nil
+	return err
 }
 
 // noting keeps the error of its source, so that it can be told from an error of the destination.

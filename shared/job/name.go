@@ -2,7 +2,6 @@ package job
 
 import (
 	"fmt"
-	"path"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -22,42 +21,60 @@ const (
 const MaxNameBytes = 200
 
 // CheckFileName says what is wrong with the name of an uploaded file. It returns "" for a valid
-// name, which is one path segment of valid UTF-8 without control characters and has at most the
-// given number of bytes.
+// name, which is a path (see CheckPath) that has at most the given number of bytes in each segment
+// and does not lie where the orchestrator keeps its own records.
 func CheckFileName(name string, bytes int) string {
-	if message := checkSegment(name, bytes); message != "" {
+	if message := CheckPath(name, bytes); message != "" {
 		return message
 	}
-	switch name {
+	switch first, rest, isPath := strings.Cut(name, "/"); first {
 	case IndexFile, StatusFile, ResultsDir:
+		if isPath {
+			return fmt.Sprintf("%q is reserved, so %.100q cannot lie in it; rename the folder", first, rest)
+		}
 		return fmt.Sprintf("%q is reserved; rename the file", name)
 	}
 	return ""
 }
 
-// MaxOutputNameBytes bounds the path of an output below results/.
+// MaxOutputNameBytes bounds the path of a file: of an uploaded one, and of an output below results/.
 const MaxOutputNameBytes = 1000
+
+// CheckPath says what is wrong with the path of a file. It returns "" for a clean relative path whose
+// segments are valid UTF-8 without control characters and have at most the given number of bytes
+// each. A single name is such a path.
+func CheckPath(name string, bytes int) string {
+	switch {
+	case len(name) > MaxOutputNameBytes && strings.Contains(name, "/"):
+		return fmt.Sprintf("the path is longer than %d bytes", MaxOutputNameBytes)
+	case strings.HasPrefix(name, "/"):
+		return fmt.Sprintf("%.100q is an absolute path; send a relative one, without the first slash", name)
+	case strings.HasSuffix(name, "/"):
+		return fmt.Sprintf("%.100q ends with a slash, as only a folder does", name)
+	}
+	for segment := range strings.SplitSeq(name, "/") {
+		if message := checkSegment(segment, bytes); message != "" {
+			if segment == "" && name != "" {
+				return fmt.Sprintf("%.100q has two slashes after each other", name)
+			}
+			return message
+		}
+	}
+	return ""
+}
 
 // CheckOutputName says what is wrong with the name of an output, which is a slash-separated path
 // below results/. It returns "" for a valid name.
 func CheckOutputName(name string) string {
-	if len(name) > MaxOutputNameBytes {
-		return fmt.Sprintf("the path is longer than %d bytes", MaxOutputNameBytes)
+	if message := CheckPath(name, MaxNameBytes); message != "" {
+		return message
 	}
-	if name != path.Clean(name) || strings.HasPrefix(name, "/") {
-		return "the path is not a clean relative path"
-	}
-	segments := strings.Split(name, "/")
-	if segments[0] == PrivateDir {
+	first, _, isPath := strings.Cut(name, "/")
+	if first == PrivateDir {
 		return fmt.Sprintf("%q is reserved", PrivateDir)
 	}
-	if IsLog(segments[0]) && len(segments) > 1 {
-		return fmt.Sprintf("%q is the name of a log of the program, so it cannot be a folder", segments[0])
-	}
-	for _, segment := range segments {
-		if message := checkSegment(segment, MaxNameBytes); message != "" {
-			return message
-		}
+	if IsLog(first) && isPath {
+		return fmt.Sprintf("%q is the name of a log of the program, so it cannot be a folder", first)
 	}
 	return ""
 }
@@ -79,8 +96,8 @@ func checkSegment(name string, bytes int) string {
 		return fmt.Sprintf("the name has %d bytes; at most %d are allowed", len(name), bytes)
 	case !utf8.ValidString(name):
 		return fmt.Sprintf("%q is not valid UTF-8", name)
-	case strings.ContainsAny(name, `/\`):
-		return fmt.Sprintf("%q contains a slash or backslash; send a plain file name", name)
+	case strings.Contains(name, `\`):
+		return fmt.Sprintf("%q contains a backslash; separate folders with a slash", name)
 	case strings.ContainsFunc(name, unicode.IsControl):
 		return fmt.Sprintf("%q contains a control character", name)
 	}

@@ -28,13 +28,15 @@ func badSegments() []string {
 }
 
 func TestCheckFileName(t *testing.T) {
-	for _, name := range append(goodSegments(), "status.txt", ".job", "stdout.log") {
+	for _, name := range append(goodSegments(), "status.txt", ".job", "stdout.log", "pkg/m.py", "a/b/c", "a/index.json",
+		"a/results/b", "upload/x", ".job/x", "a..b/..c") {
 		if message := job.CheckFileName(name, job.MaxNameBytes); message != "" {
 			t.Errorf("CheckFileName(%q): %s", name, message)
 		}
 	}
-	for _, name := range append(badSegments(), "index.json", "status.json", "results", "a/b", "/", "/a", "a/", "../x",
-		"//") {
+	for _, name := range append(badSegments(), "index.json", "status.json", "results", "results/a", "index.json/a",
+		"status.json/a/b", "/", "/a", "a/", "../x", "//", "a//b", "./a", "a/.", "a/../b", "a/..", "a/b/../../../c",
+		strings.Repeat("a/", 500)+"a", "a/"+strings.Repeat("n", 201)) {
 		if message := job.CheckFileName(name, job.MaxNameBytes); message == "" {
 			t.Errorf("CheckFileName(%.40q) found nothing wrong", name)
 		} else if len(message) > 1000 || !utf8.ValidString(message) || strings.ContainsAny(message, "\x00\n\x1b") {
@@ -75,7 +77,8 @@ func FuzzFileName(f *testing.F) {
 		if job.CheckFileName(name, job.MaxNameBytes) != "" {
 			return
 		}
-		if name == "" || len(name) > job.MaxNameBytes || !utf8.ValidString(name) || strings.ContainsAny(name, "/\\\x00\n\r") {
+		if name == "" || len(name) > job.MaxOutputNameBytes || !utf8.ValidString(name) ||
+			strings.ContainsAny(name, "\\\x00\n\r") {
 			t.Errorf("%q passes", name)
 		}
 		// Joined to a folder, the name is one file in that folder, and not a reserved one.

@@ -68,7 +68,23 @@ type File struct {
 	ContentType string `json:"contentType,omitempty"`
 	// Mode is ModeExecutable, or empty for a file that is not executable.
 	Mode string `json:"mode,omitempty"`
+	// Archive is the format of an archive, one of ArchiveFormats, whose content is unpacked into the
+	// program's folder. Entries and Unpacked are the files, folders and links in it, and their bytes.
+	Archive  string `json:"archive,omitempty"`
+	Entries  int    `json:"entries,omitempty"`
+	Unpacked int64  `json:"unpackedBytes,omitempty"`
 }
+
+// The formats of archives.
+const (
+	Tar     = "tar"
+	TarGzip = "tar.gz"
+	TarZstd = "tar.zst"
+	Zip     = "zip"
+)
+
+// ArchiveFormats lists the formats of archives.
+func ArchiveFormats() []string { return []string{Tar, TarGzip, TarZstd, Zip} }
 
 // ModeExecutable is the mode of an executable file, in the notation of chmod. Files have this mode
 // or 0644. No other bits are copied, above all no set-user-ID bit.
@@ -168,6 +184,8 @@ type Index struct {
 	CreatedAt time.Time `json:"createdAt"`
 	Spec
 	Files []File `json:"files"`
+	// Inferred says which parts of Spec were not sent, but followed from the files. It is nil for none.
+	Inferred *Inferred `json:"inferred,omitempty"`
 	// Token is the hash of the job's token, never the token.
 	Token string `json:"token"`
 	// IdempotencyKey is the hash of the user's Idempotency-Key, if one was sent.
@@ -186,6 +204,13 @@ type Index struct {
 	Root ID  `json:"root,omitempty"`
 	// Void marks an ID that was given up before its job was accepted; there is no such job.
 	Void bool `json:"void,omitempty"`
+}
+
+// Inferred has what the user left out of a Spec, as it followed from the files. What the user sent is
+// empty here.
+type Inferred struct {
+	Runtime    string `json:"runtime,omitempty"`
+	Entrypoint string `json:"entrypoint,omitempty"`
 }
 
 // MayRetry reports whether another attempt follows attempt number, which ended for reason. A retry
@@ -276,6 +301,7 @@ type Status struct {
 	Retries        int       `json:"retries,omitempty"`
 	Template       *Origin   `json:"template,omitempty"`
 	Files          []File    `json:"files"`
+	Inferred       *Inferred `json:"inferred,omitempty"`
 	Message        string    `json:"message,omitempty"`
 	Attempts       []Attempt `json:"attempts"`
 	Outputs        *Outputs  `json:"outputs,omitempty"`

@@ -46,12 +46,10 @@ func ReservedEnv() []string {
 	return []string{"PATH", "HOME", "LANG", "TMPDIR", "JOB_ID", "JOB_ATTEMPT", "OUTPUT_DIR"}
 }
 
-// Validate returns every fault of s that can be found without its files, as *Faults, or nil.
+// Validate returns every fault of s that can be found without its files, as *Faults, or nil. Runtime
+// and Entrypoint may be empty, because they can follow from the files.
 func (s *Spec) Validate() error {
 	faults := &Faults{Kind: ErrInvalid}
-	if s.Runtime == "" {
-		faults.add("runtime", "is required: python, node, java or binary")
-	}
 	faults.add("entrypoint", checkEntrypoint(s.Entrypoint))
 	checkArgs(faults, s.Args)
 	checkEnv(faults, s.Env)
@@ -75,11 +73,16 @@ func (s *Spec) Validate() error {
 	return faults.err()
 }
 
+// MaxSegmentBytes bounds a segment of the path of a file in an archive, and of an entrypoint. It is
+// what file systems allow.
+const MaxSegmentBytes = 255
+
+// checkEntrypoint takes an empty one, which can follow from the files.
 func checkEntrypoint(s string) string {
 	if s == "" {
-		return "is required: the name of the uploaded file to run"
+		return ""
 	}
-	return checkSegment(s, MaxNameBytes)
+	return CheckPath(s, MaxSegmentBytes)
 }
 
 func checkArgs(faults *Faults, args []string) {

@@ -70,7 +70,7 @@ func newStatus(index *job.Index) *job.Status {
 	s := &job.Status{
 		Summary: newSummary(index), Entrypoint: index.Entrypoint, Args: index.Args, Image: index.Image, Queue: index.Queue,
 		CPU: index.CPU, Memory: index.Memory, TimeoutSeconds: index.TimeoutSeconds, Retries: index.Retries,
-		Template: index.Template, Files: index.Files, Attempts: []job.Attempt{},
+		Template: index.Template, Files: index.Files, Inferred: index.Inferred, Attempts: []job.Attempt{},
 	}
 	if s.Args == nil {
 		s.Args = []string{}

@@ -62,7 +62,8 @@ func (r *runner) equip(task *executor.Task) error {
 	task.Command = executor.Command{
 		Path: path, Args: args, NonBlocking: kind.NonBlocking, CPUMillis: index.CPUMillis(),
 		MemoryBytes: index.MemoryBytes(),
-		Env:         executor.Environment(index, task.Number, files, temp, r.machine.SearchPath()),
+		Env: append(executor.Environment(index, task.Number, files, temp, r.machine.SearchPath()),
+			kind.Env(files, index)...),
 	}
 	return nil
 }

@@ -1,96 +1,12 @@
 package runtimes
 
 import (
-	"io"
-	"io/fs"
-	"maps"
 	"path"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
-
-// classesDir is the folder of the compiled classes, in the folder of temporary files.
-const classesDir = "java-classes"
-
-// javaBuild compiles a program of several sources, or of one source in a package. Before Java 22
-// java itself compiles a single file only. Later versions do not find the sources of a package
-// either, because uploaded files are all in one folder.
-func javaBuild(in sourceTree, entrypoint string, names []string) (compile, program []string, err error) {
-	if !strings.HasSuffix(entrypoint, ".java") {
-		return nil, nil, nil
-	}
-	all := map[string]*javaSource{}
-	for _, name := range names {
-		if !strings.HasSuffix(name, ".java") || strings.Contains(name, "/") {
-			continue
-		}
-		text, err := readBeginning(in.files, name)
-		if err != nil {
-			return nil, nil, err
-		}
-		all[name] = parseJava(name, text)
-	}
-	main := all[entrypoint]
-	if main == nil {
-		return nil, nil, nil // java reports that the file is missing
-	}
-	together := belonging(main, all)
-	if len(together) == 1 && main.pkg == "" {
-		return nil, nil, nil // java compiles a single file faster
-	}
-	classes := in.temp + "/" + classesDir
-	// The compiler is started by its module, because javac need not be in PATH.
-	// -XX:TieredStopAtLevel=1 makes it start faster.
-	compile = []string{
-		"-XX:TieredStopAtLevel=1", "-m", "jdk.compiler/com.sun.tools.javac.Main", "-encoding", "UTF-8",
-		"-d", classes, "-cp", in.dir + ":" + in.dir + "/*",
-	}
-	for _, name := range together {
-		compile = append(compile, in.dir+"/"+name)
-	}
-	return compile, []string{"-cp", classes + ":" + in.dir + ":" + in.dir + "/*", main.class()}, nil
-}
-
-// maxSource is how many bytes of a source are read to find the names in it.
-const maxSource = 1 << 20
-
-func readBeginning(files fs.FS, name string) (string, error) {
-	f, err := files.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSource))
-	return string(text), err
-}
-
-// belonging lists main and the sources that it needs. A source is needed if it declares a type
-// whose name is in main or in another needed source. Other sources may be separate programs, with
-// classes of the same names.
-func belonging(main *javaSource, all map[string]*javaSource) []string {
-	declared := map[string]bool{}
-	list := []string{}
-	var add func(s *javaSource)
-	add = func(s *javaSource) {
-		list = append(list, s.file)
-		for _, t := range s.types {
-			declared[s.pkg+"."+t] = true
-		}
-		for _, own := range []bool{true, false} { // first the sources that are named after a type
-			for _, name := range slices.Sorted(maps.Keys(all)) {
-				other := all[name]
-				if !slices.Contains(list, name) && other.serves(s, own) && !other.repeats(declared) {
-					add(other)
-				}
-			}
-		}
-	}
-	add(main)
-	slices.Sort(list[1:])
-	return list
-}
 
 // javaSource is what the build needs to know of a Java source file.
 type javaSource struct {
@@ -99,16 +15,6 @@ type javaSource struct {
 	types   []string        // at the top level
 	compact bool            // it has a main method outside of every class (JEP 512)
 	words   map[string]bool // all names in it, also those in string literals, because classes can be loaded by name
-}
-
-// serves reports whether the other source needs a type of this one. With own, only the type that
-// this file is named after counts.
-func (s *javaSource) serves(other *javaSource, own bool) bool {
-	return slices.ContainsFunc(s.types, func(t string) bool { return other.words[t] && (!own || t == s.stem()) })
-}
-
-func (s *javaSource) repeats(declared map[string]bool) bool {
-	return slices.ContainsFunc(s.types, func(t string) bool { return declared[s.pkg+"."+t] })
 }
 
 func (s *javaSource) stem() string { return strings.TrimSuffix(path.Base(s.file), ".java") }

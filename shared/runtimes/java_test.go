@@ -1,6 +1,7 @@
 package runtimes
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"os/exec"
@@ -75,6 +76,29 @@ func javaPrograms() []javaProgram {
 		{"a main without a class", "Main.java", map[string]string{"Main.java": "void main() { IO.println(Helper.text()); }",
 			"Helper.java": helper},
 			[]string{"Main.java", "Helper.java"}, "Main", ""},
+		{"folders of packages", "src/main/java/app/Main.java", map[string]string{
+			"src/main/java/app/Main.java": "package app; import app.util.Helper; public class Main { public static void " +
+				"main(String[] a) throws Exception { System.out.println(Helper.text() + new String(Main.class" +
+				".getResourceAsStream(\"/text\").readAllBytes())); } }",
+			"src/main/java/app/util/Helper.java": "package app.util; public class Helper { public static String text() { " +
+				"return \"from a folder, \"; } }",
+			"src/main/resources/text":         "with a resource",
+			"src/test/java/app/MainTest.java": "package app; import org.junit.Test; class MainTest { Main m; }",
+			"other/Helper.java":               "class Helper { this is no Java }",
+			"results/Helper.java":             "class Helper { nor this }",
+		}, []string{"src/main/java/app/Main.java", "src/main/java/app/util/Helper.java"}, "app.Main",
+			"from a folder, with a resource"},
+		{"the name of a class", "app.Main", map[string]string{
+			"project/src/app/Main.java": "package app; class Main { public static void main(String[] a) { " +
+				"System.out.println(Other.X); } }",
+			"project/src/app/Other.java": "package app; class Other { static String X = \"by name\"; }",
+		}, []string{"project/src/app/Main.java", "project/src/app/Other.java"}, "app.Main", "by name"},
+		{"a source in a folder", "src/Main.java", map[string]string{"src/Main.java": mainCallsHelper,
+			"src/Helper.java": helper, "Helper.java": "class Helper { another }"},
+			[]string{"src/Main.java", "src/Helper.java"}, "Main", "helped 1x y"},
+		{"one source in a folder", "src/Main.java", map[string]string{
+			"src/Main.java": `class Main { public static void main(String[] a) { System.out.println("one"); } }`,
+		}, nil, "", "one"},
 		{"a class file", "Main.class", map[string]string{"Main.class": "", "Main.java": mainCallsHelper,
 			"Helper.java": helper}, nil, "", ""},
 	}
@@ -94,7 +118,9 @@ func TestJavaBuilds(t *testing.T) {
 			index := &job.Index{Spec: job.Spec{Entrypoint: test.entrypoint, Args: []string{"x y"}}}
 			for _, name := range slices.Sorted(maps.Keys(test.files)) {
 				index.Files = append(index.Files, job.File{Name: name})
-				if err := os.WriteFile(filepath.Join(dir, name), []byte(test.files[name]), 0o600); err != nil {
+				path := filepath.Join(dir, name)
+				if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700),
+					os.WriteFile(path, []byte(test.files[name]), 0o600)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -119,7 +145,7 @@ func TestJavaBuilds(t *testing.T) {
 				if got := program[len(program)-2]; got != test.class {
 					t.Errorf("class %q, want %q", got, test.class)
 				}
-			} else {
+			} else if program == nil {
 				_, program = runtime.Command(java, dir, index)
 			}
 			if test.says == "" {
@@ -180,7 +206,7 @@ func TestJavaExplains(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if build == nil {
+			if program == nil {
 				_, program = runtime.Command(java, dir, index)
 			}
 			for _, args := range [][]string{build, program} {

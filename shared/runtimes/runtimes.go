@@ -33,7 +33,10 @@ type Runtime struct {
 	// args returns the interpreter's arguments, which come before the user's. dir is the folder of the
 	// uploaded files.
 	args func(dir, entrypoint string, files []string) []string
-	// build returns the arguments of a build step that runs before the program. It may be nil.
+	// env returns variables that the program gets besides those of every program. It may be nil.
+	env func(dir string, spec *job.Spec) []string
+	// build looks at the files, once they are there. It returns the arguments of a step that runs before
+	// the program, and the program's own in place of those of args. Each may be nil, and build itself.
 	build func(in sourceTree, entrypoint string, files []string) (build, program []string, err error)
 	// explain finds the reason of a failure in the standard error of a program or its build. It may be
 	// nil.
@@ -59,6 +62,7 @@ func python() Runtime {
 		parse: fourLines, entrypoint: uploaded,
 		// -u, because Python writes to a pipe in blocks, and a follower would not see single lines.
 		args: func(dir, entrypoint string, _ []string) []string { return []string{"-u", dir + "/" + entrypoint} },
+		env:  pythonEnv, build: pythonBuild,
 	}
 }
 
@@ -95,14 +99,35 @@ func uploaded(entrypoint string, files []string) string {
 		return ""
 	}
 	some := files[:min(len(files), maxNamed)]
-	list := strings.Join(some, ", ")
+	list := fmt.Sprintf("%.1000s", strings.Join(some, ", "))
 	if more := len(files) - len(some); more > 0 {
 		list += fmt.Sprintf(" and %d more", more)
 	}
-	return fmt.Sprintf("no uploaded file is named %q; uploaded: %s", entrypoint, list) + job.Meant(entrypoint, files, nil)
+	return fmt.Sprintf("no uploaded file is named %q; uploaded: %s", entrypoint, list) + meantFile(entrypoint, files)
 }
 
-// javaEntrypoint also accepts the name of a class, which may be in uploaded jars or class files.
+// maxCompared is how many names are compared with a misspelt one.
+const maxCompared = 1000
+
+// meantFile suggests the file that an entrypoint was meant to be: one in a folder, or of a name that
+// is nearly the same.
+func meantFile(entrypoint string, files []string) string {
+	best := ""
+	for _, name := range files {
+		inFolder := strings.HasSuffix(name, "/"+entrypoint)
+		isFolder := name == entrypoint+"/__main__.py" || name == entrypoint+"/index.js"
+		if (inFolder || isFolder) && (best == "" || strings.Count(name, "/") < strings.Count(best, "/")) {
+			best = name
+		}
+	}
+	if best != "" {
+		return fmt.Sprintf("; did you mean %.300s?", best)
+	}
+	return job.Meant(entrypoint, files[:min(len(files), maxCompared)], nil)
+}
+
+// javaEntrypoint also accepts the name of a class, which may be in uploaded jars, class files or
+// sources.
 func javaEntrypoint(entrypoint string, files []string) string {
 	message := uploaded(entrypoint, files)
 	if strings.HasSuffix(entrypoint, ".java") || strings.HasSuffix(entrypoint, ".jar") {
@@ -115,10 +140,16 @@ func javaEntrypoint(entrypoint string, files []string) string {
 	if message == "" || strings.HasSuffix(entrypoint, ".class") {
 		return message
 	}
+	if strings.Contains(entrypoint, "/") { // a class has dots
+		return message
+	}
 	for _, name := range files {
 		if strings.HasSuffix(name, ".jar") || strings.HasSuffix(name, ".class") {
 			return ""
 		}
+	}
+	if sourceOfClass(entrypoint, files) != "" {
+		return ""
 	}
 	return message
 }
@@ -194,19 +225,34 @@ func (r Runtime) optionsFor(index *job.Index) []string {
 }
 
 // Build returns the interpreter's arguments for the build step, and then those for the program,
-// with the user's among them. It returns nil when there is nothing to build. files are the uploaded
-// files. dir and temp are the folders of the uploaded and of temporary files, as the program sees
+// with the user's among them. build is nil when there is nothing to build, and program when it is what
+// Command returned. files are the uploaded files. dir and temp are the folders of the uploaded and of temporary files, as the program sees
 // them.
 func (r Runtime) Build(files fs.FS, dir, temp string, index *job.Index) (build, program []string, err error) {
 	if r.build == nil {
 		return nil, nil, nil
 	}
 	build, program, err = r.build(sourceTree{files, dir, temp}, index.Entrypoint, names(index))
-	if build == nil || err != nil {
+	if err != nil {
 		return nil, nil, err
 	}
 	options := r.optionsFor(index)
-	return slices.Concat(options, build), slices.Concat(options, program, index.Args), nil
+	if build != nil {
+		build = slices.Concat(options, build)
+	}
+	if program != nil {
+		program = slices.Concat(options, program, index.Args)
+	}
+	return build, program, nil
+}
+
+// Env returns the variables that the runtime gives the program. dir is the folder of the uploaded
+// files as the program sees it.
+func (r Runtime) Env(dir string, index *job.Index) []string {
+	if r.env == nil {
+		return nil
+	}
+	return r.env(dir, &index.Spec)
 }
 
 // Explain returns the reason why a program or its build failed, from its standard error, or "".

@@ -30,6 +30,8 @@ type Template struct {
 	Events *Events `json:"events,omitempty"`
 	job.Spec
 	Files []job.File `json:"files"`
+	// Inferred says which parts of Spec were not sent, but followed from the files. Nil: none.
+	Inferred *job.Inferred `json:"inferred,omitempty"`
 }
 
 // Events says which events the Broker may start a job with. Each list has patterns: one with * at

@@ -31,10 +31,14 @@ const EnvPrefix = "CE_"
 
 // CheckFileName returns why a template cannot have a file of this name, or "" if it can.
 func CheckFileName(name string) string {
-	if slices.Contains([]string{EventFile, DataFile, InputsDir}, name) {
-		return fmt.Sprintf("%q is the name of a file that the event adds; rename the file", name)
+	first, _, isPath := strings.Cut(name, "/")
+	switch {
+	case !slices.Contains([]string{EventFile, DataFile, InputsDir}, first):
+		return ""
+	case isPath:
+		return fmt.Sprintf("%.200q: an event adds files of the name %q itself; rename the folder", name, first)
 	}
-	return ""
+	return fmt.Sprintf("%q is the name of a file that the event adds; rename the file", name)
 }
 
 // Event is an event that starts a job.

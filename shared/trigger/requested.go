@@ -23,6 +23,8 @@ const requestedFamily = "io.github.go-job-orchestrator.job.requested."
 type Request struct {
 	job.Spec
 	Files []InlineFile `json:"files"`
+	// Archive is unpacked into the program's folder.
+	Archive *InlineFile `json:"archive"`
 	// Owner is refused, because an event proves nothing about its sender. The field exists so that the
 	// error can say what to do instead.
 	Owner json.RawMessage `json:"owner"`
@@ -37,8 +39,8 @@ type InlineFile struct {
 // Limits bounds a request.
 type Limits struct{ Files, NameBytes int }
 
-// ParseRequest returns the job that an event requests, with its files by name. If the request has
-// faults, it returns what it could read with a *job.Faults, so that the caller can look for more.
+// ParseRequest returns the job that an event requests, with the content of its files and its
+// archive by name. If the request has faults, it returns what it could read with a *job.Faults, so that the caller can look for more.
 func ParseRequest(e event.Event, defaults job.Spec, limits Limits) (*Request, map[string][]byte, error) {
 	if e.Type() != Requested {
 		if strings.HasPrefix(e.Type(), requestedFamily) {
@@ -74,6 +76,10 @@ func ParseRequest(e event.Event, defaults job.Spec, limits Limits) (*Request, ma
 			"out: the job belongs to the caller whose key the request has"})
 	}
 	files := decodeFiles(request.Files, limits, faults)
+	decodeArchive(request.Archive, limits, files, faults)
+	if len(request.Files) == 0 && request.Archive == nil {
+		faults.List = append(faults.List, job.Fault{Field: "files", Message: "at least one file is required, or an archive"})
+	}
 	if len(faults.List) > 0 {
 		return &request, files, faults
 	}
@@ -105,9 +111,6 @@ func decodeFiles(list []InlineFile, limits Limits, faults *job.Faults) map[strin
 	wrong := func(i int, message string) {
 		faults.List = append(faults.List, job.Fault{Field: fmt.Sprintf("files[%d]", i), Message: message})
 	}
-	if len(list) == 0 {
-		faults.List = append(faults.List, job.Fault{Field: "files", Message: "at least one file is required"})
-	}
 	if len(list) > limits.Files {
 		faults.List = append(faults.List, job.Fault{Field: "files", Message: fmt.Sprintf("more than %d files (MAX_FILES)",
 			limits.Files)})
@@ -133,4 +136,26 @@ func decodeFiles(list []InlineFile, limits Limits, faults *job.Faults) map[strin
 		files[f.Name] = content
 	}
 	return files
+}
+
+func decodeArchive(archive *InlineFile, limits Limits, files map[string][]byte, faults *job.Faults) {
+	if archive == nil {
+		return
+	}
+	wrong := func(message string) {
+		faults.List = append(faults.List, job.Fault{Field: "archive", Message: message})
+	}
+	if message := job.CheckFileName(archive.Name, limits.NameBytes); message != "" {
+		wrong("its name: " + message)
+		return
+	}
+	if _, twice := files[archive.Name]; twice {
+		wrong(fmt.Sprintf("has the same name as one of the files, %q; rename the archive", archive.Name))
+		return
+	}
+	content, err := base64.StdEncoding.DecodeString(archive.Content)
+	if err != nil {
+		wrong("the content is not base64")
+	}
+	files[archive.Name] = content
 }

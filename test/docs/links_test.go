@@ -88,7 +88,8 @@ func TestFiles(t *testing.T) {
 			text.WriteString(comment.ReplaceAllString(b.text, ""))
 		}
 		for _, m := range named.FindAllStringSubmatch(text.String(), -1) {
-			name := strings.TrimRight(m[1], ".,:;")
+			name, _, _ := strings.Cut(m[1], ";") // curl's ;filename=
+			name = strings.TrimRight(name, ".,:")
 			if strings.ContainsAny(name, "<*…$") {
 				continue
 			}
@@ -113,7 +114,10 @@ func TestFiles(t *testing.T) {
 			return err
 		}
 		name, err := filepath.Rel(root+"/examples", file)
-		if err == nil && name != "README.md" && !strings.Contains(string(readme), "`"+filepath.ToSlash(name)+"`") {
+		// Of a project its folder is named.
+		folder, _, isPath := strings.Cut(filepath.ToSlash(name), "/")
+		isNamed := func(name string) bool { return strings.Contains(string(readme), "`"+name+"`") }
+		if err == nil && name != "README.md" && !isNamed(filepath.ToSlash(name)) && !(isPath && isNamed(folder+"/")) {
 			t.Errorf("examples/README.md does not name `%s`", name)
 		}
 		return err

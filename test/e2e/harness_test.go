@@ -126,8 +126,9 @@ func kube(t *testing.T, args ...string) string {
 
 // form is what is sent to run a job.
 type form struct {
-	fields [][2]string
-	files  map[string]io.Reader
+	fields  [][2]string
+	files   map[string]io.Reader
+	archive []byte // nil: none
 }
 
 func script(runtime, name, text string, fields ...string) form {
@@ -217,6 +218,15 @@ func newForm(w io.Writer) *multipart.Writer { return multipart.NewWriter(w) }
 func (f form) write(w *multipart.Writer) error {
 	for _, field := range f.fields {
 		if err := w.WriteField(field[0], field[1]); err != nil {
+			return err
+		}
+	}
+	if f.archive != nil {
+		part, err := w.CreateFormFile("archive", "project")
+		if err != nil {
+			return err
+		}
+		if _, err := part.Write(f.archive); err != nil {
 			return err
 		}
 	}

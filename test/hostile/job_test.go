@@ -27,6 +27,11 @@ func file(name, content string) part {
 	return part{`Content-Disposition: form-data; name="files"; filename="` + name + "\"\r\n", content}
 }
 
+// archive is an uploaded archive.
+func archive(name, content string) part {
+	return part{`Content-Disposition: form-data; name="archive"; filename="` + name + "\"\r\n", content}
+}
+
 // encode makes the body of a form.
 func encode(parts ...part) string {
 	var b strings.Builder

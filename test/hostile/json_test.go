@@ -63,8 +63,8 @@ func requestedData(more ...string) string {
 func requestedRows() []row {
 	var rows []row
 	for name, test := range map[string]struct{ data, field string }{
-		"nothing": {"", "data"}, "a list": {"[]", "data"}, "text": {`"x"`, "data"}, "nothing in it": {"{}", "runtime"},
-		"null":          {"null", "runtime"},
+		"nothing": {"", "data"}, "a list": {"[]", "data"}, "text": {`"x"`, "data"}, "nothing in it": {"{}", "files"},
+		"null":          {"null", "files"},
 		"unknown field": {requestedData(`"argz":[]`), "data"}, "more after it": {requestedData() + "{}", ""},
 		"deep":            {strings.Repeat("[", 50_000), ""},
 		"deep and whole":  {requestedData(`"x":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000)), "data"},

@@ -13,7 +13,7 @@ import (
 // badNames are not valid names of files in any call.
 func badNames() []string {
 	return []string{
-		".", "..", "../x", "/etc/passwd", "a/b", "./a", "a/", `a\b`, `..\x`, `C:\x`, "a\x00b", "\x01", "a\tb", "a\x7fb",
+		".", "..", "../x", "/etc/passwd", "a//b", "./a", "a/", `a\b`, `..\x`, `C:\x`, "a\x00b", "\x01", "a\tb", "a\x7fb",
 		"a\u0085b",
 		"\xff\xfe", "a\xc0\xafb", "..\xc0\xaf", "....//x", "../../../../../../etc/cron.d/x", "results/x", "results/../x",
 	}
@@ -32,7 +32,7 @@ func nameRows(g *group) {
 		}
 		rows = append(rows, r)
 	}
-	for _, name := range append(badNames(), "", "nope", "run ", "RUN", "run\n", strings.Repeat("n", 300)) {
+	for _, name := range append(badNames(), "a/b", "nope", "run ", "RUN", "run\n", strings.Repeat("n", 300)) {
 		rows = append(rows, refused(422, "entrypoint", fmt.Sprintf("entrypoint %.40q", name),
 			submit(text("runtime", "binary"), text("entrypoint", name), file("run", "#!/bin/sh\n"))))
 	}
@@ -68,6 +68,17 @@ func nameRows(g *group) {
 		}
 		rows = append(rows, r)
 	}
+	for name, files := range map[string][]part{
+		"below a file": {file("a", "x"), file("a/b", "y")}, "above a file": {file("a/b", "x"), file("a", "y")},
+		"below the entrypoint": {file("run/x", "y")}, "in index.json": {file("index.json/x", "y")},
+		"too long a path": {file(strings.Repeat("a/", 500)+"a", "x")},
+	} {
+		rows = append(rows, refused(422, "files", name, with(files...)))
+	}
+	rows = append(rows, refused(422, "archive", "archive of text", with(archive("x", "no archive"))),
+		refused(422, "archive", "archive above", with(archive("../x", "x"))),
+		refused(422, "entrypoint", "ambiguous", submit(file("a.py", "x"), file("b.py", "x"))),
+		refused(422, "runtime", "nothing to run", submit(file("a.txt", "x"))))
 	two := with(file("a", "x"), file("a", "y"))
 	rows = append(rows, refused(422, "files", "two of a name", two),
 		refused(422, "files", "the entrypoint twice", with(file("run", "x"))))

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -220,10 +221,12 @@ func (l *lines) String() string {
 	return l.buf.String()
 }
 
-// form is a job to be sent: fields as name=value, in this order, and files.
+// form is a job to be sent: fields as name=value, in this order, and files. An empty runtime or
+// entrypoint is not sent.
 type form struct {
 	runtime, entrypoint string
 	files               map[string]string
+	archive             string // empty: none
 	fields              []string
 	header              map[string]string
 }
@@ -245,7 +248,13 @@ func (f form) encode() (body []byte, contentType string) {
 		part, _ := w.CreateFormFile("files", name)
 		_, _ = part.Write([]byte(content))
 	}
-	for _, field := range append([]string{"runtime=" + f.runtime, "entrypoint=" + f.entrypoint}, f.fields...) {
+	if f.archive != "" {
+		part, _ := w.CreateFormFile("archive", "project")
+		_, _ = part.Write([]byte(f.archive))
+	}
+	fields := slices.DeleteFunc([]string{"runtime=" + f.runtime, "entrypoint=" + f.entrypoint},
+		func(field string) bool { return strings.HasSuffix(field, "=") })
+	for _, field := range append(fields, f.fields...) {
 		name, value, _ := strings.Cut(field, "=")
 		_ = w.WriteField(name, value)
 	}

@@ -159,12 +159,13 @@ func As[T any](t testing.TB, got Reply) T {
 
 // Accepted is the answer to a submit.
 type Accepted struct {
-	JobID     job.ID    `json:"jobID"`
-	JobName   string    `json:"jobName"`
-	Namespace string    `json:"namespace"`
-	Token     string    `json:"token"`
-	Phase     job.Phase `json:"phase"`
-	CreatedAt time.Time `json:"createdAt"`
+	JobID     job.ID        `json:"jobID"`
+	JobName   string        `json:"jobName"`
+	Namespace string        `json:"namespace"`
+	Token     string        `json:"token"`
+	Phase     job.Phase     `json:"phase"`
+	CreatedAt time.Time     `json:"createdAt"`
+	Inferred  *job.Inferred `json:"inferred"`
 }
 
 // Accepted demands that a job was accepted.

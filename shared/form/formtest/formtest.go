@@ -27,6 +27,11 @@ func File(name, content string) Part {
 	return Part{`Content-Disposition: form-data; name="files"; filename="` + name + `"`, content}
 }
 
+// Archive is a part that is an archive.
+func Archive(name, content string) Part {
+	return Part{`Content-Disposition: form-data; name="archive"; filename="` + name + `"`, content}
+}
+
 // Raw is a part as its client writes it.
 func Raw(header, body string) Part { return Part{header, body} }
 

@@ -1,0 +1,7 @@
+package greeting;
+
+public class Greeting {
+    public static String of(String name) {
+        return "Hello, " + name + "!";
+    }
+}
