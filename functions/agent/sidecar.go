@@ -120,7 +120,7 @@ func (s *sidecar) shipAndCollect(ctx context.Context, t *task, attempt job.Attem
 		Ship: func(log spool.Files) executor.Shipper { return joblog.NewShipper(log, t.Log, s.client.PutLog) },
 		Last: func(e executor.Exit) bool {
 			to.unsure = unsure(e)
-			return to.unsure || !t.Index.MayRetry(attempt.Number, e.Why())
+			return to.unsure || !t.Index.MayRetry(attempt.Number, e.Why(), &e.Code)
 		},
 		Limits: s.settings.Limits,
 	}

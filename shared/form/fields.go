@@ -41,6 +41,8 @@ func single() map[string]setter {
 			s.TTLSecondsAfterFinished, m = seconds(text, 0)
 			return m
 		},
+		"name":    func(s *job.Spec, text string) string { s.Name = text; return "" },
+		"retryOn": func(s *job.Spec, text string) (m string) { s.RetryOn, m = stringList(text); return m },
 		"retries": func(s *job.Spec, text string) string {
 			n, m := whole(text, 0)
 			s.Retries = int(min(n, job.MaxRetries+1)) // Validate names the bounds
@@ -129,7 +131,7 @@ func otherNames() map[string]string {
 		"env": "environment vars variables", "labels": "tag tags annotations", "memory": "ram limitsmemory",
 		"cpu": "cores limitscpu", "timeoutSeconds": "deadline activedeadlineseconds maxruntime",
 		"ttlSecondsAfterFinished": "expiry expires keep retention", "retries": "retry backofflimit maxattempts attempts",
-		"image": "container docker",
+		"image": "container docker", "name": "title jobname displayname", "retryOn": "retrywhen retryif retryreasons",
 	} {
 		for word := range strings.FieldsSeq(words) {
 			others[word] = field

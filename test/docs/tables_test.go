@@ -218,7 +218,7 @@ func TestReasons(t *testing.T) {
 			}
 			continue
 		}
-		if got := (&job.Index{Spec: job.Spec{Retries: 1}}).MayRetry(1, job.Reason(reason)); got != (row[2] == "yes") {
+		if got := (&job.Index{Spec: job.Spec{Retries: 1}}).MayRetry(1, job.Reason(reason), nil); got != (row[2] == "yes") {
 			t.Errorf("%s: is retried: %t; the table says %s", reason, got, row[2])
 		}
 	}
