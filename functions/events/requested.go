@@ -38,6 +38,14 @@ func (f *Function) startRequested(ctx context.Context, e cloudevent.Event, d adm
 	if d.Files, err = tx.Copy(ctx, sources); err != nil {
 		return nil, err
 	}
+	if input := request.Input(); input != nil {
+		stdin, err := tx.Put(ctx, job.StdinFile, bytes.NewReader(input))
+		if err != nil {
+			return nil, err
+		}
+		stdin.Mode = "" // it is not run, whatever it begins with
+		d.Stdin = &stdin
+	}
 	d.Spec = request.Spec
 	return tx.Commit(ctx, d)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,7 +29,26 @@ func (t *Task) Fetch(ctx context.Context) error {
 			files[i].Mode = job.ModeExecutable
 		}
 	}
-	return fetch(ctx, t.From, files, dir, fetchTime(t.Index))
+	if err := fetch(ctx, t.From, files, dir, fetchTime(t.Index)); err != nil {
+		return err
+	}
+	return t.fetchStdin(ctx)
+}
+
+// fetchStdin brings what the program reads as its standard input.
+func (t *Task) fetchStdin(ctx context.Context) error {
+	if t.Index.Stdin == nil {
+		return nil
+	}
+	root, err := os.OpenRoot(t.Workspace.Root())
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := storeFile(ctx, t.From, *t.Index.Stdin, root, stdinFile, stdinMode); err != nil {
+		return fmt.Errorf("fetch stdin: %w", err)
+	}
+	return root.Chmod(stdinFile, stdinMode) // whatever the umask
 }
 
 // fetch brings the uploaded files into the workspace and verifies that they are what was accepted.
@@ -42,17 +62,25 @@ func fetch(ctx context.Context, from Artifacts, files []job.File, dir *os.Root, 
 }
 
 func fetchFile(ctx context.Context, from Artifacts, want job.File, dir *os.Root, modified time.Time) error {
-	in, err := from.Open(ctx, want.Name)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
 	name := filepath.FromSlash(want.Name)
 	// What another job has left comes with its folders.
 	if err := dir.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	out, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, want.Perm())
+	if err := storeFile(ctx, from, want, dir, name, want.Perm()); err != nil {
+		return err
+	}
+	return dir.Chtimes(name, modified, modified)
+}
+
+// storeFile writes a new file, and verifies that it is what was accepted.
+func storeFile(ctx context.Context, from Artifacts, want job.File, dir *os.Root, name string, mode fs.FileMode) error {
+	in, err := from.Open(ctx, want.Name)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
@@ -67,7 +95,7 @@ func fetchFile(ctx context.Context, from Artifacts, want job.File, dir *os.Root,
 	if n != want.Size || hex.EncodeToString(hash.Sum(nil)) != want.SHA256 {
 		return errors.New("the stored file is not the one that was accepted: size or SHA-256 differ")
 	}
-	return dir.Chtimes(name, modified, modified)
+	return nil
 }
 
 // fetchTime is the time that uploaded files get as that of their last change, so that others can

@@ -52,7 +52,7 @@ func single() map[string]setter {
 }
 
 func fieldNames() []string {
-	return append([]string{"files", "arg"}, slices.Sorted(maps.Keys(single()))...)
+	return append([]string{"files", stdinField, "arg"}, slices.Sorted(maps.Keys(single()))...)
 }
 
 // decode turns fields into a specification, and returns all their faults.
@@ -131,7 +131,8 @@ func otherNames() map[string]string {
 		"env": "environment vars variables", "labels": "tag tags annotations", "memory": "ram limitsmemory",
 		"cpu": "cores limitscpu", "timeoutSeconds": "deadline activedeadlineseconds maxruntime",
 		"ttlSecondsAfterFinished": "expiry expires keep retention", "retries": "retry backofflimit maxattempts attempts",
-		"image": "container docker", "name": "title jobname displayname", "retryOn": "retrywhen retryif retryreasons",
+		"image":    "container docker",
+		stdinField: "input standardinput", "name": "title jobname displayname", "retryOn": "retrywhen retryif retryreasons",
 	} {
 		for word := range strings.FieldsSeq(words) {
 			others[word] = field

@@ -42,6 +42,7 @@ type Saver func(ctx context.Context, name string, r io.Reader) (job.File, error)
 type Job struct {
 	Spec  job.Spec
 	Files []job.File
+	Stdin *job.File         // what the program reads; nil: nothing was sent
 	More  map[string]string // the fields that Read was asked for besides those of a job
 }
 
@@ -75,11 +76,7 @@ func (f *Reader) Read(r *http.Request, defaults job.Spec, save Saver, more ...st
 	defer done()
 	p := &parser{limits: f.limits, save: save, body: source, fields: map[string][]string{}, names: map[string]bool{},
 		more: more}
-	err = p.parts(r.Context(), newParts(body, boundary))
-	if err != nil && len(p.faults) > 0 { // the first faults are the cause of err
-		return nil, &job.Faults{Kind: job.ErrInvalid, List: p.faults}
-	}
-	if err != nil {
+	if err := p.read(r.Context(), newParts(body, boundary)); err != nil {
 		return nil, err
 	}
 	return p.job(defaults)

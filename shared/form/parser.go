@@ -31,9 +31,19 @@ type parser struct {
 	text   int64 // bytes of all fields so far
 	names  map[string]bool
 	files  []job.File
+	stdin  *job.File
 	faults []job.Fault
 	only   []string // the fields that are allowed; nil: all fields of a job
 	more   []string // the fields that are allowed besides those of a job
+}
+
+// read reads all parts. If it had to stop after faults, it returns these, which are the cause.
+func (p *parser) read(ctx context.Context, form *parts) error {
+	err := p.parts(ctx, form)
+	if err != nil && len(p.faults) > 0 {
+		return &job.Faults{Kind: job.ErrInvalid, List: p.faults}
+	}
+	return err
 }
 
 func (p *parser) parts(ctx context.Context, form *parts) error {
@@ -79,7 +89,7 @@ func (p *parser) job(defaults job.Spec) (*Job, error) {
 			"files=@script.py"})
 	}
 	faults = append(faults, p.faults...)
-	read := &Job{Spec: *spec, Files: p.files}
+	read := &Job{Spec: *spec, Files: p.files, Stdin: p.stdin}
 	for _, name := range p.more {
 		if values, sent := p.fields[name]; sent {
 			if read.More == nil {
@@ -133,6 +143,8 @@ func (p *parser) part(ctx context.Context, part *multipart.Part) error {
 			job.Meant(name, p.only, nil))
 	case name == "":
 		return api.BadRequest("body", "a part has no name; each needs one, such as name=\"files\"")
+	case name == stdinField:
+		return p.input(ctx, part)
 	case name == "files" && isFile:
 		return p.file(ctx, filename, part)
 	case name == "files":
@@ -180,11 +192,7 @@ func (p *parser) file(ctx context.Context, name string, content io.Reader) error
 		p.files = append(p.files, job.File{Name: name})
 		return nil
 	}
-	read := &noting{r: content}
-	f, err := p.save(ctx, name, read)
-	if read.err != nil {
-		return broken(read.err)
-	}
+	f, err := p.store(ctx, name, content)
 	var known *job.Faults
 	if errors.Is(err, job.ErrInvalid) && !errors.As(err, &known) {
 		return job.Invalid("files", fmt.Sprintf("the storage cannot hold a file of the name %q; choose a shorter and "+
@@ -195,6 +203,37 @@ func (p *parser) file(ctx context.Context, name string, content io.Reader) error
 	}
 	p.files = append(p.files, f)
 	return nil
+}
+
+// stdinField is the part with what the program reads. It is a file or a text, which makes no
+// difference: the content is stored as it is, and of any length that a form may have.
+const stdinField = "stdin"
+
+func (p *parser) input(ctx context.Context, content io.Reader) error {
+	if p.stdin != nil {
+		return job.Invalid(stdinField, "was sent more than once")
+	}
+	p.stdin = &job.File{Name: job.StdinFile}
+	if len(p.faults) > 0 { // the form is refused
+		return nil
+	}
+	f, err := p.store(ctx, job.StdinFile, content)
+	if err != nil {
+		return err
+	}
+	f.Mode = "" // it is not run, whatever it begins with
+	p.stdin = &f
+	return nil
+}
+
+// store stores the content of a part.
+func (p *parser) store(ctx context.Context, name string, content io.Reader) (job.File, error) {
+	read := &noting{r: content}
+	f, err := p.save(ctx, name, read)
+	if read.err != nil {
+		return job.File{}, broken(read.err)
+	}
+	return f, err
 }
 
 // noting keeps the error of its source, so that it can be told from an error of the destination.

@@ -111,8 +111,8 @@ func checkRetryEntry(entry string) string {
 	if slices.Contains(names, entry) {
 		return ""
 	}
-	return fmt.Sprintf("%.60q is neither an exit code from 1 to %d, nor a range such as 10-20, nor one of the reasons %s%s",
-		entry, maxExitCode, strings.Join(names, ", "), Meant(entry, names, otherReasons()))
+	return fmt.Sprintf("%.60q is neither an exit code from 1 to %d, nor a range such as 10-20, nor one of the reasons %s",
+		entry, maxExitCode, strings.Join(names, ", ")) + Meant(entry, names, otherReasons())
 }
 
 // otherReasons maps what people write to the reasons.
