@@ -52,7 +52,8 @@ func single() map[string]setter {
 }
 
 func fieldNames() []string {
-	return append([]string{"files", stdinField, "arg"}, slices.Sorted(maps.Keys(single()))...)
+	names := slices.Collect(maps.Keys(single()))
+	return append([]string{"files", "arg"}, slices.Sorted(slices.Values(append(names, stdinField)))...)
 }
 
 // decode turns fields into a specification, and returns all their faults.
