@@ -146,7 +146,7 @@ type pod struct {
 	user   *syscall.Credential // nil: the test's
 	// verdict is the exit code of the sidecar once it has ended.
 	verdict int
-	out    map[string]*output
+	out     map[string]*output
 }
 
 func (w *fixture) pod(name string) *pod {
