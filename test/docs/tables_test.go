@@ -234,7 +234,7 @@ func TestReasons(t *testing.T) {
 	if diff := cmp.Diff(want, described); diff != "" {
 		t.Errorf("reasons (-in the code +in openapi.yaml):\n%s", diff)
 	}
-	passedOn := []string{"InvalidImageName", "Preempted"} // Kubernetes' own
+	passedOn := []string{"InvalidImageName"} // Kubernetes' own
 	for _, row := range find(t, "docs/operations.md").rows("## Troubleshooting by reason") {
 		for _, reason := range spans(row[0]) {
 			if !slices.Contains(want, reason) && !slices.Contains(passedOn, reason) {
