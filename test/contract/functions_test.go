@@ -230,7 +230,7 @@ func testRetry(t *testing.T, f *functions, to *client) {
 func testPlaced(t *testing.T, to *client) {
 	s := to.submit(t, script(t, "true", field{name: "image", value: "alpine:3.22"}, field{name: "queue", value: "team-a"}))
 	if got := to.status(t, s); got.Image != "alpine:3.22" || got.Queue == nil || got.Queue.Name != "team-a" {
-		t.Errorf("got image %q and queue %q", got.Image, got.Queue)
+		t.Errorf("got image %q and queue %+v", got.Image, got.Queue)
 	}
 	index := as[job.Index](t, to.call(t, http.StatusOK, http.MethodGet, s.artifact("index.json"), s.bearer()))
 	if index.Queue != "team-a" {
@@ -245,8 +245,8 @@ func testPlaced(t *testing.T, to *client) {
 	}
 	got := to.accepted(t, "/events", cloudEvent("placed", "io.github.go-job-orchestrator.job.requested.v1", whole))
 	s = as[submitted](t, to.call(t, http.StatusOK, http.MethodGet, got.Header.Get("Location")+"/token"))
-	if got := to.status(t, s); got.Queue != "team-a" {
-		t.Errorf("requested by an event: got queue %q", got.Queue)
+	if got := to.status(t, s); got.Queue == nil || got.Queue.Name != "team-a" {
+		t.Errorf("requested by an event: got queue %+v", got.Queue)
 	}
 	for _, bad := range []string{"Team", "-a", "a.b", strings.Repeat("a", 64)} {
 		got := to.call(t, http.StatusUnprocessableEntity, http.MethodPost, "/api/v1/jobs",
