@@ -62,7 +62,8 @@ type Deps struct {
 
 // New returns the function.
 func New(d Deps) (*Function, error) {
-	f := &Function{records: d.Records, observer: d.Observer, queue: d.Queue, runtimes: d.Runtimes, login: d.Login, log: d.Env.Log}
+	f := &Function{records: d.Records, observer: d.Observer, queue: d.Queue,
+		runtimes: d.Runtimes, login: d.Login, log: d.Env.Log}
 	if f.records == nil {
 		records, err := d.Env.Ledger()
 		if err != nil {
