@@ -74,6 +74,11 @@ type start struct {
 	Failed bool   `json:"failed,omitempty"` // the pod is to fail, so that another is tried
 }
 
+// done is what sidecar notes once all is stored, for when it is started again.
+type done struct {
+	Code int `json:"code,omitempty"` // its exit code
+}
+
 // The pauses between two looks for what another part writes: short at first, since it mostly is
 // about to be there, an eighth longer each time, so that what has come is seen in an eighth of the
 // time that it took, and never so long that anybody would notice.

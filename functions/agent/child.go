@@ -38,6 +38,9 @@ func (s starter) Start(c executor.Command) (executor.Process, error) {
 		Stdout: pipes.Stdout(), Stderr: pipes.Stderr(),
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
+	if c.Stdin != nil {
+		cmd.Stdin = c.Stdin
+	}
 	kills, known := oomKills()
 	var cannotRun error
 	err = confined(s.workspace.Root(), []string{s.workspace.Files(), s.workspace.Temp()}, func() {

@@ -16,9 +16,8 @@ import (
 	"go-job-orchestrator/shared/proctree"
 )
 
-// exitPlatform is the agent's exit code when it could not do its work: sysexits.h calls it
-// EX_SOFTWARE. A program's own codes are passed on.
-const exitPlatform = 70
+// exitPlatform is the agent's exit code when it could not do its work.
+const exitPlatform = executor.PodPlatformFailed
 
 // Main is the command: it is the part of the agent that its one argument names, and returns the
 // exit code.
@@ -90,7 +89,7 @@ func run(log *slog.Logger, part string, environ []string, p paths, stdout, stder
 	if err != nil {
 		return 0, err
 	}
-	err = r.run(ctx)
+	code, err = r.run(ctx)
 	if errors.Is(err, errFetch) {
 		code = executor.PodFetchFailed
 	}

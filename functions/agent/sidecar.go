@@ -20,39 +20,52 @@ var errFetch = errors.New("the uploaded files could not be fetched")
 // run brings the files, claims the attempt once the program could begin, ships the logs while it
 // runs, and stores and reports what it left. ctx ends when the pod's other container has ended:
 // then nothing more happens there, and what is there is collected. Before that it does not
-// return, since Kubernetes would start it again.
-func (s *sidecar) run(ctx context.Context) error {
+// return, since Kubernetes would start it again. The exit code tells the pod's Job whether another
+// attempt follows; 0 says that this is not known here, or that the program succeeded.
+func (s *sidecar) run(ctx context.Context) (code int, err error) {
 	t, err := s.prepare(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if t.Failed != "" {
 		s.log.Error("files not fetched", "error", t.Failed)
 		<-ctx.Done()
-		return fmt.Errorf("%w: %s", errFetch, t.Failed)
+		return 0, fmt.Errorf("%w: %s", errFetch, t.Failed)
 	}
+	var finished done
 	var ready struct{}
-	if t.Index == nil || s.workspace().ReadRecord(doneRecord, &ready) == nil ||
+	if t.Index == nil || s.workspace().ReadRecord(doneRecord, &finished) == nil ||
 		await(ctx, s.workspace(), readyRecord, &ready) != nil {
 		// Nothing to do, all done before this was started again, or the program's container never
 		// began and Kubernetes knows why.
 		<-ctx.Done()
-		return nil //nolint:nilerr // see above
+		return finished.Code, nil //nolint:nilerr // see above
 	}
 	attempt, err := s.claimAndStart(ctx, t)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if attempt.Number > 0 {
-		if err := s.shipAndCollect(ctx, t, attempt); err != nil {
-			return err
+		if finished.Code, err = s.shipAndCollect(ctx, t, attempt); err != nil {
+			return 0, err
 		}
 	}
-	if err := s.workspace().WriteRecord(doneRecord, ready); err != nil {
-		return err
+	if err := s.workspace().WriteRecord(doneRecord, finished); err != nil {
+		return 0, err
 	}
 	<-ctx.Done()
-	return nil
+	return finished.Code, nil
+}
+
+// verdict is the exit code that tells the pod's Job whether another attempt follows this one.
+func verdict(index *job.Index, a job.Attempt) int {
+	switch {
+	case a.ExitCode != nil && *a.ExitCode == 0: // the pod has not failed
+		return 0
+	case index.MayRetry(a.Number, a.Reason, a.ExitCode):
+		return executor.PodRetry
+	}
+	return executor.PodNoRetry
 }
 
 // claimAndStart claims the attempt and lets exec begin. An attempt without a number means that
@@ -110,8 +123,8 @@ func limits(s *job.Spec) *job.Limits {
 }
 
 // shipAndCollect ships the log while the program runs, then stores what it left and reports its
-// end.
-func (s *sidecar) shipAndCollect(ctx context.Context, t *task, attempt job.Attempt) error {
+// end. It returns the exit code for run.
+func (s *sidecar) shipAndCollect(ctx context.Context, t *task, attempt job.Attempt) (code int, err error) {
 	// What there is gets stored for whatever reason the pod ends.
 	storing := context.WithoutCancel(ctx)
 	to := &results{client: s.client}
@@ -120,18 +133,21 @@ func (s *sidecar) shipAndCollect(ctx context.Context, t *task, attempt job.Attem
 		Ship: func(log spool.Files) executor.Shipper { return joblog.NewShipper(log, t.Log, s.client.PutLog) },
 		Last: func(e executor.Exit) bool {
 			to.unsure = unsure(e)
-			return to.unsure || !t.Index.MayRetry(attempt.Number, e.Why())
+			return to.unsure || !t.Index.MayRetry(attempt.Number, e.Why(), &e.Code)
 		},
 		Limits: s.settings.Limits,
 	}
 	result := e.Collect(storing, s.ended(ctx))
 	record := result.Record(attempt, time.Now())
-	err := s.report(storing, record, to)
-	if isMoot(err) {
+	err = s.report(storing, record, to)
+	switch {
+	case isMoot(err):
 		s.log.Info("the end was not needed any more", "error", err)
-		return nil
+		return 0, nil
+	case err != nil || to.unsure:
+		return 0, err
 	}
-	return err
+	return verdict(t.Index, record), nil
 }
 
 func (s *sidecar) report(ctx context.Context, a job.Attempt, to *results) error {

@@ -47,8 +47,9 @@ func (f *Function) Mount(r *api.Router) {
 	r.Handle(routes.UploadOutput, f.put)
 }
 
-// get answers with an uploaded file, or for index.json with what the user asked for. A job that is
-// being removed is gone for its user, but may still be ending, and its agent then needs both.
+// get answers with an uploaded file, which the program's standard input is as well, or for
+// index.json with what the user asked for. A job that is being removed is gone for its user, but may
+// still be ending, and its agent then needs both.
 func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
 	id, err := job.ParseID(p.ByName("id"))
 	if err != nil {
@@ -69,6 +70,9 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	if name == job.IndexFile {
 		api.WriteJSON(w, http.StatusOK, index)
 		return nil
+	}
+	if name == job.StdinFile && index.Stdin != nil {
+		return f.files.Serve(w, r, ledger.FileKey(id, name), *index.Stdin)
 	}
 	i := slices.IndexFunc(index.Files, func(file job.File) bool { return file.Name == name })
 	if i < 0 {

@@ -36,6 +36,14 @@ func (f *Function) startRequested(ctx context.Context, e cloudevent.Event, d adm
 	if d.Files, err = tx.Copy(ctx, inMemory(p.Files, files)); err != nil {
 		return nil, err
 	}
+	if input := request.Input(); input != nil {
+		stdin, err := tx.Put(ctx, job.StdinFile, bytes.NewReader(input))
+		if err != nil {
+			return nil, err
+		}
+		stdin.Mode = "" // it is not run, whatever it begins with
+		d.Stdin = &stdin
+	}
 	d.Spec, d.Tree, d.Inferred = request.Spec, p.Tree, inferred
 	return tx.Commit(ctx, d)
 }

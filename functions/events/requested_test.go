@@ -73,6 +73,44 @@ func TestRequestedJob(t *testing.T) {
 	}
 }
 
+// TestRequestedInputs gives jobs of events something to read, a name and causes of retries.
+func TestRequestedInputs(t *testing.T) {
+	w := newServer(t)
+	for n, test := range []struct {
+		data string
+		want *string
+	}{
+		{"", nil}, {`"stdin":null,`, nil}, {`"stdin":"",`, new("")}, {`"stdin":"hällo\n",`, new("hällo\n")},
+		{`"stdinBase64":"/wA=",`, new("\xff\x00")}, {`"stdinBase64":"",`, new("")},
+	} {
+		data := requestData(test.data, `"name":"By event","retries":1,"retryOn":["3","NodeLost"],`)
+		id := started(w, send(w, "", data, requestHeader(fmt.Sprint("in", n))...))
+		index := w.Index(id)
+		if index.Name != "By event" || !slices.Equal(index.RetryOn, []string{"3", "NodeLost"}) {
+			t.Errorf("%s: got %+v", test.data, index.Spec)
+		}
+		if test.want == nil {
+			if index.Stdin != nil {
+				t.Errorf("%s: it reads %+v", test.data, index.Stdin)
+			}
+			continue
+		}
+		if got := w.File(id, job.StdinFile); got != *test.want || index.Stdin.Size != int64(len(*test.want)) {
+			t.Errorf("%s: it reads %q: %+v", test.data, got, index.Stdin)
+		}
+	}
+	for data, want := range map[string]string{
+		`"stdinBase64":"*",`: "stdinBase64: is not base64", `"stdinBase64":"","stdin":"",`: "stdinBase64: cannot be sent",
+		`"stdin":7,`: "data: ", `"retryOn":["3"],`: "retryOn: needs retries", `"name":"a\nb",`: "name: contains",
+		`"retries":1,"retryOn":[3],`: "data: ", `"retries":1,"retryOn":["oom"],`: "retryOn[0]: ",
+	} {
+		p := w.Problem(send(w, "", requestData(data), requestHeader("bad")...), http.StatusUnprocessableEntity)
+		if !strings.Contains(p.Detail, want) {
+			t.Errorf("%s: got %q", data, p.Detail)
+		}
+	}
+}
+
 func TestBatchOfEvents(t *testing.T) {
 	w := newServer(t)
 	w.PutTemplate("a", "", script(field("args", `["$.data.x"]`))...)

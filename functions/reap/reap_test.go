@@ -176,6 +176,8 @@ type queue []job.ID
 
 func (q queue) Has(id job.ID) bool { return slices.Contains(q, id) }
 
+func (q queue) Ahead(id job.ID) (int, bool) { return slices.Index(q, id), q.Has(id) }
+
 // TestLeavesTheQueue demands that jobs that wait in this process are left alone however long they
 // wait.
 func TestLeavesTheQueue(t *testing.T) {

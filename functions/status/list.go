@@ -45,17 +45,17 @@ const (
 
 func parameters() api.Query {
 	return api.Query{
-		Names: []string{"limit", "pageToken", "phase", "label", "owner"},
+		Names: []string{"limit", "pageToken", "phase", "label", "name", "owner"},
 		Others: map[string]string{
 			"status": "phase", "state": "phase", "selector": "label", "labelselector": "label", "tag": "label",
 			"page": "pageToken", "cursor": "pageToken", "continue": "pageToken", "nextpagetoken": "pageToken",
-			"pagesize": "limit", "count": "limit", "user": "owner", "caller": "owner", "createdby": "owner",
+			"pagesize": "limit", "count": "limit", "user": "owner", "caller": "owner", "createdby": "owner", "jobname": "name",
 		},
 		Repeat: []string{"label"},
 	}
 }
 
-// parseQuery reads limit, pageToken, phase, label (key=value) and owner.
+// parseQuery reads limit, pageToken, phase, label (key=value), name and owner.
 func parseQuery(raw string) (ledger.Query, error) {
 	q := ledger.Query{Limit: defaultLimit, Labels: map[string]string{}}
 	err := parameters().Each(raw, func(name, value string) error { return parseParameter(&q, name, value) })
@@ -80,6 +80,11 @@ func parseParameter(q *ledger.Query, name, value string) (err error) {
 		q.Phase = job.Phase(value)
 	case "label":
 		return parseLabel(q, value)
+	case "name":
+		if message := job.CheckName(value); message != "" {
+			return api.BadRequest("name", message)
+		}
+		q.Name = value
 	case "owner":
 		if message := access.CheckOwner(value); message != "" {
 			return api.BadRequest("owner", message)

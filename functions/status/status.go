@@ -33,11 +33,17 @@ type Observer interface {
 	Observe(ctx context.Context, id job.ID) (job.Observation, error)
 }
 
+// Queue is where jobs wait until they can run.
+type Queue interface {
+	Ahead(id job.ID) (int, bool)
+}
+
 // Function answers GET /api/v1/jobs, GET /api/v1/jobs/:id, GET /api/v1/jobs/:id/events and GET
 // /api/v1/server.
 type Function struct {
 	records  Records
 	observer Observer // nil: the records are all there is
+	queue    Queue    // nil: where a job waits is not known
 	pollers  pollers
 	runtimes []backend.Runtime
 	login    access.Login
@@ -49,13 +55,15 @@ type Deps struct {
 	Env      *platform.Env
 	Records  Records  // nil: those in the bucket
 	Observer Observer // nil: the records are all there is
+	Queue    Queue    // nil: where a job waits is not known
 	Runtimes []backend.Runtime
 	Login    access.Login // how callers log in
 }
 
 // New returns the function.
 func New(d Deps) (*Function, error) {
-	f := &Function{records: d.Records, observer: d.Observer, runtimes: d.Runtimes, login: d.Login, log: d.Env.Log}
+	f := &Function{records: d.Records, observer: d.Observer, queue: d.Queue,
+		runtimes: d.Runtimes, login: d.Login, log: d.Env.Log}
 	if f.records == nil {
 		records, err := d.Env.Ledger()
 		if err != nil {
@@ -96,8 +104,23 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	if asked {
 		w.Header().Set(longpoll.Applied(wait))
 	}
-	api.WriteJSON(w, http.StatusOK, s)
+	api.WriteJSON(w, http.StatusOK, f.placed(s))
 	return nil
+}
+
+// placed adds the place of a job in the queue of this process. It is asked last, so that it is as
+// new as the answer.
+func (f *Function) placed(s *job.Status) *job.Status {
+	if f.queue == nil || s.Phase.Terminal() {
+		return s
+	}
+	ahead, waits := f.queue.Ahead(s.JobID)
+	if !waits {
+		return s
+	}
+	then := *s
+	then.Queue = job.InQueue(ahead)
+	return &then
 }
 
 // status is what the records say, and of a job that is not over what its place says on top.

@@ -147,7 +147,7 @@ func TestBadQueries(t *testing.T) {
 		{"owner=", "owner", "is required"}, {"owner=a%20b", "owner", "printable"},
 		{"owner=a&owner=b", "owner", "more than once"}, {"owner=" + strings.Repeat("x", 256), "owner", "bytes"},
 		{"user=ann", "user", "did you mean owner?"},
-		{"foo=bar", "foo", "limit, pageToken, phase, label, owner"}, {"Limit=5", "Limit", "is not a parameter"},
+		{"foo=bar", "foo", "limit, pageToken, phase, label, name, owner"}, {"Limit=5", "Limit", "is not a parameter"},
 		{"labels=a=b", "labels", "is not a parameter"},
 		{"=", "", "is not a parameter"}, {"token=x", "token", "is not a parameter"},
 		{"limit=5&zzz=1", "zzz", "is not a parameter"},

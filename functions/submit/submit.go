@@ -31,7 +31,8 @@ type Deps struct {
 	Admission *admission.Controller
 }
 
-// Function answers POST /api/v1/jobs, GET /api/v1/jobs/:id/token and POST /api/v1/jobs/:id/share.
+// Function answers POST /api/v1/jobs, POST /api/v1/jobs/:id/rerun, GET /api/v1/jobs/:id/token and
+// POST /api/v1/jobs/:id/share.
 type Function struct {
 	admission *admission.Controller
 	records   Records
@@ -54,6 +55,7 @@ func New(d Deps) (*Function, error) {
 func (f *Function) Mount(r *api.Router) {
 	r.Handle(routes.SubmitJob, api.Receive(f.log, f.submit))
 	r.Handle(routes.GetJobToken, f.jobToken)
+	r.Handle(routes.RerunJob, api.Receive(f.log, f.rerun))
 	r.Handle(routes.ShareJob, f.share)
 }
 
@@ -90,8 +92,8 @@ func (f *Function) accept(w http.ResponseWriter, r *http.Request) (*job.Index, e
 		return nil, err
 	}
 	return tx.Commit(r.Context(), admission.Draft{
-		Spec: sent.Spec, Files: sent.Files, Tree: sent.Tree, Faults: err, KeyHash: keyHash, Owner: caller.Owner,
-		Trace: admission.Trace(r),
+		Spec: sent.Spec, Files: sent.Files, Stdin: sent.Stdin, Tree: sent.Tree, Faults: err, KeyHash: keyHash,
+		Owner: caller.Owner, Trace: admission.Trace(r),
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"go-job-orchestrator/shared/admission"
+	"go-job-orchestrator/shared/form"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/template"
 )
@@ -65,8 +66,8 @@ func patterns(text string) (list []string, message string) {
 
 // fingerprint is that of the job, as it was before templates said which events start them, unless
 // this one does.
-func fingerprint(spec job.Spec, files []job.File, starts *template.Events) (string, error) {
-	print, err := admission.Fingerprint(spec, files)
+func fingerprint(sent *form.Job, starts *template.Events) (string, error) {
+	print, err := admission.Fingerprint(sent.Spec, sent.Files, sent.Stdin)
 	if err != nil || starts == nil {
 		return print, err
 	}

@@ -156,12 +156,12 @@ func (f *Function) read(ctx context.Context, r *http.Request, name string, id jo
 	if err != nil {
 		return nil, err
 	}
-	fingerprint, err := fingerprint(sent.Spec, sent.Files, starts)
+	fingerprint, err := fingerprint(sent, starts)
 	if err != nil {
 		return nil, err
 	}
 	t := template.Template{Name: name, CreatedAt: f.now().UTC(), Events: starts, Spec: sent.Spec, Files: sent.Files,
-		Inferred: inferred}
+		Stdin: sent.Stdin, Inferred: inferred}
 	return &template.Draft{Template: t, Folder: id, Fingerprint: fingerprint}, nil
 }
 

@@ -37,7 +37,12 @@ func (f *Function) accept(w http.ResponseWriter, r *http.Request, name string) (
 		return nil, err
 	}
 	f.admission.LimitReading(w)
-	overrides, err := f.admission.Forms.ReadOverrides(r)
+	tx, err := f.admission.Begin(r.Context(), r.ContentLength)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Abort(r.Context())
+	overrides, err := f.admission.Forms.ReadOverrides(r, tx.Put)
 	if err != nil {
 		return nil, err
 	}
@@ -47,8 +52,8 @@ func (f *Function) accept(w http.ResponseWriter, r *http.Request, name string) (
 	if err != nil {
 		return nil, err
 	}
-	return f.admission.FromTemplate(r.Context(), v, admission.Start{
-		Draft: admission.Draft{KeyHash: keyHash, Fingerprint: print, Trace: admission.Trace(r)},
+	return tx.FromTemplate(r.Context(), v, admission.Start{
+		Draft: admission.Draft{Stdin: overrides.Stdin, KeyHash: keyHash, Fingerprint: print, Trace: admission.Trace(r)},
 		Change: func(spec job.Spec) (job.Spec, error) {
 			spec = overrides.Apply(spec)
 			var err error

@@ -50,7 +50,7 @@ func Digest(value any) (string, error) {
 
 // Fingerprint tells whether two requests ask for the same. It does not depend on how the form was
 // encoded, whose boundary differs each time, nor on the order of its parts.
-func Fingerprint(spec job.Spec, files []job.File) (string, error) {
+func Fingerprint(spec job.Spec, files []job.File, stdin *job.File) (string, error) {
 	files = slices.SortedFunc(slices.Values(files), func(a, b job.File) int { return strings.Compare(a.Name, b.Name) })
 	for i := range files { // it follows from the rest, and keys of earlier versions must keep their meaning
 		files[i].Mode = ""
@@ -58,7 +58,8 @@ func Fingerprint(spec job.Spec, files []job.File) (string, error) {
 	return Digest(struct {
 		Spec  job.Spec   `json:"spec"`
 		Files []job.File `json:"files"`
-	}{spec, files})
+		Stdin *job.File  `json:"stdin,omitempty"`
+	}{spec, files, stdin})
 }
 
 // recordKeyed accepts the job, unless its idempotency key belongs to one that was accepted before:
@@ -69,7 +70,7 @@ func (c *Controller) recordKeyed(ctx context.Context, index *job.Index, print st
 	}
 	if print == "" {
 		var err error
-		if print, err = Fingerprint(index.Spec, index.Files); err != nil {
+		if print, err = Fingerprint(index.Spec, index.Files, index.Stdin); err != nil {
 			return nil, err
 		}
 	}

@@ -127,7 +127,7 @@ func TestOtherRequest(t *testing.T) {
 func TestFingerprint(t *testing.T) {
 	spec := job.Spec{Runtime: "python", Entrypoint: "a.py", Args: []string{"a"}, Env: map[string]string{"A": "1"}}
 	files := []job.File{{Name: "b", Size: 1, SHA256: "x", Mode: "0755"}, {Name: "a.py", Size: 2, SHA256: "y"}}
-	got, err := admission.Fingerprint(spec, files)
+	got, err := admission.Fingerprint(spec, files, nil)
 	const want = "4c7a6e8809aa5a286fece27422494f3a2fafbf740f83ed72d131b231e6e0894e"
 	if err != nil || got != want {
 		t.Errorf("got %s, %v; want %s", got, err, want)

@@ -28,13 +28,27 @@ var errReplaced = errors.New("replaced meanwhile")
 // FromTemplate starts a job from a version of a template, or from the one that replaced it
 // meanwhile. The job has copies of the files, so later changes of the template do not affect it.
 func (c *Controller) FromTemplate(ctx context.Context, v *template.Version, s Start) (*job.Index, error) {
+	tx, err := c.Begin(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Abort(ctx)
+	return tx.FromTemplate(ctx, v, s)
+}
+
+// FromTemplate is Commit for a job that is started from a template. The Draft may have a Stdin that
+// was stored.
+func (tx *Tx) FromTemplate(ctx context.Context, v *template.Version, s Start) (*job.Index, error) {
 	for range replacedTries {
-		index, err := c.fromVersion(ctx, v, s)
+		index, err := tx.fromVersion(ctx, v, s)
 		if !errors.Is(err, errReplaced) {
 			return index, err
 		}
+		if err := tx.drop(ctx, v.Files); err != nil {
+			return nil, err
+		}
 		owner := v.Owner
-		if v, err = c.templates.Current(ctx, v.Name); err != nil {
+		if v, err = tx.c.templates.Current(ctx, v.Name); err != nil {
 			return nil, err
 		}
 		if v.Owner != owner {
@@ -44,50 +58,48 @@ func (c *Controller) FromTemplate(ctx context.Context, v *template.Version, s St
 	return nil, fmt.Errorf("template %s is replaced all the time: %w", v.Name, job.ErrUnavailable)
 }
 
-func (c *Controller) fromVersion(ctx context.Context, v *template.Version, s Start) (*job.Index, error) {
-	tx, err := c.Begin(ctx, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer tx.Abort(ctx)
+func (tx *Tx) fromVersion(ctx context.Context, v *template.Version, s Start) (*job.Index, error) {
 	d := s.Draft
 	d.Owner, d.Template = v.Owner, &job.Origin{Name: v.Name, Version: v.Version}
+	var err error
 	if d.Spec, err = s.Change(v.Spec); err != nil {
 		return nil, err
 	}
-	if err := c.Check(&d.Spec, v.Files, nil, d.Validate()); err != nil { // before any file is copied
+	stdin := v.Stdin
+	if d.Stdin != nil {
+		stdin = nil
+	}
+	// Before any file is copied.
+	if err := tx.c.Check(&d.Spec, v.Files, nil, join(d.Validate(), checkStdin(d.Stdin, v.Files))); err != nil {
 		return nil, err
 	}
-	d.Labels = maps.Clone(d.Labels)
-	if d.Labels == nil {
-		d.Labels = map[string]string{}
+	d.Labels = withTemplate(d.Labels, v.Name)
+	err = tx.copyAll(ctx, v.Files, stdin, func(ctx context.Context, name string) (io.ReadCloser, error) {
+		return tx.c.templates.Open(ctx, v, name)
+	})
+	if errors.Is(err, job.ErrNotFound) {
+		return nil, fmt.Errorf("template %s, version %d: %w: %w", v.Name, v.Version, errReplaced, err)
 	}
-	d.Labels[job.TemplateLabel] = v.Name // which users cannot set
-	if err := tx.copyVersion(ctx, v); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, fmt.Errorf("template %s: %w", v.Name, err)
 	}
 	more, err := tx.Copy(ctx, s.Files)
 	if err != nil {
 		return nil, err
 	}
 	d.Files = append(append(d.Files, v.Files...), more...)
+	if stdin != nil {
+		d.Stdin = stdin
+	}
 	return tx.record(ctx, d)
 }
 
-// copyVersion copies the files of a version of a template.
-func (tx *Tx) copyVersion(ctx context.Context, v *template.Version) error {
-	for _, want := range v.Files {
-		got, err := tx.copy(context.WithoutCancel(ctx), Source{Name: want.Name,
-			Open: func(ctx context.Context) (io.ReadCloser, error) { return tx.c.templates.Open(ctx, v, want.Name) }})
-		if errors.Is(err, job.ErrNotFound) {
-			return fmt.Errorf("template %s, version %d: %w: %w", v.Name, v.Version, errReplaced, err)
-		}
-		if err != nil {
-			return err
-		}
-		if got.SHA256 != want.SHA256 {
-			return fmt.Errorf("template %s: file %q is not what was stored", v.Name, want.Name)
-		}
+// withTemplate adds the label of a template, which users cannot set.
+func withTemplate(labels map[string]string, name string) map[string]string {
+	labels = maps.Clone(labels)
+	if labels == nil {
+		labels = map[string]string{}
 	}
-	return nil
+	labels[job.TemplateLabel] = name
+	return labels
 }

@@ -3,8 +3,11 @@ package admission_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,5 +118,44 @@ func removeFolder(t *testing.T, w *admissiontest.Server, folder job.ID) {
 	t.Helper()
 	if err := w.Store.RemoveAll(t.Context(), template.FileKey("t", folder, "")); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestReplacedWithInput replaces a template after the input of its job was stored.
+func TestReplacedWithInput(t *testing.T) {
+	w := admissiontest.New(t, nil)
+	v, folder := save(t, w, owner, "old")
+	if _, err := w.Store.Put(t.Context(), template.FileKey("t", folder, "b"), strings.NewReader("b")); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte("b"))
+	// The first file is copied, the second is gone.
+	v.Files = append([]job.File{{Name: "b", Size: 1, SHA256: hex.EncodeToString(sum[:])}}, v.Files...)
+	save(t, w, owner, "new")
+	if err := w.Store.Remove(t.Context(), template.FileKey("t", folder, "a.py")); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := w.Controller().Begin(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Abort(t.Context())
+	stdin, err := tx.Put(t.Context(), job.StdinFile, strings.NewReader("in"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := tx.FromTemplate(t.Context(), v, admission.Start{
+		Draft:  admission.Draft{Stdin: &stdin},
+		Change: func(spec job.Spec) (job.Spec, error) { return spec, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.File(index.JobID, "a.py") != "new" || w.File(index.JobID, job.StdinFile) != "in" || index.Stdin == nil ||
+		len(index.Files) != 1 {
+		t.Errorf("got %+v", index)
+	}
+	if slices.Contains(w.Tree(), string(index.JobID)+"/b") {
+		t.Error("a file of the old version is left")
 	}
 }

@@ -32,6 +32,7 @@ type Tx struct {
 type Draft struct {
 	job.Spec
 	Files []job.File
+	Stdin *job.File
 	// Tree is what the files say of how they are run. Nil: only their names do.
 	Tree *project.Tree
 	// Faults are what is known to be wrong with the job; Commit names them with what it finds.
@@ -39,6 +40,7 @@ type Draft struct {
 	KeyHash     string // of the idempotency key, or empty
 	Fingerprint string // of what was asked for; empty: of the job
 	Template    *job.Origin
+	RerunOf     job.ID
 	Owner       string // the name of a caller
 	Trace       job.Trace
 	Chain       ledger.Lineage // Root is empty for a job that no event of another job starts
@@ -134,7 +136,7 @@ func (tx *Tx) record(ctx context.Context, d Draft) (*job.Index, error) {
 	c, id := tx.c, tx.id
 	index, err := c.recordChained(ctx, &job.Index{
 		JobID: id, JobName: id.Name(), Namespace: c.common.Namespace, CreatedAt: id.Created(),
-		Spec: c.Settings.fill(d.Spec), Files: executable(d), Inferred: d.Inferred,
+		Spec: c.Settings.fill(d.Spec), Files: executable(d), Stdin: d.Stdin, Inferred: d.Inferred, RerunOf: d.RerunOf,
 		Token: token.Hash(c.keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
 		Template: d.Template, Owner: d.Owner, Trace: d.Trace, Hops: d.Chain.Hops, Root: d.Chain.Root,
 	}, d)

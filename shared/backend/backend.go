@@ -39,7 +39,11 @@ type Admission interface {
 }
 
 // Queue is where jobs of this process wait and run. A job that it has need not be launched.
-type Queue interface{ Has(id job.ID) bool }
+type Queue interface {
+	Has(id job.ID) bool
+	// Ahead returns how many jobs start before one that waits, and false for a job that does not wait.
+	Ahead(id job.ID) (int, bool)
+}
 
 // Runtime is one that jobs can name.
 type Runtime struct {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/spool"
@@ -40,6 +41,7 @@ type Command struct {
 	Path        string
 	Args        []string // without the program's own name
 	Env         []string
+	Stdin       *os.File    // what it reads, from the beginning; nil: nothing
 	Log         spool.Files // takes what it writes to its standard streams
 	NonBlocking bool        // it does not wait until what it writes was read
 	CPUMillis   int64       // 0 is no limit

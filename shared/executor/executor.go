@@ -199,6 +199,11 @@ func (t *Task) execute(ctx context.Context, l spool.Files) Result {
 	}
 	command := t.Command
 	command.Log = l
+	stdin, err := t.openStdin() // before anything of the user's runs
+	if err != nil {
+		return t.failed(job.ReasonStartFailed, "the program's standard input could not be opened", err)
+	}
+	defer stdin.Close() // does nothing if it is nil
 	build, program, err := t.build()
 	if err != nil {
 		return t.failed(job.ReasonStartFailed, "the program's sources could not be looked at", err)
@@ -212,7 +217,16 @@ func (t *Task) execute(ctx context.Context, l spool.Files) Result {
 	if program != nil {
 		command.Args = program
 	}
+	command.Stdin = stdin
 	return t.start(ctx, l, command, false)
+}
+
+// openStdin opens what the program reads; nil: nothing.
+func (t *Task) openStdin() (*os.File, error) {
+	if t.Index.Stdin == nil {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	return t.Workspace.openStdin(t.Index.Stdin)
 }
 
 func (t *Task) build() (build, program []string, err error) {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -26,7 +27,23 @@ func (t *Task) Fetch(ctx context.Context) error {
 			return fmt.Errorf("fetch %s: %w", f.Name, err)
 		}
 	}
-	return nil
+	return t.fetchStdin(ctx)
+}
+
+// fetchStdin brings what the program reads as its standard input.
+func (t *Task) fetchStdin(ctx context.Context) error {
+	if t.Index.Stdin == nil {
+		return nil
+	}
+	root, err := os.OpenRoot(t.Workspace.Root())
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := storeFile(ctx, t.From, *t.Index.Stdin, root, stdinFile, stdinMode); err != nil {
+		return fmt.Errorf("fetch stdin: %w", err)
+	}
+	return root.Chmod(stdinFile, stdinMode) // whatever the umask
 }
 
 func (t *Task) fetch(ctx context.Context, f job.File, dir *os.Root) error {
@@ -40,17 +57,25 @@ func (t *Task) fetch(ctx context.Context, f job.File, dir *os.Root) error {
 }
 
 func fetchFile(ctx context.Context, from Artifacts, want job.File, dir *os.Root, modified time.Time) error {
-	in, err := from.Open(ctx, want.Name)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
 	name := filepath.FromSlash(want.Name)
 	// What another job has left comes with its folders.
 	if err := dir.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	out, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, want.Perm())
+	if err := storeFile(ctx, from, want, dir, name, want.Perm()); err != nil {
+		return err
+	}
+	return dir.Chtimes(name, modified, modified)
+}
+
+// storeFile writes a new file, and verifies that it is what was accepted.
+func storeFile(ctx context.Context, from Artifacts, want job.File, dir *os.Root, name string, mode fs.FileMode) error {
+	in, err := from.Open(ctx, want.Name)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
@@ -65,7 +90,7 @@ func fetchFile(ctx context.Context, from Artifacts, want job.File, dir *os.Root,
 	if n != want.Size || hex.EncodeToString(hash.Sum(nil)) != want.SHA256 {
 		return errNotAccepted
 	}
-	return dir.Chtimes(name, modified, modified)
+	return nil
 }
 
 // fetchTime is the time that uploaded files get as that of their last change, so that others can

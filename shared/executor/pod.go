@@ -12,6 +12,17 @@ const (
 	PodTokenFile = "/var/run/secrets/go-job-orchestrator/token" //nolint:gosec // where it lies, not what it is
 )
 
+// The exit codes by which the agent's container says whether the pod's Job may try again after a
+// program that failed. sysexits.h has no names for them.
+const (
+	PodRetry   = 80
+	PodNoRetry = 79
+)
+
+// PodPlatformFailed is the exit code of both containers when the agent could not do its work:
+// EX_SOFTWARE of sysexits.h. A program's own codes are passed on.
+const PodPlatformFailed = 70
+
 // PodFetchFailed is the exit code by which the agent's container says that the uploaded files could
 // not be fetched: EX_UNAVAILABLE of sysexits.h.
 const PodFetchFailed = 69

@@ -34,7 +34,7 @@ func Judge(index *job.Index, attempts []job.Attempt, cancelled bool, now time.Ti
 		return Verdict{Over: true, Phase: job.Succeeded, Reason: last.Reason, Message: last.Message}
 	case cancelled || last.Reason == job.ReasonCancelled:
 		return Verdict{Over: true, Phase: job.Cancelled, Reason: job.ReasonCancelled, Message: "cancelled by its user"}
-	case !index.MayRetry(n, last.Reason):
+	case !index.MayRetry(n, last.Reason, last.ExitCode):
 		return Verdict{Over: true, Phase: job.Failed, Reason: last.Reason, Message: withAttempts(last.Message, n)}
 	case index.TimeUp(attempts, now):
 		return Verdict{Over: true, Phase: job.Failed, Reason: job.ReasonDeadlineExceeded,

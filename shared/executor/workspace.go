@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"go-job-orchestrator/shared/fstree"
 	"go-job-orchestrator/shared/job"
@@ -24,6 +25,14 @@ const (
 	filesDir = "files"
 	tempDir  = "tmp"
 	logDir   = "log"
+)
+
+// stdinFile is what the program reads as its standard input. It lies outside of what the program
+// sees, so it is not taken for one of its files. The program can open it again as /dev/stdin, and
+// cannot change it.
+const (
+	stdinFile = "stdin"
+	stdinMode = 0o444
 )
 
 // NewWorkspace returns the workspace in the folder root, which belongs to it alone.
@@ -70,7 +79,7 @@ func (w Workspace) Reset(ctx context.Context) error {
 		return fmt.Errorf("make the workspace: %w", err)
 	}
 	defer root.Close()
-	for _, name := range []string{ExitRecord, archiveFile, unpackedFile} {
+	for _, name := range []string{ExitRecord, archiveFile, unpackedFile, stdinFile} {
 		if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("empty the workspace: %w", err)
 		}
@@ -128,4 +137,26 @@ func (w Workspace) OpenLog() (spool.Files, error) {
 	}
 	defer dir.Close()
 	return spool.Open(dir)
+}
+
+// openStdin opens what fetchStdin has stored.
+func (w Workspace) openStdin(want *job.File) (*os.File, error) {
+	root, err := os.OpenRoot(w.root)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.OpenFile(stdinFile, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && (!info.Mode().IsRegular() || info.Size() != want.Size) {
+		err = fmt.Errorf("%s: %w: it is not what was fetched", stdinFile, fs.ErrInvalid)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }

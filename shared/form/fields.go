@@ -41,6 +41,8 @@ func single() map[string]setter {
 			s.TTLSecondsAfterFinished, m = seconds(text, 0)
 			return m
 		},
+		"name":    func(s *job.Spec, text string) string { s.Name = text; return "" },
+		"retryOn": func(s *job.Spec, text string) (m string) { s.RetryOn, m = stringList(text); return m },
 		"retries": func(s *job.Spec, text string) string {
 			n, m := whole(text, 0)
 			s.Retries = int(min(n, job.MaxRetries+1)) // Validate names the bounds
@@ -50,7 +52,8 @@ func single() map[string]setter {
 }
 
 func fieldNames() []string {
-	return append([]string{"files", "archive", "arg"}, slices.Sorted(maps.Keys(single()))...)
+	names := append(slices.Collect(maps.Keys(single())), stdinField)
+	return append([]string{"files", "archive", "arg"}, slices.Sorted(slices.Values(names))...)
 }
 
 // decode turns fields into a specification, and returns all their faults.
@@ -130,7 +133,8 @@ func otherNames() map[string]string {
 		"env": "environment vars variables", "labels": "tag tags annotations", "memory": "ram limitsmemory",
 		"cpu": "cores limitscpu", "timeoutSeconds": "deadline activedeadlineseconds maxruntime",
 		"ttlSecondsAfterFinished": "expiry expires keep retention", "retries": "retry backofflimit maxattempts attempts",
-		"image": "container docker",
+		"image":    "container docker",
+		stdinField: "input standardinput", "name": "title jobname displayname", "retryOn": "retrywhen retryif retryreasons",
 	} {
 		for word := range strings.FieldsSeq(words) {
 			others[word] = field

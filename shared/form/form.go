@@ -48,8 +48,9 @@ type Job struct {
 	// Tree is what the files say of how they are run. The content of a zip file is not in it, because
 	// it can be read only when it is stored. Nil: there is an archive that was not read because of other
 	// faults.
-	Tree *project.Tree
-	More map[string]string // the fields that Read was asked for besides those of a job
+	Tree  *project.Tree
+	Stdin *job.File         // what the program reads; nil: nothing was sent
+	More  map[string]string // the fields that Read was asked for besides those of a job
 }
 
 // Reader reads forms.
@@ -82,11 +83,7 @@ func (f *Reader) Read(r *http.Request, defaults job.Spec, save Saver, more ...st
 	defer done()
 	p := &parser{limits: f.limits, save: save, body: source, fields: map[string][]string{}, names: map[string]bool{},
 		tree: project.New(), more: more}
-	err = p.parts(r.Context(), newParts(body, boundary))
-	if err != nil && len(p.faults) > 0 { // the first faults are the cause of err
-		return nil, &job.Faults{Kind: job.ErrInvalid, List: p.faults}
-	}
-	if err != nil {
+	if err := p.read(r.Context(), newParts(body, boundary)); err != nil {
 		return nil, err
 	}
 	return p.job(defaults)

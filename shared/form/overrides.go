@@ -1,7 +1,6 @@
 package form
 
 import (
-	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -16,6 +15,9 @@ type Overrides struct {
 	Add  []string `json:"arg,omitempty"`
 	// Env is added to the template's. A variable that the template sets gets the new value.
 	Env map[string]string `json:"env,omitempty"`
+	// Name replaces the template's, if it is not nil, and so does Stdin.
+	Name  *string   `json:"name,omitempty"`
+	Stdin *job.File `json:"stdin,omitempty"`
 }
 
 // Apply returns the specification with the overrides. It does not validate the result.
@@ -32,28 +34,20 @@ func (o *Overrides) Apply(spec job.Spec) job.Spec {
 		maps.Copy(env, o.Env)
 		spec.Env = env
 	}
+	if o.Name != nil {
+		spec.Name = *o.Name
+	}
 	return spec
 }
 
-// ReadOverrides reads a form that may have the fields args, arg and env, or no body at all.
-func (f *Reader) ReadOverrides(r *http.Request) (*Overrides, error) {
-	if r.ContentLength == 0 && r.Header.Get("Content-Type") == "" {
-		return &Overrides{}, nil
-	}
-	boundary, err := boundaryOf(r.Header)
+// overrideNames are the fields that a form may have that starts a job from a template.
+func overrideNames() []string { return []string{"args", "arg", "env", "name", stdinField} }
+
+// ReadOverrides reads a form that changes what a template says, or no body at all. It calls save for
+// stdin when it arrives.
+func (f *Reader) ReadOverrides(r *http.Request, save Saver) (*Overrides, error) {
+	p, err := f.readOnly(r, save, overrideNames())
 	if err != nil {
-		return nil, err
-	}
-	limits := f.limits
-	limits.TotalBytes = min(limits.TotalBytes, 2*fieldsFactor*limits.FieldBytes)
-	source := &capped{r: r.Body, left: limits.TotalBytes,
-		err: job.Refuse(job.ErrTooLarge, "body", "has more than these fields can")}
-	body, done := f.buffers.before(source)
-	defer done()
-	p := &parser{limits: limits, body: source, fields: map[string][]string{}, names: map[string]bool{},
-		only: []string{"args", "arg", "env"}}
-	err = p.parts(r.Context(), newParts(body, boundary))
-	if err != nil && (len(p.faults) == 0 || !errors.Is(err, errEnough)) {
 		return nil, err
 	}
 	var spec job.Spec
@@ -68,5 +62,49 @@ func (f *Reader) ReadOverrides(r *http.Request) (*Overrides, error) {
 	if len(faults) > 0 {
 		return nil, &job.Faults{Kind: job.ErrInvalid, List: faults}
 	}
-	return &Overrides{Args: spec.Args, Add: p.fields["arg"], Env: spec.Env}, nil
+	o := &Overrides{Args: spec.Args, Add: p.fields["arg"], Env: spec.Env, Stdin: p.stdin}
+	if _, sent := p.fields["name"]; sent {
+		o.Name = &spec.Name
+	}
+	return o, nil
+}
+
+// ReadChanges reads a form that changes some fields of a job whose files stay, or no body at all. A
+// field that is sent replaces that of base; args and arg together are one field. It calls save for
+// stdin when it arrives. As in Read, there can be a job together with an error.
+func (f *Reader) ReadChanges(r *http.Request, base job.Spec, save Saver) (*Job, error) {
+	names := slices.DeleteFunc(fieldNames(), func(name string) bool { return name == "files" })
+	p, err := f.readOnly(r, save, names)
+	if err != nil {
+		return nil, err
+	}
+	if len(p.fields["arg"]) > 0 {
+		base.Args = nil // decode sets those of args
+	}
+	spec, faults := decode(p.fields, base)
+	faults = append(faults, p.faults...)
+	changed := &Job{Spec: *spec, Stdin: p.stdin}
+	if len(faults) > 0 {
+		return changed, &job.Faults{Kind: job.ErrInvalid, List: faults[:min(len(faults), maxFaults)]}
+	}
+	return changed, nil
+}
+
+// readOnly reads a form that may have the named fields and no others, or no body.
+func (f *Reader) readOnly(r *http.Request, save Saver, names []string) (*parser, error) {
+	p := &parser{limits: f.limits, save: save, fields: map[string][]string{}, names: map[string]bool{}, only: names}
+	if r.ContentLength == 0 && r.Header.Get("Content-Type") == "" {
+		return p, nil
+	}
+	boundary, err := boundaryOf(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	if r.ContentLength > f.limits.TotalBytes {
+		return nil, f.tooLarge()
+	}
+	p.body = &capped{r: r.Body, left: f.limits.TotalBytes, err: f.tooLarge()}
+	body, done := f.buffers.before(p.body)
+	defer done()
+	return p, p.read(r.Context(), newParts(body, boundary))
 }

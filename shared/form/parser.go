@@ -35,9 +35,19 @@ type parser struct {
 	archived bool // the archive came
 	unlisted bool // it came, and was not read
 	files    []job.File
+	stdin    *job.File
 	faults   []job.Fault
 	only     []string // the fields that are allowed; nil: all fields of a job
 	more     []string // the fields that are allowed besides those of a job
+}
+
+// read reads all parts. If it had to stop after faults, it returns these, which are the cause.
+func (p *parser) read(ctx context.Context, form *parts) error {
+	err := p.parts(ctx, form)
+	if err != nil && len(p.faults) > 0 {
+		return &job.Faults{Kind: job.ErrInvalid, List: p.faults}
+	}
+	return err
 }
 
 func (p *parser) parts(ctx context.Context, form *parts) error {
@@ -85,7 +95,7 @@ func (p *parser) job(defaults job.Spec) (*Job, error) {
 			"files=@script.py, or an archive, such as -F archive=@project.tar.gz"})
 	}
 	faults = append(faults, p.faults...)
-	read := &Job{Spec: *spec, Files: p.files, Tree: p.tree}
+	read := &Job{Spec: *spec, Files: p.files, Stdin: p.stdin, Tree: p.tree}
 	if p.unlisted {
 		read.Tree = nil
 	}
@@ -142,6 +152,8 @@ func (p *parser) part(ctx context.Context, part *multipart.Part) error {
 			job.Meant(name, p.only, nil))
 	case name == "":
 		return api.BadRequest("body", "a part has no name; each needs one, such as name=\"files\"")
+	case name == stdinField:
+		return p.input(ctx, part)
 	case name == "files" && isFile:
 		return p.file(ctx, filename, part)
 	case name == "files":
@@ -216,6 +228,28 @@ func (p *parser) kept(field, name string, read *noting, err error) error {
 			"simpler one", name))
 	}
 	return err
+}
+
+// stdinField is the part with what the program reads. It is a file or a text, which makes no
+// difference: the content is stored as it is, and of any length that a form may have.
+const stdinField = "stdin"
+
+func (p *parser) input(ctx context.Context, content io.Reader) error {
+	if p.stdin != nil {
+		return job.Invalid(stdinField, "was sent more than once")
+	}
+	p.stdin = &job.File{Name: job.StdinFile}
+	if len(p.faults) > 0 { // the form is refused
+		return nil
+	}
+	read := &noting{r: content}
+	f, err := p.save(ctx, job.StdinFile, read)
+	if err := p.kept(stdinField, job.StdinFile, read, err); err != nil {
+		return err
+	}
+	f.Mode = "" // it is not run, whatever it begins with
+	p.stdin = &f
+	return nil
 }
 
 // noting keeps the error of its source, so that it can be told from an error of the destination.

@@ -14,6 +14,9 @@ const (
 	ResultsDir = "results"
 	StdoutFile = "stdout.log"
 	StderrFile = "stderr.log"
+	// StdinFile is what the program reads as its standard input. Jobs of versions that did not have it
+	// may have an uploaded file of this name.
+	StdinFile = ".stdin"
 )
 
 // MaxNameBytes bounds one segment of a file name. File systems allow 255 bytes, and the names of
@@ -28,7 +31,7 @@ func CheckFileName(name string, bytes int) string {
 		return message
 	}
 	switch first, rest, isPath := strings.Cut(name, "/"); first {
-	case IndexFile, StatusFile, ResultsDir:
+	case IndexFile, StatusFile, ResultsDir, StdinFile:
 		if isPath {
 			return fmt.Sprintf("%q is reserved, so %.100q cannot lie in it; rename the folder", first, rest)
 		}
@@ -85,6 +88,28 @@ func IsLog(name string) bool { return name == StdoutFile || name == StderrFile }
 // PrivateDir is a name that no output may have, because agents of earlier releases send their
 // records below it.
 const PrivateDir = ".job"
+
+// MaxJobNameBytes bounds the name that a user gives a job.
+const MaxJobNameBytes = 100
+
+// CheckName says what is wrong with the name that a user gives a job, or returns "". Tables show
+// such names, and URLs contain them, so characters that cannot be seen are not allowed.
+func CheckName(name string) string {
+	unseen := func(r rune) bool { return !unicode.IsPrint(r) }
+	switch {
+	case name == "":
+		return "is empty"
+	case len(name) > MaxJobNameBytes:
+		return fmt.Sprintf("has %d bytes; at most %d are allowed", len(name), MaxJobNameBytes)
+	case !utf8.ValidString(name):
+		return "is not valid UTF-8"
+	case strings.ContainsFunc(name, unseen):
+		return "contains a character that cannot be seen, such as a line break; use letters, digits, signs and blanks"
+	case strings.TrimSpace(name) != name:
+		return "begins or ends with a blank"
+	}
+	return ""
+}
 
 func checkSegment(name string, bytes int) string {
 	switch {

@@ -58,6 +58,7 @@ const (
 	ReasonQuotaExceeded Reason = "QuotaExceeded"     // the namespace's ResourceQuota leaves no room
 	ReasonFailedCreate  Reason = "FailedCreate"      // its pod was refused
 	ReasonNodeLost      Reason = "NodeLost"          // its node does not answer
+	ReasonPreempted     Reason = "Preempted"         // its pod had to make room for a more important one
 )
 
 // File is one file of a job. SHA256 is in lowercase hexadecimal digits, Size in bytes.
@@ -184,6 +185,8 @@ type Index struct {
 	CreatedAt time.Time `json:"createdAt"`
 	Spec
 	Files []File `json:"files"`
+	// Stdin is what the program reads as its standard input; nil: nothing. It is stored as StdinFile.
+	Stdin *File `json:"stdin,omitempty"`
 	// Inferred says which parts of Spec were not sent, but followed from the files. It is nil for none.
 	Inferred *Inferred `json:"inferred,omitempty"`
 	// Token is the hash of the job's token, never the token.
@@ -192,6 +195,8 @@ type Index struct {
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
 	// Template is the template that the job was started from, if there was one.
 	Template *Origin `json:"template,omitempty"`
+	// RerunOf is the job that this one repeats, if it does.
+	RerunOf ID `json:"rerunOf,omitempty"`
 	// Owner is the name of the caller that the job belongs to: who submitted it, or whose template it
 	// was started from. The records of jobs that are older than callers have none, and maybe an
 	// "owner" of another kind, which is ignored; they belong to LocalOwner.
@@ -211,21 +216,6 @@ type Index struct {
 type Inferred struct {
 	Runtime    string `json:"runtime,omitempty"`
 	Entrypoint string `json:"entrypoint,omitempty"`
-}
-
-// MayRetry reports whether another attempt follows attempt number, which ended for reason. A retry
-// would not help a program that cannot be executed or whose time is up. A program whose outputs
-// were lost has done its work.
-func (i *Index) MayRetry(number int, reason Reason) bool {
-	if number > i.Retries {
-		return false
-	}
-	switch reason {
-	case ReasonCompleted, ReasonCancelled, ReasonDeadlineExceeded, ReasonCannotRun, ReasonOutputsLost:
-		return false
-	default:
-		return true
-	}
 }
 
 // Deadline is the time at which a job with a time limit must end. It counts from the first attempt,
@@ -270,6 +260,7 @@ type Summary struct {
 	JobID      ID                `json:"jobID"`
 	JobName    string            `json:"jobName"`
 	Namespace  string            `json:"namespace"`
+	Name       string            `json:"name,omitempty"` // that its user gave it
 	Runtime    string            `json:"runtime"`
 	Owner      string            `json:"owner"` // the name of a caller
 	Labels     map[string]string `json:"labels,omitempty"`
@@ -294,13 +285,16 @@ type Status struct {
 	Entrypoint     string    `json:"entrypoint"`
 	Args           []string  `json:"args"`
 	Image          string    `json:"image,omitempty"`
-	Queue          string    `json:"queue,omitempty"`
+	Queue          *Queue    `json:"queue,omitempty"`
 	CPU            string    `json:"cpu,omitempty"`
 	Memory         string    `json:"memory,omitempty"`
 	TimeoutSeconds int64     `json:"timeoutSeconds,omitempty"`
 	Retries        int       `json:"retries,omitempty"`
+	RetryOn        []string  `json:"retryOn,omitempty"`
 	Template       *Origin   `json:"template,omitempty"`
+	RerunOf        ID        `json:"rerunOf,omitempty"`
 	Files          []File    `json:"files"`
+	Stdin          *File     `json:"stdin,omitempty"`
 	Inferred       *Inferred `json:"inferred,omitempty"`
 	Message        string    `json:"message,omitempty"`
 	Attempts       []Attempt `json:"attempts"`

@@ -28,6 +28,11 @@ type Spec struct {
 	TTLSecondsAfterFinished int64 `json:"ttlSecondsAfterFinished"`
 	// Retries is how often a failed program runs again.
 	Retries int `json:"retries,omitempty"`
+	// RetryOn says after which ends it does: exit codes, ranges of them, and reasons. Empty: after
+	// every end that a retry may help.
+	RetryOn []string `json:"retryOn,omitempty"`
+	// Name is for people. Several jobs may have the same.
+	Name string `json:"name,omitempty"`
 }
 
 // The bounds of a Spec. MaxArgBytes is Linux's MAX_ARG_STRLEN. MaxExecBytes is well below the
@@ -70,6 +75,10 @@ func (s *Spec) Validate() error {
 	faults.add("timeoutSeconds", between(s.TimeoutSeconds, 0, MaxSeconds))
 	faults.add("ttlSecondsAfterFinished", between(s.TTLSecondsAfterFinished, 0, MaxSeconds))
 	faults.add("retries", between(int64(s.Retries), 0, MaxRetries))
+	checkRetryOn(faults, s)
+	if s.Name != "" {
+		faults.add("name", CheckName(s.Name))
+	}
 	return faults.err()
 }
 

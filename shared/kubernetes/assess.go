@@ -198,7 +198,7 @@ func evicted(p *corev1.Pod) (job.Reason, string) {
 			continue
 		}
 		reasons := map[string]job.Reason{
-			corev1.PodReasonPreemptionByScheduler: "Preempted", "DeletionByTaintManager": job.ReasonNodeLost,
+			corev1.PodReasonPreemptionByScheduler: job.ReasonPreempted, "DeletionByTaintManager": job.ReasonNodeLost,
 			"DeletionByPodGC": job.ReasonNodeLost,
 		}
 		reason, known := reasons[c.Reason]

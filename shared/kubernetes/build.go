@@ -64,6 +64,12 @@ func (s *Settings) build(index *job.Index) *batchv1.Job {
 			},
 		},
 	}
+	if index.Retries > 0 {
+		j.Spec.PodFailurePolicy = retryPolicy(index)
+	}
+	if index.Name != "" {
+		j.Annotations[domain+"name"] = index.Name
+	}
 	if index.TimeoutSeconds > 0 {
 		j.Spec.ActiveDeadlineSeconds = &index.TimeoutSeconds
 	}

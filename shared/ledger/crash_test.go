@@ -174,6 +174,11 @@ func (w *fixture) check(got progress, settled bool) {
 				w.t.Errorf("List(%v) lacks the job", labels)
 			}
 		}
+		for name, want := range map[string]bool{got.index.Name: true, "another": false} {
+			if ids := w.list(ledger.Query{Name: name}); slices.Contains(ids, id) != want {
+				w.t.Errorf("List of name %q has the job: %v; want %v", name, !want, want)
+			}
+		}
 		for owner, want := range map[string]bool{got.index.Owner: true, "somebody else": false, job.LocalOwner: false} {
 			if ids := w.list(ledger.Query{Owner: owner}); slices.Contains(ids, id) != want {
 				w.t.Errorf("List of owner %q has the job: %v; want %v", owner, !want, want)
@@ -242,6 +247,7 @@ func (w *fixture) recover(got progress) {
 func labelled(w *fixture) *job.Index {
 	index := w.newIndex(map[string]string{"a": "1", "b": "2"})
 	index.IdempotencyKey, index.Owner = testKey, "ann@example.com"
+	index.Name = "Nightly report"
 	index.TTLSecondsAfterFinished = 24 * 3600
 	return index
 }

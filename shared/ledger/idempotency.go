@@ -32,6 +32,7 @@ const (
 	TemplateKeys Scope = "template" // of jobs from templates
 	VersionKeys  Scope = "version"  // of versions of templates
 	EventKeys    Scope = "event"    // of events
+	RerunKeys    Scope = "rerun"    // of jobs that repeat others, each of which has keys of its own
 )
 
 // HashKey returns what is stored of an idempotency key in a scope. Its parts may have any

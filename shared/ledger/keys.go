@@ -24,6 +24,7 @@ const (
 	running  = prefix + "running/"  // entry: a job of which an attempt has begun
 	phases   = prefix + "phase/"    // entry: a job that ended in a phase
 	labels   = prefix + "label/"    // entry: a job that has a label
+	names    = prefix + "name/"     // entry: a job that its user gave a name; see nameindex.go
 	owners   = prefix + "owner/"    // entry: a job that belongs to a caller; see ownerindex.go
 	expiry   = prefix + "expiry/"   // entry: when a job that is over is due for removal
 	runs     = prefix + "run/"      // what happened to a job: attempts, cancel, outputs, order of its log

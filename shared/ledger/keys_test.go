@@ -94,6 +94,7 @@ func TestKeysOfRecordsAreTheirOwnFileNames(t *testing.T) {
 		uploads + string(id), all + shard(id), active + string(id), running + string(id),
 		phasePrefix(job.Succeeded) + shard(id), labelPrefix("Team", "Ünï/..") + shard(id),
 		ownerPrefix("Ünï/../@x") + shard(id), ownerNotePrefix(id) + ownerHash("A"), formerOwnersKey,
+		namePrefix("Ünï/../ x") + shard(id), nameNotePrefix(id) + nameHash("A"),
 		expiryKey(start, id), attemptKey(id, 1, "start"), LogPrefix(id), removeKey(id), removingKey(id),
 		claimKey(HashKey(FormKeys, "../K"), 1), goneKey(HashKey(FormKeys, "K"), id), releasedKey(HashKey(FormKeys, "K"), 2),
 		dueKey(start, HashKey(FormKeys, "K")), cancelKey(id), outputsKey(id), labelsKey(id), OrderKey(id), indexKey(id),

@@ -40,7 +40,7 @@ func (l *Ledger) AbortUpload(ctx context.Context, id job.ID) error {
 	if err := l.read(ctx, labelsKey(id), &given.Labels); err != nil && !errors.Is(err, job.ErrNotFound) {
 		return err
 	}
-	noted, err := l.notedOwner(ctx, id)
+	noted, err := l.noted(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (l *Ledger) Accept(ctx context.Context, index *job.Index) error {
 			return err
 		}
 	}
-	if err := l.noteOwner(ctx, index); err != nil {
+	if err := l.note(ctx, index); err != nil {
 		return err
 	}
 	// The index entries come first, so that no accepted job is ever missing from a list. Readers skip
@@ -117,6 +117,9 @@ func listKeys(index *job.Index) []string {
 	list := []string{all + shard(index.JobID), ownerPrefix(index.Owner) + shard(index.JobID)}
 	for key, value := range index.Labels {
 		list = append(list, labelPrefix(key, value)+shard(index.JobID))
+	}
+	if index.Name != "" {
+		list = append(list, namePrefix(index.Name)+shard(index.JobID))
 	}
 	return list
 }

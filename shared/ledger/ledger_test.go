@@ -421,6 +421,7 @@ func TestListAgainstReference(t *testing.T) {
 	var jobs []entry // newest first
 	values := []string{"a", "b", "c"}
 	callers := []string{"", "ann", "bob"}
+	given := []string{"", "nightly", "Bericht für Ann/Bob"}
 	grow := func(n int) {
 		for range n {
 			if random.IntN(3) == 0 {
@@ -434,6 +435,7 @@ func TestListAgainstReference(t *testing.T) {
 			}
 			index := w.newIndex(labels)
 			index.Owner = callers[random.IntN(len(callers))]
+			index.Name = given[random.IntN(len(given))]
 			e := entry{w.accept(index), job.Phases()[random.IntN(5)]}
 			if e.phase != job.Pending {
 				w.start(e.index)
@@ -454,6 +456,9 @@ func TestListAgainstReference(t *testing.T) {
 		if random.IntN(2) == 0 {
 			q.Owner = []string{job.LocalOwner, "ann", "bob", "nobody"}[random.IntN(4)]
 		}
+		if random.IntN(3) == 0 {
+			q.Name = []string{"nightly", "Bericht für Ann/Bob", "Nightly"}[random.IntN(3)]
+		}
 		for _, key := range []string{"x", "y", "z"} {
 			if random.IntN(2) == 0 {
 				q.Labels[key] = values[random.IntN(len(values))]
@@ -461,7 +466,8 @@ func TestListAgainstReference(t *testing.T) {
 		}
 		var want []job.ID
 		for _, e := range jobs {
-			matches := (q.Phase == "" || q.Phase == e.phase) && (q.Owner == "" || q.Owner == e.index.Owner)
+			matches := (q.Phase == "" || q.Phase == e.phase) && (q.Owner == "" || q.Owner == e.index.Owner) &&
+				(q.Name == "" || q.Name == e.index.Name)
 			for key, value := range q.Labels {
 				matches = matches && e.index.Labels[key] == value
 			}

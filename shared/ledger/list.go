@@ -15,6 +15,7 @@ type Query struct {
 	Owner  string            // the name of a caller; empty for any
 	Phase  job.Phase         // empty for any
 	Labels map[string]string // all of them
+	Name   string            // that users gave them; empty for any
 }
 
 // Page is one page of a list. Next is the After of the next page, empty on the last. A page that is
@@ -101,6 +102,9 @@ func (l *Ledger) sources(ctx context.Context, q Query) ([]source, error) {
 	}
 	for key, value := range q.Labels {
 		list = append(list, l.sharded(labelPrefix(key, value)))
+	}
+	if q.Name != "" {
+		list = append(list, l.sharded(namePrefix(q.Name)))
 	}
 	if len(list) == 0 {
 		list = append(list, l.sharded(all))

@@ -36,7 +36,7 @@ func (l *Ledger) Status(ctx context.Context, id job.ID) (*job.Status, error) {
 func (l *Ledger) retrying(ctx context.Context, index *job.Index, attempts []job.Attempt) (bool, error) {
 	n := len(attempts)
 	over := n > 0 && attempts[n-1].FinishedAt != nil
-	if !over || !index.MayRetry(n, attempts[n-1].Reason) || index.TimeUp(attempts, l.now()) {
+	if !over || !index.MayRetry(n, attempts[n-1].Reason, attempts[n-1].ExitCode) || index.TimeUp(attempts, l.now()) {
 		return false, nil
 	}
 	cancelled, err := l.CancelRequested(ctx, index.JobID)
@@ -68,9 +68,13 @@ func begun(index *job.Index, attempts []job.Attempt, retrying bool) *job.Status 
 
 func newStatus(index *job.Index) *job.Status {
 	s := &job.Status{
-		Summary: newSummary(index), Entrypoint: index.Entrypoint, Args: index.Args, Image: index.Image, Queue: index.Queue,
+		Summary: newSummary(index), Entrypoint: index.Entrypoint, Args: index.Args, Image: index.Image,
 		CPU: index.CPU, Memory: index.Memory, TimeoutSeconds: index.TimeoutSeconds, Retries: index.Retries,
-		Template: index.Template, Files: index.Files, Inferred: index.Inferred, Attempts: []job.Attempt{},
+		RetryOn: index.RetryOn, Template: index.Template, RerunOf: index.RerunOf, Files: index.Files,
+		Stdin: index.Stdin, Inferred: index.Inferred, Attempts: []job.Attempt{},
+	}
+	if index.Queue != "" {
+		s.Queue = &job.Queue{Name: index.Queue}
 	}
 	if s.Args == nil {
 		s.Args = []string{}
@@ -104,8 +108,8 @@ func (l *Ledger) summary(ctx context.Context, id job.ID) (*job.Summary, error) {
 
 func newSummary(index *job.Index) job.Summary {
 	return job.Summary{
-		JobID: index.JobID, JobName: index.JobName, Namespace: index.Namespace, Runtime: index.Runtime,
-		Owner: index.Owner, Labels: index.Labels, CreatedAt: index.CreatedAt,
+		JobID: index.JobID, JobName: index.JobName, Namespace: index.Namespace, Name: index.Name,
+		Runtime: index.Runtime, Owner: index.Owner, Labels: index.Labels, CreatedAt: index.CreatedAt,
 	}
 }
 

@@ -89,6 +89,14 @@ func (l *Launcher) Has(id job.ID) bool {
 	return l.has(id)
 }
 
+// Ahead returns how many jobs start before one that waits for a slot, and false for a job that does
+// not wait.
+func (l *Launcher) Ahead(id job.ID) (int, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting.ahead(id)
+}
+
 func (l *Launcher) has(id job.ID) bool {
 	_, runs := l.running[id]
 	_, left := l.resumable[id]

@@ -289,3 +289,33 @@ func TestTakeUp(t *testing.T) {
 	<-drained
 	s.idle("nothing is left")
 }
+
+// TestAhead asks for the places of jobs that wait, which move up as others start and are cancelled.
+func TestAhead(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, 1, 10)
+	for _, n := range []int{0, 3, 1, 2} {
+		s.launch(n)
+	}
+	running := s.next()
+	check := func(want map[int]int) {
+		t.Helper()
+		for n := range 4 {
+			place, waits := want[n]
+			if ahead, found := s.Ahead(id(n)); found != waits || ahead != place {
+				t.Errorf("job %d: got %d, %t; want %d, %t", n, ahead, found, place, waits)
+			}
+		}
+	}
+	check(map[int]int{1: 0, 2: 1, 3: 2})
+	if err := s.Stop(t.Context(), id(2), false); err != nil {
+		t.Fatal(err)
+	}
+	check(map[int]int{1: 0, 3: 1})
+	running.end()
+	second := s.next()
+	check(map[int]int{3: 0})
+	second.end()
+	s.next().end()
+	check(nil)
+}

@@ -12,34 +12,44 @@ import (
 // TestQueue holds the queue to a sorted list.
 func TestQueue(t *testing.T) {
 	t.Parallel()
+	const jobs = 5000 // several chunks
 	var q queue
 	var want []job.ID // oldest first
-	numbered := func(n int) job.ID { return job.ID(fmt.Sprintf("%032x", n*7919%1009)) }
+	numbered := func(n int) job.ID { return job.ID(fmt.Sprintf("%032x", n*7919%10007)) }
 	check := func(what string) {
 		t.Helper()
-		if q.Len() != len(want) || len(q.at) != len(want) {
-			t.Fatalf("%s: %d wait, %d are known; want %d", what, q.Len(), len(q.at), len(want))
+		if q.Len() != len(want) {
+			t.Fatalf("%s: %d wait, want %d", what, q.Len(), len(want))
 		}
-		for n := range 300 {
-			if id := numbered(n); q.has(id) != slices.Contains(want, id) {
-				t.Fatalf("%s: has(%s) is %t", what, id, q.has(id))
+		places := map[job.ID]int{}
+		for ahead, id := range want {
+			places[id] = ahead
+		}
+		for n := range jobs {
+			id := numbered(n)
+			place, waits := places[id]
+			if ahead, found := q.ahead(id); found != waits || ahead != place || q.has(id) != waits {
+				t.Fatalf("%s: ahead(%s) is %d, %t; want %d, %t", what, id, ahead, found, place, waits)
 			}
 		}
 	}
-	if q.has(numbered(0)) {
-		t.Error("an empty queue has a job")
-	}
-	for n := range 300 {
+	check("empty")
+	q.drop(numbered(0))
+	for n := range jobs {
 		q.add(numbered(n))
+		q.add(numbered(n)) // once more changes nothing
 		want = append(want, numbered(n))
 	}
 	slices.Sort(want)
 	slices.Reverse(want)
 	check("added")
-	for n := 0; n < 300; n += 3 {
+	for n := 0; n < jobs; n += 3 {
 		q.drop(numbered(n))
 		q.drop(numbered(n)) // once more changes nothing
-		want = slices.DeleteFunc(want, func(id job.ID) bool { return id == numbered(n) })
+	}
+	want = slices.DeleteFunc(want, func(id job.ID) bool { return !q.has(id) })
+	if len(want) != jobs-(jobs+2)/3 {
+		t.Fatalf("%d are left", len(want))
 	}
 	check("dropped")
 	for len(want) > 50 {
@@ -49,27 +59,52 @@ func TestQueue(t *testing.T) {
 		want = want[1:]
 	}
 	check("begun")
+	for range 50 {
+		q.next()
+	}
+	want = nil
+	check("all begun")
+	q.add(numbered(1))
+	want = []job.ID{numbered(1)}
+	check("added again")
 }
 
-// TestLongQueue demands that a queue with 200,000 jobs is asked for each of them: looking through
-// it for each takes an hour.
+// TestLongQueue demands that a queue with 200,000 jobs is asked for the place of each of them,
+// however they come: looking through it for each takes an hour.
 func TestLongQueue(t *testing.T) {
 	t.Parallel()
 	const jobs = 200_000
-	var q queue
-	begun := time.Now()
-	for n := range jobs {
-		q.add(job.ID(fmt.Sprintf("%032x", n)))
-	}
-	for n := range jobs {
-		if !q.has(job.ID(fmt.Sprintf("%032x", n))) {
-			t.Fatalf("job %d is not there", n)
+	for name, numbered := range map[string]func(n int) int{
+		"older and older": func(n int) int { return n }, "younger and younger": func(n int) int { return jobs - n },
+	} {
+		var q queue
+		id := func(n int) job.ID { return job.ID(fmt.Sprintf("%032x", numbered(n))) }
+		begun := time.Now()
+		for n := range jobs {
+			q.add(id(n))
+		}
+		for n := range jobs {
+			if _, waits := q.ahead(id(n)); !waits {
+				t.Fatalf("%s: job %d is not there", name, n)
+			}
+		}
+		for n := range jobs {
+			q.drop(id(n))
+		}
+		if took := time.Since(begun); q.Len() > 0 || took > time.Minute {
+			t.Errorf("%s: %d are left after %s", name, q.Len(), took)
 		}
 	}
-	for n := range jobs {
-		q.drop(job.ID(fmt.Sprintf("%032x", n)))
+}
+
+// BenchmarkAhead asks for a place among as many jobs as may wait by default.
+func BenchmarkAhead(b *testing.B) {
+	var q queue
+	for n := range 10_000 {
+		q.add(job.ID(fmt.Sprintf("%032x", n)))
 	}
-	if took := time.Since(begun); q.Len() > 0 || took > time.Minute {
-		t.Errorf("%d are left after %s", q.Len(), took)
+	id := job.ID(fmt.Sprintf("%032x", 17))
+	for b.Loop() {
+		q.ahead(id)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"go-job-orchestrator/shared/executor"
@@ -41,7 +42,7 @@ func (h *Host) Recover(ctx context.Context) error {
 		}
 	}
 	h.background.Go(func() { h.runner.sweep(background, over) })
-	for _, id := range ids {
+	for _, id := range slices.Backward(ids) { // the oldest first, as they came
 		if workspaces[id] {
 			begun = append(begun, id)
 		} else if err := h.enqueue(ctx, id); err != nil {

@@ -54,7 +54,7 @@ func (s starter) Start(command executor.Command) (executor.Process, error) {
 	p, err := s.sandbox.Start(sandbox.Program{
 		Path: command.Path, Args: command.Args, Env: command.Env,
 		Workspace: s.workspace.Files(), Tmp: s.workspace.Temp(),
-		Log: command.Log, NonBlocking: command.NonBlocking, LogBytes: int64(limits.MaxLog), Lock: lock,
+		Stdin: command.Stdin, Log: command.Log, NonBlocking: command.NonBlocking, LogBytes: int64(limits.MaxLog), Lock: lock,
 		CPUMillis: command.CPUMillis, MemoryBytes: command.MemoryBytes,
 		WorkspaceBytes: int64(limits.MaxWorkspace), WorkspaceFiles: int64(limits.MaxWorkspaceFiles),
 		FileBytes: int64(limits.MaxWorkspace), Processes: int(limits.MaxProcesses),

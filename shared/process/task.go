@@ -28,7 +28,7 @@ func (r *runner) task(ctx context.Context, index *job.Index, number int) *execut
 		Starter: r.evictor.starter(index.JobID, r.sandbox.starter(w)), Prepare: r.sandbox.Prepare,
 		Ship: func(log spool.Files) executor.Shipper { return r.shipper(ctx, b, log) },
 		Last: func(e executor.Exit) bool {
-			return !index.MayRetry(number, e.Why())
+			return !index.MayRetry(number, e.Why(), &e.Code)
 		},
 		Grace: r.settings.Grace, StoreRetry: r.settings.RetryBackoff, Log: r.log,
 		Limits: executor.OutputLimits{Files: int(r.settings.MaxOutputFiles), Bytes: int64(r.settings.MaxOutput),

@@ -101,6 +101,7 @@ var (
 	GetJobEvents = add("GET", "/api/v1/jobs/:id/events", Status, access.Read, User|Shared, Public)
 	GetJobLogs   = add("GET", "/api/v1/jobs/:id/logs", Logs, access.Read, User|Shared, Public)
 	GetJobToken  = add("GET", "/api/v1/jobs/:id/token", Submit, access.User, 0, Public)
+	RerunJob     = add("POST", "/api/v1/jobs/:id/rerun", Submit, access.User, 0, Public)
 	ShareJob     = add("POST", "/api/v1/jobs/:id/share", Submit, access.User, User, Public)
 )
 

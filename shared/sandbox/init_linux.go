@@ -116,10 +116,14 @@ func (i *initStage) openLog() error {
 
 // streams returns what the program gets as its standard streams.
 func (i *initStage) streams(null *os.File) (stdin, stdout, stderr uintptr) {
-	if i.pipes == nil {
-		return null.Fd(), null.Fd(), null.Fd()
+	stdin = null.Fd()
+	if i.request.HasStdin {
+		stdin = os.Stdin.Fd() // which this process does not read
 	}
-	return null.Fd(), i.pipes.Stdout().Fd(), i.pipes.Stderr().Fd()
+	if i.pipes == nil {
+		return stdin, null.Fd(), null.Fd()
+	}
+	return stdin, i.pipes.Stdout().Fd(), i.pipes.Stderr().Fd()
 }
 
 // spawn starts the second stage.

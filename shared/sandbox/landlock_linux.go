@@ -28,6 +28,9 @@ func (req *request) applyLandlock(workspace string) error {
 		readable = req.readable()
 	}
 	folders, files := sortOut(readable)
+	if req.HasStdin { // else it could be read, and not be opened as /dev/stdin
+		files = append(files, "/proc/self/fd/0")
+	}
 	err := config.BestEffort().Restrict(
 		landlock.RODirs(folders...), landlock.ROFiles(files...),
 		landlock.RWDirs(own...).WithRefer().WithResolveUnix(),

@@ -42,6 +42,7 @@ type request struct {
 	ReadPaths   []string
 	HidePaths   []string
 	HasLock     bool
+	HasStdin    bool
 	HasLog      bool
 	LogBytes    int64 // 0: no limit
 	NonBlocking bool  // the program does not wait for its log to be read

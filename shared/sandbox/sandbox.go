@@ -80,6 +80,10 @@ type Program struct {
 	Workspace string // the working directory, with all rights
 	Tmp       string // for temporary files, with all rights
 
+	// Stdin is what the program reads, from where the file stands. It is a regular file that everybody
+	// may read, so that the program can open it again as /dev/stdin. If it is nil, the program reads
+	// nothing.
+	Stdin *os.File
 	// Log keeps what the program writes to its standard streams, which are pipes. If it is zero,
 	// nothing is kept.
 	Log spool.Files

@@ -54,6 +54,9 @@ func (s *Sandbox) Start(p Program) (*Process, error) {
 		Path: p.Path, Args: append([]string{p.Path}, p.Args...), Env: p.Env, Dir: p.Workspace,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
+	if p.Stdin != nil {
+		cmd.Stdin = p.Stdin
+	}
 	if p.Log.Order != nil {
 		w, err := spool.NewWriter(p.Log, p.LogBytes)
 		if err != nil {

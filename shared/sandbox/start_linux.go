@@ -48,7 +48,7 @@ func (s *Sandbox) start(p Program, probing bool) (*Process, error) {
 	}
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{initName}, Env: stageEnv(), Dir: "/",
-		Stderr: os.Stderr,
+		Stdin: or(p.Stdin, null), Stderr: os.Stderr,
 		ExtraFiles: []*os.File{theirs, or(p.Log.Stdout, null), or(p.Log.Stderr, null), or(p.Log.Order, null),
 			or(p.Lock, null)},
 		SysProcAttr: s.attributes(limited),
@@ -132,7 +132,7 @@ func (s *Sandbox) request(p Program, limited bool) *request {
 	uid, gid := s.programUser()
 	req := &request{
 		Level: s.level, Path: p.Path, Args: toBytes(p.Args), Env: toBytes(p.Env), Workspace: p.Workspace, Tmp: p.Tmp,
-		ReadPaths: s.config.ReadPaths, HidePaths: s.config.HidePaths, HasLock: p.Lock != nil, HasLog: p.Log.Order != nil,
+		ReadPaths: s.config.ReadPaths, HidePaths: s.config.HidePaths, HasLock: p.Lock != nil, HasStdin: p.Stdin != nil, HasLog: p.Log.Order != nil,
 		LogBytes: p.LogBytes, NonBlocking: p.NonBlocking, UID: uid, GID: gid,
 		OwnUserNS: s.ownUserNS, FileBytes: p.FileBytes, Processes: p.Processes,
 		OpenFiles: p.OpenFiles, Shared: sharedMemory(p.MemoryBytes),

@@ -28,10 +28,14 @@ type Template struct {
 	CreatedAt time.Time `json:"createdAt"`
 	// Events says which events start a job from it without a caller; nil: none.
 	Events *Events `json:"events,omitempty"`
+	// DefaultName is the Name of the Spec, which JSON leaves out beside the name of the template.
+	DefaultName string `json:"defaultName,omitempty"`
 	job.Spec
 	Files []job.File `json:"files"`
 	// Inferred says which parts of Spec were not sent, but followed from the files. Nil: none.
 	Inferred *job.Inferred `json:"inferred,omitempty"`
+	// Stdin is what the programs of its jobs read, unless they are started with something else.
+	Stdin *job.File `json:"stdin,omitempty"`
 }
 
 // Events says which events the Broker may start a job with. Each list has patterns: one with * at
@@ -143,7 +147,7 @@ func (s *Store) read(ctx context.Context, key string) (*Version, error) {
 	if err := json.Unmarshal(data, &v.record); err != nil {
 		return nil, fmt.Errorf("decode %s: %w", key, err)
 	}
-	v.Owner = v.Caller
+	v.Owner, v.Spec.Name = v.Caller, v.DefaultName
 	if v.Caller == "" { // every event could start it
 		v.Owner, v.Events = job.LocalOwner, &Events{Types: []string{"*"}, Sources: []string{"*"}}
 	}
@@ -178,6 +182,7 @@ type Draft struct {
 func (s *Store) Save(ctx context.Context, d Draft) (*Version, error) {
 	v := &Version{record{Template: d.Template, Caller: d.Owner, Folder: d.Folder, IdempotencyKey: d.IdempotencyKey,
 		Fingerprint: d.Fingerprint}}
+	v.DefaultName = d.Spec.Name
 	for range tries {
 		older, err := s.versions(ctx, d.Name)
 		if err != nil {

@@ -25,6 +25,9 @@ type Request struct {
 	Files []InlineFile `json:"files"`
 	// Archive is unpacked into the program's folder.
 	Archive *InlineFile `json:"archive"`
+	// Stdin is what the program reads, as a text or in base64; nil: nothing.
+	Stdin       *string `json:"stdin"`
+	StdinBase64 *string `json:"stdinBase64"`
 	// Owner is refused, because an event proves nothing about its sender. The field exists so that the
 	// error can say what to do instead.
 	Owner json.RawMessage `json:"owner"`
@@ -34,6 +37,34 @@ type Request struct {
 type InlineFile struct {
 	Name    string `json:"name"`
 	Content string `json:"content"` // base64
+}
+
+// Input returns what the program reads, and nil for nothing.
+func (r *Request) Input() []byte {
+	switch {
+	case r.Stdin != nil:
+		return []byte(*r.Stdin)
+	case r.StdinBase64 != nil:
+		content, _ := base64.StdEncoding.DecodeString(*r.StdinBase64) // ParseRequest has checked it
+		return content
+	}
+	return nil
+}
+
+// checkInput says what is wrong with what the program is to read.
+func (r *Request) checkInput(faults *job.Faults) {
+	wrong := func(message string) {
+		faults.List = append(faults.List, job.Fault{Field: "stdinBase64", Message: message})
+	}
+	switch {
+	case r.StdinBase64 == nil:
+		return
+	case r.Stdin != nil:
+		wrong("cannot be sent together with stdin, which is the same as text")
+	}
+	if _, err := base64.StdEncoding.DecodeString(*r.StdinBase64); err != nil {
+		wrong("is not base64")
+	}
 }
 
 // Limits bounds a request.
@@ -75,6 +106,7 @@ func ParseRequest(e event.Event, defaults job.Spec, limits Limits) (*Request, ma
 		faults.List = append(faults.List, job.Fault{Field: "owner", Message: "cannot be named by an event; leave it " +
 			"out: the job belongs to the caller whose key the request has"})
 	}
+	request.checkInput(faults)
 	files := decodeFiles(request.Files, limits, faults)
 	decodeArchive(request.Archive, limits, files, faults)
 	if len(request.Files) == 0 && request.Archive == nil {

@@ -34,10 +34,11 @@ func testCallers(t *testing.T, f *functions, to *client) {
 	}
 	nobody.call(t, http.StatusUnauthorized, http.MethodPost, "/api/v1/jobs", script(t, "true"))
 	reader.call(t, http.StatusForbidden, http.MethodPost, "/api/v1/jobs", script(t, "true"))
-	for _, rest := range []string{"/cancel", "/share"} {
+	for _, rest := range []string{"/cancel", "/share", "/rerun"} {
 		reader.call(t, http.StatusForbidden, http.MethodPost, s.path()+rest)
 		other.call(t, http.StatusNotFound, http.MethodPost, s.path()+rest)
 	}
+	nobody.call(t, http.StatusUnauthorized, http.MethodPost, s.path()+"/rerun", s.bearer()) // a token is no caller
 	reader.call(t, http.StatusForbidden, http.MethodDelete, s.path())
 	other.call(t, http.StatusNotFound, http.MethodDelete, s.path())
 	for _, path := range []string{s.path(), s.path() + "/logs", s.artifact("run"), s.artifact("index.json")} {

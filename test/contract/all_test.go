@@ -23,6 +23,7 @@ func testAll(t *testing.T, c *contract) {
 	t.Run("routes", func(t *testing.T) { testRoutes(t, c, to) })
 	t.Run("refused submits", func(t *testing.T) { testRefusedSubmits(t, to) })
 	t.Run("life of a job", func(t *testing.T) { testLife(t, to) })
+	t.Run("inputs and reruns", func(t *testing.T) { testInputs(t, to) })
 	t.Run("waiting", func(t *testing.T) { testWaiting(t, to) })
 	t.Run("templates", func(t *testing.T) { testTemplates(t, to) })
 	t.Run("events", func(t *testing.T) { testEvents(t, to) })
@@ -322,11 +323,13 @@ func testQueue(t *testing.T, to *client) {
 	})
 	to.put(t, "full", script(t, "true"))
 	to.call(t, http.StatusServiceUnavailable, http.MethodPost, "/api/v1/templates/full/jobs")
+	to.call(t, http.StatusServiceUnavailable, http.MethodPost, running.path()+"/rerun")
 	to.call(t, http.StatusServiceUnavailable, http.MethodPost, "/events?template=full",
 		cloudEvent("full", "com.example.full", nil))
 	for _, s := range waiting {
-		if got := to.status(t, s); got.Phase != job.Pending || got.Reason != job.ReasonQueued {
-			t.Errorf("waiting job: got %s (%s)", got.Phase, got.Reason)
+		got := to.status(t, s)
+		if got.Phase != job.Pending || got.Reason != job.ReasonQueued || got.Queue == nil || got.Queue.Position == 0 {
+			t.Errorf("waiting job: got %s (%s), %+v", got.Phase, got.Reason, got.Queue)
 		}
 	}
 	for _, s := range append(waiting, running, running) {

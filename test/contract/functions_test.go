@@ -229,8 +229,8 @@ func testRetry(t *testing.T, f *functions, to *client) {
 // testPlaced is a job that says where on Kubernetes it is to run.
 func testPlaced(t *testing.T, to *client) {
 	s := to.submit(t, script(t, "true", field{name: "image", value: "alpine:3.22"}, field{name: "queue", value: "team-a"}))
-	if got := to.status(t, s); got.Image != "alpine:3.22" || got.Queue != "team-a" {
-		t.Errorf("got image %q and queue %q", got.Image, got.Queue)
+	if got := to.status(t, s); got.Image != "alpine:3.22" || got.Queue == nil || got.Queue.Name != "team-a" {
+		t.Errorf("got image %q and queue %+v", got.Image, got.Queue)
 	}
 	index := as[job.Index](t, to.call(t, http.StatusOK, http.MethodGet, s.artifact("index.json"), s.bearer()))
 	if index.Queue != "team-a" {
@@ -245,8 +245,8 @@ func testPlaced(t *testing.T, to *client) {
 	}
 	got := to.accepted(t, "/events", cloudEvent("placed", "io.github.go-job-orchestrator.job.requested.v1", whole))
 	s = as[submitted](t, to.call(t, http.StatusOK, http.MethodGet, got.Header.Get("Location")+"/token"))
-	if got := to.status(t, s); got.Queue != "team-a" {
-		t.Errorf("requested by an event: got queue %q", got.Queue)
+	if got := to.status(t, s); got.Queue == nil || got.Queue.Name != "team-a" {
+		t.Errorf("requested by an event: got queue %+v", got.Queue)
 	}
 	for _, bad := range []string{"Team", "-a", "a.b", strings.Repeat("a", 64)} {
 		got := to.call(t, http.StatusUnprocessableEntity, http.MethodPost, "/api/v1/jobs",
@@ -454,17 +454,21 @@ func wantStorage(t *testing.T, f *functions, to *client, all ...operation) {
 
 func testStorage(t *testing.T, f *functions, to *client) {
 	wantStorage(t, f, to, authorized(t)...)
+	first := to.submit(t, script(t, "true"))
 	f.bucket.failing(broken, func() {
+		to.call(t, http.StatusInternalServerError, http.MethodPost, first.path()+"/rerun")
 		to.call(t, http.StatusInternalServerError, http.MethodGet, "/api/v1/jobs")
 		to.call(t, http.StatusInternalServerError, http.MethodPost, "/api/v1/jobs", script(t, "true"))
 	})
 	f.bucket.failing(away, func() {
+		to.call(t, http.StatusServiceUnavailable, http.MethodPost, first.path()+"/rerun")
 		to.call(t, http.StatusServiceUnavailable, http.MethodGet, "/api/v1/jobs")
 		to.call(t, http.StatusServiceUnavailable, http.MethodPost, "/api/v1/jobs", script(t, "true"))
 	})
 	f.bucket.failing(full, func() {
 		to.call(t, http.StatusInsufficientStorage, http.MethodPost, "/api/v1/jobs",
 			script(t, "true"))
+		to.call(t, http.StatusInsufficientStorage, http.MethodPost, first.path()+"/rerun")
 	})
 
 	t.Run("log that moves away", func(t *testing.T) {
@@ -515,6 +519,11 @@ func testLostID(t *testing.T, c *contract) {
 	}
 	to := f.client(c)
 	to.put(t, "slow", script(t, "true"))
+	now = now.Add(-time.Minute) // or it would have the same ID
+	first := to.submit(t, script(t, "true"))
+	now = now.Add(time.Minute)
+	void()
+	to.call(t, http.StatusConflict, http.MethodPost, first.path()+"/rerun", header("Idempotency-Key", "slow"))
 	void()
 	to.call(t, http.StatusConflict, http.MethodPost, "/api/v1/jobs", script(t, "true"), header("Idempotency-Key", "slow"))
 	void()

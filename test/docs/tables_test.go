@@ -218,7 +218,7 @@ func TestReasons(t *testing.T) {
 			}
 			continue
 		}
-		if got := (&job.Index{Spec: job.Spec{Retries: 1}}).MayRetry(1, job.Reason(reason)); got != (row[2] == "yes") {
+		if got := (&job.Index{Spec: job.Spec{Retries: 1}}).MayRetry(1, job.Reason(reason), nil); got != (row[2] == "yes") {
 			t.Errorf("%s: is retried: %t; the table says %s", reason, got, row[2])
 		}
 	}
@@ -234,7 +234,7 @@ func TestReasons(t *testing.T) {
 	if diff := cmp.Diff(want, described); diff != "" {
 		t.Errorf("reasons (-in the code +in openapi.yaml):\n%s", diff)
 	}
-	passedOn := []string{"InvalidImageName", "Preempted"} // Kubernetes' own
+	passedOn := []string{"InvalidImageName"} // Kubernetes' own
 	for _, row := range find(t, "docs/operations.md").rows("## Troubleshooting by reason") {
 		for _, reason := range spans(row[0]) {
 			if !slices.Contains(want, reason) && !slices.Contains(passedOn, reason) {

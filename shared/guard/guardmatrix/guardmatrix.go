@@ -134,7 +134,7 @@ func kindOf(r routes.Route) string {
 	case "POST /api/v1/jobs", "PUT /api/v1/templates/:name", "DELETE /api/v1/templates/:name",
 		"POST /api/v1/templates/:name/jobs", "POST /events":
 		return "change mine"
-	case "GET /api/v1/jobs/:id/token":
+	case "GET /api/v1/jobs/:id/token", "POST /api/v1/jobs/:id/rerun":
 		return "own a job"
 	case "GET /api/v1/keys", "POST /api/v1/keys", "DELETE /api/v1/keys/:id":
 		return "manage"
