@@ -90,7 +90,8 @@ func (f *Function) accept(w http.ResponseWriter, r *http.Request) (*job.Index, e
 		return nil, err
 	}
 	return tx.Commit(r.Context(), admission.Draft{
-		Spec: sent.Spec, Files: sent.Files, Faults: err, KeyHash: keyHash, Owner: caller.Owner, Trace: admission.Trace(r),
+		Spec: sent.Spec, Files: sent.Files, Secrets: sent.Secrets.As(caller.Role), Faults: err, KeyHash: keyHash,
+		Owner: caller.Owner, Trace: admission.Trace(r),
 	})
 }
 

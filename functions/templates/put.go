@@ -75,7 +75,11 @@ func (f *Function) save(
 		}
 	}()
 	ctx := context.WithoutCancel(r.Context())
-	draft, err := f.read(ctx, r, name, id)
+	role := caller.Role
+	if current != nil && current.Owner != caller.Owner {
+		role = access.User // an admin does not lend the owner the admin's own rights
+	}
+	draft, err := f.read(ctx, r, name, id, role)
 	if err != nil {
 		return nil, false, err
 	}
@@ -120,8 +124,10 @@ func taken() error {
 	return job.Refuse(job.ErrExists, "name", "is that of a template of another owner; choose another name")
 }
 
-// read reads a version from its form.
-func (f *Function) read(ctx context.Context, r *http.Request, name string, id job.ID) (*template.Draft, error) {
+// read reads a version from its form. The operator's secrets in it are named in the role.
+func (f *Function) read(
+	ctx context.Context, r *http.Request, name string, id job.ID, role access.Role,
+) (*template.Draft, error) {
 	if err := f.templates.Begin(ctx, name, id); err != nil {
 		return nil, err
 	}
@@ -132,8 +138,11 @@ func (f *Function) read(ctx context.Context, r *http.Request, name string, id jo
 	if sent == nil {
 		return nil, err
 	}
+	secrets := sent.Secrets.As(role)
+	err = f.admission.CheckSecrets(ctx, &sent.Spec, secrets, err)
 	err = f.admission.Check(&sent.Spec, sent.Files, err)
 	more := &job.Faults{Kind: job.ErrInvalid, List: trigger.CheckArgs(sent.Spec.Args)}
+	more.List = append(more.List, secrets.OwnFaults(noOwnSecrets)...)
 	for _, file := range sent.Files {
 		if message := trigger.CheckFileName(file.Name); message != "" {
 			more.List = append(more.List, job.Fault{Field: "files", Message: message})
@@ -155,12 +164,20 @@ func (f *Function) read(ctx context.Context, r *http.Request, name string, id jo
 		return nil, err
 	}
 	fingerprint, err := fingerprint(sent.Spec, sent.Files, starts)
+	if err == nil && len(secrets) > 0 { // references only
+		fingerprint, err = admission.Digest([]any{fingerprint, secrets.Records()})
+	}
 	if err != nil {
 		return nil, err
 	}
-	t := template.Template{Name: name, CreatedAt: f.now().UTC(), Events: starts, Spec: sent.Spec, Files: sent.Files}
+	t := template.Template{Name: name, CreatedAt: f.now().UTC(), Events: starts, Spec: sent.Spec, Files: sent.Files,
+		Secrets: secrets.Records()}
 	return &template.Draft{Template: t, Folder: id, Fingerprint: fingerprint}, nil
 }
+
+// noOwnSecrets is why a template has references to secrets only.
+const noOwnSecrets = "a template keeps no values of secrets: name one of the operator's, such as @db, or send the " +
+	"value when you start a job from the template"
 
 func (f *Function) abort(ctx context.Context, name string, id job.ID) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), admission.AbortTimeout)

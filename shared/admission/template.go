@@ -8,6 +8,7 @@ import (
 	"maps"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/secret"
 	"go-job-orchestrator/shared/template"
 )
 
@@ -55,7 +56,9 @@ func (c *Controller) fromVersion(ctx context.Context, v *template.Version, s Sta
 	if d.Spec, err = s.Change(v.Spec); err != nil {
 		return nil, err
 	}
-	if err := c.Check(&d.Spec, v.Files, d.Validate()); err != nil { // before any file is copied
+	d.Inherited = secret.References(v.Secrets)
+	faults := c.CheckSecrets(ctx, &d.Spec, d.Inherited.With(d.Secrets), d.Validate())
+	if err := c.Check(&d.Spec, v.Files, faults); err != nil { // before any file is copied
 		return nil, err
 	}
 	d.Labels = maps.Clone(d.Labels)

@@ -10,6 +10,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/runtimes"
+	"go-job-orchestrator/shared/secret"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -31,6 +32,8 @@ type Tx struct {
 type Draft struct {
 	job.Spec
 	Files []job.File
+	// Secrets are those that the request has, and Inherited those of its template.
+	Secrets, Inherited secret.Set
 	// Faults are what is known to be wrong with the job; Commit names them with what it finds.
 	Faults      error
 	KeyHash     string // of the idempotency key, or empty
@@ -106,7 +109,8 @@ func (tx *Tx) copy(ctx context.Context, s Source) (job.File, error) {
 // Commit checks the job, records it and tells the launcher of it. If its idempotency key is that of
 // an earlier job, it returns that one. After an error nothing of the job is recorded.
 func (tx *Tx) Commit(ctx context.Context, d Draft) (*job.Index, error) {
-	if err := tx.c.Check(&d.Spec, d.Files, d.Faults); err != nil {
+	faults := tx.c.CheckSecrets(ctx, &d.Spec, d.Inherited.With(d.Secrets), d.Faults)
+	if err := tx.c.Check(&d.Spec, d.Files, faults); err != nil {
 		return nil, err
 	}
 	return tx.record(ctx, d)
@@ -118,7 +122,7 @@ func (tx *Tx) record(ctx context.Context, d Draft) (*job.Index, error) {
 	c, id := tx.c, tx.id
 	index, err := c.recordChained(ctx, &job.Index{
 		JobID: id, JobName: id.Name(), Namespace: c.common.Namespace, CreatedAt: id.Created(),
-		Spec: c.Settings.fill(d.Spec), Files: executable(d),
+		Spec: c.Settings.fill(d.Spec), Files: executable(d), Secrets: d.Inherited.With(d.Secrets).Records(),
 		Token: token.Hash(c.keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
 		Template: d.Template, Owner: d.Owner, Trace: d.Trace, Hops: d.Chain.Hops, Root: d.Chain.Root,
 	}, d)

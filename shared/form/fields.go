@@ -49,8 +49,11 @@ func single() map[string]setter {
 	}
 }
 
+// secretField is what messages call the fields of secrets.
+const secretField = job.SecretPrefix + "NAME"
+
 func fieldNames() []string {
-	return append([]string{"files", "arg"}, slices.Sorted(maps.Keys(single()))...)
+	return append(append([]string{"files", "arg"}, slices.Sorted(maps.Keys(single()))...), secretField)
 }
 
 // decode turns fields into a specification, and returns all their faults.
@@ -129,7 +132,7 @@ func otherNames() map[string]string {
 		"env": "environment vars variables", "labels": "tag tags annotations", "memory": "ram limitsmemory",
 		"cpu": "cores limitscpu", "timeoutSeconds": "deadline activedeadlineseconds maxruntime",
 		"ttlSecondsAfterFinished": "expiry expires keep retention", "retries": "retry backofflimit maxattempts attempts",
-		"image": "container docker",
+		"image": "container docker", secretField: "secret secrets password passwords credentials",
 	} {
 		for word := range strings.FieldsSeq(words) {
 			others[word] = field

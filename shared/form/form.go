@@ -13,6 +13,7 @@ import (
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/secret"
 )
 
 // Limits bounds what one form may hold.
@@ -42,7 +43,9 @@ type Saver func(ctx context.Context, name string, r io.Reader) (job.File, error)
 type Job struct {
 	Spec  job.Spec
 	Files []job.File
-	More  map[string]string // the fields that Read was asked for besides those of a job
+	// Secrets are as they were sent: whether a job can have them is not checked.
+	Secrets secret.Set
+	More    map[string]string // the fields that Read was asked for besides those of a job
 }
 
 // Reader reads forms.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/secret"
 )
 
 // Overrides are the values of a job that replace those of its template.
@@ -16,6 +17,9 @@ type Overrides struct {
 	Add  []string `json:"arg,omitempty"`
 	// Env is added to the template's. A variable that the template sets gets the new value.
 	Env map[string]string `json:"env,omitempty"`
+	// Secrets are added to the template's. A secret that the template has gets the new value. They are
+	// not in the JSON that fingerprints are made of.
+	Secrets secret.Set `json:"-"`
 }
 
 // Apply returns the specification with the overrides. It does not validate the result.
@@ -35,7 +39,8 @@ func (o *Overrides) Apply(spec job.Spec) job.Spec {
 	return spec
 }
 
-// ReadOverrides reads a form that may have the fields args, arg and env, or no body at all.
+// ReadOverrides reads a form that may have the fields args, arg and env, and secrets, or no body at
+// all.
 func (f *Reader) ReadOverrides(r *http.Request) (*Overrides, error) {
 	if r.ContentLength == 0 && r.Header.Get("Content-Type") == "" {
 		return &Overrides{}, nil
@@ -51,7 +56,7 @@ func (f *Reader) ReadOverrides(r *http.Request) (*Overrides, error) {
 	body, done := f.buffers.before(source)
 	defer done()
 	p := &parser{limits: limits, body: source, fields: map[string][]string{}, names: map[string]bool{},
-		only: []string{"args", "arg", "env"}}
+		only: []string{"args", "arg", "env", secretField}}
 	err = p.parts(r.Context(), newParts(body, boundary))
 	if err != nil && (len(p.faults) == 0 || !errors.Is(err, errEnough)) {
 		return nil, err
@@ -68,5 +73,5 @@ func (f *Reader) ReadOverrides(r *http.Request) (*Overrides, error) {
 	if len(faults) > 0 {
 		return nil, &job.Faults{Kind: job.ErrInvalid, List: faults}
 	}
-	return &Overrides{Args: spec.Args, Add: p.fields["arg"], Env: spec.Env}, nil
+	return &Overrides{Args: spec.Args, Add: p.fields["arg"], Env: spec.Env, Secrets: p.secrets}, nil
 }

@@ -168,6 +168,8 @@ type Index struct {
 	CreatedAt time.Time `json:"createdAt"`
 	Spec
 	Files []File `json:"files"`
+	// Secrets are the names of the job's secrets, without their values.
+	Secrets []Secret `json:"secrets,omitempty"`
 	// Token is the hash of the job's token, never the token.
 	Token string `json:"token"`
 	// IdempotencyKey is the hash of the user's Idempotency-Key, if one was sent.
@@ -276,6 +278,7 @@ type Status struct {
 	Retries        int       `json:"retries,omitempty"`
 	Template       *Origin   `json:"template,omitempty"`
 	Files          []File    `json:"files"`
+	Secrets        []Secret  `json:"secrets,omitempty"` // without roles
 	Message        string    `json:"message,omitempty"`
 	Attempts       []Attempt `json:"attempts"`
 	Outputs        *Outputs  `json:"outputs,omitempty"`

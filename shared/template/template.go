@@ -30,6 +30,8 @@ type Template struct {
 	Events *Events `json:"events,omitempty"`
 	job.Spec
 	Files []job.File `json:"files"`
+	// Secrets are those of the operator, by name. A template has no values.
+	Secrets []job.Secret `json:"secrets,omitempty"`
 }
 
 // Events says which events the Broker may start a job with. Each list has patterns: one with * at
