@@ -100,6 +100,11 @@ func (r *runner) execution(t *task, number int) (*executor.Task, error) {
 	e.Explain = kind.Explain
 	e.Command.NonBlocking = kind.NonBlocking
 	e.Command.Env = environment(r.environ, executor.Environment(t.Index, number, w.Files(), r.temp, os.Getenv("PATH")))
+	secrets, err := r.takeSecrets(t.Index)
+	if err != nil {
+		return nil, err
+	}
+	e.Command.WithSecrets(secrets)
 	return e, nil
 }
 
