@@ -414,7 +414,7 @@ func TestSecretsOfTheOperator(t *testing.T) {
 	// An event can name secrets.
 	event := func(value string) (int, []byte) {
 		data, err := json.Marshal(map[string]any{
-			"specversion": "1.0", "id": value, "source": "/t", "type": "io.github.go-job-orchestrator.job.requested.v1",
+			"specversion": "1.0", "id": fmt.Sprint(len(value)), "source": "/t", "type": "io.github.go-job-orchestrator.job.requested.v1",
 			"data": map[string]any{"runtime": "python", "entrypoint": "main.py", "secrets": map[string]string{"SHARED": value},
 				"files": []any{map[string]any{"name": "main.py", "content": []byte(showSecrets)}}},
 		})
