@@ -39,8 +39,10 @@ type Settings struct {
 
 // paths are the folders that the parts of the agent share.
 type paths struct {
-	work   string
-	binary string
+	work    string
+	binary  string
+	secrets string // where the sidecar leaves the secrets for exec
+	named   string // where the operator's secrets are mounted for the sidecar
 }
 
 func (p paths) workspace() executor.Workspace { return executor.NewWorkspace(p.work) }

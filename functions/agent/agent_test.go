@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	p := paths{work: filepath.Join(dir, "workspace"), binary: filepath.Join(dir, "bin")}
+	p := testPaths(dir)
 	code, err := run(log, os.Args[1], os.Environ(), p, os.Stdout, os.Stderr)
 	if err != nil {
 		writeTerminationMessage(filepath.Join(dir, "termination-log"), err)
@@ -53,6 +53,11 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
+}
+
+func testPaths(dir string) paths {
+	return paths{work: filepath.Join(dir, "workspace"), binary: filepath.Join(dir, "bin"),
+		secrets: filepath.Join(dir, "secrets"), named: filepath.Join(dir, "named")}
 }
 
 // fixture is the orchestrator as a pod sees it, and one job in it.

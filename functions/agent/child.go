@@ -11,6 +11,7 @@ import (
 
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/mask"
 	"go-job-orchestrator/shared/proctree"
 	"go-job-orchestrator/shared/spool"
 )
@@ -29,12 +30,13 @@ func (s starter) Start(c executor.Command) (executor.Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.Mask(mask.New(c.Mask))
 	pipes, err := spool.NewPipes(w, spool.User{UID: -1, GID: -1}, c.NonBlocking)
 	if err != nil {
 		return nil, err
 	}
 	cmd := &exec.Cmd{
-		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Env, Dir: s.workspace.Files(),
+		Path: c.Path, Args: append([]string{c.Path}, c.Args...), Env: c.Environ(), Dir: s.workspace.Files(),
 		Stdout: pipes.Stdout(), Stderr: pipes.Stderr(),
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}

@@ -101,6 +101,11 @@ func (r *runner) execution(t *task, number int) (*executor.Task, error) {
 	e.Command.NonBlocking = kind.NonBlocking
 	e.Command.Env = environment(r.environ, append(executor.Environment(t.Index, number, w.Files(), r.temp,
 		os.Getenv("PATH")), kind.Env(w.Files(), t.Index)...))
+	secrets, err := r.takeSecrets(t.Index)
+	if err != nil {
+		return nil, err
+	}
+	e.Command.WithSecrets(secrets)
 	return e, nil
 }
 

@@ -33,7 +33,8 @@ func Main() int {
 		return code
 	}
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	here := paths{work: executor.PodWorkDir, binary: executor.PodAgentDir}
+	here := paths{work: executor.PodWorkDir, binary: executor.PodAgentDir, secrets: executor.PodSecretsDir,
+		named: executor.PodNamedSecrets}
 	code, err := run(log, part, os.Environ(), here, os.Stdout, os.Stderr)
 	if err != nil {
 		log.Error("stopped", "error", err)

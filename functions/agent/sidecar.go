@@ -82,8 +82,31 @@ func (s *sidecar) claimAndStart(ctx context.Context, t *task) (job.Attempt, erro
 		if t.Log, err = s.client.logState(ctx); err != nil {
 			return job.Attempt{}, err
 		}
+	default: // one that was restarted has passed them before
+		if err := s.passSecrets(ctx, t.Index); err != nil {
+			return job.Attempt{}, s.failStart(ctx, attempt, err)
+		}
 	}
 	return attempt, s.start(start{Number: attempt.Number})
+}
+
+// failStart records that an attempt that was claimed could not start, and lets exec fail, so that
+// Kubernetes tries another pod if the job has an attempt left.
+func (s *sidecar) failStart(ctx context.Context, attempt job.Attempt, cause error) error {
+	switch {
+	case isMoot(cause):
+		return s.start(start{Why: cause.Error()})
+	case ctx.Err() != nil: // the pod ends, and Kubernetes knows why
+		return cause
+	}
+	s.log.Error("the attempt cannot start", "error", cause)
+	now := time.Now().UTC()
+	attempt.FinishedAt, attempt.Reason, attempt.Message = &now, job.ReasonStartFailed, cause.Error()
+	err := s.client.endAttempt(context.WithoutCancel(ctx), attempt)
+	if isMoot(err) {
+		err = nil // nobody needs it any more
+	}
+	return errors.Join(err, s.start(start{Why: cause.Error(), Failed: true}))
 }
 
 // start tells exec whether to start. It also writes the record under its former name: when a pod's

@@ -55,6 +55,7 @@ func (f *Function) Mount(r *api.Router) {
 	r.Handle(routes.ReportAttempt, f.receiveForAttempt(maxManifest, f.report))
 	r.Handle(routes.RecordOutputs, f.receive(maxManifest, f.outputs))
 	r.Handle(routes.LinkOutput, f.receive(maxRecord, f.link))
+	r.Handle(routes.GetSecrets, f.secrets)
 	r.Handle(routes.GetLogState, f.logState)
 	r.Handle(routes.PutLogSegment, f.segment)
 	r.Handle(routes.GetLogStream, f.logStream)

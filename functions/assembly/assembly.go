@@ -85,7 +85,7 @@ func Open(env *platform.Env, who Access, open OpenBackend) (*Assembly, error) {
 		return nil, err
 	}
 	a.reaper, err = reap.New(reap.Deps{
-		Env: env, Events: events, Observer: b.Observer, Stopper: b.Stopper, Queue: b.Queue,
+		Env: env, Events: events, Observer: b.Observer, Stopper: b.Stopper, Queue: b.Queue, Publish: b.Publish,
 	})
 	return a, err
 }
@@ -94,9 +94,11 @@ func Open(env *platform.Env, who Access, open OpenBackend) (*Assembly, error) {
 func (a *Assembly) mount(env *platform.Env, events *event.Events, b backend.Backend) error {
 	var functions [8]serve.Function
 	var errs [6]error
-	functions[0], errs[0] = intake.Open(admission.Deps{Env: env, Events: events, Backend: b.Admission})
+	functions[0], errs[0] = intake.Open(admission.Deps{
+		Env: env, Events: events, Backend: b.Admission, Secrets: b.Secrets,
+	})
 	functions[1], errs[1] = status.New(status.Deps{
-		Env: env, Observer: b.Observer, Queue: b.Queue, Runtimes: b.Runtimes, Login: a.access.Login,
+		Env: env, Observer: b.Observer, Queue: b.Queue, Runtimes: b.Runtimes, Login: a.access.Login, Secrets: b.Secrets,
 	})
 	functions[2], errs[2] = logs.New(env)
 	functions[3], errs[3] = artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})

@@ -15,16 +15,24 @@ import (
 	"go-job-orchestrator/shared/trigger"
 )
 
-// startRequested starts the job that an event brings along.
-func (f *Function) startRequested(ctx context.Context, e cloudevent.Event, d admission.Draft) (*job.Index, error) {
-	s := &f.admission.Settings
-	limits := trigger.Limits{Files: int(s.MaxFiles), NameBytes: s.NameBytes()}
+// startRequested starts the job that an event brings along. Without a caller there is no role that
+// could use the operator's secrets.
+func (f *Function) startRequested(
+	ctx context.Context, s subscription, e cloudevent.Event, d admission.Draft,
+) (*job.Index, error) {
+	settings := &f.admission.Settings
+	limits := trigger.Limits{Files: int(settings.MaxFiles), NameBytes: settings.NameBytes()}
 	request, files, err := trigger.ParseRequest(e, f.admission.Defaults(), limits)
 	if request == nil {
 		return nil, err
 	}
+	d.Secrets = request.Secrets()
+	if s.caller != nil {
+		d.Secrets = d.Secrets.As(s.caller.Role)
+	}
 	p, err := f.project(ctx, request, files, err)
 	inferred, err := f.admission.Complete(ctx, p, err)
+	err = f.admission.CheckSecrets(ctx, p.Spec, d.Secrets, err)
 	if err := f.admission.Check(p.Spec, p.Files, p.Tree, err); err != nil {
 		return nil, err // 422 although the queue may be full: the event never starts a job
 	}

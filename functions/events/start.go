@@ -89,7 +89,7 @@ func (f *Function) startBy(
 		if err := withinHops(d.Chain.Hops); err != nil {
 			return nil, err
 		}
-		return f.startRequested(ctx, e, d)
+		return f.startRequested(ctx, s, e, d)
 	}
 	v, err := f.templates.Current(ctx, s.template)
 	if err != nil {

@@ -13,9 +13,11 @@ import (
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/secret"
 	"go-job-orchestrator/shared/serve"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/template"
+	"go-job-orchestrator/shared/token"
 )
 
 // Settings are reap's own.
@@ -43,7 +45,8 @@ type Deps struct {
 	Events   *event.Events
 	Observer backend.Observer // nil: the records are all there is
 	Stopper  backend.Stopper
-	Queue    backend.Queue // nil: it is elsewhere
+	Queue    backend.Queue  // nil: it is elsewhere
+	Publish  secret.Catalog // the operator's secrets, whose names are published; nil: none
 }
 
 // Function reaps.
@@ -52,6 +55,7 @@ type Function struct {
 	store    *store.Store
 	source   string
 	settings Settings
+	secrets  *secret.Published // nil: nothing is published
 	log      *slog.Logger
 }
 
@@ -66,7 +70,13 @@ func New(d Deps) (*Function, error) {
 	if d.Events.Sink == nil {
 		errs[3] = event.ErrNoSink
 	}
-	if err := errors.Join(errs[:]...); err != nil {
+	var keysErr error
+	if d.Publish != nil {
+		var keys token.Keys
+		keys, keysErr = d.Env.Keys()
+		f.secrets = secret.NewPublished(f.store, keys)
+	}
+	if err := errors.Join(append(errs[:], keysErr)...); err != nil {
 		return nil, err
 	}
 	f.source = common.BaseURL
@@ -98,6 +108,7 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 	linkErr := f.Events.Ledger.SweepLinks(ctx)
 	_, ownerErr := f.Events.Ledger.SweepOwners(ctx, 2*f.settings.UploadAge)
 	tempErr := f.store.Sweep(ctx, 2*f.settings.UploadAge)
+	f.publish(ctx)
 	r.Relaunched, activeErr = f.active(ctx)
 	var outboxErr error
 	r.Announced, outboxErr = f.Events.Ledger.SweepOutbox(ctx, resendAfter, event.MaxSending, func(n job.Notice) error {
@@ -108,6 +119,17 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 	}
 	return r, errors.Join(removeErr, uploadErr, keyErr, templateErr, chainErr, linkErr, ownerErr, tempErr, activeErr,
 		outboxErr)
+}
+
+// publish makes the names of the operator's secrets known to the functions that may not ask
+// Kubernetes for them. If that fails the names of before stay, and the round goes on.
+func (f *Function) publish(ctx context.Context) {
+	if f.secrets == nil {
+		return
+	}
+	if err := f.secrets.Publish(ctx, f.Publish); err != nil {
+		f.log.WarnContext(ctx, "names of the operator's secrets not published; the next round tries again", "error", err)
+	}
 }
 
 // Every makes a round at each interval until ctx ends.

@@ -22,6 +22,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/ledger/ledgertest"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/secret"
 )
 
 // fixture is a bucket with a clock, the function, and the sink of its events.
@@ -511,6 +512,33 @@ func TestSettings(t *testing.T) {
 		}
 		if _, err := reap.New(reap.Deps{Env: env, Events: events}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s=%s: got %v", name, value, err)
+		}
+	}
+}
+
+// offered is what the operator offers.
+type offered struct {
+	entries []secret.Entry
+	err     error
+}
+
+func (o *offered) Entries(context.Context) ([]secret.Entry, error) { return o.entries, o.err }
+
+// TestPublishesSecrets publishes the names of the operator's secrets. A cluster that does not answer
+// leaves them as they are, and does not keep the round from its other work.
+func TestPublishesSecrets(t *testing.T) {
+	f := newFixture(t)
+	o := &offered{entries: []secret.Entry{{Name: "db", Roles: secret.DefaultRoles()}}}
+	var err error
+	f.reap, err = reap.New(reap.Deps{Env: f.Env("ORCH_BASE_URL=http://jobs.example"),
+		Events: &event.Events{Sink: f, Ledger: f.Ledger}, Stopper: backend.Remote().Stopper, Publish: o})
+	f.Must(err)
+	for _, err := range []error{nil, errors.New("away")} {
+		o.err = err
+		f.once(reap.Result{})
+		got, err := secret.NewPublished(f.Store, f.Keys).Entries(t.Context())
+		if diff := cmp.Diff(o.entries, got); diff != "" || err != nil {
+			t.Errorf("%v (-want +got):\n%s", err, diff)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/secret"
 	"go-job-orchestrator/shared/version"
 )
 
@@ -22,7 +23,9 @@ type server struct {
 	Auth access.Login `json:"auth"`
 	// Runtimes is left out where the function does not know what runs jobs.
 	Runtimes []backend.Runtime `json:"runtimes,omitempty"`
-	Limits   limits            `json:"limits"`
+	// Secrets are the names of the operator's secrets that the caller may use.
+	Secrets []string `json:"secrets,omitempty"`
+	Limits  limits   `json:"limits"`
 }
 
 // limits are those of every job, which no setting changes.
@@ -35,11 +38,17 @@ type limits struct {
 	OutputNameBytes      int `json:"outputNameBytes"`
 }
 
-// server answers with what the server is. It reads nothing from the bucket for that.
-func (f *Function) server(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
+// server answers with what the server is. Without a caller it reads nothing from the bucket for
+// that.
+func (f *Function) server(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
 	v := version.Get()
+	secrets, err := f.usable(r)
+	if err != nil {
+		return err
+	}
 	api.WriteJSON(w, http.StatusOK, server{
 		Version: v.Version, Commit: v.Commit, Date: v.Date, Go: v.Go, Auth: f.login, Runtimes: f.runtimes,
+		Secrets: secrets,
 		Limits: limits{
 			ArgumentBytes: job.MaxArgBytes, ArgumentsAndEnvBytes: job.MaxExecBytes,
 			TimeoutSeconds: job.MaxSeconds, Retries: job.MaxRetries,
@@ -47,4 +56,18 @@ func (f *Function) server(w http.ResponseWriter, _ *http.Request, _ httprouter.P
 		},
 	})
 	return nil
+}
+
+// usable lists the operator's secrets that the caller may use. Where no caller sends credentials
+// there are none to list.
+func (f *Function) usable(r *http.Request) ([]string, error) {
+	c, called := access.From(r.Context())
+	if !called || !c.Role.Allows(access.User) {
+		return nil, nil
+	}
+	entries, err := f.secrets.Entries(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	return secret.Allowed(entries, c.Role), nil
 }

@@ -18,6 +18,7 @@ import (
 	"go-job-orchestrator/shared/longpoll"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
+	"go-job-orchestrator/shared/secret"
 )
 
 // Records are what is known of jobs.
@@ -47,6 +48,7 @@ type Function struct {
 	pollers  pollers
 	runtimes []backend.Runtime
 	login    access.Login
+	secrets  secret.Catalog
 	log      *slog.Logger
 }
 
@@ -57,13 +59,22 @@ type Deps struct {
 	Observer Observer // nil: the records are all there is
 	Queue    Queue    // nil: where a job waits is not known
 	Runtimes []backend.Runtime
-	Login    access.Login // how callers log in
+	Login    access.Login   // how callers log in
+	Secrets  secret.Catalog // of the operator; nil: the one that the reaper publishes
 }
 
 // New returns the function.
 func New(d Deps) (*Function, error) {
-	f := &Function{records: d.Records, observer: d.Observer, queue: d.Queue,
-		runtimes: d.Runtimes, login: d.Login, log: d.Env.Log}
+	f := &Function{records: d.Records, observer: d.Observer, queue: d.Queue, runtimes: d.Runtimes, login: d.Login,
+		secrets: d.Secrets, log: d.Env.Log}
+	if f.secrets == nil {
+		s, err := d.Env.Store()
+		keys, keysErr := d.Env.Keys()
+		if err := errors.Join(err, keysErr); err != nil {
+			return nil, err
+		}
+		f.secrets = secret.NewPublished(s, keys)
+	}
 	if f.records == nil {
 		records, err := d.Env.Ledger()
 		if err != nil {

@@ -1,6 +1,7 @@
 package submit_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,10 +14,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"go-job-orchestrator/shared/access"
+	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/admission/admissiontest"
+	"go-job-orchestrator/shared/archive/archivetest"
 	"go-job-orchestrator/shared/form/formtest"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/secret"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -141,6 +146,71 @@ func TestRerun(t *testing.T) {
 	next := w.Accepted(again(w, last, "", nil)).JobID
 	if got := w.Index(next); got.RerunOf != last || w.File(next, job.StdinFile) != "in" {
 		t.Errorf("a rerun of a rerun: %+v", got)
+	}
+}
+
+// operators are the secrets of the operator.
+type operators struct{}
+
+func (operators) Entries(context.Context) ([]secret.Entry, error) {
+	return []secret.Entry{
+		{Name: "db", Keyed: true, Roles: []access.Role{access.User}},
+		{Name: "root", Keyed: true, Roles: []access.Role{access.Admin}},
+	}, nil
+}
+
+// TestRerunOfProject runs a job with an archive and secrets again. What was inferred stays, unless it
+// is changed, and so do the operator's secrets. Values of users must be sent again.
+func TestRerunOfProject(t *testing.T) {
+	w := newServer(t, func(d *admission.Deps) { d.Secrets = operators{} })
+	data := string(archivetest.Make(t, job.TarGzip, "main.py", "print(1)", "other.py", ""))
+	post := func(caller string, parts ...formtest.Part) job.ID {
+		parts = append([]formtest.Part{formtest.Archive("p.tgz", data)}, parts...)
+		return w.Accepted(w.Call(http.MethodPost, "/api/v1/jobs", encode(parts...),
+			append(admissiontest.By(caller), "Content-Type", formtest.ContentType)...)).JobID
+	}
+	admin := post("", field("secret.ROOT", "@root/key"))
+	ann := post("ann@example.com", field("secret.DB", "@db/key"), field("secret.OWN", "hunter2hunter2"))
+	for name, test := range map[string]struct {
+		id     job.ID
+		caller string
+		parts  []formtest.Part
+		want   *job.Inferred // nil: refused
+		fault  string
+	}{
+		"unchanged": {id: admin, want: &job.Inferred{Runtime: "python", Entrypoint: "main.py"}},
+		"another program": {id: admin, parts: []formtest.Part{field("entrypoint", "other.py")},
+			want: &job.Inferred{Runtime: "python"}},
+		"value sent again": {id: ann, caller: "ann@example.com", parts: []formtest.Part{field("secret.OWN", "hunter3hunter3")},
+			want: &job.Inferred{Runtime: "python", Entrypoint: "main.py"}},
+		"value not sent again": {id: ann, caller: "ann@example.com", fault: "secret.OWN"},
+		"value replaced by a name": {id: ann, caller: "ann@example.com", parts: []formtest.Part{field("secret.OWN", "@db/key")},
+			want: &job.Inferred{Runtime: "python", Entrypoint: "main.py"}},
+		"a secret of admins": {id: ann, caller: "ann@example.com", fault: "secret.X",
+			parts: []formtest.Part{field("secret.OWN", "hunter3hunter3"), field("secret.X", "@root/key")}},
+		"an admin lends nothing": {id: ann, fault: "secret.X",
+			parts: []formtest.Part{field("secret.OWN", "hunter3hunter3"), field("secret.X", "@root/key")}},
+		"an archive": {id: admin, parts: []formtest.Part{formtest.Archive("q.tgz", data)}, fault: "archive"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := again(w, test.id, test.caller, nil, test.parts...)
+			if test.want == nil {
+				if p := w.Problem(got, http.StatusUnprocessableEntity); len(p.Errors) != 1 || p.Errors[0].Field != test.fault {
+					t.Errorf("got %+v", p)
+				}
+				return
+			}
+			index, first := w.Index(w.Accepted(got).JobID), w.Index(test.id)
+			if diff := cmp.Diff(test.want, index.Inferred); diff != "" {
+				t.Errorf("inferred (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(first.Files, index.Files); diff != "" || w.File(index.JobID, "p.tgz") != data {
+				t.Errorf("files (-want +got):\n%s", diff)
+			}
+			if len(index.Secrets) != len(first.Secrets) || index.Secrets[0] != first.Secrets[0] {
+				t.Errorf("secrets %+v, want %+v", index.Secrets, first.Secrets)
+			}
+		})
 	}
 }
 

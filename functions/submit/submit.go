@@ -92,7 +92,8 @@ func (f *Function) accept(w http.ResponseWriter, r *http.Request) (*job.Index, e
 		return nil, err
 	}
 	return tx.Commit(r.Context(), admission.Draft{
-		Spec: sent.Spec, Files: sent.Files, Stdin: sent.Stdin, Tree: sent.Tree, Faults: err, KeyHash: keyHash,
+		Spec: sent.Spec, Files: sent.Files, Stdin: sent.Stdin, Secrets: sent.Secrets.As(caller.Role), Tree: sent.Tree,
+		Faults: err, KeyHash: keyHash,
 		Owner: caller.Owner, Trace: admission.Trace(r),
 	})
 }

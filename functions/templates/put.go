@@ -79,7 +79,11 @@ func (f *Function) save(
 		}
 	}()
 	ctx := context.WithoutCancel(r.Context())
-	draft, err := f.read(ctx, r, name, id)
+	role := caller.Role
+	if current != nil && current.Owner != caller.Owner {
+		role = access.User // an admin does not lend the owner the admin's own rights
+	}
+	draft, err := f.read(ctx, r, name, id, role)
 	if err != nil {
 		return nil, false, err
 	}
@@ -124,8 +128,10 @@ func taken() error {
 	return job.Refuse(job.ErrExists, "name", "is that of a template of another owner; choose another name")
 }
 
-// read reads a version from its form.
-func (f *Function) read(ctx context.Context, r *http.Request, name string, id job.ID) (*template.Draft, error) {
+// read reads a version from its form. The operator's secrets in it are named in the role.
+func (f *Function) read(
+	ctx context.Context, r *http.Request, name string, id job.ID, role access.Role,
+) (*template.Draft, error) {
 	if err := f.templates.Begin(ctx, name, id); err != nil {
 		return nil, err
 	}
@@ -138,8 +144,11 @@ func (f *Function) read(ctx context.Context, r *http.Request, name string, id jo
 	}
 	inferred, err := f.admission.Complete(ctx, admission.Project{Spec: &sent.Spec, Files: sent.Files, Tree: sent.Tree,
 		Key: func(file string) string { return template.FileKey(name, id, file) }}, err)
+	secrets := sent.Secrets.As(role)
+	err = f.admission.CheckSecrets(ctx, &sent.Spec, secrets, err)
 	err = f.admission.Check(&sent.Spec, sent.Files, sent.Tree, err)
 	more := &job.Faults{Kind: job.ErrInvalid, List: trigger.CheckArgs(sent.Spec.Args)}
+	more.List = append(more.List, secrets.OwnFaults(noOwnSecrets)...)
 	more.List = append(more.List, checkNames(sent)...)
 	starts, faults := readEvents(sent.More)
 	more.List = append(more.List, faults...)
@@ -157,11 +166,14 @@ func (f *Function) read(ctx context.Context, r *http.Request, name string, id jo
 		return nil, err
 	}
 	fingerprint, err := fingerprint(sent, starts)
+	if err == nil && len(secrets) > 0 { // references only
+		fingerprint, err = admission.Digest([]any{fingerprint, secrets.Records()})
+	}
 	if err != nil {
 		return nil, err
 	}
 	t := template.Template{Name: name, CreatedAt: f.now().UTC(), Events: starts, Spec: sent.Spec, Files: sent.Files,
-		Stdin: sent.Stdin, Inferred: inferred}
+		Stdin: sent.Stdin, Inferred: inferred, Secrets: secrets.Records()}
 	return &template.Draft{Template: t, Folder: id, Fingerprint: fingerprint}, nil
 }
 
@@ -183,6 +195,10 @@ func checkNames(sent *form.Job) (faults []job.Fault) {
 	}
 	return faults
 }
+
+// noOwnSecrets is why a template has references to secrets only.
+const noOwnSecrets = "a template keeps no values of secrets: name one of the operator's, such as @db, or send the " +
+	"value when you start a job from the template"
 
 func (f *Function) abort(ctx context.Context, name string, id job.ID) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), admission.AbortTimeout)

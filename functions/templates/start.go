@@ -53,7 +53,8 @@ func (f *Function) accept(w http.ResponseWriter, r *http.Request, name string) (
 		return nil, err
 	}
 	return tx.FromTemplate(r.Context(), v, admission.Start{
-		Draft: admission.Draft{Stdin: overrides.Stdin, KeyHash: keyHash, Fingerprint: print, Trace: admission.Trace(r)},
+		Draft: admission.Draft{Stdin: overrides.Stdin, KeyHash: keyHash, Fingerprint: print, Trace: admission.Trace(r),
+			Secrets: overrides.Secrets.As(caller.Role)},
 		Change: func(spec job.Spec) (job.Spec, error) {
 			spec = overrides.Apply(spec)
 			var err error

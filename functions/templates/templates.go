@@ -15,6 +15,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
+	"go-job-orchestrator/shared/secret"
 	"go-job-orchestrator/shared/template"
 )
 
@@ -75,7 +76,9 @@ func (f *Function) show(w http.ResponseWriter, r *http.Request, p httprouter.Par
 	if err != nil {
 		return err
 	}
-	api.WriteJSON(w, http.StatusOK, v.Template)
+	shown := v.Template
+	shown.Secrets = secret.References(v.Secrets).As("").Records() // roles are for us
+	api.WriteJSON(w, http.StatusOK, shown)
 	return nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/secret"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/template"
 	"go-job-orchestrator/shared/token"
@@ -84,6 +85,7 @@ type Deps struct {
 	Env     *platform.Env
 	Events  *event.Events
 	Backend backend.Admission
+	Secrets secret.Catalog // of the operator; nil: the one that the reaper publishes
 }
 
 // Controller decides which jobs are accepted. The functions by which jobs come in share one.
@@ -96,6 +98,7 @@ type Controller struct {
 	records   *ledger.Ledger
 	sink      event.Sink
 	templates *template.Store
+	secrets   secret.Catalog
 	keys      token.Keys
 	common    *platform.Common
 	now       func() time.Time
@@ -121,6 +124,9 @@ func New(d Deps) (*Controller, error) {
 		return nil, err
 	}
 	c.templates = template.NewStore(c.bucket, c.now)
+	if c.secrets = d.Secrets; c.secrets == nil {
+		c.secrets = secret.NewPublished(c.bucket, c.keys)
+	}
 	c.Forms = form.NewReader(form.Limits{
 		TotalBytes: int64(c.Settings.MaxUpload), FieldBytes: int64(c.Settings.MaxField),
 		Files: int(c.Settings.MaxFiles), NameBytes: c.Settings.NameBytes(), Archive: c.Settings.archiveLimits(),

@@ -30,7 +30,7 @@ func (c *Controller) chainFull(root job.ID) error {
 // not count.
 func (c *Controller) recordChained(ctx context.Context, index *job.Index, d Draft) (*job.Index, error) {
 	if d.Chain.Root == "" {
-		return c.recordKeyed(ctx, index, d.Fingerprint)
+		return c.recordKeyed(ctx, index, d)
 	}
 	link, err := c.records.JoinChain(ctx, index.JobID, d.Chain, int(c.Settings.MaxChained))
 	if errors.Is(err, ledger.ErrChainFull) {
@@ -39,7 +39,7 @@ func (c *Controller) recordChained(ctx context.Context, index *job.Index, d Draf
 	if err != nil {
 		return nil, err
 	}
-	recorded, err := c.recordKeyed(ctx, index, d.Fingerprint)
+	recorded, err := c.recordKeyed(ctx, index, d)
 	if err == nil && recorded.JobID == index.JobID {
 		return recorded, nil
 	}

@@ -64,21 +64,26 @@ func Fingerprint(spec job.Spec, files []job.File, stdin *job.File) (string, erro
 
 // recordKeyed accepts the job, unless its idempotency key belongs to one that was accepted before:
 // then it returns that one.
-func (c *Controller) recordKeyed(ctx context.Context, index *job.Index, print string) (*job.Index, error) {
+func (c *Controller) recordKeyed(ctx context.Context, index *job.Index, d Draft) (*job.Index, error) {
 	if index.IdempotencyKey == "" {
-		return index, c.records.Accept(ctx, index)
+		return index, c.accept(ctx, index, d)
 	}
+	print := d.Fingerprint
 	if print == "" {
 		var err error
 		if print, err = Fingerprint(index.Spec, index.Files, index.Stdin); err != nil {
 			return nil, err
 		}
 	}
-	earlier, err := c.claim(ctx, index, print)
+	prints, err := c.prints(print, d.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	earlier, err := c.claim(ctx, index, prints)
 	if earlier != nil || err != nil {
 		return earlier, err
 	}
-	if err := c.records.Accept(ctx, index); err != nil {
+	if err := c.accept(ctx, index, d); err != nil {
 		if releaseErr := c.records.ReleaseKey(ctx, index.IdempotencyKey, index.JobID); releaseErr != nil {
 			c.log.WarnContext(ctx, "idempotency key not released", "job", index.JobID, "error", releaseErr)
 		}
@@ -99,10 +104,10 @@ const (
 )
 
 // claim claims the job's idempotency key, or returns the job that has it.
-func (c *Controller) claim(ctx context.Context, index *job.Index, print string) (earlier *job.Index, err error) {
+func (c *Controller) claim(ctx context.Context, index *job.Index, prints []string) (earlier *job.Index, err error) {
 	for range claimTries {
 		var owner job.ID
-		owner, err = c.records.ClaimKey(ctx, index.IdempotencyKey, print, index.JobID)
+		owner, err = c.records.ClaimKey(ctx, index.IdempotencyKey, prints[0], index.JobID, prints[1:]...)
 		if err == nil && owner == index.JobID {
 			return nil, nil //nolint:nilnil // no earlier job
 		}

@@ -8,6 +8,7 @@ import (
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/secret"
 )
 
 // Rerunnable returns the specification of a job as a user could have sent it.
@@ -21,7 +22,9 @@ func Rerunnable(from *job.Index) job.Spec {
 // Rerun is Commit for a job that repeats another one, with the specification of the draft. The new
 // job belongs to the owner of the other one, also if an admin asks for it, as jobs of templates do.
 func (tx *Tx) Rerun(ctx context.Context, from *job.Index, d Draft) (*job.Index, error) {
-	faults := join(d.Faults, checkStdin(d.Stdin, from.Files), checkRoom(from, d.Labels))
+	faults := join(d.Faults, checkStdin(d.Stdin, from.Files), checkRoom(from, d.Labels), checkSent(from, d.Secrets))
+	d.Inherited = secret.References(from.Secrets)
+	faults = tx.c.CheckSecrets(ctx, &d.Spec, d.Inherited.With(d.Secrets), faults)
 	if err := tx.c.Check(&d.Spec, from.Files, nil, faults); err != nil { // before any file is copied
 		return nil, err
 	}
@@ -60,6 +63,14 @@ func stillInferred(from *job.Index, spec *job.Spec) *job.Inferred {
 		return nil
 	}
 	return &left
+}
+
+// checkSent refuses a rerun without the values that the user sent with the first job.
+func checkSent(from *job.Index, sent secret.Set) error {
+	if faults := secret.Missing(from.Secrets, sent); len(faults) > 0 {
+		return &job.Faults{Kind: job.ErrInvalid, List: faults}
+	}
+	return nil
 }
 
 // checkRoom refuses labels that leave no room for the one of the job's template.

@@ -8,6 +8,7 @@ import (
 	"maps"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/secret"
 	"go-job-orchestrator/shared/template"
 )
 
@@ -69,8 +70,9 @@ func (tx *Tx) fromVersion(ctx context.Context, v *template.Version, s Start) (*j
 	if d.Stdin != nil {
 		stdin = nil
 	}
-	// Before any file is copied.
-	if err := tx.c.Check(&d.Spec, v.Files, nil, join(d.Validate(), checkStdin(d.Stdin, v.Files))); err != nil {
+	d.Inherited = secret.References(v.Secrets)
+	faults := tx.c.CheckSecrets(ctx, &d.Spec, d.Inherited.With(d.Secrets), join(d.Validate(), checkStdin(d.Stdin, v.Files)))
+	if err := tx.c.Check(&d.Spec, v.Files, nil, faults); err != nil { // before any file is copied
 		return nil, err
 	}
 	d.Labels = withTemplate(d.Labels, v.Name)

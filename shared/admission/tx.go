@@ -11,6 +11,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/project"
 	"go-job-orchestrator/shared/runtimes"
+	"go-job-orchestrator/shared/secret"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -35,6 +36,9 @@ type Draft struct {
 	Stdin *job.File
 	// Tree is what the files say of how they are run. Nil: only their names do.
 	Tree *project.Tree
+	// Secrets are those that the request has, and Inherited those of its template or of the job that it
+	// repeats.
+	Secrets, Inherited secret.Set
 	// Faults are what is known to be wrong with the job; Commit names them with what it finds.
 	Faults      error
 	KeyHash     string // of the idempotency key, or empty
@@ -121,6 +125,7 @@ func (tx *Tx) Commit(ctx context.Context, d Draft) (*job.Index, error) {
 	key := func(name string) string { return ledger.FileKey(tx.id, name) }
 	p := Project{Spec: &d.Spec, Files: d.Files, Tree: d.Tree, Key: key}
 	inferred, err := tx.c.Complete(context.WithoutCancel(ctx), p, d.Faults)
+	err = tx.c.CheckSecrets(ctx, &d.Spec, d.Inherited.With(d.Secrets), err)
 	if err := tx.c.Check(&d.Spec, d.Files, d.Tree, err); err != nil {
 		return nil, err
 	}
@@ -137,6 +142,7 @@ func (tx *Tx) record(ctx context.Context, d Draft) (*job.Index, error) {
 	index, err := c.recordChained(ctx, &job.Index{
 		JobID: id, JobName: id.Name(), Namespace: c.common.Namespace, CreatedAt: id.Created(),
 		Spec: c.Settings.fill(d.Spec), Files: executable(d), Stdin: d.Stdin, Inferred: d.Inferred, RerunOf: d.RerunOf,
+		Secrets: d.Inherited.With(d.Secrets).Records(),
 		Token: token.Hash(c.keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
 		Template: d.Template, Owner: d.Owner, Trace: d.Trace, Hops: d.Chain.Hops, Root: d.Chain.Root,
 	}, d)

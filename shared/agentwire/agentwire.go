@@ -41,3 +41,8 @@ type Link struct {
 	URL     string            `json:"url"`
 	Headers map[string]string `json:"headers,omitempty"`
 }
+
+// Secrets are the values of a job's secrets that its user sent, by the names of their variables.
+type Secrets struct {
+	Values map[string]string `json:"values"`
+}

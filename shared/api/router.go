@@ -88,13 +88,26 @@ func NoSuchPath() error {
 func (r *Router) Handle(route routes.Route, h Handler) {
 	r.handle(route.Method, route.Path, func(w http.ResponseWriter, req *http.Request, p httprouter.Params) error {
 		if route.Role == routes.Anyone {
-			return h(w, req, p)
+			return h(w, r.recognize(req, p, route), p)
 		}
 		if r.guard == nil {
 			return errUnguarded
 		}
 		return r.answer(route, h, w, req, p)
 	})
+}
+
+// recognize returns the request of a call that everybody may make, with its caller if the answer
+// depends on the caller.
+func (r *Router) recognize(req *http.Request, p httprouter.Params, route routes.Route) *http.Request {
+	if !route.KnowsCaller || r.guard == nil {
+		return req
+	}
+	known, err := r.guard.Admit(req, p, route)
+	if err != nil {
+		return req // the call needs no credentials
+	}
+	return known
 }
 
 // Guarded sets what decides about every call that not everybody may make. It returns the Router.

@@ -7,6 +7,7 @@ import (
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/runtimes"
+	"go-job-orchestrator/shared/secret"
 )
 
 // Launcher starts a job, or makes sure that it will be started. Starting one twice changes nothing.
@@ -58,8 +59,12 @@ type Backend struct {
 	Observer  Observer // nil: the records alone say how jobs fare
 	Stopper   Stopper
 	Admission Admission
-	Queue     Queue     // nil: jobs wait elsewhere
-	Runtimes  []Runtime // nil: it is not known which there are
+	Queue     Queue // nil: jobs wait elsewhere
+	// Secrets are the operator's; nil: those that the reaper has published in the bucket.
+	Secrets secret.Catalog
+	// Publish are the operator's secrets that the reaper publishes; nil: it publishes none.
+	Publish  secret.Catalog
+	Runtimes []Runtime // nil: it is not known which there are
 }
 
 // Remote is the backend of a function that reaches none: another process runs the jobs, and learns

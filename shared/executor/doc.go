@@ -38,9 +38,12 @@ type Starter interface {
 
 // Command is a program to be started in a workspace.
 type Command struct {
-	Path        string
-	Args        []string // without the program's own name
-	Env         []string
+	Path string
+	Args []string // without the program's own name
+	Env  []string
+	// Secrets are more variables, of the program alone: what is built before it does not get them.
+	Secrets     map[string]string
+	Mask        []string    // values that are replaced in the log
 	Stdin       *os.File    // what it reads, from the beginning; nil: nothing
 	Log         spool.Files // takes what it writes to its standard streams
 	NonBlocking bool        // it does not wait until what it writes was read

@@ -209,8 +209,9 @@ func (t *Task) execute(ctx context.Context, l spool.Files) Result {
 		return t.failed(job.ReasonStartFailed, "the program's sources could not be looked at", err)
 	}
 	if build != nil {
-		command.Args = build
-		if result := t.start(ctx, l, command, true); result.Exit != (Exit{}) {
+		building := command
+		building.Args, building.Secrets = build, nil
+		if result := t.start(ctx, l, building, true); result.Exit != (Exit{}) {
 			return result
 		}
 	}

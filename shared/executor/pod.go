@@ -7,9 +7,13 @@ const (
 	PodAgentDir  = "/orchestrator" // where the program's container finds the agent
 	PodAgentName = "agent"
 	// In PodAgentDir as well: the program's container sees them as files of /etc.
-	PodPasswd    = "passwd"
-	PodGroup     = "group"
-	PodTokenFile = "/var/run/secrets/go-job-orchestrator/token" //nolint:gosec // where it lies, not what it is
+	PodPasswd = "passwd"
+	PodGroup  = "group"
+	// Where the operator's secrets are mounted in the agent's container, a folder for each.
+	PodNamedSecrets = "/var/run/secrets/go-job-orchestrator-named"
+	// Where the agent's container leaves the secrets for the program's, in memory.
+	PodSecretsDir = "/orchestrator-secrets"
+	PodTokenFile  = "/var/run/secrets/go-job-orchestrator/token" //nolint:gosec // where it lies, not what it is
 )
 
 // The exit codes by which the agent's container says whether the pod's Job may try again after a

@@ -51,9 +51,12 @@ func single() map[string]setter {
 	}
 }
 
+// secretField is what messages call the fields of secrets.
+const secretField = job.SecretPrefix + "NAME"
+
 func fieldNames() []string {
 	names := append(slices.Collect(maps.Keys(single())), stdinField)
-	return append([]string{"files", "archive", "arg"}, slices.Sorted(slices.Values(names))...)
+	return append(append([]string{"files", "archive", "arg"}, slices.Sorted(slices.Values(names))...), secretField)
 }
 
 // decode turns fields into a specification, and returns all their faults.
@@ -135,6 +138,7 @@ func otherNames() map[string]string {
 		"ttlSecondsAfterFinished": "expiry expires keep retention", "retries": "retry backofflimit maxattempts attempts",
 		"image":    "container docker",
 		stdinField: "input standardinput", "name": "title jobname displayname", "retryOn": "retrywhen retryif retryreasons",
+		secretField: "secret secrets password passwords credentials",
 	} {
 		for word := range strings.FieldsSeq(words) {
 			others[word] = field

@@ -15,6 +15,7 @@ import (
 	"go-job-orchestrator/shared/archive"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/project"
+	"go-job-orchestrator/shared/secret"
 )
 
 // Limits bounds what one form may hold.
@@ -49,8 +50,10 @@ type Job struct {
 	// it can be read only when it is stored. Nil: there is an archive that was not read because of other
 	// faults.
 	Tree  *project.Tree
-	Stdin *job.File         // what the program reads; nil: nothing was sent
-	More  map[string]string // the fields that Read was asked for besides those of a job
+	Stdin *job.File // what the program reads; nil: nothing was sent
+	// Secrets are as they were sent: whether a job can have them is not checked.
+	Secrets secret.Set
+	More    map[string]string // the fields that Read was asked for besides those of a job
 }
 
 // Reader reads forms.

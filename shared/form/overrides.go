@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/secret"
 )
 
 // Overrides are the values of a job that replace those of its template.
@@ -18,6 +19,9 @@ type Overrides struct {
 	// Name replaces the template's, if it is not nil, and so does Stdin.
 	Name  *string   `json:"name,omitempty"`
 	Stdin *job.File `json:"stdin,omitempty"`
+	// Secrets are added to the template's. A secret that the template has gets the new value. They are
+	// not in the JSON that fingerprints are made of.
+	Secrets secret.Set `json:"-"`
 }
 
 // Apply returns the specification with the overrides. It does not validate the result.
@@ -41,7 +45,7 @@ func (o *Overrides) Apply(spec job.Spec) job.Spec {
 }
 
 // overrideNames are the fields that a form may have that starts a job from a template.
-func overrideNames() []string { return []string{"args", "arg", "env", "name", stdinField} }
+func overrideNames() []string { return []string{"args", "arg", "env", "name", stdinField, secretField} }
 
 // ReadOverrides reads a form that changes what a template says, or no body at all. It calls save for
 // stdin when it arrives.
@@ -62,7 +66,7 @@ func (f *Reader) ReadOverrides(r *http.Request, save Saver) (*Overrides, error) 
 	if len(faults) > 0 {
 		return nil, &job.Faults{Kind: job.ErrInvalid, List: faults}
 	}
-	o := &Overrides{Args: spec.Args, Add: p.fields["arg"], Env: spec.Env, Stdin: p.stdin}
+	o := &Overrides{Args: spec.Args, Add: p.fields["arg"], Env: spec.Env, Stdin: p.stdin, Secrets: p.secrets}
 	if _, sent := p.fields["name"]; sent {
 		o.Name = &spec.Name
 	}
@@ -73,7 +77,7 @@ func (f *Reader) ReadOverrides(r *http.Request, save Saver) (*Overrides, error) 
 // field that is sent replaces that of base; args and arg together are one field. It calls save for
 // stdin when it arrives. As in Read, there can be a job together with an error.
 func (f *Reader) ReadChanges(r *http.Request, base job.Spec, save Saver) (*Job, error) {
-	names := slices.DeleteFunc(fieldNames(), func(name string) bool { return name == "files" })
+	names := slices.DeleteFunc(fieldNames(), func(name string) bool { return name == "files" || name == "archive" })
 	p, err := f.readOnly(r, save, names)
 	if err != nil {
 		return nil, err
@@ -83,7 +87,7 @@ func (f *Reader) ReadChanges(r *http.Request, base job.Spec, save Saver) (*Job, 
 	}
 	spec, faults := decode(p.fields, base)
 	faults = append(faults, p.faults...)
-	changed := &Job{Spec: *spec, Stdin: p.stdin}
+	changed := &Job{Spec: *spec, Stdin: p.stdin, Secrets: p.secrets}
 	if len(faults) > 0 {
 		return changed, &job.Faults{Kind: job.ErrInvalid, List: faults[:min(len(faults), maxFaults)]}
 	}

@@ -20,6 +20,7 @@ import (
 	"go-job-orchestrator/shared/budget"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/project"
+	"go-job-orchestrator/shared/secret"
 )
 
 // parser collects the parts of one form, and their faults.
@@ -36,9 +37,11 @@ type parser struct {
 	unlisted bool // it came, and was not read
 	files    []job.File
 	stdin    *job.File
-	faults   []job.Fault
-	only     []string // the fields that are allowed; nil: all fields of a job
-	more     []string // the fields that are allowed besides those of a job
+	// secrets are kept apart from the fields, so that no message can have a value.
+	secrets secret.Set
+	faults  []job.Fault
+	only    []string // the fields that are allowed; nil: all fields of a job
+	more    []string // the fields that are allowed besides those of a job
 }
 
 // read reads all parts. If it had to stop after faults, it returns these, which are the cause.
@@ -95,7 +98,7 @@ func (p *parser) job(defaults job.Spec) (*Job, error) {
 			"files=@script.py, or an archive, such as -F archive=@project.tar.gz"})
 	}
 	faults = append(faults, p.faults...)
-	read := &Job{Spec: *spec, Files: p.files, Stdin: p.stdin, Tree: p.tree}
+	read := &Job{Spec: *spec, Files: p.files, Stdin: p.stdin, Tree: p.tree, Secrets: p.secrets}
 	if p.unlisted {
 		read.Tree = nil
 	}
@@ -146,7 +149,10 @@ func (p *parser) part(ctx context.Context, part *multipart.Part) error {
 			"the part has Content-Transfer-Encoding: %.60q, which forms do not have (RFC 7578, section 4.7); "+
 				"send its content as it is", encoding))
 	}
+	variable, isSecret := strings.CutPrefix(unescape(params["name"]), job.SecretPrefix)
 	switch name := unescape(params["name"]); {
+	case isSecret:
+		return p.secret(ctx, variable, isFile, part)
 	case p.only != nil && name != "" && !slices.Contains(p.only, name):
 		return job.Invalid(printable(name), "cannot be sent here; there are: "+strings.Join(p.only, ", ")+
 			job.Meant(name, p.only, nil))
@@ -275,25 +281,62 @@ func (p *parser) field(ctx context.Context, name string, content io.Reader) erro
 		return job.Invalid(printable(name), "is not a field of a job; there are: "+strings.Join(names, ", ")+
 			job.Meant(name, names, otherNames()))
 	}
-	if p.count++; p.count > maxFields {
-		return job.Invalid(name, fmt.Sprintf("more than %d fields", maxFields))
-	}
 	if name != "arg" && len(p.fields[name]) > 0 {
 		return job.Invalid(name, "was sent more than once")
+	}
+	value, err := p.value(ctx, name, content)
+	if err != nil {
+		return err
+	}
+	p.fields[name] = append(p.fields[name], value)
+	return nil
+}
+
+// value reads the text of a field, which messages call name.
+func (p *parser) value(ctx context.Context, name string, content io.Reader) (string, error) {
+	if p.count++; p.count > maxFields {
+		return "", job.Invalid(name, fmt.Sprintf("more than %d fields", maxFields))
 	}
 	value, err := budget.ReadAll(ctx, io.LimitReader(content, p.limits.FieldBytes+1), -1, p.limits.FieldBytes+1)
 	err = errors.Join(err, budget.Take(ctx, fieldCost))
 	p.text += int64(len(value))
 	switch {
 	case err != nil:
-		return broken(err)
+		return "", broken(err)
 	case int64(len(value)) > p.limits.FieldBytes, p.text > fieldsFactor*p.limits.FieldBytes:
-		return job.Refuse(job.ErrTooLarge, name, fmt.Sprintf("has more than %d bytes (MAX_FIELD_BYTES); send large input "+
-			"as a file", p.limits.FieldBytes))
+		return "", job.Refuse(job.ErrTooLarge, name, fmt.Sprintf("has more than %d bytes (MAX_FIELD_BYTES); send large "+
+			"input as a file", p.limits.FieldBytes))
 	case !utf8.Valid(value):
-		return job.Invalid(name, "is not valid UTF-8")
+		return "", job.Invalid(name, "is not valid UTF-8")
 	}
-	p.fields[name] = append(p.fields[name], string(value))
+	return string(value), nil
+}
+
+// secret reads a secret. A file is the value as it is; a text can also name a secret of the
+// operator's.
+func (p *parser) secret(ctx context.Context, variable string, isFile bool, content io.Reader) error {
+	field := job.SecretField(variable)
+	if _, twice := p.secrets[variable]; twice {
+		return job.Invalid(field, "was sent more than once")
+	}
+	if len(p.secrets) == job.MaxSecrets {
+		return job.Invalid("secret", fmt.Sprintf("more than %d secrets", job.MaxSecrets))
+	}
+	text, err := p.value(ctx, field, content)
+	if err != nil {
+		return err
+	}
+	v := secret.Text(text)
+	if !isFile {
+		message := ""
+		if v, message = secret.Parse(text); message != "" {
+			return job.Invalid(field, message)
+		}
+	}
+	if p.secrets == nil {
+		p.secrets = secret.Set{}
+	}
+	p.secrets[variable] = v
 	return nil
 }
 

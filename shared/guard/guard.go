@@ -51,7 +51,7 @@ func New(d Deps) *Guard { return &Guard{d} }
 // looks like one that does not exist.
 func (g *Guard) Admit(r *http.Request, p httprouter.Params, route routes.Route) (*http.Request, error) {
 	if route.Role == routes.Anyone {
-		return r, nil
+		return g.recognize(r, route), nil
 	}
 	r, err := g.Identify(r)
 	if err != nil {
@@ -71,6 +71,19 @@ func (g *Guard) Admit(r *http.Request, p httprouter.Params, route routes.Route) 
 		return r, err
 	}
 	return g.checkToken(r, p, route)
+}
+
+// recognize returns the request with its caller, if the answer depends on the caller and there is
+// one. Credentials that are not valid are like none, because the call needs none.
+func (g *Guard) recognize(r *http.Request, route routes.Route) *http.Request {
+	if !route.KnowsCaller {
+		return r
+	}
+	known, err := g.Identify(r)
+	if err != nil {
+		return r
+	}
+	return known
 }
 
 // checkCaller lets callers at their own jobs, and admins at all.

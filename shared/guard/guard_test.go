@@ -177,3 +177,28 @@ func TestCallerIsPassedOn(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
+
+// TestKnownCaller makes sure that a call which everybody may make knows its caller where the answer
+// depends on the caller, and that bad credentials are like none.
+func TestKnownCaller(t *testing.T) {
+	k := keysOf(t, "a")
+	g := guard.New(guard.Deps{Identify: guard.Asserted(k, func() time.Time { return now }), Tokens: k,
+		Now: func() time.Time { return now }})
+	all := credentials(k, keysOf(t, "b"))
+	for sender, owner := range map[guardmatrix.Sender]string{
+		guardmatrix.Nothing: "", guardmatrix.User: guardmatrix.Ann, guardmatrix.Open: access.Local,
+		guardmatrix.Forged: "", guardmatrix.Outdated: "", guardmatrix.JobToken: "",
+	} {
+		for route, want := range map[routes.Route]string{routes.GetServer: owner, routes.GetHealth: ""} {
+			r := httptest.NewRequestWithContext(t.Context(), route.Method, route.Path, nil)
+			all[sender](r)
+			admitted, err := g.Admit(r, nil, route)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c, _ := access.From(admitted.Context()); c.Owner != want {
+				t.Errorf("%s with %s: the caller is %q, want %q", route, sender, c.Owner, want)
+			}
+		}
+	}
+}

@@ -189,6 +189,8 @@ type Index struct {
 	Stdin *File `json:"stdin,omitempty"`
 	// Inferred says which parts of Spec were not sent, but followed from the files. It is nil for none.
 	Inferred *Inferred `json:"inferred,omitempty"`
+	// Secrets are the names of the job's secrets, without their values.
+	Secrets []Secret `json:"secrets,omitempty"`
 	// Token is the hash of the job's token, never the token.
 	Token string `json:"token"`
 	// IdempotencyKey is the hash of the user's Idempotency-Key, if one was sent.
@@ -296,6 +298,7 @@ type Status struct {
 	Files          []File    `json:"files"`
 	Stdin          *File     `json:"stdin,omitempty"`
 	Inferred       *Inferred `json:"inferred,omitempty"`
+	Secrets        []Secret  `json:"secrets,omitempty"` // without roles
 	Message        string    `json:"message,omitempty"`
 	Attempts       []Attempt `json:"attempts"`
 	Outputs        *Outputs  `json:"outputs,omitempty"`

@@ -58,7 +58,7 @@ func (s *Spec) Validate() error {
 	faults.add("entrypoint", checkEntrypoint(s.Entrypoint))
 	checkArgs(faults, s.Args)
 	checkEnv(faults, s.Env)
-	checkExecSize(faults, s)
+	checkExecSize(faults, s, nil)
 	checkLabels(faults, s.Labels)
 	if s.CPU != "" {
 		_, message := MilliCPU(s.CPU)
@@ -116,7 +116,7 @@ func checkText(s string) string {
 func checkEnv(faults *Faults, env map[string]string) {
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		field := fmt.Sprintf("env[%q]", name)
-		if message := checkEnvName(name); message != "" {
+		if message := CheckEnvName(name); message != "" {
 			faults.add(field, message)
 			continue
 		}
@@ -126,9 +126,10 @@ func checkEnv(faults *Faults, env map[string]string) {
 	}
 }
 
-// checkEnvName follows Kubernetes' rule for names of variables: printable ASCII without "="
+// CheckEnvName says why a name cannot be that of a variable, or returns "". It follows Kubernetes'
+// rule for names of variables: printable ASCII without "="
 // (k8s.io/apimachinery/pkg/util/validation, IsRelaxedEnvVarName).
-func checkEnvName(name string) string {
+func CheckEnvName(name string) string {
 	switch {
 	case name == "":
 		return "a variable needs a name"
@@ -144,14 +145,17 @@ func checkEnvName(name string) string {
 	return ""
 }
 
-func checkExecSize(faults *Faults, s *Spec) {
+// checkExecSize bounds arguments, variables and secrets together.
+func checkExecSize(faults *Faults, s *Spec, secrets map[string]string) {
 	const pointer = 8
 	total := 0
 	for _, arg := range s.Args {
 		total += len(arg) + 1 + pointer
 	}
-	for name, value := range s.Env {
-		total += len(name) + len(value) + 2 + pointer
+	for _, variables := range []map[string]string{s.Env, secrets} {
+		for name, value := range variables {
+			total += len(name) + len(value) + 2 + pointer
+		}
 	}
 	if total > MaxExecBytes {
 		faults.add("args", fmt.Sprintf("arguments and environment have %d bytes together; at most %d are allowed; send "+

@@ -30,6 +30,8 @@ const (
 	sharedVolume    = "shm"
 	tokenVolume     = "token"
 	dataVolume      = "data"
+	secretsVolume   = "secrets"
+	namedVolume     = "named-secret-" // and a number
 )
 
 // queueLabel is how Kueue is told which LocalQueue a Job waits in.
@@ -141,7 +143,7 @@ func (s *Settings) pod(index *job.Index) corev1.PodSpec {
 // second.
 func (s *Settings) agent(index *job.Index) corev1.Container {
 	always := corev1.ContainerRestartPolicyAlways
-	return corev1.Container{
+	c := corev1.Container{
 		Name: agentContainer, Image: s.AgentImage, Args: []string{"sidecar"}, RestartPolicy: &always,
 		Env: s.environment(index),
 		Lifecycle: &corev1.Lifecycle{
@@ -156,6 +158,8 @@ func (s *Settings) agent(index *job.Index) corev1.Container {
 			{Name: tokenVolume, MountPath: path.Dir(executor.PodTokenFile), ReadOnly: true},
 		},
 	}
+	c.VolumeMounts = append(c.VolumeMounts, secretMounts(index)...)
+	return c
 }
 
 // run is a hook that runs a command in its container.
@@ -183,6 +187,9 @@ func (s *Settings) program(index *job.Index) corev1.Container {
 	}
 	if s.DataHostPath != "" {
 		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: dataVolume, MountPath: "/data"})
+	}
+	if len(index.Secrets) > 0 {
+		c.VolumeMounts = append(c.VolumeMounts, secretsMount())
 	}
 	return c
 }
@@ -218,7 +225,7 @@ func (s *Settings) volumes(index *job.Index) []corev1.Volume {
 		list = append(list, corev1.Volume{Name: dataVolume,
 			VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: s.DataHostPath}}})
 	}
-	return list
+	return append(list, secretVolumes(index)...)
 }
 
 func emptyDir(bytes int64) corev1.VolumeSource {
@@ -274,8 +281,8 @@ func agentResources() corev1.ResourceRequirements {
 	}
 }
 
-// secret holds the token of a Job's pods. It goes with the Job.
-func secret(owner *batchv1.Job, token string) *corev1.Secret {
+// tokenSecret holds the token of a Job's pods. It goes with the Job.
+func tokenSecret(owner *batchv1.Job, token string) *corev1.Secret {
 	yes := true
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{

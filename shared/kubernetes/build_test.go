@@ -85,8 +85,18 @@ func TestBuild(t *testing.T) {
 			"batch.kubernetes.io/job-name": "x", "x.k8s.io/x": "x", domain + "job-id": "other",
 		}
 	})))
-	golden(t, "secret.yaml", secret(&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "run-1", UID: types.UID("u-1")}},
+	golden(t, "secret.yaml", tokenSecret(&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "run-1", UID: types.UID("u-1")}},
 		"a-token"))
+}
+
+// TestBuildSecrets makes sure that a Job names secrets of the operator's and has no value.
+func TestBuildSecrets(t *testing.T) {
+	golden(t, "secrets.yaml", settings(t, nil).build(index(func(i *job.Index) {
+		i.Secrets = []job.Secret{
+			{Name: "OWN"}, {Name: "PASSWORD", From: "db/password", Role: "user"},
+			{Name: "TOKEN", From: "api.v1", Role: "admin"}, {Name: "USER_NAME", From: "db/user", Role: "user"},
+		}
+	})))
 }
 
 func TestImage(t *testing.T) {

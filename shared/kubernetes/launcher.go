@@ -12,6 +12,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/runtimes"
+	"go-job-orchestrator/shared/secret"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -21,6 +22,7 @@ type Launcher struct {
 	recorder *ending.Recorder
 	keys     token.Keys
 	settings *Settings
+	secrets  secret.Catalog
 	log      *slog.Logger
 }
 
@@ -34,6 +36,7 @@ func Open(env *platform.Env, c *Client, records *ledger.Ledger) (backend.Backend
 	}
 	b := withoutLauncher(c, e)
 	b.Launcher = NewLauncher(c, e, keys, settings, env.Log)
+	b.Publish = c
 	return b, nil
 }
 
@@ -55,7 +58,9 @@ func OpenWithoutLauncher(env *platform.Env, records *ledger.Ledger) (backend.Bac
 	if err := errors.Join(recorderErr, err); err != nil {
 		return backend.Backend{}, err
 	}
-	return withoutLauncher(c, e), nil
+	b := withoutLauncher(c, e)
+	b.Publish = c
+	return b, nil
 }
 
 func withoutLauncher(c *Client, e *ending.Recorder) backend.Backend {
@@ -68,7 +73,9 @@ func withoutLauncher(c *Client, e *ending.Recorder) backend.Backend {
 
 // NewLauncher returns a Launcher.
 func NewLauncher(c *Client, e *ending.Recorder, keys token.Keys, s *Settings, log *slog.Logger) *Launcher {
-	return &Launcher{client: c, recorder: e, keys: keys, settings: s, log: log}
+	return &Launcher{
+		client: c, recorder: e, keys: keys, settings: s, secrets: secret.NewPublished(e.Store, keys), log: log,
+	}
 }
 
 func newRecorder(env *platform.Env, records *ledger.Ledger) (*ending.Recorder, error) {
@@ -87,6 +94,13 @@ func (l *Launcher) Launch(ctx context.Context, index *job.Index) error {
 	if over, err := l.recorder.Job(ctx, index, nil); over || err != nil { // cancelled before it began
 		return err
 	}
+	message, err := l.checkSecrets(ctx, index)
+	if err != nil {
+		return err
+	}
+	if message != "" {
+		return l.fail(ctx, index, "the job cannot have its secrets: "+message)
+	}
 	made, err := l.client.createJob(ctx, l.settings.build(index))
 	switch {
 	case errors.Is(err, job.ErrExists):
@@ -99,7 +113,7 @@ func (l *Launcher) Launch(ctx context.Context, index *job.Index) error {
 	if err != nil {
 		return err
 	}
-	err = l.client.createSecret(ctx, secret(made, l.keys.Derive(token.Agent, index.JobID)))
+	err = l.client.createSecret(ctx, tokenSecret(made, l.keys.Derive(token.Agent, index.JobID)))
 	if errors.Is(err, job.ErrExists) {
 		return nil
 	}
@@ -109,8 +123,13 @@ func (l *Launcher) Launch(ctx context.Context, index *job.Index) error {
 // refused ends a job that Kubernetes will never take, whatever the number of tries.
 func (l *Launcher) refused(ctx context.Context, index *job.Index, cause error) error {
 	l.log.Error("Kubernetes refuses the job", "job", index.JobID, "error", cause)
+	return l.fail(ctx, index, "Kubernetes refuses the Job: "+cause.Error())
+}
+
+// fail ends a job that cannot be launched.
+func (l *Launcher) fail(ctx context.Context, index *job.Index, message string) error {
 	_, err := l.recorder.Job(ctx, index, &executor.Verdict{
-		Over: true, Phase: job.Failed, Reason: job.ReasonStartFailed, Message: "Kubernetes refuses the Job: " + cause.Error(),
+		Over: true, Phase: job.Failed, Reason: job.ReasonStartFailed, Message: message,
 	})
 	return err
 }

@@ -95,6 +95,9 @@ func (p *process) live(index *job.Index) (got progress) {
 				return err
 			}
 		}
+		if err := p.PutSecrets(ctx, id, []byte("sealed")); err != nil {
+			return err
+		}
 		if _, err := p.ClaimKey(ctx, testKey, "print", id); err != nil {
 			return err
 		}
@@ -190,6 +193,12 @@ func (w *fixture) check(got progress, settled bool) {
 			w.t.Errorf("List(%s) lacks the job", s.Phase)
 		}
 	}
+	switch sealed, err := w.Secrets(ctx, id); {
+	case exists && terminalErr != nil && (err != nil || string(sealed) != "sealed"):
+		w.t.Errorf("the secrets of a job that is not over: %q, %v", sealed, err)
+	case (got.finished || settled) && (!exists || terminalErr == nil) && !errors.Is(err, job.ErrNotFound):
+		w.t.Errorf("the secrets of a job that is over, or was not accepted: %q, %v", sealed, err)
+	}
 	ids, err := w.Active(ctx, "", 10)
 	w.must(err)
 	if active := slices.Contains(ids, id); exists && terminalErr != nil && !active {
@@ -248,6 +257,7 @@ func labelled(w *fixture) *job.Index {
 	index := w.newIndex(map[string]string{"a": "1", "b": "2"})
 	index.IdempotencyKey, index.Owner = testKey, "ann@example.com"
 	index.Name = "Nightly report"
+	index.Secrets = []job.Secret{{Name: "PASSWORD"}}
 	index.TTLSecondsAfterFinished = 24 * 3600
 	return index
 }

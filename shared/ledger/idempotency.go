@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,27 +70,31 @@ func dueKey(at time.Time, keyHash string) string {
 // become job id. It returns id when the claim is new. When the key belongs to an earlier request it
 // returns that one's job; the error is of kind job.ErrInvalid when that request had another
 // fingerprint, job.ErrGone when its job has been removed and job.ErrUnavailable while it is still
-// being accepted.
-func (l *Ledger) ClaimKey(ctx context.Context, keyHash, fingerprint string, id job.ID) (job.ID, error) {
+// being accepted. The claim of an earlier request may also have one of the other fingerprints.
+func (l *Ledger) ClaimKey(
+	ctx context.Context, keyHash, fingerprint string, id job.ID, others ...string,
+) (job.ID, error) {
 	now := l.now().UTC()
 	if err := l.store.Mark(ctx, dueKey(now.Add(KeyLifetime), keyHash)); err != nil {
 		return "", err
 	}
-	owner, err := l.claimKey(ctx, keyHash, fingerprint, id, now)
+	owner, err := l.claimKey(ctx, keyHash, append([]string{fingerprint}, others...), id, now)
 	if errors.Is(err, job.ErrNotFound) { // a claim that was there is not any more
 		return "", job.Refuse(job.ErrUnavailable, "Idempotency-Key", "is just being forgotten; try again in a few seconds")
 	}
 	return owner, err
 }
 
-func (l *Ledger) claimKey(ctx context.Context, keyHash, fingerprint string, id job.ID, now time.Time) (job.ID, error) {
+func (l *Ledger) claimKey(
+	ctx context.Context, keyHash string, fingerprints []string, id job.ID, now time.Time,
+) (job.ID, error) {
 	n, last, err := l.lastClaim(ctx, keyHash)
 	if err != nil {
 		return "", fmt.Errorf("claim idempotency key: %w", err)
 	}
 	for ; ; n++ {
 		if last == nil {
-			err := l.create(ctx, claimKey(keyHash, n), claim{JobID: id, Fingerprint: fingerprint, CreatedAt: now})
+			err := l.create(ctx, claimKey(keyHash, n), claim{JobID: id, Fingerprint: fingerprints[0], CreatedAt: now})
 			if err == nil {
 				return id, nil
 			}
@@ -102,7 +107,7 @@ func (l *Ledger) claimKey(ctx context.Context, keyHash, fingerprint string, id j
 			}
 		}
 		if now.Sub(last.CreatedAt) < KeyLifetime {
-			free, err := l.earlier(ctx, keyHash, fingerprint, n, last)
+			free, err := l.earlier(ctx, keyHash, fingerprints, n, last)
 			if err != nil {
 				return "", err
 			}
@@ -156,11 +161,13 @@ func (l *Ledger) lastClaim(ctx context.Context, keyHash string) (int, *claim, er
 
 // earlier says what became of the request that holds a key. free is true when it came to nothing,
 // so that the key is free for another.
-func (l *Ledger) earlier(ctx context.Context, keyHash, fingerprint string, n int, c *claim) (free bool, err error) {
+func (l *Ledger) earlier(
+	ctx context.Context, keyHash string, fingerprints []string, n int, c *claim,
+) (free bool, err error) {
 	if free, err := l.store.Exists(ctx, releasedKey(keyHash, n)); free || err != nil {
 		return free, err
 	}
-	if c.Fingerprint != fingerprint {
+	if !slices.Contains(fingerprints, c.Fingerprint) {
 		return false, job.Refuse(job.ErrInvalid, "Idempotency-Key",
 			"was used for another request within the last 24 hours; use a new key for a new job")
 	}

@@ -210,15 +210,21 @@ func (l *Ledger) Finish(ctx context.Context, index *job.Index, t job.Terminal) (
 	if err != nil {
 		return nil, false, err
 	}
-	err = l.settle(ctx, recorded)
+	if len(index.Secrets) > 0 {
+		err = l.store.Remove(ctx, secretsKey(index.JobID))
+	}
+	if err == nil {
+		err = l.settle(ctx, recorded)
+	}
 	if err == nil && first {
 		l.publish(ctx, endNotice(index, recorded))
 	}
 	return recorded, first, err
 }
 
-// settle moves a job that is over from the lists of active jobs to those of ended ones. The active
-// entry goes last: as long as it is there, the reaper calls settle again.
+// settle moves a job that is over, and whose secrets are removed, from the lists of active jobs to
+// those of ended ones. The active entry goes last: as long as it is there, the reaper removes the
+// secrets and calls settle again.
 func (l *Ledger) settle(ctx context.Context, t *job.Terminal) error {
 	expires := expiryKey(t.ExpiresAt, t.JobID)
 	for _, key := range []string{phasePrefix(t.Phase) + shard(t.JobID), expires} {

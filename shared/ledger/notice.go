@@ -24,7 +24,9 @@ func endNotice(index *job.Index, t *job.Terminal) job.Notice {
 	return newNotice(index, job.EndOf(t.Phase), t.FinishedAt, ended(index, t))
 }
 
+// newNotice leaves the names of secrets out: events go to more people than the job's owner.
 func newNotice(index *job.Index, step job.Step, at time.Time, s *job.Status) job.Notice {
+	s.Secrets = nil
 	return job.Notice{Step: step, At: at, Status: s, Trace: index.Trace, Hops: index.Hops}
 }
 

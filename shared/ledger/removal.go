@@ -268,6 +268,10 @@ func (l *Ledger) sweepUpload(ctx context.Context, id job.ID) error {
 func (l *Ledger) Settle(ctx context.Context, id job.ID, age time.Duration) (bool, error) {
 	t, err := l.Terminal(ctx, id)
 	if err == nil {
+		// Finish removes them too, if it is not cut off. Here it is not known whether the job has any.
+		if err := l.store.Remove(ctx, secretsKey(id)); err != nil {
+			return true, err
+		}
 		return true, l.settle(ctx, t)
 	}
 	if !errors.Is(err, job.ErrNotFound) {

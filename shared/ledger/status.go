@@ -79,6 +79,9 @@ func newStatus(index *job.Index) *job.Status {
 	if s.Args == nil {
 		s.Args = []string{}
 	}
+	for _, one := range index.Secrets {
+		s.Secrets = append(s.Secrets, job.Secret{Name: one.Name, From: one.From})
+	}
 	return s
 }
 

@@ -16,6 +16,8 @@ import (
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/sandbox"
+	"go-job-orchestrator/shared/secret"
+	"go-job-orchestrator/shared/secretfile"
 )
 
 // Local is the folder in STORAGE_DIR for what belongs to this machine and not to the bucket.
@@ -43,11 +45,15 @@ type Host struct {
 // sandbox and each runtime in it.
 func Open(ctx context.Context, env *platform.Env, records *ledger.Ledger) (*Host, error) {
 	r := &runner{settings: &Settings{}, ledger: records, now: env.Now, log: env.Log}
-	var errs [3]error
+	var errs [5]error
 	errs[0] = env.Load(r.settings)
 	common, err := env.Common()
 	errs[1] = err
 	r.store, errs[2] = env.Store()
+	r.keys, errs[3] = env.Keys()
+	if r.settings.SecretsFile != "" {
+		r.secrets, errs[4] = secretfile.Open(r.settings.SecretsFile, env.Now, env.Log)
+	}
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
@@ -76,13 +82,21 @@ func Open(ctx context.Context, env *platform.Env, records *ledger.Ledger) (*Host
 
 // Backend is the Host as the functions see it.
 func (h *Host) Backend() backend.Backend {
-	b := backend.Backend{Launcher: h, Stopper: h, Admission: h, Queue: h}
+	b := backend.Backend{Launcher: h, Stopper: h, Admission: h, Queue: h, Secrets: h}
 	for _, name := range h.Machine.Names() {
 		if found, err := h.Machine.Lookup(name); err == nil {
 			b.Runtimes = append(b.Runtimes, backend.Runtime{Name: name, Version: found.Version})
 		}
 	}
 	return b
+}
+
+// Entries implements secret.Catalog.
+func (h *Host) Entries(ctx context.Context) ([]secret.Entry, error) {
+	if h.runner.secrets == nil {
+		return nil, nil
+	}
+	return h.runner.secrets.Entries(ctx)
 }
 
 // Describe says on one line what jobs run with.

@@ -12,13 +12,17 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/runtimes"
+	"go-job-orchestrator/shared/secretfile"
 	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/token"
 )
 
 // runner takes one job from where its records say it is to its end.
 type runner struct {
 	store       *store.Store
 	ledger      *ledger.Ledger
+	keys        token.Keys
+	secrets     *secretfile.File // the operator's; nil: there are none
 	machine     *runtimes.Machine
 	sandbox     jobSandbox
 	settings    *Settings
@@ -154,7 +158,7 @@ func (r *runner) attempt(
 	}
 	task := r.task(keep, index, a.Number)
 	task.Removed = removed
-	if err = r.equip(task); err != nil {
+	if err = r.equip(keep, task); err != nil {
 		return true, r.endAttempt(keep, index, a, executor.Result{
 			Exit: executor.Exit{Reason: job.ReasonStartFailed, Message: err.Error()},
 		})

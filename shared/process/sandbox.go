@@ -52,9 +52,10 @@ func (s starter) Start(command executor.Command) (executor.Process, error) {
 	defer lock.Close() // the sandbox keeps it open
 	limits := s.sandbox.settings
 	p, err := s.sandbox.Start(sandbox.Program{
-		Path: command.Path, Args: command.Args, Env: command.Env,
+		Path: command.Path, Args: command.Args, Env: command.Environ(),
 		Workspace: s.workspace.Files(), Tmp: s.workspace.Temp(),
-		Stdin: command.Stdin, Log: command.Log, NonBlocking: command.NonBlocking, LogBytes: int64(limits.MaxLog), Lock: lock,
+		Stdin: command.Stdin, Log: command.Log, Mask: command.Mask, NonBlocking: command.NonBlocking,
+		LogBytes: int64(limits.MaxLog), Lock: lock,
 		CPUMillis: command.CPUMillis, MemoryBytes: command.MemoryBytes,
 		WorkspaceBytes: int64(limits.MaxWorkspace), WorkspaceFiles: int64(limits.MaxWorkspaceFiles),
 		FileBytes: int64(limits.MaxWorkspace), Processes: int(limits.MaxProcesses),

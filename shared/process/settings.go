@@ -16,6 +16,7 @@ type Settings struct {
 	WorkDir           string        `env:"WORK_DIR"` // empty: in STORAGE_DIR
 	Sandbox           sandbox.Mode  `env:"SANDBOX" envDefault:"auto"`
 	ReadPaths         []string      `env:"SANDBOX_READ_PATHS" envSeparator:":"`
+	SecretsFile       string        `env:"SECRETS_FILE"` // the operator's secrets; empty: there are none
 	Grace             time.Duration `env:"KILL_GRACE" envDefault:"10s"`
 	DrainTimeout      time.Duration `env:"DRAIN_TIMEOUT" envDefault:"30s"`
 	RetryBackoff      time.Duration `env:"RETRY_BACKOFF" envDefault:"1s"`

@@ -42,8 +42,8 @@ func (r *runner) room(bytes int64) bool {
 	return !known || free-bytes >= int64(r.settings.MinFree)
 }
 
-// equip gives a task the job's program, as it stands on this machine.
-func (r *runner) equip(task *executor.Task) error {
+// equip gives a task the job's program, as it stands on this machine, and its secrets.
+func (r *runner) equip(ctx context.Context, task *executor.Task) error {
 	index := task.Index
 	kind, err := runtimes.Find(index.Runtime)
 	if err != nil {
@@ -64,6 +64,13 @@ func (r *runner) equip(task *executor.Task) error {
 		MemoryBytes: index.MemoryBytes(),
 		Env: append(executor.Environment(index, task.Number, files, temp, r.machine.SearchPath()),
 			kind.Env(files, index)...),
+	}
+	if len(index.Secrets) > 0 {
+		values, err := r.openSecrets(ctx, index)
+		if err != nil {
+			return err
+		}
+		task.Command.WithSecrets(values)
 	}
 	return nil
 }

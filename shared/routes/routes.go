@@ -89,6 +89,8 @@ type row struct {
 	TokenWhenOpen bool
 	// Broker says that the Broker makes this call, which has no credentials.
 	Broker bool
+	// KnowsCaller says that the answer depends on the caller, although everybody may make the call.
+	KnowsCaller bool
 }
 
 // The calls about jobs.
@@ -134,6 +136,7 @@ var (
 	ReportAttempt = add("PUT", "/agent/v1/jobs/:id/attempts/:number/report", AgentAPI, NoCaller, Agent, Pods)
 	RecordOutputs = add("PUT", "/agent/v1/jobs/:id/outputs", AgentAPI, NoCaller, Agent, Pods)
 	LinkOutput    = add("POST", "/agent/v1/jobs/:id/links", AgentAPI, NoCaller, Agent, Pods)
+	GetSecrets    = add("GET", "/agent/v1/jobs/:id/secrets", AgentAPI, NoCaller, Agent, Pods)
 	GetLogState   = add("GET", "/agent/v1/jobs/:id/log", AgentAPI, NoCaller, Agent, Pods)
 	PutLogSegment = add("PUT", "/agent/v1/jobs/:id/log/segments/:segment", AgentAPI, NoCaller, Agent, Pods)
 	GetLogStream  = add("GET", "/agent/v1/jobs/:id/log/streams/:stream", AgentAPI, NoCaller, Agent, Pods)
@@ -166,6 +169,7 @@ func add(method, path string, f Function, role access.Role, t Tokens, r Reach) R
 	// The service that this one grew from needed no token for jobs, and one for files.
 	one.TokenWhenOpen = strings.HasPrefix(path, "/artifacts/") || strings.HasPrefix(path, "/outputs/")
 	one.Broker = path == "/events"
+	one.KnowsCaller = path == "/api/v1/server"
 	table = append(table, one)
 	return one
 }

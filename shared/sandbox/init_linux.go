@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"go-job-orchestrator/shared/mask"
 	"go-job-orchestrator/shared/proctree"
 	"go-job-orchestrator/shared/spool"
 )
@@ -110,6 +111,7 @@ func (i *initStage) openLog() error {
 	if err != nil {
 		return err
 	}
+	w.Mask(mask.New(toStrings(i.request.Mask)))
 	i.pipes, err = spool.NewPipes(w, spool.User{UID: i.request.UID, GID: i.request.GID}, i.request.NonBlocking)
 	return err
 }

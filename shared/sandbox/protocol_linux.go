@@ -37,7 +37,8 @@ type request struct {
 	Level       Level
 	Path        string
 	Args, Env   [][]byte
-	Workspace   string // on the host
+	Mask        [][]byte // secrets, which are replaced in the log
+	Workspace   string   // on the host
 	Tmp         string
 	ReadPaths   []string
 	HidePaths   []string

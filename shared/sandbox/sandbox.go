@@ -87,6 +87,8 @@ type Program struct {
 	// Log keeps what the program writes to its standard streams, which are pipes. If it is zero,
 	// nothing is kept.
 	Log spool.Files
+	// Mask are secrets, which are replaced in the log.
+	Mask []string
 	// NonBlocking: the program is known not to wait until its output is read; see spool.Pipes.
 	NonBlocking bool
 	// Lock, if set, stays open, and so locked, as long as a process of the program lives.

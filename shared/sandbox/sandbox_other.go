@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"go-job-orchestrator/shared/mask"
 	"go-job-orchestrator/shared/spool"
 )
 
@@ -57,22 +58,26 @@ func (s *Sandbox) Start(p Program) (*Process, error) {
 	if p.Stdin != nil {
 		cmd.Stdin = p.Stdin
 	}
+	process := &Process{cmd: cmd}
 	if p.Log.Order != nil {
 		w, err := spool.NewWriter(p.Log, p.LogBytes)
 		if err != nil {
 			return nil, err
 		}
+		w.Mask(mask.New(p.Mask))
 		cmd.Stdout, cmd.Stderr = w.Streams()
+		process.log = w
 	}
 	if err := cmd.Start(); err != nil {
 		return &Process{failed: err}, nil //nolint:nilerr // it is how the program ended
 	}
-	return &Process{cmd: cmd}, nil
+	return process, nil
 }
 
 // Process is a started program.
 type Process struct {
 	cmd     *exec.Cmd
+	log     *spool.Writer // nil: what it writes is not kept
 	failed  error
 	asked   atomic.Bool // to end
 	evicted atomic.Pointer[string]
@@ -116,6 +121,9 @@ func (p *Process) Wait() (Exit, error) {
 		time.Sleep(lookAgain)
 	}
 	_ = p.Kill()
+	if p.log != nil { // nobody writes any more
+		p.log.Flush()
+	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		return Exit{}, err

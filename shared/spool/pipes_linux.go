@@ -106,7 +106,7 @@ func (p *Pipes) Run() {
 		for e.readOnce(buffer, p.writer) {
 		}
 	}
-	p.writer.Sync()
+	p.writer.Flush()
 }
 
 // wait returns once there is something to read, or false when there will be no more.

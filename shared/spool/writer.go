@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"go-job-orchestrator/shared/mask"
 )
 
 // recordEvery is how long a record may stay open while bytes of the same stream keep coming:
@@ -22,8 +24,10 @@ type Writer struct {
 	exact       int64     // up to how many of them each change of streams gets one
 	unwritten   []byte    // records that could not be written yet
 	atLineStart [2]bool
-	cut         bool // the limit was reached
-	lost        bool // bytes were not kept since the last that were
+	masks       [2]*mask.Stream // nil: nothing is masked
+	heldSince   [2]time.Time    // when the last bytes were written of which a mask holds some back
+	cut         bool            // the limit was reached
+	lost        bool            // bytes were not kept since the last that were
 }
 
 // NewWriter returns a Writer to a spool that nobody else writes to. It keeps at most limit bytes of
@@ -43,12 +47,49 @@ func NewWriter(files Files, limit int64) (*Writer, error) {
 	return w, nil
 }
 
+// maskPatience is how long the end of what was written is held back that may be the beginning of a
+// secret.
+const maskPatience = 100 * time.Millisecond
+
+// Mask has secrets replaced in what is written from now on.
+func (w *Writer) Mask(m *mask.Mask) {
+	if m == nil {
+		return
+	}
+	for s := range w.masks {
+		w.masks[s] = m.Stream()
+	}
+}
+
 // kept is how many bytes of both streams there are.
 func (w *Writer) kept() int64 { return w.last.End.Total() }
 
 // Write appends what was read from a stream. What cannot be kept is given up and the log says so: a
 // program must not stop because its log has no room.
 func (w *Writer) Write(s Stream, data []byte) {
+	if m := w.masks[s]; m != nil {
+		w.release(s.Other(), maskPatience) // Settle may not be called while this stream has data
+		data = m.Write(data)
+		w.heldSince[s] = time.Now()
+	}
+	w.write(s, data)
+}
+
+// release writes what was held back of a stream for at least so long. If that is not long enough yet
+// it returns how long it may still wait.
+func (w *Writer) release(s Stream, patience time.Duration) (after time.Duration) {
+	m := w.masks[s]
+	if m == nil || !m.Held() {
+		return 0
+	}
+	if after = patience - time.Since(w.heldSince[s]); after > 0 {
+		return after
+	}
+	w.write(s, m.Flush())
+	return 0
+}
+
+func (w *Writer) write(s Stream, data []byte) {
 	if w.cut || len(data) == 0 {
 		return
 	}
@@ -118,11 +159,28 @@ func (w *Writer) due() time.Duration {
 // Settle lets readers see what was written, if that may have a record by now. Otherwise it returns
 // after how long it may; it is to be called when nothing comes.
 func (w *Writer) Settle() (after time.Duration) {
+	after = sooner(w.release(Stdout, maskPatience), w.release(Stderr, maskPatience))
 	if due := w.due(); w.open && w.records >= w.exact && due > 0 {
-		return due
+		return sooner(after, due)
 	}
 	w.Sync()
-	return 0
+	return after
+}
+
+// sooner returns the shorter of two times, of which 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// Flush lets readers see all that was written, also what was held back. It is for when nothing comes
+// any more.
+func (w *Writer) Flush() {
+	w.release(Stdout, 0)
+	w.release(Stderr, 0)
+	w.Sync()
 }
 
 // maxUnwritten bounds the records that wait for room on the disk. In place of more than that there is

@@ -36,6 +36,8 @@ type Template struct {
 	Inferred *job.Inferred `json:"inferred,omitempty"`
 	// Stdin is what the programs of its jobs read, unless they are started with something else.
 	Stdin *job.File `json:"stdin,omitempty"`
+	// Secrets are those of the operator, by name. A template has no values.
+	Secrets []job.Secret `json:"secrets,omitempty"`
 }
 
 // Events says which events the Broker may start a job with. Each list has patterns: one with * at

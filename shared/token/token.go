@@ -99,6 +99,16 @@ func (k Keys) Code(purpose string, parts ...string) string {
 	return encode(code(k.keys[0], purpose, parts))
 }
 
+// Codes returns the code of the parts under each key, the first key's first. It is for codes that are
+// compared with stored ones, which may be of an earlier key.
+func (k Keys) Codes(purpose string, parts ...string) []string {
+	codes := make([]string, len(k.keys))
+	for i, key := range k.keys {
+		codes[i] = encode(code(key, purpose, parts))
+	}
+	return codes
+}
+
 // VerifyCode reports whether a text is the code of the parts for this purpose.
 func (k Keys) VerifyCode(text, purpose string, parts ...string) bool {
 	found := false

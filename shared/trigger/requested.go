@@ -7,11 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/secret"
 )
 
 // Requested is the type of the event whose data is a whole job.
@@ -28,9 +31,23 @@ type Request struct {
 	// Stdin is what the program reads, as a text or in base64; nil: nothing.
 	Stdin       *string `json:"stdin"`
 	StdinBase64 *string `json:"stdinBase64"`
+	// SecretNames has the names of the operator's secrets, each with an @ before it, by variable. An
+	// event goes through a Broker in the clear, so it cannot have values.
+	SecretNames map[string]string `json:"secrets"`
 	// Owner is refused, because an event proves nothing about its sender. The field exists so that the
 	// error can say what to do instead.
 	Owner json.RawMessage `json:"owner"`
+}
+
+// Secrets returns the secrets that the event names.
+func (r *Request) Secrets() secret.Set {
+	set := secret.Set{}
+	for name, text := range r.SecretNames {
+		if v, message := secret.Parse(text); message == "" && v.From != "" {
+			set[name] = v
+		}
+	}
+	return set
 }
 
 // InlineFile is a file in an event.
@@ -107,6 +124,12 @@ func ParseRequest(e event.Event, defaults job.Spec, limits Limits) (*Request, ma
 			"out: the job belongs to the caller whose key the request has"})
 	}
 	request.checkInput(faults)
+	for _, name := range slices.Sorted(maps.Keys(request.SecretNames)) {
+		if v, message := secret.Parse(request.SecretNames[name]); message != "" || v.From == "" {
+			faults.List = append(faults.List, job.Fault{Field: fmt.Sprintf("secrets[%.80q]", name), Message: "an event can " +
+				"only name a secret of the operator, such as \"@db\", because others can read events"})
+		}
+	}
 	files := decodeFiles(request.Files, limits, faults)
 	decodeArchive(request.Archive, limits, files, faults)
 	if len(request.Files) == 0 && request.Archive == nil {

@@ -27,6 +27,7 @@ func testFunctions(t *testing.T, c *contract) {
 	to := f.client(c)
 	t.Run("agent", func(t *testing.T) { testAgent(t, f, to) })
 	t.Run("retry", func(t *testing.T) { testRetry(t, f, to) })
+	t.Run("secrets", func(t *testing.T) { testSecrets(t, f, to) })
 	t.Run("placed", func(t *testing.T) { testPlaced(t, to) })
 	t.Run("refused uploads", func(t *testing.T) { testRefusedUploads(t, f, to) })
 	t.Run("credentials", func(t *testing.T) { testCredentials(t, f, to) })
@@ -364,6 +365,7 @@ func authorized(t *testing.T) []operation {
 	put := func(name string, body option, begun bool) {
 		list = append(list, agentOperation(name, body, begun))
 	}
+	list = append(list, operation{method: http.MethodGet, path: submitted.secrets, agent: true})
 	at(http.MethodGet, submitted.path)
 	at(http.MethodDelete, submitted.path)
 	at(http.MethodPost, func(s submitted) string { return s.path() + "/cancel" })

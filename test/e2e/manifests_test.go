@@ -144,7 +144,7 @@ func TestRightsInTheCluster(t *testing.T) {
 		"launch": {"create jobs", "create secrets", "get jobs"},
 		"status": {"get jobs", "list events", "list pods"},
 		"cancel": {"delete jobs", "delete pods", "get jobs", "list pods"},
-		"reap":   {"delete jobs", "delete pods", "get jobs", "list events", "list jobs", "list pods"},
+		"reap":   {"delete jobs", "delete pods", "get jobs", "list events", "list jobs", "list pods", "list secrets"},
 	}
 	for _, account := range []string{"artifacts", "cancel", "deadletter", "front", "job", "keys", "launch", "logs",
 		"outputs", "reap", "status", "submit", "default"} {

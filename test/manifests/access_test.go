@@ -17,7 +17,8 @@ import (
 
 // TestTokenKeys demands the key where tokens and assertions are made or checked, and nowhere else.
 func TestTokenKeys(t *testing.T) {
-	want := []string{"artifacts", "cancel", namespace, "keys", "launch", "logs", "outputs", "status", "submit"}
+	want := []string{"artifacts", "cancel", namespace, "keys", "launch", "logs", "outputs", "reap", "status",
+		"submit"}
 	var got []string
 	pods(t, func(file, name string, _ *metav1.ObjectMeta, spec *corev1.PodSpec) {
 		for _, c := range spec.Containers {

@@ -39,7 +39,7 @@ func rights() map[string][]rbacv1.PolicyRule {
 		"status": {rule("batch", "jobs", "get"), rule("", "pods", "list"), rule("", "events", "list")},
 		"cancel": {rule("batch", "jobs", "get", "delete"), rule("", "pods", "list", "delete")},
 		"reap": {rule("batch", "jobs", "get", "list", "delete"), rule("", "pods", "list", "delete"),
-			rule("", "events", "list")},
+			rule("", "events", "list"), rule("", "secrets", "list")},
 	}
 }
 

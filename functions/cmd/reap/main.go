@@ -21,5 +21,5 @@ func open(env *platform.Env) (*reap.Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	return reap.New(reap.Deps{Env: env, Events: events, Observer: b.Observer, Stopper: b.Stopper})
+	return reap.New(reap.Deps{Env: env, Events: events, Observer: b.Observer, Stopper: b.Stopper, Publish: b.Publish})
 }
