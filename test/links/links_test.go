@@ -93,7 +93,7 @@ func TestCommands(t *testing.T) {
 func TestVocabulary(t *testing.T) {
 	t.Parallel()
 	for name, may := range map[string][]string{
-		"job": nil, "routes": {"job", "access", "token", "golang.org/x/sys/unix"}, "agentwire": {"job"},
+		"job": nil, "routes": {"job", "access", "reload", "token", "golang.org/x/sys/unix"}, "agentwire": {"job"},
 	} {
 		for _, dep := range list(t, "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+"/shared/"+name) {
 			if dep != module+"/shared/"+name && !slices.Contains(may, strings.TrimPrefix(dep, module+"/shared/")) {
