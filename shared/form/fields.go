@@ -28,6 +28,7 @@ func single() map[string]setter {
 		"entrypoint": func(s *job.Spec, text string) string { s.Entrypoint = text; return "" },
 		"image":      func(s *job.Spec, text string) string { s.Image = text; return "" },
 		"queue":      func(s *job.Spec, text string) string { s.Queue = text; return "" },
+		"profile":    func(s *job.Spec, text string) string { s.Profile = text; return required(text) },
 		"cpu":        func(s *job.Spec, text string) string { s.CPU = text; return required(text) },
 		"memory":     func(s *job.Spec, text string) string { s.Memory = text; return required(text) },
 		"args":       func(s *job.Spec, text string) (m string) { s.Args, m = stringList(text); return m },
@@ -129,7 +130,7 @@ func otherNames() map[string]string {
 		"env": "environment vars variables", "labels": "tag tags annotations", "memory": "ram limitsmemory",
 		"cpu": "cores limitscpu", "timeoutSeconds": "deadline activedeadlineseconds maxruntime",
 		"ttlSecondsAfterFinished": "expiry expires keep retention", "retries": "retry backofflimit maxattempts attempts",
-		"image": "container docker",
+		"image": "container docker", "profile": "flavor flavour machinetype instancetype nodepool partition",
 	} {
 		for word := range strings.FieldsSeq(words) {
 			others[word] = field

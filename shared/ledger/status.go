@@ -69,7 +69,8 @@ func begun(index *job.Index, attempts []job.Attempt, retrying bool) *job.Status 
 func newStatus(index *job.Index) *job.Status {
 	s := &job.Status{
 		Summary: newSummary(index), Entrypoint: index.Entrypoint, Args: index.Args, Image: index.Image, Queue: index.Queue,
-		CPU: index.CPU, Memory: index.Memory, TimeoutSeconds: index.TimeoutSeconds, Retries: index.Retries,
+		Profile: index.Profile,
+		CPU:     index.CPU, Memory: index.Memory, TimeoutSeconds: index.TimeoutSeconds, Retries: index.Retries,
 		Template: index.Template, Files: index.Files, Attempts: []job.Attempt{},
 	}
 	if s.Args == nil {
