@@ -27,7 +27,7 @@ func (f *Function) startRequested(ctx context.Context, e cloudevent.Event, d adm
 	for i, source := range sources {
 		named[i].Name = source.Name
 	}
-	if err := f.admission.Check(&request.Spec, named, err); err != nil {
+	if err := f.admission.Check(ctx, &request.Spec, named, err); err != nil {
 		return nil, err // 422 although the queue may be full: the event never starts a job
 	}
 	tx, err := f.admission.Begin(ctx, int64(len(e.Data())))

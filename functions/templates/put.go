@@ -132,7 +132,7 @@ func (f *Function) read(ctx context.Context, r *http.Request, name string, id jo
 	if sent == nil {
 		return nil, err
 	}
-	err = f.admission.Check(&sent.Spec, sent.Files, err)
+	err = f.admission.Check(ctx, &sent.Spec, sent.Files, err)
 	more := &job.Faults{Kind: job.ErrInvalid, List: trigger.CheckArgs(sent.Spec.Args)}
 	for _, file := range sent.Files {
 		if message := trigger.CheckFileName(file.Name); message != "" {

@@ -18,6 +18,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/template"
 	"go-job-orchestrator/shared/token"
@@ -71,6 +72,8 @@ type Deps struct {
 	Env     *platform.Env
 	Events  *event.Events
 	Backend backend.Admission
+	// Profiles are those that jobs can name; nil: those of the settings.
+	Profiles *profile.File
 }
 
 // Controller decides which jobs are accepted. The functions by which jobs come in share one.
@@ -79,6 +82,7 @@ type Controller struct {
 	Forms    *form.Reader // reads jobs and templates from forms, within the settings
 
 	backend   backend.Admission
+	profiles  *profile.File
 	bucket    *store.Store
 	records   *ledger.Ledger
 	sink      event.Sink
@@ -96,7 +100,7 @@ func New(d Deps) (*Controller, error) {
 		backend: d.Backend, records: d.Events.Ledger, sink: d.Events.Sink,
 		now: d.Env.Now, random: d.Env.Random, log: d.Env.Log,
 	}
-	var errs [5]error
+	var errs [6]error
 	errs[0] = d.Env.Load(&c.Settings)
 	c.common, errs[1] = d.Env.Common()
 	c.bucket, errs[2] = d.Env.Store()
@@ -104,6 +108,7 @@ func New(d Deps) (*Controller, error) {
 	if c.sink == nil {
 		errs[4] = event.ErrNoSink
 	}
+	errs[5] = c.openProfiles(d)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}

@@ -55,7 +55,9 @@ func (c *Controller) fromVersion(ctx context.Context, v *template.Version, s Sta
 	if d.Spec, err = s.Change(v.Spec); err != nil {
 		return nil, err
 	}
-	if err := c.Check(&d.Spec, v.Files, d.Validate()); err != nil { // before any file is copied
+	// Whoever saved the template was allowed to use its profile. An event that starts it has no caller.
+	named := c.templateProfile(ctx, v.Spec.Profile, &d.Spec)
+	if err := c.check(&d.Spec, v.Files, named, d.Validate()); err != nil { // before any file is copied
 		return nil, err
 	}
 	d.Labels = maps.Clone(d.Labels)

@@ -106,7 +106,7 @@ func (tx *Tx) copy(ctx context.Context, s Source) (job.File, error) {
 // Commit checks the job, records it and tells the launcher of it. If its idempotency key is that of
 // an earlier job, it returns that one. After an error nothing of the job is recorded.
 func (tx *Tx) Commit(ctx context.Context, d Draft) (*job.Index, error) {
-	if err := tx.c.Check(&d.Spec, d.Files, d.Faults); err != nil {
+	if err := tx.c.Check(ctx, &d.Spec, d.Files, d.Faults); err != nil {
 		return nil, err
 	}
 	return tx.record(ctx, d)
@@ -118,7 +118,7 @@ func (tx *Tx) record(ctx context.Context, d Draft) (*job.Index, error) {
 	c, id := tx.c, tx.id
 	index, err := c.recordChained(ctx, &job.Index{
 		JobID: id, JobName: id.Name(), Namespace: c.common.Namespace, CreatedAt: id.Created(),
-		Spec: c.Settings.fill(d.Spec), Files: executable(d),
+		Spec: c.fill(d.Spec), Files: executable(d),
 		Token: token.Hash(c.keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
 		Template: d.Template, Owner: d.Owner, Trace: d.Trace, Hops: d.Chain.Hops, Root: d.Chain.Root,
 	}, d)

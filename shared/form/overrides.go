@@ -16,6 +16,8 @@ type Overrides struct {
 	Add  []string `json:"arg,omitempty"`
 	// Env is added to the template's. A variable that the template sets gets the new value.
 	Env map[string]string `json:"env,omitempty"`
+	// Profile replaces the template's, if it is not empty.
+	Profile string `json:"profile,omitempty"`
 }
 
 // Apply returns the specification with the overrides. It does not validate the result.
@@ -24,6 +26,9 @@ func (o *Overrides) Apply(spec job.Spec) job.Spec {
 		spec.Args = o.Args
 	}
 	spec.Args = append(append([]string{}, spec.Args...), o.Add...)
+	if o.Profile != "" {
+		spec.Profile = o.Profile
+	}
 	if len(o.Env) > 0 {
 		env := maps.Clone(spec.Env)
 		if env == nil {
@@ -35,7 +40,7 @@ func (o *Overrides) Apply(spec job.Spec) job.Spec {
 	return spec
 }
 
-// ReadOverrides reads a form that may have the fields args, arg and env, or no body at all.
+// ReadOverrides reads a form that may have the fields args, arg, env and profile, or no body at all.
 func (f *Reader) ReadOverrides(r *http.Request) (*Overrides, error) {
 	if r.ContentLength == 0 && r.Header.Get("Content-Type") == "" {
 		return &Overrides{}, nil
@@ -51,7 +56,7 @@ func (f *Reader) ReadOverrides(r *http.Request) (*Overrides, error) {
 	body, done := f.buffers.before(source)
 	defer done()
 	p := &parser{limits: limits, body: source, fields: map[string][]string{}, names: map[string]bool{},
-		only: []string{"args", "arg", "env"}}
+		only: []string{"args", "arg", "env", "profile"}}
 	err = p.parts(r.Context(), newParts(body, boundary))
 	if err != nil && (len(p.faults) == 0 || !errors.Is(err, errEnough)) {
 		return nil, err
@@ -68,5 +73,5 @@ func (f *Reader) ReadOverrides(r *http.Request) (*Overrides, error) {
 	if len(faults) > 0 {
 		return nil, &job.Faults{Kind: job.ErrInvalid, List: faults}
 	}
-	return &Overrides{Args: spec.Args, Add: p.fields["arg"], Env: spec.Env}, nil
+	return &Overrides{Args: spec.Args, Add: p.fields["arg"], Env: spec.Env, Profile: spec.Profile}, nil
 }

@@ -52,7 +52,7 @@ func TestValidate(t *testing.T) {
 			*s = job.Spec{Runtime: "binary", Entrypoint: "prog", Args: []string{"", "-x", "日本", "a\nb"},
 				Env:    map[string]string{"A": "", "b.c-d": "x\ty", "1": "é"},
 				Labels: map[string]string{"team": "", "example.com/x": "A_b.c-9"},
-				Image: "registry.example.com:5000/a/b:1@sha256:" + strings.Repeat("0", 64), Profile: "gpu-1", CPU: "500m", Memory: "1Gi",
+				Image:  "registry.example.com:5000/a/b:1@sha256:" + strings.Repeat("0", 64), Profile: "gpu-1", CPU: "500m", Memory: "1Gi",
 				TimeoutSeconds: job.MaxSeconds, TTLSecondsAfterFinished: job.MaxSeconds, Retries: job.MaxRetries}
 		}, nil},
 		{"everything wrong", func(s *job.Spec) {
