@@ -94,9 +94,11 @@ func Open(env *platform.Env, who Access, open OpenBackend) (*Assembly, error) {
 func (a *Assembly) mount(env *platform.Env, events *event.Events, b backend.Backend) error {
 	var functions [8]serve.Function
 	var errs [6]error
-	functions[0], errs[0] = intake.Open(admission.Deps{Env: env, Events: events, Backend: b.Admission})
+	functions[0], errs[0] = intake.Open(admission.Deps{
+		Env: env, Events: events, Backend: b.Admission, Profiles: b.Profiles,
+	})
 	functions[1], errs[1] = status.New(status.Deps{
-		Env: env, Observer: b.Observer, Runtimes: b.Runtimes, Login: a.access.Login,
+		Env: env, Observer: b.Observer, Runtimes: b.Runtimes, Profiles: b.Profiles, Login: a.access.Login,
 	})
 	functions[2], errs[2] = logs.New(env)
 	functions[3], errs[3] = artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})

@@ -9,6 +9,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/version"
 )
 
@@ -22,7 +23,9 @@ type server struct {
 	Auth access.Login `json:"auth"`
 	// Runtimes is left out where the function does not know what runs jobs.
 	Runtimes []backend.Runtime `json:"runtimes,omitempty"`
-	Limits   limits            `json:"limits"`
+	// Profiles are those that the caller may use.
+	Profiles []profile.Listed `json:"profiles,omitempty"`
+	Limits   limits           `json:"limits"`
 }
 
 // limits are those of every job, which no setting changes.
@@ -36,10 +39,12 @@ type limits struct {
 }
 
 // server answers with what the server is. It reads nothing from the bucket for that.
-func (f *Function) server(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) error {
+func (f *Function) server(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
 	v := version.Get()
+	caller, _ := access.From(r.Context()) // without a role there is no profile to use
 	api.WriteJSON(w, http.StatusOK, server{
 		Version: v.Version, Commit: v.Commit, Date: v.Date, Go: v.Go, Auth: f.login, Runtimes: f.runtimes,
+		Profiles: f.profiles.Current().List(caller.Role),
 		Limits: limits{
 			ArgumentBytes: job.MaxArgBytes, ArgumentsAndEnvBytes: job.MaxExecBytes,
 			TimeoutSeconds: job.MaxSeconds, Retries: job.MaxRetries,

@@ -17,6 +17,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/longpoll"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/routes"
 )
 
@@ -40,6 +41,7 @@ type Function struct {
 	observer Observer // nil: the records are all there is
 	pollers  pollers
 	runtimes []backend.Runtime
+	profiles *profile.File
 	login    access.Login
 	log      *slog.Logger
 }
@@ -50,12 +52,14 @@ type Deps struct {
 	Records  Records  // nil: those in the bucket
 	Observer Observer // nil: the records are all there is
 	Runtimes []backend.Runtime
-	Login    access.Login // how callers log in
+	Profiles *profile.File // that jobs can name; nil: there are none
+	Login    access.Login  // how callers log in
 }
 
 // New returns the function.
 func New(d Deps) (*Function, error) {
-	f := &Function{records: d.Records, observer: d.Observer, runtimes: d.Runtimes, login: d.Login, log: d.Env.Log}
+	f := &Function{records: d.Records, observer: d.Observer, runtimes: d.Runtimes, profiles: d.Profiles,
+		login: d.Login, log: d.Env.Log}
 	if f.records == nil {
 		records, err := d.Env.Ledger()
 		if err != nil {

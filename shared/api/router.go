@@ -88,6 +88,11 @@ func NoSuchPath() error {
 func (r *Router) Handle(route routes.Route, h Handler) {
 	r.handle(route.Method, route.Path, func(w http.ResponseWriter, req *http.Request, p httprouter.Params) error {
 		if route.Role == routes.Anyone {
+			if route.KnowsCaller && r.guard != nil {
+				if known, err := r.guard.Admit(req, p, route); err == nil {
+					req = known
+				}
+			}
 			return h(w, req, p)
 		}
 		if r.guard == nil {

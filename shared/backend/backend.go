@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/runtimes"
 )
 
@@ -56,6 +57,8 @@ type Backend struct {
 	Admission Admission
 	Queue     Queue     // nil: jobs wait elsewhere
 	Runtimes  []Runtime // nil: it is not known which there are
+	// Profiles are those that it launches jobs with; nil: it launches none.
+	Profiles *profile.File
 }
 
 // Remote is the backend of a function that reaches none: another process runs the jobs, and learns

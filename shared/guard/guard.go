@@ -51,7 +51,7 @@ func New(d Deps) *Guard { return &Guard{d} }
 // looks like one that does not exist.
 func (g *Guard) Admit(r *http.Request, p httprouter.Params, route routes.Route) (*http.Request, error) {
 	if route.Role == routes.Anyone {
-		return r, nil
+		return g.know(r, route), nil
 	}
 	r, err := g.Identify(r)
 	if err != nil {
@@ -71,6 +71,17 @@ func (g *Guard) Admit(r *http.Request, p httprouter.Params, route routes.Route) 
 		return r, err
 	}
 	return g.checkToken(r, p, route)
+}
+
+// know returns the request with its caller, if the answer of a call for anybody depends on the caller.
+func (g *Guard) know(r *http.Request, route routes.Route) *http.Request {
+	if !route.KnowsCaller {
+		return r
+	}
+	if known, err := g.Identify(r); err == nil {
+		return known
+	}
+	return r
 }
 
 // checkCaller lets callers at their own jobs, and admins at all.

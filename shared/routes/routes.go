@@ -87,6 +87,9 @@ type row struct {
 	Reach    Reach
 	// TokenWhenOpen says that the call needs a token of the job also where everybody is a caller.
 	TokenWhenOpen bool
+	// KnowsCaller says that the answer depends on the caller, although the call needs no credentials.
+	// Wrong ones are like none.
+	KnowsCaller bool
 	// Broker says that the Broker makes this call, which has no credentials.
 	Broker bool
 }
@@ -165,6 +168,7 @@ func add(method, path string, f Function, role access.Role, t Tokens, r Reach) R
 	// The service that this one grew from needed no token for jobs, and one for files.
 	one.TokenWhenOpen = strings.HasPrefix(path, "/artifacts/") || strings.HasPrefix(path, "/outputs/")
 	one.Broker = path == "/events"
+	one.KnowsCaller = path == "/api/v1/server"
 	table = append(table, one)
 	return one
 }
