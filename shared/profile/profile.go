@@ -133,6 +133,11 @@ func (s *Set) Check(name string, role access.Role) string {
 	return "is not a profile that you can use here; there is " + strings.Join(names, ", ") + job.Meant(name, names, nil)
 }
 
+// Gone says why a job cannot start whose profile does not exist any more.
+func Gone(name string) string {
+	return "the profile " + name + " does not exist any more; submit the job again with another, or without"
+}
+
 // Listed is a profile as users see it.
 type Listed struct {
 	Name        string   `json:"name"`
