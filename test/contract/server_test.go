@@ -35,6 +35,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/serve"
 	"go-job-orchestrator/shared/token"
@@ -172,13 +173,17 @@ func opened(
 	if err != nil {
 		t.Fatal(err)
 	}
+	profiles, err := profile.Open(env)
+	if err != nil {
+		t.Fatal(err)
+	}
 	all := map[routes.Function]serve.Function{
 		routes.Submit: in.Submit, routes.Templates: in.Templates, routes.Events: in.Events,
 		routes.Keys:   keys.New(keys.Deps{Store: callers, Now: env.Now, Random: env.Random, Log: env.Log}),
 		routes.Cancel: cancel.New(cancel.Deps{Env: env, Ledger: events.Ledger, Stopper: b.Stopper}),
 	}
 	for name, open := range map[routes.Function]func() (serve.Function, error){
-		routes.Status: func() (serve.Function, error) { return status.New(status.Deps{Env: env}) },
+		routes.Status: func() (serve.Function, error) { return status.New(status.Deps{Env: env, Profiles: profiles}) },
 		routes.Logs:   func() (serve.Function, error) { return logs.New(env) },
 		routes.Artifacts: func() (serve.Function, error) {
 			return artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})
