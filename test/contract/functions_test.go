@@ -264,20 +264,20 @@ func testProfiled(t *testing.T, to *client) {
 		Profiles []struct{ Name string }
 	}
 	got := as[described](t, to.call(t, http.StatusOK, http.MethodGet, "/api/v1/server"))
-	if len(got.Profiles) != 2 || got.Profiles[0].Name != "large" || got.Profiles[1].Name != "small" {
+	if len(got.Profiles) != 2 || got.Profiles[0].Name != "gpu" || got.Profiles[1].Name != "small" {
 		t.Errorf("got the profiles %v", got.Profiles)
 	}
-	large := script(t, "true", field{name: "profile", value: "large"})
-	s := to.submit(t, large)
-	if got := to.status(t, s); got.Profile != "large" || got.CPU != "900m" {
+	gpu := script(t, "true", field{name: "profile", value: "gpu"})
+	s := to.submit(t, gpu)
+	if got := to.status(t, s); got.Profile != "gpu" || got.CPU != "900m" {
 		t.Errorf("got profile %q and cpu %q", got.Profile, got.CPU)
 	}
 	index := as[job.Index](t, to.call(t, http.StatusOK, http.MethodGet, s.artifact("index.json"), s.bearer()))
-	if index.Profile != "large" {
+	if index.Profile != "gpu" {
 		t.Errorf("index: got profile %q", index.Profile)
 	}
-	v := to.put(t, "profiled", large)
-	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, v.path()).body), `"profile":"large"`)
+	v := to.put(t, "profiled", gpu)
+	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, v.path()).body), `"profile":"gpu"`)
 	whole := map[string]any{
 		"runtime": "binary", "entrypoint": "run", "profile": "small",
 		"files": []map[string]string{{"name": "run", "content": "IyEvYmluL3NoCmVjaG8gaGVsbG8K"}},
@@ -287,7 +287,7 @@ func testProfiled(t *testing.T, to *client) {
 	if got := to.status(t, s); got.Profile != "small" {
 		t.Errorf("requested by an event: got profile %q", got.Profile)
 	}
-	for value, part := range map[string]string{"larg": "did you mean large?", "A": "is not the name of a profile"} {
+	for value, part := range map[string]string{"gpux": "did you mean gpu?", "A": "is not the name of a profile"} {
 		got := to.call(t, http.StatusUnprocessableEntity, http.MethodPost, "/api/v1/jobs",
 			script(t, "true", field{name: "profile", value: value}))
 		contains(t, problem(t, got), part)
@@ -299,7 +299,7 @@ func profilesFile(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "profiles.yaml")
 	if err := os.WriteFile(path, []byte(`profiles:
-  large: {description: A large one, defaults: {cpu: 900m, memory: 512Mi, timeoutSeconds: 60}, max: {cpu: 2}}
+  gpu: {description: A large one, defaults: {cpu: 900m, memory: 512Mi, timeoutSeconds: 60}, max: {cpu: 2}}
   small: {}
 `), 0o600); err != nil {
 		t.Fatal(err)
