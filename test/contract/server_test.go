@@ -24,6 +24,7 @@ import (
 	"go-job-orchestrator/functions/logs"
 	"go-job-orchestrator/functions/outputs"
 	"go-job-orchestrator/functions/status"
+	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/auth"
@@ -183,8 +184,11 @@ func opened(
 		routes.Cancel: cancel.New(cancel.Deps{Env: env, Ledger: events.Ledger, Stopper: b.Stopper}),
 	}
 	for name, open := range map[routes.Function]func() (serve.Function, error){
-		routes.Status: func() (serve.Function, error) { return status.New(status.Deps{Env: env, Profiles: profiles}) },
-		routes.Logs:   func() (serve.Function, error) { return logs.New(env) },
+		routes.Status: func() (serve.Function, error) {
+			login := access.LoginSettings{Auth: []string{"keys"}}
+			return status.New(status.Deps{Env: env, Profiles: profiles, Login: login.Login(false)})
+		},
+		routes.Logs: func() (serve.Function, error) { return logs.New(env) },
 		routes.Artifacts: func() (serve.Function, error) {
 			return artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})
 		},
