@@ -95,10 +95,11 @@ func (a *Assembly) mount(env *platform.Env, events *event.Events, b backend.Back
 	var functions [8]serve.Function
 	var errs [6]error
 	functions[0], errs[0] = intake.Open(admission.Deps{
-		Env: env, Events: events, Backend: b.Admission, Secrets: b.Secrets,
+		Env: env, Events: events, Backend: b.Admission, Secrets: b.Secrets, Profiles: b.Profiles,
 	})
 	functions[1], errs[1] = status.New(status.Deps{
-		Env: env, Observer: b.Observer, Queue: b.Queue, Runtimes: b.Runtimes, Login: a.access.Login, Secrets: b.Secrets,
+		Env: env, Observer: b.Observer, Queue: b.Queue, Runtimes: b.Runtimes, Profiles: b.Profiles,
+		Login: a.access.Login, Secrets: b.Secrets,
 	})
 	functions[2], errs[2] = logs.New(env)
 	functions[3], errs[3] = artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})

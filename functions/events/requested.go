@@ -33,7 +33,7 @@ func (f *Function) startRequested(
 	p, err := f.project(ctx, request, files, err)
 	inferred, err := f.admission.Complete(ctx, p, err)
 	err = f.admission.CheckSecrets(ctx, p.Spec, d.Secrets, err)
-	if err := f.admission.Check(p.Spec, p.Files, p.Tree, err); err != nil {
+	if err := f.admission.Check(ctx, p.Spec, p.Files, p.Tree, err); err != nil {
 		return nil, err // 422 although the queue may be full: the event never starts a job
 	}
 	tx, err := f.admission.Begin(ctx, int64(len(e.Data())))

@@ -79,6 +79,7 @@ func TestGateway(t *testing.T) {
 		"an agent's token":           {"GET", "/agent/v1/jobs/" + string(id) + "/log", agent, 200, access.Caller{}},
 		"an event of nobody":         {"POST", "/events", "", 401, access.Caller{}},
 		"what anybody may":           {"GET", "/api/v1/server", "", 200, access.Caller{}},
+		"what anybody may, a key":    {"GET", "/api/v1/server", user, 200, ann},
 	} {
 		t.Run(name, func(t *testing.T) {
 			called, asserted, authorization = false, false, ""

@@ -10,6 +10,7 @@ import (
 	"go-job-orchestrator/functions/templates"
 	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/profile"
 )
 
 // Functions are the three of them.
@@ -20,7 +21,7 @@ type Functions struct {
 }
 
 // Settings returns a pointer to the settings of each part.
-func Settings() []any { return []any{&admission.Settings{}, &events.Settings{}} }
+func Settings() []any { return []any{&admission.Settings{}, &events.Settings{}, &profile.Settings{}} }
 
 // Open opens the functions over one admission controller. The error names the faults of all
 // settings.

@@ -9,6 +9,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/secret"
 	"go-job-orchestrator/shared/version"
 )
@@ -23,9 +24,11 @@ type server struct {
 	Auth access.Login `json:"auth"`
 	// Runtimes is left out where the function does not know what runs jobs.
 	Runtimes []backend.Runtime `json:"runtimes,omitempty"`
-	// Secrets are the names of the operator's secrets that the caller may use.
-	Secrets []string `json:"secrets,omitempty"`
-	Limits  limits   `json:"limits"`
+	// Profiles are those that the caller may use, and Secrets the names of the operator's secrets that
+	// the caller may use.
+	Profiles []profile.Listed `json:"profiles,omitempty"`
+	Secrets  []string         `json:"secrets,omitempty"`
+	Limits   limits           `json:"limits"`
 }
 
 // limits are those of every job, which no setting changes.
@@ -46,9 +49,10 @@ func (f *Function) server(w http.ResponseWriter, r *http.Request, _ httprouter.P
 	if err != nil {
 		return err
 	}
+	caller, _ := access.From(r.Context()) // without a role there is no profile to use
 	api.WriteJSON(w, http.StatusOK, server{
 		Version: v.Version, Commit: v.Commit, Date: v.Date, Go: v.Go, Auth: f.login, Runtimes: f.runtimes,
-		Secrets: secrets,
+		Profiles: f.profiles.Current().List(caller.Role), Secrets: secrets,
 		Limits: limits{
 			ArgumentBytes: job.MaxArgBytes, ArgumentsAndEnvBytes: job.MaxExecBytes,
 			TimeoutSeconds: job.MaxSeconds, Retries: job.MaxRetries,

@@ -17,6 +17,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/longpoll"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/secret"
 )
@@ -47,6 +48,7 @@ type Function struct {
 	queue    Queue    // nil: where a job waits is not known
 	pollers  pollers
 	runtimes []backend.Runtime
+	profiles *profile.File
 	login    access.Login
 	secrets  secret.Catalog
 	log      *slog.Logger
@@ -59,14 +61,15 @@ type Deps struct {
 	Observer Observer // nil: the records are all there is
 	Queue    Queue    // nil: where a job waits is not known
 	Runtimes []backend.Runtime
+	Profiles *profile.File  // that jobs can name; nil: there are none
 	Login    access.Login   // how callers log in
 	Secrets  secret.Catalog // of the operator; nil: the one that the reaper publishes
 }
 
 // New returns the function.
 func New(d Deps) (*Function, error) {
-	f := &Function{records: d.Records, observer: d.Observer, queue: d.Queue, runtimes: d.Runtimes, login: d.Login,
-		secrets: d.Secrets, log: d.Env.Log}
+	f := &Function{records: d.Records, observer: d.Observer, queue: d.Queue, runtimes: d.Runtimes,
+		profiles: d.Profiles, login: d.Login, secrets: d.Secrets, log: d.Env.Log}
 	if f.secrets == nil {
 		s, err := d.Env.Store()
 		keys, keysErr := d.Env.Keys()

@@ -146,7 +146,7 @@ func (f *Function) read(
 		Key: func(file string) string { return template.FileKey(name, id, file) }}, err)
 	secrets := sent.Secrets.As(role)
 	err = f.admission.CheckSecrets(ctx, &sent.Spec, secrets, err)
-	err = f.admission.Check(&sent.Spec, sent.Files, sent.Tree, err)
+	err = f.admission.Check(ctx, &sent.Spec, sent.Files, sent.Tree, err)
 	more := &job.Faults{Kind: job.ErrInvalid, List: trigger.CheckArgs(sent.Spec.Args)}
 	more.List = append(more.List, secrets.OwnFaults(noOwnSecrets)...)
 	more.List = append(more.List, checkNames(sent)...)

@@ -4,47 +4,43 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
+	"go-job-orchestrator/shared/job"
 	"golang.org/x/sys/unix"
 
-	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/reload"
 )
-
-// checkEvery is how often the file is looked at, when somebody asks. A key that was revoked is
-// refused that much later.
-const checkEvery = time.Second
 
 // File is a keyring in a file, which may be that of a mounted Secret. It is read again when it has
 // changed. It is safe for concurrent use.
 type File struct {
 	path string
+	file *reload.File[*Keyring]
 	now  func() time.Time
-	log  *slog.Logger
-
 	// turn has room for one change of the file at a time. Look-ups do not wait for it.
 	turn chan struct{}
-
-	mu      sync.Mutex
-	ring    *Keyring
-	seen    fs.FileInfo // nil: there was no file
-	checked time.Time
 }
 
 // OpenFile returns the keyring in the file of that path. A file that does not exist is a keyring
 // without keys.
 func OpenFile(path string, now func() time.Time, log *slog.Logger) (*File, error) {
-	f := &File{path: path, now: now, log: log, turn: make(chan struct{}, 1)}
-	if err := f.read(); err != nil {
+	f := &File{path: path, now: now, turn: make(chan struct{}, 1)}
+	var err error
+	f.file, err = reload.Open(f.config(log))
+	if err != nil {
 		return nil, err
 	}
 	return f, nil
+}
+
+func (f *File) config(log *slog.Logger) reload.Config[*Keyring] {
+	return reload.Config[*Keyring]{
+		What: "keys", Path: f.path, Limit: MaxKeyringBytes, Parse: ParseKeyring, Now: f.now, Log: log,
+	}
 }
 
 // Lookup returns the caller whose key the text is, or an error of Keyring.Lookup.
@@ -58,63 +54,10 @@ func (f *File) Lookup(text string) (Caller, error) {
 
 // Current returns the keyring, which must not be changed. While the file cannot be read, the keys
 // are those that were read last: a mistake in the file must not lock out everybody.
-func (f *File) Current() *Keyring {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if now := f.now(); now.Sub(f.checked) >= checkEvery || now.Before(f.checked) {
-		if err := f.read(); err != nil {
-			f.log.Error("keys not read again; those read before are in force", "file", f.path, "error", err)
-		}
-	}
-	return f.ring
-}
+func (f *File) Current() *Keyring { return f.file.Current() }
 
 // Load returns the keyring as the file has it now.
-func (f *File) Load(context.Context) (*Keyring, error) { return readKeyring(f.path) }
-
-// read reads the file if it is another than the one that was read.
-func (f *File) read() error {
-	f.checked = f.now()
-	info, err := os.Stat(f.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		f.ring, f.seen = &Keyring{}, nil
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("keys: %w", err)
-	}
-	if f.seen != nil && os.SameFile(info, f.seen) && info.ModTime().Equal(f.seen.ModTime()) &&
-		info.Size() == f.seen.Size() {
-		return nil
-	}
-	f.seen = info // a faulty file is reported once
-	ring, err := readKeyring(f.path)
-	if err != nil {
-		return err
-	}
-	f.ring = ring
-	return nil
-}
-
-func readKeyring(path string) (*Keyring, error) {
-	file, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &Keyring{}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("keys: %w", err)
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, MaxKeyringBytes+1))
-	if err != nil {
-		return nil, fmt.Errorf("keys: %w", err)
-	}
-	ring, err := ParseKeyring(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return ring, nil
-}
+func (f *File) Load(context.Context) (*Keyring, error) { return reload.Read(f.config(nil)) }
 
 // Update changes the keyring and stores it. Changes by several processes take turns; look-ups do not
 // wait meanwhile. The file is replaced as a whole, so a crash leaves the one or the other.
@@ -132,7 +75,7 @@ func (f *File) Update(ctx context.Context, change func(*Keyring) error) error {
 		return err
 	}
 	defer unlock()
-	ring, err := readKeyring(f.path)
+	ring, err := reload.Read(f.config(nil))
 	if err != nil {
 		return err
 	}
@@ -146,10 +89,7 @@ func (f *File) Update(ctx context.Context, change func(*Keyring) error) error {
 	if err := replace(f.path, data); err != nil {
 		return err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.seen = nil
-	return f.read()
+	return f.file.Reload()
 }
 
 // The times of a lock that another process has.

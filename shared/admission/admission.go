@@ -18,6 +18,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/secret"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/template"
@@ -86,6 +87,8 @@ type Deps struct {
 	Events  *event.Events
 	Backend backend.Admission
 	Secrets secret.Catalog // of the operator; nil: the one that the reaper publishes
+	// Profiles are those that jobs can name; nil: those of the settings.
+	Profiles *profile.File
 }
 
 // Controller decides which jobs are accepted. The functions by which jobs come in share one.
@@ -94,6 +97,7 @@ type Controller struct {
 	Forms    *form.Reader // reads jobs and templates from forms, within the settings
 
 	backend   backend.Admission
+	profiles  *profile.File
 	bucket    *store.Store
 	records   *ledger.Ledger
 	sink      event.Sink
@@ -112,7 +116,7 @@ func New(d Deps) (*Controller, error) {
 		backend: d.Backend, records: d.Events.Ledger, sink: d.Events.Sink,
 		now: d.Env.Now, random: d.Env.Random, log: d.Env.Log,
 	}
-	var errs [5]error
+	var errs [6]error
 	errs[0] = d.Env.Load(&c.Settings)
 	c.common, errs[1] = d.Env.Common()
 	c.bucket, errs[2] = d.Env.Store()
@@ -120,6 +124,7 @@ func New(d Deps) (*Controller, error) {
 	if c.sink == nil {
 		errs[4] = event.ErrNoSink
 	}
+	errs[5] = c.openProfiles(d)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}

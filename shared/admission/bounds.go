@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/profile"
 )
 
 // Bounds are what a job gets that asks for nothing, and the most that a job may ask for. Empty or 0
@@ -27,7 +28,7 @@ type bound struct {
 	read           func(text string) (amount int64, message string)
 }
 
-func (b *Bounds) all() []bound {
+func (b Bounds) all() []bound {
 	return []bound{
 		{"memory", "MEMORY", b.DefaultMemory, b.MaxMemory, job.Bytes},
 		{"cpu", "CPU", b.DefaultCPU, b.MaxCPU, job.MilliCPU},
@@ -53,7 +54,7 @@ func asked(s *job.Spec) []string {
 }
 
 // fill gives a job the defaults of what it does not ask for.
-func (b *Bounds) fill(s job.Spec) job.Spec {
+func (b Bounds) fill(s job.Spec) job.Spec {
 	values := asked(&s)
 	for i, bound := range b.all() {
 		for _, text := range []string{bound.usual, bound.most} {
@@ -67,9 +68,10 @@ func (b *Bounds) fill(s job.Spec) job.Spec {
 	return s
 }
 
-// excess names what a job asks for beyond the bounds. job.Spec.Validate names what is not an amount
-// at all.
-func (b *Bounds) excess(s *job.Spec) []job.Fault {
+// excess names what a job of a profile asks for beyond the bounds. job.Spec.Validate names what is not
+// an amount at all.
+func (b Bounds) excess(s *job.Spec, p *profile.Profile) []job.Fault {
+	b = b.under(p)
 	var faults []job.Fault
 	values := asked(s)
 	for i, bound := range b.all() {
@@ -80,14 +82,14 @@ func (b *Bounds) excess(s *job.Spec) []job.Fault {
 		most, _ := bound.read(bound.most) // was checked
 		if wrong == "" && amount > most {
 			faults = append(faults, job.Fault{Field: bound.field, Message: fmt.Sprintf(
-				"%s is more than a job may ask for here; the most is %s (MAX_%s)", values[i], bound.most, bound.setting)})
+				"%s is more than a job may ask for here; the most is %s (%s)", values[i], bound.most, origin(p, bound))})
 		}
 	}
 	return faults
 }
 
 // check finds bounds that are not amounts, and defaults that no job could have.
-func (b *Bounds) check() error {
+func (b Bounds) check() error {
 	var errs []error
 	for _, bound := range b.all() {
 		amounts := map[string]int64{}

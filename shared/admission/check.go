@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"errors"
 
 	"go-job-orchestrator/shared/job"
@@ -9,13 +10,24 @@ import (
 )
 
 // Check adds the faults that only the whole job shows to those that err has. Any other error is
-// returned as it is. The tree is what the files say; nil: only their names do.
-func (c *Controller) Check(spec *job.Spec, files []job.File, tree *project.Tree, err error) error {
+// returned as it is. The tree is what the files say; nil: only their names do. ctx has the caller, who
+// must be allowed to use the job's profile.
+func (c *Controller) Check(
+	ctx context.Context, spec *job.Spec, files []job.File, tree *project.Tree, err error,
+) error {
+	return c.check(spec, files, tree, c.profileFault(ctx, spec), err)
+}
+
+// check is Check with the faults of the profile.
+func (c *Controller) check(
+	spec *job.Spec, files []job.File, tree *project.Tree, profile []job.Fault, err error,
+) error {
 	faults := &job.Faults{Kind: job.ErrInvalid}
 	if err != nil && !errors.As(err, &faults) {
 		return err
 	}
-	faults.List = append(faults.List, c.Settings.excess(spec)...)
+	faults.List = append(faults.List, profile...)
+	faults.List = append(faults.List, c.Settings.excess(spec, c.profiles.Current().Of(spec))...)
 	wrong := func(field string) bool { return isFaulty(faults, field) }
 	known := spec.Runtime != "" && !wrong("runtime") // else it could not be inferred, and there is a fault
 	if known {

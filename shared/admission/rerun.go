@@ -25,7 +25,8 @@ func (tx *Tx) Rerun(ctx context.Context, from *job.Index, d Draft) (*job.Index, 
 	faults := join(d.Faults, checkStdin(d.Stdin, from.Files), checkRoom(from, d.Labels), checkSent(from, d.Secrets))
 	d.Inherited = secret.References(from.Secrets)
 	faults = tx.c.CheckSecrets(ctx, &d.Spec, d.Inherited.With(d.Secrets), faults)
-	if err := tx.c.Check(&d.Spec, from.Files, nil, faults); err != nil { // before any file is copied
+	named := tx.c.keptProfile(ctx, from.Profile, &d.Spec)
+	if err := tx.c.check(&d.Spec, from.Files, nil, named, faults); err != nil { // before any file is copied
 		return nil, err
 	}
 	// A rerun has what is listed here. What a job has besides must be added, or reruns lack it.

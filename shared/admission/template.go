@@ -72,7 +72,9 @@ func (tx *Tx) fromVersion(ctx context.Context, v *template.Version, s Start) (*j
 	}
 	d.Inherited = secret.References(v.Secrets)
 	faults := tx.c.CheckSecrets(ctx, &d.Spec, d.Inherited.With(d.Secrets), join(d.Validate(), checkStdin(d.Stdin, v.Files)))
-	if err := tx.c.Check(&d.Spec, v.Files, nil, faults); err != nil { // before any file is copied
+	// Whoever saved the template was allowed to use its profile. An event that starts it has no caller.
+	named := tx.c.keptProfile(ctx, v.Spec.Profile, &d.Spec)
+	if err := tx.c.check(&d.Spec, v.Files, nil, named, faults); err != nil { // before any file is copied
 		return nil, err
 	}
 	d.Labels = withTemplate(d.Labels, v.Name)

@@ -126,7 +126,7 @@ func (tx *Tx) Commit(ctx context.Context, d Draft) (*job.Index, error) {
 	p := Project{Spec: &d.Spec, Files: d.Files, Tree: d.Tree, Key: key}
 	inferred, err := tx.c.Complete(context.WithoutCancel(ctx), p, d.Faults)
 	err = tx.c.CheckSecrets(ctx, &d.Spec, d.Inherited.With(d.Secrets), err)
-	if err := tx.c.Check(&d.Spec, d.Files, d.Tree, err); err != nil {
+	if err := tx.c.Check(ctx, &d.Spec, d.Files, d.Tree, err); err != nil {
 		return nil, err
 	}
 	if inferred != nil {
@@ -141,9 +141,9 @@ func (tx *Tx) record(ctx context.Context, d Draft) (*job.Index, error) {
 	c, id := tx.c, tx.id
 	index, err := c.recordChained(ctx, &job.Index{
 		JobID: id, JobName: id.Name(), Namespace: c.common.Namespace, CreatedAt: id.Created(),
-		Spec: c.Settings.fill(d.Spec), Files: executable(d), Stdin: d.Stdin, Inferred: d.Inferred, RerunOf: d.RerunOf,
+		Spec: c.fill(d.Spec), Files: executable(d), Stdin: d.Stdin, Inferred: d.Inferred, RerunOf: d.RerunOf,
 		Secrets: d.Inherited.With(d.Secrets).Records(),
-		Token: token.Hash(c.keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
+		Token:   token.Hash(c.keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
 		Template: d.Template, Owner: d.Owner, Trace: d.Trace, Hops: d.Chain.Hops, Root: d.Chain.Root,
 	}, d)
 	if err != nil {

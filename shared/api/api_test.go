@@ -112,7 +112,7 @@ func TestFaultsAreTold(t *testing.T) {
 	if p.Status != http.StatusTeapot || p.Detail != "Short and stout." {
 		t.Errorf("Fail gives %+v", p)
 	}
-	spec := job.Spec{CPU: "<script>"}
+	spec := job.Spec{CPU: "<script>", Memory: "1", Retries: -1}
 	_, p, _ = fail(t, spec.Validate())
 	if p.Status != 422 || len(p.Errors) != 3 {
 		t.Errorf("three faults give %+v", p)

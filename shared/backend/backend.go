@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/secret"
 )
@@ -65,6 +66,8 @@ type Backend struct {
 	// Publish are the operator's secrets that the reaper publishes; nil: it publishes none.
 	Publish  secret.Catalog
 	Runtimes []Runtime // nil: it is not known which there are
+	// Profiles are those that it launches jobs with; nil: it launches none.
+	Profiles *profile.File
 }
 
 // Remote is the backend of a function that reaches none: another process runs the jobs, and learns

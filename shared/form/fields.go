@@ -28,6 +28,7 @@ func single() map[string]setter {
 		"entrypoint": func(s *job.Spec, text string) string { s.Entrypoint = text; return "" },
 		"image":      func(s *job.Spec, text string) string { s.Image = text; return "" },
 		"queue":      func(s *job.Spec, text string) string { s.Queue = text; return "" },
+		"profile":    func(s *job.Spec, text string) string { s.Profile = text; return required(text) },
 		"cpu":        func(s *job.Spec, text string) string { s.CPU = text; return required(text) },
 		"memory":     func(s *job.Spec, text string) string { s.Memory = text; return required(text) },
 		"args":       func(s *job.Spec, text string) (m string) { s.Args, m = stringList(text); return m },
@@ -139,6 +140,7 @@ func otherNames() map[string]string {
 		"image":    "container docker",
 		stdinField: "input standardinput", "name": "title jobname displayname", "retryOn": "retrywhen retryif retryreasons",
 		secretField: "secret secrets password passwords credentials",
+		"profile":   "flavor flavour machinetype instancetype nodepool partition",
 	} {
 		for word := range strings.FieldsSeq(words) {
 			others[word] = field

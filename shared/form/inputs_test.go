@@ -195,5 +195,6 @@ func TestOverrides(t *testing.T) {
 		t.Errorf("applied: %+v", spec)
 	}
 	_, err = form.NewReader(limits()).ReadOverrides(request(t.Context(), encode(t, "cpu=1")), files.save)
-	checkFaults(t, err, []string{"cpu: cannot be sent here; there are: args, arg, env, name, stdin"})
+	checkFaults(t, err, []string{"cpu: cannot be sent here; there are: args, arg, env, name, profile, stdin, " +
+		"secret.NAME"})
 }

@@ -22,6 +22,8 @@ type Overrides struct {
 	// Secrets are added to the template's. A secret that the template has gets the new value. They are
 	// not in the JSON that fingerprints are made of.
 	Secrets secret.Set `json:"-"`
+	// Profile replaces the template's, if it is not empty.
+	Profile string `json:"profile,omitempty"`
 }
 
 // Apply returns the specification with the overrides. It does not validate the result.
@@ -30,6 +32,9 @@ func (o *Overrides) Apply(spec job.Spec) job.Spec {
 		spec.Args = o.Args
 	}
 	spec.Args = append(append([]string{}, spec.Args...), o.Add...)
+	if o.Profile != "" {
+		spec.Profile = o.Profile
+	}
 	if len(o.Env) > 0 {
 		env := maps.Clone(spec.Env)
 		if env == nil {
@@ -45,7 +50,9 @@ func (o *Overrides) Apply(spec job.Spec) job.Spec {
 }
 
 // overrideNames are the fields that a form may have that starts a job from a template.
-func overrideNames() []string { return []string{"args", "arg", "env", "name", stdinField, secretField} }
+func overrideNames() []string {
+	return []string{"args", "arg", "env", "name", "profile", stdinField, secretField}
+}
 
 // ReadOverrides reads a form that changes what a template says, or no body at all. It calls save for
 // stdin when it arrives.
@@ -66,7 +73,9 @@ func (f *Reader) ReadOverrides(r *http.Request, save Saver) (*Overrides, error) 
 	if len(faults) > 0 {
 		return nil, &job.Faults{Kind: job.ErrInvalid, List: faults}
 	}
-	o := &Overrides{Args: spec.Args, Add: p.fields["arg"], Env: spec.Env, Stdin: p.stdin, Secrets: p.secrets}
+	o := &Overrides{
+		Args: spec.Args, Add: p.fields["arg"], Env: spec.Env, Stdin: p.stdin, Secrets: p.secrets, Profile: spec.Profile,
+	}
 	if _, sent := p.fields["name"]; sent {
 		o.Name = &spec.Name
 	}

@@ -288,6 +288,7 @@ type Status struct {
 	Args           []string  `json:"args"`
 	Image          string    `json:"image,omitempty"`
 	Queue          *Queue    `json:"queue,omitempty"`
+	Profile        string    `json:"profile,omitempty"`
 	CPU            string    `json:"cpu,omitempty"`
 	Memory         string    `json:"memory,omitempty"`
 	TimeoutSeconds int64     `json:"timeoutSeconds,omitempty"`

@@ -18,6 +18,8 @@ type Spec struct {
 	Image      string            `json:"image,omitempty"`
 	// Queue is the Kueue LocalQueue that admits the job.
 	Queue string `json:"queue,omitempty"`
+	// Profile is the name of a profile of the operator's, empty for the default one or none.
+	Profile string `json:"profile,omitempty"`
 	// CPU and Memory are Kubernetes quantities, empty for no limit.
 	CPU    string `json:"cpu,omitempty"`
 	Memory string `json:"memory,omitempty"`
@@ -68,9 +70,10 @@ func (s *Spec) Validate() error {
 		_, message := Bytes(s.Memory)
 		faults.add("memory", message)
 	}
-	faults.add("image", checkImage(s.Image))
-	if s.Queue != "" && (len(s.Queue) > 63 || !queueSyntax.get().MatchString(s.Queue)) {
-		faults.add("queue", "is not the name of a Kueue LocalQueue: at most 63 lowercase letters, digits and '-'")
+	faults.add("image", CheckImage(s.Image))
+	faults.add("queue", CheckQueue(s.Queue))
+	if s.Profile != "" {
+		faults.add("profile", CheckProfileName(s.Profile))
 	}
 	faults.add("timeoutSeconds", between(s.TimeoutSeconds, 0, MaxSeconds))
 	faults.add("ttlSecondsAfterFinished", between(s.TTLSecondsAfterFinished, 0, MaxSeconds))
@@ -115,15 +118,19 @@ func checkText(s string) string {
 
 func checkEnv(faults *Faults, env map[string]string) {
 	for _, name := range slices.Sorted(maps.Keys(env)) {
-		field := fmt.Sprintf("env[%q]", name)
-		if message := CheckEnvName(name); message != "" {
-			faults.add(field, message)
-			continue
-		}
-		if message := checkText(name + "=" + env[name]); message != "" {
-			faults.add(field, "its value "+message)
-		}
+		faults.add(fmt.Sprintf("env[%q]", name), CheckVariable(name, env[name]))
 	}
+}
+
+// CheckVariable says why a program cannot get a variable, or returns "".
+func CheckVariable(name, value string) string {
+	if message := CheckEnvName(name); message != "" {
+		return message
+	}
+	if message := checkText(name + "=" + value); message != "" {
+		return "its value " + message
+	}
+	return ""
 }
 
 // CheckEnvName says why a name cannot be that of a variable, or returns "". It follows Kubernetes'
@@ -223,12 +230,32 @@ func CheckLabel(key, value string) string {
 	return ""
 }
 
+// CheckQueue says what is wrong with the name of a queue, or returns "". An empty one is valid.
+func CheckQueue(name string) string {
+	if name != "" && !isDNSLabel(name) {
+		return "is not the name of a Kueue LocalQueue: at most 63 lowercase letters, digits and '-'"
+	}
+	return ""
+}
+
+// CheckProfileName says what is wrong with the name of a profile, or returns "". A label of the Job
+// has the name too.
+func CheckProfileName(name string) string {
+	if !isDNSLabel(name) {
+		return "is not the name of a profile: at most 63 lowercase letters, digits and '-'"
+	}
+	return ""
+}
+
+func isDNSLabel(s string) bool { return len(s) <= 63 && dnsLabel.get().MatchString(s) }
+
 var imageSyntax = pattern{expr: `^[a-zA-Z0-9][-a-zA-Z0-9._:/@]*$`}
 
-// queueSyntax is the syntax of a DNS label (RFC 1123), which names of LocalQueues have.
-var queueSyntax = pattern{expr: `^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`}
+// dnsLabel is the syntax of a DNS label (RFC 1123), which names of LocalQueues and profiles have.
+var dnsLabel = pattern{expr: `^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`}
 
-func checkImage(s string) string {
+// CheckImage says what is wrong with the reference of an image, or returns "". An empty one is valid.
+func CheckImage(s string) string {
 	if s == "" {
 		return ""
 	}

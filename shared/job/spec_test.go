@@ -52,16 +52,16 @@ func TestValidate(t *testing.T) {
 			*s = job.Spec{Runtime: "binary", Entrypoint: "prog", Args: []string{"", "-x", "日本", "a\nb"},
 				Env:    map[string]string{"A": "", "b.c-d": "x\ty", "1": "é"},
 				Labels: map[string]string{"team": "", "example.com/x": "A_b.c-9"},
-				Image:  "registry.example.com:5000/a/b:1@sha256:" + strings.Repeat("0", 64), CPU: "500m", Memory: "1Gi",
+				Image:  "registry.example.com:5000/a/b:1@sha256:" + strings.Repeat("0", 64), Profile: "gpu-1", CPU: "500m", Memory: "1Gi",
 				TimeoutSeconds: job.MaxSeconds, TTLSecondsAfterFinished: job.MaxSeconds, Retries: job.MaxRetries}
 		}, nil},
 		{"everything wrong", func(s *job.Spec) {
 			*s = job.Spec{Args: []string{"ok", "\x00", "\xff"}, Env: map[string]string{"": "x", "A=B": "x", "PATH": "x",
 				"OK": "\x00"},
-				Labels: map[string]string{"-": "x", "ok": "not ok"}, Image: "not an image", CPU: "many", Memory: "1",
+				Labels: map[string]string{"-": "x", "ok": "not ok"}, Image: "not an image", Profile: "GPU", CPU: "many", Memory: "1",
 				TimeoutSeconds: -1, TTLSecondsAfterFinished: -1, Retries: -1}
 		}, []string{`args[1]`, `args[2]`, "cpu", `env[""]`, `env["A=B"]`, `env["OK"]`, `env["PATH"]`, "image",
-			`labels["-"]`, `labels["ok"]`, "memory", "retries", "timeoutSeconds", "ttlSecondsAfterFinished"}},
+			`labels["-"]`, `labels["ok"]`, "memory", "profile", "retries", "timeoutSeconds", "ttlSecondsAfterFinished"}},
 		{"to be inferred", func(s *job.Spec) { s.Runtime, s.Entrypoint = "", "" }, nil},
 		{"entrypoint in a folder", func(s *job.Spec) { s.Entrypoint = "pkg/main.py" }, nil},
 		{"entrypoint above", func(s *job.Spec) { s.Entrypoint = "../main.py" }, []string{"entrypoint"}},

@@ -1,6 +1,8 @@
 package kubernetes
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"path"
 	"strconv"
@@ -78,14 +80,47 @@ func (s *Settings) build(index *job.Index) *batchv1.Job {
 	return j
 }
 
+// errNoProfile means that the job's profile does not exist.
+var errNoProfile = errors.New("no such profile")
+
+// buildWithProfile is build, with what the job's profile adds. The error is errNoProfile, or one of kind
+// job.ErrInvalid.
+func (s *Settings) buildWithProfile(index *job.Index) (*batchv1.Job, error) {
+	if index.Profile == "" {
+		return s.build(index), nil
+	}
+	p := s.profiles.Current().Find(index.Profile)
+	if p == nil {
+		return nil, errNoProfile
+	}
+	named := *index
+	if named.Image == "" {
+		named.Image = p.Kubernetes.Images[index.Runtime]
+	}
+	if named.Queue == "" {
+		named.Queue = p.Kubernetes.Queue
+	}
+	j := s.build(&named)
+	template, err := patched(&j.Spec.Template, p)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", job.ErrInvalid, err)
+	}
+	j.Spec.Template = *template
+	return j, nil
+}
+
 // ownLabels are those of Job and pod. The user's are not on the pod, where Services and policies of
 // others could select by them.
 func ownLabels(index *job.Index) map[string]string {
-	return map[string]string{
+	labels := map[string]string{
 		"app.kubernetes.io/name": "go-job-orchestrator", "app.kubernetes.io/component": "job",
 		"app.kubernetes.io/managed-by": "go-job-orchestrator",
 		domain + "job-id":              string(index.JobID), domain + "runtime": index.Runtime,
 	}
+	if index.Profile != "" {
+		labels[domain+"profile"] = index.Profile
+	}
+	return labels
 }
 
 // jobLabels are the user's, as far as they are no domain's that Kubernetes keeps for itself and

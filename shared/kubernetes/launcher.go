@@ -3,7 +3,11 @@ package kubernetes
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
 
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/ending"
@@ -11,6 +15,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/secret"
 	"go-job-orchestrator/shared/token"
@@ -35,7 +40,7 @@ func Open(env *platform.Env, c *Client, records *ledger.Ledger) (backend.Backend
 		return backend.Backend{}, err
 	}
 	b := withoutLauncher(c, e)
-	b.Launcher = NewLauncher(c, e, keys, settings, env.Log)
+	b.Launcher, b.Profiles = NewLauncher(c, e, keys, settings, env.Log), settings.profiles
 	b.Publish = c
 	return b, nil
 }
@@ -101,8 +106,12 @@ func (l *Launcher) Launch(ctx context.Context, index *job.Index) error {
 	if message != "" {
 		return l.fail(ctx, index, "the job cannot have its secrets: "+message)
 	}
-	made, err := l.client.createJob(ctx, l.settings.build(index))
+	made, err := l.create(ctx, index)
 	switch {
+	case errors.Is(err, errNoProfile): // there may have been one when the Job was created
+		if made, err = l.client.getJob(ctx, index.JobName); errors.Is(err, job.ErrNotFound) {
+			return l.withoutProfile(ctx, index)
+		}
 	case errors.Is(err, job.ErrExists):
 		if made, err = l.client.getJob(ctx, index.JobName); errors.Is(err, job.ErrNotFound) {
 			return nil // ended and gone between the two
@@ -117,6 +126,31 @@ func (l *Launcher) Launch(ctx context.Context, index *job.Index) error {
 	if errors.Is(err, job.ErrExists) {
 		return nil
 	}
+	return err
+}
+
+// create creates the Job. Its profile is as it is now.
+func (l *Launcher) create(ctx context.Context, index *job.Index) (*batchv1.Job, error) {
+	j, err := l.settings.buildWithProfile(index)
+	if err != nil {
+		return nil, err
+	}
+	return l.client.createJob(ctx, j)
+}
+
+// profileDelay is more than the kubelet takes to put a changed ConfigMap into a pod: submit may have a
+// new profile before this function has it.
+const profileDelay = 3 * time.Minute
+
+// withoutProfile ends a job whose profile does not exist, unless the profile may still come.
+func (l *Launcher) withoutProfile(ctx context.Context, index *job.Index) error {
+	if l.recorder.Now().Sub(index.CreatedAt) < profileDelay {
+		return fmt.Errorf("profile %s does not exist here yet: %w", index.Profile, job.ErrUnavailable)
+	}
+	l.log.Error("the job's profile does not exist", "job", index.JobID, "profile", index.Profile)
+	_, err := l.recorder.Job(ctx, index, &executor.Verdict{
+		Over: true, Phase: job.Failed, Reason: job.ReasonStartFailed, Message: profile.Gone(index.Profile),
+	})
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/runtimes"
 )
 
@@ -41,7 +42,8 @@ type Settings struct {
 	MaxOutput      platform.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
 	MaxOutputFiles uint32        `env:"MAX_OUTPUT_FILES" envDefault:"10000"`
 
-	images map[string]string // by runtime
+	images   map[string]string // by runtime
+	profiles *profile.File
 }
 
 // load reads the settings. IMAGE_<RUNTIME>, such as IMAGE_PYTHON, overrides the image in the table
@@ -64,6 +66,9 @@ func load(env *platform.Env) (*Settings, error) {
 		if image := env.Vars["IMAGE_"+strings.ToUpper(r.Name)]; image != "" {
 			s.images[r.Name] = image
 		}
+	}
+	if s.profiles, err = profile.Open(env, s.checkProfiles); err != nil {
+		return nil, err
 	}
 	return &s, nil
 }

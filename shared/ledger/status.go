@@ -69,9 +69,9 @@ func begun(index *job.Index, attempts []job.Attempt, retrying bool) *job.Status 
 func newStatus(index *job.Index) *job.Status {
 	s := &job.Status{
 		Summary: newSummary(index), Entrypoint: index.Entrypoint, Args: index.Args, Image: index.Image,
-		CPU: index.CPU, Memory: index.Memory, TimeoutSeconds: index.TimeoutSeconds, Retries: index.Retries,
-		RetryOn: index.RetryOn, Template: index.Template, RerunOf: index.RerunOf, Files: index.Files,
-		Stdin: index.Stdin, Inferred: index.Inferred, Attempts: []job.Attempt{},
+		Profile: index.Profile, CPU: index.CPU, Memory: index.Memory, TimeoutSeconds: index.TimeoutSeconds,
+		Retries: index.Retries, RetryOn: index.RetryOn, Template: index.Template, RerunOf: index.RerunOf,
+		Files: index.Files, Stdin: index.Stdin, Inferred: index.Inferred, Attempts: []job.Attempt{},
 	}
 	if index.Queue != "" {
 		s.Queue = &job.Queue{Name: index.Queue}

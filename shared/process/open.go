@@ -14,6 +14,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/sandbox"
 	"go-job-orchestrator/shared/secret"
@@ -73,6 +74,9 @@ func Open(ctx context.Context, env *platform.Env, records *ledger.Ledger) (*Host
 	if err := h.openSandbox(ctx, env, common.StorageDir); err != nil {
 		return nil, err
 	}
+	if r.profiles, err = profile.Open(env, h.checkProfiles); err != nil {
+		return nil, err
+	}
 	r.trash = newTrash(filepath.Join(r.settings.WorkDir, "trash"), env.Log)
 	r.evictor = newEvictor(r.settings.WorkDir, int64(r.settings.MinFree), env.Log)
 	h.Launcher = newLauncher(h.Slots, int(r.settings.MaxQueued), env.Log, r.run)
@@ -82,7 +86,9 @@ func Open(ctx context.Context, env *platform.Env, records *ledger.Ledger) (*Host
 
 // Backend is the Host as the functions see it.
 func (h *Host) Backend() backend.Backend {
-	b := backend.Backend{Launcher: h, Stopper: h, Admission: h, Queue: h, Secrets: h}
+	b := backend.Backend{
+		Launcher: h, Stopper: h, Admission: h, Queue: h, Secrets: h, Profiles: h.runner.profiles,
+	}
 	for _, name := range h.Machine.Names() {
 		if found, err := h.Machine.Lookup(name); err == nil {
 			b.Runtimes = append(b.Runtimes, backend.Runtime{Name: name, Version: found.Version})

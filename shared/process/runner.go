@@ -11,6 +11,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
+	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/secretfile"
 	"go-job-orchestrator/shared/store"
@@ -26,6 +27,7 @@ type runner struct {
 	machine     *runtimes.Machine
 	sandbox     jobSandbox
 	settings    *Settings
+	profiles    *profile.File
 	owner       string
 	now         func() time.Time
 	log         *slog.Logger
@@ -175,7 +177,8 @@ func (r *runner) attempt(
 // confine makes the folder of the workspace, with what the kernel holds it to, and says what holds
 // the job to its limits.
 func (r *runner) confine(index *job.Index) *job.Limits {
-	bytes, files := int64(r.settings.MaxWorkspace), int64(r.settings.MaxWorkspaceFiles)
+	allowed := r.allowance(index)
+	bytes, files := allowed.workspaceBytes, allowed.workspaceFiles
 	root := r.workspace(index.JobID).Root()
 	if err := r.sandbox.Confine(root, bytes, files); err != nil { // the attempt will say the same
 		r.log.Warn("workspace not made", "job", index.JobID, "error", err)

@@ -34,12 +34,15 @@ func (s jobSandbox) paths(w executor.Workspace) (files, temp string) {
 	return s.Paths(w.Files(), w.Temp())
 }
 
-func (s jobSandbox) starter(w executor.Workspace) executor.Starter { return starter{s, w} }
+func (s jobSandbox) starter(w executor.Workspace, a allowance) executor.Starter {
+	return starter{s, w, a}
+}
 
 // starter starts the program of one job in the sandbox.
 type starter struct {
 	sandbox   jobSandbox
 	workspace executor.Workspace
+	allowed   allowance
 }
 
 var _ executor.Starter = starter{}
@@ -57,9 +60,9 @@ func (s starter) Start(command executor.Command) (executor.Process, error) {
 		Stdin: command.Stdin, Log: command.Log, Mask: command.Mask, NonBlocking: command.NonBlocking,
 		LogBytes: int64(limits.MaxLog), Lock: lock,
 		CPUMillis: command.CPUMillis, MemoryBytes: command.MemoryBytes,
-		WorkspaceBytes: int64(limits.MaxWorkspace), WorkspaceFiles: int64(limits.MaxWorkspaceFiles),
-		FileBytes: int64(limits.MaxWorkspace), Processes: int(limits.MaxProcesses),
-		OpenFiles: int(limits.MaxOpenFiles),
+		WorkspaceBytes: s.allowed.workspaceBytes, WorkspaceFiles: s.allowed.workspaceFiles,
+		FileBytes: s.allowed.workspaceBytes, Processes: s.allowed.processes, OpenFiles: s.allowed.openFiles,
+		ReadPaths: s.allowed.readPaths,
 	})
 	if err != nil {
 		return nil, err

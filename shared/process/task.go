@@ -25,7 +25,7 @@ func (r *runner) task(ctx context.Context, index *job.Index, number int) *execut
 	w := r.workspace(index.JobID)
 	return &executor.Task{
 		Index: index, Number: number, Workspace: w, From: b, To: b,
-		Starter: r.evictor.starter(index.JobID, r.sandbox.starter(w)), Prepare: r.sandbox.Prepare,
+		Starter: r.evictor.starter(index.JobID, r.sandbox.starter(w, r.allowance(index))), Prepare: r.sandbox.Prepare,
 		Ship: func(log spool.Files) executor.Shipper { return r.shipper(ctx, b, log) },
 		Last: func(e executor.Exit) bool {
 			return !index.MayRetry(number, e.Why(), &e.Code)
@@ -45,6 +45,9 @@ func (r *runner) room(bytes int64) bool {
 // equip gives a task the job's program, as it stands on this machine, and its secrets.
 func (r *runner) equip(ctx context.Context, task *executor.Task) error {
 	index := task.Index
+	if err := r.checkProfile(index); err != nil {
+		return err
+	}
 	kind, err := runtimes.Find(index.Runtime)
 	if err != nil {
 		return err
@@ -62,8 +65,8 @@ func (r *runner) equip(ctx context.Context, task *executor.Task) error {
 	task.Command = executor.Command{
 		Path: path, Args: args, NonBlocking: kind.NonBlocking, CPUMillis: index.CPUMillis(),
 		MemoryBytes: index.MemoryBytes(),
-		Env: append(executor.Environment(index, task.Number, files, temp, r.machine.SearchPath()),
-			kind.Env(files, index)...),
+		Env: withDefaults(append(executor.Environment(index, task.Number, files, temp, r.machine.SearchPath()),
+			kind.Env(files, index)...), r.allowance(index).env),
 	}
 	if len(index.Secrets) > 0 {
 		values, err := r.openSecrets(ctx, index)

@@ -87,10 +87,11 @@ type row struct {
 	Reach    Reach
 	// TokenWhenOpen says that the call needs a token of the job also where everybody is a caller.
 	TokenWhenOpen bool
+	// KnowsCaller says that the answer depends on the caller, although the call needs no credentials.
+	// Wrong ones are like none.
+	KnowsCaller bool
 	// Broker says that the Broker makes this call, which has no credentials.
 	Broker bool
-	// KnowsCaller says that the answer depends on the caller, although everybody may make the call.
-	KnowsCaller bool
 }
 
 // The calls about jobs.

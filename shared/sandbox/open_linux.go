@@ -45,7 +45,7 @@ func Open(ctx context.Context, c Config) (*Sandbox, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	c.ReadPaths = slices.Compact(slices.Sorted(slices.Values(c.ReadPaths))) // folders before what is in them
+	c.ReadPaths = sorted(c.ReadPaths)
 	s := &Sandbox{config: c, log: c.Logger, cgroup: findCgroup(c.Logger), cpus: allowedCPUs()}
 	if abi, err := landlock.LandlockGetABIVersion(); err == nil {
 		s.abi = abi
@@ -161,6 +161,25 @@ func (s *Sandbox) checkHidden() error {
 		}
 	}
 	return nil
+}
+
+// CheckReadable returns an error if programs must not read a path, because it shows a hidden folder or
+// is in one.
+func (s *Sandbox) CheckReadable(path string) error {
+	for _, hidden := range s.config.HidePaths {
+		if within(hidden, path) {
+			return fmt.Errorf("%s has %s in it, which no program may see", path, hidden)
+		}
+		if within(path, hidden) {
+			return fmt.Errorf("%s is in %s, which no program may see", path, hidden)
+		}
+	}
+	return nil
+}
+
+// sorted joins lists of paths, folders before what is in them.
+func sorted(lists ...[]string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(lists...))))
 }
 
 func within(path, folder string) bool {

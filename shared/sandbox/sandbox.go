@@ -77,6 +77,10 @@ type Program struct {
 	Args []string // without the program's own name
 	Env  []string // all of it
 
+	// ReadPaths are files and folders that this program may read and execute besides those of Config.
+	// CheckReadable has to admit them.
+	ReadPaths []string
+
 	Workspace string // the working directory, with all rights
 	Tmp       string // for temporary files, with all rights
 

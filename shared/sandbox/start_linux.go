@@ -132,7 +132,8 @@ func (s *Sandbox) request(p Program, limited bool) *request {
 	uid, gid := s.programUser()
 	req := &request{
 		Level: s.level, Path: p.Path, Args: toBytes(p.Args), Env: toBytes(p.Env), Mask: toBytes(p.Mask),
-		Workspace: p.Workspace, Tmp: p.Tmp, ReadPaths: s.config.ReadPaths, HidePaths: s.config.HidePaths,
+		Workspace: p.Workspace, Tmp: p.Tmp,
+		ReadPaths: sorted(s.config.ReadPaths, p.ReadPaths), HidePaths: s.config.HidePaths,
 		HasLock: p.Lock != nil, HasStdin: p.Stdin != nil, HasLog: p.Log.Order != nil,
 		LogBytes: p.LogBytes, NonBlocking: p.NonBlocking, UID: uid, GID: gid,
 		OwnUserNS: s.ownUserNS, FileBytes: p.FileBytes, Processes: p.Processes,

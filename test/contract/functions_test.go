@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -23,12 +25,13 @@ import (
 // testFunctions makes the agent's calls, and the calls of users, without a launcher, so that jobs
 // proceed only as the test wants.
 func testFunctions(t *testing.T, c *contract) {
-	f := startFunctions(t, map[string]string{"MAX_OUTPUT_BYTES": "1Mi"})
+	f := startFunctions(t, map[string]string{"MAX_OUTPUT_BYTES": "1Mi", "PROFILES_FILE": profilesFile(t)})
 	to := f.client(c)
 	t.Run("agent", func(t *testing.T) { testAgent(t, f, to) })
 	t.Run("retry", func(t *testing.T) { testRetry(t, f, to) })
 	t.Run("secrets", func(t *testing.T) { testSecrets(t, f, to) })
 	t.Run("placed", func(t *testing.T) { testPlaced(t, to) })
+	t.Run("profiled", func(t *testing.T) { testProfiled(t, to) })
 	t.Run("refused uploads", func(t *testing.T) { testRefusedUploads(t, f, to) })
 	t.Run("credentials", func(t *testing.T) { testCredentials(t, f, to) })
 	t.Run("callers", func(t *testing.T) { testCallers(t, f, to) })
@@ -254,6 +257,55 @@ func testPlaced(t *testing.T, to *client) {
 			script(t, "true", field{name: "queue", value: bad}))
 		contains(t, problem(t, got), "LocalQueue")
 	}
+}
+
+// testProfiled is a job with one of the operator's profiles.
+func testProfiled(t *testing.T, to *client) {
+	type described struct {
+		Profiles []struct{ Name string }
+	}
+	got := as[described](t, to.call(t, http.StatusOK, http.MethodGet, "/api/v1/server"))
+	if len(got.Profiles) != 2 || got.Profiles[0].Name != "gpu" || got.Profiles[1].Name != "small" {
+		t.Errorf("got the profiles %v", got.Profiles)
+	}
+	gpu := script(t, "true", field{name: "profile", value: "gpu"})
+	s := to.submit(t, gpu)
+	if got := to.status(t, s); got.Profile != "gpu" || got.CPU != "900m" {
+		t.Errorf("got profile %q and cpu %q", got.Profile, got.CPU)
+	}
+	index := as[job.Index](t, to.call(t, http.StatusOK, http.MethodGet, s.artifact("index.json"), s.bearer()))
+	if index.Profile != "gpu" {
+		t.Errorf("index: got profile %q", index.Profile)
+	}
+	v := to.put(t, "profiled", gpu)
+	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, v.path()).body), `"profile":"gpu"`)
+	whole := map[string]any{
+		"runtime": "binary", "entrypoint": "run", "profile": "small",
+		"files": []map[string]string{{"name": "run", "content": "IyEvYmluL3NoCmVjaG8gaGVsbG8K"}},
+	}
+	answer := to.accepted(t, "/events", cloudEvent("profiled", "io.github.go-job-orchestrator.job.requested.v1", whole))
+	s = as[submitted](t, to.call(t, http.StatusOK, http.MethodGet, answer.Header.Get("Location")+"/token"))
+	if got := to.status(t, s); got.Profile != "small" {
+		t.Errorf("requested by an event: got profile %q", got.Profile)
+	}
+	for value, part := range map[string]string{"gpux": "did you mean gpu?", "A": "is not the name of a profile"} {
+		got := to.call(t, http.StatusUnprocessableEntity, http.MethodPost, "/api/v1/jobs",
+			script(t, "true", field{name: "profile", value: value}))
+		contains(t, problem(t, got), part)
+	}
+}
+
+// profilesFile writes the profiles that testProfiled needs.
+func profilesFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "profiles.yaml")
+	if err := os.WriteFile(path, []byte(`profiles:
+  gpu: {description: A large one, defaults: {cpu: 900m, memory: 512Mi, timeoutSeconds: 60}, max: {cpu: 2}}
+  small: {}
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func testRefusedUploads(t *testing.T, f *functions, to *client) {

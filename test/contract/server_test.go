@@ -24,6 +24,7 @@ import (
 	"go-job-orchestrator/functions/logs"
 	"go-job-orchestrator/functions/outputs"
 	"go-job-orchestrator/functions/status"
+	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/auth"
@@ -35,6 +36,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/serve"
 	"go-job-orchestrator/shared/token"
@@ -172,14 +174,21 @@ func opened(
 	if err != nil {
 		t.Fatal(err)
 	}
+	profiles, err := profile.Open(env)
+	if err != nil {
+		t.Fatal(err)
+	}
 	all := map[routes.Function]serve.Function{
 		routes.Submit: in.Submit, routes.Templates: in.Templates, routes.Events: in.Events,
 		routes.Keys:   keys.New(keys.Deps{Store: callers, Now: env.Now, Random: env.Random, Log: env.Log}),
 		routes.Cancel: cancel.New(cancel.Deps{Env: env, Ledger: events.Ledger, Stopper: b.Stopper}),
 	}
 	for name, open := range map[routes.Function]func() (serve.Function, error){
-		routes.Status: func() (serve.Function, error) { return status.New(status.Deps{Env: env}) },
-		routes.Logs:   func() (serve.Function, error) { return logs.New(env) },
+		routes.Status: func() (serve.Function, error) {
+			login := access.LoginSettings{Auth: []string{"keys"}}
+			return status.New(status.Deps{Env: env, Profiles: profiles, Login: login.Login(false)})
+		},
+		routes.Logs: func() (serve.Function, error) { return logs.New(env) },
 		routes.Artifacts: func() (serve.Function, error) {
 			return artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})
 		},

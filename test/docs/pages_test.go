@@ -185,7 +185,7 @@ func TestForm(t *testing.T) {
 
 func (b block) check(t *testing.T, path string) {
 	t.Helper()
-	languages := []string{"python", "js", "java", "go", "sh"}
+	languages := []string{"python", "js", "java", "go", "sh", "yaml"}
 	switch {
 	case b.file == "" && slices.Contains([]string{"console", "sh", "text", "yaml"}, b.kind):
 	case b.file == "" || !slices.Contains(languages, b.kind):

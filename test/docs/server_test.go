@@ -90,6 +90,7 @@ func start(t *testing.T, host, dir string, settings ...string) *server {
 		"PATH=" + searchPath(), "HOME=" + os.Getenv("HOME"),
 		"PORT=" + strings.TrimPrefix(host, "localhost:"), "STORAGE_DIR=" + dir,
 	}, settings...)
+	s.cmd.Dir = filepath.Dir(dir) // that of the page, where it finds files that settings name
 	s.cmd.Stdout, s.cmd.Stderr = &s.stdout, &s.stderr
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)

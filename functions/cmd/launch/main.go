@@ -9,11 +9,12 @@ import (
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/kubernetes"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/serve"
 )
 
 func main() {
-	os.Exit(serve.Main(open, "Makes Kubernetes Jobs of submitted jobs.", &kubernetes.Settings{}))
+	os.Exit(serve.Main(open, "Makes Kubernetes Jobs of submitted jobs.", &kubernetes.Settings{}, &profile.Settings{}))
 }
 
 func open(env *platform.Env) (*launch.Function, error) {

@@ -10,12 +10,13 @@ import (
 	"go-job-orchestrator/shared/guard"
 	"go-job-orchestrator/shared/kubernetes"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/serve"
 )
 
 func main() {
 	os.Exit(serve.Main(guard.Behind(open), "Shows and lists jobs.", &kubernetes.Settings{},
-		&access.LoginSettings{}))
+		&access.LoginSettings{}, &profile.Settings{}))
 }
 
 func open(env *platform.Env) (*status.Function, error) {
@@ -28,11 +29,12 @@ func open(env *platform.Env) (*status.Function, error) {
 		return nil, errors.Join(err, env.Check())
 	}
 	var login access.LoginSettings
-	if err := env.Load(&login); err != nil {
+	profiles, err := profile.Open(env)
+	if err := errors.Join(env.Load(&login), err); err != nil {
 		return nil, err
 	}
 	// The gateway has the same settings, and its listener is not on loopback.
 	return status.New(status.Deps{
-		Env: env, Observer: b.Observer, Runtimes: b.Runtimes, Login: login.Login(false),
+		Env: env, Observer: b.Observer, Runtimes: b.Runtimes, Profiles: profiles, Login: login.Login(false),
 	})
 }
