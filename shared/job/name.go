@@ -15,6 +15,8 @@ const (
 	ResultsDir = "results"
 	StdoutFile = "stdout.log"
 	StderrFile = "stderr.log"
+	// PrepareLogFile is among the outputs of a job whose packages were installed.
+	PrepareLogFile = "prepare.log"
 )
 
 // MaxNameBytes bounds one segment of a file name. File systems allow 255 bytes, and the names of

@@ -46,6 +46,9 @@ const (
 	ReasonOutputsLost Reason = "OutputsLost" // outputs could not be stored
 	ReasonInterrupted Reason = "Interrupted" // the server, pod or node went away while it ran
 	ReasonStartFailed Reason = "StartFailed" // the platform could not start it
+	ReasonPreparing   Reason = "Preparing"   // the packages that it needs are being installed
+	// those packages could not be installed
+	ReasonDependenciesFailed Reason = "DependenciesFailed"
 )
 
 // The reasons that only Kubernetes has. Its other reasons are passed on with the names that the
@@ -109,6 +112,9 @@ type Attempt struct {
 	Number     int        `json:"number"` // from 1
 	StartedAt  time.Time  `json:"startedAt"`
 	FinishedAt *time.Time `json:"finishedAt,omitempty"`
+	// PreparedFrom is when this machine began to bring the files and packages of a program that needs
+	// packages.
+	PreparedFrom *time.Time `json:"preparedFrom,omitempty"`
 	// ExitCode is the program's exit code, or 128+N when signal N ended it. It is absent when the
 	// program never ran.
 	ExitCode *int   `json:"exitCode,omitempty"`
@@ -196,17 +202,22 @@ func (i *Index) MayRetry(number int, reason Reason) bool {
 		return false
 	}
 	switch reason {
-	case ReasonCompleted, ReasonCancelled, ReasonDeadlineExceeded, ReasonCannotRun, ReasonOutputsLost:
+	case ReasonCompleted, ReasonCancelled, ReasonDeadlineExceeded, ReasonCannotRun, ReasonOutputsLost,
+		ReasonDependenciesFailed:
 		return false
 	default:
 		return true
 	}
 }
 
-// Deadline is the time at which a job with a time limit must end. It counts from the first attempt,
-// as Kubernetes counts activeDeadlineSeconds.
+// Deadline is the time at which a job with a time limit must end. It counts from the first attempt
+// with its preparation, as Kubernetes counts activeDeadlineSeconds.
 func (i *Index) Deadline(attempts []Attempt) time.Time {
-	return attempts[0].StartedAt.Add(time.Duration(i.TimeoutSeconds) * time.Second)
+	from := attempts[0].StartedAt
+	if prepared := attempts[0].PreparedFrom; prepared != nil {
+		from = *prepared
+	}
+	return from.Add(time.Duration(i.TimeoutSeconds) * time.Second)
 }
 
 // TimeUp reports whether the job's time limit has passed at the time now.
