@@ -57,7 +57,7 @@ const ExitRecord = "exit.json"
 // Reset makes the workspace as it is before an attempt: empty, but for the log of earlier attempts,
 // which the next one continues. It ends with ctx.
 func (w Workspace) Reset(ctx context.Context) error {
-	for _, dir := range []string{w.Files(), w.Temp()} {
+	for _, dir := range []string{w.Files(), w.Temp(), filepath.Join(w.root, prepareDir)} {
 		if err := fstree.Remove(ctx, dir); err != nil {
 			return fmt.Errorf("empty the workspace: %w", err)
 		}
@@ -70,8 +70,10 @@ func (w Workspace) Reset(ctx context.Context) error {
 		return fmt.Errorf("make the workspace: %w", err)
 	}
 	defer root.Close()
-	if err := root.Remove(ExitRecord); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("empty the workspace: %w", err)
+	for _, record := range []string{ExitRecord, preparedRecord} {
+		if err := root.Remove(record); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("empty the workspace: %w", err)
+		}
 	}
 	for _, dir := range []string{filesDir, tempDir, filesDir + "/" + job.ResultsDir} {
 		if err := root.Mkdir(dir, 0o700); err != nil {
@@ -119,8 +121,10 @@ func (w Workspace) openFolder(name string) (*os.Root, error) {
 }
 
 // OpenLog opens the log, which goes on over all attempts.
-func (w Workspace) OpenLog() (spool.Files, error) {
-	dir, err := w.openFolder(logDir)
+func (w Workspace) OpenLog() (spool.Files, error) { return w.openSpool(logDir) }
+
+func (w Workspace) openSpool(name string) (spool.Files, error) {
+	dir, err := w.openFolder(name)
 	if err != nil {
 		return spool.Files{}, fmt.Errorf("open log: %w", err)
 	}
