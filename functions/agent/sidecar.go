@@ -32,10 +32,21 @@ func (s *sidecar) run(ctx context.Context) error {
 		return fmt.Errorf("%w: %s", errFetch, t.Failed)
 	}
 	var ready struct{}
-	if t.Index == nil || s.workspace().ReadRecord(doneRecord, &ready) == nil ||
-		await(ctx, s.workspace(), readyRecord, &ready) != nil {
-		// Nothing to do, all done before this was started again, or the program's container never
-		// began and Kubernetes knows why.
+	if t.Index == nil || s.workspace().ReadRecord(doneRecord, &ready) == nil {
+		<-ctx.Done()
+		return nil
+	}
+	if t.Prepare {
+		if run, err := s.install(ctx, t); err != nil || !run {
+			if err == nil && ctx.Err() == nil {
+				err = s.workspace().WriteRecord(doneRecord, ready)
+				<-ctx.Done()
+			}
+			return err
+		}
+	}
+	if await(ctx, s.workspace(), readyRecord, &ready) != nil {
+		// The program's container never began, and Kubernetes knows why.
 		<-ctx.Done()
 		return nil //nolint:nilerr // see above
 	}

@@ -6,16 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/command"
+	"go-job-orchestrator/shared/dependencies"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/template"
+	"go-job-orchestrator/shared/treecache"
 )
 
 // Settings are reap's own.
@@ -52,13 +55,17 @@ type Function struct {
 	store    *store.Store
 	source   string
 	settings Settings
+	packages *treecache.Cache
+	swept    atomic.Int64 // when packages were last looked at, in nanoseconds
 	log      *slog.Logger
 }
 
 // New returns the function.
 func New(d Deps) (*Function, error) {
 	f := &Function{Deps: d, log: d.Env.Log}
-	var errs [4]error
+	var errs [5]error
+	var packages dependencies.Settings
+	errs[4] = d.Env.Load(&packages)
 	errs[0] = d.Env.Load(&f.settings)
 	common, err := d.Env.Common()
 	errs[1] = err
@@ -70,6 +77,7 @@ func New(d Deps) (*Function, error) {
 		return nil, err
 	}
 	f.source = common.BaseURL
+	f.packages = &treecache.Cache{Store: f.store, Limit: int64(packages.Cache), Now: d.Env.Now, Log: d.Env.Log}
 	return f, nil
 }
 
@@ -97,6 +105,7 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 	_, chainErr := f.Events.Ledger.SweepChains(ctx)
 	linkErr := f.Events.Ledger.SweepLinks(ctx)
 	_, ownerErr := f.Events.Ledger.SweepOwners(ctx, 2*f.settings.UploadAge)
+	packageErr := f.sweepPackages(ctx)
 	tempErr := f.store.Sweep(ctx, 2*f.settings.UploadAge)
 	r.Relaunched, activeErr = f.active(ctx)
 	var outboxErr error
@@ -107,7 +116,19 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 		f.log.Info("reaped", "removed", r.Removed, "swept", r.Swept, "relaunched", r.Relaunched, "announced", r.Announced)
 	}
 	return r, errors.Join(removeErr, uploadErr, keyErr, templateErr, chainErr, linkErr, ownerErr, tempErr, activeErr,
-		outboxErr)
+		outboxErr, packageErr)
+}
+
+// sweepEvery is how often one process looks at all cached packages: jobs that add some do so as well.
+const sweepEvery = 10 * time.Minute
+
+func (f *Function) sweepPackages(ctx context.Context) error {
+	now, last := f.Env.Now().UnixNano(), f.swept.Load()
+	if last != 0 && now-last < int64(sweepEvery) || !f.swept.CompareAndSwap(last, now) {
+		return nil
+	}
+	_, err := f.packages.Sweep(ctx)
+	return err
 }
 
 // Every makes a round at each interval until ctx ends.
@@ -212,7 +233,7 @@ func (f *Function) observe(ctx context.Context, id job.ID) (lost bool, err error
 func Main(open func(*platform.Env) (*Function, error), settings ...any) int {
 	usage := command.Usage{
 		Summary:  "Makes one round of reaping: removes what is past its time, and completes what was left undone.",
-		Settings: append(settings, &platform.Common{}, &Settings{}),
+		Settings: append(settings, &platform.Common{}, &Settings{}, &dependencies.Settings{}),
 	}
 	return serve.Run(usage, func(ctx context.Context, env *platform.Env) error {
 		defer env.Drain()

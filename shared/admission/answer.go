@@ -19,6 +19,8 @@ type accepted struct {
 	Phase     job.Phase   `json:"phase"`
 	CreatedAt time.Time   `json:"createdAt"`
 	Job       *job.Status `json:"job,omitempty"`
+	// Warnings says what was accepted and may not do what its sender expects.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Answer answers a request with the job that was accepted for it, and the job's token: at once, or
@@ -28,6 +30,11 @@ func (c *Controller) Answer(w http.ResponseWriter, r *http.Request, index *job.I
 		JobID: index.JobID, JobName: index.JobName, Namespace: index.Namespace,
 		Token: c.keys.Derive(token.User, index.JobID), Phase: job.Pending, CreatedAt: index.CreatedAt,
 	}
+	names := make([]string, len(index.Files))
+	for i, f := range index.Files {
+		names[i] = f.Name
+	}
+	a.Warnings = c.Settings.Dependencies.Warnings(index.Runtime, index.Entrypoint, names)
 	if wait, asked := longpoll.Preferred(r.Header); asked {
 		w.Header().Set(longpoll.Applied(wait))
 		changed, leave := c.records.Watch(index.JobID)

@@ -20,8 +20,8 @@ func readNode(in *prepare.Sources) (*prepare.Plan, error) {
 			return plan, nil
 		}
 	}
-	plan.Warnings = []string{name + " has no package-lock.json: npm chooses the versions, and what is installed first is " +
-		"used until the cache drops it"}
+	plan.Warnings = []string{name + " has no package-lock.json: npm chooses the versions, and what is installed first " +
+		"is used until the cache drops it"}
 	return plan, nil
 }
 

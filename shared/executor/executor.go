@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/prepare"
 	"go-job-orchestrator/shared/spool"
 )
 
@@ -33,6 +34,8 @@ type Task struct {
 	Packages *Packages
 	// Prepared is set by Ready once it has begun to install packages.
 	Prepared bool
+	// Installed is what Ready or Install has installed; nil: nothing.
+	Installed *prepare.Installed
 	// Ship returns what ships the log, or nil to ship none.
 	Ship func(log spool.Files) Shipper
 	// Prepare gives the workspace to the user the program will run as.

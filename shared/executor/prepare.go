@@ -19,11 +19,12 @@ import (
 // Packages is how a task installs the packages that its program needs.
 type Packages struct {
 	Service     prepare.Service
-	Interpreter string // as the program sees it
-	SearchPath  string // the PATH of installers
+	Run         prepare.Run // nil: steps run on this side, by the task's Starter
+	Interpreter string      // as the program sees it
+	SearchPath  string      // the PATH of installers
 	// Files and Temp are the program's folders as it sees them.
 	Files, Temp string
-	// Begin is called before anything is installed: from then on the job is preparing.
+	// Begin is called before anything is installed: from then on the job is preparing. It may be nil.
 	Begin func(ctx context.Context) error
 	// Answers remembers what the interpreters of this machine said; it may be nil.
 	Answers *prepare.Answers
@@ -44,26 +45,32 @@ func (t *Task) Ready(ctx context.Context) *Result {
 	if t.Packages == nil {
 		return nil
 	}
-	failed := func(reason job.Reason, message string, err error) *Result {
-		r := t.failed(reason, message, err)
-		if ctx.Err() != nil {
-			r = Result{Exit: stopped(Exit{}, context.Cause(ctx))}
-		}
-		return &r
-	}
 	if err := t.Workspace.Reset(ctx); err != nil {
-		return failed(job.ReasonStartFailed, "the workspace could not be made", err)
+		return t.unready(ctx, job.ReasonStartFailed, "the workspace could not be made", err)
 	}
 	if r := t.fill(ctx); r != nil {
 		return r
 	}
 	t.ready = true
+	return t.Install(ctx)
+}
+
+// NeedsPackages reports whether the files of a workspace that Fetch has filled say that the program
+// needs packages. What is wrong with them is said by Install.
+func (t *Task) NeedsPackages() bool {
+	sources, err := t.sources()
+	return err != nil || sources != nil
+}
+
+// Install installs the packages that a program needs whose files are there. It returns nil, or how
+// the attempt ends.
+func (t *Task) Install(ctx context.Context) *Result {
 	sources, err := t.sources()
 	if errors.Is(err, job.ErrInvalid) {
 		return &Result{Exit: Exit{Reason: job.ReasonDependenciesFailed, Message: err.Error()}}
 	}
 	if err != nil {
-		return failed(job.ReasonStartFailed, "the program's files could not be looked at", err)
+		return t.unready(ctx, job.ReasonStartFailed, "the program's files could not be looked at", err)
 	}
 	if sources == nil {
 		return nil
@@ -73,9 +80,22 @@ func (t *Task) Ready(ctx context.Context) *Result {
 		if ctx.Err() == nil && errors.As(err, &failure) {
 			return &Result{Exit: failureExit(failure)}
 		}
-		return failed(job.ReasonStartFailed, "the program's packages could not be installed; the server's log says why", err)
+		return t.unready(ctx, job.ReasonStartFailed,
+			"the program's packages could not be installed; the server's log says why", err)
 	}
 	return nil
+}
+
+// unready is how an attempt ends that could not begin.
+func (t *Task) unready(ctx context.Context, reason job.Reason, message string, err error) *Result {
+	switch {
+	case ctx.Err() != nil:
+		return &Result{Exit: stopped(Exit{}, context.Cause(ctx))}
+	case errors.Is(err, ErrInterrupted):
+		return &Result{Exit: stopped(Exit{}, ErrInterrupted)}
+	}
+	r := t.failed(reason, message, err)
+	return &r
 }
 
 // failureExit is how an attempt ends whose packages could not be installed.
@@ -114,7 +134,7 @@ func (t *Task) sources() (*prepare.Sources, error) {
 }
 
 func (t *Task) prepare(ctx context.Context, sources *prepare.Sources) error {
-	l, err := t.Workspace.openSpool(prepareDir)
+	l, err := t.Workspace.OpenPrepareLog()
 	if err != nil {
 		return err
 	}
@@ -122,14 +142,19 @@ func (t *Task) prepare(ctx context.Context, sources *prepare.Sources) error {
 	if err := errors.Join(l.Truncate(), l.Begin(t.Number)); err != nil {
 		return err
 	}
-	if err := t.Packages.Begin(ctx); err != nil {
-		return err
+	if t.Packages.Begin != nil {
+		if err := t.Packages.Begin(ctx); err != nil {
+			return err
+		}
 	}
 	t.Prepared = true
+	run := t.Packages.Run
+	if run == nil {
+		run = func(ctx context.Context, s prepare.Step) (prepare.Outcome, error) { return t.RunStep(ctx, l, s) }
+	}
 	p := &prepare.Preparer{
 		Service: t.Packages.Service, Interpreter: t.Packages.Interpreter,
-		Run:   func(ctx context.Context, s prepare.Step) (prepare.Outcome, error) { return t.RunStep(ctx, l, s) },
-		Files: t.Workspace.Files(), Temp: t.Workspace.Temp(),
+		Run: run, Files: t.Workspace.Files(), Temp: t.Workspace.Temp(),
 		StepFiles: t.Packages.Files, StepTemp: t.Packages.Temp, Give: t.Prepare,
 		Note: func(text string) { t.note(l, text) }, Log: t.Log.With("job", t.Index.JobID), Answers: t.Packages.Answers,
 		RetryPause: t.Packages.RetryPause,
@@ -141,9 +166,13 @@ func (t *Task) prepare(ctx context.Context, sources *prepare.Sources) error {
 	if err := t.Workspace.WriteRecord(preparedRecord, installed); err != nil {
 		return err
 	}
+	t.Installed = installed
 	t.Use(installed, t.Packages.Files)
 	return nil
 }
+
+// OpenPrepareLog opens the log of the installation.
+func (w Workspace) OpenPrepareLog() (spool.Files, error) { return w.openSpool(prepareDir) }
 
 // note writes a line of ours to the log of the installation, between two steps.
 func (t *Task) note(l spool.Files, text string) {
@@ -153,8 +182,11 @@ func (t *Task) note(l spool.Files, text string) {
 	}
 }
 
-// Use has the program run with the installed packages.
+// Use has the program run with the installed packages, if there are any.
 func (t *Task) Use(installed *prepare.Installed, files string) {
+	if installed == nil {
+		return
+	}
 	path, more := installed.Environment(files)
 	if path != "" {
 		t.Command.Path = path

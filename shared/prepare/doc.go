@@ -18,6 +18,8 @@ type Sources struct {
 	Files map[string][]byte `json:"files"`
 	// Project is a digest of all uploaded files: some installations depend on them all.
 	Project string `json:"project"`
+	// Service is where installers in a pod reach agentapi, which leads them to package indexes.
+	Service string `json:"service,omitempty"`
 }
 
 // Plan says what is to be installed.
@@ -57,6 +59,11 @@ const (
 	Wait   Turn = "wait"   // another job builds it
 )
 
+// Claimed is the answer of agentapi to who asks for a turn.
+type Claimed struct {
+	Turn Turn `json:"turn"`
+}
+
 // Service knows what the sources mean, and has the cache. It is agentapi, or this process.
 type Service interface {
 	// Plan returns what is to be installed, or nil for nothing. An error of kind job.ErrInvalid is the
@@ -64,12 +71,12 @@ type Service interface {
 	Plan(ctx context.Context, s *Sources) (*Plan, error)
 	// Claim asks for a turn. Asking again while building keeps others waiting.
 	Claim(ctx context.Context, key string) (Turn, error)
-	// Open returns the installed trees as a tar archive. Reading to the end without an error means that
+	// OpenPackages returns the installed trees as a tar archive. Reading to the end without an error means that
 	// it is what was stored.
-	Open(ctx context.Context, key string) (io.ReadCloser, error)
-	// Store stores the trees, and ends the turn. An error of kind job.ErrTooLarge means that the cache
+	OpenPackages(ctx context.Context, key string) (io.ReadCloser, error)
+	// StorePackages stores the trees, and ends the turn. An error of kind job.ErrTooLarge means that the cache
 	// does not take so much.
-	Store(ctx context.Context, key string, tar io.Reader) error
+	StorePackages(ctx context.Context, key string, tar io.Reader) error
 	// Release ends a turn in which nothing was stored.
 	Release(ctx context.Context, key string) error
 }

@@ -55,7 +55,8 @@ var networkTrouble = sync.OnceValue(func() *regexp.Regexp {
 		`error sending request for url`, `HTTP status server error \(5`, `Request failed after \d+ retr`, `dns error`,
 		`operation timed out`, `error decoding response body`,
 		// npm
-		`npm (?:ERR!|error) code (?:ECONN|ETIMEDOUT|EAI_AGAIN|ENOTFOUND|E5\d\d|ERR_SOCKET|FETCH_ERROR|EHOSTUNREACH|ENETUNREACH)`,
+		`npm (?:ERR!|error) code (?:ECONN|ETIMEDOUT|EAI_AGAIN|ENOTFOUND|E5\d\d|ERR_SOCKET|FETCH_ERROR)`,
+		`npm (?:ERR!|error) code (?:EHOSTUNREACH|ENETUNREACH)`,
 	}, "|"))
 })
 

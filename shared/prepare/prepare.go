@@ -57,8 +57,7 @@ func (p *Preparer) Prepare(ctx context.Context, s *Sources) (*Installed, error) 
 	case err != nil || plan == nil:
 		return nil, err
 	}
-	timedOut := &Failure{Message: fmt.Sprintf("the packages of %s were not installed within %s (PREPARE_TIMEOUT)", plan.From,
-		plan.Timeout)}
+	timedOut := plan.tooSlow()
 	within, stop := context.WithTimeoutCause(ctx, plan.Timeout, timedOut)
 	defer stop()
 	for _, warning := range plan.Warnings {
@@ -75,6 +74,11 @@ func (p *Preparer) Prepare(ctx context.Context, s *Sources) (*Installed, error) 
 		return nil, timedOut
 	}
 	return nil, err
+}
+
+func (p *Plan) tooSlow() *Failure {
+	return &Failure{Message: fmt.Sprintf("the packages of %s were not installed within %s (PREPARE_TIMEOUT)", p.From,
+		p.Timeout)}
 }
 
 // clean leaves the program an empty folder for temporary files.
@@ -205,7 +209,7 @@ func (p *preparation) cached(ctx context.Context, key string) ([]string, error) 
 }
 
 func (p *preparation) restore(ctx context.Context, key string) ([]string, error) {
-	in, err := p.Service.Open(ctx, key)
+	in, err := p.Service.OpenPackages(ctx, key)
 	if err != nil {
 		return nil, err
 	}
@@ -246,8 +250,8 @@ func (p *preparation) keepTurn(ctx context.Context, key string) (stop func()) {
 // build installs the packages, again if an index could not be reached.
 func (p *preparation) build(ctx context.Context, about info) ([]string, error) {
 	if p.plan.Offline && (p.plan.Wheelhouse == "" || p.plan.Runtime != "python") {
-		return nil, &Failure{Message: fmt.Sprintf("the packages of %s are not in the cache, and this server installs nothing "+
-			"from the network (DEPENDENCIES=offline)", p.plan.From)}
+		return nil, &Failure{Message: fmt.Sprintf("the packages of %s are not in the cache, and this server installs "+
+			"nothing from the network (DEPENDENCIES=offline)", p.plan.From)}
 	}
 	steps, failure := install(p.plan, about, p.at)
 	if failure != nil {
@@ -310,8 +314,7 @@ func (p *preparation) run(ctx context.Context, s Step) (*Outcome, error) {
 		return nil, err
 	}
 	if out.TimedOut {
-		return nil, &Failure{Message: fmt.Sprintf("the packages of %s were not installed within %s (PREPARE_TIMEOUT)",
-			p.plan.From, p.plan.Timeout)}
+		return nil, p.plan.tooSlow()
 	}
 	return &out, nil
 }
@@ -320,7 +323,7 @@ func (p *preparation) run(ctx context.Context, s Step) (*Outcome, error) {
 func (p *preparation) store(ctx context.Context, key string, trees []string) {
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(Pack(ctx, p.Files, trees, w)) }()
-	err := p.Service.Store(ctx, key, r)
+	err := p.Service.StorePackages(ctx, key, r)
 	r.CloseWithError(errors.New("not read to the end"))
 	if err != nil && ctx.Err() == nil {
 		p.Log.Warn("packages not cached", "error", err)

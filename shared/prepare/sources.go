@@ -164,7 +164,8 @@ func (c *collector) take(name string) (bool, error) {
 		return false, err
 	}
 	if c.size += len(text); c.size > maxSource {
-		return false, job.Invalid(name, fmt.Sprintf("the files that name packages have more than %d bytes together", maxSource))
+		return false, job.Invalid(name, fmt.Sprintf("the files that name packages have more than %d bytes together",
+			maxSource))
 	}
 	c.s.Files[name] = text
 	return true, nil

@@ -109,7 +109,8 @@ const requirementsName = "prepare-requirements.txt"
 // else by the pip of the interpreter, or else by one that the interpreter puts into the environment.
 func installPython(p *Plan, i info, at places) ([]Step, *Failure) {
 	if missing := checkPython(p.Python, i.Version); missing != "" {
-		return nil, &Failure{Message: fmt.Sprintf("%s demands Python %s, and this is Python %s", p.From, missing, i.Version)}
+		return nil, &Failure{Message: fmt.Sprintf("%s demands Python %s, and this is Python %s", p.From, missing,
+			i.Version)}
 	}
 	venv := at.files + "/" + pythonTree
 	list, args := at.files+"/"+p.From, []string(nil)
@@ -163,8 +164,8 @@ func noInstaller(i info, why string) *Failure {
 // package.json allows today.
 func installNode(p *Plan, i info, at places) ([]Step, *Failure) {
 	if i.Npm == "" {
-		return nil, &Failure{Message: fmt.Sprintf("Node %s at %s cannot install packages: there is no npm. Install npm, or "+
-			"use an image that has it", i.Version, i.Path)}
+		return nil, &Failure{Message: fmt.Sprintf("Node %s at %s cannot install packages: there is no npm. Install npm, "+
+			"or use an image that has it", i.Version, i.Path)}
 	}
 	command := "install"
 	if p.Locked {

@@ -80,7 +80,8 @@ func (p *packages) readable(searchPath string) []string {
 func find(name, searchPath string) string {
 	for _, dir := range filepath.SplitList(searchPath) {
 		path := filepath.Join(dir, name)
-		if info, err := os.Stat(path); err == nil && filepath.IsAbs(dir) && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+		info, err := os.Stat(path)
+		if err == nil && filepath.IsAbs(dir) && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
 			return path
 		}
 	}
@@ -135,11 +136,11 @@ func (p *jobPackages) Claim(ctx context.Context, key string) (prepare.Turn, erro
 	return p.cache.Claim(ctx, p.index.Owner, key, p.holder)
 }
 
-func (p *jobPackages) Open(ctx context.Context, key string) (io.ReadCloser, error) {
+func (p *jobPackages) OpenPackages(ctx context.Context, key string) (io.ReadCloser, error) {
 	return p.cache.Open(ctx, p.index.Owner, key)
 }
 
-func (p *jobPackages) Store(ctx context.Context, key string, tar io.Reader) error {
+func (p *jobPackages) StorePackages(ctx context.Context, key string, tar io.Reader) error {
 	return p.cache.Put(ctx, p.index.Owner, key, p.holder, tar)
 }
 

@@ -14,8 +14,9 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// maxWindow bounds the memory that unpacking an archive takes; the encoder uses 8 MiB.
-const maxWindow = 32 << 20
+// window bounds the memory that packing and unpacking an archive take: a function does several at a
+// time, in a few hundred MiB.
+const window = 1 << 20
 
 // Open returns the archive at a key, as a tar. Reading it to the end without an error means that it
 // is what was stored. One that is not is removed, so that it is built anew.
@@ -40,7 +41,8 @@ func (c *Cache) Open(ctx context.Context, owner, key string) (io.ReadCloser, err
 		return nil, err
 	}
 	a.blob, a.raw = blob, io.TeeReader(blob, a.hash)
-	a.decoder, err = zstd.NewReader(a.raw, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+	a.decoder, err = zstd.NewReader(a.raw, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(window),
+		zstd.WithDecoderLowmem(true))
 	if err != nil {
 		blob.Close()
 		return nil, err

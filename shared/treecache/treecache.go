@@ -224,7 +224,8 @@ func (c *Cache) Put(ctx context.Context, owner, key, holder string, tar io.Reade
 	if err := c.Store.Mark(ctx, at+usedName+hour(c.Now())); err != nil {
 		return err
 	}
-	if err := c.Store.Mark(ctx, at+fmt.Sprintf("%s%016x-%s-%s", entryName, d.Size, d.SHA256, strings.ToLower(id))); err != nil {
+	entry := fmt.Sprintf("%s%016x-%s-%s", entryName, d.Size, d.SHA256, strings.ToLower(id))
+	if err := c.Store.Mark(ctx, at+entry); err != nil {
 		return err
 	}
 	_, err = c.Sweep(ctx)
@@ -235,7 +236,8 @@ func (c *Cache) Put(ctx context.Context, owner, key, holder string, tar io.Reade
 func (c *Cache) compress(ctx context.Context, key string, tar io.Reader) (store.Digest, error) {
 	r, w := io.Pipe()
 	go func() {
-		encoder, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault))
+		encoder, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window),
+			zstd.WithLowerEncoderMem(true))
 		if err == nil {
 			_, err = io.Copy(encoder, tar)
 			err = errors.Join(err, encoder.Close())
