@@ -40,7 +40,8 @@ func TestPackages(t *testing.T) {
 	}}
 	index := httptest.NewServer(x)
 	defer index.Close()
-	vars := map[string]string{"PIP_INDEX_URL": strings.Replace(index.URL, "://", "://robot:index-password@", 1) + "/simple"}
+	at := strings.Replace(index.URL, "://", "://robot:index-password@", 1) + "/simple"
+	vars := map[string]string{"PIP_INDEX_URL": at}
 	w := newFixtureWith(t, vars, needs, isPython)
 	// The job is pending while its packages are installed.
 	var seen job.Status

@@ -91,38 +91,58 @@ func TestPlan(t *testing.T) {
 	}{
 		"nothing":     {"python", map[string]string{"main": "print(1)\n"}, nil, ""},
 		"other files": {"binary", map[string]string{"main": "x", "requirements.txt": "a\n"}, nil, ""},
-		"script": {"python", map[string]string{"main": script("# requires-python = \">=3.8\"\n# dependencies = [\n#   \"a>=1\",\n#   \"b ; python_version > '3'\",\n# ]\n"),
-			"requirements.txt": "other\n"}, &prepare.Plan{From: "main", Python: ">=3.8", Requirements: "a>=1\nb ; python_version > '3'\n"}, ""},
-		"script with none":   {"python", map[string]string{"main": script("# dependencies = []\n"), "requirements.txt": "a"}, nil, ""},
-		"script with CRLF":   {"python", map[string]string{"main": strings.ReplaceAll(script("# dependencies = [\"a\"]\n"), "\n", "\r\n")}, &prepare.Plan{From: "main", Requirements: "a\n"}, ""},
-		"script broken":      {"python", map[string]string{"main": script("# dependencies = [\n")}, nil, "TOML"},
-		"script not a list":  {"python", map[string]string{"main": script("# dependencies = \"a\"\n")}, nil, "TOML"},
-		"script with option": {"python", map[string]string{"main": script("# dependencies = [\"--index-url=x\"]\n")}, nil, "not a requirement"},
-		"script with lines":  {"python", map[string]string{"main": script("# dependencies = [\"a\\nb\"]\n")}, nil, "not a requirement"},
-		"two scripts":        {"python", map[string]string{"main": script("# dependencies = []\n") + "\n" + script("# dependencies = []\n")}, nil, "two blocks"},
-		"script not closed":  {"python", map[string]string{"main": "# /// script\n# dependencies = [\"a\"]\nprint(1)\n"}, nil, ""},
-		"requirements":       {"python", map[string]string{"main": "", "requirements.txt": "# none\na==1\n"}, &prepare.Plan{From: "requirements.txt"}, ""},
-		"only comments":      {"python", map[string]string{"main": "", "requirements.txt": "# none\n\n--index-url x\n"}, nil, ""},
-		"project only":       {"python", map[string]string{"main": "", "pyproject.toml": "[project]\ndependencies=[\"a\"]\n"}, nil, ""},
-		"uv.lock": {"python", map[string]string{"main": "", "pyproject.toml": "[project]\nname=\"app\"\n", "uv.lock": uvLockText},
+		"script": {"python", map[string]string{
+			"main": script("# requires-python = \">=3.8\"\n# dependencies = [\n" +
+				"#   \"a>=1\",\n#   \"b ; python_version > '3'\",\n# ]\n"),
+			"requirements.txt": "other\n"},
+			&prepare.Plan{From: "main", Python: ">=3.8", Requirements: "a>=1\nb ; python_version > '3'\n"}, ""},
+		"script with none": {"python", map[string]string{
+			"main": script("# dependencies = []\n"), "requirements.txt": "a"}, nil, ""},
+		"script with CRLF": {"python", map[string]string{
+			"main": strings.ReplaceAll(script("# dependencies = [\"a\"]\n"), "\n", "\r\n")},
+			&prepare.Plan{From: "main", Requirements: "a\n"}, ""},
+		"script broken":     {"python", map[string]string{"main": script("# dependencies = [\n")}, nil, "TOML"},
+		"script not a list": {"python", map[string]string{"main": script("# dependencies = \"a\"\n")}, nil, "TOML"},
+		"script with option": {"python", map[string]string{
+			"main": script("# dependencies = [\"--index-url=x\"]\n")}, nil, "not a requirement"},
+		"script with lines": {"python", map[string]string{
+			"main": script("# dependencies = [\"a\\nb\"]\n")}, nil, "not a requirement"},
+		"two scripts": {"python", map[string]string{
+			"main": script("# dependencies = []\n") + "\n" + script("# dependencies = []\n")}, nil, "two blocks"},
+		"script not closed": {"python", map[string]string{
+			"main": "# /// script\n# dependencies = [\"a\"]\nprint(1)\n"}, nil, ""},
+		"requirements": {"python", map[string]string{
+			"main": "", "requirements.txt": "# none\na==1\n"}, &prepare.Plan{From: "requirements.txt"}, ""},
+		"only comments": {"python", map[string]string{
+			"main": "", "requirements.txt": "# none\n\n--index-url x\n"}, nil, ""},
+		"project only": {"python", map[string]string{
+			"main": "", "pyproject.toml": "[project]\ndependencies=[\"a\"]\n"}, nil, ""},
+		"uv.lock": {"python", map[string]string{
+			"main": "", "pyproject.toml": "[project]\nname=\"app\"\n", "uv.lock": uvLockText},
 			&prepare.Plan{From: "uv.lock", Locked: true, Hashed: true, Python: ">=3.11", Requirements: `a==1.0 --hash=sha256:aa
 b==2.0 ; (sys_platform == 'win32') --hash=sha256:bb
 c==3.0 ; ((python_full_version < '3.12')) or ((sys_platform == 'win32')) --hash=sha256:cc
 d==4.0 --hash=sha256:dd
 `}, ""},
 		"uv.lock of another version": {"python", map[string]string{"main": "", "uv.lock": "version = 9\n"}, nil, "version 9"},
-		"uv.lock with a gap": {"python", map[string]string{"main": "", "uv.lock": "version = 1\n[[package]]\nname = \"app\"\nsource = { virtual = \".\" }\ndependencies = [{ name = \"gone\" }]\n"},
+		"uv.lock with a gap": {"python", map[string]string{
+			"main": "",
+			"uv.lock": "version = 1\n[[package]]\nname = \"app\"\nsource = { virtual = \".\" }\n" +
+				"dependencies = [{ name = \"gone\" }]\n"},
 			nil, "gone"},
 		"pylock.toml": {"python", map[string]string{"main": "", "pylock.toml": pyLockText, "uv.lock": "junk"},
-			&prepare.Plan{From: "pylock.toml", Locked: true, Hashed: true, Python: ">=3.10", Requirements: `a==1.0 ; sys_platform == 'linux' --hash=sha256:aa
+			&prepare.Plan{From: "pylock.toml", Locked: true, Hashed: true, Python: ">=3.10",
+				Requirements: `a==1.0 ; sys_platform == 'linux' --hash=sha256:aa
 d @ https://example.com/d-1.0.tar.gz --hash=sha256:dd
 `}, ""},
 		"package.json": {"node", map[string]string{"main": "", "package.json": `{"dependencies":{"a":"1"}}`},
 			&prepare.Plan{From: "package.json", Folder: "."}, ""},
-		"package-lock.json": {"node", map[string]string{"main": "", "package.json": `{"dependencies":{"a":"1"}}`, "package-lock.json": "{}"},
+		"package-lock.json": {"node", map[string]string{
+			"main": "", "package.json": `{"dependencies":{"a":"1"}}`, "package-lock.json": "{}"},
 			&prepare.Plan{From: "package-lock.json", Folder: ".", Locked: true}, ""},
-		"no packages":       {"node", map[string]string{"main": "", "package.json": `{"type":"module"}`}, nil, ""},
-		"brings them along": {"node", map[string]string{"main": "", "package.json": `{"dependencies":{"a":"1"}}`, "node_modules/a/index.js": ""}, nil, ""},
+		"no packages": {"node", map[string]string{"main": "", "package.json": `{"type":"module"}`}, nil, ""},
+		"brings them along": {"node", map[string]string{
+			"main": "", "package.json": `{"dependencies":{"a":"1"}}`, "node_modules/a/index.js": ""}, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			plan, err := planOfFiles(t, &Settings{Mode: Online, Timeout: time.Minute}, test.runtime, test.files)

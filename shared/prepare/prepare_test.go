@@ -155,7 +155,8 @@ func TestFailures(t *testing.T) {
 		}, "used more memory", 2},
 		"timeout": {*python(), func(int) Outcome { return Outcome{TimedOut: true} }, "PREPARE_TIMEOUT", 2},
 		"offline": {Plan{Runtime: "python", From: "x", Offline: true, Timeout: time.Minute}, nil, "DEPENDENCIES=offline", 1},
-		"version": {Plan{Runtime: "python", From: "x", Python: ">=3.12", Timeout: time.Minute}, nil, "demands Python >=3.12", 1},
+		"version": {Plan{Runtime: "python", From: "x", Python: ">=3.12", Timeout: time.Minute}, nil,
+			"demands Python >=3.12", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &service{plan: &test.plan}
@@ -174,18 +175,26 @@ func TestFailures(t *testing.T) {
 
 // TestBlame has what installers write when a package cannot be installed.
 func TestBlame(t *testing.T) {
-	for log, want := range map[string]string{
-		"ERROR: Could not find a version that satisfies the requirement small0==9 (from versions: 1.0)\n":              "small0==9",
-		"ERROR: Failed building wheel for native\nERROR: Could not build wheels":                                       "native",
-		"ERROR: Cannot install a and b==1 because these package versions have conflicting dependencies.":               "a and b==1",
-		"  × No solution found when resolving dependencies:\n  ╰─▶ Because nope was not found in the package registry": "nope",
-		"npm error code E404\nnpm error 404 Not Found - GET http://127.0.0.1:1/npm/nope - not found\n":                 "nope",
-		"npm error code ETARGET\nnpm error notarget No matching version found for small@9.\n":                          "small@9",
-		"npm ERR! code 1\nnpm ERR! path /workspace/node_modules/@x/native\nnpm ERR! command failed\n":                  "@x/native",
-		"something else\n": "",
+	for _, test := range []struct{ log, want string }{
+		{"ERROR: Could not find a version that satisfies the requirement small0==9 (from versions: 1.0)\n",
+			"small0==9"},
+		{"ERROR: Failed building wheel for native\nERROR: Could not build wheels",
+			"native"},
+		{"ERROR: Cannot install a and b==1 because these package versions have conflicting dependencies.",
+			"a and b==1"},
+		{"  × No solution found when resolving dependencies:\n  ╰─▶ Because nope was not found in the package registry",
+			"nope"},
+		{"npm error code E404\nnpm error 404 Not Found - GET http://127.0.0.1:1/npm/nope - not found\n",
+			"nope"},
+		{"npm error code ETARGET\nnpm error notarget No matching version found for small@9.\n",
+			"small@9"},
+		{"npm ERR! code 1\nnpm ERR! path /workspace/node_modules/@x/native\nnpm ERR! command failed\n",
+			"@x/native"},
+		{"something else\n",
+			""},
 	} {
-		if got := blamed(log); got != want {
-			t.Errorf("%q: got %q, want %q", log, got, want)
+		if got := blamed(test.log); got != test.want {
+			t.Errorf("%q: got %q, want %q", test.log, got, test.want)
 		}
 	}
 }
@@ -210,15 +219,17 @@ func TestCheckPython(t *testing.T) {
 // TestUnpackRefuses has archives that would write elsewhere.
 func TestUnpackRefuses(t *testing.T) {
 	for name, headers := range map[string][]tar.Header{
-		"above":        {{Name: "../x", Typeflag: tar.TypeReg}},
-		"absolute":     {{Name: "/.venv/x", Typeflag: tar.TypeReg}},
-		"beside":       {{Name: "main.py", Typeflag: tar.TypeReg}},
-		"through":      {{Name: ".venv/../main.py", Typeflag: tar.TypeReg}},
-		"link":         {{Name: ".venv/l", Typeflag: tar.TypeSymlink, Linkname: "../.."}, {Name: ".venv/l/x", Typeflag: tar.TypeReg}},
-		"absolutelink": {{Name: ".venv", Typeflag: tar.TypeSymlink, Linkname: "/tmp"}, {Name: ".venv/escaped", Typeflag: tar.TypeReg}},
-		"device":       {{Name: ".venv/d", Typeflag: tar.TypeChar}},
-		"hard link":    {{Name: ".venv/h", Typeflag: tar.TypeLink, Linkname: "/etc/passwd"}},
-		"twice":        {{Name: ".venv/x", Typeflag: tar.TypeReg}, {Name: ".venv/x", Typeflag: tar.TypeReg}},
+		"above":    {{Name: "../x", Typeflag: tar.TypeReg}},
+		"absolute": {{Name: "/.venv/x", Typeflag: tar.TypeReg}},
+		"beside":   {{Name: "main.py", Typeflag: tar.TypeReg}},
+		"through":  {{Name: ".venv/../main.py", Typeflag: tar.TypeReg}},
+		"link": {{Name: ".venv/l", Typeflag: tar.TypeSymlink, Linkname: "../.."},
+			{Name: ".venv/l/x", Typeflag: tar.TypeReg}},
+		"absolute link": {{Name: ".venv", Typeflag: tar.TypeSymlink, Linkname: "/tmp"},
+			{Name: ".venv/escaped", Typeflag: tar.TypeReg}},
+		"device":    {{Name: ".venv/d", Typeflag: tar.TypeChar}},
+		"hard link": {{Name: ".venv/h", Typeflag: tar.TypeLink, Linkname: "/etc/passwd"}},
+		"twice":     {{Name: ".venv/x", Typeflag: tar.TypeReg}, {Name: ".venv/x", Typeflag: tar.TypeReg}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
@@ -294,5 +305,44 @@ func TestPack(t *testing.T) {
 	want := []string{"run -rwxr-xr-x 1000000", "read -rw-r--r-- 1000000", "link Lrwxrwxrwx", "empty drwxr-xr-x"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestInstallers chooses the installer by what there is.
+func TestInstallers(t *testing.T) {
+	at := places{"/w", "/t"}
+	plan := &Plan{Runtime: "python", From: "uv.lock", Requirements: "a==1\n", Locked: true, Hashed: true}
+	for name, test := range map[string]struct {
+		plan  *Plan
+		about info
+		want  string // of the last step
+	}{
+		"uv": {plan, info{Path: "/p", Uv: "/uv", Pip: "23.0", Venv: true},
+			"/uv pip install --python /w/.venv/bin/python --no-deps --require-hashes -r /t/prepare-requirements.txt"},
+		"pip": {python(), info{Path: "/p", Pip: "22.3", Venv: true}, "/p -m pip --python /w/.venv/bin/python install " +
+			"--no-input --no-color --progress-bar off --disable-pip-version-check --no-cache-dir " +
+			"--no-warn-script-location -r /w/requirements.txt"},
+		"old pip": {python(), info{Path: "/p", Pip: "20.3.4", Venv: true, Ensurepip: true}, "/w/.venv/bin/python -m pip " +
+			"install --no-input --no-color --progress-bar off --disable-pip-version-check --no-cache-dir " +
+			"--no-warn-script-location -r /w/requirements.txt"},
+		"no venv": {python(), info{Path: "/p", Pip: "23.0"}, "venv is missing"},
+		"nothing": {python(), info{Path: "/p", Venv: true}, "neither pip nor"},
+		"npm": {&Plan{Runtime: "node", Locked: true, Folder: "."}, info{Path: "/n", Npm: "/npm-cli.js"},
+			"/n /npm-cli.js ci --prefix /w"},
+		"npm, app": {&Plan{Runtime: "node", Folder: "app"}, info{Path: "/n", Npm: "/npm"},
+			"/npm install --prefix /w/app --no-package-lock"},
+		"no npm": {&Plan{Runtime: "node", Folder: "."}, info{Path: "/n"}, "there is no npm"},
+	} {
+		steps, failure := install(test.plan, test.about, at)
+		got := ""
+		if failure != nil {
+			got = failure.Message
+		} else {
+			last := steps[len(steps)-1]
+			got = last.Path + " " + strings.Join(last.Args, " ")
+		}
+		if failure == nil && got != test.want || failure != nil && !strings.Contains(got, test.want) {
+			t.Errorf("%s: got %q, want %q", name, got, test.want)
+		}
 	}
 }

@@ -186,7 +186,8 @@ func TestSweep(t *testing.T) {
 func TestLimits(t *testing.T) {
 	f := newFixture(t)
 	f.Limit = 10
-	err := f.Put(t.Context(), "ann", key("a"), "one", strings.NewReader(strings.Repeat("incompressible? ", 3)+time.Now().String()))
+	text := "too much for this cache " + time.Now().String()
+	err := f.Put(t.Context(), "ann", key("a"), "one", strings.NewReader(text))
 	if !errors.Is(err, job.ErrTooLarge) {
 		t.Errorf("too large: got %v", err)
 	}

@@ -31,11 +31,13 @@ func indexed(t *testing.T, x *indextest.Index) (url string, vars []string) {
 	t.Helper()
 	server := httptest.NewServer(x)
 	t.Cleanup(server.Close)
-	at := strings.TrimPrefix(server.URL, "http://")
+	// The gate is on 127.0.0.1. A name tells one host from the other, as elsewhere.
+	at := strings.Replace(strings.TrimPrefix(server.URL, "http://"), "127.0.0.1", "localhost", 1)
 	if x.User != "" {
 		at = x.User + ":" + x.Password + "@" + at
 	}
-	return server.URL, []string{"PIP_INDEX_URL=http://" + at + "/simple", "NPM_CONFIG_REGISTRY=http://" + at + "/npm/"}
+	url = "http://" + at[strings.LastIndexByte(at, '@')+1:]
+	return url, []string{"PIP_INDEX_URL=http://" + at + "/simple", "NPM_CONFIG_REGISTRY=http://" + at + "/npm/"}
 }
 
 // withPackages is a Python program that needs all packages of a list.
@@ -105,9 +107,12 @@ func TestPackagesFail(t *testing.T) {
 		"indirect": {map[string]string{"requirements.txt": "broken\n"}, "nowhere"},
 		"syntax":   {map[string]string{"requirements.txt": "small0 === === 1\n"}, "requirements.txt"},
 		"script":   {map[string]string{"main.py": "# /// script\n# dependencies = [\n# ///\n"}, "TOML"},
-		"python": {map[string]string{"main.py": "# /// script\n# requires-python = \">=9\"\n# dependencies = [\"small0\"]\n# ///\n"},
-			"demands Python >=9"},
-		"hash": {map[string]string{"requirements.txt": "small0==1.0 --hash=sha256:" + strings.Repeat("0", 64) + "\n"}, "small0"},
+		"python": {map[string]string{
+			"main.py": "# /// script\n# requires-python = \">=9\"\n# dependencies = [\"small0\"]\n# ///\n",
+		}, "demands Python >=9"},
+		"hash": {map[string]string{
+			"requirements.txt": "small0==1.0 --hash=sha256:" + strings.Repeat("0", 64) + "\n",
+		}, "small0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := python("print('ran')\n", "retries=2")
@@ -171,7 +176,8 @@ func TestPreparing(t *testing.T) {
 func TestPrepareTimeout(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	x := &indextest.Index{Wheels: wheels(1), Fail: func(http.ResponseWriter, *http.Request) bool { <-release; return false }}
+	x := &indextest.Index{Wheels: wheels(1)}
+	x.Fail = func(http.ResponseWriter, *http.Request) bool { <-release; return false }
 	_, vars := indexed(t, x)
 	t.Cleanup(func() { close(release) })
 	s := start(t, t.TempDir(), append(vars, "PREPARE_TIMEOUT=3s")...)
@@ -214,7 +220,7 @@ func TestNetworkFails(t *testing.T) {
 func TestCredentials(t *testing.T) {
 	t.Parallel()
 	x := &indextest.Index{Wheels: wheels(1), User: "robot", Password: "index-password"}
-	url, vars := indexed(t, x)
+	_, vars := indexed(t, x)
 	s := start(t, t.TempDir(), vars...)
 	const spy = `
 import os, subprocess, sys
@@ -263,7 +269,6 @@ except urllib.error.HTTPError as e:
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = url
 }
 
 // sdist is a package named seen of which a module is made by code that runs when it is installed. The
@@ -277,8 +282,110 @@ def build_wheel(directory, settings=None, metadata=None):
     with zipfile.ZipFile(os.path.join(directory, name), "w") as z:
         z.writestr("seen.py", "found = %r\nindex = %r\n" % (look(), index))
         z.writestr("seen-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: seen\nVersion: 1.0\n")
-        z.writestr("seen-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        z.writestr("seen-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         z.writestr("seen-1.0.dist-info/RECORD", "")
     return name
 `))
+}
+
+// TestNode has projects of npm: with a lock, which may name the registry, and without one.
+func TestNode(t *testing.T) {
+	t.Parallel()
+	small := indextest.Package{Name: "small", Version: "1.0.0", Files: map[string]string{
+		"index.js": "module.exports = { value: 42, made: require('fs').existsSync(__dirname + '/made') }\n"},
+		Manifest: map[string]any{"scripts": map[string]string{"install": "echo \"$NPM_PASSWORD\" >made"}}}
+	x := &indextest.Index{Packages: []indextest.Package{small}, User: "robot", Password: "index-password"}
+	url, vars := indexed(t, x)
+	s := start(t, t.TempDir(), vars...)
+	lock := func(registry string) string {
+		return fmt.Sprintf(`{"name":"app","version":"1.0.0","lockfileVersion":3,"requires":true,"packages":{
+"":{"name":"app","version":"1.0.0","dependencies":{"small":"1.0.0"}},
+"node_modules/small":{"version":"1.0.0","resolved":"%s/small/-/small-1.0.0.tgz",
+"integrity":"%s","hasInstallScript":true}}}`,
+			registry, small.Integrity())
+	}
+	const (
+		required = "const small = require('small'); console.log(small.value, small.made)"
+		imported = "import small from 'small'; console.log(small.value, small.made)"
+	)
+	manifest := `{"name":"app","version":"1.0.0","dependencies":{"small":"1.0.0"}}`
+	for name, test := range map[string]struct {
+		entrypoint, text, lock string
+		log                    string
+	}{
+		"lock of npm":      {"main.js", required, lock("https://registry.npmjs.org"), ""},
+		"lock of registry": {"main.mjs", imported, lock(url + "/npm"), ""},
+		"no lock":          {"main.js", required, "", "no package-lock.json"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := form{runtime: "node", entrypoint: test.entrypoint, files: map[string]string{
+				test.entrypoint: test.text, "package.json": manifest}}
+			if test.lock != "" {
+				f.files["package-lock.json"] = test.lock
+			}
+			for range 2 {
+				asked := len(x.Asked())
+				j := s.submit(f)
+				got := j.wait()
+				must(t, got, job.Succeeded, job.ReasonCompleted)
+				if log := j.logs("tail=all"); log != "42 true\n" || got.NotCollected != nil {
+					t.Errorf("log %q, not collected %+v", log, got.NotCollected)
+				}
+				log := j.output(job.PrepareLogFile)
+				if !strings.Contains(log, test.log) || strings.Contains(log, x.Password) {
+					t.Errorf("prepare.log: %s", log)
+				}
+				if again := strings.Contains(log, "were in the cache"); again != (len(x.Asked()) == asked) {
+					t.Errorf("from the cache: %v, asked %q", again, x.Asked()[asked:])
+				}
+			}
+		})
+	}
+	f := form{runtime: "node", entrypoint: "main.js", files: map[string]string{"main.js": "",
+		"package.json": `{"dependencies":{"nowhere":"1"}}`}}
+	got := s.submit(f).wait()
+	must(t, got, job.Failed, job.ReasonDependenciesFailed)
+	if !strings.Contains(got.Message, "nowhere") {
+		t.Errorf("message %q", got.Message)
+	}
+	f.files["package.json"] = `{"type":"commonjs"}`
+	j := s.submit(f)
+	must(t, j.wait(), job.Succeeded, job.ReasonCompleted)
+	if resp, _ := j.call(http.MethodGet, "/outputs/"+j.ID+"/"+job.PrepareLogFile); resp.StatusCode != http.StatusNotFound {
+		t.Errorf("a job without packages has a log of their installation: %s", resp.Status)
+	}
+}
+
+// TestOffline installs what a folder of wheels has, and nothing else.
+func TestOffline(t *testing.T) {
+	t.Parallel()
+	house := t.TempDir()
+	for _, w := range wheels(2) {
+		if err := os.WriteFile(filepath.Join(house, w.File()), w.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(house, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, t.TempDir(), "DEPENDENCIES=offline", "WHEELHOUSE_DIR="+house)
+	j := s.submit(withPackages(wheels(2), "import small1\nprint(small1.value)\n"))
+	must(t, j.wait(), job.Succeeded, job.ReasonCompleted)
+	must(t, s.submit(withPackages(wheels(3), "")).wait(), job.Failed, job.ReasonDependenciesFailed)
+}
+
+// TestOff warns of what is not installed.
+func TestOff(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), "DEPENDENCIES=off")
+	f := withPackages(wheels(1), "print('ran')\n")
+	_, data, err := s.post(f)
+	if err != nil || !strings.Contains(string(data), `"warnings":["requirements.txt`) {
+		t.Errorf("answered %s, %v", data, err)
+	}
+	j := s.submit(f)
+	must(t, j.wait(), job.Succeeded, job.ReasonCompleted)
+	if log := j.logs("tail=all"); log != "ran\n" {
+		t.Errorf("log %q", log)
+	}
 }
