@@ -2,63 +2,93 @@ package prepare
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
-	"sync"
 )
 
-// blames find the package that an installer's message is about. The first group is its name.
-var blames = sync.OnceValue(func() []*regexp.Regexp {
-	var list []*regexp.Regexp
-	for _, expr := range []string{
-		// pip
-		`(?m)^ERROR: No matching distribution found for (\S+)`,
-		`(?m)^ERROR: Could not find a version that satisfies the requirement (\S+)`,
-		`(?m)^ERROR: Failed building wheel for (\S+)`,
-		`(?m)^(?:ERROR|error): [Ff]ailed to build (?:installable wheels for .*\((\S+?)[,)]|'?(\S+?)'? when)`,
-		`(?m)^ERROR: Invalid requirement: '?([^'\s:]+)`,
-		`(?m)^ERROR: Package '([^']+)' requires a different Python`,
-		`(?m)^ERROR: (\S+)==\S+ from \S+ .*(?:HASH|hash)`,
-		`(?m)^    (\S+) from \S+ .*:\n\s+Expected sha256`,
-		`(?m)^    (\S+?)(?:[=<>!~;\[]\S*)?(?: from \S+)?.*:\n\s+Expected sha256`,
-		`(?m)^ERROR: Cannot install (.+?) because these package versions have conflicting dependencies`,
-		`(?m)^ERROR: (\S+\.whl) is not a supported wheel on this platform`,
-		`(?m)^ERROR: Wheel '?([^'\s]+)'? .*is invalid`,
-		// uv
-		`(?m)Because (\S+) was not found in the (?:package registry|provided package locations|cache)`,
-		`(?m)Because there (?:is|are) no versions? of (\S+)`,
-		`(?m)(?:Because|and) only (\S+?)[<>=]`,
-		"(?m)Failed to (?:build|download|fetch|extract|read metadata for|download and build)(?: and build)?:? `([^`]+)`",
-		`(?m)Because (\S+) has no wheels`,
-		// npm
-		`(?m)^npm (?:ERR!|error) (?:404|notarget)\s+'?(@?[^\s'@]+@\S+?)'? (?:is not in|could not be found)`,
-		`(?m)^npm (?:ERR!|error) notarget No matching version found for (\S+?)\.?$`,
-		`(?m)^npm (?:ERR!|error) 404 Not Found - GET \S*/(\S+?)(?: - .*)?$`,
-		`(?m)^npm (?:ERR!|error) path .*/node_modules/((?:@[^/\s]+/)?[^/\s]+)$`,
-		`(?m)^npm (?:ERR!|error) Missing: (\S+) from lock file`,
-		`(?m)^npm (?:ERR!|error) Invalid: lock file's (\S+)`,
-		`(?m)^npm (?:ERR!|error).*integrity checksum failed.*/(\S+?)/-/`,
-	} {
-		list = append(list, regexp.MustCompile(expr))
+// mark is where an installer names the package that its message is about: between two texts, on a
+// line that has a third. The agent links this package, and not the library of regular expressions.
+type mark struct{ line, before, until string }
+
+// marks are those of pip, of uv and of npm.
+func marks() []mark {
+	list := []mark{
+		{"ERROR: No matching", "No matching distribution found for ", " \n"},
+		{"ERROR: Could not find", "satisfies the requirement ", " \n"},
+		{"ERROR: Failed building", "Failed building wheel for ", " \n"},
+		{"ERROR: Failed to build", "Failed to build '", "'\n"},
+		{"ERROR: Failed to build", "(", ",)\n"},
+		{"ERROR: Invalid requirement", "Invalid requirement: ", ":\n"},
+		{"ERROR: Package", "Package '", "'\n"},
+		{"ERROR: Cannot install", "Cannot install ", "\x00because\n"},
+		{"is not a supported wheel", "ERROR: ", " \n"},
+		{" from http", "    ", "=<>!~;[ \n"}, // of a digest that differs
+		{"Because", "Because ", "\x00was not found in the\n"},
+		{"no version", "there is no version of ", " \n"},
+		{"no versions", "there are no versions of ", " \n"},
+		{"Because only", "Because only ", "<>=\n"},
+		{"Failed to", "`", "`\n"},
+	}
+	for _, npm := range []string{"npm error ", "npm ERR! "} {
+		list = append(list,
+			mark{npm + "notarget No", "No matching version found for ", " \n"},
+			mark{npm + "404  '", "404  '", "'\n"},
+			mark{npm + "404 Not Found - GET", "", ""},
+			mark{npm + "path", "/node_modules/", "\n"},
+			mark{npm + "Missing:", "Missing: ", " \n"},
+			mark{npm + "Invalid: lock", "lock file's ", " \n"},
+		)
 	}
 	return list
-})
+}
+
+// find returns the name in a line, or "".
+func (m mark) find(line string) string {
+	if !strings.Contains(line, m.line) {
+		return ""
+	}
+	if m.before == "" { // the last part of a URL
+		url, _, _ := strings.Cut(line[strings.Index(line, m.line)+len(m.line):], " - ")
+		return url[strings.LastIndexByte(url, '/')+1:]
+	}
+	_, name, found := strings.Cut(line, m.before)
+	if !found {
+		return ""
+	}
+	if word, isWord := strings.CutPrefix(strings.TrimSuffix(m.until, "\n"), "\x00"); isWord {
+		if name, _, found = strings.Cut(name, " "+word); !found {
+			return ""
+		}
+		return name
+	}
+	if end := strings.IndexAny(name, m.until); end >= 0 {
+		name = name[:end]
+	}
+	return name
+}
 
 // networkTrouble is what installers say when an index cannot be reached, or fails itself.
-var networkTrouble = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(strings.Join([]string{
+func networkTrouble(log string) bool {
+	for _, text := range []string{
 		// pip
-		`Retrying \(Retry\(`, `NewConnectionError`, `Max retries exceeded`, `ReadTimeoutError`, `ConnectTimeoutError`,
-		`HTTP error 5\d\d`, `5\d\d Server Error`, `Connection aborted`, `Connection broken`, `IncompleteRead`,
-		`Temporary failure in name resolution`,
+		"Retrying (Retry(", "NewConnectionError", "Max retries exceeded", "ReadTimeoutError", "ConnectTimeoutError",
+		"HTTP error 5", " Server Error: ", "Connection aborted", "Connection broken", "IncompleteRead",
+		"Temporary failure in name resolution",
 		// uv
-		`error sending request for url`, `HTTP status server error \(5`, `Request failed after \d+ retr`, `dns error`,
-		`operation timed out`, `error decoding response body`,
-		// npm
-		`npm (?:ERR!|error) code (?:ECONN|ETIMEDOUT|EAI_AGAIN|ENOTFOUND|E5\d\d|ERR_SOCKET|FETCH_ERROR)`,
-		`npm (?:ERR!|error) code (?:EHOSTUNREACH|ENETUNREACH)`,
-	}, "|"))
-})
+		"error sending request for url", "HTTP status server error (5", "dns error", "operation timed out",
+		"error decoding response body",
+	} {
+		if strings.Contains(log, text) {
+			return true
+		}
+	}
+	for _, code := range []string{"ECONN", "ETIMEDOUT", "EAI_AGAIN", "ENOTFOUND", "E50", "ERR_SOCKET", "FETCH_ERROR",
+		"EHOSTUNREACH", "ENETUNREACH"} {
+		if strings.Contains(log, "npm error code "+code) || strings.Contains(log, "npm ERR! code "+code) {
+			return true
+		}
+	}
+	return false
+}
 
 // The bounds of a message.
 const (
@@ -68,7 +98,7 @@ const (
 
 // explain says why a step failed that ended with a code of its own.
 func explain(plan *Plan, out *Outcome) *Failure {
-	f := &Failure{Network: networkTrouble().MatchString(out.Log)}
+	f := &Failure{Network: networkTrouble(out.Log)}
 	what := fmt.Sprintf("the packages of %s could not be installed", plan.From)
 	if name := blamed(out.Log); name != "" {
 		what = fmt.Sprintf("the package %s, which %s needs, could not be installed", name, plan.From)
@@ -80,15 +110,12 @@ func explain(plan *Plan, out *Outcome) *Failure {
 	return f
 }
 
+// blamed returns the package that an installer's messages are about, or "".
 func blamed(log string) string {
-	for _, expr := range blames() {
-		match := expr.FindStringSubmatch(log)
-		if match == nil {
-			continue
-		}
-		for _, name := range match[1:] {
-			if name != "" {
-				return strings.Trim(name, "',\"`")
+	for _, m := range marks() {
+		for line := range strings.Lines(log) {
+			if name := strings.Trim(m.find(line), "',\"` \r\n."); name != "" {
+				return name
 			}
 		}
 	}

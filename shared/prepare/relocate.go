@@ -1,22 +1,15 @@
 package prepare
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
-	"regexp"
 	"slices"
-	"sync"
 )
 
 // maxScriptHead is the size up to which a file in bin is taken for a script with an interpreter line.
 const maxScriptHead = 64 << 10
-
-// interpreterLine is the beginning of a script that pip or uv has made: the path of the environment's
-// Python, behind #!, or where that line would be too long, behind exec.
-var interpreterLine = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^(#!(?:/bin/sh\n'''exec' "?)?)(/[^\n]*?/` + regexp.QuoteMeta(pythonTree) + `)(/bin/python)`)
-})
 
 // relocate has the scripts of a virtual environment, which lies in dir and is seen as venv, start
 // with the Python of that environment: they hold its path, and may have been installed in another
@@ -52,10 +45,25 @@ func relocateScript(root *os.Root, e fs.DirEntry, venv string) error {
 	if err != nil {
 		return err
 	}
-	at := interpreterLine().FindSubmatchIndex(text)
-	if at == nil || string(text[at[4]:at[5]]) == venv {
+	from, to := interpreterLine(text)
+	if from < 0 || string(text[from:to]) == venv {
 		return nil
 	}
-	changed := slices.Concat(text[:at[4]], []byte(venv), text[at[5]:])
+	changed := slices.Concat(text[:from], []byte(venv), text[to:])
 	return root.WriteFile(name, changed, info.Mode().Perm())
+}
+
+// interpreterLine returns where a script that pip or uv has made names its environment, or -1: behind
+// #!, or where that line would be too long, behind exec.
+func interpreterLine(text []byte) (from, to int) {
+	for _, begin := range []string{"#!/bin/sh\n'''exec' \"", "#!/bin/sh\n'''exec' ", "#!"} {
+		if !bytes.HasPrefix(text, []byte(begin+"/")) {
+			continue
+		}
+		line, _, _ := bytes.Cut(text[len(begin):], []byte("\n"))
+		if end := bytes.Index(line, []byte("/"+pythonTree+"/bin/python")); end >= 0 {
+			return len(begin), len(begin) + end + len("/"+pythonTree)
+		}
+	}
+	return -1, -1
 }

@@ -10,9 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"regexp"
 	"strings"
-	"sync"
 
 	"go-job-orchestrator/shared/job"
 )
@@ -171,16 +169,29 @@ func (c *collector) take(name string) (bool, error) {
 	return true, nil
 }
 
-// included is a line of a requirements file that includes another.
-var included = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?m)^[ \t]*(?:-r|-c|--requirement|--constraint)(?:[ \t]+|[ \t]*=[ \t]*)?([^\s#]+)`)
-})
+// included returns the name of the file that a line of a requirements file includes, or "".
+func included(line string) string {
+	line = strings.TrimSpace(line)
+	for _, option := range []string{"--requirement", "--constraint", "-r", "-c"} {
+		rest, found := strings.CutPrefix(line, option)
+		if !found {
+			continue
+		}
+		fields := strings.Fields(strings.TrimPrefix(strings.TrimSpace(rest), "="))
+		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
+			return ""
+		}
+		return fields[0]
+	}
+	return ""
+}
 
 // includes takes the files that a requirements file includes, and those that they include.
 func (c *collector) includes(name string, depth int) error {
-	for _, match := range included().FindAllSubmatch(c.s.Files[name], -1) {
-		next := path.Join(path.Dir(name), string(match[1]))
-		if _, seen := c.s.Files[next]; seen || !fs.ValidPath(next) || strings.Contains(string(match[1]), "://") {
+	for line := range strings.Lines(string(c.s.Files[name])) {
+		other := included(line)
+		next := path.Join(path.Dir(name), other)
+		if _, seen := c.s.Files[next]; other == "" || seen || !fs.ValidPath(next) || strings.Contains(other, "://") {
 			continue
 		}
 		if len(c.s.Files) > maxIncludes {
@@ -199,10 +210,34 @@ func (c *collector) includes(name string, depth int) error {
 	return nil
 }
 
-// scriptBlock is the block of PEP 723, by the expression that it gives itself.
-var scriptBlock = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?m)^# /// script[ \t]*\r?\n((?:^#(?:| [^\r\n]*)\r?\n)+)^# ///[ \t]*\r?$`)
-})
+// scriptBlocks returns the blocks of PEP 723 in a program, without the comment signs. A block ends
+// with the last line "# ///" of the comment that it is in.
+func scriptBlocks(text string) []string {
+	var blocks, lines []string
+	open, end := false, 0 // lines up to end are the block
+	finish := func() {
+		if open && end > 0 {
+			blocks = append(blocks, strings.Join(lines[:end], "\n")+"\n")
+		}
+		open, end, lines = false, 0, nil
+	}
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		switch marker := strings.TrimRight(line, " \t"); {
+		case !open:
+			open = marker == "# /// script"
+			continue
+		case marker == "# ///":
+			end = len(lines)
+		case line != "#" && !strings.HasPrefix(line, "# "):
+			finish()
+			continue
+		}
+		lines = append(lines, strings.TrimPrefix(strings.TrimPrefix(line, "#"), " "))
+	}
+	finish()
+	return blocks
+}
 
 // script takes the block of PEP 723 of the entrypoint, without the comment signs.
 func (c *collector) script() error {
@@ -218,18 +253,12 @@ func (c *collector) script() error {
 	if err != nil || !bytes.Contains(text, []byte("# /// script")) {
 		return err
 	}
-	blocks := scriptBlock().FindAllSubmatch(text, 2)
-	if len(blocks) == 0 {
-		return nil
-	}
-	if len(blocks) > 1 {
+	switch blocks := scriptBlocks(string(text)); len(blocks) {
+	case 0:
+	case 1:
+		c.s.Files[c.s.Entrypoint] = []byte(blocks[0])
+	default:
 		return job.Invalid(c.s.Entrypoint, "has two blocks \"# /// script\"; PEP 723 allows one")
 	}
-	var block bytes.Buffer
-	for line := range bytes.Lines(blocks[0][1]) {
-		line = bytes.TrimPrefix(bytes.TrimRight(line, "\r\n"), []byte("#"))
-		block.Write(append(bytes.TrimPrefix(line, []byte(" ")), '\n'))
-	}
-	c.s.Files[c.s.Entrypoint] = block.Bytes()
 	return nil
 }

@@ -74,20 +74,20 @@ func TestRequirements(t *testing.T) {
 	if asked == 0 {
 		t.Error("the index was asked nothing")
 	}
-	took := func(f form) time.Duration {
-		begun := time.Now()
+	// What the packages add is the time from when the job was taken up until its attempt began.
+	took := func() time.Duration {
 		j := s.submit(f)
-		must(t, j.wait(), job.Succeeded, job.ReasonCompleted)
-		return time.Since(begun)
+		got := j.wait()
+		must(t, got, job.Succeeded, job.ReasonCompleted)
+		return got.Attempts[0].StartedAt.Sub(*got.Attempts[0].PreparedFrom)
 	}
-	bare := min(took(python("print(1)\n")), took(python("print(1)\n")))
-	cached := min(took(f), took(f), took(f))
+	cached := min(took(), took(), took(), took())
 	if again := len(x.Asked()); again != asked {
 		t.Errorf("asked the index %d times more: %q", again-asked, x.Asked()[asked:])
 	}
-	t.Logf("without packages %s, with 20 from the cache %s", bare, cached)
-	if cached > bare+time.Second {
-		t.Errorf("with 20 packages from the cache it took %s, without %s", cached, bare)
+	t.Logf("20 packages from the cache take %s", cached)
+	if cached > time.Second {
+		t.Errorf("20 packages from the cache took %s", cached)
 	}
 }
 
@@ -235,7 +235,7 @@ def look():
                         texts.append(open(path, errors="replace").read(1 << 20))
                     except OSError:
                         pass
-    return "index-" + "password" in "".join(texts)
+    return "-".join(["index", "password"]) in "".join(texts) # the compiled code must not hold it in one
 `
 	f := python(spy + `
 import seen, small0, urllib.request, urllib.error
@@ -359,7 +359,11 @@ func TestNode(t *testing.T) {
 // TestOffline installs what a folder of wheels has, and nothing else.
 func TestOffline(t *testing.T) {
 	t.Parallel()
-	house := t.TempDir()
+	house, err := os.MkdirTemp("/var/tmp", "wheels-") // programs have a /tmp of their own
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(house) })
 	for _, w := range wheels(2) {
 		if err := os.WriteFile(filepath.Join(house, w.File()), w.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
