@@ -296,10 +296,31 @@ func (p *preparation) steps(ctx context.Context, steps []Step) (*Failure, error)
 			return &Failure{Reason: out.Reason,
 				Message: fmt.Sprintf("while the packages of %s were installed: %s", p.plan.From, out.Message)}, nil
 		case out.Code != 0:
-			return explain(p.plan, out), nil
+			f := explain(p.plan, out)
+			if !f.Network && strings.Contains(out.Log, foundNone) {
+				return p.probe(ctx, f, out.Log)
+			}
+			return f, nil
 		}
 	}
 	return nil, nil
+}
+
+// foundNone is what pip says of a package that an index does not have, and also of an index that
+// fails: of that it tells only those who ask for all details.
+const foundNone = "(from versions: none)"
+
+// probe asks the index itself for the package of a failure, and says in the failure if it fails.
+func (p *preparation) probe(ctx context.Context, f *Failure, log string) (*Failure, error) {
+	out, err := p.run(ctx, probeStep(p.Interpreter, blamed(log)))
+	if err != nil {
+		return nil, err
+	}
+	if out.Code == indexFails {
+		f.Network = true
+		f.Message = "a package index could not be reached: " + f.Message
+	}
+	return f, nil
 }
 
 // run runs a step within what is left of the time.

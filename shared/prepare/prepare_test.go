@@ -74,7 +74,7 @@ func newPreparer(t *testing.T, s *service, install func(files string, n int) Out
 		Note: func(string) {}, Log: slog.New(slog.DiscardHandler), RetryPause: time.Microsecond,
 		Run: func(_ context.Context, one Step) (Outcome, error) {
 			steps = append(steps, one)
-			if one.Path == "python3" {
+			if one.Path == "python3" && len(one.Args) == 3 {
 				return Outcome{Output: answer}, nil
 			}
 			return install(files, len(steps)-1), nil
@@ -150,6 +150,12 @@ func TestFailures(t *testing.T) {
 		"network": {*python(), func(int) Outcome {
 			return Outcome{Code: 1, Log: "WARNING: Retrying (Retry(total=4 ...\nERROR: No matching distribution found for a\n"}
 		}, "could not be reached", 1 + networkTries},
+		"index fails": {*python(), func(n int) Outcome {
+			if n%3 == 0 { // the question to the index
+				return Outcome{Code: indexFails}
+			}
+			return Outcome{Code: n % 3 / 2, Log: "satisfies the requirement small (from versions: none)\n"}
+		}, "could not be reached", 1 + 3*networkTries},
 		"killed": {*python(), func(int) Outcome {
 			return Outcome{Code: 137, Reason: "OOMKilled", Message: "the program used more memory than its limit"}
 		}, "used more memory", 2},

@@ -82,6 +82,24 @@ console.log(JSON.stringify({
   platform: [process.platform, process.arch, process.versions.modules, libc].join(" "),
 }))`
 
+// indexFails is the exit code by which askIndex says so.
+const indexFails = 9
+
+const askIndex = `import os, re, sys, urllib.error, urllib.request
+name = re.sub(r"[-_.]+", "-", re.match(r"[\w.-]*", sys.argv[1]).group()).lower()
+index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
+try:
+    urllib.request.urlopen(index + "/" + name + "/", timeout=30)
+except urllib.error.HTTPError as e:
+    sys.exit(9 if e.code >= 500 else 0)
+except OSError:
+    sys.exit(9)`
+
+// probeStep is the step that asks the index of Python for a package.
+func probeStep(interpreter, name string) Step {
+	return Step{Path: interpreter, Args: []string{"-I", "-c", askIndex, name}}
+}
+
 // question is the step that asks an interpreter.
 func question(runtime, interpreter string) Step {
 	if runtime == "node" {
