@@ -100,7 +100,7 @@ func (g *Guard) checkCaller(ctx context.Context, c access.Caller, p httprouter.P
 // which token that is in its context.
 func (g *Guard) checkToken(r *http.Request, p httprouter.Params, route routes.Route) (*http.Request, error) {
 	bearer, err := api.Bearer(r)
-	if route.Tokens == routes.Index {
+	if route.Tokens == routes.Index && (err == nil || errors.Is(err, job.ErrUnauthorized)) {
 		bearer, err = p.ByName("token"), nil
 	}
 	if errors.Is(err, job.ErrUnauthorized) && route.Role != routes.NoCaller {
