@@ -66,6 +66,8 @@ type task struct {
 	Log    joblog.State  `json:"log"` // where the log of earlier attempts ends
 	Grace  time.Duration `json:"grace"`
 	MaxLog int64         `json:"maxLog"` // the most bytes of log that are kept
+	// Prepare says that packages are to be installed before the attempt; see packages.go.
+	Prepare bool `json:"prepare,omitempty"`
 }
 
 // start is what sidecar answers exec: the attempt to make, or, when Number is 0, that there is

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -74,6 +75,12 @@ type fixture struct {
 
 func newFixture(t *testing.T, script string, change ...func(*job.Index)) *fixture {
 	t.Helper()
+	return newFixtureWith(t, nil, script, change...)
+}
+
+// newFixtureWith is newFixture for an orchestrator with more settings.
+func newFixtureWith(t *testing.T, vars map[string]string, script string, change ...func(*job.Index)) *fixture {
+	t.Helper()
 	s, err := store.OpenDir(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +92,9 @@ func newFixture(t *testing.T, script string, change ...func(*job.Index)) *fixtur
 	w := &fixture{t: t, store: s, ledger: ledger.New(s, time.Now), keys: keys}
 	log := slog.New(slog.DiscardHandler)
 	router := api.NewRouter(log).Guarded(guardtest.New(keys, w.ledger))
-	env := platform.New(map[string]string{"MAX_OUTPUT_BYTES": "1Gi"}, log)
+	settings := map[string]string{"MAX_OUTPUT_BYTES": "1Gi"}
+	maps.Copy(settings, vars)
+	env := platform.New(settings, log)
 	env.SetStore(s)
 	env.SetKeys(keys)
 	f, err := artifacts.New(artifacts.Deps{Env: env, Ledger: w.ledger})

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/executor"
+	"go-job-orchestrator/shared/prepare"
 	"go-job-orchestrator/shared/proctree"
 	"go-job-orchestrator/shared/runtimes"
 )
@@ -43,6 +44,22 @@ func (r *runner) exec(ctx context.Context) (code int, err error) {
 	if t.Index == nil {
 		return 0, nil
 	}
+	// The program has this process's user. Where its container shares the pod's processes, this is not
+	// their first.
+	if err := errors.Join(proctree.Adopt(), proctree.Hide()); err != nil {
+		return 0, err
+	}
+	var installed *prepare.Installed
+	if t.Prepare {
+		e, err := r.execution(&t, 1)
+		if err != nil {
+			return 0, err
+		}
+		var run bool
+		if installed, run, err = r.install(ctx, e); err != nil || !run {
+			return 0, err
+		}
+	}
 	if err := r.workspace().WriteRecord(readyRecord, struct{}{}); err != nil {
 		return 0, err
 	}
@@ -61,11 +78,12 @@ func (r *runner) exec(ctx context.Context) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	// The program has this process's user. Where its container shares the pod's processes, this is not
-	// their first.
-	if err := errors.Join(proctree.Adopt(), proctree.Hide()); err != nil {
+	e.Use(installed, r.workspace().Files())
+	secrets, err := r.takeSecrets(t.Index)
+	if err != nil {
 		return 0, err
 	}
+	e.Command.WithSecrets(secrets)
 	stop := r.copyLogs()
 	defer stop()
 	result := e.Execute(ctx)
@@ -101,11 +119,6 @@ func (r *runner) execution(t *task, number int) (*executor.Task, error) {
 	e.Command.NonBlocking = kind.NonBlocking
 	e.Command.Env = environment(r.environ, append(executor.Environment(t.Index, number, w.Files(), r.temp,
 		os.Getenv("PATH")), kind.Env(w.Files(), t.Index)...))
-	secrets, err := r.takeSecrets(t.Index)
-	if err != nil {
-		return nil, err
-	}
-	e.Command.WithSecrets(secrets)
 	return e, nil
 }
 

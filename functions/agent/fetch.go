@@ -69,7 +69,11 @@ func (s *sidecar) fill(ctx context.Context, t *task) error {
 		return err
 	}
 	files := &executor.Task{Index: t.Index, Workspace: w, From: s.client}
-	return files.Fetch(ctx)
+	if err := files.Fetch(ctx); err != nil {
+		return err
+	}
+	t.Prepare = files.NeedsPackages()
+	return nil
 }
 
 // restoreLog begins the log with what earlier attempts wrote.

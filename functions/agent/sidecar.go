@@ -34,10 +34,21 @@ func (s *sidecar) run(ctx context.Context) (code int, err error) {
 	}
 	var finished done
 	var ready struct{}
-	if t.Index == nil || s.workspace().ReadRecord(doneRecord, &finished) == nil ||
-		await(ctx, s.workspace(), readyRecord, &ready) != nil {
-		// Nothing to do, all done before this was started again, or the program's container never
-		// began and Kubernetes knows why.
+	if t.Index == nil || s.workspace().ReadRecord(doneRecord, &finished) == nil {
+		<-ctx.Done() // nothing to do, or all done before this was started again
+		return finished.Code, nil
+	}
+	if t.Prepare {
+		run, code, err := s.install(ctx, t)
+		if err != nil || ctx.Err() != nil && !run {
+			return 0, err
+		}
+		if !run {
+			return s.finish(ctx, done{Code: code})
+		}
+	}
+	if await(ctx, s.workspace(), readyRecord, &ready) != nil {
+		// The program's container never began, and Kubernetes knows why.
 		<-ctx.Done()
 		return finished.Code, nil //nolint:nilerr // see above
 	}
@@ -50,11 +61,16 @@ func (s *sidecar) run(ctx context.Context) (code int, err error) {
 			return 0, err
 		}
 	}
-	if err := s.workspace().WriteRecord(doneRecord, finished); err != nil {
+	return s.finish(ctx, finished)
+}
+
+// finish records that nothing more is to be done, and waits until the pod ends.
+func (s *sidecar) finish(ctx context.Context, d done) (code int, err error) {
+	if err := s.workspace().WriteRecord(doneRecord, d); err != nil {
 		return 0, err
 	}
 	<-ctx.Done()
-	return finished.Code, nil
+	return d.Code, nil
 }
 
 // verdict is the exit code that tells the pod's Job whether another attempt follows this one.

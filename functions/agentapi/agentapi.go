@@ -30,6 +30,7 @@ type (
 type Function struct {
 	*upload.Base
 	recorder *ending.Recorder
+	packages *packages
 }
 
 // New returns the function.
@@ -38,7 +39,11 @@ func New(d Deps) (*Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Function{b, &ending.Recorder{Ledger: b.Ledger, Store: b.Store, Now: b.Now}}, nil
+	packages, err := openPackages(d, b)
+	if err != nil {
+		return nil, err
+	}
+	return &Function{b, &ending.Recorder{Ledger: b.Ledger, Store: b.Store, Now: b.Now}, packages}, nil
 }
 
 // The bounds of records: a manifest has ten thousand files with long names.
@@ -61,6 +66,7 @@ func (f *Function) Mount(r *api.Router) {
 	r.Handle(routes.GetLogStream, f.logStream)
 	r.Handle(routes.GetLogOrder, f.logOrder)
 	r.Handle(routes.PutLogOrder, f.receive(maxOrder, f.order))
+	f.packages.mount(f, r)
 	r.Rewrite(f.former)
 }
 

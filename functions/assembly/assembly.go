@@ -33,7 +33,8 @@ import (
 
 // Settings returns a pointer to the settings of each function.
 func Settings() []any {
-	return append(intake.Settings(), &artifacts.Settings{}, &logs.Settings{}, &reap.Settings{})
+	return append(intake.Settings(), &artifacts.Settings{}, &logs.Settings{}, &reap.Settings{},
+		&agentapi.PackageSettings{})
 }
 
 // Check reads the settings of all functions, and names all faults at once.

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/command"
+	"go-job-orchestrator/shared/dependencies"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/platform"
@@ -18,6 +20,7 @@ import (
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/template"
 	"go-job-orchestrator/shared/token"
+	"go-job-orchestrator/shared/treecache"
 )
 
 // Settings are reap's own.
@@ -56,13 +59,17 @@ type Function struct {
 	source   string
 	settings Settings
 	secrets  *secret.Published // nil: nothing is published
+	packages *treecache.Cache
+	swept    atomic.Int64 // when packages were last looked at, in nanoseconds
 	log      *slog.Logger
 }
 
 // New returns the function.
 func New(d Deps) (*Function, error) {
 	f := &Function{Deps: d, log: d.Env.Log}
-	var errs [4]error
+	var errs [5]error
+	var packages dependencies.Settings
+	errs[4] = d.Env.Load(&packages)
 	errs[0] = d.Env.Load(&f.settings)
 	common, err := d.Env.Common()
 	errs[1] = err
@@ -80,6 +87,7 @@ func New(d Deps) (*Function, error) {
 		return nil, err
 	}
 	f.source = common.BaseURL
+	f.packages = &treecache.Cache{Store: f.store, Limit: int64(packages.Cache), Now: d.Env.Now, Log: d.Env.Log}
 	return f, nil
 }
 
@@ -107,6 +115,7 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 	_, chainErr := f.Events.Ledger.SweepChains(ctx)
 	linkErr := f.Events.Ledger.SweepLinks(ctx)
 	_, ownerErr := f.Events.Ledger.SweepOwners(ctx, 2*f.settings.UploadAge)
+	packageErr := f.sweepPackages(ctx)
 	tempErr := f.store.Sweep(ctx, 2*f.settings.UploadAge)
 	f.publish(ctx)
 	r.Relaunched, activeErr = f.active(ctx)
@@ -118,7 +127,19 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 		f.log.Info("reaped", "removed", r.Removed, "swept", r.Swept, "relaunched", r.Relaunched, "announced", r.Announced)
 	}
 	return r, errors.Join(removeErr, uploadErr, keyErr, templateErr, chainErr, linkErr, ownerErr, tempErr, activeErr,
-		outboxErr)
+		outboxErr, packageErr)
+}
+
+// sweepEvery is how often one process looks at all cached packages: jobs that add some do so as well.
+const sweepEvery = 10 * time.Minute
+
+func (f *Function) sweepPackages(ctx context.Context) error {
+	now, last := f.Env.Now().UnixNano(), f.swept.Load()
+	if last != 0 && now-last < int64(sweepEvery) || !f.swept.CompareAndSwap(last, now) {
+		return nil
+	}
+	_, err := f.packages.Sweep(ctx)
+	return err
 }
 
 // publish makes the names of the operator's secrets known to the functions that may not ask
@@ -234,7 +255,7 @@ func (f *Function) observe(ctx context.Context, id job.ID) (lost bool, err error
 func Main(open func(*platform.Env) (*Function, error), settings ...any) int {
 	usage := command.Usage{
 		Summary:  "Makes one round of reaping: removes what is past its time, and completes what was left undone.",
-		Settings: append(settings, &platform.Common{}, &Settings{}),
+		Settings: append(settings, &platform.Common{}, &Settings{}, &dependencies.Settings{}),
 	}
 	return serve.Run(usage, func(ctx context.Context, env *platform.Env) error {
 		defer env.Drain()

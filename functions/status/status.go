@@ -188,7 +188,8 @@ func (f *Function) complete(ctx context.Context, s *job.Status, o job.Observatio
 	case o.Attempt != nil && len(s.Attempts) == o.Attempt.Number:
 		s.Attempts = append(slices.Clone(s.Attempts[:o.Attempt.Number-1]), *o.Attempt)
 		s.Reason, s.Message = job.ReasonRetrying, unrecorded(o.Attempt.Message)
-	case o.Reason == job.ReasonStarting && s.Phase == job.Running && s.Reason == "": // the records are ahead of it
+	case o.Reason == job.ReasonStarting && (s.Phase == job.Running && s.Reason == "" || s.Reason == job.ReasonPreparing):
+		// the records are ahead of it
 	case o.Reason != "" || o.Message != "":
 		s.Reason, s.Message = o.Reason, o.Message
 	}

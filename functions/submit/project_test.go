@@ -57,6 +57,26 @@ func TestProjects(t *testing.T) {
 	}
 }
 
+// TestWarnings demands that what is in an archive is warned of like files, also when the request is
+// sent again.
+func TestWarnings(t *testing.T) {
+	w := newServer(t)
+	packed := formtest.Archive("p.zip", string(archivetest.Make(t, job.Zip, "p/main.py", "", "p/pyproject.toml", "")))
+	for name, parts := range map[string][]formtest.Part{
+		"archive": {packed}, "files": {file("p/main.py", ""), file("p/pyproject.toml", "")},
+	} {
+		for range 2 {
+			var answer struct{ Warnings []string }
+			if err := json.Unmarshal(w.Want(http.StatusCreated, w.PostKeyed(name, parts...)).Text, &answer); err != nil {
+				t.Fatal(err)
+			}
+			if len(answer.Warnings) != 1 || !strings.HasPrefix(answer.Warnings[0], "p/pyproject.toml: ") {
+				t.Errorf("%s: got %q", name, answer.Warnings)
+			}
+		}
+	}
+}
+
 // TestRefusedProjects demands that nothing is left of archives and files that cannot be run.
 func TestRefusedProjects(t *testing.T) {
 	w := newServer(t, admissiontest.Setting("MAX_ARCHIVE_ENTRIES", "10"),

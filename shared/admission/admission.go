@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/backend"
+	"go-job-orchestrator/shared/dependencies"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/form"
 	"go-job-orchestrator/shared/job"
@@ -40,6 +41,8 @@ type Settings struct {
 	// MaxChained is how many jobs the events of one job, and of those that it started, may start
 	// together.
 	MaxChained uint16 `env:"MAX_CHAINED_JOBS" envDefault:"1000"`
+	// Dependencies says whether packages are installed, which the answer warns of.
+	Dependencies dependencies.Mode `env:"DEPENDENCIES" envDefault:"online"`
 }
 
 // Check finds settings with which no job could be accepted.

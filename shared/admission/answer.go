@@ -21,6 +21,8 @@ type accepted struct {
 	// Inferred is what was not sent, but followed from the files.
 	Inferred *job.Inferred `json:"inferred,omitempty"`
 	Job      *job.Status   `json:"job,omitempty"`
+	// Warnings says what was accepted and may not do what its sender expects.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Answer answers a request with the job that was accepted for it, and the job's token: at once, or
@@ -29,7 +31,7 @@ func (c *Controller) Answer(w http.ResponseWriter, r *http.Request, index *job.I
 	a := accepted{
 		JobID: index.JobID, JobName: index.JobName, Namespace: index.Namespace,
 		Token: c.keys.Derive(token.User, index.JobID), Phase: job.Pending, CreatedAt: index.CreatedAt,
-		Inferred: index.Inferred,
+		Inferred: index.Inferred, Warnings: index.Warnings,
 	}
 	if wait, asked := longpoll.Preferred(r.Header); asked {
 		w.Header().Set(longpoll.Applied(wait))

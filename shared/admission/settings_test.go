@@ -13,6 +13,7 @@ import (
 	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/admission/admissiontest"
 	"go-job-orchestrator/shared/backend"
+	"go-job-orchestrator/shared/dependencies"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/platform"
 )
@@ -38,6 +39,7 @@ func TestOpen(t *testing.T) {
 	want := admission.Settings{
 		MaxUpload: 4 << 30, MaxField: 1 << 20, MaxFiles: 100, MaxName: 200, MaxEntries: 50_000, MaxUnpacked: 8 << 30,
 		MinFree: 256 << 20, UploadTimeout: time.Hour, DefaultTTL: 86400, MaxChained: 1000,
+		Dependencies: dependencies.Online,
 	}
 	if diff := cmp.Diff(want, c.Settings); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)

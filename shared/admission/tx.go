@@ -139,11 +139,13 @@ func (tx *Tx) Commit(ctx context.Context, d Draft) (*job.Index, error) {
 func (tx *Tx) record(ctx context.Context, d Draft) (*job.Index, error) {
 	ctx = context.WithoutCancel(ctx)
 	c, id := tx.c, tx.id
+	names, _ := programNames(d.Files, d.Tree) // without names there are no warnings
 	index, err := c.recordChained(ctx, &job.Index{
 		JobID: id, JobName: id.Name(), Namespace: c.common.Namespace, CreatedAt: id.Created(),
 		Spec: c.fill(d.Spec), Files: executable(d), Stdin: d.Stdin, Inferred: d.Inferred, RerunOf: d.RerunOf,
-		Secrets: d.Inherited.With(d.Secrets).Records(),
-		Token:   token.Hash(c.keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
+		Warnings: c.Settings.Dependencies.Warnings(d.Runtime, d.Entrypoint, names),
+		Secrets:  d.Inherited.With(d.Secrets).Records(),
+		Token:    token.Hash(c.keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
 		Template: d.Template, Owner: d.Owner, Trace: d.Trace, Hops: d.Chain.Hops, Root: d.Chain.Root,
 	}, d)
 	if err != nil {

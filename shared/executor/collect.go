@@ -51,7 +51,8 @@ type collector struct {
 	used   OutputLimits // what counts towards the limits: all but the logs
 	small  errgroup.Group
 
-	entered *folder // the folder that was entered last, until something in it was seen
+	prepared bool    // packages were installed, and their log is an output
+	entered  *folder // the folder that was entered last, until something in it was seen
 
 	mu      sync.Mutex
 	files   []job.File
@@ -73,6 +74,8 @@ func (c *collector) collect(ctx context.Context, w Workspace, l spool.Files) err
 	c.storeLog(ctx, job.StdoutFile, l.Stdout)
 	c.storeLog(ctx, job.StderrFile, l.Stderr)
 	c.small.Go(func() error { c.storeOrder(ctx, l); return nil })
+	c.prepared = w.wasPrepared()
+	c.storePrepareLog(ctx, w)
 	err := c.walk(ctx, w)
 	c.settle()
 	c.lost = errors.Join(c.lost, err)
@@ -113,7 +116,7 @@ func (c *collector) walk(ctx context.Context, w Workspace) error {
 
 // entry stores an entry of results/, or says why not.
 func (c *collector) entry(ctx context.Context, e *fstree.Entry, err error) error {
-	if e.Depth == 1 && job.IsLog(e.Name) {
+	if e.Depth == 1 && (job.IsLog(e.Name) || c.prepared && e.Name == job.PrepareLogFile) {
 		c.omit(e.Name, "is the name of the program's own log; give the file another one")
 		return fs.SkipDir
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/prepare"
 	"go-job-orchestrator/shared/spool"
 )
 
@@ -30,6 +31,12 @@ type Task struct {
 	// Explain says why a program that failed by itself did so, from what it wrote to its standard
 	// error, or "". built tells that it was the one that Build returned. It may be nil.
 	Explain func(stderr string, built bool) string
+	// Packages installs what the program needs; nil: nothing is installed.
+	Packages *Packages
+	// Prepared is set by Ready once it has begun to install packages.
+	Prepared bool
+	// Installed is what Ready or Install has installed; nil: nothing.
+	Installed *prepare.Installed
 	// Ship returns what ships the log, or nil to ship none.
 	Ship func(log spool.Files) Shipper
 	// Prepare gives the workspace to the user the program will run as.
@@ -45,6 +52,8 @@ type Task struct {
 	// StoreRetry is the pause before storing an output is tried again.
 	StoreRetry time.Duration
 	Log        *slog.Logger
+
+	ready bool // Ready has filled the workspace
 }
 
 // Result is what became of an attempt. Outputs is nil when another attempt follows.
@@ -61,11 +70,13 @@ func (t *Task) Run(ctx context.Context) Result {
 	// What has to be stored is stored although the job was cancelled.
 	storing, stop := t.untilRemoved(context.WithoutCancel(ctx))
 	defer stop()
-	if err := t.Workspace.Reset(ctx); err != nil {
-		if ctx.Err() != nil {
-			return Result{Exit: stopped(Exit{}, context.Cause(ctx))}
+	if !t.ready {
+		if err := t.Workspace.Reset(ctx); err != nil {
+			if ctx.Err() != nil {
+				return Result{Exit: stopped(Exit{}, context.Cause(ctx))}
+			}
+			return t.failed(job.ReasonStartFailed, "the workspace could not be made", err)
 		}
-		return t.failed(job.ReasonStartFailed, "the workspace could not be made", err)
 	}
 	l, err := t.Workspace.OpenLog()
 	if err != nil {
@@ -166,18 +177,9 @@ func (t *Task) failed(reason job.Reason, message string, err error) Result {
 
 // attempt fetches and executes.
 func (t *Task) attempt(ctx context.Context, l spool.Files) Result {
-	if err := t.Fetch(ctx); err != nil {
-		if ctx.Err() != nil {
-			return Result{Exit: stopped(Exit{}, context.Cause(ctx))}
-		}
-		return t.failed(job.ReasonFetchFailed, fetchMessage(err), err)
-	}
-	if t.Prepare != nil {
-		if err := t.Prepare(t.Workspace.Files()); err != nil {
-			return t.failed(job.ReasonStartFailed, "the workspace could not be given to the program", err)
-		}
-		if err := t.Prepare(t.Workspace.Temp()); err != nil {
-			return t.failed(job.ReasonStartFailed, "the workspace could not be given to the program", err)
+	if !t.ready {
+		if failed := t.fill(ctx); failed != nil {
+			return *failed
 		}
 	}
 	return t.execute(ctx, l)
@@ -191,6 +193,30 @@ func fetchMessage(err error) string {
 		return "the archive could not be unpacked: " + faults.Error()
 	}
 	return "an uploaded file could not be brought to the program; try the job again"
+}
+
+// fill brings the files and gives the workspace to the program. It returns nil, or how the attempt
+// ends.
+func (t *Task) fill(ctx context.Context) *Result {
+	failed := func(reason job.Reason, message string, err error) *Result {
+		r := t.failed(reason, message, err)
+		return &r
+	}
+	if err := t.Fetch(ctx); err != nil {
+		if ctx.Err() != nil {
+			return &Result{Exit: stopped(Exit{}, context.Cause(ctx))}
+		}
+		return failed(job.ReasonFetchFailed, fetchMessage(err), err)
+	}
+	if t.Prepare == nil {
+		return nil
+	}
+	for _, dir := range []string{t.Workspace.Files(), t.Workspace.Temp()} {
+		if err := t.Prepare(dir); err != nil {
+			return failed(job.ReasonStartFailed, "the workspace could not be given to the program", err)
+		}
+	}
+	return nil
 }
 
 func (t *Task) execute(ctx context.Context, l spool.Files) Result {

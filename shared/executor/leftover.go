@@ -30,6 +30,7 @@ const (
 type leftovers struct {
 	uploaded map[string]job.File // a link has the mode "link", and what was unpacked no SHA-256
 	folders  map[string]bool     // those that hold uploaded files
+	trees    map[string]bool     // folders that packages were installed into
 	created  time.Time           // fetch gives it to the files as their time
 	hashed   int64
 	found    job.NotCollected
@@ -45,7 +46,8 @@ func (t *Task) leftBehind(ctx context.Context) (*job.NotCollected, error) {
 		return nil, err
 	}
 	defer root.Close()
-	l := &leftovers{uploaded: map[string]job.File{}, folders: map[string]bool{}, created: fetchTime(t.Index)}
+	l := &leftovers{uploaded: map[string]job.File{}, folders: map[string]bool{},
+		trees: t.Workspace.installedTrees(), created: fetchTime(t.Index)}
 	uploaded := 0
 	for _, f := range t.Index.Files {
 		if uploaded++; f.Archive == "" {
@@ -98,6 +100,9 @@ func (l *leftovers) visit(e *fstree.Entry, err error) error {
 		return fs.SkipDir
 	}
 	name := e.Path()
+	if l.trees[name] {
+		return fs.SkipDir
+	}
 	switch {
 	case err != nil, e.IsDir() && isCache(e.Name) && !l.folders[name]:
 		l.add(name + "/")

@@ -66,7 +66,7 @@ const ExitRecord = "exit.json"
 // Reset makes the workspace as it is before an attempt: empty, but for the log of earlier attempts,
 // which the next one continues. It ends with ctx.
 func (w Workspace) Reset(ctx context.Context) error {
-	for _, dir := range []string{w.Files(), w.Temp()} {
+	for _, dir := range []string{w.Files(), w.Temp(), filepath.Join(w.root, prepareDir)} {
 		if err := fstree.Remove(ctx, dir); err != nil {
 			return fmt.Errorf("empty the workspace: %w", err)
 		}
@@ -79,7 +79,7 @@ func (w Workspace) Reset(ctx context.Context) error {
 		return fmt.Errorf("make the workspace: %w", err)
 	}
 	defer root.Close()
-	for _, name := range []string{ExitRecord, archiveFile, unpackedFile, stdinFile} {
+	for _, name := range []string{ExitRecord, preparedRecord, archiveFile, unpackedFile, stdinFile} {
 		if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("empty the workspace: %w", err)
 		}
@@ -130,8 +130,10 @@ func (w Workspace) openFolder(name string) (*os.Root, error) {
 }
 
 // OpenLog opens the log, which goes on over all attempts.
-func (w Workspace) OpenLog() (spool.Files, error) {
-	dir, err := w.openFolder(logDir)
+func (w Workspace) OpenLog() (spool.Files, error) { return w.openSpool(logDir) }
+
+func (w Workspace) openSpool(name string) (spool.Files, error) {
+	dir, err := w.openFolder(name)
 	if err != nil {
 		return spool.Files{}, fmt.Errorf("open log: %w", err)
 	}

@@ -89,6 +89,16 @@ func (e *Entry) PathLen() int { return e.long }
 // Open opens the entry for reading if it is a regular file.
 func (e *Entry) Open() (*os.File, error) { return e.in.openFile(e.Name) }
 
+// Readlink returns where a symbolic link leads.
+func (e *Entry) Readlink() (string, error) {
+	buffer := make([]byte, unix.PathMax)
+	n, err := retry(func() (int, error) { return unix.Readlinkat(e.in.fd(), e.Name, buffer) })
+	if err != nil {
+		return "", pathError("readlink", e.Name, err)
+	}
+	return string(buffer[:n]), nil
+}
+
 // Chown gives the entry, not what a link leads to, to a user and a group.
 func (e *Entry) Chown(uid, gid int) error {
 	return pathError("chown", e.Name, retryOnly(func() error {

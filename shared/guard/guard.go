@@ -113,6 +113,9 @@ func (g *Guard) checkCaller(ctx context.Context, c access.Caller, p httprouter.P
 // which token that is in its context.
 func (g *Guard) checkToken(r *http.Request, p httprouter.Params, route routes.Route) (*http.Request, error) {
 	bearer, err := api.Bearer(r)
+	if route.Tokens == routes.Index && (err == nil || errors.Is(err, job.ErrUnauthorized)) {
+		bearer, err = p.ByName("token"), nil
+	}
 	if errors.Is(err, job.ErrUnauthorized) && route.Role != routes.NoCaller {
 		return r, job.Refuse(job.ErrUnauthorized, "", "send your key or the job's token: Authorization: Bearer "+
 			"<key or token>")
@@ -150,5 +153,8 @@ type scope struct {
 }
 
 func scopes() []scope {
-	return []scope{{routes.User, token.User, access.UserToken}, {routes.Agent, token.Agent, access.AgentToken}}
+	return []scope{
+		{routes.User, token.User, access.UserToken}, {routes.Agent, token.Agent, access.AgentToken},
+		{routes.Index, token.Index, access.AgentToken},
+	}
 }

@@ -17,6 +17,8 @@ const (
 	// StdinFile is what the program reads as its standard input. Jobs of versions that did not have it
 	// may have an uploaded file of this name.
 	StdinFile = ".stdin"
+	// PrepareLogFile is among the outputs of a job whose packages were installed.
+	PrepareLogFile = "prepare.log"
 )
 
 // MaxNameBytes bounds one segment of a file name. File systems allow 255 bytes, and the names of

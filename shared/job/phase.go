@@ -46,6 +46,9 @@ const (
 	ReasonOutputsLost Reason = "OutputsLost" // outputs could not be stored
 	ReasonInterrupted Reason = "Interrupted" // the server, pod or node went away while it ran
 	ReasonStartFailed Reason = "StartFailed" // the platform could not start it
+	ReasonPreparing   Reason = "Preparing"   // the packages that it needs are being installed
+	// those packages could not be installed
+	ReasonDependenciesFailed Reason = "DependenciesFailed"
 )
 
 // The reasons that only Kubernetes has. Its other reasons are passed on with the names that the
@@ -126,6 +129,9 @@ type Attempt struct {
 	Number     int        `json:"number"` // from 1
 	StartedAt  time.Time  `json:"startedAt"`
 	FinishedAt *time.Time `json:"finishedAt,omitempty"`
+	// PreparedFrom is when this machine began to bring the files and packages of a program that needs
+	// packages.
+	PreparedFrom *time.Time `json:"preparedFrom,omitempty"`
 	// ExitCode is the program's exit code, or 128+N when signal N ended it. It is absent when the
 	// program never ran.
 	ExitCode *int   `json:"exitCode,omitempty"`
@@ -191,6 +197,8 @@ type Index struct {
 	Inferred *Inferred `json:"inferred,omitempty"`
 	// Secrets are the names of the job's secrets, without their values.
 	Secrets []Secret `json:"secrets,omitempty"`
+	// Warnings says what was accepted and may not do what its sender expects.
+	Warnings []string `json:"warnings,omitempty"`
 	// Token is the hash of the job's token, never the token.
 	Token string `json:"token"`
 	// IdempotencyKey is the hash of the user's Idempotency-Key, if one was sent.
@@ -220,10 +228,14 @@ type Inferred struct {
 	Entrypoint string `json:"entrypoint,omitempty"`
 }
 
-// Deadline is the time at which a job with a time limit must end. It counts from the first attempt,
-// as Kubernetes counts activeDeadlineSeconds.
+// Deadline is the time at which a job with a time limit must end. It counts from the first attempt
+// with its preparation, as Kubernetes counts activeDeadlineSeconds.
 func (i *Index) Deadline(attempts []Attempt) time.Time {
-	return attempts[0].StartedAt.Add(time.Duration(i.TimeoutSeconds) * time.Second)
+	from := attempts[0].StartedAt
+	if prepared := attempts[0].PreparedFrom; prepared != nil {
+		from = *prepared
+	}
+	return from.Add(time.Duration(i.TimeoutSeconds) * time.Second)
 }
 
 // TimeUp reports whether the job's time limit has passed at the time now.

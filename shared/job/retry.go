@@ -24,7 +24,8 @@ func (i *Index) MayRetry(number int, reason Reason, exitCode *int) bool {
 		return false
 	}
 	switch reason {
-	case ReasonCompleted, ReasonCancelled, ReasonDeadlineExceeded, ReasonCannotRun, ReasonOutputsLost:
+	case ReasonCompleted, ReasonCancelled, ReasonDeadlineExceeded, ReasonCannotRun, ReasonOutputsLost,
+		ReasonDependenciesFailed:
 		return false
 	}
 	return len(i.RetryOn) == 0 || i.RetriesReason(reason) || exitCode != nil && i.retriesCode(*exitCode)

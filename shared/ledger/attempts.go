@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go-job-orchestrator/shared/job"
 )
@@ -13,7 +14,15 @@ import (
 func (l *Ledger) StartAttempt(
 	ctx context.Context, id job.ID, n int, owner string, limits *job.Limits,
 ) (job.Attempt, error) {
-	a := job.Attempt{Number: n, StartedAt: l.now().UTC(), Limits: limits}
+	return l.StartPrepared(ctx, id, n, owner, limits, nil)
+}
+
+// StartPrepared is StartAttempt for an attempt whose packages were installed before it: its time
+// counts from then on. from may be nil.
+func (l *Ledger) StartPrepared(
+	ctx context.Context, id job.ID, n int, owner string, limits *job.Limits, from *time.Time,
+) (job.Attempt, error) {
+	a := job.Attempt{Number: n, StartedAt: l.now().UTC(), Limits: limits, PreparedFrom: from}
 	if err := l.store.Mark(ctx, running+string(id)); err != nil {
 		return a, err
 	}
@@ -29,6 +38,16 @@ func (l *Ledger) StartAttempt(
 		l.publishStart(ctx, id, a)
 	}
 	return a, nil
+}
+
+// BeginPreparing records that the packages of a job are being installed. It may be called again.
+func (l *Ledger) BeginPreparing(ctx context.Context, id job.ID) error {
+	return l.store.Mark(ctx, preparingKey(id))
+}
+
+// preparing reports whether the packages of a job are, or were, installed.
+func (l *Ledger) preparing(ctx context.Context, id job.ID) (bool, error) {
+	return l.store.Exists(ctx, preparingKey(id))
 }
 
 // startRecord is an attempt's claim.

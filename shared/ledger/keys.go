@@ -63,7 +63,9 @@ func OrderKey(id job.ID) string { return runPrefix(id) + "order" }
 // {"runs":[{"stream":…,"bytes":…}]}.
 func FormerOrderKey(id job.ID) string { return runPrefix(id) + "order.json" }
 
-func runPrefix(id job.ID) string   { return runs + string(id) + "/" }
+func runPrefix(id job.ID) string    { return runs + string(id) + "/" }
+func preparingKey(id job.ID) string { return runPrefix(id) + "preparing" }
+
 func cancelKey(id job.ID) string   { return runPrefix(id) + "cancel.json" }
 func removeKey(id job.ID) string   { return asked + string(id) }
 func outputsKey(id job.ID) string  { return runPrefix(id) + "outputs.json" }

@@ -10,13 +10,13 @@ import (
 
 // SubmitNotice says that the job was accepted.
 func SubmitNotice(index *job.Index) job.Notice {
-	return newNotice(index, job.StepSubmitted, index.CreatedAt, begun(index, nil, false))
+	return newNotice(index, job.StepSubmitted, index.CreatedAt, begun(index, nil, job.ReasonQueued))
 }
 
 // startNotice is the same whenever it is made, also when the attempt has ended by then: what an
 // event says must not change when it is sent again.
 func startNotice(index *job.Index, first job.Attempt) job.Notice {
-	s := begun(index, []job.Attempt{{Number: first.Number, StartedAt: first.StartedAt, Limits: first.Limits}}, false)
+	s := begun(index, []job.Attempt{{Number: first.Number, StartedAt: first.StartedAt, Limits: first.Limits}}, "")
 	return newNotice(index, job.StepStarted, first.StartedAt, s.At(job.Running))
 }
 

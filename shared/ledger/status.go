@@ -24,11 +24,27 @@ func (l *Ledger) Status(ctx context.Context, id job.ID) (*job.Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	retrying, err := l.retrying(ctx, index, attempts)
+	why, err := l.why(ctx, index, attempts)
 	if err != nil {
 		return nil, err
 	}
-	return begun(index, attempts, retrying), nil
+	return begun(index, attempts, why), nil
+}
+
+// why is the reason of a job that is not over.
+func (l *Ledger) why(ctx context.Context, index *job.Index, attempts []job.Attempt) (job.Reason, error) {
+	if len(attempts) == 0 {
+		preparing, err := l.preparing(ctx, index.JobID)
+		if preparing {
+			return job.ReasonPreparing, err
+		}
+		return job.ReasonQueued, err
+	}
+	retrying, err := l.retrying(ctx, index, attempts)
+	if retrying {
+		return job.ReasonRetrying, err
+	}
+	return "", err
 }
 
 // retrying reports whether the last attempt is over and another will follow. Only then is that
@@ -58,10 +74,10 @@ func ended(index *job.Index, t *job.Terminal) *job.Status {
 }
 
 // begun is a job that is not over.
-func begun(index *job.Index, attempts []job.Attempt, retrying bool) *job.Status {
+func begun(index *job.Index, attempts []job.Attempt, why job.Reason) *job.Status {
 	s := newStatus(index)
 	s.Attempts = append(s.Attempts, attempts...)
-	progress(&s.Summary, attempts, retrying)
+	progress(&s.Summary, attempts, why)
 	s.Message = message(s.Reason)
 	return s
 }
@@ -104,8 +120,8 @@ func (l *Ledger) summary(ctx context.Context, id job.ID) (*job.Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	retrying, err := l.retrying(ctx, index, attempts)
-	progress(&s, attempts, retrying)
+	why, err := l.why(ctx, index, attempts)
+	progress(&s, attempts, why)
 	return &s, err
 }
 
@@ -117,15 +133,10 @@ func newSummary(index *job.Index) job.Summary {
 }
 
 // progress fills in what the attempts of a job that is not over say.
-func progress(s *job.Summary, attempts []job.Attempt, retrying bool) {
-	if len(attempts) == 0 {
-		s.Phase, s.Reason = job.Pending, job.ReasonQueued
-		return
-	}
-	s.StartedAt = &attempts[0].StartedAt
-	s.Phase = job.Running
-	if retrying {
-		s.Reason = job.ReasonRetrying
+func progress(s *job.Summary, attempts []job.Attempt, why job.Reason) {
+	s.Phase, s.Reason = job.Pending, why
+	if len(attempts) > 0 {
+		s.Phase, s.StartedAt = job.Running, &attempts[0].StartedAt
 	}
 }
 
@@ -134,6 +145,8 @@ func message(r job.Reason) string {
 	switch r {
 	case job.ReasonQueued:
 		return "waiting for a free place to run"
+	case job.ReasonPreparing:
+		return "the packages that the program needs are being installed"
 	case job.ReasonRetrying:
 		return "the last attempt failed; the next one will follow"
 	}

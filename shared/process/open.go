@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -67,6 +68,9 @@ func Open(ctx context.Context, env *platform.Env, records *ledger.Ledger) (*Host
 	h := &Host{runner: r, drain: r.settings.DrainTimeout, Slots: int(r.settings.MaxConcurrent), stopBackground: func() {}}
 	if h.Slots == 0 {
 		h.Slots = runtime.NumCPU()
+	}
+	if r.packages, err = openPackages(env, r); err != nil {
+		return nil, err
 	}
 	if h.lock, err = claimFolder(r.settings.WorkDir); err != nil {
 		return nil, fmt.Errorf("WORK_DIR: %w", err)
@@ -130,7 +134,7 @@ func (h *Host) openSandbox(ctx context.Context, env *platform.Env, storage strin
 		return fmt.Errorf("STORAGE_DIR: %w", err)
 	}
 	h.Machine = runtimes.Detect(ctx, env.Vars["PATH"], env.Vars["HOME"])
-	read := append(r.settings.ReadPaths, h.Machine.Folders()...)
+	read := slices.Concat(r.settings.ReadPaths, h.Machine.Folders(), r.packages.readable(env.Vars["PATH"]))
 	h.Sandbox, err = sandbox.Open(ctx, sandbox.Config{
 		Mode: r.settings.Sandbox, ReadPaths: read, HidePaths: []string{storage, r.settings.WorkDir},
 		WorkDir: r.settings.WorkDir, Logger: env.Log,
@@ -183,5 +187,6 @@ func (h *Host) Drain() {
 	h.Launcher.Drain(h.drain)
 	h.stopBackground()
 	h.background.Wait()
+	h.runner.packages.close()
 	h.lock.Close()
 }

@@ -26,6 +26,7 @@ type runner struct {
 	secrets     *secretfile.File // the operator's; nil: there are none
 	machine     *runtimes.Machine
 	sandbox     jobSandbox
+	packages    *packages
 	settings    *Settings
 	profiles    *profile.File
 	owner       string
@@ -144,7 +145,25 @@ func (r *runner) attempt(
 	ctx context.Context, index *job.Index, before []job.Attempt, removed <-chan struct{},
 ) (again bool, err error) {
 	keep := context.WithoutCancel(ctx)
-	a, err := r.ledger.StartAttempt(keep, index.JobID, len(before)+1, r.owner, r.confine(index))
+	limits, from := r.confine(index), r.now().UTC()
+	task := r.task(keep, index, len(before)+1)
+	task.Removed = removed
+	var unready *executor.Result
+	equipErr := r.equip(keep, task)
+	if equipErr == nil {
+		unready, err = r.ready(ctx, task, before, from)
+	}
+	if ctx.Err() != nil {
+		return true, nil //nolint:nilerr // cancelled or stopping: the records say what follows
+	}
+	if err != nil {
+		return false, err
+	}
+	var prepared *time.Time
+	if task.Prepared {
+		prepared = &from
+	}
+	a, err := r.ledger.StartPrepared(keep, index.JobID, len(before)+1, r.owner, limits, prepared)
 	if errors.Is(err, job.ErrExists) {
 		return false, nil
 	}
@@ -158,12 +177,13 @@ func (r *runner) attempt(
 			Exit: executor.Exit{Reason: job.ReasonCancelled, Message: "cancelled before it was started"},
 		}))
 	}
-	task := r.task(keep, index, a.Number)
-	task.Removed = removed
-	if err = r.equip(keep, task); err != nil {
+	if equipErr != nil {
 		return true, r.endAttempt(keep, index, a, executor.Result{
-			Exit: executor.Exit{Reason: job.ReasonStartFailed, Message: err.Error()},
+			Exit: executor.Exit{Reason: job.ReasonStartFailed, Message: equipErr.Error()},
 		})
+	}
+	if unready != nil {
+		return true, r.endAttempt(keep, index, a, task.Fail(keep, *unready))
 	}
 	if index.TimeoutSeconds > 0 {
 		var stop context.CancelFunc

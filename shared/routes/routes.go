@@ -59,6 +59,9 @@ const (
 	User   Tokens = 1 << iota // the token of the job's user
 	Shared                    // a token with an expiry that lets others look at the job
 	Agent                     // the token of the agent in the job's pod
+	// Index is the token by which an installer in the job's pod reaches the package indexes. It is in
+	// the path, since installers know no others.
+	Index
 )
 
 // Opens reports whether the two sets have a token in common.
@@ -143,6 +146,14 @@ var (
 	GetLogStream  = add("GET", "/agent/v1/jobs/:id/log/streams/:stream", AgentAPI, NoCaller, Agent, Pods)
 	GetLogOrder   = add("GET", "/agent/v1/jobs/:id/log/order", AgentAPI, NoCaller, Agent, Pods)
 	PutLogOrder   = add("PUT", "/agent/v1/jobs/:id/log/order", AgentAPI, NoCaller, Agent, Pods)
+
+	PlanPackages    = add("POST", "/agent/v1/jobs/:id/plan", AgentAPI, NoCaller, Agent, Pods)
+	ClaimPackages   = add("POST", "/agent/v1/jobs/:id/packages/:key/turn", AgentAPI, NoCaller, Agent, Pods)
+	ReleasePackages = add("DELETE", "/agent/v1/jobs/:id/packages/:key/turn", AgentAPI, NoCaller, Agent, Pods)
+	GetPackages     = add("GET", "/agent/v1/jobs/:id/packages/:key", AgentAPI, NoCaller, Agent, Pods)
+	PutPackages     = add("PUT", "/agent/v1/jobs/:id/packages/:key", AgentAPI, NoCaller, Agent, Pods)
+	GetIndex        = add("GET", "/agent/v1/jobs/:id/index/:token/*path", AgentAPI, NoCaller, Index, Pods)
+	HeadIndex       = add("HEAD", "/agent/v1/jobs/:id/index/:token/*path", AgentAPI, NoCaller, Index, Pods)
 )
 
 // The calls about the keys of callers, which are for admins, and about who calls.

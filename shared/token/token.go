@@ -27,6 +27,8 @@ const (
 	User  Scope = "user"
 	Agent Scope = "agent"
 	Owner Scope = "owner"
+	// Index opens the package indexes to the installer in the job's pod, until its program begins.
+	Index Scope = "index"
 )
 
 // MinKeyBytes is the minimum length of a key: the length of the hash, as RFC 2104 recommends.

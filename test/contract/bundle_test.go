@@ -25,7 +25,8 @@ func bundle(t *testing.T) []byte {
 	for i := 1; i < len(paths.Content); i += 2 {
 		item := paths.Content[i]
 		for j := 0; j < len(item.Content); j += 2 {
-			if item.Content[j].Value != "parameters" { // it is an operation
+			isOperation := item.Content[j].Value != "parameters"
+			if isOperation && entry(item.Content[j+1], "security").Kind == 0 { // else it has its own
 				put(t, item.Content[j+1], &yaml.Node{Kind: yaml.ScalarNode, Value: "security"}, security)
 			}
 		}

@@ -268,7 +268,8 @@ func described(t *testing.T, o *v3.Operation) requirement {
 		return requirement{role: routes.Anyone, open: true}
 	}
 	all := requirement{role: routes.NoCaller}
-	tokens := map[string]routes.Tokens{"jobToken": routes.User, "sharedToken": routes.Shared, "agentToken": routes.Agent}
+	tokens := map[string]routes.Tokens{"jobToken": routes.User, "sharedToken": routes.Shared, "agentToken": routes.Agent,
+		"indexToken": routes.Index}
 	roles := map[string]access.Role{}
 	for _, alternative := range o.Security {
 		if alternative.Requirements == nil || alternative.Requirements.Len() == 0 {
@@ -307,7 +308,8 @@ func covers(r routes.Route, path string) bool {
 // probe is a path of a route.
 func probe(route routes.Route) string {
 	return strings.NewReplacer(":id", strings.Repeat("0", 32), "*filename", "a", ":name", "a", ":number", "1",
-		":segment", "000000000000-000000000000", ":stream", "stdout").Replace(route.Path)
+		":segment", "000000000000-000000000000", ":stream", "stdout",
+		":key", strings.Repeat("0", 64), ":token", "x", "*path", "0/simple/").Replace(route.Path)
 }
 
 // allowed asks the server itself which methods a route has.

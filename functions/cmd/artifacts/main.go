@@ -17,7 +17,7 @@ import (
 
 func main() {
 	os.Exit(serve.Main(guard.Behind(open), "Hands uploaded files to agents, and takes results and records of runs.",
-		&artifacts.Settings{}))
+		&artifacts.Settings{}, &agentapi.PackageSettings{}))
 }
 
 // both are the two functions.
@@ -35,7 +35,7 @@ func (b both) Mount(r *api.Router) {
 func open(env *platform.Env) (b both, err error) {
 	events, err := event.Open(env, nil)
 	if err != nil {
-		return b, errors.Join(err, env.Check(&artifacts.Settings{}))
+		return b, errors.Join(err, env.Check(&artifacts.Settings{}, &agentapi.PackageSettings{}))
 	}
 	var agentErr error
 	b.artifacts, err = artifacts.New(artifacts.Deps{Env: env, Ledger: events.Ledger})

@@ -121,6 +121,8 @@ func kinds() map[string]answers {
 		"read files":   ofJob(Reader, JobToken, AgentToken),
 		"upload":       ofAgent(JobToken, AgentToken),
 		"agent":        ofAgent(AgentToken),
+		// The token is in the path, and that of tests is not one.
+		"index": with(http.StatusForbidden, invalid()),
 	}
 }
 
@@ -136,6 +138,8 @@ func kindOf(r routes.Route) string {
 		return "change mine"
 	case "GET /api/v1/jobs/:id/token", "POST /api/v1/jobs/:id/rerun":
 		return "own a job"
+	case "GET /agent/v1/jobs/:id/index/:token/*path", "HEAD /agent/v1/jobs/:id/index/:token/*path":
+		return "index"
 	case "GET /api/v1/keys", "POST /api/v1/keys", "DELETE /api/v1/keys/:id":
 		return "manage"
 	case "GET /api/v1/jobs/:id", "GET /api/v1/jobs/:id/events", "GET /api/v1/jobs/:id/logs",
@@ -192,6 +196,8 @@ func WantOpen(r routes.Route, s Sender) int {
 	switch {
 	case kind == "":
 		return 0
+	case kind == "index":
+		return http.StatusForbidden
 	case !ofFile(r) && kind != "agent":
 		return with(http.StatusOK)[s]
 	}
