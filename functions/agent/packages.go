@@ -91,7 +91,7 @@ func (s *sidecar) install(ctx context.Context, t *task) (run bool, code int, err
 		return true, 0, r.end(order{Installed: e.Installed})
 	}
 	if ctx.Err() != nil { // Kubernetes knows why
-		return false, 0, nil
+		return false, 0, nil //nolint:nilerr // see above
 	}
 	attempt, err := s.claim(ctx, t.Index)
 	if isMoot(err) {

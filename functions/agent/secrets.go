@@ -139,7 +139,7 @@ func onlyKey(folder *os.Root) (string, error) {
 // as variables, and finds no file of them.
 func (p paths) takeSecrets(index *job.Index) (map[string]string, error) {
 	if len(index.Secrets) == 0 {
-		return nil, nil
+		return nil, nil //nolint:nilnil // there are none
 	}
 	path := filepath.Join(p.secrets, secretsRecord)
 	data, err := os.ReadFile(path)

@@ -56,6 +56,7 @@ func (f *Function) acceptAgain(w http.ResponseWriter, r *http.Request, text stri
 		role = access.User // an admin does not lend the owner the admin's own rights
 	}
 	return tx.Rerun(r.Context(), from, admission.Draft{
-		Spec: sent.Spec, Stdin: sent.Stdin, Secrets: sent.Secrets.As(role), Faults: err, KeyHash: keyHash, Trace: admission.Trace(r),
+		Spec: sent.Spec, Stdin: sent.Stdin, Secrets: sent.Secrets.As(role), Faults: err,
+		KeyHash: keyHash, Trace: admission.Trace(r),
 	})
 }

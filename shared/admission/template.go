@@ -71,7 +71,8 @@ func (tx *Tx) fromVersion(ctx context.Context, v *template.Version, s Start) (*j
 		stdin = nil
 	}
 	d.Inherited = secret.References(v.Secrets)
-	faults := tx.c.CheckSecrets(ctx, &d.Spec, d.Inherited.With(d.Secrets), join(d.Validate(), checkStdin(d.Stdin, v.Files)))
+	faults := join(d.Validate(), checkStdin(d.Stdin, v.Files))
+	faults = tx.c.CheckSecrets(ctx, &d.Spec, d.Inherited.With(d.Secrets), faults)
 	// Whoever saved the template was allowed to use its profile. An event that starts it has no caller.
 	named := tx.c.keptProfile(ctx, v.Spec.Profile, &d.Spec)
 	if err := tx.c.check(&d.Spec, v.Files, nil, named, faults); err != nil { // before any file is copied

@@ -110,7 +110,7 @@ func isTar(head []byte) bool {
 			b = ' '
 		}
 		unsigned += int64(b)
-		signed += int64(int8(b)) //nolint:gosec // some old programs sum up so
+		signed += int64(int8(b)) // some old programs sum up so
 	}
 	return want == unsigned || want == signed
 }

@@ -138,7 +138,8 @@ func (z *zipScan) directory() error {
 			"behind it, as in a self-extracting file?")
 	}
 	z.start = int64(t.start) //nolint:gosec // it is less than the size
-	in := bufio.NewReaderSize(io.NewSectionReader(z.r, z.start, int64(t.bytes)), 64<<10)
+	length := int64(t.bytes) //nolint:gosec // it lies in the file
+	in := bufio.NewReaderSize(io.NewSectionReader(z.r, z.start, length), 64<<10)
 	for range t.all {
 		e, err := readRecord(in)
 		if err != nil {
@@ -313,7 +314,7 @@ func (e *zipEntry) large(extra []byte) error {
 		if values = values[8:]; v > 1<<62 {
 			return faultIn(e.Name, "lies outside of the zip file")
 		}
-		*number = int64(v) //nolint:gosec // see above
+		*number = int64(v)
 	}
 	return nil
 }

@@ -41,9 +41,9 @@ func (c *zipContent) read(p []byte) (int, error) {
 	switch {
 	case c.left < 0:
 		return 0, faultIn(c.entry.Name, "is larger than the zip file says")
-	case err == io.EOF && c.left > 0: //nolint:errorlint // it is the reader's own
+	case err == io.EOF && c.left > 0: // it is the reader's own
 		return n, faultIn(c.entry.Name, "is smaller than the zip file says")
-	case err == io.EOF && c.crc != c.entry.crc: //nolint:errorlint // it is the reader's own
+	case err == io.EOF && c.crc != c.entry.crc: // it is the reader's own
 		return n, faultIn(c.entry.Name, "is damaged: its checksum (CRC-32) is wrong")
 	}
 	return n, err

@@ -72,7 +72,7 @@ func (s *Settings) Check() error {
 // job.ErrInvalid says what is wrong with them.
 func (s *Settings) Plan(in *prepare.Sources) (*prepare.Plan, error) {
 	if s.Mode == Off {
-		return nil, nil
+		return nil, nil //nolint:nilnil // nothing is to be installed
 	}
 	plan, err := read(in)
 	if err != nil || plan == nil {
@@ -95,7 +95,7 @@ func read(in *prepare.Sources) (*prepare.Plan, error) {
 	case "node":
 		return readNode(in)
 	}
-	return nil, nil
+	return nil, nil //nolint:nilnil // nothing is to be installed
 }
 
 // digest is over all that decides what gets installed, but for the interpreter.

@@ -42,7 +42,7 @@ func (r requirement) line(hashed bool) string {
 // not, the installer checks none: it takes either all or none.
 func planOf(name string, list []requirement) (*prepare.Plan, error) {
 	if len(list) == 0 {
-		return nil, nil
+		return nil, nil //nolint:nilnil // nothing is to be installed
 	}
 	plan := &prepare.Plan{From: name, Locked: true, Hashed: true}
 	for _, r := range list {

@@ -11,7 +11,7 @@ import (
 func readNode(in *prepare.Sources) (*prepare.Plan, error) {
 	name := nearest(in, prepare.PackageFile)
 	if name == "" || !prepare.NeedsPackages(in.Files[name]) {
-		return nil, nil
+		return nil, nil //nolint:nilnil // nothing is to be installed
 	}
 	plan := &prepare.Plan{From: name, Folder: path.Dir(name)}
 	for _, file := range []string{prepare.ShrinkwrapFile, prepare.PackageLockFile} {

@@ -37,7 +37,7 @@ func readPython(in *prepare.Sources) (*prepare.Plan, error) {
 		}
 		return plan, err
 	}
-	return nil, nil
+	return nil, nil //nolint:nilnil // nothing is to be installed
 }
 
 // nearest returns the name of such a file that lies closest to the entrypoint, or "".
@@ -70,7 +70,7 @@ func readScript(name string, block []byte) (*prepare.Plan, error) {
 		return nil, err
 	}
 	if len(meta.Dependencies) == 0 {
-		return nil, nil
+		return nil, nil //nolint:nilnil // nothing is to be installed
 	}
 	for i, d := range meta.Dependencies {
 		if strings.ContainsAny(d, "\r\n") || strings.HasPrefix(strings.TrimSpace(d), "-") {
@@ -107,7 +107,7 @@ func readRequirements(name string, text []byte) (*prepare.Plan, error) {
 		pinned = pinned && (strings.Contains(line, "==") || strings.Contains(line, "@") || isInclude(line))
 	}
 	if !some {
-		return nil, nil
+		return nil, nil //nolint:nilnil // nothing is to be installed
 	}
 	if !pinned {
 		plan.Warnings = []string{name + " does not pin every version: what is installed first is used until the cache " +

@@ -7,7 +7,7 @@ const (
 	PodAgentDir  = "/orchestrator" // where the program's container finds the agent
 	PodAgentName = "agent"
 	// In PodAgentDir as well: the program's container sees them as files of /etc.
-	PodPasswd = "passwd"
+	PodPasswd = "passwd" //nolint:gosec // the name of a file
 	PodGroup  = "group"
 	// Where the operator's secrets are mounted in the agent's container, a folder for each.
 	PodNamedSecrets = "/var/run/secrets/go-job-orchestrator-named"

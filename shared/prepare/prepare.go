@@ -303,7 +303,7 @@ func (p *preparation) steps(ctx context.Context, steps []Step) (*Failure, error)
 			return f, nil
 		}
 	}
-	return nil, nil
+	return nil, nil //nolint:nilnil // none is known
 }
 
 // foundNone is what pip says of a package that an index does not have, and also of an index that

@@ -174,8 +174,8 @@ func installPython(p *Plan, i info, at places) ([]Step, *Failure) {
 const pipForOthers = "22.3"
 
 func noInstaller(i info, why string) *Failure {
-	return &Failure{Message: fmt.Sprintf("Python %s at %s cannot install packages: %s, and there is no uv. Install uv, or "+
-		"pip and venv (on Debian: python3-pip and python3-venv), or use an image that has them", i.Version, i.Path, why)}
+	return &Failure{Message: fmt.Sprintf("Python %s at %s cannot install packages: %s, and there is no uv. Install uv, "+
+		"or pip and venv (on Debian: python3-pip and python3-venv), or use an image that has them", i.Version, i.Path, why)}
 }
 
 // installNode returns the step that installs a project's packages: those of its lock, or else what

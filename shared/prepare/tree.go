@@ -158,7 +158,7 @@ func findTrees(ctx context.Context, root, folder, base string) ([]string, error)
 	err = walk.Tree(ctx, dir, func(e *fstree.Entry, err error) error {
 		switch {
 		case err != nil || !e.IsDir():
-			return nil // only what can be entered counts
+			return nil //nolint:nilerr // only what can be entered counts
 		case e.Name == base:
 			trees = append(trees, path.Join(folder, e.Path()))
 			return fs.SkipDir

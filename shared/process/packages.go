@@ -162,7 +162,7 @@ func (r *runner) ready(
 ) (*executor.Result, error) {
 	index := task.Index
 	if r.packages.settings.Mode == dependencies.Off || index.Runtime != "python" && index.Runtime != "node" {
-		return nil, nil
+		return nil, nil //nolint:nilnil // nothing is to be installed
 	}
 	installed, err := r.machine.Lookup(index.Runtime)
 	if err != nil {

@@ -154,7 +154,7 @@ func (r *runner) attempt(
 		unready, err = r.ready(ctx, task, before, from)
 	}
 	if ctx.Err() != nil {
-		return true, nil //nolint:nilerr // cancelled or stopping: the records say what follows
+		return true, nil // cancelled or stopping: the records say what follows
 	}
 	if err != nil {
 		return false, err

@@ -11,7 +11,8 @@ import (
 )
 
 // errSecrets is what the user of a job is told whose secrets cannot be opened.
-var errSecrets = errors.New("the secrets of the job cannot be opened, and the server's log says why; send the job again")
+var errSecrets = errors.New("the secrets of the job cannot be opened, and the server's log says why; " +
+	"send the job again")
 
 // openSecrets returns the values of a job's secrets, right before its program starts. The error is a
 // message for the job's user.

@@ -112,7 +112,7 @@ func (t *Tree) candidates(runtime string) []candidate {
 	}
 	for _, name := range names {
 		c := candidate{t.runtimeOf(name), name}
-		if c.runtime != "" && fits(c) && !(path.Ext(name) == ".jar" && (inLib(name) || !t.isProgram(name))) {
+		if c.runtime != "" && fits(c) && (path.Ext(name) != ".jar" || !inLib(name) && t.isProgram(name)) {
 			found = append(found, c)
 		}
 	}

@@ -226,8 +226,8 @@ func (r Runtime) optionsFor(index *job.Index) []string {
 
 // Build returns the interpreter's arguments for the build step, and then those for the program,
 // with the user's among them. build is nil when there is nothing to build, and program when it is what
-// Command returned. files are the uploaded files. dir and temp are the folders of the uploaded and of temporary files, as the program sees
-// them.
+// Command returned. files are the uploaded files. dir and temp are the folders of the uploaded and of
+// temporary files, as the program sees them.
 func (r Runtime) Build(files fs.FS, dir, temp string, index *job.Index) (build, program []string, err error) {
 	if r.build == nil {
 		return nil, nil, nil

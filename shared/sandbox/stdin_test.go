@@ -57,7 +57,7 @@ func (b *box) reading(command, input string) Program {
 	b.t.Helper()
 	dir := b.t.TempDir()
 	path := filepath.Join(dir, "stdin")
-	if err := os.WriteFile(path, []byte(input), 0o444); err != nil { //nolint:gosec // as Program.Stdin demands
+	if err := os.WriteFile(path, []byte(input), 0o444); err != nil { // as Program.Stdin demands
 		b.t.Fatal(err)
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {

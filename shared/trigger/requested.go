@@ -88,7 +88,8 @@ func (r *Request) checkInput(faults *job.Faults) {
 type Limits struct{ Files, NameBytes int }
 
 // ParseRequest returns the job that an event requests, with the content of its files and its
-// archive by name. If the request has faults, it returns what it could read with a *job.Faults, so that the caller can look for more.
+// archive by name. If the request has faults, it returns what it could read with a *job.Faults, so
+// that the caller can look for more.
 func ParseRequest(e event.Event, defaults job.Spec, limits Limits) (*Request, map[string][]byte, error) {
 	if e.Type() != Requested {
 		if strings.HasPrefix(e.Type(), requestedFamily) {

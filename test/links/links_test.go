@@ -83,7 +83,7 @@ func TestCommands(t *testing.T) {
 		for _, dep := range list(t, "-deps", module+"/functions/cmd/"+name) {
 			for _, prefix := range slices.Concat(foreign[name]...) {
 				reads := slices.ContainsFunc(yaml, func(p string) bool { return strings.HasPrefix(dep, p) })
-				if strings.HasPrefix(dep, prefix) && !(reads && slices.Contains([]string{"submit", "all"}, name)) {
+				if strings.HasPrefix(dep, prefix) && (!reads || !slices.Contains([]string{"submit", "all"}, name)) {
 					t.Errorf("%s links %s", name, dep)
 				}
 			}

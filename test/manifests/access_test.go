@@ -33,9 +33,10 @@ func TestTokenKeys(t *testing.T) {
 				got = append(got, name)
 			}
 			hasVolume := slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.PersistentVolumeClaim != nil })
-			for _, from := range c.EnvFrom { // only functions with the storage take a whole Secret, and only that of the bucket
-				if s := from.SecretRef; s != nil && (s.Name != "bucket-credentials" || s.Optional == nil || !*s.Optional ||
-					!hasVolume) {
+			for _, from := range c.EnvFrom { // only functions with the storage take a whole Secret: that of the bucket, and
+				// artifacts that of the package indexes, which it alone talks to
+				if s := from.SecretRef; s != nil && (s.Name != "bucket-credentials" && (s.Name != "package-indexes" ||
+					name != "artifacts") || s.Optional == nil || !*s.Optional || !hasVolume) {
 					t.Errorf("%s: takes all of the Secret %s", file, s.Name)
 				}
 			}
