@@ -121,6 +121,8 @@ func (f *Function) getPackages(w http.ResponseWriter, r *http.Request, p httprou
 	}
 	defer in.Close()
 	w.Header().Set("Content-Type", "application/x-tar")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	return api.Stream(w, r, f.Log.With("job", id), func(w io.Writer) error {
 		_, err := io.Copy(w, in)
 		return err

@@ -11,6 +11,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -158,6 +159,7 @@ func (c *contract) check(r *http.Request, got *http.Response, body []byte) error
 	answered.Body = io.NopCloser(bytes.NewReader(body))
 	answered.Header = got.Header.Clone()
 	maps.Copy(answered.Header, got.Trailer) // a description has no other place for trailers
+	r = asDescribed(r)
 	route, err := c.router.FindRoute(r)
 	switch {
 	case errors.Is(err, router.ErrPathNotFound):
@@ -176,6 +178,23 @@ func (c *contract) check(r *http.Request, got *http.Response, body []byte) error
 		return fmt.Errorf("response: %w", joined(errs))
 	}
 	return c.note(route.Operation, got)
+}
+
+var indexCall = regexp.MustCompile(`^/agent/v1/jobs/[^/]+/index/[^/]+/`)
+
+// asDescribed returns a request with the path as OpenAPI can describe it: its parameters have no
+// slashes, so those of a path of a package index are escaped.
+func asDescribed(r *http.Request) *http.Request {
+	path := r.URL.EscapedPath()
+	call := indexCall.FindString(path)
+	if call == "" {
+		return r
+	}
+	address := *r.URL
+	address.RawPath = call + strings.ReplaceAll(path[len(call):], "/", "%2F")
+	described := *r
+	described.URL = &address
+	return &described
 }
 
 func isRequestFault(status int) bool {
@@ -218,13 +237,16 @@ func (c *contract) checkUndescribed(
 func (c *contract) note(o *v3.Operation, got *http.Response) error {
 	a := answer{operation: o.OperationId, status: fmt.Sprint(got.StatusCode)}
 	described := o.Responses.Codes.GetOrZero(a.status)
+	if described == nil && o.Responses.Default != nil {
+		a.status, described = "default", o.Responses.Default
+	}
 	if described == nil {
 		return fmt.Errorf("status %s is not described", a.status)
 	}
 	if described.Content != nil && described.Content.Len() > 0 {
 		sent, _, _ := strings.Cut(got.Header.Get("Content-Type"), ";")
-		for name := range described.Content.KeysFromOldest() {
-			if name == sent || name == "*/*" {
+		for _, name := range []string{"*/*", sent} {
+			if _, found := described.Content.Get(name); found {
 				a.contentType = name
 			}
 		}
@@ -240,14 +262,20 @@ func (c *contract) described() map[answer]bool {
 	all := map[answer]bool{}
 	for _, item := range c.document.Paths.PathItems.FromOldest() {
 		for _, o := range item.GetOperations().FromOldest() {
-			for status, response := range o.Responses.Codes.FromOldest() {
+			add := func(status string, response *v3.Response) {
 				if response.Content == nil || response.Content.Len() == 0 {
 					all[answer{o.OperationId, status, ""}] = true
-					continue
+					return
 				}
 				for contentType := range response.Content.KeysFromOldest() {
 					all[answer{o.OperationId, status, contentType}] = true
 				}
+			}
+			for status, response := range o.Responses.Codes.FromOldest() {
+				add(status, response)
+			}
+			if o.Responses.Default != nil {
+				add("default", o.Responses.Default)
 			}
 		}
 	}

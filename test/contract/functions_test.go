@@ -39,6 +39,8 @@ func testFunctions(t *testing.T, c *contract) {
 	t.Run("shared", func(t *testing.T) { testShared(t, to) })
 	t.Run("storage", func(t *testing.T) { testStorage(t, f, to) })
 	t.Run("links", func(t *testing.T) { testLinks(t, c) })
+	t.Run("packages", func(t *testing.T) { testPackages(t, c) })
+	t.Run("package indexes", func(t *testing.T) { testIndexes(t, c) })
 	t.Run("slow ends", func(t *testing.T) { testSlowEnds(t, f, to) })
 	t.Run("lost ID", func(t *testing.T) { testLostID(t, c) })
 	t.Run("refused templates", func(t *testing.T) { testRefusedTemplates(t, c) })
@@ -398,8 +400,9 @@ type operation struct {
 	method string
 	path   func(s submitted) string
 	body   option
-	agent  bool // whether the token is the agent's
-	begun  bool // whether it needs an attempt that has begun
+	job    option // what is submitted for it; nil: a script
+	agent  bool   // whether the token is the agent's
+	begun  bool   // whether it needs an attempt that has begun
 	writes bool
 }
 
@@ -493,7 +496,11 @@ func wantStorage(t *testing.T, f *functions, to *client, all ...operation) {
 	t.Helper()
 	for _, o := range all {
 		t.Run(o.method+" "+o.path(submitted{JobID: "id"}), func(t *testing.T) {
-			s := to.submit(t, script(t, "true"))
+			request := o.job
+			if request == nil {
+				request = script(t, "true")
+			}
+			s := to.submit(t, request)
 			if o.begun {
 				to.asAgent(t, http.StatusCreated, s, claim, record(t, map[string]string{"owner": "pod-1"}), f.agent(s.JobID))
 			}
@@ -612,7 +619,11 @@ func testFormExamples(t *testing.T, c *contract, to *client) {
 			for i, one := range list {
 				f := field{name: key, value: fmt.Sprint(one)}
 				if key == "files" {
-					f.filename = []string{fmt.Sprint(values["entrypoint"]), "data.csv"}[i]
+					entrypoint, named := values["entrypoint"]
+					if !named {
+						entrypoint = "main.py" // the service finds it by this name
+					}
+					f.filename = []string{fmt.Sprint(entrypoint), "data.csv"}[i]
 				}
 				fields = append(fields, f)
 			}

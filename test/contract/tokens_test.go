@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"go-job-orchestrator/shared/access"
+	"go-job-orchestrator/shared/dependencies/indextest"
 	"go-job-orchestrator/shared/guard/guardmatrix"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/routes"
@@ -28,7 +30,9 @@ func TestTokens(t *testing.T) {
 		"open":      {who: byNothing, senders: (*functions).keyHolders, want: guardmatrix.WantOpen},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m.functions = startIdentified(t, m.who, nil)
+			index := httptest.NewServer(&indextest.Index{Wheels: []indextest.Wheel{{Name: "small", Version: "1.0"}}})
+			defer index.Close()
+			m.functions = startIdentified(t, m.who, map[string]string{"PIP_INDEX_URL": index.URL + "/simple"})
 			m.client = &client{base: "http://functions", http: &http.Client{Transport: m.functions}}
 			m.test(t)
 		})
@@ -58,6 +62,7 @@ func (m *matrix) test(t *testing.T) {
 				}
 			}
 			m.wantStrict(t, route, mine, other)
+			m.wantStrictPath(t, route, mine, other)
 			m.wantOpen(t, route, other)
 		})
 	}
@@ -161,7 +166,8 @@ func (s started) target(r routes.Route) string { return target(r, s.JobID, s.tem
 
 func target(r routes.Route, id job.ID, template string) string {
 	return strings.NewReplacer(":id", string(id), "*filename", "run", ":name", template, ":number", "1",
-		":segment", "000000000000-000000000000", ":stream", "stdout").Replace(r.Path)
+		":segment", "000000000000-000000000000", ":stream", "stdout", ":key", strings.Repeat("0", 64),
+		":token", "nonsense", "*path", "0/simple/small/").Replace(r.Path)
 }
 
 // wantClosed demands that credentials do not open a call, whatever else the request has: parameters
@@ -193,10 +199,10 @@ func (m *matrix) wantStrict(t *testing.T, r routes.Route, mine, other started) {
 	} {
 		m.wantClosed(t, r, mine, name, header("Authorization", text), m.want(r, guardmatrix.Nothing))
 	}
-	for name, text := range map[string]string{
-		"malformed": "%%%", "one bit off": flipped(good), "cut": good[:len(good)-1], "padded": good + "=",
-		"too long": good + "A", "the hash": token.Hash(good),
-	} {
+	for name, text := range misspelt(good) {
+		if r.Tokens == routes.Index {
+			break // its token is in the path
+		}
 		m.wantClosed(t, r, mine, name, bearer(text), m.want(r, guardmatrix.Nonsense))
 	}
 	two := func(second string) option {
@@ -209,6 +215,39 @@ func (m *matrix) wantStrict(t *testing.T, r routes.Route, mine, other started) {
 	if r.OfJob() {
 		m.wantUnknown(t, r, mine)
 	}
+}
+
+// misspelt are texts that are almost a token.
+func misspelt(good string) map[string]string {
+	return map[string]string{
+		"malformed": "%%%", "one bit off": flipped(good), "cut": good[:len(good)-1], "padded": good + "=",
+		"too long": good + "A", "the hash": token.Hash(good),
+	}
+}
+
+// wantStrictPath demands that only the exact text of the job's token for indexes opens a call that
+// has this token in its path, and that other tokens open it nowhere.
+func (m *matrix) wantStrictPath(t *testing.T, r routes.Route, mine, other started) {
+	t.Helper()
+	if r.Tokens != routes.Index {
+		return
+	}
+	at := func(id job.ID, text string) string {
+		return strings.Replace(target(r, id, ""), "nonsense", url.PathEscape(text), 1)
+	}
+	good := m.keys.Derive(token.Index, mine.JobID)
+	texts := misspelt(good)
+	texts["the job's token"], texts["the agent's token"] = mine.Token, m.keys.Derive(token.Agent, mine.JobID)
+	texts["that of another job"] = m.keys.Derive(token.Index, other.JobID)
+	nothing := func(*http.Request) {}
+	for name, text := range texts {
+		m.wantStatus(t, name, r.Method, at(mine.JobID, text), nothing, http.StatusForbidden)
+		m.wantStatus(t, name+", also as a bearer token", r.Method, at(mine.JobID, text), bearer(good), http.StatusForbidden)
+	}
+	m.wantStatus(t, "another job", r.Method, at(other.JobID, good), nothing, http.StatusForbidden)
+	m.wantStatus(t, "the token", r.Method, at(mine.JobID, good), nothing, http.StatusOK)
+	m.wantStatus(t, "the token beside basic authentication", r.Method, at(mine.JobID, good),
+		header("Authorization", "Basic dTpw"), http.StatusOK)
 }
 
 // opening is a token or a key that opens a call, if any does as the text of a bearer token.
@@ -322,7 +361,7 @@ func finish(t *testing.T, f *functions, id job.ID) {
 }
 
 // mayBeMissing reports whether what a call is for is not there: an output of a job that has not
-// run, or a key with the ID of a job.
+// run, packages that nobody has installed, or a key with the ID of a job.
 func mayBeMissing(r routes.Route) bool {
-	return r == routes.GetOutput || r == routes.HeadOutput || r == routes.RevokeKey
+	return r == routes.GetOutput || r == routes.HeadOutput || r == routes.GetPackages || r == routes.RevokeKey
 }
