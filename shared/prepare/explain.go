@@ -98,13 +98,16 @@ const (
 
 // explain says why a step failed that ended with a code of its own.
 func explain(plan *Plan, out *Outcome) *Failure {
-	f := &Failure{Network: networkTrouble(out.Log)}
+	f := &Failure{Network: !plan.Offline && networkTrouble(out.Log)}
 	what := fmt.Sprintf("the packages of %s could not be installed", plan.From)
 	if name := blamed(out.Log); name != "" {
 		what = fmt.Sprintf("the package %s, which %s needs, could not be installed", name, plan.From)
 	}
-	if f.Network {
+	switch {
+	case f.Network:
 		what += "; a package index could not be reached"
+	case plan.Offline:
+		what += "; this server installs only packages of its own (DEPENDENCIES=offline)"
 	}
 	f.Message = what + ". prepare.log has the whole output. Its last lines:\n" + tail(out.Log)
 	return f

@@ -297,7 +297,7 @@ func (p *preparation) steps(ctx context.Context, steps []Step) (*Failure, error)
 				Message: fmt.Sprintf("while the packages of %s were installed: %s", p.plan.From, out.Message)}, nil
 		case out.Code != 0:
 			f := explain(p.plan, out)
-			if !f.Network && strings.Contains(out.Log, foundNone) {
+			if !f.Network && !p.plan.Offline && strings.Contains(out.Log, foundNone) {
 				return p.probe(ctx, f, out.Log)
 			}
 			return f, nil

@@ -161,6 +161,10 @@ func TestFailures(t *testing.T) {
 		}, "used more memory", 2},
 		"timeout": {*python(), func(int) Outcome { return Outcome{TimedOut: true} }, "PREPARE_TIMEOUT", 2},
 		"offline": {Plan{Runtime: "python", From: "x", Offline: true, Timeout: time.Minute}, nil, "DEPENDENCIES=offline", 1},
+		"not in the wheelhouse": {Plan{Runtime: "python", From: "x", Offline: true, Wheelhouse: "/w", Timeout: time.Minute},
+			func(int) Outcome {
+				return Outcome{Code: 1, Log: "satisfies the requirement small (from versions: none)\n"}
+			}, "packages of its own (DEPENDENCIES=offline)", 2},
 		"version": {Plan{Runtime: "python", From: "x", Python: ">=3.12", Timeout: time.Minute}, nil,
 			"demands Python >=3.12", 1},
 	} {
