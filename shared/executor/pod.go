@@ -7,10 +7,10 @@ const (
 	PodAgentDir  = "/orchestrator" // where the program's container finds the agent
 	PodAgentName = "agent"
 	// In PodAgentDir as well: the program's container sees them as files of /etc.
-	PodPasswd = "passwd" //nolint:gosec // the name of a file
+	PodPasswd = "passwd"
 	PodGroup  = "group"
 	// Where the operator's secrets are mounted in the agent's container, a folder for each.
-	PodNamedSecrets = "/var/run/secrets/go-job-orchestrator-named"
+	PodNamedSecrets = "/var/run/secrets/go-job-orchestrator-named" //nolint:gosec // where they lie, not what they are
 	// Where the agent's container leaves the secrets for the program's, in memory.
 	PodSecretsDir = "/orchestrator-secrets"
 	PodTokenFile  = "/var/run/secrets/go-job-orchestrator/token" //nolint:gosec // where it lies, not what it is

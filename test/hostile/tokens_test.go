@@ -275,10 +275,13 @@ func (a *attempt) anyoneRows() []row {
 		"nonsense": "Bearer x", "Basic": "Basic eDp5", "nothing": "Bearer ", "a job's token": "Bearer " + a.h.other.Token,
 		"long": "Bearer " + strings.Repeat("A", 40_000), "a key with a typo": "Bearer " + flip(a.s.callers[admin], 20),
 		"an expired key": "Bearer " + a.s.callers[expired], "a revoked key": "Bearer " + a.s.callers[revoked],
-		"a long key": "Bearer gojob_" + strings.Repeat("A", 40_000), "an admin's key": "Bearer " + a.s.callers[admin],
+		"a long key": "Bearer gojob_" + strings.Repeat("A", 40_000),
 	} {
 		a.add(kind, []int{http.StatusOK, http.StatusNoContent}, "Authorization: "+value)
 	}
+	// What the call answers may depend on the caller, whom the function is told then.
+	a.add("an admin's key", []int{http.StatusOK, http.StatusNoContent}, "Authorization: Bearer "+a.s.callers[admin],
+		"Owner: root")
 	return a.rows
 }
 
