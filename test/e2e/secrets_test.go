@@ -111,7 +111,11 @@ func TestSecrets(t *testing.T) {
 			look(kind, kube(t, "get", kind, "-n", namespace, "-o", "yaml"), own, named, only)
 		}
 		look("secrets", kube(t, "get", "secrets", "-n", namespace, "-o", "yaml"), own)
-		look("a description of the pods", kube(t, "describe", "pods,jobs", "-n", namespace), own, named, only)
+		until(t, time.Minute, "a description of all pods", func() bool { // one may be removed meanwhile
+			text, err := command("kubectl", "describe", "pods,jobs", "-n", namespace)
+			look("a description of the pods", text, own, named, only)
+			return err == nil
+		})
 		for _, pod := range strings.Fields(kube(t, "get", "pods", "-n", namespace, "-o", "jsonpath={.items[*].metadata.name}")) {
 			out, err := command("kubectl", "logs", pod, "-n", namespace, "--all-containers")
 			if err == nil { // else it is just being made or removed

@@ -3,8 +3,10 @@
 package oidc_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -46,6 +48,7 @@ func gateway(t *testing.T, i *issuer) (base, key string) {
 	t.Helper()
 	env := platform.New(map[string]string{
 		"STORAGE_DIR": t.TempDir(), "AUTH": "keys,oidc", "OIDC_ISSUER": i.URL, "OIDC_AUDIENCE": "cli",
+		"TOKEN_KEYS":     base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("k"), 32)),
 		"OIDC_CLIENT_ID": "cli", "OIDC_ROLE_CLAIM": "groups", "OIDC_ROLES": "platform-team=admin,developers=user",
 	}, slog.New(slog.DiscardHandler))
 	var s auth.Settings
