@@ -168,6 +168,12 @@ func (f *accessFixture) request(r routes.Route) (path, kind, body string) {
 			values = append(values, "1")
 		case ":stream":
 			values = append(values, "stdout")
+		case ":key":
+			values = append(values, strings.Repeat("0", 64))
+		case ":token":
+			values = append(values, "x")
+		case "*path":
+			values = append(values, "simple/x")
 		}
 	}
 	if r == routes.MakeKey || r == routes.ShareJob {

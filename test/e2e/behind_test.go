@@ -195,6 +195,10 @@ func (f *accessFixture) attempts(r routes.Route) map[string]direct {
 	if r.Role == routes.NoCaller { // an assertion of who calls is not the token that it needs
 		change("the gateway's assertion", unauthorized)
 	}
+	if r.Tokens.Opens(routes.Index) { // the token is in the path, and wrong
+		change("nothing", forbidden)
+		change("the gateway's assertion", forbidden)
+	}
 	if r == routes.ReceiveEvent { // it may come from the Broker, which has no credentials
 		change("nothing", admitted)
 	}
