@@ -354,8 +354,8 @@ func (r *run) says(text string) {
 
 func (r *run) pods() []string {
 	r.t.Helper()
-	return strings.Fields(kube(r.t, "get", "pods", "-n", namespace, "-l", "batch.kubernetes.io/job-name="+r.Name, "-o",
-		"jsonpath={.items[*].metadata.name}"))
+	return strings.Fields(kube(r.t, "get", "pods", "-n", namespace, "-l", "batch.kubernetes.io/job-name="+r.Name,
+		"--sort-by=.metadata.creationTimestamp", "-o", "jsonpath={.items[*].metadata.name}"))
 }
 
 // submittedEvent is the event by which launch learns of a job.
