@@ -10,6 +10,7 @@ import (
 	"go-job-orchestrator/shared/dependencies/indextest"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/runtimes"
+	"go-job-orchestrator/shared/secret"
 )
 
 // needs is a Python program that needs a package, in a pod whose orchestrator has an index with a
@@ -72,6 +73,30 @@ func TestPackages(t *testing.T) {
 	// The installer's way to the index is closed once the program began.
 	if len(x.Asked()) == 0 {
 		t.Fatal("the index was asked nothing")
+	}
+}
+
+// TestPackagesAndSecrets gives a program both: its secrets come only once its packages are installed.
+func TestPackagesAndSecrets(t *testing.T) {
+	withPython(t)
+	index := httptest.NewServer(&indextest.Index{Wheels: []indextest.Wheel{
+		{Name: "small", Version: "1.0", Files: map[string]string{"small.py": "value = 42\n"}},
+	}})
+	defer index.Close()
+	set := secret.Set{"OWN": secret.Text("hunter2hunter2")}
+	program := "# /// script\n# dependencies = [\"small\"]\n# ///\n" +
+		"import os, small\nprint(small.value, len(os.environ[\"OWN\"]), os.environ[\"OWN\"])\n"
+	w := newFixtureWith(t, map[string]string{"PIP_INDEX_URL": index.URL + "/simple"}, program, isPython,
+		withSecrets(set, 0))
+	w.seal(set)
+	p := w.pod("one")
+	p.paths()
+	if got := p.run(); got != 0 {
+		t.Errorf("the program's container ended with %d: %s", got, p.out["exec"])
+	}
+	w.terminal(job.Succeeded, job.ReasonCompleted)
+	if got := w.log(); got != "42 14 ***\n" {
+		t.Errorf("log %q", got)
 	}
 }
 
