@@ -19,9 +19,9 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 TOOL := $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod
 LINT := $(GO) tool -modfile=$(CURDIR)/.ci/lint/go.mod golangci-lint
 # Tests whose libraries nothing else needs are modules of their own, so that a build need not load them.
-TEST_MODULES := test/contract test/manifests test/oidc
+TEST_MODULES := test/contract test/gojob test/manifests test/oidc
 # These packages are tested in the process of their tests. The other tests start commands.
-OWN := . ./examples/... ./functions/... ./shared/...
+OWN := . ./cmd/... ./examples/... ./functions/... ./shared/...
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test hostile buckets e2e bench fuzz check clean images features secret deploy deploy-bucket undeploy
@@ -78,7 +78,7 @@ fuzz: ## run every fuzz target for FUZZTIME
 	done
 
 check: ## check formatting, and run vet, golangci-lint, actionlint, and govulncheck if its database can be reached
-	@unformatted=$$(gofmt -l *.go examples functions shared test); test -z "$$unformatted" || { echo "gofmt would change:" $$unformatted; exit 1; }
+	@unformatted=$$(gofmt -l *.go cmd examples functions shared test); test -z "$$unformatted" || { echo "gofmt would change:" $$unformatted; exit 1; }
 	$(GO) vet -tags $(TAGS) ./...
 	$(GO) vet -tags $(TAGS),e2e,kubernetes ./test/e2e ./functions/all ./shared/kubernetes
 	$(LINT) run

@@ -1,0 +1,6 @@
+package gojob
+
+import (
+	_ "github.com/Shopify/toxiproxy/v2"
+	_ "github.com/creack/pty"
+)
