@@ -58,6 +58,8 @@ func (a *app) root() *cobra.Command {
 // commands are all commands. Each has a file of its own.
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
+		a.runCommand(),
+		a.submitCommand(),
 		a.versionCommand(),
 	}
 }
