@@ -88,10 +88,10 @@ func (b *bar) show() {
 	name := mpb.PrependDecorators(decor.Name("gojob: " + b.what + " "))
 	if b.total > 0 {
 		b.bar = b.progress.AddBar(b.total, mpb.BarRemoveOnComplete(), name, mpb.AppendDecorators(
-			decor.CountersKiloByte("% .1f / % .1f"), decor.Name(" "), decor.Percentage()))
+			decor.CountersKibiByte("% .1f / % .1f"), decor.Name(" "), decor.Percentage()))
 	} else {
 		b.bar = b.progress.AddSpinner(0, mpb.BarRemoveOnComplete(), name,
-			mpb.AppendDecorators(decor.CurrentKiloByte("% .1f")))
+			mpb.AppendDecorators(decor.CurrentKibiByte("% .1f")))
 	}
 	b.bar.SetCurrent(b.now.Load())
 }

@@ -69,7 +69,7 @@ func exitOf(s *job.Status) int {
 func (s *session) last(status *job.Status) {
 	took := ""
 	if status.StartedAt != nil && status.FinishedAt != nil {
-		took = " in " + span(status.FinishedAt.Sub(*status.StartedAt))
+		took = " in " + lasted(status.FinishedAt.Sub(*status.StartedAt))
 	}
 	if n := status.NotCollected; n != nil {
 		s.console.warn("%s not stored, because not in $OUTPUT_DIR: %s", counted(n.Count, "file was", "files were"),
@@ -170,8 +170,8 @@ func some(names []string, count int) string {
 	return text
 }
 
-// span is a duration as people read it: 1.3s, 2m 05s, 3h 20m.
-func span(d time.Duration) string {
+// lasted is a duration as people read it: 1.3s, 2m 05s, 3h 20m.
+func lasted(d time.Duration) string {
 	switch {
 	case d < 10*time.Second:
 		return fmt.Sprintf("%.1fs", max(d, 0).Seconds())
@@ -181,18 +181,4 @@ func span(d time.Duration) string {
 		return fmt.Sprintf("%dm %02ds", int(d.Minutes()), int(d.Seconds())%60)
 	}
 	return fmt.Sprintf("%dh %02dm", int(d.Hours()), int(d.Minutes())%60)
-}
-
-// size is a number of bytes as people read it: 8 B, 2.1 MB.
-func size(n int64) string {
-	if n < 1000 {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, unit := float64(n), ""
-	for _, unit = range []string{"kB", "MB", "GB", "TB", "PB"} {
-		if value /= 1000; value < 999.95 {
-			break
-		}
-	}
-	return fmt.Sprintf("%.1f %s", value, unit)
 }

@@ -71,7 +71,7 @@ func (a *app) fill(to *form.Form, f *jobFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	labels, err := pairs("label", f.labels)
+	labels, err := labelsOf("label", f.labels)
 	if err != nil {
 		return err
 	}
@@ -95,8 +95,8 @@ func (a *app) fill(to *form.Form, f *jobFlags, args []string) error {
 	to.Add("name", f.name)
 	to.Add("runtime", f.runtime)
 	to.Add("entrypoint", f.entrypoint)
-	to.Add("env", object(env))
-	to.Add("labels", object(labels))
+	to.Add("env", jsonObject(env))
+	to.Add("labels", jsonObject(labels))
 	to.Add("cpu", f.cpu)
 	to.Add("memory", memory)
 	to.Add("timeoutSeconds", timeout)
@@ -104,14 +104,14 @@ func (a *app) fill(to *form.Form, f *jobFlags, args []string) error {
 	if f.changed("retries") {
 		to.Add("retries", strconv.Itoa(f.retries))
 	}
-	to.Add("retryOn", list(f.retryOn))
+	to.Add("retryOn", jsonList(f.retryOn))
 	to.Add("image", f.image)
 	to.Add("queue", f.queue)
 	to.Add("profile", f.profile)
 	if f.noDeps {
 		to.Add("dependencies", "off")
 	}
-	to.Add("args", list(args))
+	to.Add("args", jsonList(args))
 	to.Fields = append(to.Fields, secrets...)
 	return nil
 }
@@ -122,15 +122,15 @@ func usagef(format string, values ...any) error {
 	return &usageError{fmt.Errorf(format, values...)}
 }
 
-// list and object are JSON, or "" for nothing.
-func list(values []string) string {
+// jsonList and jsonObject are JSON, or "" for nothing.
+func jsonList(values []string) string {
 	if len(values) == 0 {
 		return ""
 	}
 	return encode(values)
 }
 
-func object(values map[string]string) string {
+func jsonObject(values map[string]string) string {
 	if len(values) == 0 {
 		return ""
 	}
@@ -248,8 +248,8 @@ func (a *app) secretValues(texts []string) ([]form.Field, error) {
 	return fields, nil
 }
 
-// pairs reads K=V.
-func pairs(flag string, texts []string) (map[string]string, error) {
+// labelsOf reads K=V.
+func labelsOf(flag string, texts []string) (map[string]string, error) {
 	m := map[string]string{}
 	for _, text := range texts {
 		name, value, has := strings.Cut(text, "=")

@@ -57,7 +57,7 @@ type painted string
 
 // paint colours a text where colours are shown.
 func (c *console) paint(colour, text string) painted {
-	text = printable(text)
+	text = harmless(text)
 	if !c.colour {
 		return painted(text)
 	}
@@ -81,8 +81,8 @@ func (c *console) fail(format string, values ...any) {
 	for i, value := range values {
 		if own, ok := value.(painted); ok {
 			values[i] = string(own)
-		} else if text := fmt.Sprint(value); strings.ContainsFunc(text, unprintable) {
-			values[i] = printable(text)
+		} else if text := fmt.Sprint(value); strings.ContainsFunc(text, harmful) {
+			values[i] = harmless(text)
 		}
 	}
 	c.mu.Lock()
@@ -124,17 +124,17 @@ func cut(text string, columns int) string {
 	return string(runes[:columns-1]) + "…"
 }
 
-// printable keeps what a server or a file name says from controlling the terminal.
-func printable(text string) string {
+// harmless keeps what a server or a file name says from controlling the terminal.
+func harmless(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unprintable(r) {
+		if harmful(r) {
 			return '\ufffd'
 		}
 		return r
 	}, text)
 }
 
-func unprintable(r rune) bool {
+func harmful(r rune) bool {
 	return r < ' ' && r != '\n' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0
 }
 
