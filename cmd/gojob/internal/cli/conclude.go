@@ -25,10 +25,8 @@ func (s *session) conclude(ctx context.Context, end *follow.End) error {
 	}
 	code := exitOf(status)
 	s.last(status)
-	if s.flags.output != "" {
-		if err := s.printAnswer(raw); err != nil {
-			return err
-		}
+	if err := s.printEnd(status, raw); err != nil {
+		return err
 	}
 	if code == 0 {
 		return nil
@@ -67,10 +65,6 @@ func exitOf(s *job.Status) int {
 
 // last says how the job ended.
 func (s *session) last(status *job.Status) {
-	took := ""
-	if status.StartedAt != nil && status.FinishedAt != nil {
-		took = " in " + lasted(status.FinishedAt.Sub(*status.StartedAt))
-	}
 	if n := status.NotCollected; n != nil {
 		s.console.warn("%s not stored, because not in $OUTPUT_DIR: %s", counted(n.Count, "file was", "files were"),
 			some(n.Names, n.Count))
@@ -82,13 +76,19 @@ func (s *session) last(status *job.Status) {
 		}
 		s.console.warn("%s not stored: %s", counted(o.OmittedCount, "output was", "outputs were"), some(names, o.OmittedCount))
 	}
-	switch status.Phase {
-	case job.Succeeded:
-		s.console.say("%s%s%s", s.console.paint(green, "succeeded"), took, s.outputs(status))
-	case job.Cancelled:
-		s.console.say("%s%s", s.console.paint(yellow, "cancelled"), took)
-	default:
-		s.failed(status, took)
+	text := ended(s.console, status)
+	if status.Phase == job.Succeeded {
+		s.console.say("%s%s", text, s.outputs(status))
+		return
+	}
+	// A fault of the platform is an error of gojob's, one of the program itself is not.
+	print := s.console.say
+	if exitOf(status) == exitPlatform {
+		print = s.console.fail
+	}
+	print("%s", text)
+	if advice := s.advice(status); advice != "" {
+		print("try: %s", advice)
 	}
 }
 
@@ -97,25 +97,33 @@ func (s *session) outputs(status *job.Status) string {
 	return ""
 }
 
-// failed says why a job failed, and what to try. The fault of the program itself is no error of gojob.
-func (s *session) failed(status *job.Status, took string) {
-	print := s.console.say
-	if exitOf(status) == exitPlatform {
-		print = s.console.fail
+// ended says how a job has ended, and why.
+func ended(c *console, status *job.Status) painted {
+	took := ""
+	if status.StartedAt != nil && status.FinishedAt != nil {
+		took = lasted(status.FinishedAt.Sub(*status.StartedAt))
+	}
+	switch status.Phase {
+	case job.Succeeded:
+		return c.paint(green, "succeeded") + painted(before(" in ", took))
+	case job.Cancelled:
+		return c.paint(yellow, "cancelled") + painted(before(" after ", took))
 	}
 	why := string(status.Reason)
 	if status.Reason == job.ReasonError && status.ExitCode != nil {
 		why = exitText(status)
+	} else if status.Message != "" {
+		why += ": " + status.Message
 	}
-	text := s.console.paint(red, "failed")
-	message := status.Message
-	if message != "" && message != why {
-		message = ": " + message
+	why = strings.ReplaceAll(harmless(strings.TrimSpace(why)), "\n", "\n  ")
+	return c.paint(red, "failed") + painted(before(" after ", took)+before(" · ", why))
+}
+
+func before(word, text string) string {
+	if text == "" {
+		return ""
 	}
-	print("%s%s · %s%s", text, took, why, strings.ReplaceAll(message, "\n", "\n  "))
-	if advice := s.advice(status); advice != "" {
-		print("  try: %s", advice)
-	}
+	return word + text
 }
 
 func exitText(s *job.Status) string {

@@ -22,20 +22,25 @@ import (
 // runFlags are the flags of commands that start a job: how it is watched.
 type runFlags struct {
 	detach, quiet, cancelOnExit bool
-	out, output                 string
+	out                         string
+	output                      output
 	unreachable                 time.Duration
 }
 
-func (f *runFlags) register(flags *pflag.FlagSet, detached bool) {
+// unreachableTimeout is for how long a command tries to reach the server again.
+const unreachableTimeout = 10 * time.Minute
+
+func (f *runFlags) register(c *cobra.Command, detached bool) {
+	flags := c.Flags()
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing of gojob's own but errors")
-	flags.StringVarP(&f.output, "output", "o", "", "print the job to stdout as json, yaml, table, wide or name")
+	f.output.optional(c, formatTable, formatWide, formatJSON, formatYAML, formatName)
 	if f.detach = detached; detached {
 		return
 	}
 	flags.BoolVarP(&f.detach, "detach", "d", false, "do not wait: print the job's ID")
 	flags.StringVar(&f.out, "out", "", "store the outputs in `DIR` when the job is over")
 	flags.BoolVar(&f.cancelOnExit, "cancel-on-exit", false, "cancel the job when gojob is interrupted")
-	flags.DurationVar(&f.unreachable, "unreachable-timeout", 10*time.Minute,
+	flags.DurationVar(&f.unreachable, "unreachable-timeout", unreachableTimeout,
 		"give up when the server does not answer for this `DURATION`")
 }
 
@@ -72,6 +77,12 @@ func (a *app) runCommandAs(name string, detached bool) *cobra.Command {
   gojob run x.py | jq .`,
 		Args: atLeast(1, "say what to run: a script, a folder, or - for a program on standard input"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := r.misfits(cmd.Flags()); err != nil {
+				return err
+			}
+			if f.changed("retry-on") && !f.changed("retries") {
+				return usagef("--retry-on needs --retries: how often the program runs again")
+			}
 			made, err := a.jobForm(&f, &files, args[0], args[1:])
 			if err != nil {
 				return err
@@ -86,7 +97,7 @@ func (a *app) runCommandAs(name string, detached bool) *cobra.Command {
 	c.Flags().SortFlags = false
 	f.register(c.Flags())
 	files.register(c.Flags())
-	r.register(c.Flags(), detached)
+	r.register(c, detached)
 	return c
 }
 
@@ -125,7 +136,7 @@ func (a *app) jobForm(f *jobFlags, files *fileFlags, program string, args []stri
 		}
 		made.Files = append(made.Files, file)
 	case err != nil:
-		return nil, usagef("%w%s", err, a.meantCommand(program))
+		return nil, usagef("%w", err)
 	case info.IsDir():
 		return nil, usagef("%s is a folder; this version runs single files", program)
 	default:
@@ -150,9 +161,6 @@ func (a *app) jobForm(f *jobFlags, files *fileFlags, program string, args []stri
 	}
 	return made, a.fill(made, f, args)
 }
-
-// meantCommand suggests a command to somebody who left out a word, such as in "gojob run log".
-func (a *app) meantCommand(string) string { return "" }
 
 func localFile(path, name string, size int64) form.File {
 	return form.File{Name: name, Size: size, Open: func() (io.ReadCloser, error) { return os.Open(path) }}
@@ -243,6 +251,7 @@ func (a *app) start(ctx context.Context, s start, r runFlags) error {
 	signals, stop := a.signals()
 	defer stop()
 	run := &session{app: a, client: c, console: a.console(r.quiet), flags: r, start: s, signals: signals}
+	run.trouble = troubleTeller{console: run.console, server: c.Server(), giveUp: r.unreachable}
 	return run.run(ctx)
 }
 

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"go-job-orchestrator/cmd/gojob/internal/client"
@@ -29,7 +28,7 @@ type session struct {
 	accepted client.Accepted
 	follower *follow.Follower
 	states   states
-	troubled bool // the user knows that there is no connection
+	trouble  troubleTeller
 }
 
 func (s *session) run(ctx context.Context) error {
@@ -39,7 +38,7 @@ func (s *session) run(ctx context.Context) error {
 	s.remember(s.id)
 	// The job's own token opens it for as long as there is the job, whatever becomes of the caller's.
 	s.client = s.client.WithToken(s.accepted.Token)
-	s.follower = follow.New(s.client, follow.Options{GiveUp: s.flags.unreachable, Trouble: s.trouble})
+	s.follower = follow.New(s.client, follow.Options{GiveUp: s.flags.unreachable, Trouble: s.trouble.tell})
 	s.explainAccepted()
 	if s.flags.detach {
 		return s.printAccepted()
@@ -140,24 +139,29 @@ func (s *session) explainAccepted() {
 	}
 }
 
-// printAccepted prints the answer of a submit.
+// printAccepted prints the answer of a submit: the ID, for scripts, unless -o says otherwise.
 func (s *session) printAccepted() error {
-	if s.flags.output != "" {
-		return s.printAnswer(s.accepted.Raw)
-	}
 	s.console.say("%s · submitted", s.label())
+	if s.flags.output.machine() {
+		return s.flags.output.object(s.stdout, s.accepted.Raw)
+	}
 	_, err := fmt.Fprintln(s.stdout, s.id)
 	return err
 }
 
-// printAnswer prints an object of the API in the format that -o names.
-func (s *session) printAnswer(raw json.RawMessage) error {
-	if s.flags.output == "name" {
+// printEnd prints the job as it ended.
+func (s *session) printEnd(status *job.Status, raw json.RawMessage) error {
+	switch o := &s.flags.output; {
+	case o.format == "":
+		return nil
+	case o.machine():
+		return o.object(s.stdout, raw)
+	case o.format == formatName:
 		_, err := fmt.Fprintln(s.stdout, s.id)
 		return err
+	default:
+		return s.describe(*status, o.format == formatWide)
 	}
-	_, err := fmt.Fprintf(s.stdout, "%s\n", strings.TrimSpace(string(raw)))
-	return err
 }
 
 // follow shows the log until the job is over or gojob is interrupted.
@@ -165,7 +169,7 @@ func (s *session) follow(ctx context.Context) error {
 	following, stop := context.WithCancel(ctx)
 	defer stop()
 	stdout := s.stdout
-	if s.flags.output != "" {
+	if s.flags.output.format != "" {
 		stdout = s.stderr
 	}
 	sink := &runSink{session: s, stdout: s.console.output(stdout), stderr: s.console.output(s.stderr)}

@@ -149,18 +149,26 @@ func retryText(s *job.Status) string {
 // longTrouble is from when on a user is told that there is no connection.
 const longTrouble = 10 * time.Second
 
-// trouble says that the server is unreachable, once it has been for a while.
-func (s *session) trouble(err error, since time.Duration) {
+// troubleTeller tells a user that the server is unreachable, once it has been for a while.
+type troubleTeller struct {
+	console *console
+	server  string
+	giveUp  time.Duration
+	told    bool
+}
+
+// tell is told of each failure, and with nil when all is well again.
+func (t *troubleTeller) tell(err error, since time.Duration) {
 	switch {
-	case err == nil && s.troubled:
-		s.troubled = false
-		s.console.say("connected again")
-	case err != nil && since > longTrouble && !s.troubled:
-		s.troubled = true
+	case err == nil && t.told:
+		t.told = false
+		t.console.say("connected again")
+	case err != nil && since > longTrouble && !t.told:
+		t.told = true
 		var unreachable *client.UnreachableError
 		if errors.As(err, &unreachable) {
 			err = unreachable.Err
 		}
-		s.console.say("no connection to %s (%s); trying again for up to %s", s.client.Server(), err, s.flags.unreachable)
+		t.console.say("no connection to %s (%s); trying again for up to %s", t.server, err, t.giveUp)
 	}
 }
