@@ -17,6 +17,7 @@ import (
 func Main() int {
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, now: time.Now,
+		dirs: settings.UserDirs(),
 	}
 	return a.run(context.Background(), os.Args)
 }
@@ -28,6 +29,8 @@ type app struct {
 	getenv         func(string) string
 	now            func() time.Time
 	flags          settings.Flags // of every command
+	dirs           settings.Dirs
+	target         settings.Target // what client has found
 }
 
 // run runs a command line, whose first word is the name of the program.
@@ -58,6 +61,11 @@ func (a *app) root() *cobra.Command {
 // commands are all commands. Each has a file of its own.
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
+		a.runCommand(),
+		a.submitCommand(),
+		a.lsCommand(),
+		a.getCommand(),
+		a.rmCommand(),
 		a.versionCommand(),
 	}
 }
@@ -68,5 +76,6 @@ func (a *app) client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.target = target
 	return client.New(target.URL, target.Token), nil
 }

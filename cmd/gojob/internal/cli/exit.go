@@ -83,9 +83,12 @@ func codeOf(err error) int {
 	var usage *usageError
 	var unreachable *client.UnreachableError
 	var answer *client.Error
+	var noJob *noJobError
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.As(err, &noJob):
+		return exitNotFound
 	case errors.As(err, &unreachable):
 		return exitUnreachable
 	case errors.As(err, &answer):
