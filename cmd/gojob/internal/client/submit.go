@@ -133,6 +133,10 @@ func (s *submit) try(ctx context.Context) (accepted Accepted, sent int64, err er
 	accepted.Raw, err = s.c.JSON(ctx, Call{
 		Method: http.MethodPost, Path: s.path, Body: body, Length: max(s.length, 0), Header: header,
 	}, &accepted)
+	var local *form.LocalError
+	if errors.As(err, &local) {
+		return accepted, body.sent.Load(), local
+	}
 	if err != nil && errors.Is(context.Cause(ctx), errStalled) {
 		err = &UnreachableError{Server: s.c.Server(), Err: errStalled}
 	}
@@ -201,7 +205,6 @@ func (p *progress) Read(b []byte) (int, error) {
 // explain adds what only the earlier tries show.
 func (s *submit) explain(ctx context.Context, err error) error {
 	var answer *Error
-	var local *form.LocalError
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -212,8 +215,6 @@ func (s *submit) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("a file changed between two tries, and an earlier one was accepted (see gojob ls): %w", err)
 	case errors.As(err, &answer) && isRefusal(err):
 		return err
-	case errors.As(err, &local):
-		err = local
 	}
 	return &UnsureError{Key: s.o.Key, Err: err}
 }
