@@ -321,11 +321,6 @@ func (p *Plan) Join(other *Plan) error {
 		case kind != 0:
 			return fmt.Errorf("two things are named %s in what is sent", e.Name)
 		}
-		for _, parent := range parents(path.Dir(e.Name)) {
-			if kind := kinds[parent]; kind == KindFile || kind == KindLink {
-				return fmt.Errorf("%s is sent as a file, so that %s cannot lie in it", parent, e.Name)
-			}
-		}
 		kinds[e.Name] = e.Kind
 		p.append(e)
 	}
