@@ -70,6 +70,7 @@ func (a *app) commands() []*cobra.Command {
 		a.lsCommand(),
 		a.getCommand(),
 		a.rmCommand(),
+		a.cpCommand(),
 		a.versionCommand(),
 	}
 }
