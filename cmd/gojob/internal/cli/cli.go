@@ -70,10 +70,15 @@ func (a *app) commands() []*cobra.Command {
 
 // client returns a client of the server that flags, environment and configuration name.
 func (a *app) client() (*client.Client, error) {
-	target, err := settings.Resolve(a.flags, a.getenv)
+	target, err := settings.Resolve(a.flags, a.getenv, a.dirs)
 	if err != nil {
 		return nil, err
 	}
 	a.target = target
-	return client.New(target.URL, target.Token), nil
+	return client.New(target.URL, a.tokens(target)), nil
+}
+
+// anonymous returns a client of a server that sends no credentials.
+func anonymous(target settings.Target) *client.Client {
+	return client.New(target.URL, client.Token(""))
 }
