@@ -51,7 +51,7 @@ func (a *app) root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().StringVar(&a.flags.URL, "url", "", "the `URL` of the server (GOJOB_URL)")
 	root.PersistentFlags().StringVar(&a.flags.Context, "context", "", "the `NAME` of a context (GOJOB_CONTEXT)")
 	root.AddCommand(a.commands()...)
@@ -61,6 +61,12 @@ func (a *app) root() *cobra.Command {
 // commands are all commands. Each has a file of its own.
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
+		a.runCommand(),
+		a.submitCommand(),
+		a.rerunCommand(),
+		a.logsCommand(),
+		a.waitCommand(),
+		a.cancelCommand(),
 		a.lsCommand(),
 		a.getCommand(),
 		a.rmCommand(),
