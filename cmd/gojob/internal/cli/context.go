@@ -10,16 +10,13 @@ import (
 )
 
 func (a *app) contextCommand() *cobra.Command {
-	command := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "context",
 		Short: "List and choose servers",
 		Long: `List and choose servers. A context is a server under a name; gojob login makes one. Commands use the
 server of --url or --context, then of GOJOB_URL or GOJOB_CONTEXT, then the current context, and
 otherwise ` + settings.DefaultURL + `.`,
-		Args: noArguments,
-	}
-	command.AddCommand(a.contextLs(), a.contextUse(), a.contextRm(), a.contextShow())
-	return command
+	}, a.contextLs(), a.contextUse(), a.contextRm(), a.contextShow())
 }
 
 // contextRow is a context as it is listed.

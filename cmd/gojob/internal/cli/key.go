@@ -40,13 +40,10 @@ type keyRequest struct {
 }
 
 func (a *app) keyCommand() *cobra.Command {
-	command := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "key",
 		Short: "Make, list and revoke the keys of callers; for admins",
-		Args:  noArguments,
-	}
-	command.AddCommand(a.keyLs(), a.keyNew(), a.keyRotate(), a.keyRm())
-	return command
+	}, a.keyLs(), a.keyNew(), a.keyRotate(), a.keyRm())
 }
 
 func (a *app) keyLs() *cobra.Command {

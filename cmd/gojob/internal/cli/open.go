@@ -42,14 +42,14 @@ BROWSER is the program to open, if it is set.`,
 		Args:              arguments("[JOB]", 0, 1),
 		ValidArgsFunction: once(a.jobRefs()),
 		RunE: func(command *cobra.Command, args []string) error {
-			return a.open(command.Context(), args, printOnly)
+			return a.openPage(command.Context(), args, printOnly)
 		},
 	}
 	command.Flags().BoolVar(&printOnly, "print", false, "print the URL, without a token, and open nothing")
 	return command
 }
 
-func (a *app) open(ctx context.Context, args []string, printOnly bool) error {
+func (a *app) openPage(ctx context.Context, args []string, printOnly bool) error {
 	c, err := a.client()
 	if err != nil {
 		return err

@@ -20,13 +20,10 @@ const templatesPath = "/api/v1/templates"
 func templatePath(name string) string { return templatesPath + "/" + url.PathEscape(name) }
 
 func (a *app) templateCommand() *cobra.Command {
-	command := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "template",
 		Short: "Programs that are uploaded once and started often",
-		Args:  noArguments,
-	}
-	command.AddCommand(a.templateLs(), a.templateGet(), a.templateRm())
-	return command
+	}, a.templateLs(), a.templateGet(), a.templateRm())
 }
 
 // templateRow is a template as it is listed.
