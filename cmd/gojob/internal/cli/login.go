@@ -87,7 +87,7 @@ func (a *app) login(ctx context.Context, args []string, f loginFlags) error {
 		fmt.Fprint(a.stderr, "; it is open, so nobody needs a key")
 	}
 	fmt.Fprintln(a.stderr)
-	if url := a.getenv("GOJOB_URL"); url != "" {
+	if u, err := settings.ParseURL(a.getenv("GOJOB_URL")); err == nil && u.String() != target.URL.String() {
 		fmt.Fprintf(a.stderr, "gojob: GOJOB_URL is set, and comes before the context: unset GOJOB_URL\n")
 	}
 	return nil
@@ -121,7 +121,7 @@ func (a *app) loginTarget(args []string) (settings.Target, error) {
 		if err := settings.CheckName(name); err != nil {
 			return settings.Target{}, &usageError{err}
 		}
-		if flags.URL != "" {
+		if flags.URL != "" || a.getenv("GOJOB_URL") != "" && !slices.Contains(config.Names(), name) {
 			flags.Context = "" // the context may be new, or get another URL
 		}
 	}
