@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"go-job-orchestrator/cmd/gojob/internal/form"
 	"go-job-orchestrator/shared/job"

@@ -55,7 +55,7 @@ func newFollower(t *testing.T, o follow.Options, handle http.HandlerFunc) *follo
 	if err != nil {
 		t.Fatal(err)
 	}
-	return follow.New(client.New(base, ""), o)
+	return follow.New(client.New(base, client.Token("")), o)
 }
 
 var whole = follow.Query{Tail: follow.All, Follow: true}
@@ -191,7 +191,7 @@ func TestSlowWriter(t *testing.T) {
 type slow struct{}
 
 func (slow) Write(string, time.Time, []byte) error { time.Sleep(500 * time.Millisecond); return nil }
-func (slow) Attempt(int) error                      { return nil }
+func (slow) Attempt(int) error                     { return nil }
 
 // TestFailures says which answers are tried again, and which are not.
 func TestFailures(t *testing.T) {
@@ -240,7 +240,7 @@ func TestGiveUp(t *testing.T) {
 	t.Parallel()
 	var troubles atomic.Int32
 	base := &url.URL{Scheme: "http", Host: "localhost:1"}
-	f := follow.New(client.New(base, ""), follow.Options{GiveUp: 300 * time.Millisecond, Trouble: func(error, time.Duration) {
+	f := follow.New(client.New(base, client.Token("")), follow.Options{GiveUp: 300 * time.Millisecond, Trouble: func(error, time.Duration) {
 		troubles.Add(1)
 	}})
 	_, err := f.Log(t.Context(), id, whole, &sink{})
