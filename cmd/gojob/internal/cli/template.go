@@ -23,7 +23,7 @@ func (a *app) templateCommand() *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "template",
 		Short: "Programs that are uploaded once and started often",
-	}, a.templateLs(), a.templateGet(), a.templateRm())
+	}, a.templateRunCommand(), a.templateLs(), a.templateGet(), a.templateRm())
 }
 
 // templateRow is a template as it is listed.
