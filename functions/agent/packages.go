@@ -26,6 +26,7 @@ type order struct {
 	Installed *prepare.Installed `json:"installed,omitempty"`
 	Failed    string             `json:"failed,omitempty"` // why no program is to be run
 	Retry     bool               `json:"retry,omitempty"`  // the pod is to fail, so that another is tried
+	Code      int                `json:"code,omitempty"`   // the exit code of the sidecar, if it is restarted after this
 }
 
 // stepped tells the sidecar how a step ended.
@@ -72,8 +73,7 @@ func (s *sidecar) install(ctx context.Context, t *task) (run bool, code int, err
 	r := &remote{workspace: w}
 	var before order
 	if w.ReadRecord(stepRecord(1), &before) == nil { // this was started anew
-		run, err = s.installAgain(r)
-		return run, 0, err
+		return s.installAgain(r)
 	}
 	kind, err := runtimes.Find(t.Index.Runtime)
 	if err != nil {
@@ -108,23 +108,24 @@ func (s *sidecar) install(ctx context.Context, t *task) (run bool, code int, err
 	if isMoot(err) {
 		err = nil
 	}
-	err = errors.Join(err, r.end(order{Failed: ended.Exit.Message, Retry: !e.Last(ended.Exit)}))
-	return false, verdict(t.Index, record), err
+	code = verdict(t.Index, record)
+	err = errors.Join(err, r.end(order{Failed: ended.Exit.Message, Retry: !e.Last(ended.Exit), Code: code}))
+	return false, code, err
 }
 
 // installAgain goes on after a restart of the sidecar: with the program if its packages are there,
-// else with another pod.
-func (s *sidecar) installAgain(r *remote) (run bool, err error) {
+// with the end that was recorded if they could not be installed, else with another pod.
+func (s *sidecar) installAgain(r *remote) (run bool, code int, err error) {
 	for {
 		var o order
 		if err := r.workspace.ReadRecord(stepRecord(r.n+1), &o); err != nil {
 			break
 		}
 		if r.n++; o.Step == nil {
-			return o.Failed == "", nil
+			return o.Failed == "", o.Code, nil
 		}
 	}
-	return false, r.end(order{Failed: "the agent was restarted while packages were installed", Retry: true})
+	return false, 0, r.end(order{Failed: "the agent was restarted while packages were installed", Retry: true})
 }
 
 // install runs the steps that the sidecar orders. It returns what they installed; run is false when

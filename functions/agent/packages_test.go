@@ -4,10 +4,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"go-job-orchestrator/shared/dependencies/indextest"
+	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/secret"
@@ -115,6 +117,18 @@ func TestPackagesFail(t *testing.T) {
 	}
 	if log := w.output(job.PrepareLogFile); !strings.Contains(log, "No matching distribution found for small") {
 		t.Errorf("prepare.log: %s", log)
+	}
+	want := p.verdict
+	if err := os.Remove(filepath.Join(p.dir, "workspace", doneRecord)); err != nil { // it died just before
+		t.Fatal(err)
+	}
+	sidecar := p.start("sidecar")
+	w.until("the sidecar is done again", func() bool {
+		_, err := os.Stat(filepath.Join(p.dir, "workspace", doneRecord))
+		return err == nil
+	})
+	if p.stop(sidecar); p.verdict != want || want != executor.PodNoRetry {
+		t.Errorf("the sidecar ended with %d, and %d when it was started anew", want, p.verdict)
 	}
 }
 

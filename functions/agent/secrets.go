@@ -69,14 +69,20 @@ func (s *sidecar) passSecrets(ctx context.Context, index *job.Index) error {
 	if err != nil {
 		return fmt.Errorf("%w: they cannot be encoded", errSecrets)
 	}
-	temp := filepath.Join(s.paths.secrets, secretsRecord+".tmp")
-	if err := os.WriteFile(temp, data, 0o600); err != nil {
-		return fmt.Errorf("%w: %w", errSecrets, err)
-	}
-	if err := os.Rename(temp, filepath.Join(s.paths.secrets, secretsRecord)); err != nil {
-		return fmt.Errorf("%w: %w", errSecrets, err)
+	if err := s.writeSecrets(data); err != nil {
+		s.log.Error("secrets cannot be written", "error", err)
+		return fmt.Errorf("%w: the pod has no room for them, or was made by another version of the server", errSecrets)
 	}
 	return nil
+}
+
+// writeSecrets writes the record whole or not at all. Its error has paths, which are for the log.
+func (s *sidecar) writeSecrets(data []byte) error {
+	temp := filepath.Join(s.paths.secrets, secretsRecord+".tmp")
+	if err := os.WriteFile(temp, data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, filepath.Join(s.paths.secrets, secretsRecord))
 }
 
 // named returns a secret of the operator's from where its Secret is mounted. A name without a key

@@ -140,10 +140,14 @@ func (tx *Tx) record(ctx context.Context, d Draft) (*job.Index, error) {
 	ctx = context.WithoutCancel(ctx)
 	c, id := tx.c, tx.id
 	names, _ := programNames(d.Files, d.Tree) // without names there are no warnings
+	var warnings []string
+	if d.Dependencies != job.DependenciesOff { // else its user knows that nothing is installed
+		warnings = c.Settings.Dependencies.Warnings(d.Runtime, d.Entrypoint, names)
+	}
 	index, err := c.recordChained(ctx, &job.Index{
 		JobID: id, JobName: id.Name(), Namespace: c.common.Namespace, CreatedAt: id.Created(),
 		Spec: c.fill(d.Spec), Files: executable(d), Stdin: d.Stdin, Inferred: d.Inferred, RerunOf: d.RerunOf,
-		Warnings: c.Settings.Dependencies.Warnings(d.Runtime, d.Entrypoint, names),
+		Warnings: warnings,
 		Secrets:  d.Inherited.With(d.Secrets).Records(),
 		Token:    token.Hash(c.keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
 		Template: d.Template, Owner: d.Owner, Trace: d.Trace, Hops: d.Chain.Hops, Root: d.Chain.Root,

@@ -42,7 +42,11 @@ func single() map[string]setter {
 			s.TTLSecondsAfterFinished, m = seconds(text, 0)
 			return m
 		},
-		"name":    func(s *job.Spec, text string) string { s.Name = text; return "" },
+		"name": func(s *job.Spec, text string) string { s.Name = text; return "" },
+		"dependencies": func(s *job.Spec, text string) string {
+			s.Dependencies = text
+			return required(text)
+		},
 		"retryOn": func(s *job.Spec, text string) (m string) { s.RetryOn, m = stringList(text); return m },
 		"retries": func(s *job.Spec, text string) string {
 			n, m := whole(text, 0)
@@ -139,8 +143,9 @@ func otherNames() map[string]string {
 		"ttlSecondsAfterFinished": "expiry expires keep retention", "retries": "retry backofflimit maxattempts attempts",
 		"image":    "container docker",
 		stdinField: "input standardinput", "name": "title jobname displayname", "retryOn": "retrywhen retryif retryreasons",
-		secretField: "secret secrets password passwords credentials",
-		"profile":   "flavor flavour machinetype instancetype nodepool partition",
+		secretField:    "secret secrets password passwords credentials",
+		"dependencies": "packages install nodeps",
+		"profile":      "flavor flavour machinetype instancetype nodepool partition",
 	} {
 		for word := range strings.FieldsSeq(words) {
 			others[word] = field

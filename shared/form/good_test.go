@@ -44,6 +44,7 @@ func TestEveryField(t *testing.T) {
 		field("labels", `{"team":"data","example.com/stage":""}`),
 		field("image", "registry.example:5000/python@sha256:0123"), field("cpu", "500m"), field("memory", "1.5Gi"),
 		field("timeoutSeconds", "1"), field("ttlSecondsAfterFinished", "0"), field("retries", "100"),
+		field("dependencies", "off"),
 	}
 	contents := []formtest.Part{file("a b.py", "print(1)\n"), file("data.bin", "\x00\xff")}
 	want := job.Spec{
@@ -51,6 +52,7 @@ func TestEveryField(t *testing.T) {
 		Env:    map[string]string{"A": "1 \"2\"\n", "lower.case-1": "", "EMPTY": "", "PATHS": "$(A)"},
 		Labels: map[string]string{"team": "data", "example.com/stage": ""},
 		Image:  "registry.example:5000/python@sha256:0123", CPU: "500m", Memory: "1.5Gi", TimeoutSeconds: 1, Retries: 100,
+		Dependencies: job.DependenciesOff,
 	}
 	backwards := slices.Clone(fields)
 	slices.Reverse(backwards)

@@ -306,6 +306,7 @@ type Status struct {
 	TimeoutSeconds int64     `json:"timeoutSeconds,omitempty"`
 	Retries        int       `json:"retries,omitempty"`
 	RetryOn        []string  `json:"retryOn,omitempty"`
+	Dependencies   string    `json:"dependencies,omitempty"`
 	Template       *Origin   `json:"template,omitempty"`
 	RerunOf        ID        `json:"rerunOf,omitempty"`
 	Files          []File    `json:"files"`

@@ -35,7 +35,15 @@ type Spec struct {
 	RetryOn []string `json:"retryOn,omitempty"`
 	// Name is for people. Several jobs may have the same.
 	Name string `json:"name,omitempty"`
+	// Dependencies is one of the values below, empty for DependenciesAuto.
+	Dependencies string `json:"dependencies,omitempty"`
 }
+
+// What is done about the packages that a job's files name.
+const (
+	DependenciesAuto = "auto" // what the server's setting DEPENDENCIES says
+	DependenciesOff  = "off"  // they are not installed
+)
 
 // The bounds of a Spec. MaxArgBytes is Linux's MAX_ARG_STRLEN. MaxExecBytes is well below the
 // quarter of the stack (2 MiB) that Linux gives to arguments and environment; see execve(2).
@@ -79,6 +87,11 @@ func (s *Spec) Validate() error {
 	faults.add("ttlSecondsAfterFinished", between(s.TTLSecondsAfterFinished, 0, MaxSeconds))
 	faults.add("retries", between(int64(s.Retries), 0, MaxRetries))
 	checkRetryOn(faults, s)
+	switch s.Dependencies {
+	case "", DependenciesAuto, DependenciesOff:
+	default:
+		faults.add("dependencies", fmt.Sprintf("%.60q is neither auto nor off", s.Dependencies))
+	}
 	if s.Name != "" {
 		faults.add("name", CheckName(s.Name))
 	}

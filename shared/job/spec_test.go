@@ -95,6 +95,9 @@ func TestValidate(t *testing.T) {
 			s.TimeoutSeconds, s.TTLSecondsAfterFinished = job.MaxSeconds+1,
 				job.MaxSeconds+1
 		}, []string{"timeoutSeconds", "ttlSecondsAfterFinished"}},
+		{"packages left to the server", func(s *job.Spec) { s.Dependencies = job.DependenciesAuto }, nil},
+		{"no packages", func(s *job.Spec) { s.Dependencies = job.DependenciesOff }, nil},
+		{"packages of another kind", func(s *job.Spec) { s.Dependencies = "online" }, []string{"dependencies"}},
 		{"too many retries", func(s *job.Spec) { s.Retries = job.MaxRetries + 1 }, []string{"retries"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -97,6 +97,8 @@ func Unpack(ctx context.Context, root, base string, from io.Reader) (trees []str
 		return nil, err
 	}
 	defer dir.Close()
+	to := unpacking{root: dir}
+	defer func() { _ = to.leave() }() // it was only looked up in
 	r := tar.NewReader(from)
 	for range maxTreeEntries {
 		if err := ctx.Err(); err != nil {
@@ -119,7 +121,7 @@ func Unpack(ctx context.Context, root, base string, from io.Reader) (trees []str
 		if !slices.Contains(trees, tree) {
 			trees = append(trees, tree)
 		}
-		if err := unpackEntry(dir, name, h, r); err != nil {
+		if err := to.entry(name, h, r); err != nil {
 			return trees, fmt.Errorf("unpack %s: %w", name, err)
 		}
 	}
@@ -168,11 +170,48 @@ func findTrees(ctx context.Context, root, folder, base string) ([]string, error)
 	return trees, err
 }
 
-func unpackEntry(dir *os.Root, name string, h *tar.Header, content io.Reader) error {
-	name = filepath.FromSlash(name)
+// unpacking makes entries below root. It keeps the folder of the last entry open: the next one mostly
+// lies in it as well, and need not be looked up from root.
+type unpacking struct {
+	root *os.Root
+	dir  *os.Root // nil: none
+	name string   // of dir
+}
+
+// in returns the folder of a name, which must be there.
+func (u *unpacking) in(name string) (*os.Root, error) {
+	if u.dir != nil && u.name == name {
+		return u.dir, nil
+	}
+	if err := u.leave(); err != nil {
+		return nil, err
+	}
+	dir, err := u.root.OpenRoot(name)
+	if err != nil {
+		return nil, err
+	}
+	u.dir, u.name = dir, name
+	return dir, nil
+}
+
+func (u *unpacking) leave() error {
+	if u.dir == nil {
+		return nil
+	}
+	defer func() { u.dir = nil }()
+	return u.dir.Close()
+}
+
+func (u *unpacking) entry(name string, h *tar.Header, content io.Reader) error {
+	if h.Typeflag == tar.TypeDir {
+		return u.root.MkdirAll(filepath.FromSlash(name), 0o755)
+	}
+	dir, err := u.in(filepath.FromSlash(path.Dir(name)))
+	if err != nil {
+		return err
+	}
+	name = path.Base(name)
 	switch h.Typeflag {
-	case tar.TypeDir:
-		return dir.MkdirAll(name, 0o755)
 	case tar.TypeSymlink:
 		return dir.Symlink(h.Linkname, name)
 	case tar.TypeReg:

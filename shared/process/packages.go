@@ -161,7 +161,8 @@ func (r *runner) ready(
 	ctx context.Context, task *executor.Task, before []job.Attempt, from time.Time,
 ) (*executor.Result, error) {
 	index := task.Index
-	if r.packages.settings.Mode == dependencies.Off || index.Runtime != "python" && index.Runtime != "node" {
+	off := r.packages.settings.Mode == dependencies.Off || index.Dependencies == job.DependenciesOff
+	if off || index.Runtime != "python" && index.Runtime != "node" {
 		return nil, nil //nolint:nilnil // nothing is to be installed
 	}
 	installed, err := r.machine.Lookup(index.Runtime)

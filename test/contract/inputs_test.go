@@ -12,11 +12,11 @@ import (
 func testInputs(t *testing.T, to *client) {
 	request := script(t, "cat; echo \"args $*\"; exit 4", field{name: "stdin", value: "one\ntwo\n"},
 		field{name: "name", value: "Nightly report"}, field{name: "retries", value: "3"},
-		field{name: "retryOn", value: `["3","10-20","OOMKilled"]`})
+		field{name: "retryOn", value: `["3","10-20","OOMKilled"]`}, field{name: "dependencies", value: "off"})
 	s := to.submit(t, request)
 	over := to.ended(t, s)
 	if over.Phase != job.Failed || len(over.Attempts) != 1 || over.Name != "Nightly report" || over.Stdin == nil ||
-		len(over.RetryOn) != 3 {
+		len(over.RetryOn) != 3 || over.Dependencies != "off" {
 		t.Errorf("got %+v", over)
 	}
 	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, s.path()+"/logs", s.bearer()).body), "one\ntwo\nargs \n")

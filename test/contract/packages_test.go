@@ -22,10 +22,10 @@ import (
 )
 
 // needy is a job that needs a package.
-func needy(t *testing.T) option {
+func needy(t *testing.T, fields ...field) option {
 	t.Helper()
-	return form(t, field{name: "runtime", value: "python"}, field{name: "entrypoint", value: "main.py"},
-		file("main.py", "import small\n"), file("requirements.txt", "small==1.0\n"))
+	return form(t, append(fields, field{name: "runtime", value: "python"}, field{name: "entrypoint", value: "main.py"},
+		file("main.py", "import small\n"), file("requirements.txt", "small==1.0\n"))...)
 }
 
 // sources is what the agent sends about such a job.
@@ -88,6 +88,8 @@ func testPlans(t *testing.T, f *functions, to *client, s submitted) {
 	if got := to.status(t, s); got.Phase != job.Pending {
 		t.Errorf("without packages: the job is %s", got.Phase)
 	}
+	without := to.submit(t, needy(t, field{name: "dependencies", value: "off"}))
+	to.asAgent(t, http.StatusNoContent, without, planning, record(t, requirements("small\n")), f.agent(without.JobID))
 	plan := as[prepare.Plan](t, to.asAgent(t, http.StatusCreated, s, planning, record(t, requirements("small\n")), agent))
 	if plan.From != "requirements.txt" || len(plan.Warnings) != 1 || plan.Env != nil {
 		t.Errorf("got %+v", plan)

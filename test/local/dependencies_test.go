@@ -1,6 +1,7 @@
 package local
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -376,6 +377,32 @@ func TestOffline(t *testing.T) {
 	j := s.submit(withPackages(wheels(2), "import small1\nprint(small1.value)\n"))
 	must(t, j.wait(), job.Succeeded, job.ReasonCompleted)
 	must(t, s.submit(withPackages(wheels(3), "")).wait(), job.Failed, job.ReasonDependenciesFailed)
+}
+
+// TestNoDependencies installs nothing for a job that says so, also when it runs again, until it is
+// run again with its packages.
+func TestNoDependencies(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), "DEPENDENCIES=offline")
+	f := withPackages(wheels(1), "print('ran')\n")
+	f.fields = append(f.fields, "dependencies=off")
+	resp, data, err := s.post(f)
+	if err != nil || resp.StatusCode != http.StatusCreated || strings.Contains(string(data), "warnings") {
+		t.Errorf("answered %s, %v", data, err)
+	}
+	j := s.submit(f)
+	must(t, j.wait(), job.Succeeded, job.ReasonCompleted)
+	rerun := func(fields ...string) *sent {
+		body, kind := form{fields: fields}.encode()
+		status, data := ask(t, s, http.MethodPost, j.path()+"/rerun", "", body, kind)
+		again := &sent{s: s}
+		if err := json.Unmarshal(data, again); err != nil || status != http.StatusCreated {
+			t.Fatalf("rerun with %q: %d %s", fields, status, data)
+		}
+		return again
+	}
+	must(t, rerun("name=again").wait(), job.Succeeded, job.ReasonCompleted)
+	must(t, rerun("dependencies=auto").wait(), job.Failed, job.ReasonDependenciesFailed)
 }
 
 // TestOff warns of what is not installed.

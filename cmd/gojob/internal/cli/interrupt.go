@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/signal"
@@ -34,4 +35,30 @@ func pipeClosed(err error) bool {
 	}
 	const brokenPipe, noData = syscall.Errno(109), syscall.Errno(232) // of Windows
 	return runtime.GOOS == "windows" && (errors.Is(err, brokenPipe) || errors.Is(err, noData))
+}
+
+// interruptError is the end of a command by a signal.
+type interruptError struct{ signal os.Signal }
+
+func (e *interruptError) Error() string { return "interrupted (" + e.signal.String() + ")" }
+
+// interruptible returns a context that ends with an *interruptError when a signal comes.
+func (a *app) interruptible(ctx context.Context) (_ context.Context, release func()) {
+	signals, stopSignals := a.signals()
+	ctx, stop := (&session{signals: signals}).untilSignal(ctx)
+	return ctx, func() { stop(); stopSignals() }
+}
+
+// untilSignal returns a context that ends with an *interruptError when one of the signals of a session
+// comes.
+func (s *session) untilSignal(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case signal := <-s.signals:
+			cancel(&interruptError{signal})
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
 }

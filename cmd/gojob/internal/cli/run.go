@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"go-job-orchestrator/cmd/gojob/internal/form"
 	"go-job-orchestrator/shared/job"
@@ -22,20 +20,25 @@ import (
 // runFlags are the flags of commands that start a job: how it is watched.
 type runFlags struct {
 	detach, quiet, cancelOnExit bool
-	out, output                 string
+	out                         string
+	output                      output
 	unreachable                 time.Duration
 }
 
-func (f *runFlags) register(flags *pflag.FlagSet, detached bool) {
+// unreachableTimeout is for how long a command tries to reach the server again.
+const unreachableTimeout = 10 * time.Minute
+
+func (f *runFlags) register(c *cobra.Command, detached bool) {
+	flags := c.Flags()
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing of gojob's own but errors")
-	flags.StringVarP(&f.output, "output", "o", "", "print the job to stdout as json, yaml, table, wide or name")
+	f.output.optional(c, formatTable, formatWide, formatJSON, formatYAML, formatName)
 	if f.detach = detached; detached {
 		return
 	}
 	flags.BoolVarP(&f.detach, "detach", "d", false, "do not wait: print the job's ID")
 	flags.StringVar(&f.out, "out", "", "store the outputs in `DIR` when the job is over")
 	flags.BoolVar(&f.cancelOnExit, "cancel-on-exit", false, "cancel the job when gojob is interrupted")
-	flags.DurationVar(&f.unreachable, "unreachable-timeout", 10*time.Minute,
+	flags.DurationVar(&f.unreachable, "unreachable-timeout", unreachableTimeout,
 		"give up when the server does not answer for this `DURATION`")
 }
 
@@ -72,6 +75,12 @@ func (a *app) runCommandAs(name string, detached bool) *cobra.Command {
   gojob run x.py | jq .`,
 		Args: atLeast(1, "say what to run: a script, a folder, or - for a program on standard input"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := r.misfits(cmd.Flags()); err != nil {
+				return err
+			}
+			if f.changed("retry-on") && !f.changed("retries") {
+				return usagef("--retry-on needs --retries: how often the program runs again")
+			}
 			made, err := a.jobForm(&f, &files, args[0], args[1:])
 			if err != nil {
 				return err
@@ -89,7 +98,7 @@ func (a *app) runCommandAs(name string, detached bool) *cobra.Command {
 	c.Flags().SortFlags = false
 	f.register(c.Flags())
 	files.register(c.Flags())
-	r.register(c.Flags(), detached)
+	r.register(c, detached)
 	return c
 }
 
@@ -115,7 +124,7 @@ func (a *app) jobForm(f *jobFlags, files *fileFlags, program string, args []stri
 		}
 		made.Files = append(made.Files, file)
 	case err != nil:
-		return nil, usagef("%w%s", err, a.meantCommand(program))
+		return nil, usagef("%w", err)
 	case info.IsDir():
 		sent = program
 		if absolute, err := filepath.Abs(program); err == nil && f.name == "" && job.CheckName(filepath.Base(absolute)) == "" {
@@ -146,9 +155,6 @@ func (a *app) jobForm(f *jobFlags, files *fileFlags, program string, args []stri
 	}
 	return made, a.fill(made, f, args)
 }
-
-// meantCommand suggests a command to somebody who left out a word, such as in "gojob run log".
-func (a *app) meantCommand(string) string { return "" }
 
 // maxStdin bounds a program that is read from standard input.
 const maxStdin = 64 << 20
@@ -219,13 +225,6 @@ func (a *app) start(ctx context.Context, s start, r runFlags) error {
 	signals, stop := a.signals()
 	defer stop()
 	run := &session{app: a, client: c, console: a.console(r.quiet), flags: r, start: s, signals: signals}
+	run.trouble = troubleTeller{console: run.console, server: c.Server(), giveUp: r.unreachable}
 	return run.run(ctx)
-}
-
-// newKey returns an Idempotency-Key: a random UUID (RFC 9562, version 4).
-func newKey() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

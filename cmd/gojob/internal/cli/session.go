@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"go-job-orchestrator/cmd/gojob/internal/client"
@@ -29,7 +28,7 @@ type session struct {
 	accepted client.Accepted
 	follower *follow.Follower
 	states   states
-	troubled bool // the user knows that there is no connection
+	trouble  troubleTeller
 }
 
 func (s *session) run(ctx context.Context) error {
@@ -39,7 +38,7 @@ func (s *session) run(ctx context.Context) error {
 	s.remember(s.id)
 	// The job's own token opens it for as long as there is the job, whatever becomes of the caller's.
 	s.client = s.client.WithToken(s.accepted.Token)
-	s.follower = follow.New(s.client, follow.Options{GiveUp: s.flags.unreachable, Trouble: s.trouble})
+	s.follower = follow.New(s.client, follow.Options{GiveUp: s.flags.unreachable, Trouble: s.trouble.tell})
 	s.explainAccepted()
 	if s.flags.detach {
 		return s.printAccepted()
@@ -59,7 +58,7 @@ func (s *session) submit(ctx context.Context) error {
 	done := make(chan result, 1)
 	s.console.sayLarge(s.start.form)
 	bar := s.uploadBar(s.start.form)
-	options := client.SubmitOptions{Key: newKey(), Progress: bar.sent, Retrying: s.console.sayRetry}
+	options := client.SubmitOptions{Key: client.NewKey(), Progress: bar.sent, Retrying: s.console.sayRetry}
 	go func() {
 		accepted, err := s.client.Submit(ctx, s.start.path, s.start.form, options)
 		done <- result{accepted, err}
@@ -71,7 +70,7 @@ func (s *session) submit(ctx context.Context) error {
 		case r := <-done:
 			bar.end()
 			if r.err != nil && interrupted {
-				return s.unknown()
+				return s.notAccepted(r.err)
 			}
 			if r.err != nil {
 				return s.refused(r.err)
@@ -83,26 +82,36 @@ func (s *session) submit(ctx context.Context) error {
 			return nil
 		case <-s.signals:
 			if !bar.whole() {
-				cancel(errors.New("interrupted"))
-				<-done
+				cancel(errInterrupted)
+				r := <-done
 				bar.end()
-				s.console.fail("interrupted; nothing was submitted")
-				return &exitCodeError{exitInterrupted, nil}
+				if r.err == nil {
+					s.accepted, s.id = r.accepted, r.accepted.JobID
+					return s.detachOrCancel(context.WithoutCancel(ctx), os.Interrupt)
+				}
+				return s.notAccepted(r.err)
 			}
 			if interrupted {
-				cancel(errors.New("interrupted"))
+				cancel(errInterrupted)
 			}
 			interrupted = true
 			patience = time.After(5 * time.Second)
 		case <-patience:
-			cancel(errors.New("interrupted"))
+			cancel(errInterrupted)
 		}
 	}
 }
 
-// unknown says that nobody knows whether there is a job.
-func (s *session) unknown() error {
-	s.console.fail("interrupted before the answer came: the job may have been accepted. See: %s ls", s.program())
+var errInterrupted = errors.New("interrupted")
+
+// notAccepted ends a submit that was interrupted.
+func (s *session) notAccepted(err error) error {
+	var unsure *client.UnsureError
+	if errors.As(err, &unsure) {
+		s.console.fail("interrupted before the answer came; the job may have been accepted. See: %s ls", s.program())
+	} else {
+		s.console.fail("interrupted; nothing was submitted")
+	}
 	return &exitCodeError{exitInterrupted, nil}
 }
 
@@ -141,24 +150,29 @@ func (s *session) explainAccepted() {
 	}
 }
 
-// printAccepted prints the answer of a submit.
+// printAccepted prints the answer of a submit: the ID, for scripts, unless -o says otherwise.
 func (s *session) printAccepted() error {
-	if s.flags.output != "" {
-		return s.printAnswer(s.accepted.Raw)
-	}
 	s.console.say("%s · submitted", s.label())
+	if s.flags.output.machine() {
+		return s.flags.output.object(s.stdout, s.accepted.Raw)
+	}
 	_, err := fmt.Fprintln(s.stdout, s.id)
 	return err
 }
 
-// printAnswer prints an object of the API in the format that -o names.
-func (s *session) printAnswer(raw json.RawMessage) error {
-	if s.flags.output == "name" {
+// printEnd prints the job as it ended.
+func (s *session) printEnd(status *job.Status, raw json.RawMessage) error {
+	switch o := &s.flags.output; {
+	case o.format == "":
+		return nil
+	case o.machine():
+		return o.object(s.stdout, raw)
+	case o.format == formatName:
 		_, err := fmt.Fprintln(s.stdout, s.id)
 		return err
+	default:
+		return s.describe(*status, o.format == formatWide)
 	}
-	_, err := fmt.Fprintf(s.stdout, "%s\n", strings.TrimSpace(string(raw)))
-	return err
 }
 
 // follow shows the log until the job is over or gojob is interrupted.
@@ -166,7 +180,7 @@ func (s *session) follow(ctx context.Context) error {
 	following, stop := context.WithCancel(ctx)
 	defer stop()
 	stdout := s.stdout
-	if s.flags.output != "" {
+	if s.flags.output.format != "" {
 		stdout = s.stderr
 	}
 	sink := &runSink{session: s, stdout: s.console.output(stdout), stderr: s.console.output(s.stderr)}
@@ -208,6 +222,10 @@ func (s *session) lost(ctx context.Context, err error) error {
 		}
 		return &exitCodeError{exitPipe, nil}
 	}
+	var interrupted *interruptError
+	if errors.As(err, &interrupted) {
+		return &exitCodeError{exitInterrupted, nil}
+	}
 	s.console.fail("the job goes on, as far as is known; follow it: %s logs -f %s", s.program(), short(s.id))
 	return &exitCodeError{exitPlatform, err}
 }
@@ -216,7 +234,6 @@ func (s *session) lost(ctx context.Context, err error) error {
 type runSink struct {
 	session        *session
 	stdout, stderr io.Writer
-	attempt        int
 }
 
 func (r *runSink) Write(stream string, _ time.Time, data []byte) error {
@@ -229,12 +246,7 @@ func (r *runSink) Write(stream string, _ time.Time, data []byte) error {
 }
 
 func (r *runSink) Attempt(n int) error {
-	r.attempt = n
-	if n > 1 {
-		r.session.state(fmt.Sprintf("running, attempt %d", n), true)
-		return nil
-	}
-	r.session.state("running", true)
+	r.session.state(runningText(n), runs(n))
 	return nil
 }
 

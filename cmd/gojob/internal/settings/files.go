@@ -153,30 +153,40 @@ func target(path string) string {
 	return path
 }
 
-// The lock of a folder is a file. One that is older than staleLock was left by a process that died.
+// A lock is a file. One that is older than this was left by a process that died.
 const (
-	staleLock = 10 * time.Second
-	lockPause = 20 * time.Millisecond
+	staleLock    = 10 * time.Second
+	staleRefresh = time.Minute // an issuer may be slow
+	lockPause    = 20 * time.Millisecond
 )
 
 // locked runs change while no other gojob changes the files of the folder.
 func locked(dir string, change func() error) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	return exclusive(filepath.Join(dir, ".lock"), staleLock, change)
+}
+
+// Refreshing runs refresh while no other gojob does, because an issuer may take a refresh token only
+// once.
+func Refreshing(d Dirs, refresh func() error) error {
+	return exclusive(filepath.Join(d.Config, ".refresh"), staleRefresh, refresh)
+}
+
+func exclusive(path string, stale time.Duration, do func() error) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	path := filepath.Join(dir, ".lock")
 	for {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if err == nil {
 			_ = f.Close()
 			defer os.Remove(path)
-			return change()
+			return do()
 		}
 		// Windows denies access to a file that is being removed.
 		if !errors.Is(err, fs.ErrExist) && (runtime.GOOS != "windows" || !errors.Is(err, fs.ErrPermission)) {
 			return err
 		}
-		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > staleLock {
+		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > stale {
 			_ = os.Remove(path)
 			continue
 		}
