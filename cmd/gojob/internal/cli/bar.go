@@ -41,20 +41,13 @@ func (c *console) newBar(what string, total int64) *bar {
 // uploadBar begins the upload of a form.
 func (s *session) uploadBar(f *form.Form) *bar { return s.console.newBar("uploading", formSize(f)) }
 
-// formSize is how many bytes the files of a form have, or 0 if that is not known.
+// formSize is how many bytes a form has, or 0 if that is not known.
 func formSize(f *form.Form) int64 {
-	var total int64
-	files := f.Files
-	if f.Stdin != nil {
-		files = append(files[:len(files):len(files)], *f.Stdin)
+	n, err := f.Length()
+	if err != nil {
+		return 0 // the submit says why
 	}
-	for _, file := range files {
-		if file.Size < 0 {
-			return 0
-		}
-		total += file.Size
-	}
-	return total
+	return max(n, 0)
 }
 
 // sent takes how many bytes were sent since the transfer was begun, or begun again.

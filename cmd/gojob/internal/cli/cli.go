@@ -121,6 +121,7 @@ func (a *app) commands() []*cobra.Command {
 		a.lsCommand(),
 		a.getCommand(),
 		a.rmCommand(),
+		a.cpCommand(),
 		a.shareCommand(),
 		a.templateCommand(),
 		a.loginCommand(),

@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"go-job-orchestrator/cmd/gojob/internal/form"
 	"go-job-orchestrator/shared/job"
@@ -70,7 +68,7 @@ func (a *app) runCommandAs(name string, detached bool) *cobra.Command {
 		Use:   name + " [flags] SCRIPT|DIR|- [ARG…]",
 		Short: "Run a program on the server, and see its output here",
 		Long: "Runs a script, a folder, or a program from standard input on the server. Everything behind it\n" +
-			"belongs to the program.\n" + exitHelp,
+			"belongs to the program.\n" + filesHelp + "\n" + exitHelp,
 		Example: `  gojob run --out . words.py alpha
   gojob run -m 2Gi --timeout 1h -f data.csv train.py --epochs 3
   gojob run - < report.py
@@ -86,6 +84,9 @@ func (a *app) runCommandAs(name string, detached bool) *cobra.Command {
 			made, err := a.jobForm(&f, &files, args[0], args[1:])
 			if err != nil {
 				return err
+			}
+			if files.dryRun {
+				return a.printDryRun(made)
 			}
 			return a.start(cmd.Context(), start{path: "/api/v1/jobs", form: made, name: f.name}, r)
 		},
@@ -111,23 +112,10 @@ func atLeast(n int, missing string) cobra.PositionalArgs {
 	}
 }
 
-// fileFlags say what is sent beside the program.
-type fileFlags struct {
-	files, include []string
-	stdin          string
-	dryRun         bool
-}
-
-func (f *fileFlags) register(flags *pflag.FlagSet) {
-	flags.StringArrayVarP(&f.files, "file", "f", nil, "send another file, as `PATH[:DEST]`")
-	flags.StringArrayVar(&f.include, "include", nil, "send files of a folder that are ignored otherwise, by `GLOB`")
-	flags.StringVar(&f.stdin, "stdin", "", "the `FILE` that the program reads as its standard input")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be sent, and send nothing")
-}
-
 // jobForm makes the form of a job that runs a script, a folder or a program on standard input.
 func (a *app) jobForm(f *jobFlags, files *fileFlags, program string, args []string) (*form.Form, error) {
 	made := &form.Form{}
+	sent := "" // the file or folder that has the program
 	switch info, err := os.Stat(program); {
 	case program == "-":
 		file, err := a.programFromStdin(f)
@@ -138,16 +126,22 @@ func (a *app) jobForm(f *jobFlags, files *fileFlags, program string, args []stri
 	case err != nil:
 		return nil, usagef("%w", err)
 	case info.IsDir():
-		return nil, usagef("%s is a folder; this version runs single files", program)
-	default:
-		file := localFile(program, filepath.Base(program), info.Size())
-		made.Files = append(made.Files, file)
-		if f.entrypoint == "" {
-			f.entrypoint = file.Name
+		sent = program
+		if absolute, err := filepath.Abs(program); err == nil && f.name == "" && job.CheckName(filepath.Base(absolute)) == "" {
+			f.name = filepath.Base(absolute)
 		}
-		if base := strings.TrimSuffix(file.Name, filepath.Ext(file.Name)); f.name == "" && job.CheckName(base) == "" {
+	default:
+		sent = program
+		base := filepath.Base(program)
+		if f.entrypoint == "" {
+			f.entrypoint = base
+		}
+		if base = strings.TrimSuffix(base, filepath.Ext(base)); f.name == "" && job.CheckName(base) == "" {
 			f.name = base
 		}
+	}
+	if err := a.gather(made, files, sent); err != nil {
+		return nil, err
 	}
 	if files.stdin != "" {
 		if program == "-" && files.stdin == "-" {
@@ -162,11 +156,7 @@ func (a *app) jobForm(f *jobFlags, files *fileFlags, program string, args []stri
 	return made, a.fill(made, f, args)
 }
 
-func localFile(path, name string, size int64) form.File {
-	return form.File{Name: name, Size: size, Open: func() (io.ReadCloser, error) { return os.Open(path) }}
-}
-
-// maxStdin bounds what is read from standard input and kept until the job is accepted.
+// maxStdin bounds a program that is read from standard input.
 const maxStdin = 64 << 20
 
 // programFromStdin reads a program. Its runtime follows from its #! line, or from --runtime.
@@ -210,29 +200,13 @@ func (a *app) readStdin(flag string) ([]byte, error) {
 // stdinFile is what the program reads.
 func (a *app) stdinFile(path string) (form.File, error) {
 	if path == "-" {
-		content, err := a.readStdin("--stdin -")
-		return memoryFile("stdin", content), err
+		return form.Spool(a.stdin, "stdin")
 	}
-	info, err := os.Stat(path)
+	file, err := form.Local(path, "stdin")
 	if err != nil {
-		return form.File{}, usagef("--stdin: %w", err)
+		return file, usagef("--stdin: %w", err)
 	}
-	if !info.Mode().IsRegular() { // such as <(command): it can be read once
-		file, err := os.Open(path)
-		if err != nil {
-			return form.File{}, usagef("--stdin: %w", err)
-		}
-		defer file.Close()
-		content, err := io.ReadAll(io.LimitReader(file, maxStdin+1))
-		if err == nil && len(content) > maxStdin {
-			err = fmt.Errorf("%s has more than %d MiB, and is not a regular file", path, maxStdin>>20)
-		}
-		if err != nil {
-			return form.File{}, usagef("--stdin: %w", err)
-		}
-		return memoryFile("stdin", content), nil
-	}
-	return localFile(path, "stdin", info.Size()), nil
+	return file, nil
 }
 
 // start is a request that makes a job.
@@ -253,12 +227,4 @@ func (a *app) start(ctx context.Context, s start, r runFlags) error {
 	run := &session{app: a, client: c, console: a.console(r.quiet), flags: r, start: s, signals: signals}
 	run.trouble = troubleTeller{console: run.console, server: c.Server(), giveUp: r.unreachable}
 	return run.run(ctx)
-}
-
-// newKey returns an Idempotency-Key: a random UUID (RFC 9562, version 4).
-func newKey() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

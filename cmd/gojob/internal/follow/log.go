@@ -58,7 +58,8 @@ func (f *Follower) Log(ctx context.Context, id job.ID, q Query, sink Sink) (*End
 			return nil, err
 		}
 		if q.Tail == 0 || from == "0" {
-			call.Header = http.Header{"Last-Event-ID": {from}}
+			call.Header = http.Header{}
+			call.Header.Set("Last-Event-ID", from)
 		}
 	}
 	l := &log{sink: sink}
