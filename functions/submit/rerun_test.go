@@ -181,6 +181,10 @@ func TestRerunOfProject(t *testing.T) {
 		"unchanged": {id: admin, want: &job.Inferred{Runtime: "python", Entrypoint: "main.py"}},
 		"another program": {id: admin, parts: []formtest.Part{field("entrypoint", "other.py")},
 			want: &job.Inferred{Runtime: "python"}},
+		"a program that is not there": {id: admin, parts: []formtest.Part{field("entrypoint", "missing.py")},
+			fault: "entrypoint"},
+		"a program of another runtime": {id: admin, fault: "entrypoint",
+			parts: []formtest.Part{field("runtime", "java"), field("entrypoint", "Missing")}},
 		"value sent again": {id: ann, caller: "ann@example.com", parts: []formtest.Part{field("secret.OWN", "hunter3hunter3")},
 			want: &job.Inferred{Runtime: "python", Entrypoint: "main.py"}},
 		"value not sent again": {id: ann, caller: "ann@example.com", fault: "secret.OWN"},
@@ -370,4 +374,17 @@ func TestRerunOfTemplate(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.WantFaults(again(w, first.JobID, "ann", nil, field("labels", string(text))), "labels")
+}
+
+// TestRerunListsZip looks for another program in a zip file, which has its list at its end.
+func TestRerunListsZip(t *testing.T) {
+	w := newServer(t)
+	data := string(archivetest.Make(t, job.Zip, "main.py", "print(1)", "other.py", ""))
+	id := w.Accepted(w.Call(http.MethodPost, "/api/v1/jobs", encode(formtest.Archive("p.zip", data)),
+		"Content-Type", formtest.ContentType)).JobID
+	w.Accepted(again(w, id, "", nil, field("entrypoint", "other.py")))
+	p := w.Problem(again(w, id, "", nil, field("entrypoint", "missing.py")), http.StatusUnprocessableEntity)
+	if len(p.Errors) != 1 || p.Errors[0].Field != "entrypoint" {
+		t.Errorf("got %+v", p)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"go-job-orchestrator/shared/archive"
 	"go-job-orchestrator/shared/budget"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/project"
 )
 
@@ -115,6 +116,36 @@ func (c *Controller) ListArchive(ctx context.Context, f *job.File, content inter
 	}
 	f.Entries, f.Unpacked = sum.Entries, sum.Unpacked
 	return err
+}
+
+// listAgain lists the files of a stored job, also those in its archive. It returns nil for a job
+// without an archive, since the names of the others are known.
+func (c *Controller) listAgain(ctx context.Context, from *job.Index) (*project.Tree, error) {
+	i := slices.IndexFunc(from.Files, func(f job.File) bool { return f.Archive != "" })
+	if i < 0 {
+		return nil, nil //nolint:nilnil // see above
+	}
+	tree := project.New()
+	for n, f := range from.Files {
+		if n != i {
+			tree.Add(f.Name)
+		}
+	}
+	f, key := from.Files[i], ledger.FileKey(from.JobID, from.Files[i].Name)
+	if err := budget.Take(ctx, archive.Memory(f.Archive)/budget.Factor); err != nil {
+		return nil, err
+	}
+	if f.Archive == job.Zip {
+		_, err := archive.ReadZip(c.bucket.ReaderAt(ctx, key, f.Size), f.Size, c.Settings.archiveLimits(), tree.Visit(ctx))
+		return tree, err
+	}
+	in, err := c.bucket.Open(ctx, key, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	_, err = archive.ReadTar(in, f.Archive, c.Settings.archiveLimits(), tree.Visit(ctx))
+	return tree, err
 }
 
 // programNames returns the names that an entrypoint may have. They are not known of a job with an

@@ -26,7 +26,13 @@ func (tx *Tx) Rerun(ctx context.Context, from *job.Index, d Draft) (*job.Index, 
 	d.Inherited = secret.References(from.Secrets)
 	faults = tx.c.CheckSecrets(ctx, &d.Spec, d.Inherited.With(d.Secrets), faults)
 	named := tx.c.keptProfile(ctx, from.Profile, &d.Spec)
-	if err := tx.c.check(&d.Spec, from.Files, nil, named, faults); err != nil { // before any file is copied
+	var err error
+	if d.Entrypoint != from.Entrypoint || d.Runtime != from.Runtime { // which was checked when it was sent
+		if d.Tree, err = tx.c.listAgain(ctx, from); err != nil {
+			return nil, err
+		}
+	}
+	if err := tx.c.check(&d.Spec, from.Files, d.Tree, named, faults); err != nil { // before any file is copied
 		return nil, err
 	}
 	// A rerun has what is listed here. What a job has besides must be added, or reruns lack it.
@@ -39,7 +45,7 @@ func (tx *Tx) Rerun(ctx context.Context, from *job.Index, d Draft) (*job.Index, 
 	if from.Template != nil {
 		d.Labels = withTemplate(d.Labels, from.Template.Name)
 	}
-	err := tx.copyAll(ctx, from.Files, stdin, func(ctx context.Context, name string) (io.ReadCloser, error) {
+	err = tx.copyAll(ctx, from.Files, stdin, func(ctx context.Context, name string) (io.ReadCloser, error) {
 		return tx.c.bucket.Open(ctx, ledger.FileKey(from.JobID, name), 0, -1)
 	})
 	if err != nil {

@@ -52,11 +52,13 @@ checked, and kept in a file that only you can read.`,
 	}
 	command.Flags().BoolVar(&f.oidc, "oidc", false, "log in at the server's OpenID Connect issuer")
 	command.Flags().BoolVar(&f.key, "key", false, "log in with a key")
-	command.MarkFlagsMutuallyExclusive("oidc", "key")
 	return command
 }
 
 func (a *app) login(ctx context.Context, args []string, f loginFlags) error {
+	if f.oidc && f.key {
+		return &usageError{errors.New("--oidc and --key are two ways to log in; give one of them")}
+	}
 	target, err := a.loginTarget(args)
 	if err != nil {
 		return err
