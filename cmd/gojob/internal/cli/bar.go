@@ -104,5 +104,5 @@ func (b *bar) end() {
 	}
 }
 
-// whole reports whether all may have been sent at some time.
-func (b *bar) whole() bool { return b.most.Load() >= b.total }
+// whole reports whether all was sent at some time.
+func (b *bar) whole() bool { return b.total > 0 && b.most.Load() >= b.total }
