@@ -159,7 +159,7 @@ func (s *submit) try(ctx context.Context) (accepted Accepted, sent int64, err er
 		err = &UnreachableError{Server: s.c.Server(), Err: errStalled}
 	}
 	if err != nil {
-		s.unsure = s.unsure || body.ended.Load() && !isRefusal(err)
+		s.unsure = s.unsure || body.ended.Load() && isUnsure(ctx, err)
 		return accepted, body.sent.Load(), err
 	}
 	if _, err := job.ParseID(string(accepted.JobID)); err != nil && s.method == http.MethodPost {
@@ -169,10 +169,14 @@ func (s *submit) try(ctx context.Context) (accepted Accepted, sent int64, err er
 	return accepted, 0, nil
 }
 
-// isRefusal reports whether an answer says that there is no job.
-func isRefusal(err error) bool {
+// isUnsure reports whether a try that sent all may have made a job, in spite of its error.
+func isUnsure(ctx context.Context, err error) bool {
 	var answer *Error
-	return errors.As(err, &answer) && answer.Status < http.StatusInternalServerError
+	if errors.As(err, &answer) {
+		return answer.Status >= http.StatusInternalServerError
+	}
+	var unreachable *UnreachableError
+	return errors.As(err, &unreachable) || ctx.Err() != nil
 }
 
 // watch ends a try in which nothing moves.
@@ -231,7 +235,7 @@ func (s *submit) explain(ctx context.Context, err error) error {
 		return err
 	case errors.As(err, &answer) && answer.names("Idempotency-Key"):
 		return fmt.Errorf("a file changed between two tries, and an earlier one was accepted (see gojob ls): %w", err)
-	case errors.As(err, &answer) && isRefusal(err):
+	case answer != nil && answer.Status < http.StatusInternalServerError:
 		return err
 	}
 	return &UnsureError{Key: s.o.Key, Err: err}
