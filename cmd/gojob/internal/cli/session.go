@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"go-job-orchestrator/cmd/gojob/internal/client"
@@ -122,6 +123,7 @@ func (s *session) refused(err error) error {
 		faults := make([]job.Fault, len(answer.Faults))
 		for i, fault := range answer.Faults {
 			faults[i] = job.Fault{Field: flagOf(fault.Field), Message: fault.Message}
+			answer.Detail = strings.Replace(answer.Detail, fault.Field+": ", faults[i].Field+": ", 1)
 		}
 		answer.Faults = faults
 	}
