@@ -298,7 +298,7 @@ func seconds(flag, text string, least int64) (string, error) {
 		return "", usagef("--%s: %.40q is not a duration such as 90s, 10m, 2h or 7d%s", flag, text, meant)
 	}
 	n := int64((d + time.Second - 1) / time.Second)
-	if n < least || n > job.MaxSeconds {
+	if d < 0 || n < least || n > job.MaxSeconds {
 		return "", usagef("--%s: %.40q is out of range: from %ds to %dh", flag, text, least, job.MaxSeconds/3600)
 	}
 	return strconv.FormatInt(n, 10), nil

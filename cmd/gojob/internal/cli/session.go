@@ -59,7 +59,9 @@ func (s *session) submit(ctx context.Context) error {
 	done := make(chan result, 1)
 	s.console.sayLarge(s.start.form)
 	bar := s.uploadBar(s.start.form)
-	options := client.SubmitOptions{Key: client.NewKey(), Progress: bar.sent, Retrying: s.console.sayRetry}
+	options := client.SubmitOptions{
+		Key: client.NewKey(), Progress: bar.sent, Retrying: s.console.sayRetry, Patience: s.flags.unreachable,
+	}
 	go func() {
 		accepted, err := s.client.Submit(ctx, s.start.path, s.start.form, options)
 		done <- result{accepted, err}
