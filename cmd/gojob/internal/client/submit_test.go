@@ -70,7 +70,7 @@ func clientOf(t *testing.T, text string) *client.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return client.New(u, "")
+	return client.New(u, client.Token(""))
 }
 
 // problem answers with a problem document.

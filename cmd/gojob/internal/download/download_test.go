@@ -109,7 +109,7 @@ func (s *server) source(t *testing.T) download.Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return download.Source{Client: client.New(u, ""), ID: id, Token: "token"}
+	return download.Source{Client: client.New(u, client.Token("")), ID: id, Token: "token"}
 }
 
 func (s *server) all(t *testing.T, dir string) ([]download.Saved, error) {
