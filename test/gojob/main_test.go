@@ -188,8 +188,8 @@ func (b *lockedBuffer) String() string {
 }
 
 // TestScripts runs every file in testdata/script, one for a command. A script has a folder and a
-// configuration of its own, GOJOB_URL of an open server that all scripts share, and KEYS_URL and
-// ADMIN_KEY of one with AUTH=keys.
+// configuration of its own, GOJOB_URL and OPEN_URL of an open server that all scripts share, and
+// KEYS_URL and ADMIN_KEY of one with AUTH=keys. The file admin-key has that key, too.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	path, err := gojob()
@@ -206,10 +206,13 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, ".state"))
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("GOJOB_URL", open.url())
+			e.Setenv("OPEN_URL", open.url())
 			e.Setenv("KEYS_URL", keyed.url())
+			e.Setenv("KEYS_NAME", "localhost-"+keyed.port) // of its context
 			e.Setenv("ADMIN_KEY", admin)
-			return nil
+			return os.WriteFile(filepath.Join(e.WorkDir, "admin-key"), []byte(admin+"\n"), 0o600)
 		},
+		Cmds:                commands(),
 		RequireExplicitExec: true,
 	})
 }

@@ -58,7 +58,7 @@ func (k publicKey) Key() any { return k.key.Public() }
 type client struct{ *storage.Client }
 
 func (client) GrantTypes() []oidc.GrantType {
-	return []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeDeviceCode}
+	return []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeDeviceCode, oidc.GrantTypeRefreshToken}
 }
 func (client) AccessTokenType() op.AccessTokenType { return op.AccessTokenTypeJWT }
 
@@ -92,6 +92,17 @@ func (s *state) GetClientByClientID(ctx context.Context, id string) (op.Client, 
 		return nil, err
 	}
 	return client{found.(*storage.Client)}, nil
+}
+
+// CreateAccessAndRefreshTokens notes whose client it was also in the device flow, which the example
+// forgets, so that the refresh token can be used.
+func (s *state) CreateAccessAndRefreshTokens(
+	ctx context.Context, request op.TokenRequest, current string,
+) (access, refresh string, expires time.Time, err error) {
+	if d, ok := request.(*op.DeviceAuthorizationState); ok {
+		request = &storage.AuthRequest{ApplicationID: d.ClientID, UserID: d.Subject, Scopes: d.Scopes}
+	}
+	return s.Storage.CreateAccessAndRefreshTokens(ctx, request, current)
 }
 
 func (s *state) SetUserinfoFromRequest(
@@ -131,7 +142,7 @@ func newIssuer(t *testing.T, u users, clients ...string) *issuer {
 	}))
 	t.Cleanup(i.Close)
 	provider, err := op.NewProvider(&op.Config{
-		CryptoKey: sha256.Sum256([]byte(rand.Text())), CodeMethodS256: true,
+		CryptoKey: sha256.Sum256([]byte(rand.Text())), CodeMethodS256: true, GrantTypeRefreshToken: true,
 		DeviceAuthorization: op.DeviceAuthorizationConfig{
 			Lifetime: time.Minute, PollInterval: time.Second, UserFormPath: "/device", UserCode: op.UserCodeBase20,
 		},

@@ -21,13 +21,22 @@ const maxAnswer = 8 << 20
 // Client calls one server.
 type Client struct {
 	base  *url.URL
-	token string
+	token TokenSource
 	http  *http.Client
 }
 
-// New returns a client of the server at the URL base. The token is a key, a token of the OpenID
-// Connect issuer, or a token of a job; empty for none.
-func New(base *url.URL, token string) *Client {
+// TokenSource returns what a request proves with who sends it: a key, a token of the OpenID Connect
+// issuer, or a token of a job; empty for nothing. It is asked before each request, because tokens of
+// an issuer expire.
+type TokenSource func(context.Context) (string, error)
+
+// Token is the source of a token that stays the same.
+func Token(token string) TokenSource {
+	return func(context.Context) (string, error) { return token, nil }
+}
+
+// New returns a client of the server at the URL base.
+func New(base *url.URL, token TokenSource) *Client {
 	transport := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
@@ -37,7 +46,32 @@ func New(base *url.URL, token string) *Client {
 		IdleConnTimeout:       30 * time.Second,
 		MaxIdleConnsPerHost:   4,
 	}
-	return &Client{base: base, token: token, http: &http.Client{Transport: transport}}
+	c := &Client{base: base, token: token}
+	c.http = &http.Client{Transport: transport, CheckRedirect: c.redirect}
+	return c
+}
+
+// maxRedirects is how many redirects are followed after each other.
+const maxRedirects = 5
+
+// redirect decides whether a redirect is followed. Within the server it is. Files may be elsewhere,
+// in a bucket, which gets no token: the URL is signed. Any other redirect, and one of a request that
+// changes something, is an error that names the place, because a call must not end as another one,
+// and the token belongs to this server and scheme alone.
+func (c *Client) redirect(r *http.Request, via []*http.Request) error {
+	first := via[0]
+	safe := first.Method == http.MethodGet || first.Method == http.MethodHead
+	same := r.URL.Scheme == c.base.Scheme && strings.EqualFold(r.URL.Host, c.base.Host)
+	path := strings.TrimPrefix(first.URL.Path, c.base.Path)
+	file := strings.HasPrefix(path, "/outputs/") || strings.HasPrefix(path, "/artifacts/")
+	encrypted := r.URL.Scheme == "https" || c.base.Scheme == "http"
+	switch {
+	case len(via) > maxRedirects || !safe || !same && !(file && encrypted):
+		return http.ErrUseLastResponse
+	case !same:
+		r.Header.Del("Authorization")
+	}
+	return nil
 }
 
 // Server is the URL of the server, for messages. It has no credentials.
@@ -59,7 +93,7 @@ func escaped(parts []string) []string {
 // WithToken returns a client of the same server that sends another token.
 func (c *Client) WithToken(token string) *Client {
 	other := *c
-	other.token = token
+	other.token = Token(token)
 	return &other
 }
 
@@ -114,10 +148,14 @@ func (c *Client) request(ctx context.Context, call Call) (*http.Request, error) 
 		request.Header[http.CanonicalHeaderKey(name)] = values
 	}
 	request.Header.Set("User-Agent", "gojob/"+version.Get().Version)
-	if token := call.Token; token != "" {
+	token := call.Token
+	if token == "" {
+		if token, err = c.token(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
-	} else if c.token != "" {
-		request.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	return request, nil
 }

@@ -31,6 +31,10 @@ type Error struct {
 // Error says which server answered what.
 func (e *Error) Error() string {
 	text := e.Detail
+	if at := e.Header.Get("Location"); at != "" && e.Status/100 == 3 {
+		return fmt.Sprintf("%s: it redirects %s %s to %s; if that is the server, use its URL: gojob login URL",
+			e.Server, e.Method, e.Path, at)
+	}
 	if text == "" {
 		text = fmt.Sprintf("it answered %d %s to %s %s", e.Status, http.StatusText(e.Status), e.Method, e.Path)
 	}

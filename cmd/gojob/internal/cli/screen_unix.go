@@ -1,0 +1,6 @@
+//go:build !windows && !darwin
+
+package cli
+
+// graphical reports whether there is a screen on which a browser can open.
+func (a *app) graphical() bool { return a.getenv("DISPLAY") != "" || a.getenv("WAYLAND_DISPLAY") != "" }
