@@ -3,12 +3,16 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"path"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"go-job-orchestrator/cmd/gojob/internal/client"
+	"go-job-orchestrator/cmd/gojob/internal/download"
 	"go-job-orchestrator/cmd/gojob/internal/follow"
 	"go-job-orchestrator/shared/job"
 )
@@ -19,19 +23,108 @@ func (s *session) conclude(ctx context.Context, end *follow.End) error {
 		s.console.fail("%s · was removed while it was followed", s.label())
 		return &exitCodeError{exitPlatform, nil}
 	}
+	ctx, stop := s.untilSignal(ctx)
+	defer stop()
 	status, raw, err := s.status(ctx)
 	if err != nil {
 		return s.lost(ctx, err)
 	}
 	code := exitOf(status)
-	s.last(status)
+	where, failed := s.collect(ctx, status)
+	s.last(status, where)
 	if err := s.printEnd(status, raw); err != nil {
 		return err
+	}
+	var interrupted *interruptError
+	if errors.As(failed, &interrupted) {
+		failed, code = nil, exitInterrupted
+	}
+	if failed != nil {
+		s.console.fail("the outputs were not stored here; try: %s cp %s %s", s.program(), short(s.id), s.flags.out)
+		return &exitCodeError{platformUnless(code), failed}
 	}
 	if code == 0 {
 		return nil
 	}
 	return &exitCodeError{code, nil}
+}
+
+// platformUnless is the exit code of a run whose outputs could not be stored: the program's, if that
+// failed.
+func platformUnless(code int) int {
+	if code == 0 {
+		return exitPlatform
+	}
+	return code
+}
+
+// collect stores the outputs in the folder that --out names. where says where they are, for the last
+// line.
+func (s *session) collect(ctx context.Context, status *job.Status) (where string, err error) {
+	if status.Outputs == nil || s.flags.out == "" && s.console.quiet {
+		return "", nil
+	}
+	source := download.Source{Client: s.client, ID: s.id, Token: s.accepted.Token}
+	options := download.Options{Patience: s.flags.unreachable, Retrying: s.console.sayRetry}
+	if s.flags.out == "" {
+		if status.Outputs.Count <= logFiles {
+			return "", nil
+		}
+		// Only to say what there is: that it cannot be listed now does not matter.
+		files, err := source.List(ctx, download.Options{Patience: time.Second})
+		if err != nil {
+			return "", nil //nolint:nilerr // see above
+		}
+		return s.notStored(files), nil
+	}
+	files, err := source.List(ctx, options)
+	if err != nil {
+		return "", err
+	}
+	var targets []download.Target
+	var total int64
+	for _, file := range files {
+		if !download.IsLog(file.Name) {
+			targets = append(targets, download.Target{File: file, As: file.Name})
+			total += file.Size
+		}
+	}
+	bar := s.console.newBar("downloading", total)
+	options.Progress = func(done, _ int64) { bar.sent(done) }
+	saved, err := source.Save(ctx, s.flags.out, targets, options)
+	bar.end()
+	switch {
+	case err != nil:
+		return "", err
+	case len(saved) == 0:
+		return " · no outputs", nil
+	case len(saved) == 1:
+		return fmt.Sprintf(" · %s (%s) → %s", saved[0].Name, size(saved[0].Size), relative(saved[0].Path)), nil
+	}
+	return fmt.Sprintf(" · %s (%s) → %s", count(len(saved), "output"), size(total),
+		relative(s.flags.out)+string(filepath.Separator)), nil
+}
+
+// logFiles is how many logs are among the outputs of every job.
+const logFiles = 2
+
+// notStored says which outputs there are on the server only.
+func (s *session) notStored(files []job.File) string {
+	var names []string
+	var total int64
+	for _, file := range files {
+		if !download.IsLog(file.Name) {
+			names = append(names, file.Name)
+			total += file.Size
+		}
+	}
+	switch len(names) {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf(" · %s (%s): %s cp %s .", names[0], size(total), s.program(), short(s.id))
+	}
+	return fmt.Sprintf(" · %s (%s): %s cp %s DIR", count(len(names), "output"), size(total), s.program(), short(s.id))
 }
 
 // status gets the job as it is now.
@@ -64,10 +157,12 @@ func exitOf(s *job.Status) int {
 }
 
 // last says how the job ended.
-func (s *session) last(status *job.Status) {
-	if n := status.NotCollected; n != nil {
-		s.console.warn("%s not stored, because not in $OUTPUT_DIR: %s", counted(n.Count, "file was", "files were"),
-			some(n.Names, n.Count))
+func (s *session) last(status *job.Status, where string) {
+	if s.states.last == "" { // a job that was quick, and wrote nothing
+		s.console.say("%s", s.label())
+	}
+	if names, n := notCollectedFiles(status); n > 0 {
+		s.console.warn("%s not stored, because not in $OUTPUT_DIR: %s", counted(n, "file was", "files were"), some(names, n))
 	}
 	if o := status.Outputs; o != nil && o.OmittedCount > 0 {
 		var names []string
@@ -78,7 +173,7 @@ func (s *session) last(status *job.Status) {
 	}
 	text := ended(s.console, status)
 	if status.Phase == job.Succeeded {
-		s.console.say("%s%s", text, s.outputs(status))
+		s.console.say("%s%s", text, where)
 		return
 	}
 	// A fault of the platform is an error of gojob's, one of the program itself is not.
@@ -86,15 +181,28 @@ func (s *session) last(status *job.Status) {
 	if exitOf(status) == exitPlatform {
 		print = s.console.fail
 	}
-	print("%s", text)
+	print("%s%s", text, where)
 	if advice := s.advice(status); advice != "" {
 		print("try: %s", advice)
 	}
 }
 
-// outputs says where the outputs of a job are.
-func (s *session) outputs(status *job.Status) string {
-	return ""
+// notCollectedFiles are the files that were left behind and may be missed: not those that interpreters
+// and installers write.
+func notCollectedFiles(s *job.Status) (names []string, n int) {
+	if s.NotCollected == nil {
+		return nil, 0
+	}
+	n = s.NotCollected.Count
+	for _, name := range s.NotCollected.Names {
+		switch path.Base(name) {
+		case "__pycache__", ".venv", "node_modules":
+			n--
+		default:
+			names = append(names, name)
+		}
+	}
+	return names, n
 }
 
 // ended says how a job has ended, and why.
@@ -116,7 +224,11 @@ func ended(c *console, status *job.Status) painted {
 		why += ": " + status.Message
 	}
 	why = strings.ReplaceAll(harmless(strings.TrimSpace(why)), "\n", "\n  ")
-	return c.paint(red, "failed") + painted(before(" after ", took)+before(" · ", why))
+	tries := ""
+	if n := len(status.Attempts); n > 1 {
+		tries = count(n, "attempt")
+	}
+	return c.paint(red, "failed") + painted(before(" after ", took)+before(" · ", tries)+before(" · ", why))
 }
 
 func before(word, text string) string {
@@ -139,7 +251,7 @@ func (s *session) advice(status *job.Status) string {
 	id := short(status.JobID)
 	switch status.Reason {
 	case job.ReasonDeadlineExceeded:
-		return fmt.Sprintf("a longer --timeout than %ds", status.TimeoutSeconds)
+		return fmt.Sprintf("a longer --timeout than %s", time.Duration(status.TimeoutSeconds)*time.Second)
 	case job.ReasonOOMKilled:
 		if status.Memory == "" {
 			return "--memory, with more than the server gives by default"

@@ -43,15 +43,22 @@ type interruptError struct{ signal os.Signal }
 func (e *interruptError) Error() string { return "interrupted (" + e.signal.String() + ")" }
 
 // interruptible returns a context that ends with an *interruptError when a signal comes.
-func (a *app) interruptible(ctx context.Context) (_ context.Context, stop func()) {
+func (a *app) interruptible(ctx context.Context) (_ context.Context, release func()) {
 	signals, stopSignals := a.signals()
+	ctx, stop := (&session{signals: signals}).untilSignal(ctx)
+	return ctx, func() { stop(); stopSignals() }
+}
+
+// untilSignal returns a context that ends with an *interruptError when one of the signals of a session
+// comes.
+func (s *session) untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
 		select {
-		case signal := <-signals:
+		case signal := <-s.signals:
 			cancel(&interruptError{signal})
 		case <-ctx.Done():
 		}
 	}()
-	return ctx, func() { cancel(nil); stopSignals() }
+	return ctx, func() { cancel(nil) }
 }

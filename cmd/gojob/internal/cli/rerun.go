@@ -45,6 +45,7 @@ func (a *app) rerunCommand() *cobra.Command {
 	f.register(c.Flags())
 	c.Flags().StringVar(&stdin, "stdin", "", "the `FILE` that the program reads as its standard input")
 	r.register(c, false)
+	a.jobFlagWords(c)
 	return c
 }
 
@@ -89,5 +90,6 @@ func (a *app) templateRunCommand() *cobra.Command {
 	f.overrides(c.Flags())
 	c.Flags().StringVar(&stdin, "stdin", "", "the `FILE` that the program reads as its standard input")
 	r.register(c, false)
+	a.jobFlagWords(c)
 	return c
 }

@@ -99,6 +99,7 @@ func (a *app) runCommandAs(name string, detached bool) *cobra.Command {
 	f.register(c.Flags())
 	files.register(c.Flags())
 	r.register(c, detached)
+	a.jobFlagWords(c)
 	return c
 }
 

@@ -70,7 +70,7 @@ func (s *session) submit(ctx context.Context) error {
 		case r := <-done:
 			bar.end()
 			if r.err != nil && interrupted {
-				return s.unknown()
+				return s.notAccepted(r.err)
 			}
 			if r.err != nil {
 				return s.refused(r.err)
@@ -82,26 +82,36 @@ func (s *session) submit(ctx context.Context) error {
 			return nil
 		case <-s.signals:
 			if !bar.whole() {
-				cancel(errors.New("interrupted"))
-				<-done
+				cancel(errInterrupted)
+				r := <-done
 				bar.end()
-				s.console.fail("interrupted; nothing was submitted")
-				return &exitCodeError{exitInterrupted, nil}
+				if r.err == nil {
+					s.accepted, s.id = r.accepted, r.accepted.JobID
+					return s.detachOrCancel(context.WithoutCancel(ctx), os.Interrupt)
+				}
+				return s.notAccepted(r.err)
 			}
 			if interrupted {
-				cancel(errors.New("interrupted"))
+				cancel(errInterrupted)
 			}
 			interrupted = true
 			patience = time.After(5 * time.Second)
 		case <-patience:
-			cancel(errors.New("interrupted"))
+			cancel(errInterrupted)
 		}
 	}
 }
 
-// unknown says that nobody knows whether there is a job.
-func (s *session) unknown() error {
-	s.console.fail("interrupted before the answer came: the job may have been accepted. See: %s ls", s.program())
+var errInterrupted = errors.New("interrupted")
+
+// notAccepted ends a submit that was interrupted.
+func (s *session) notAccepted(err error) error {
+	var unsure *client.UnsureError
+	if errors.As(err, &unsure) {
+		s.console.fail("interrupted before the answer came; the job may have been accepted. See: %s ls", s.program())
+	} else {
+		s.console.fail("interrupted; nothing was submitted")
+	}
 	return &exitCodeError{exitInterrupted, nil}
 }
 
@@ -212,6 +222,10 @@ func (s *session) lost(ctx context.Context, err error) error {
 		}
 		return &exitCodeError{exitPipe, nil}
 	}
+	var interrupted *interruptError
+	if errors.As(err, &interrupted) {
+		return &exitCodeError{exitInterrupted, nil}
+	}
 	s.console.fail("the job goes on, as far as is known; follow it: %s logs -f %s", s.program(), short(s.id))
 	return &exitCodeError{exitPlatform, err}
 }
@@ -220,7 +234,6 @@ func (s *session) lost(ctx context.Context, err error) error {
 type runSink struct {
 	session        *session
 	stdout, stderr io.Writer
-	attempt        int
 }
 
 func (r *runSink) Write(stream string, _ time.Time, data []byte) error {
@@ -233,12 +246,7 @@ func (r *runSink) Write(stream string, _ time.Time, data []byte) error {
 }
 
 func (r *runSink) Attempt(n int) error {
-	r.attempt = n
-	if n > 1 {
-		r.session.state(fmt.Sprintf("running, attempt %d", n), true)
-		return nil
-	}
-	r.session.state("running", true)
+	r.session.state(runningText(n), runs(n))
 	return nil
 }
 

@@ -19,23 +19,36 @@ const (
 	placeEvery = 5 * time.Second
 )
 
-// states are the states of a job that were said. A log and the stream of states report them at the
-// same time.
+// states are the states of a job that were said. The log and the stream of states report them at the
+// same time, and the stream from the beginning of the job's life.
 type states struct {
 	mu   sync.Mutex
 	last string
+	at   int // the furthest step of the job's life that was said
 }
 
-// state says what the job is doing: on a terminal in the status line, elsewhere as a line. A lasting
-// state is a line on a terminal, too.
-func (s *session) state(text string, lasting bool) {
-	s.states.mu.Lock()
-	same := s.states.last == text
-	s.states.last = text
-	s.states.mu.Unlock()
+// The steps of a job's life: it waits; then its attempts run, each followed by a gap.
+const waits = 0
+
+func runs(attempt int) int      { return 2 * attempt }
+func gapBehind(attempt int) int { return 2*attempt + 1 }
+
+// next notes a state, and reports whether it is news.
+func (s *states) next(text string, at int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at < s.at || text == s.last {
+		return false
+	}
+	s.last, s.at = text, at
+	return true
+}
+
+// state says what the job is doing: on a terminal in the status line while it waits, else as a line.
+func (s *session) state(text string, at int) {
 	switch {
-	case same:
-	case lasting || !s.console.terminal:
+	case text == "" || !s.states.next(text, at):
+	case at > waits || !s.console.terminal:
 		s.console.say("%s · %s", s.label(), text)
 	default:
 		s.console.show(s.label() + " · " + text)
@@ -59,9 +72,7 @@ func (s *session) watch(ctx context.Context) {
 		case queued <- status.Phase == job.Pending && status.Reason == job.ReasonQueued:
 		default:
 		}
-		if text, lasting := stateText(status); text != "" {
-			s.state(text, lasting)
-		}
+		s.state(stateText(status))
 	})
 }
 
@@ -84,36 +95,43 @@ func (s *session) watchPlace(ctx context.Context, queued <-chan bool) {
 		if _, err := s.client.JSON(ctx, client.Call{Method: http.MethodGet, Path: s.path()}, &status); err != nil {
 			continue
 		}
-		if text, lasting := stateText(&status); text != "" && status.Phase == job.Pending {
-			s.state(text, lasting)
-		}
+		s.state(stateText(&status))
 	}
 }
 
-// stateText says a state in words, or "" if it is not worth a word. A lasting one stays on the screen.
-func stateText(s *job.Status) (text string, lasting bool) {
-	switch {
-	case s.Phase.Terminal():
-		return "", false
-	case s.Phase == job.Running && s.Reason == job.ReasonRetrying:
-		return retryText(s), true
-	case s.Phase == job.Running && s.Reason == "":
-		if n := len(s.Attempts); n > 1 {
-			return fmt.Sprintf("running, attempt %d", n), true
-		}
-		return "running", true
-	case s.Reason == job.ReasonQueued:
-		return queuedText(s.Queue), false
-	case s.Reason == job.ReasonPreparing:
-		return "preparing: installs the packages that it needs", false
-	case s.Phase == job.Pending && s.Reason == "":
-		return "pending", false
-	}
-	text = string(s.Phase) + ": " + string(s.Reason)
+// stateText says a state in words, or "" if it is not worth a word, and at which step of the job's life
+// it is.
+func stateText(s *job.Status) (text string, at int) {
+	text, n := string(s.Reason), max(len(s.Attempts), 1)
 	if s.Message != "" {
 		text += ": " + s.Message
 	}
-	return text, true
+	switch {
+	case s.Phase.Terminal():
+		return "", waits
+	case s.Phase == job.Running && s.Reason == job.ReasonRetrying:
+		return retryText(s), gapBehind(n)
+	case s.Phase == job.Running && s.Reason == "":
+		return runningText(n), runs(n)
+	case s.Phase == job.Running:
+		return text, runs(n)
+	case s.Reason == job.ReasonQueued:
+		return queuedText(s.Queue), waits
+	case s.Reason == job.ReasonPreparing:
+		return "preparing: installs the packages that it needs", waits
+	case s.Reason == job.ReasonStarting:
+		return "starting", waits
+	case s.Reason == "":
+		return "pending", waits
+	}
+	return text, waits
+}
+
+func runningText(attempt int) string {
+	if attempt > 1 {
+		return fmt.Sprintf("running, attempt %d", attempt)
+	}
+	return "running"
 }
 
 func queuedText(q *job.Queue) string {

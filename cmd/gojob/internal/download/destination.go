@@ -109,6 +109,14 @@ func (d *destination) part(t Target) (*os.File, error) {
 	return f, nil
 }
 
+// drop removes a file that nothing has arrived of.
+func (d *destination) drop(t Target, part *os.File) {
+	if info, err := part.Stat(); err == nil && info.Size() == 0 {
+		_ = part.Close()
+		_ = d.root.Remove(partName(t))
+	}
+}
+
 // finish gives a whole file its name.
 func (d *destination) finish(t Target) error {
 	name := filepath.FromSlash(t.As)
@@ -124,7 +132,7 @@ func (d *destination) explain(t Target, err error) error {
 	if err == nil || !errors.As(err, &fault) {
 		return err
 	}
-	if fault.Err.Error() == "path escapes from parent" {
+	if strings.HasSuffix(err.Error(), "path escapes from parent") { // there is no value for it
 		return fmt.Errorf("the output %q would be stored outside of %s, because a link leads there", t.As, d.dir)
 	}
 	return fmt.Errorf("the output %q cannot be stored in %s: %w", t.As, d.dir, fault.Err)

@@ -31,20 +31,20 @@ func (s Source) save(ctx context.Context, d *destination, t Target, o Options, c
 		return err
 	}
 	defer part.Close()
-	for again := false; ; again = true {
-		err := s.fill(ctx, part, t, o, count)
-		var wrong *damagedError
-		if errors.As(err, &wrong) && !again {
-			count.add(-t.File.Size) // perhaps what was there before was damaged: once more, from the beginning
-			if err := part.Truncate(0); err != nil {
-				return err
-			}
-			continue
+	err = s.fill(ctx, part, t, o, count)
+	var wrong *damagedError
+	if errors.As(err, &wrong) {
+		count.add(-t.File.Size) // perhaps what was there before was damaged: once more, from the beginning
+		if err = part.Truncate(0); err == nil {
+			err = s.fill(ctx, part, t, o, count)
 		}
-		if err != nil {
-			return err
-		}
-		break
+	}
+	if errors.As(err, &wrong) {
+		_ = part.Truncate(0)
+	}
+	if err != nil {
+		d.drop(t, part)
+		return err
 	}
 	if err := part.Close(); err != nil {
 		return err

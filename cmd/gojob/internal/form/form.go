@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"mime/multipart"
 	"net/textproto"
 	"os"
@@ -149,13 +148,25 @@ func disposition(name, filename string) string {
 	text := `form-data; name="` + escape(name) + `"`
 	switch {
 	case filename == "":
-	case escape(unescape(filename)) != escape(filename):
-		text = mime.FormatMediaType("form-data", map[string]string{"name": name, "filename": filename + "\u00e9"})
-		text = strings.TrimSuffix(text, "%C3%A9") // the letter had the name encoded
+	case unescape(escape(filename)) != filename:
+		text += "; filename*=UTF-8''" + percent(filename)
 	default:
 		text += `; filename="` + escape(filename) + `"`
 	}
 	return text
+}
+
+// percent encodes a name as RFC 8187 does, section 3.2.1.
+func percent(s string) string {
+	var out strings.Builder
+	for i := range len(s) {
+		if b := s[i]; 'a' <= b|0x20 && b|0x20 <= 'z' || '0' <= b && b <= '9' || b == '.' || b == '-' || b == '_' {
+			out.WriteByte(b)
+		} else {
+			fmt.Fprintf(&out, "%%%02X", b)
+		}
+	}
+	return out.String()
 }
 
 func escape(s string) string {
