@@ -107,9 +107,9 @@ func isDial(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// Pauses between tries: from a quarter of a second to a quarter of a minute.
+// Pauses between tries: from a tenth of a second to a quarter of a minute.
 const (
-	firstPause = 250 * time.Millisecond
+	firstPause = 100 * time.Millisecond
 	lastPause  = 15 * time.Second
 )
 
