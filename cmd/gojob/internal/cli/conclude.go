@@ -38,6 +38,7 @@ func (s *session) conclude(ctx context.Context, end *follow.End) error {
 	var interrupted *interruptError
 	if errors.As(failed, &interrupted) {
 		failed, code = nil, exitInterrupted
+		s.console.fail("interrupted; the outputs were not stored here; try: %s cp %s %s", s.program(), short(s.id), s.flags.out)
 	}
 	if failed != nil {
 		s.console.fail("the outputs were not stored here; try: %s cp %s %s", s.program(), short(s.id), s.flags.out)

@@ -39,7 +39,9 @@ func (s *session) run(ctx context.Context) error {
 	s.remember(s.id)
 	// The job's own token opens it for as long as there is the job, whatever becomes of the caller's.
 	s.client = s.client.WithToken(s.accepted.Token)
-	s.follower = follow.New(s.client, follow.Options{GiveUp: s.flags.unreachable, Trouble: s.trouble.tell})
+	s.follower = follow.New(s.client, follow.Options{
+		Reached: true, GiveUp: s.flags.unreachable, Trouble: s.trouble.tell,
+	})
 	s.explainAccepted()
 	if s.flags.detach {
 		return s.printAccepted()
@@ -78,10 +80,10 @@ func (s *session) submit(ctx context.Context) error {
 			if r.err != nil {
 				return s.refused(r.err)
 			}
-			s.accepted, s.id = r.accepted, r.accepted.JobID
 			if interrupted {
-				return s.detachOrCancel(context.WithoutCancel(ctx), os.Interrupt)
+				return s.acceptedLate(ctx, r.accepted)
 			}
+			s.accepted, s.id = r.accepted, r.accepted.JobID
 			return nil
 		case <-s.signals:
 			if !bar.whole() {
@@ -89,8 +91,7 @@ func (s *session) submit(ctx context.Context) error {
 				r := <-done
 				bar.end()
 				if r.err == nil {
-					s.accepted, s.id = r.accepted, r.accepted.JobID
-					return s.detachOrCancel(context.WithoutCancel(ctx), os.Interrupt)
+					return s.acceptedLate(ctx, r.accepted)
 				}
 				return s.notAccepted(r.err)
 			}
@@ -103,6 +104,13 @@ func (s *session) submit(ctx context.Context) error {
 			cancel(errInterrupted)
 		}
 	}
+}
+
+// acceptedLate ends a submit that was interrupted when the job was accepted already.
+func (s *session) acceptedLate(ctx context.Context, accepted client.Accepted) error {
+	s.accepted, s.id = accepted, accepted.JobID
+	s.remember(s.id)
+	return s.detachOrCancel(context.WithoutCancel(ctx), os.Interrupt)
 }
 
 var errInterrupted = errors.New("interrupted")
@@ -280,7 +288,7 @@ func (s *session) detachOrCancel(ctx context.Context, signal os.Signal) error {
 
 // quietly returns a follower that says nothing.
 func (s *session) quietly() *follow.Follower {
-	return follow.New(s.client, follow.Options{GiveUp: s.flags.unreachable})
+	return follow.New(s.client, follow.Options{Reached: true, GiveUp: s.flags.unreachable})
 }
 
 // cancel cancels the job. Another interrupt ends the waiting for it.
@@ -310,7 +318,7 @@ func (s *session) cancel(ctx context.Context) error {
 
 // post makes a call about the job that changes it, again if the line is cut.
 func (s *session) post(ctx context.Context, what string) (raw json.RawMessage, err error) {
-	f := follow.New(s.client, follow.Options{GiveUp: 30 * time.Second})
+	f := follow.New(s.client, follow.Options{Reached: true, GiveUp: 30 * time.Second})
 	err = f.Retry(ctx, func(ctx context.Context, _ func()) error {
 		raw, err = s.client.JSON(ctx, client.Call{Method: http.MethodPost, Path: s.path() + "/" + what}, nil)
 		return err
