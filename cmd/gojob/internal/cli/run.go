@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"go-job-orchestrator/cmd/gojob/internal/form"
 	"go-job-orchestrator/shared/job"
@@ -96,7 +97,7 @@ func (a *app) runCommandAs(name string, detached bool) *cobra.Command {
 	}
 	c.Flags().SetInterspersed(false)
 	c.Flags().SortFlags = false
-	f.register(c.Flags())
+	f.register(c.Flags(), "that of the script or folder")
 	files.register(c.Flags())
 	r.register(c, detached)
 	a.jobFlagWords(c)
@@ -188,6 +189,9 @@ func memoryFile(name string, content []byte) form.File {
 
 // readStdin reads our standard input whole, since it may have to be sent more than once.
 func (a *app) readStdin(flag string) ([]byte, error) {
+	if file, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		a.console(false).say("reads from this terminal; end with Ctrl-D")
+	}
 	content, err := io.ReadAll(io.LimitReader(a.stdin, maxStdin+1))
 	if err != nil {
 		return nil, fmt.Errorf("read standard input: %w", err)
