@@ -182,7 +182,10 @@ func TestSlowWriter(t *testing.T) {
 	f := newFollower(t, follow.Options{Silence: 100 * time.Millisecond}, func(w http.ResponseWriter, _ *http.Request) {
 		connections.Add(1)
 		w.Header().Set("Content-Type", "text/event-stream")
-		fmt.Fprint(w, "id: 5\nevent: stdout\ndata: {\"text\":\"hello\"}\n\n"+endEvent)
+		fmt.Fprint(w, "id: 5\nevent: stdout\ndata: {\"text\":\"hello\"}\n\n")
+		_ = http.NewResponseController(w).Flush()
+		time.Sleep(300 * time.Millisecond) // the writer is busy meanwhile
+		fmt.Fprint(w, endEvent)
 	})
 	if _, err := f.Log(t.Context(), id, whole, slow{}); err != nil || connections.Load() != 1 {
 		t.Errorf("%d connections, %v", connections.Load(), err)
