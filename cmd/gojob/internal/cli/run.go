@@ -129,8 +129,8 @@ func (a *app) jobForm(f *jobFlags, files *fileFlags, program string, args []stri
 		return nil, usagef("%w", err)
 	case info.IsDir():
 		sent = program
-		if absolute, err := filepath.Abs(program); err == nil && f.name == "" && job.CheckName(filepath.Base(absolute)) == "" {
-			f.name = filepath.Base(absolute)
+		if absolute, err := filepath.Abs(program); err == nil { // "." has no name of its own
+			f.nameAs(filepath.Base(absolute))
 		}
 	default:
 		sent = program
@@ -138,9 +138,7 @@ func (a *app) jobForm(f *jobFlags, files *fileFlags, program string, args []stri
 		if f.entrypoint == "" {
 			f.entrypoint = base
 		}
-		if base = strings.TrimSuffix(base, filepath.Ext(base)); f.name == "" && job.CheckName(base) == "" {
-			f.name = base
-		}
+		f.nameAs(strings.TrimSuffix(base, filepath.Ext(base)))
 	}
 	if err := a.gather(made, files, sent); err != nil {
 		return nil, err
@@ -156,6 +154,13 @@ func (a *app) jobForm(f *jobFlags, files *fileFlags, program string, args []stri
 		made.Stdin = &file
 	}
 	return made, a.fill(made, f, args)
+}
+
+// nameAs names the job, unless it has a name or that cannot be one.
+func (f *jobFlags) nameAs(name string) {
+	if f.name == "" && job.CheckName(name) == "" {
+		f.name = name
+	}
 }
 
 // maxStdin bounds a program that is read from standard input.

@@ -221,10 +221,10 @@ func (f *Follower) connect(ctx context.Context, call client.Call, once bool, ali
 	in := newDecoder(&watchedReader{in: response.Body, watch: watch})
 	for {
 		e, err := in.next(alive)
-		if err == io.EOF && once {
+		if once && errors.Is(err, io.EOF) {
 			return nil
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = errEnded
 		}
 		if err != nil {
