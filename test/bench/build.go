@@ -17,7 +17,7 @@ const (
 )
 
 func (b *bench) build(ctx context.Context) error {
-	if err := compile(ctx, b.module, b.bin, tags, "./functions/cmd/..."); err != nil {
+	if err := compile(ctx, b.module, b.bin, tags, "./functions/cmd/...", "./cmd/gojob"); err != nil {
 		return err
 	}
 	return compile(ctx, filepath.Join(b.module, "test", "bench", "rivals"), b.bin, "", "./...")

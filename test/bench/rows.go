@@ -23,6 +23,7 @@ func rows() []row {
 		{name: "list", measure: list},
 		{name: "reap", measure: reap},
 		{name: "local job", measure: localJob},
+		{name: "gojob", measure: commandLine},
 		{name: "agent", measure: agent},
 		{name: "memory", measure: memory},
 		{name: "launch", measure: launch},

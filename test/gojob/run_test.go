@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // shell is one use of gojob in a folder of its own.
@@ -402,8 +404,9 @@ for i in range(400):
 		t.Fatal(words)
 	}
 	id := s.jobs()[0]
-	// The log has some 4 MB, which are more in base64. No connection carries more than 80 KB of it.
-	line.add("cut", "limit_data", "downstream", `{"bytes": 30000}`)
+	// The log has some 4 MB, which are more in base64, and no connection carries more than 80 KB of it.
+	// Events have random lengths, so each is cut at another place. Now and then nobody listens.
+	line.add("cut", "limit_data", "downstream", `{"bytes": 80000}`)
 	r := sh.begin("logs", "-f", "--url", line.url(), id)
 	ended := make(chan int, 1)
 	go func() { ended <- r.end() }()
@@ -412,17 +415,19 @@ for i in range(400):
 		select {
 		case code = <-ended:
 			if code != 0 {
-				t.Errorf("exit code %d:\n%.2000s", code, &r.stderr)
+				words := r.stderr.String()
+				t.Errorf("exit code %d: %q", code, words[max(0, len(words)-400):])
 			}
-		case <-time.After(20 * time.Millisecond):
-			text := fmt.Sprintf(`{"attributes":{"bytes":%d}}`, 20_000+random.IntN(60_000))
-			if _, err := line.proxy.Toxics.UpdateToxicJson("cut", strings.NewReader(text)); err != nil {
+		case <-time.After(time.Duration(50+random.IntN(200)) * time.Millisecond):
+			line.proxy.Stop()
+			time.Sleep(time.Duration(random.IntN(50)) * time.Millisecond)
+			if err := line.proxy.Start(); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	for stream, got := range map[string]string{"stdout": r.stdout.String(), "stderr": r.stderr.String()} {
-		if want := s.log(id, stream); got != want || len(want) < 500_000 {
+		if want := s.log(id, stream); got != want || len(want) < 700_000 {
 			t.Errorf("%s: %d bytes, want the %d of the log", stream, len(got), len(want))
 		}
 	}
@@ -469,4 +474,55 @@ func TestServerIsLost(t *testing.T) {
 		t.Errorf("exit code %d, want 125:\n%s", code, &r.stderr)
 	}
 	s.start()
+}
+
+// TestFollowTimeout follows a job for longer than the server lets a follower stay, as Knative does.
+func TestFollowTimeout(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "FOLLOW_TIMEOUT=1s")
+	sh := newShell(t, s.url())
+	sh.write("count.py", "import time\nfor i in range(150):\n    print('line', i, flush=True)\n    time.sleep(.02)\n")
+	stdout, stderr, code := sh.gojob("run", "count.py")
+	if want := s.log(s.jobs()[0], "stdout"); stdout != want || code != 0 || !strings.HasSuffix(want, "line 149\n") {
+		t.Errorf("exit code %d, %d bytes, want the %d of the log", code, len(stdout), len(want))
+	}
+	if strings.Count(stderr, "\n") != 2 {
+		t.Errorf("reconnecting is not silent:\n%s", stderr)
+	}
+}
+
+// TestWaiting has a run say on lines what the job waits for, where there is no terminal.
+func TestWaiting(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "MAX_CONCURRENT_JOBS=1", "RETRY_BACKOFF=1s")
+	sh := newShell(t, s.url())
+	sh.write("sleep.sh", sleepScript)
+	sh.write("twice.sh", "#!/bin/sh\necho attempt $JOB_ATTEMPT\nsleep 0.5\ntest $JOB_ATTEMPT = 2\n")
+	if _, words, code := sh.gojob("submit", "-n", "first", "sleep.sh"); code != 0 {
+		t.Fatal(words)
+	}
+	r := sh.begin("run", "--retries", "1", "twice.sh")
+	r.until("queued, next to start")
+	if _, words, code := sh.gojob("cancel", "first"); code != 0 {
+		t.Fatal(words)
+	}
+	if code := r.end(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	var said []string
+	for line := range strings.Lines(r.stderr.String()) {
+		_, after, _ := strings.Cut(strings.TrimSpace(line), " · ")
+		_, after, _ = strings.Cut(after, " · ")
+		if after != "queued" { // before the place in the queue is known
+			said = append(said, after)
+		}
+	}
+	want := []string{"queued, next to start", "running", "attempt 1 failed with exit code 1; the next one follows",
+		"running, attempt 2", ""}
+	if diff := cmp.Diff(want, said); diff != "" {
+		t.Errorf("said (-want +got):\n%s", diff)
+	}
+	if got := r.stdout.String(); got != "attempt 1\nattempt 2\n" {
+		t.Errorf("output: %q", got)
+	}
 }

@@ -154,7 +154,7 @@ func TestInterruptedUpload(t *testing.T) {
 		line.add("slow", "bandwidth", "upstream", `{"rate": 100}`) // kB/s
 		sh := newShell(t, line.url())
 		sh.write("sleep.sh", sleepScript)
-		sh.write("data", strings.Repeat("0123456789abcdef", 1<<18)) // 4 MiB
+		sh.write("data", strings.Repeat("0123456789abcdef", 1<<21)) // 32 MiB: more than the kernel's buffers take
 		term := sh.terminal(80, "run", "-f", "data", "sleep.sh")
 		term.until("uploading")
 		term.press(ctrlC)

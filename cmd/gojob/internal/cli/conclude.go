@@ -38,6 +38,8 @@ func (s *session) conclude(ctx context.Context, end *follow.End) error {
 	var interrupted *interruptError
 	if errors.As(failed, &interrupted) {
 		failed, code = nil, exitInterrupted
+		s.console.fail("interrupted; the outputs were not stored here; try: %s cp %s %s",
+			s.program(), short(s.id), s.flags.out)
 	}
 	if failed != nil {
 		s.console.fail("the outputs were not stored here; try: %s cp %s %s", s.program(), short(s.id), s.flags.out)
@@ -169,7 +171,8 @@ func (s *session) last(status *job.Status, where string) {
 		for _, omitted := range o.Omitted {
 			names = append(names, omitted.Name+" ("+omitted.Reason+")")
 		}
-		s.console.warn("%s not stored: %s", counted(o.OmittedCount, "output was", "outputs were"), some(names, o.OmittedCount))
+		s.console.warn("%s not stored: %s", counted(o.OmittedCount, "output was", "outputs were"),
+			some(names, o.OmittedCount))
 	}
 	text := ended(s.console, status)
 	if status.Phase == job.Succeeded {

@@ -177,7 +177,7 @@ the program. An argument such as $.data.bucket is a JSONPath into the event that
 	}
 	c.Flags().SetInterspersed(false)
 	c.Flags().SortFlags = false
-	f.register(c.Flags())
+	f.register(c.Flags(), "that of the script or folder")
 	files.register(c.Flags())
 	a.jobFlagWords(c)
 	c.Flags().StringSliceVar(&events.types, "event-type", nil, "the `TYPE` of events of a Broker that may start it; * at its end "+
