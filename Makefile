@@ -48,8 +48,9 @@ gojob: ## build the command line, bin/gojob
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+DIST ?= dist
 release: ## build gojob for PLATFORMS as VERSION: archives with completions in dist/, and their checksums
-	$(GO) run ./.ci/release -version '$(VERSION)' -platforms '$(PLATFORMS)' -tags $(BASE_TAGS)
+	$(GO) run ./.ci/release -version '$(VERSION)' -platforms '$(PLATFORMS)' -tags $(BASE_TAGS) -dist '$(DIST)'
 
 # These tests of shared/sandbox run hundreds of programs. They take most of their time in those and in the test binary, which
 # each program starts twice, so the race detector would double it. It is in the sandbox's other tests and in test/local.
