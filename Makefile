@@ -24,7 +24,7 @@ TEST_MODULES := test/contract test/gojob test/manifests test/oidc
 OWN := . ./cmd/... ./examples/... ./functions/... ./shared/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test hostile buckets e2e bench fuzz check clean images features secret deploy deploy-bucket undeploy
+.PHONY: help run build gojob release test hostile buckets e2e bench fuzz check clean images features secret deploy deploy-bucket undeploy
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,16 @@ FORCE:
 
 build: ## build every command into bin/
 	$(GO) build -tags $(TAGS) -o bin/ ./functions/cmd/...
+
+gojob: ## build the command line, bin/gojob
+	$(GO) build -tags $(BASE_TAGS) -ldflags='-s -w' -o bin/gojob ./cmd/gojob
+	@ln -sf gojob bin/kn-job # a plugin of kn: kn job run x.py
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+DIST ?= dist
+release: ## build gojob for PLATFORMS as VERSION: archives with completions in dist/, and their checksums
+	$(GO) run ./.ci/release -version '$(VERSION)' -platforms '$(PLATFORMS)' -tags $(BASE_TAGS) -dist '$(DIST)'
 
 # These tests of shared/sandbox run hundreds of programs. They take most of their time in those and in the test binary, which
 # each program starts twice, so the race detector would double it. It is in the sandbox's other tests and in test/local.
@@ -123,4 +133,4 @@ undeploy: ## remove everything, with all jobs, their files and the key
 	$(KUBECTL) delete namespace $(NAMESPACE) --ignore-not-found
 
 clean: ## remove the built files; jobs stay
-	rm -rf bin
+	rm -rf bin dist

@@ -24,6 +24,7 @@ import (
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/token"
+	"go-job-orchestrator/shared/wakeup"
 )
 
 // Settings say where the functions are. The default of each is the Service with the function's name
@@ -62,13 +63,15 @@ func Open(env *platform.Env) (*Function, error) {
 	common, commonErr := env.Common()
 	tokens, tokensErr := env.Keys()
 	gateway, gatewayErr := auth.Open(env, auth.Place{})
-	if err := errors.Join(err, commonErr); err != nil {
+	next, nextErr := wakeup.Open(env)
+	if err := errors.Join(err, commonErr, nextErr); err != nil {
 		return nil, err
 	}
 	b, err := s.backends(common.Namespace)
 	if err := errors.Join(err, tokensErr, gatewayErr); err != nil {
 		return nil, err
 	}
+	next.Wake() // this process starts because of a request, mostly one for a job
 	reach := []routes.Reach{routes.Public}
 	if s.ExposeUploads { // the calls of agents
 		reach = append(reach, routes.Pods)

@@ -3,6 +3,7 @@ package front_test
 import (
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -18,6 +19,17 @@ import (
 )
 
 const id = "fe5df73070535f3b1d397b4f85a949ff"
+
+// TestWakes has the function started that most requests need, as soon as front starts itself.
+func TestWakes(t *testing.T) {
+	called := make(chan string, 1)
+	next := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { called <- r.URL.Path }))
+	defer next.Close()
+	newFixture(t, "WAKE="+next.URL)
+	if got := <-called; got != "/healthz" {
+		t.Errorf("called %s", got)
+	}
+}
 
 func TestRoutes(t *testing.T) {
 	w := newFixture(t)

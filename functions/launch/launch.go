@@ -32,6 +32,9 @@ type Deps struct {
 	Launcher backend.Launcher
 	Records  Records
 	Log      *slog.Logger
+	// Wake starts the functions that the agent in the job's pod calls. It returns at once. Nil: they
+	// need no starting.
+	Wake func()
 }
 
 // Function receives events.
@@ -59,6 +62,9 @@ func (f *Function) Handle(ctx context.Context, e event.Event) error {
 	}
 	if err != nil {
 		return err
+	}
+	if f.Wake != nil {
+		f.Wake()
 	}
 	return f.Launcher.Launch(ctx, index)
 }

@@ -39,6 +39,7 @@ func (l *launcher) Launch(_ context.Context, index *job.Index) error {
 type fixture struct {
 	*ledgertest.Fixture
 	launcher *launcher
+	woken    int // how often the functions that a pod needs were started
 	function *launch.Function
 	server   *httptest.Server
 }
@@ -46,7 +47,9 @@ type fixture struct {
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{Fixture: ledgertest.New(t), launcher: &launcher{}}
-	f.function = launch.New(launch.Deps{Launcher: f.launcher, Records: f.Ledger, Log: slog.New(slog.DiscardHandler)})
+	f.function = launch.New(launch.Deps{
+		Launcher: f.launcher, Records: f.Ledger, Log: slog.New(slog.DiscardHandler), Wake: func() { f.woken++ },
+	})
 	f.server = f.Serve(f.function)
 	return f
 }
@@ -113,6 +116,9 @@ func TestHandle(t *testing.T) {
 			want := []job.ID{}
 			if test.launch {
 				want = []job.ID{job.ID(e.Subject()), job.ID(e.Subject())}
+			}
+			if f.woken != len(want) {
+				t.Errorf("woke the functions that a pod needs %d times for %d launches", f.woken, len(want))
 			}
 			if !slices.Equal(f.launcher.launched, want) {
 				t.Errorf("launched %s, want %s", f.launcher.launched, want)

@@ -92,6 +92,9 @@ type Deps struct {
 	Secrets secret.Catalog // of the operator; nil: the one that the reaper publishes
 	// Profiles are those that jobs can name; nil: those of the settings.
 	Profiles *profile.File
+	// Wake starts the functions that an accepted job needs. It is called when a request for a job
+	// begins, and returns at once. Nil: nothing is to be started.
+	Wake func()
 }
 
 // Controller decides which jobs are accepted. The functions by which jobs come in share one.
@@ -100,6 +103,7 @@ type Controller struct {
 	Forms    *form.Reader // reads jobs and templates from forms, within the settings
 
 	backend   backend.Admission
+	wake      func()
 	profiles  *profile.File
 	bucket    *store.Store
 	records   *ledger.Ledger
@@ -116,7 +120,7 @@ type Controller struct {
 // New returns a Controller with the settings of an Env.
 func New(d Deps) (*Controller, error) {
 	c := &Controller{
-		backend: d.Backend, records: d.Events.Ledger, sink: d.Events.Sink,
+		backend: d.Backend, wake: d.Wake, records: d.Events.Ledger, sink: d.Events.Sink,
 		now: d.Env.Now, random: d.Env.Random, log: d.Env.Log,
 	}
 	var errs [6]error

@@ -58,6 +58,9 @@ func (c *Controller) Begin(ctx context.Context, size int64) (tx *Tx, err error) 
 	if err != nil {
 		return nil, err
 	}
+	if c.wake != nil {
+		c.wake()
+	}
 	begun := &Tx{c: c, release: release}
 	defer func() { // also after a panic
 		if tx == nil {

@@ -137,6 +137,33 @@ func TestAnnouncement(t *testing.T) {
 	}
 }
 
+// TestWake starts the functions that a job needs before its files come, and none for a request that is
+// refused because the queue is full.
+func TestWake(t *testing.T) {
+	woken := 0
+	w := admissiontest.New(t, nil, func(d *admission.Deps) { d.Wake = func() { woken++ } })
+	tx, err := w.Controller().Begin(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Abort(t.Context())
+	if woken != 1 {
+		t.Errorf("woken %d times", woken)
+	}
+	full := admissiontest.New(t, nil, func(d *admission.Deps) {
+		d.Backend = fullQueue{}
+		d.Wake = func() { t.Error("woken for nothing") }
+	})
+	if _, err := full.Controller().Begin(t.Context(), 0); !errors.Is(err, job.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// fullQueue takes no more jobs.
+type fullQueue struct{ admissiontest.Backend }
+
+func (fullQueue) Admit() (func(), error) { return nil, job.ErrUnavailable }
+
 // TestHangingSink commits while the sink still has the event.
 func TestHangingSink(t *testing.T) {
 	entered, leave := make(chan context.Context, 1), make(chan struct{})

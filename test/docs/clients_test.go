@@ -3,6 +3,7 @@ package docs
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"os/exec"
@@ -108,6 +109,61 @@ func testClients(t *testing.T, host, key string) {
 			}
 			if _, stderr, code := run(long); code != 1 || !strings.Contains(stderr, "422") {
 				t.Errorf("a name that is too long: ended with %d: %s", code, stderr)
+			}
+		})
+	}
+}
+
+// TestGojobScripts has the scripts that use gojob run jobs, on a server that is open and on one that
+// asks for a key.
+func TestGojobScripts(t *testing.T) {
+	t.Parallel()
+	path, err := gojob()
+	if err != nil {
+		t.Fatal(err)
+	}
+	withKey, key := serveWithKey(t)
+	for _, server := range []struct{ name, host, key string }{{"open", serve(t), ""}, {"keys", withKey, key}} {
+		t.Run(server.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			run := func(args ...string) (stdout, stderr string, code int) {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+				cmd.Dir, cmd.Env = dir, []string{
+					"PATH=" + filepath.Dir(path) + string(filepath.ListSeparator) + searchPath(), "HOME=" + dir,
+					"GOJOB_URL=http://" + server.host, "GOJOB_TOKEN=" + server.key,
+				}
+				var out, errs strings.Builder
+				cmd.Stdout, cmd.Stderr = &out, &errs
+				_ = cmd.Run()
+				return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+			}
+			python, sweep, report := interpreter(t, "python3"), example(t, "clients/gojob/sweep.py"), example(t, "clients/gojob/report.sh")
+			words, flaky := example(t, "words.py"), example(t, "flaky.py")
+			want := "alpha Succeeded Completed 0 1 alpha\nbeta Succeeded Completed 0 1 beta\n"
+			if stdout, stderr, code := run(python, sweep, words, "alpha", "beta"); stdout != want || code != 0 {
+				t.Errorf("sweep.py ended with %d:\n%s%s", code, stdout, stderr)
+			}
+			if stdout, stderr, code := run(python, sweep, flaky, "x"); !strings.HasPrefix(stdout, "x Failed Error ") || code != 1 {
+				t.Errorf("sweep.py of a program that fails ended with %d:\n%s%s", code, stdout, stderr)
+			}
+			if stdout, stderr, code := run(report, words, "kept", "alpha"); code != 0 {
+				t.Errorf("report.sh ended with %d:\n%s%s", code, stdout, stderr)
+			}
+			for output, want := range map[string]string{"count.txt": "1 words\n", "stdout.log": "1 alpha\n"} {
+				if got, err := os.ReadFile(filepath.Join(dir, "kept", output)); string(got) != want {
+					t.Errorf("%s: %q %v", output, got, err)
+				}
+			}
+			var record struct{ Phase string }
+			text, err := os.ReadFile(filepath.Join(dir, "kept", "job.json"))
+			if err := errors.Join(err, json.Unmarshal(text, &record)); err != nil || record.Phase != "Succeeded" {
+				t.Errorf("job.json: %v %s", err, text)
+			}
+			if stdout, stderr, code := run(report, flaky, "failed"); code == 0 || !strings.Contains(stderr, "failed; the end of its log:") {
+				t.Errorf("report.sh of a program that fails ended with %d:\n%s%s", code, stdout, stderr)
 			}
 		})
 	}

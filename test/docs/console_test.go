@@ -53,7 +53,8 @@ type session struct {
 
 func newSession(t *testing.T, dir string, p page) *session {
 	t.Helper()
-	s := &session{shell: newShell(t, dir), host: "localhost:" + freePort(t), known: map[string]string{}}
+	host := "localhost:" + freePort(t)
+	s := &session{shell: newShell(t, dir, "GOJOB_URL=http://"+host), host: host, known: map[string]string{}}
 	s.server = start(t, s.host, filepath.Join(dir, "data"))
 	pattern := value
 	for _, b := range p.blocks {
@@ -161,7 +162,7 @@ func (s *session) restart(t *testing.T, step step, settings ...string) error {
 
 // value finds what is another each time: times, keys, tokens and IDs.
 const value = `\d{4}-\d\d-\d\dT[0-9:.]+Z|gojob_[0-9a-z]{10}_[0-9A-Za-z]{49}|\d{10}\.[A-Za-z0-9_-]{43}|` +
-	`[A-Za-z0-9_-]{43,}|[0-9a-f]{32,}|…`
+	`[A-Za-z0-9_-]{43,}|[0-9a-f]{32,}|\b[0-9a-f]{12}\b|…`
 
 // keyText finds keys, and their IDs.
 var keyText = regexp.MustCompile(`gojob_([0-9a-z]{10})_[0-9A-Za-z]{49}`)
@@ -170,6 +171,7 @@ const (
 	tokenLength  = 43
 	sharedLength = 10 + 1 + tokenLength
 	idLength     = 32
+	shortLength  = 12 // of an ID as gojob shows it
 	keyIDLength  = 10
 )
 
@@ -190,6 +192,8 @@ func kind(found string) (pattern string, stands bool) {
 		return `[A-Za-z0-9_-]{43}`, true
 	case len(found) == idLength:
 		return `[0-9a-f]{32}`, true
+	case len(found) == shortLength:
+		return `[0-9a-f]{12}`, true
 	}
 	return regexp.QuoteMeta(found), false
 }
@@ -270,11 +274,17 @@ type shell struct {
 	number int
 }
 
-func newShell(t *testing.T, dir string) *shell {
+// newShell starts a bash in a folder, which is its user's home. It finds gojob.
+func newShell(t *testing.T, dir string, env ...string) *shell {
 	t.Helper()
+	path, err := gojob()
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command("bash", "--norc", "--noprofile")
 	cmd.Dir = dir
-	cmd.Env = []string{"PATH=" + searchPath(), "HOME=" + dir, "LANG=C.UTF-8"}
+	search := filepath.Dir(path) + string(filepath.ListSeparator) + searchPath()
+	cmd.Env = append([]string{"PATH=" + search, "HOME=" + dir, "LANG=C.UTF-8"}, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	in, err := cmd.StdinPipe()
 	if err != nil {

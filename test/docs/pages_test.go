@@ -13,7 +13,7 @@
 //     that they name exist.
 //   - text, yaml: anything else.
 //
-// The output of a command is compared line by line. "…" stands for anything. A line that begins
+// Commands find gojob, which calls that server. The output of a command is compared line by line. "…" stands for anything. A line that begins
 // with one blank continues the line before it. A time stands for any time. An ID, a token or a key
 // stands for the one that the server gave in its place, also in later commands and outputs.
 package docs

@@ -51,7 +51,11 @@ func build(name, pkg string) (string, error) {
 	return path, nil
 }
 
-var command = sync.OnceValues(func() (string, error) { return build("all", "go-job-orchestrator/functions/cmd/all") })
+// gojob is the command line, and command the one process.
+var (
+	gojob   = sync.OnceValues(func() (string, error) { return build("gojob", "go-job-orchestrator/cmd/gojob") })
+	command = sync.OnceValues(func() (string, error) { return build("all", "go-job-orchestrator/functions/cmd/all") })
+)
 
 // searchPath has the folders of the interpreters themselves before those of a version manager's
 // shims, which every server would ask again and which take long to answer.

@@ -7,6 +7,7 @@ replace go-job-orchestrator => ../..
 require (
 	github.com/Shopify/toxiproxy/v2 v2.12.0
 	github.com/creack/pty v1.1.24
+	github.com/google/go-cmp v0.7.0
 	github.com/rogpeppe/go-internal v1.15.0
 	go-job-orchestrator v0.0.0
 )

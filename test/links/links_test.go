@@ -76,6 +76,7 @@ func TestCommands(t *testing.T) {
 		"cancel":     {cloud, local, gateway},
 		"reap":       {cloud, local, gateway},
 	}
+	checkGojob(t, slices.Concat(cloud, local, cluster, events, bucket, server, gateway))
 	for _, name := range commands(t) {
 		if foreign[name] == nil {
 			t.Errorf("nothing is said here about what %s may link", name)
@@ -86,6 +87,26 @@ func TestCommands(t *testing.T) {
 				if strings.HasPrefix(dep, prefix) && (!reads || !slices.Contains([]string{"submit", "all"}, name)) {
 					t.Errorf("%s links %s", name, dep)
 				}
+			}
+		}
+	}
+}
+
+// checkGojob makes sure that the command line for users links nothing of the server but its
+// vocabulary, its version, and how a program is found in files, which --dry-run shows, and of go-git
+// only the rules of what is ignored.
+func checkGojob(t *testing.T, foreign []string) {
+	t.Helper()
+	const shared, git = module + "/shared/", "github.com/go-git/go-git/v5/"
+	may := []string{
+		shared + "job", shared + "version", shared + "project", shared + "runtimes", shared + "archive", shared + "budget",
+		git + "plumbing/format/gitignore",
+	}
+	foreign = append(foreign, shared, module+"/functions/", git, "html/template")
+	for _, dep := range list(t, "-deps", module+"/cmd/gojob") {
+		for _, prefix := range foreign {
+			if strings.HasPrefix(dep, prefix) && !slices.Contains(may, dep) {
+				t.Errorf("gojob links %s", dep)
 			}
 		}
 	}
@@ -159,8 +180,12 @@ func TestDeadCode(t *testing.T) {
 			t.Error("a program that calls methods by name is not found out")
 		}
 	})
+	all := []string{module + "/cmd/gojob"}
 	for _, name := range commands(t) {
-		if cause := keeps("", module+"/functions/cmd/"+name); cause != "" {
+		all = append(all, module+"/functions/cmd/"+name)
+	}
+	for _, name := range all {
+		if cause := keeps("", name); cause != "" {
 			t.Errorf("%s keeps all methods, since something looks them up by name: %s", name, cause)
 		}
 	}

@@ -7,9 +7,10 @@ import (
 	"go-job-orchestrator/functions/front"
 	"go-job-orchestrator/shared/auth"
 	"go-job-orchestrator/shared/serve"
+	"go-job-orchestrator/shared/wakeup"
 )
 
 func main() {
 	os.Exit(serve.Main(front.Open, "Is the one public URL, and passes requests to the functions.",
-		&front.Settings{}, &auth.Settings{}))
+		&front.Settings{}, &auth.Settings{}, &wakeup.Settings{}))
 }

@@ -11,10 +11,12 @@ import (
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/serve"
+	"go-job-orchestrator/shared/wakeup"
 )
 
 func main() {
-	os.Exit(serve.Main(open, "Makes Kubernetes Jobs of submitted jobs.", &kubernetes.Settings{}, &profile.Settings{}))
+	os.Exit(serve.Main(open, "Makes Kubernetes Jobs of submitted jobs.", &kubernetes.Settings{}, &profile.Settings{},
+		&wakeup.Settings{}))
 }
 
 func open(env *platform.Env) (*launch.Function, error) {
@@ -26,5 +28,9 @@ func open(env *platform.Env) (*launch.Function, error) {
 	if err != nil {
 		return nil, errors.Join(err, env.Check(&kubernetes.Settings{}))
 	}
-	return launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log}), nil
+	next, err := wakeup.Open(env)
+	if err != nil {
+		return nil, err
+	}
+	return launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log, Wake: next.Wake}), nil
 }

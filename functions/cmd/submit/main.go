@@ -12,11 +12,12 @@ import (
 	"go-job-orchestrator/shared/guard"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
+	"go-job-orchestrator/shared/wakeup"
 )
 
 func main() {
 	os.Exit(serve.Main(guard.Behind(open), "Accepts jobs, templates and events that start jobs.",
-		append(intake.Settings(), &guard.Settings{})...))
+		append(intake.Settings(), &guard.Settings{}, &wakeup.Settings{})...))
 }
 
 func open(env *platform.Env) (*intake.Functions, error) {
@@ -24,5 +25,9 @@ func open(env *platform.Env) (*intake.Functions, error) {
 	if err != nil {
 		return nil, errors.Join(err, env.Check(intake.Settings()...))
 	}
-	return intake.Open(admission.Deps{Env: env, Events: events, Backend: backend.AnyRuntime{}})
+	next, err := wakeup.Open(env)
+	if err != nil {
+		return nil, errors.Join(err, env.Check(intake.Settings()...))
+	}
+	return intake.Open(admission.Deps{Env: env, Events: events, Backend: backend.AnyRuntime{}, Wake: next.Wake})
 }

@@ -59,7 +59,7 @@ func (b *bar) sent(n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.bar != nil {
-		b.bar.SetCurrent(min(n, max(b.total, n)))
+		b.bar.SetCurrent(n)
 	}
 }
 
@@ -80,7 +80,8 @@ func (b *bar) show() {
 	b.progress = mpb.New(mpb.WithOutput(b.console.out), mpb.WithAutoRefresh())
 	name := mpb.PrependDecorators(decor.Name("gojob: " + b.what + " "))
 	if b.total > 0 {
-		b.bar = b.progress.AddBar(b.total, mpb.BarRemoveOnComplete(), name, mpb.AppendDecorators(
+		// One more than there is, so that the bar stays until the server has answered.
+		b.bar = b.progress.AddBar(b.total+1, mpb.BarRemoveOnComplete(), name, mpb.AppendDecorators(
 			decor.CountersKibiByte("% .1f / % .1f"), decor.Name(" "), decor.Percentage()))
 	} else {
 		b.bar = b.progress.AddSpinner(0, mpb.BarRemoveOnComplete(), name,

@@ -1,6 +1,8 @@
 // Package cli has the commands of gojob: flags, what is printed, and exit codes.
 package cli
 
+//go:generate go test -run ^TestReference$ -update .
+
 import (
 	"context"
 	"fmt"
@@ -78,14 +80,51 @@ have exit codes of their own.`,
 		root.Use = knPlugin
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kn job"}
 	}
-	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.SetHelpFunc(func(c *cobra.Command, _ []string) { helpOf(c, a.stdout) })
+	root.SetUsageFunc(func(c *cobra.Command) error { usageOf(c, a.stderr); return nil })
+	root.SetHelpCommand(helpCommand())
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().StringVar(&a.flags.URL, "url", "", "the `URL` of the server (GOJOB_URL)")
 	root.PersistentFlags().StringVar(&a.flags.Context, "context", "", "the `NAME` of a context (GOJOB_CONTEXT)")
 	_ = root.RegisterFlagCompletionFunc("context", a.contextNames)
 	_ = root.RegisterFlagCompletionFunc("url", cobra.NoFileCompletions)
 	root.AddCommand(a.commands()...)
+	groups(root)
 	return root
+}
+
+// helpCommand is "gojob help COMMAND".
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "help [COMMAND]",
+		Short:             "Print the help of a command",
+		ValidArgsFunction: completeCommands,
+		RunE: func(c *cobra.Command, args []string) error {
+			command, rest, err := c.Root().Find(args)
+			if err != nil {
+				return usage(err)
+			}
+			if err := noCommand(command, rest); err != nil {
+				return err
+			}
+			return command.Help()
+		},
+	}
+}
+
+// completeCommands completes the commands below those that are there.
+func completeCommands(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	parent, _, err := c.Root().Find(args)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var words []string
+	for _, sub := range parent.Commands() {
+		if sub.IsAvailableCommand() {
+			words = append(words, sub.Name()+"\t"+sub.Short)
+		}
+	}
+	return words, cobra.ShellCompDirectiveNoFileComp
 }
 
 // noCommand refuses what is no command of its parent, and says which was probably meant.

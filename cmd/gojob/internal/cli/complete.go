@@ -107,3 +107,15 @@ func (a *app) templates() completion {
 		return words, err
 	})
 }
+
+// jobFlagWords completes the values of the flags that describe a job.
+func (a *app) jobFlagWords(command *cobra.Command) {
+	runtimes := []string{"python", "node", "java", "binary"}
+	for name, complete := range map[string]completion{
+		"profile": a.profiles(), "runtime": cobra.FixedCompletions(runtimes, cobra.ShellCompDirectiveNoFileComp),
+	} {
+		if command.Flags().Lookup(name) != nil {
+			_ = command.RegisterFlagCompletionFunc(name, complete)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -37,6 +38,8 @@ func (s *session) conclude(ctx context.Context, end *follow.End) error {
 	var interrupted *interruptError
 	if errors.As(failed, &interrupted) {
 		failed, code = nil, exitInterrupted
+		s.console.fail("interrupted; the outputs were not stored here; try: %s cp %s %s",
+			s.program(), short(s.id), s.flags.out)
 	}
 	if failed != nil {
 		s.console.fail("the outputs were not stored here; try: %s cp %s %s", s.program(), short(s.id), s.flags.out)
@@ -160,16 +163,16 @@ func (s *session) last(status *job.Status, where string) {
 	if s.states.last == "" { // a job that was quick, and wrote nothing
 		s.console.say("%s", s.label())
 	}
-	if n := status.NotCollected; n != nil && status.Reason != job.ReasonDependenciesFailed {
-		s.console.warn("%s not stored, because not in $OUTPUT_DIR: %s", counted(n.Count, "file was", "files were"),
-			some(n.Names, n.Count))
+	if names, n := notCollectedFiles(status); n > 0 {
+		s.console.warn("%s not stored, because not in $OUTPUT_DIR: %s", counted(n, "file was", "files were"), some(names, n))
 	}
 	if o := status.Outputs; o != nil && o.OmittedCount > 0 {
 		var names []string
 		for _, omitted := range o.Omitted {
 			names = append(names, omitted.Name+" ("+omitted.Reason+")")
 		}
-		s.console.warn("%s not stored: %s", counted(o.OmittedCount, "output was", "outputs were"), some(names, o.OmittedCount))
+		s.console.warn("%s not stored: %s", counted(o.OmittedCount, "output was", "outputs were"),
+			some(names, o.OmittedCount))
 	}
 	text := ended(s.console, status)
 	if status.Phase == job.Succeeded {
@@ -185,6 +188,24 @@ func (s *session) last(status *job.Status, where string) {
 	if advice := s.advice(status); advice != "" {
 		print("try: %s", advice)
 	}
+}
+
+// notCollectedFiles are the files that were left behind and may be missed: not those that interpreters
+// and installers write.
+func notCollectedFiles(s *job.Status) (names []string, n int) {
+	if s.NotCollected == nil {
+		return nil, 0
+	}
+	n = s.NotCollected.Count
+	for _, name := range s.NotCollected.Names {
+		switch path.Base(name) {
+		case "__pycache__", ".venv", "node_modules":
+			n--
+		default:
+			names = append(names, name)
+		}
+	}
+	return names, n
 }
 
 // ended says how a job has ended, and why.
@@ -206,7 +227,11 @@ func ended(c *console, status *job.Status) painted {
 		why += ": " + status.Message
 	}
 	why = strings.ReplaceAll(harmless(strings.TrimSpace(why)), "\n", "\n  ")
-	return c.paint(red, "failed") + painted(before(" after ", took)+before(" · ", why))
+	tries := ""
+	if n := len(status.Attempts); n > 1 {
+		tries = count(n, "attempt")
+	}
+	return c.paint(red, "failed") + painted(before(" after ", took)+before(" · ", tries)+before(" · ", why))
 }
 
 func before(word, text string) string {

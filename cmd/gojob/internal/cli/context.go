@@ -55,7 +55,7 @@ func (a *app) contextLs() *cobra.Command {
 			}, func(r contextRow) string { return r.Name })
 		},
 	}
-	o.flags(command, formatTable, formatJSON, formatYAML, formatName)
+	o.listFlags(command, formatTable, formatJSON, formatYAML, formatName)
 	return command
 }
 

@@ -148,7 +148,7 @@ func files(list []job.File) string {
 			return strings.Join(names, ", ") + fmt.Sprintf(" and %d more", len(list)-i)
 		}
 		if f.Archive != "" {
-			names = append(names, fmt.Sprintf("%s (%d entries, %s)", f.Name, f.Entries, size(f.Unpacked)))
+			names = append(names, fmt.Sprintf("%s (%s, %s)", f.Name, count(f.Entries, "entry"), size(f.Unpacked)))
 			continue
 		}
 		names = append(names, fmt.Sprintf("%s (%s)", f.Name, size(f.Size)))
@@ -210,10 +210,13 @@ func (a *app) attempt(t job.Attempt, wide bool) string {
 	return strings.Join(list, ", ")
 }
 
-// count is a number with a noun: "1 file", "2 files".
+// count is a number with a noun: "1 file", "2 files", "2 entries".
 func count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
+	}
+	if stem, found := strings.CutSuffix(noun, "y"); found {
+		noun = stem + "ie"
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -31,33 +31,35 @@ type jobFlags struct {
 	set *pflag.FlagSet
 }
 
-// overrides registers the flags that a start of a template has, too.
-func (f *jobFlags) overrides(flags *pflag.FlagSet) {
+// overrides registers the flags that a start of a template has, too. named says which name a job has
+// without -n.
+func (f *jobFlags) overrides(flags *pflag.FlagSet, named string) {
 	f.set = flags
-	flags.StringVarP(&f.name, "name", "n", "", "a `NAME` for people; the name of the script by default")
+	flags.StringVarP(&f.name, "name", "n", "", "a `NAME` for people; "+named+" by default")
 	flags.StringArrayVarP(&f.env, "env", "e", nil,
 		"a variable, `K=V`; K alone takes the value from your environment")
 	flags.StringArrayVar(&f.envFiles, "env-file", nil, "a `FILE` with a variable on each line, as for -e")
 	flags.StringArrayVarP(&f.secrets, "secret", "s", nil,
-		"a secret variable, `K[=V]`, as for -e; K=@NAME is the operator's secret NAME")
-	flags.StringVar(&f.profile, "profile", "", "one of the server's profiles, such as gpu")
+		"a secret variable, `K[=V]`, as for -e; others can see V in the list of processes, so better give K alone; "+
+			"K=@NAME is the operator's secret NAME")
+	flags.StringVar(&f.profile, "profile", "", "the `NAME` of one of the server's profiles, such as gpu")
 }
 
 // register registers all flags.
-func (f *jobFlags) register(flags *pflag.FlagSet) {
-	f.overrides(flags)
+func (f *jobFlags) register(flags *pflag.FlagSet, named string) {
+	f.overrides(flags, named)
 	flags.StringArrayVarP(&f.labels, "label", "l", nil, "a label, `K=V`")
 	flags.StringVar(&f.cpu, "cpu", "", "the `CPUS` that the program may use, such as 2 or 500m")
 	flags.StringVarP(&f.memory, "memory", "m", "", "the `MEMORY` that it may use, such as 512Mi or 256MB")
 	flags.StringVar(&f.timeout, "timeout", "", "end the job after this `DURATION`, such as 10m or 2h; retries included")
-	flags.IntVar(&f.retries, "retries", 0, "run a failed program again, so many times at most")
+	flags.IntVar(&f.retries, "retries", 0, "run a failed program again, at most `N` times")
 	flags.StringSliceVar(&f.retryOn, "retry-on", nil,
 		"retry only after these `ENDS`: exit codes, ranges such as 10-20, reasons such as OOMKilled")
 	flags.StringVar(&f.ttl, "ttl", "", "remove the job this `DURATION` after its end, such as 1h or 7d")
-	flags.StringVar(&f.runtime, "runtime", "", "python, node, java or binary; inferred where it follows")
+	flags.StringVar(&f.runtime, "runtime", "", "the `RUNTIME`: python, node, java or binary; inferred where it follows")
 	flags.StringVar(&f.entrypoint, "entrypoint", "", "the `FILE` to run; inferred where it follows")
-	flags.StringVar(&f.image, "image", "", "the container image (Kubernetes only)")
-	flags.StringVar(&f.queue, "queue", "", "the Kueue LocalQueue (Kubernetes only)")
+	flags.StringVar(&f.image, "image", "", "the container `IMAGE` (Kubernetes only)")
+	flags.StringVar(&f.queue, "queue", "", "the `NAME` of a Kueue LocalQueue (Kubernetes only)")
 	flags.BoolVar(&f.noDeps, "no-deps", false, "do not install the packages that the project names")
 }
 
@@ -298,7 +300,7 @@ func seconds(flag, text string, least int64) (string, error) {
 		return "", usagef("--%s: %.40q is not a duration such as 90s, 10m, 2h or 7d%s", flag, text, meant)
 	}
 	n := int64((d + time.Second - 1) / time.Second)
-	if n < least || n > job.MaxSeconds {
+	if d < 0 || n < least || n > job.MaxSeconds {
 		return "", usagef("--%s: %.40q is out of range: from %ds to %dh", flag, text, least, job.MaxSeconds/3600)
 	}
 	return strconv.FormatInt(n, 10), nil

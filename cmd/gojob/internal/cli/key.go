@@ -62,7 +62,7 @@ func (a *app) keyLs() *cobra.Command {
 			return err
 		},
 	}
-	o.flags(command, formatTable, formatJSON, formatYAML, formatName)
+	o.listFlags(command, formatTable, formatJSON, formatYAML, formatName)
 	return command
 }
 

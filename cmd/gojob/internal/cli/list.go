@@ -291,7 +291,7 @@ several.`,
 	command.Flags().StringVar(&f.owner, "owner", "", "only jobs of this `OWNER`; for admins")
 	command.Flags().IntVar(&f.limit, "limit", defaultLimit, "at most `N` jobs")
 	command.Flags().BoolVarP(&f.all, "all", "a", false, "all jobs, without a limit")
-	o.flags(command, formatTable, formatWide, formatJSON, formatYAML, formatName)
+	o.listFlags(command, formatTable, formatWide, formatJSON, formatYAML, formatName)
 	return command
 }
 

@@ -160,18 +160,23 @@ func fileURL(path string) string {
 	return "file://" + strings.ReplaceAll(slashed, " ", "%20")
 }
 
-// browse opens a URL with the program in BROWSER, or with that of the system.
+// browse opens a URL with the program in BROWSER, or with that of the system. A browser may go on for
+// hours, so it gets none of our streams: who reads them would wait for it.
 func (a *app) browse(ctx context.Context, url string) error {
 	words := strings.Fields(a.getenv("BROWSER"))
 	if len(words) == 0 {
 		if !a.graphical() {
 			return errors.New("there is no screen here")
 		}
-		browser.Stdout, browser.Stderr = a.stderr, a.stderr
+		null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		defer null.Close()
+		browser.Stdout, browser.Stderr = null, null
 		return browser.OpenURL(url)
 	}
 	command := exec.CommandContext(context.WithoutCancel(ctx), words[0], append(words[1:], url)...)
-	command.Stdout, command.Stderr = a.stderr, a.stderr
 	if err := command.Start(); err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ type output struct {
 	noHeaders bool
 }
 
-// flags adds -o to a command; table and wide are among its formats if it has a table.
+// flags adds -o to a command. The first format is the default.
 func (o *output) flags(command *cobra.Command, formats ...string) {
 	command.Flags().StringVarP(&o.format, "output", "o", formats[0], "the `FORMAT`: "+strings.Join(formats, ", "))
 	before := command.PreRunE
@@ -48,9 +48,12 @@ func (o *output) flags(command *cobra.Command, formats ...string) {
 		return nil
 	}
 	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
-	if slices.Contains(formats, formatTable) {
-		command.Flags().BoolVar(&o.noHeaders, "no-headers", false, "print no headings of columns")
-	}
+}
+
+// listFlags adds the flags of a command that prints a list.
+func (o *output) listFlags(command *cobra.Command, formats ...string) {
+	o.flags(command, formats...)
+	command.Flags().BoolVar(&o.noHeaders, "no-headers", false, "print no headings of columns")
 }
 
 // machine reports whether the output is for programs: the API's object.

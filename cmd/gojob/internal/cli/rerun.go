@@ -42,9 +42,10 @@ func (a *app) rerunCommand() *cobra.Command {
 	}
 	c.Flags().SetInterspersed(false)
 	c.Flags().SortFlags = false
-	f.register(c.Flags())
+	f.register(c.Flags(), "that of the other job")
 	c.Flags().StringVar(&stdin, "stdin", "", "the `FILE` that the program reads as its standard input")
 	r.register(c, false)
+	a.jobFlagWords(c)
 	return c
 }
 
@@ -86,8 +87,9 @@ func (a *app) templateRunCommand() *cobra.Command {
 	}
 	c.Flags().SetInterspersed(false)
 	c.Flags().SortFlags = false
-	f.overrides(c.Flags())
+	f.overrides(c.Flags(), "that of the template")
 	c.Flags().StringVar(&stdin, "stdin", "", "the `FILE` that the program reads as its standard input")
 	r.register(c, false)
+	a.jobFlagWords(c)
 	return c
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"go-job-orchestrator/cmd/gojob/internal/form"
 	"go-job-orchestrator/shared/job"
@@ -96,9 +97,10 @@ func (a *app) runCommandAs(name string, detached bool) *cobra.Command {
 	}
 	c.Flags().SetInterspersed(false)
 	c.Flags().SortFlags = false
-	f.register(c.Flags())
+	f.register(c.Flags(), "that of the script or folder")
 	files.register(c.Flags())
 	r.register(c, detached)
+	a.jobFlagWords(c)
 	return c
 }
 
@@ -127,8 +129,8 @@ func (a *app) jobForm(f *jobFlags, files *fileFlags, program string, args []stri
 		return nil, usagef("%w", err)
 	case info.IsDir():
 		sent = program
-		if absolute, err := filepath.Abs(program); err == nil && f.name == "" && job.CheckName(filepath.Base(absolute)) == "" {
-			f.name = filepath.Base(absolute)
+		if absolute, err := filepath.Abs(program); err == nil { // "." has no name of its own
+			f.nameAs(filepath.Base(absolute))
 		}
 	default:
 		sent = program
@@ -136,9 +138,7 @@ func (a *app) jobForm(f *jobFlags, files *fileFlags, program string, args []stri
 		if f.entrypoint == "" {
 			f.entrypoint = base
 		}
-		if base = strings.TrimSuffix(base, filepath.Ext(base)); f.name == "" && job.CheckName(base) == "" {
-			f.name = base
-		}
+		f.nameAs(strings.TrimSuffix(base, filepath.Ext(base)))
 	}
 	if err := a.gather(made, files, sent); err != nil {
 		return nil, err
@@ -154,6 +154,13 @@ func (a *app) jobForm(f *jobFlags, files *fileFlags, program string, args []stri
 		made.Stdin = &file
 	}
 	return made, a.fill(made, f, args)
+}
+
+// nameAs names the job, unless it has a name or that cannot be one.
+func (f *jobFlags) nameAs(name string) {
+	if f.name == "" && job.CheckName(name) == "" {
+		f.name = name
+	}
 }
 
 // maxStdin bounds a program that is read from standard input.
@@ -187,6 +194,9 @@ func memoryFile(name string, content []byte) form.File {
 
 // readStdin reads our standard input whole, since it may have to be sent more than once.
 func (a *app) readStdin(flag string) ([]byte, error) {
+	if file, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		a.console(false).say("reads from this terminal; end with Ctrl-D")
+	}
 	content, err := io.ReadAll(io.LimitReader(a.stdin, maxStdin+1))
 	if err != nil {
 		return nil, fmt.Errorf("read standard input: %w", err)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"go-job-orchestrator/cmd/gojob/internal/client"
@@ -38,7 +39,9 @@ func (s *session) run(ctx context.Context) error {
 	s.remember(s.id)
 	// The job's own token opens it for as long as there is the job, whatever becomes of the caller's.
 	s.client = s.client.WithToken(s.accepted.Token)
-	s.follower = follow.New(s.client, follow.Options{GiveUp: s.flags.unreachable, Trouble: s.trouble.tell})
+	s.follower = follow.New(s.client, follow.Options{
+		Reached: true, GiveUp: s.flags.unreachable, Trouble: s.trouble.tell,
+	})
 	s.explainAccepted()
 	if s.flags.detach {
 		return s.printAccepted()
@@ -58,7 +61,9 @@ func (s *session) submit(ctx context.Context) error {
 	done := make(chan result, 1)
 	s.console.sayLarge(s.start.form)
 	bar := s.uploadBar(s.start.form)
-	options := client.SubmitOptions{Key: client.NewKey(), Progress: bar.sent, Retrying: s.console.sayRetry}
+	options := client.SubmitOptions{
+		Key: client.NewKey(), Progress: bar.sent, Retrying: s.console.sayRetry, Patience: s.flags.unreachable,
+	}
 	go func() {
 		accepted, err := s.client.Submit(ctx, s.start.path, s.start.form, options)
 		done <- result{accepted, err}
@@ -75,10 +80,10 @@ func (s *session) submit(ctx context.Context) error {
 			if r.err != nil {
 				return s.refused(r.err)
 			}
-			s.accepted, s.id = r.accepted, r.accepted.JobID
 			if interrupted {
-				return s.detachOrCancel(context.WithoutCancel(ctx), os.Interrupt)
+				return s.acceptedLate(ctx, r.accepted)
 			}
+			s.accepted, s.id = r.accepted, r.accepted.JobID
 			return nil
 		case <-s.signals:
 			if !bar.whole() {
@@ -86,8 +91,7 @@ func (s *session) submit(ctx context.Context) error {
 				r := <-done
 				bar.end()
 				if r.err == nil {
-					s.accepted, s.id = r.accepted, r.accepted.JobID
-					return s.detachOrCancel(context.WithoutCancel(ctx), os.Interrupt)
+					return s.acceptedLate(ctx, r.accepted)
 				}
 				return s.notAccepted(r.err)
 			}
@@ -100,6 +104,13 @@ func (s *session) submit(ctx context.Context) error {
 			cancel(errInterrupted)
 		}
 	}
+}
+
+// acceptedLate ends a submit that was interrupted when the job was accepted already.
+func (s *session) acceptedLate(ctx context.Context, accepted client.Accepted) error {
+	s.accepted, s.id = accepted, accepted.JobID
+	s.remember(s.id)
+	return s.detachOrCancel(context.WithoutCancel(ctx), os.Interrupt)
 }
 
 var errInterrupted = errors.New("interrupted")
@@ -122,6 +133,7 @@ func (s *session) refused(err error) error {
 		faults := make([]job.Fault, len(answer.Faults))
 		for i, fault := range answer.Faults {
 			faults[i] = job.Fault{Field: flagOf(fault.Field), Message: fault.Message}
+			answer.Detail = strings.Replace(answer.Detail, fault.Field+": ", faults[i].Field+": ", 1)
 		}
 		answer.Faults = faults
 	}
@@ -215,12 +227,7 @@ func (s *session) follow(ctx context.Context) error {
 // lost ends a run whose end is not known.
 func (s *session) lost(ctx context.Context, err error) error {
 	if pipeClosed(err) {
-		if s.flags.cancelOnExit {
-			_ = s.cancel(ctx)
-		} else {
-			s.console.say("nobody reads the output any more; the job goes on: %s logs -f %s", s.program(), short(s.id))
-		}
-		return &exitCodeError{exitPipe, nil}
+		return s.unread(ctx)
 	}
 	var interrupted *interruptError
 	if errors.As(err, &interrupted) {
@@ -228,6 +235,20 @@ func (s *session) lost(ctx context.Context, err error) error {
 	}
 	s.console.fail("the job goes on, as far as is known; follow it: %s logs -f %s", s.program(), short(s.id))
 	return &exitCodeError{exitPlatform, err}
+}
+
+// unread ends a run whose output nobody reads any more. The job goes on, unless it is over already.
+func (s *session) unread(ctx context.Context) error {
+	if s.flags.cancelOnExit {
+		_ = s.cancel(ctx)
+		return &exitCodeError{exitPipe, nil}
+	}
+	ctx, stop := context.WithTimeout(ctx, 2*time.Second)
+	defer stop()
+	if status, _, err := s.status(ctx); err != nil || !status.Phase.Terminal() {
+		s.console.say("nobody reads the output any more; the job goes on: %s logs -f %s", s.program(), short(s.id))
+	}
+	return &exitCodeError{exitPipe, nil}
 }
 
 // runSink shows the log of a run.
@@ -276,7 +297,7 @@ func (s *session) detachOrCancel(ctx context.Context, signal os.Signal) error {
 
 // quietly returns a follower that says nothing.
 func (s *session) quietly() *follow.Follower {
-	return follow.New(s.client, follow.Options{GiveUp: s.flags.unreachable})
+	return follow.New(s.client, follow.Options{Reached: true, GiveUp: s.flags.unreachable})
 }
 
 // cancel cancels the job. Another interrupt ends the waiting for it.
@@ -306,7 +327,7 @@ func (s *session) cancel(ctx context.Context) error {
 
 // post makes a call about the job that changes it, again if the line is cut.
 func (s *session) post(ctx context.Context, what string) (raw json.RawMessage, err error) {
-	f := follow.New(s.client, follow.Options{GiveUp: 30 * time.Second})
+	f := follow.New(s.client, follow.Options{Reached: true, GiveUp: 30 * time.Second})
 	err = f.Retry(ctx, func(ctx context.Context, _ func()) error {
 		raw, err = s.client.JSON(ctx, client.Call{Method: http.MethodPost, Path: s.path() + "/" + what}, nil)
 		return err

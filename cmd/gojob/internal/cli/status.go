@@ -6,8 +6,8 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
+	"github.com/mattn/go-runewidth"
 	"golang.org/x/term"
 )
 
@@ -31,7 +31,7 @@ func (a *app) console(quiet bool) *console {
 	if !ok || !term.IsTerminal(int(file.Fd())) {
 		return c
 	}
-	dumb := a.getenv("TERM") == "dumb"
+	dumb := a.getenv("TERM") == "dumb" || !obeysEscapes(file)
 	c.terminal = !dumb
 	c.colour = !dumb && a.getenv("NO_COLOR") == ""
 	c.width = func() int {
@@ -117,11 +117,7 @@ func (c *console) clear() {
 
 // cut shortens a text to a number of columns, so that it does not go on in the next line.
 func cut(text string, columns int) string {
-	if utf8.RuneCountInString(text) <= columns || columns < 1 {
-		return text
-	}
-	runes := []rune(text)
-	return string(runes[:columns-1]) + "…"
+	return runewidth.Truncate(text, max(columns, 1), "…")
 }
 
 // harmless keeps what a server or a file name says from controlling the terminal.

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"go-job-orchestrator/cmd/gojob/internal/client"
+	"go-job-orchestrator/cmd/gojob/internal/form"
 	"go-job-orchestrator/shared/job"
 )
 
@@ -23,7 +25,7 @@ func (a *app) templateCommand() *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "template",
 		Short: "Programs that are uploaded once and started often",
-	}, a.templateRunCommand(), a.templateLs(), a.templateGet(), a.templateRm())
+	}, a.templateLs(), a.templateGet(), a.templateSet(), a.templateRunCommand(), a.templateRm())
 }
 
 // templateRow is a template as it is listed.
@@ -65,7 +67,7 @@ func (a *app) templateLs() *cobra.Command {
 		},
 	}
 	command.Flags().StringVar(&owner, "owner", "", "only templates of this `OWNER`; for admins")
-	o.flags(command, formatTable, formatJSON, formatYAML, formatName)
+	o.listFlags(command, formatTable, formatJSON, formatYAML, formatName)
 	return command
 }
 
@@ -139,6 +141,101 @@ func (a *app) showTemplate(o *output, raw json.RawMessage, t template) error {
 		f.add("Events", strings.Join(t.Events.Types, ", ")+" from "+strings.Join(t.Events.Sources, ", "))
 	}
 	return f.print(a.stdout)
+}
+
+// templateEvents are the flags that let events of a Broker start a template.
+type templateEvents struct{ types, sources []string }
+
+func (a *app) templateSet() *cobra.Command {
+	var f jobFlags
+	var files fileFlags
+	var events templateEvents
+	var o output
+	c := &cobra.Command{
+		Use:   "set [flags] NAME SCRIPT|DIR|- [ARG…]",
+		Short: "Make a template, or its next version",
+		Long: `Make a template, or its next version. It takes a program as run does; everything behind that belongs to
+the program. An argument such as $.data.bucket is a JSONPath into the event that starts a job.
+` + filesHelp,
+		Example: `  gojob template set --memory 1Gi resize resize.py
+  gojob template set --event-type com.example.uploaded resize resize.py '$.data.name'
+  gojob template run resize photo.jpg`,
+		Args:              arguments("NAME and SCRIPT, DIR or -", 2, -1),
+		ValidArgsFunction: a.templateSetWords(),
+		RunE: func(command *cobra.Command, args []string) error {
+			made, err := a.jobForm(&f, &files, args[1], args[2:])
+			if err != nil {
+				return err
+			}
+			made.Add("eventTypes", strings.Join(events.types, ","))
+			made.Add("eventSources", strings.Join(events.sources, ","))
+			if files.dryRun {
+				return a.printDryRun(made)
+			}
+			return a.setTemplate(command.Context(), args[0], made, &o)
+		},
+	}
+	c.Flags().SetInterspersed(false)
+	c.Flags().SortFlags = false
+	f.register(c.Flags(), "that of the script or folder")
+	files.register(c.Flags())
+	a.jobFlagWords(c)
+	c.Flags().StringSliceVar(&events.types, "event-type", nil, "the `TYPE` of events of a Broker that may start it; * at its end "+
+		"stands for any rest; may be repeated")
+	c.Flags().StringSliceVar(&events.sources, "event-source", nil, "the `SOURCE` of such events; may be repeated")
+	o.flags(c, formatTable, formatJSON, formatYAML, formatName)
+	return c
+}
+
+// templateSetWords completes the template, and then the files of this machine.
+func (a *app) templateSetWords() completion {
+	names := a.templates()
+	return func(command *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if len(args) == 0 {
+			return names(command, args, begun)
+		}
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+}
+
+func (a *app) setTemplate(ctx context.Context, name string, made *form.Form, o *output) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	out := a.console(false)
+	out.sayLarge(made)
+	bar := out.newBar("uploading", formSize(made))
+	raw, err := c.Put(ctx, templatePath(name), made, client.SubmitOptions{
+		Key: client.NewKey(), Progress: bar.sent, Retrying: out.sayRetry,
+	})
+	bar.end()
+	if err != nil {
+		return byFlags(err)
+	}
+	if o.machine() {
+		return o.object(a.stdout, raw)
+	}
+	var saved templateRow
+	if err := json.Unmarshal(raw, &saved); err != nil {
+		return fmt.Errorf("the answer of the server: %w; try: gojob version", err)
+	}
+	if o.format == formatTable {
+		out.say("%s is version %d; start it with: gojob template run %s", saved.Name, saved.Version, saved.Name)
+	}
+	_, err = fmt.Fprintln(a.stdout, printable(saved.Name))
+	return err
+}
+
+// byFlags has the faults of an answer named by flags in place of fields.
+func byFlags(err error) error {
+	var answer *client.Error
+	if errors.As(err, &answer) {
+		for i, fault := range answer.Faults {
+			answer.Faults[i].Field = flagOf(fault.Field)
+		}
+	}
+	return err
 }
 
 func (a *app) templateRm() *cobra.Command {

@@ -172,11 +172,15 @@ type troubleTeller struct {
 	console *console
 	server  string
 	giveUp  time.Duration
-	told    bool
+
+	mu   sync.Mutex
+	told bool
 }
 
 // tell is told of each failure, and with nil when all is well again.
 func (t *troubleTeller) tell(err error, since time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	switch {
 	case err == nil && t.told:
 		t.told = false

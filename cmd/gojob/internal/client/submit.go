@@ -68,11 +68,28 @@ func (e *UnsureError) Unwrap() error { return e.Err }
 // sent to is not waited for. The error is an *UnsureError if there may be a job, a *form.LocalError if
 // a file could not be read, or one of Do.
 func (c *Client) Submit(ctx context.Context, path string, f *form.Form, o SubmitOptions) (Accepted, error) {
+	return c.send(ctx, http.MethodPost, path, f, o)
+}
+
+// Put sends a form to a path that keeps it, such as /api/v1/templates/resize, like Submit. It returns
+// the answer as it was sent.
+func (c *Client) Put(ctx context.Context, path string, f *form.Form, o SubmitOptions) (json.RawMessage, error) {
+	accepted, err := c.send(ctx, http.MethodPut, path, f, o)
+	var unsure *UnsureError
+	if errors.As(err, &unsure) {
+		err = unsure.Err // who tries again gets another version, which is the same
+	}
+	return accepted.Raw, err
+}
+
+func (c *Client) send(
+	ctx context.Context, method, path string, f *form.Form, o SubmitOptions,
+) (Accepted, error) {
 	length, err := f.Length()
 	if err != nil {
 		return Accepted{}, err
 	}
-	s := &submit{c: c, path: path, form: f, length: length, o: o}
+	s := &submit{c: c, method: method, path: path, form: f, length: length, o: o}
 	retry := Retry{Patience: o.Patience, Said: o.Retrying}
 	for {
 		accepted, sent, err := s.try(ctx)
@@ -92,6 +109,7 @@ func (c *Client) Submit(ctx context.Context, path string, f *form.Form, o Submit
 // submit is a form on its way.
 type submit struct {
 	c      *Client
+	method string
 	path   string
 	form   *form.Form
 	length int64 // -1 if it is not known
@@ -131,7 +149,7 @@ func (s *submit) try(ctx context.Context) (accepted Accepted, sent int64, err er
 		header.Set("Expect", "100-continue")
 	}
 	accepted.Raw, err = s.c.JSON(ctx, Call{
-		Method: http.MethodPost, Path: s.path, Body: body, Length: max(s.length, 0), Header: header,
+		Method: s.method, Path: s.path, Body: body, Length: max(s.length, 0), Header: header,
 	}, &accepted)
 	var local *form.LocalError
 	if errors.As(err, &local) {
@@ -144,7 +162,7 @@ func (s *submit) try(ctx context.Context) (accepted Accepted, sent int64, err er
 		s.unsure = s.unsure || body.ended.Load() && isUnsure(ctx, err)
 		return accepted, body.sent.Load(), err
 	}
-	if _, err := job.ParseID(string(accepted.JobID)); err != nil {
+	if _, err := job.ParseID(string(accepted.JobID)); err != nil && s.method == http.MethodPost {
 		return accepted, 0, fmt.Errorf("%s does not answer as a server of the Go Job Orchestrator does: the answer has "+
 			"no job; try: gojob doctor", s.c.Server())
 	}

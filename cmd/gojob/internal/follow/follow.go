@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"mime"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"go-job-orchestrator/cmd/gojob/internal/client"
@@ -18,6 +19,7 @@ import (
 // Caller makes calls of the API. It is a *client.Client.
 type Caller interface {
 	Do(ctx context.Context, call client.Call) (*http.Response, error)
+	Server() string // its URL, for messages
 }
 
 // Options bound how long a follower waits. The zero value has the usual bounds.
@@ -28,6 +30,9 @@ type Options struct {
 	Silence time.Duration
 	// GiveUp is for how long the server may be unreachable. 0: 10 minutes.
 	GiveUp time.Duration
+	// Reached says that the server was reached before. A server that cannot be reached at first is not
+	// waited for: its name may be wrong.
+	Reached bool
 	// Trouble is called after each failure with the time since the server was last reached, and with
 	// nil when it is reached again. It may be nil.
 	Trouble func(err error, since time.Duration)
@@ -43,6 +48,7 @@ const (
 type Follower struct {
 	caller Caller
 	Options
+	reached atomic.Bool
 }
 
 // New returns a follower that calls by c.
@@ -53,7 +59,9 @@ func New(c Caller, o Options) *Follower {
 	if o.GiveUp == 0 {
 		o.GiveUp = 10 * time.Minute
 	}
-	return &Follower{caller: c, Options: o}
+	f := &Follower{caller: c, Options: o}
+	f.reached.Store(o.Reached)
+	return f
 }
 
 // LostError says that the server was unreachable for too long.
@@ -82,6 +90,7 @@ func (f *Follower) Retry(ctx context.Context, try func(ctx context.Context, aliv
 	troubled := false
 	for {
 		alive := func() {
+			f.reached.Store(true)
 			pause, reached = firstPause, time.Now()
 			if troubled && f.Trouble != nil {
 				f.Trouble(nil, 0)
@@ -92,12 +101,13 @@ func (f *Follower) Retry(ctx context.Context, try func(ctx context.Context, aliv
 		var handler *handlerError
 		switch {
 		case err == nil:
+			f.reached.Store(true)
 			return nil
 		case errors.As(err, &handler):
 			return handler.err
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case Final(err):
+		case Final(err), !f.reached.Load() && !answered(err):
 			return err
 		}
 		since := time.Since(reached)
@@ -130,6 +140,12 @@ func Final(err error) bool {
 		return answer.Problem != nil
 	}
 	return true
+}
+
+// answered reports whether an error is an answer, of whoever.
+func answered(err error) bool {
+	var answer *client.Error
+	return errors.As(err, &answer)
 }
 
 func askedPause(err error) time.Duration {
@@ -193,26 +209,26 @@ func (f *Follower) connect(ctx context.Context, call client.Call, once bool, ali
 	response, err := f.caller.Do(ctx, call)
 	watch.end()
 	if err != nil {
-		return unreachable(call, err)
+		return f.unreachable(err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode == http.StatusNoContent {
 		return nil // there is nothing behind the last event
 	}
 	if kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")); kind != "text/event-stream" {
-		return unreachable(call, fmt.Errorf("it answered with %q, not with events", kind))
+		return f.unreachable(fmt.Errorf("it answered with %q, not with events", kind))
 	}
 	in := newDecoder(&watchedReader{in: response.Body, watch: watch})
 	for {
 		e, err := in.next(alive)
-		if err == io.EOF && once {
+		if once && errors.Is(err, io.EOF) {
 			return nil
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = errEnded
 		}
 		if err != nil {
-			return unreachable(call, err)
+			return f.unreachable(err)
 		}
 		if done, err := handle(e); err != nil {
 			return &handlerError{err}
@@ -223,11 +239,11 @@ func (f *Follower) connect(ctx context.Context, call client.Call, once bool, ali
 }
 
 // unreachable makes every error but an answer one that another try may mend.
-func unreachable(call client.Call, err error) error {
+func (f *Follower) unreachable(err error) error {
 	var answer *client.Error
 	var known *client.UnreachableError
 	if errors.As(err, &answer) || errors.As(err, &known) {
 		return err
 	}
-	return &client.UnreachableError{Server: "the server", Err: fmt.Errorf("%s: %w", call.Path, err)}
+	return &client.UnreachableError{Server: f.caller.Server(), Err: err}
 }

@@ -55,6 +55,7 @@ func newFollower(t *testing.T, o follow.Options, handle http.HandlerFunc) *follo
 	if err != nil {
 		t.Fatal(err)
 	}
+	o.Reached = true
 	return follow.New(client.New(base, client.Token("")), o)
 }
 
@@ -181,7 +182,10 @@ func TestSlowWriter(t *testing.T) {
 	f := newFollower(t, follow.Options{Silence: 100 * time.Millisecond}, func(w http.ResponseWriter, _ *http.Request) {
 		connections.Add(1)
 		w.Header().Set("Content-Type", "text/event-stream")
-		fmt.Fprint(w, "id: 5\nevent: stdout\ndata: {\"text\":\"hello\"}\n\n"+endEvent)
+		fmt.Fprint(w, "id: 5\nevent: stdout\ndata: {\"text\":\"hello\"}\n\n")
+		_ = http.NewResponseController(w).Flush()
+		time.Sleep(300 * time.Millisecond) // the writer is busy meanwhile
+		fmt.Fprint(w, endEvent)
 	})
 	if _, err := f.Log(t.Context(), id, whole, slow{}); err != nil || connections.Load() != 1 {
 		t.Errorf("%d connections, %v", connections.Load(), err)
@@ -240,13 +244,26 @@ func TestGiveUp(t *testing.T) {
 	t.Parallel()
 	var troubles atomic.Int32
 	base := &url.URL{Scheme: "http", Host: "localhost:1"}
-	f := follow.New(client.New(base, client.Token("")), follow.Options{GiveUp: 300 * time.Millisecond, Trouble: func(error, time.Duration) {
+	o := follow.Options{Reached: true, GiveUp: 300 * time.Millisecond, Trouble: func(error, time.Duration) {
 		troubles.Add(1)
-	}})
+	}}
+	f := follow.New(client.New(base, client.Token("")), o)
 	_, err := f.Log(t.Context(), id, whole, &sink{})
 	var lost *follow.LostError
 	if !errors.As(err, &lost) || lost.After < 300*time.Millisecond || troubles.Load() == 0 {
 		t.Errorf("got %v after %d troubles", err, troubles.Load())
+	}
+}
+
+// TestNeverReached does not wait for a server whose name is wrong.
+func TestNeverReached(t *testing.T) {
+	t.Parallel()
+	f := follow.New(client.New(&url.URL{Scheme: "http", Host: "localhost:1"}, client.Token("")), follow.Options{})
+	_, err := f.Log(t.Context(), id, whole, &sink{})
+	var unreachable *client.UnreachableError
+	var lost *follow.LostError
+	if !errors.As(err, &unreachable) || errors.As(err, &lost) {
+		t.Errorf("got %v", err)
 	}
 }
 

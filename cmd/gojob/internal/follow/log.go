@@ -110,7 +110,7 @@ func (f *Follower) position(ctx context.Context, call client.Call) (at string, e
 			}
 		}
 		if at = response.Trailer.Get("Log-Position"); at == "" {
-			return unreachable(call, fmt.Errorf("the answer has no Log-Position (%w)", err))
+			return f.unreachable(fmt.Errorf("the answer has no Log-Position (%w)", err))
 		}
 		return nil
 	})
