@@ -212,7 +212,7 @@ func (d *doctor) refused(answer *client.Error) {
 	case answer.Status == http.StatusMisdirectedRequest:
 		d.find(wrong, "server", answer.Error(), "have the operator add "+d.a.target.URL.Hostname()+" to ALLOWED_HOSTS")
 	case answer.Status/100 == 5:
-		d.find(wrong, "server", answer.Error(), "it or what is before it does not work now; tell its operator, and try again later")
+		d.find(wrong, "server", answer.Error(), "it, or what is before it, does not work now; tell its operator")
 	case answer.Status == http.StatusProxyAuthRequired:
 		d.find(wrong, "server", answer.Error(), "give the proxy your name and password in HTTPS_PROXY, or set NO_PROXY")
 	case answer.Status/100 == 3:
@@ -233,8 +233,8 @@ func (d *doctor) unreachable(err error) (text, do string) {
 	var timeout net.Error
 	switch {
 	case errors.As(err, &dns):
-		return fmt.Sprintf("the name %s has no address: %s", u.Hostname(), dns.Err), "check the URL, and that you are in the right " +
-			"network or VPN"
+		return fmt.Sprintf("the name %s has no address: %s", u.Hostname(), dns.Err),
+			"check the URL, and that you are in the right network or VPN"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		do := "check the host and the port, and whether the server runs"
 		if settings.Loopback(u.Hostname()) {
@@ -295,7 +295,8 @@ func (d *doctor) server() (client.Server, bool) {
 		d.find(wrong, "version", text, "bring both to the same release")
 		return s, true
 	}
-	d.find(fine, "version", fmt.Sprintf("the server is %s (commit %s), and knows all that gojob needs", s.Version, s.Commit), "")
+	d.find(fine, "version",
+		fmt.Sprintf("the server is %s (commit %s), and knows all that gojob needs", s.Version, s.Commit), "")
 	return s, true
 }
 
@@ -365,7 +366,8 @@ func (d *doctor) login(s client.Server) bool {
 func (d *doctor) storage() {
 	ctx, cancel := context.WithTimeout(d.ctx, doctorPatience)
 	defer cancel()
-	if _, err := listJobs(ctx, client.New(d.a.target.URL, d.a.tokens(d.a.target)), url.Values{"limit": {"1"}}); err != nil {
+	c := client.New(d.a.target.URL, d.a.tokens(d.a.target))
+	if _, err := listJobs(ctx, c, url.Values{"limit": {"1"}}); err != nil {
 		d.find(wrong, "storage", err.Error(), "tell the operator of the server: its storage does not answer, or see its log")
 		return
 	}

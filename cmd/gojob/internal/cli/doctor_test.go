@@ -110,7 +110,7 @@ func TestDoctor(t *testing.T) {
 		"a proxy's error": {map[string]http.HandlerFunc{"/healthz": plain(502, "")}, true, []string{"502", "tell its operator"}},
 		"a name that it does not answer to": {map[string]http.HandlerFunc{"/healthz": problem(421, "not a name")}, true,
 			[]string{"have the operator add 127.0.0.1 to ALLOWED_HOSTS"}},
-		"a redirect": {map[string]http.HandlerFunc{"/healthz": http.RedirectHandler("https://x.example.com/", 301).ServeHTTP}, true,
+		"a redirect": {map[string]http.HandlerFunc{"/healthz": http.RedirectHandler("https://x.example.com/", http.StatusMovedPermanently).ServeHTTP}, true,
 			[]string{"it redirects GET /healthz to https://x.example.com/", "log in at the URL that it redirects to"}},
 		"very old": {map[string]http.HandlerFunc{"/api/v1/server": problem(404, "There is no such path")}, true,
 			[]string{"the server is too old for this gojob: it has no GET /api/v1/server"}},

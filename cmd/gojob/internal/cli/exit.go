@@ -79,7 +79,7 @@ func (a *app) explain(command *cobra.Command, err error) {
 
 // faultsIn are the errors that were joined.
 func faultsIn(err error) []error {
-	if several, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only joined errors are several
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		return several.Unwrap()
 	}
 	return []error{err}
@@ -130,7 +130,8 @@ func (a *app) explainLogin() {
 	case with == "":
 		fmt.Fprintf(a.stderr, "no key was sent; log in with: gojob login %s\n", a.target.URL)
 	case a.target.Credential == nil:
-		fmt.Fprintf(a.stderr, "sent was %s; set GOJOB_TOKEN to another, or unset it and: gojob login %s\n", with, a.target.URL)
+		fmt.Fprintf(a.stderr, "sent was %s; set GOJOB_TOKEN to another, or unset it and: gojob login %s\n", with,
+			a.target.URL)
 	default:
 		fmt.Fprintf(a.stderr, "sent was %s of the context %s; log in again with: gojob login %s\n", with,
 			a.target.Credential.Context, a.target.URL)

@@ -207,12 +207,13 @@ func findKey(ctx context.Context, c *client.Client, ref string) (string, error) 
 	}
 	switch len(found) {
 	case 0:
-		return "", &exitCodeError{exitNotFound, fmt.Errorf("%s: there is no key %q%s; list them with: gojob key ls", c.Server(),
-			ref, job.Meant(ref, names, nil))}
+		return "", &exitCodeError{exitNotFound, fmt.Errorf("%s: there is no key %q%s; list them with: gojob key ls",
+			c.Server(), ref, job.Meant(ref, names, nil))}
 	case 1:
 		return found[0], nil
 	}
-	return "", &usageError{fmt.Errorf("several keys have the name %q, such as %s and %s; give the ID", ref, found[0], found[1])}
+	return "", &usageError{fmt.Errorf("several keys have the name %q, such as %s and %s; give the ID", ref, found[0],
+		found[1])}
 }
 
 // keyRefs completes keys.
@@ -238,17 +239,19 @@ func (a *app) keyRm() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return each(args, func(ref string) error {
-				id, err := findKey(command.Context(), c, ref)
-				if err != nil {
-					return err
-				}
-				if _, err := c.JSON(command.Context(), client.Call{Method: http.MethodDelete, Path: keysPath + "/" + id}, nil); err != nil {
-					return fmt.Errorf("%s: %w", ref, err)
-				}
-				_, err = fmt.Fprintln(a.stdout, id)
-				return err
-			})
+			return each(args, func(ref string) error { return a.revoke(command.Context(), c, ref) })
 		},
 	}
+}
+
+func (a *app) revoke(ctx context.Context, c *client.Client, ref string) error {
+	id, err := findKey(ctx, c, ref)
+	if err != nil {
+		return err
+	}
+	if _, err := c.JSON(ctx, client.Call{Method: http.MethodDelete, Path: keysPath + "/" + id}, nil); err != nil {
+		return fmt.Errorf("%s: %w", ref, err)
+	}
+	_, err = fmt.Fprintln(a.stdout, id)
+	return err
 }

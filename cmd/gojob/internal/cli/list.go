@@ -162,7 +162,6 @@ func (p *jsonPager) end(token string, failed error) error {
 type yamlPager struct {
 	w     io.Writer
 	o     *output
-	items []json.RawMessage
 	count int
 }
 

@@ -96,10 +96,7 @@ func (a *app) login(ctx context.Context, args []string, f loginFlags) error {
 }
 
 func sent(c *settings.Credential) string {
-	switch {
-	case c == nil:
-		return ""
-	case c.OIDC != nil:
+	if c.OIDC != nil {
 		return c.OIDC.Token
 	}
 	return c.Key
@@ -141,7 +138,7 @@ func (a *app) loginTarget(args []string) (settings.Target, error) {
 	return target, nil
 }
 
-// credential gets a key or tokens from the user; nil for an open server.
+// credential gets a key or tokens from the user. It has neither for an open server.
 func (a *app) credential(
 	ctx context.Context, target settings.Target, server login.Server, f loginFlags,
 ) (*settings.Credential, error) {
@@ -151,9 +148,10 @@ func (a *app) credential(
 	case f.oidc && !oidc:
 		return nil, fmt.Errorf("%s has no OpenID Connect issuer; log in with a key, without --oidc", target.URL)
 	case f.key && !keys:
-		return nil, fmt.Errorf("%s takes no keys (AUTH=%s); log in without --key", target.URL, strings.Join(server.Modes, ","))
+		return nil, fmt.Errorf("%s takes no keys (AUTH=%s); log in without --key", target.URL,
+			strings.Join(server.Modes, ","))
 	case !oidc && !keys:
-		return nil, nil
+		return &settings.Credential{}, nil
 	}
 	if target.URL.Scheme == "http" && !settings.Loopback(target.URL.Hostname()) {
 		fmt.Fprintf(a.stderr, "gojob: warning: %s is not encrypted; others on the way can read your key\n", target.URL)
@@ -189,7 +187,7 @@ func (a *app) prompt(page, code, complete string, expires time.Time) {
 
 // terminal returns the standard input if it is a terminal, else nil.
 func (a *app) terminal() *os.File {
-	if f, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a descriptor is an int
+	if f, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return f
 	}
 	return nil
@@ -225,7 +223,7 @@ func (a *app) readKey(target settings.Target) (string, error) {
 
 // readHidden reads a line without showing it. An interrupt leaves the terminal as it was.
 func readHidden(f *os.File) (string, error) {
-	fd := int(f.Fd()) //nolint:gosec // a descriptor is an int
+	fd := int(f.Fd())
 	before, err := term.GetState(fd)
 	if err != nil {
 		return "", err
@@ -254,7 +252,7 @@ func readHidden(f *os.File) (string, error) {
 // keep keeps a login. The credential comes first: a context without it would be of no use.
 func (a *app) keep(target settings.Target, c *settings.Credential) error {
 	var err error
-	if c != nil {
+	if sent(c) != "" {
 		err = settings.SaveCredential(a.dirs, *c)
 	} else {
 		_, err = settings.RemoveCredentials(a.dirs, target.Context)

@@ -108,7 +108,8 @@ func (a *app) openSigned(ctx context.Context, target string) error {
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "open.html")
-	leads := fmt.Sprintf("<!doctype html><meta name=referrer content=no-referrer><meta http-equiv=refresh content='0;url=%s'>",
+	leads := fmt.Sprintf("<!doctype html><meta name=referrer content=no-referrer>"+
+		"<meta http-equiv=refresh content='0;url=%s'>",
 		html.EscapeString("http://"+listener.Addr().String()+path))
 	if err := os.WriteFile(file, []byte(leads), 0o600); err != nil {
 		return err

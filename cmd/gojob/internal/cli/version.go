@@ -61,8 +61,8 @@ func (a *app) version(ctx context.Context, o *output, clientOnly bool) error {
 	if _, err := fmt.Fprintf(a.stdout, "gojob %s\n", own); err != nil || clientOnly || failed != nil {
 		return firstOf(err, failed)
 	}
-	_, err := fmt.Fprintf(a.stdout, "server %s (commit %s) %s at %s\n", printable(server.Version), printable(server.Commit),
-		printable(server.Go), a.target.URL)
+	_, err := fmt.Fprintf(a.stdout, "server %s (commit %s) %s at %s\n", printable(server.Version),
+		printable(server.Commit), printable(server.Go), a.target.URL)
 	return err
 }
 
@@ -120,6 +120,6 @@ func (a *app) explainUnknown() {
 			theirs = "version " + printable(s.Version)
 		}
 	}
-	fmt.Fprintf(a.stderr, "the server (%s) is too old for this command of gojob (version %s); ask its operator to update it, "+
-		"or use an older gojob\n", theirs, version.Get().Version)
+	fmt.Fprintf(a.stderr, "the server (%s) is too old for this command of gojob (version %s); ask its operator to "+
+		"update it, or use an older gojob\n", theirs, version.Get().Version)
 }

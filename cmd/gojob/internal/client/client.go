@@ -66,7 +66,7 @@ func (c *Client) redirect(r *http.Request, via []*http.Request) error {
 	file := strings.HasPrefix(path, "/outputs/") || strings.HasPrefix(path, "/artifacts/")
 	encrypted := r.URL.Scheme == "https" || c.base.Scheme == "http"
 	switch {
-	case len(via) > maxRedirects || !safe || !same && !(file && encrypted):
+	case len(via) > maxRedirects || !safe || !same && (!file || !encrypted):
 		return http.ErrUseLastResponse
 	case !same:
 		r.Header.Del("Authorization")

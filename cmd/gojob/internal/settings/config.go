@@ -54,7 +54,8 @@ func LoadConfig(d Dirs) (Config, error) {
 		ctx.URL = u.String()
 	}
 	if c.Current != "" && !seen[c.Current] {
-		return Config{}, fault(fmt.Sprintf("there is no context %s; choose one with: gojob context use", c.Current), "current")
+		return Config{}, fault(fmt.Sprintf("there is no context %s; choose one with: gojob context use", c.Current),
+			"current")
 	}
 	return c, nil
 }
@@ -65,7 +66,7 @@ var contextName = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9_.@:]{0,62}$`)
 func CheckName(name string) error {
 	if !contextName.MatchString(name) {
 		return fmt.Errorf("%q is not a name of a context: it begins with a letter or digit, and has at most 63 "+
-			"letters, digits and -_.@:", name)
+			"letters, digits and signs of -_.@: in it", name)
 	}
 	return nil
 }
