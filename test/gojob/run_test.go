@@ -526,3 +526,72 @@ func TestWaiting(t *testing.T) {
 		t.Errorf("output: %q", got)
 	}
 }
+
+// TestRunOnABadLine runs jobs from their upload to their outputs through a line that is cut all the
+// time.
+func TestRunOnABadLine(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	line := newBadLine(t, s)
+	sh := newShell(t, line.url())
+	sh.write("work.py", `import os, sys, time
+data = open("data", "rb").read()
+for i in range(20):
+    print(sys.argv[1], i, flush=True)
+    time.sleep(.05)
+with open(os.environ["OUTPUT_DIR"] + "/out", "wb") as f:
+    f.write(data * 4)
+sys.exit(7)
+`)
+	data := strings.Repeat("0123456789abcdef", 1<<14) // 256 KiB
+	sh.write("data", data)
+	ended, done := make(chan *running), make(chan struct{})
+	const runs = 4
+	for i := range runs {
+		r := sh.begin("run", "-f", "data", "--out", fmt.Sprintf("out%d", i), "work.py", fmt.Sprint(i))
+		go func() { _ = r.cmd.Wait(); ended <- r }()
+	}
+	cuts := make(chan int, 1)
+	go func() {
+		random, n := rand.New(rand.NewPCG(3, 4)), 0
+		defer func() { cuts <- n }()
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Duration(30+random.IntN(150)) * time.Millisecond):
+			}
+			line.proxy.Stop()
+			n++
+			time.Sleep(time.Duration(random.IntN(30)) * time.Millisecond)
+			if err := line.proxy.Start(); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	refused := 0
+	for range runs {
+		r := <-ended
+		if words := r.stderr.String(); strings.Contains(words, "connection refused") && len(r.stdout.String()) == 0 {
+			refused++ // its first connection: nobody waits for a server that was never there
+			continue
+		}
+		lines := strings.SplitAfter(r.stdout.String(), "\n")
+		if code := r.cmd.ProcessState.ExitCode(); code != 7 || len(lines) != 21 || !strings.HasSuffix(lines[19], " 19\n") {
+			t.Errorf("exit code %d: %q\n%s", code, lines, &r.stderr)
+			continue
+		}
+		number := strings.Fields(lines[0])[0]
+		if out, err := os.ReadFile(filepath.Join(sh.dir, "out"+number, "out")); err != nil || string(out) != strings.Repeat(data, 4) {
+			t.Errorf("job %s: %d bytes of outputs, %v\n%s", number, len(out), err, &r.stderr)
+		}
+	}
+	close(done)
+	if n := <-cuts; n < 5 {
+		t.Errorf("only %d cuts", n)
+	}
+	if jobs := s.jobs(); len(jobs) != runs-refused {
+		t.Errorf("%d runs made %d jobs", runs-refused, len(jobs))
+	}
+}

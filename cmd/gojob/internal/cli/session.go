@@ -227,12 +227,7 @@ func (s *session) follow(ctx context.Context) error {
 // lost ends a run whose end is not known.
 func (s *session) lost(ctx context.Context, err error) error {
 	if pipeClosed(err) {
-		if s.flags.cancelOnExit {
-			_ = s.cancel(ctx)
-		} else {
-			s.console.say("nobody reads the output any more; the job goes on: %s logs -f %s", s.program(), short(s.id))
-		}
-		return &exitCodeError{exitPipe, nil}
+		return s.unread(ctx)
 	}
 	var interrupted *interruptError
 	if errors.As(err, &interrupted) {
@@ -240,6 +235,20 @@ func (s *session) lost(ctx context.Context, err error) error {
 	}
 	s.console.fail("the job goes on, as far as is known; follow it: %s logs -f %s", s.program(), short(s.id))
 	return &exitCodeError{exitPlatform, err}
+}
+
+// unread ends a run whose output nobody reads any more. The job goes on, unless it is over already.
+func (s *session) unread(ctx context.Context) error {
+	if s.flags.cancelOnExit {
+		_ = s.cancel(ctx)
+		return &exitCodeError{exitPipe, nil}
+	}
+	ctx, stop := context.WithTimeout(ctx, 2*time.Second)
+	defer stop()
+	if status, _, err := s.status(ctx); err != nil || !status.Phase.Terminal() {
+		s.console.say("nobody reads the output any more; the job goes on: %s logs -f %s", s.program(), short(s.id))
+	}
+	return &exitCodeError{exitPipe, nil}
 }
 
 // runSink shows the log of a run.
