@@ -108,7 +108,8 @@ func (a *app) save(
 		console.say("%s (%s) → %s", saved[0].Name, size(saved[0].Size), relative(saved[0].Path))
 		return nil
 	}
-	console.say("%s (%s) → %s", counted(len(saved), "file", "files"), size(total), relative(dir)+string(filepath.Separator))
+	console.say("%s (%s) → %s", counted(len(saved), "file", "files"), size(total),
+		relative(dir)+string(filepath.Separator))
 	return nil
 }
 

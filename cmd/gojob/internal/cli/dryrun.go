@@ -47,7 +47,8 @@ func (a *app) printDryRun(f *form.Form) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(&out, "total    %s in files, %s with everything around them; nothing was sent\n", size(total), size(length))
+	fmt.Fprintf(&out, "total    %s in files, %s with everything around them; nothing was sent\n", size(total),
+		size(length))
 	_, err = io.WriteString(a.stdout, out.String())
 	return err
 }

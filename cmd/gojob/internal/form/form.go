@@ -2,9 +2,9 @@
 package form
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
@@ -38,9 +38,9 @@ type File struct {
 
 // Archive is a folder that is packed while it is sent.
 type Archive interface {
-	// Pack writes the archive. It writes the same bytes each time, unless the folder has changed.
-	Pack(ctx context.Context, w io.Writer) error
-	// Size returns how many bytes Pack writes.
+	// Open returns the archive. It has the same bytes each time, unless the folder has changed.
+	Open(ctx context.Context) io.ReadCloser
+	// Size returns how many bytes it has.
 	Size() (int64, error)
 }
 
@@ -60,23 +60,23 @@ func (f *Form) Add(name, value string) {
 // ContentType returns the type of the body, which is the same for each try.
 func (f *Form) ContentType() string { return f.writer(io.Discard).FormDataContentType() }
 
-// Body returns the encoded form. The reader ends with the first fault of a file or of the archive, as
-// a *LocalError, and must be closed. Cancelling ctx ends it.
+// Body returns the encoded form, which is read straight from the files. It ends with the first fault
+// of a file or of the archive, as a *LocalError, and must be closed. Cancelling ctx ends it.
 func (f *Form) Body(ctx context.Context) io.ReadCloser {
-	r, w := io.Pipe()
-	m := f.writer(w)
-	go func() { _ = w.CloseWithError(f.write(ctx, m, sendContent{ctx})) }()
-	return r
+	return &body{ctx: ctx, segments: f.segments(ctx)}
 }
 
 // Length returns how many bytes the body has, or -1 if that is not known before it is sent.
 func (f *Form) Length() (int64, error) {
-	var n counter
-	err := f.write(context.Background(), f.writer(&n), countContent{&n})
-	if errors.Is(err, errUnknown) {
-		return -1, nil
+	total := int64(0)
+	for _, s := range f.segments(context.Background()) {
+		size, err := s.length()
+		if err != nil || size < 0 {
+			return -1, err
+		}
+		total += size
 	}
-	return int64(n), err
+	return total, nil
 }
 
 func (f *Form) writer(w io.Writer) *multipart.Writer {
@@ -88,57 +88,65 @@ func (f *Form) writer(w io.Writer) *multipart.Writer {
 	return m
 }
 
-// content puts the content of a part into the form.
-type content interface {
-	file(w io.Writer, f File) error
-	archive(w io.Writer, a Archive) error
-}
-
-func (f *Form) write(ctx context.Context, m *multipart.Writer, c content) error {
+// segments are what the body is made of.
+func (f *Form) segments(ctx context.Context) []segment {
+	var b builder
+	m := f.writer(&b.text)
 	for _, field := range f.Fields {
-		if err := writePart(m, field.Name, "", func(w io.Writer) error {
-			_, err := io.WriteString(w, field.Value)
-			return err
-		}); err != nil {
-			return err
-		}
+		b.part(m, field.Name, "")
+		b.text.WriteString(field.Value)
 	}
 	if f.Archive != nil {
-		err := writePart(m, "archive", "archive.tar", func(w io.Writer) error { return c.archive(w, f.Archive) })
-		if err != nil {
-			return err
-		}
+		b.part(m, "archive", "archive.tar")
+		b.add(segment{
+			open:   func() (io.ReadCloser, error) { return f.Archive.Open(ctx), nil },
+			length: f.Archive.Size, size: -1,
+		})
 	}
 	for _, file := range f.Files {
-		if err := writeFile(m, "files", file, c); err != nil {
-			return err
-		}
+		b.file(m, "files", file)
 	}
 	if f.Stdin != nil {
-		if err := writeFile(m, "stdin", *f.Stdin, c); err != nil {
-			return err
-		}
+		b.file(m, "stdin", *f.Stdin)
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return m.Close()
+	_ = m.Close() // writes to memory
+	b.add(segment{})
+	return b.segments
 }
 
-func writeFile(m *multipart.Writer, name string, file File, c content) error {
-	return writePart(m, name, file.Name, func(w io.Writer) error { return c.file(w, file) })
+// builder makes segments.
+type builder struct {
+	text     bytes.Buffer // of the form itself, which belongs to the next segment
+	segments []segment
 }
 
-func writePart(m *multipart.Writer, name, filename string, write func(w io.Writer) error) error {
+// part begins a part of the form. Writing to memory never fails.
+func (b *builder) part(m *multipart.Writer, name, filename string) {
 	h := textproto.MIMEHeader{"Content-Disposition": {disposition(name, filename)}}
 	if filename != "" {
 		h.Set("Content-Type", "application/octet-stream")
 	}
-	part, err := m.CreatePart(h)
-	if err != nil {
-		return err
+	_, _ = m.CreatePart(h)
+}
+
+func (b *builder) file(m *multipart.Writer, field string, f File) {
+	b.part(m, field, f.Name)
+	b.add(segment{
+		open: f.Open, length: func() (int64, error) { return f.Size, nil }, size: f.Size, name: f.Name,
+	})
+}
+
+// add adds the text up to here, and then the content of a file, unless it has no open.
+func (b *builder) add(content segment) {
+	text := bytes.Clone(b.text.Bytes())
+	b.text.Reset()
+	b.segments = append(b.segments, segment{
+		text: true, size: -1, length: func() (int64, error) { return int64(len(text)), nil },
+		open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil },
+	})
+	if content.open != nil {
+		b.segments = append(b.segments, content)
 	}
-	return write(part)
 }
 
 // disposition writes names as browsers do (WHATWG HTML, "multipart/form-data encoding algorithm"),
@@ -175,89 +183,6 @@ func escape(s string) string {
 
 func unescape(s string) string {
 	return strings.NewReplacer("%22", `"`, "%0D", "\r", "%0d", "\r", "%0A", "\n", "%0a", "\n").Replace(s)
-}
-
-// sendContent sends what the parts have.
-type sendContent struct {
-	ctx context.Context //nolint:containedctx // lives as long as one body
-}
-
-func (s sendContent) archive(w io.Writer, a Archive) error {
-	out := &noting{w: w}
-	return out.local(a.Pack(s.ctx, out))
-}
-
-const copyBuffer = 256 << 10
-
-func (s sendContent) file(w io.Writer, f File) error {
-	out := &noting{w: w}
-	return out.local(s.copy(out, f))
-}
-
-func (s sendContent) copy(w io.Writer, f File) error {
-	r, err := f.Open()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	source := io.Reader(r)
-	if f.Size >= 0 {
-		source = io.LimitReader(r, f.Size) // one that grows is sent as far as it was
-	}
-	// The structs hide WriteTo and ReadFrom, which would take buffers of their own.
-	n, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{source}, make([]byte, copyBuffer))
-	if err == nil && f.Size >= 0 && n != f.Size {
-		err = fmt.Errorf("%s became shorter while it was sent: it had %d bytes and has %d", f.Name, f.Size, n)
-	}
-	return err
-}
-
-// noting keeps the error of the destination, so that it can be told from one of this machine.
-type noting struct {
-	w   io.Writer
-	err error
-}
-
-func (n *noting) Write(p []byte) (int, error) {
-	k, err := n.w.Write(p)
-	if err != nil {
-		n.err = err
-	}
-	return k, err
-}
-
-func (n *noting) local(err error) error {
-	if err == nil || n.err != nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return &LocalError{err}
-}
-
-// countContent counts what the parts have.
-type countContent struct{ n *counter }
-
-var errUnknown = errors.New("the length is not known")
-
-func (c countContent) archive(_ io.Writer, a Archive) error {
-	size, err := a.Size()
-	*c.n += counter(size)
-	return err
-}
-
-func (c countContent) file(_ io.Writer, f File) error {
-	if f.Size < 0 {
-		return errUnknown
-	}
-	*c.n += counter(f.Size)
-	return nil
-}
-
-// counter counts what is written.
-type counter int64
-
-func (n *counter) Write(p []byte) (int, error) {
-	*n += counter(len(p))
-	return len(p), nil
 }
 
 // Local is a file of this machine, which is sent with a name.

@@ -5,11 +5,15 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -146,8 +150,10 @@ func wantLocal(t *testing.T, f *form.Form, message string) {
 
 type failing struct{}
 
-func (failing) Pack(context.Context, io.Writer) error { return errors.New("no archive") }
-func (failing) Size() (int64, error)                  { return 10, nil }
+func (failing) Open(context.Context) io.ReadCloser {
+	return io.NopCloser(iotest.ErrReader(errors.New("no archive")))
+}
+func (failing) Size() (int64, error) { return 10, nil }
 
 // TestSpool sends a pipe twice, and what is left of a file.
 func TestSpool(t *testing.T) {
@@ -191,29 +197,33 @@ func TestSpool(t *testing.T) {
 	}
 }
 
-// TestClosed ends the writing of a body that is not read to its end.
+// TestClosed closes the archive of a body that is not read to its end, also while it is read.
 func TestClosed(t *testing.T) {
 	t.Parallel()
-	packing := &blocking{ended: make(chan error, 1)}
-	body := (&form.Form{Archive: packing}).Body(t.Context())
-	if _, err := io.ReadFull(body, make([]byte, 1000)); err != nil {
-		t.Fatal(err)
+	a := &endless{}
+	body := (&form.Form{Archive: a}).Body(t.Context())
+	read := make(chan error)
+	go func() {
+		_, err := io.Copy(io.Discard, body)
+		read <- err
+	}()
+	for a.bytes.Load() < 1<<20 {
+		runtime.Gosched()
 	}
-	_ = body.Close()
-	if err := <-packing.ended; err == nil {
-		t.Error("the archive was written to its end")
+	if err := body.Close(); err != nil || !a.closed.Load() {
+		t.Errorf("the archive is not closed: %v", err)
+	}
+	if err := <-read; !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("reading ends with %v", err)
 	}
 }
 
-type blocking struct{ ended chan error }
-
-func (b *blocking) Pack(_ context.Context, w io.Writer) (err error) {
-	defer func() { b.ended <- err }()
-	for range 1000 {
-		if _, err := w.Write(make([]byte, 1<<20)); err != nil {
-			return err
-		}
-	}
-	return nil
+type endless struct {
+	bytes  atomic.Int64
+	closed atomic.Bool
 }
-func (b *blocking) Size() (int64, error) { return 1000 << 20, nil }
+
+func (e *endless) Open(context.Context) io.ReadCloser { return e }
+func (e *endless) Size() (int64, error)               { return 1 << 40, nil }
+func (e *endless) Read(p []byte) (int, error)         { e.bytes.Add(int64(len(p))); return len(p), nil }
+func (e *endless) Close() error                       { e.closed.Store(true); return nil }

@@ -312,7 +312,7 @@ func addNamed(class *[256]bool, name string) bool {
 		return false
 	}
 	for b := range class {
-		if in(byte(b)) { //nolint:gosec // it is less than 256
+		if in(byte(b)) {
 			class[b] = true
 		}
 	}

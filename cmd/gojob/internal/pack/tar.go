@@ -2,11 +2,11 @@ package pack
 
 import (
 	"archive/tar"
-	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"runtime"
 )
@@ -51,7 +51,7 @@ func (e *Entry) header() *tar.Header {
 	return h
 }
 
-// Size returns how many bytes Pack writes.
+// Size returns how many bytes the archive has.
 func (p *Plan) Size() (int64, error) {
 	total := int64(tarEnd)
 	for i := range p.Entries {
@@ -73,70 +73,131 @@ func (n *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// packBuffer is the memory that packing takes beside the plan.
-const packBuffer = 256 << 10
-
-// Pack writes the archive. It writes the same bytes each time, as long as the files do not change. A
+// Open returns the archive. It has the same bytes each time, as long as the files do not change. A
 // file that has grown is sent as far as it was when the folder was read. For one that has become
-// shorter, or is gone, the error is a *ChangedError, and what was written is no archive.
-func (p *Plan) Pack(ctx context.Context, w io.Writer) error {
-	out := bufio.NewWriterSize(w, packBuffer)
-	archive := tar.NewWriter(out)
-	buffer := make([]byte, packBuffer)
-	for i := range p.Entries {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		if err := p.Entries[i].write(archive, buffer); err != nil {
-			return err
-		}
-	}
-	if err := archive.Close(); err != nil {
-		return err
-	}
-	return out.Flush()
+// shorter, or is gone, reading ends with a *ChangedError, and what was read is no archive. Each call
+// of Read reads straight from the files, so that nothing is copied twice.
+func (p *Plan) Open(ctx context.Context) io.ReadCloser { return &stream{ctx: ctx, plan: p} }
+
+// stream is an archive that is read.
+type stream struct {
+	ctx    context.Context //nolint:containedctx // lives as long as one archive
+	plan   *Plan
+	next   int      // the entry that follows
+	ended  bool     // the end of the archive is in head
+	head   []byte   // what comes before the content: a header, or the end
+	file   *os.File // the content; nil for none
+	entry  *Entry   // that of file
+	left   int64    // bytes of content
+	filler int64    // bytes that fill the last block
 }
 
-func (e *Entry) write(archive *tar.Writer, buffer []byte) error {
-	if e.Kind != KindFile {
-		return archive.WriteHeader(e.header())
+// Read fills p, if there is as much, since each call may become a packet of the network.
+func (s *stream) Read(p []byte) (n int, err error) {
+	for n < len(p) {
+		k, err := s.read(p[n:])
+		if n += k; err != nil {
+			return n, err
+		}
 	}
-	f, err := os.Open(e.path)
-	if err != nil {
-		return e.changed("cannot be read any more: " + reason(err))
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return e.changed("cannot be read any more: " + reason(err))
-	}
-	if info.Mode().Type() != 0 {
-		return e.changed("is no file any more")
-	}
-	h := e.header()
-	if runtime.GOOS == "windows" && isProgram(f) {
-		h.Mode = modeExecutable
-	}
-	if err := archive.WriteHeader(h); err != nil {
-		return err
-	}
-	// The structs hide WriteTo and ReadFrom, which would take buffers of their own.
-	n, err := io.CopyBuffer(struct{ io.Writer }{archive}, io.LimitReader(f, e.Size), buffer)
+	return n, nil
+}
+
+func (s *stream) read(p []byte) (int, error) {
 	switch {
-	case n < e.Size && isReadError(err):
-		return e.changed("cannot be read: " + reason(err))
-	case err != nil:
-		return err
-	case n < e.Size:
-		return e.changed(fmt.Sprintf("became shorter while it was sent: it had %d bytes and has %d", e.Size, n))
+	case len(s.head) > 0:
+		n := copy(p, s.head)
+		s.head = s.head[n:]
+		return n, nil
+	case s.left > 0:
+		return s.content(p[:min(int64(len(p)), s.left)])
+	case s.filler > 0:
+		n := min(int64(len(p)), s.filler)
+		clear(p[:n])
+		s.filler -= n
+		return int(n), nil
+	case s.ended:
+		return 0, io.EOF
 	}
+	return 0, s.advance()
+}
+
+func (s *stream) content(p []byte) (int, error) {
+	n, err := s.file.Read(p)
+	s.left -= int64(n)
+	if s.left == 0 {
+		return n, s.Close()
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		return n, s.entry.changed(fmt.Sprintf("became shorter while it was sent: it had %d bytes and has %d",
+			s.entry.Size, s.entry.Size-s.left))
+	case err != nil:
+		return n, s.entry.changed("cannot be read: " + reason(err))
+	}
+	return n, nil
+}
+
+// Close implements io.Closer.
+func (s *stream) Close() error {
+	if s.file == nil {
+		return nil
+	}
+	f := s.file
+	s.file = nil
+	return f.Close()
+}
+
+// advance goes to the next entry, or to the end.
+func (s *stream) advance() error {
+	if s.ctx.Err() != nil {
+		return context.Cause(s.ctx)
+	}
+	if s.next == len(s.plan.Entries) {
+		s.head, s.ended = make([]byte, tarEnd), true
+		return nil
+	}
+	e := &s.plan.Entries[s.next]
+	s.next++
+	h := e.header()
+	if e.Kind == KindFile {
+		f, err := e.open()
+		if err != nil {
+			return err
+		}
+		if runtime.GOOS == "windows" && isProgram(f) {
+			h.Mode = modeExecutable
+		}
+		if s.file, s.entry, s.left = f, e, e.Size; s.left == 0 {
+			if err := s.Close(); err != nil {
+				return err
+			}
+		}
+		s.filler = (tarBlock - e.Size%tarBlock) % tarBlock
+	}
+	var head bytes.Buffer
+	if err := tar.NewWriter(&head).WriteHeader(h); err != nil {
+		return err
+	}
+	s.head = head.Bytes()
 	return nil
 }
 
-// isReadError tells an error of the file from one of the connection.
-func isReadError(err error) bool {
-	fault, is := err.(*fs.PathError) //nolint:errorlint // os.File returns it as it is
-	return is && fault.Op == "read"
+// open opens the file of an entry, which must still be one.
+func (e *Entry) open() (*os.File, error) {
+	f, err := os.Open(e.path)
+	if err != nil {
+		return nil, e.changed("cannot be read any more: " + reason(err))
+	}
+	info, err := f.Stat()
+	if err == nil && info.Mode().Type() == 0 {
+		return f, nil
+	}
+	_ = f.Close()
+	if err != nil {
+		return nil, e.changed("cannot be read any more: " + reason(err))
+	}
+	return nil, e.changed("is no file any more")
 }
 
 func (e *Entry) changed(message string) error { return &ChangedError{Path: e.path, Message: message} }
