@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,6 +38,7 @@ type commandLine struct {
 	t    *testing.T
 	dir  string
 	path string
+	url  string
 	env  []string
 }
 
@@ -53,7 +55,7 @@ func newCommandLine(t *testing.T, s *service) *commandLine {
 		t.Fatal(err)
 	}
 	dir, home := t.TempDir(), t.TempDir()
-	g := &commandLine{t: t, dir: dir, path: path, env: []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"),
+	g := &commandLine{t: t, dir: dir, path: path, url: s.url, env: []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"),
 		"XDG_CONFIG_HOME=" + home + "/config", "XDG_STATE_HOME=" + home + "/state"}}
 	if proxy := os.Getenv(proxyVariable); proxy != "" {
 		g.env = append(g.env, "HTTP_PROXY="+proxy)
@@ -137,17 +139,40 @@ func TestGojob(t *testing.T) {
 	if err := json.Unmarshal([]byte(g.does("get", "@", "-o", "json")), &last); err != nil || last.Phase != "Succeeded" {
 		t.Errorf("get: %+v, %v", last, err)
 	}
-	t.Cleanup(func() { g.does("rm", last.JobID) })
-	for name, args := range map[string][]string{
-		"1 alpha": {"logs", "@", "--stream", "stdout"}, "2\n": {"cp", "@:count.txt", "-"}, last.JobID[:12]: {"ls", "--limit", "50"},
-		last.JobID: {"ls", "-o", "name", "--phase", "Succeeded", "--limit", "50"}, "3 gamma": {"rerun", "@", "alpha", "beta", "gamma"},
+	for _, test := range []struct {
+		want string
+		args []string
+	}{
+		{"1 alpha\n", []string{"logs", "@", "--stream", "stdout"}},
+		{"2\n", []string{"cp", "@:count.txt", "-"}},
+		{last.JobID[:12], []string{"ls", "--limit", "50"}},
+		{last.JobID, []string{"ls", "-o", "name", "--phase", "Succeeded", "--limit", "50"}},
+		{"3 gamma\n", []string{"rerun", last.JobID[:12], "alpha", "beta", "gamma"}},
 	} {
-		if out := g.does(args...); !strings.Contains(out, name) {
-			t.Errorf("gojob %s: %q lacks %q", strings.Join(args, " "), out, name)
+		if out := g.does(test.args...); !strings.Contains(out, test.want) {
+			t.Errorf("gojob %s: %q lacks %q", strings.Join(test.args, " "), out, test.want)
 		}
 	}
-	g.does("wait", last.JobID)
+	g.does("wait", last.JobID, "@")
 	g.does("doctor")
+	token, _, _ := strings.Cut(g.does("share", last.JobID, "--expires", "10m"), "\n")
+	shared := *g
+	shared.env = append(slices.Clone(g.env), "GOJOB_TOKEN="+token)
+	if got := shared.does("--url", g.url, "logs", last.JobID, "--stream", "stdout"); !strings.Contains(got, "1 alpha\n") {
+		t.Errorf("with the shared token: %q", got)
+	}
+	if got := shared.with("", "--url", g.url, "rm", last.JobID); got.code != 4 {
+		t.Errorf("the shared token removes: %+v", got)
+	}
+	g.does("template", "set", "gojob-words", "words.py")
+	if got := g.does("template", "run", "gojob-words", "delta"); got != "1 delta\n" {
+		t.Errorf("of a template: %q", got)
+	}
+	g.does("template", "rm", "gojob-words")
+	g.does("rm", last.JobID, "@")
+	if got := g.with("", "get", last.JobID); got.code != 3 {
+		t.Errorf("removed: %+v", got)
+	}
 }
 
 // TestGojobEnds has programs end in every way that the command line tells apart.
@@ -175,7 +200,7 @@ func TestGojobEnds(t *testing.T) {
 		"a signal":     {[]string{"run", "kill.sh"}, 137, ""},
 		"a deadline":   {[]string{"run", "--timeout", "20s", "sleep.sh"}, 124, "begun"},
 		"memory":       {[]string{"run", "-m", "64MB", "eat.py"}, 137, "memory"},
-		"refused":      {[]string{"run", "--cpu", "many", "exit.sh"}, 125, "cpu"},
+		"refused":      {[]string{"run", "--profile", "no-such-profile", "exit.sh", "0"}, 125, "profile"},
 		"no image":     {[]string{"run", "--image", "registry.invalid/none:1", "exit.sh", "0"}, 125, "image"},
 		"a folder": {[]string{"run", "-e", "MODE=full", "-s", "KEY=hunter2hunter2", "--stdin", "input.txt", "project"}, 0,
 			"packed data input full 14"},

@@ -52,9 +52,12 @@ func (r *refresher) token(ctx context.Context) (string, error) {
 	if r.fresh() {
 		return r.credential.OIDC.Token, nil
 	}
-	err := settings.Refreshing(r.dirs, func() error { return r.refresh(ctx) })
+	err := settings.Refreshing(ctx, r.dirs, func() error { return r.refresh(ctx) })
 	if err == nil || r.now().Before(r.credential.OIDC.Expires) { // it is tried again with the next request
 		return r.credential.OIDC.Token, nil
+	}
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
 	}
 	var network net.Error
 	var address *url.Error

@@ -2,6 +2,7 @@ package settings
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -162,16 +163,16 @@ const (
 
 // locked runs change while no other gojob changes the files of the folder.
 func locked(dir string, change func() error) error {
-	return exclusive(filepath.Join(dir, ".lock"), staleLock, change)
+	return exclusive(context.Background(), filepath.Join(dir, ".lock"), staleLock, change)
 }
 
 // Refreshing runs refresh while no other gojob does, because an issuer may take a refresh token only
 // once.
-func Refreshing(d Dirs, refresh func() error) error {
-	return exclusive(filepath.Join(d.Config, ".refresh"), staleRefresh, refresh)
+func Refreshing(ctx context.Context, d Dirs, refresh func() error) error {
+	return exclusive(ctx, filepath.Join(d.Config, ".refresh"), staleRefresh, refresh)
 }
 
-func exclusive(path string, stale time.Duration, do func() error) error {
+func exclusive(ctx context.Context, path string, stale time.Duration, do func() error) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
@@ -190,6 +191,10 @@ func exclusive(path string, stale time.Duration, do func() error) error {
 			_ = os.Remove(path)
 			continue
 		}
-		time.Sleep(lockPause)
+		select {
+		case <-time.After(lockPause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 }
