@@ -64,10 +64,10 @@ func (f *Function) forKey(limit int64, to func(key string) upload.Store) api.Han
 
 // plan answers with what is to be installed for a job, or nothing. From then on the job is preparing.
 func (f *Function) plan(ctx context.Context, u upload.Upload) (any, error) {
-	var sources prepare.Sources
 	if u.Index.Dependencies == job.DependenciesOff {
-		return nil, nil
+		return nil, nil //nolint:nilnil // nothing is to be installed
 	}
+	var sources prepare.Sources
 	if err := u.Body.Decode(ctx, &sources); err != nil {
 		return nil, err
 	}

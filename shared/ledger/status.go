@@ -86,7 +86,8 @@ func newStatus(index *job.Index) *job.Status {
 	s := &job.Status{
 		Summary: newSummary(index), Entrypoint: index.Entrypoint, Args: index.Args, Image: index.Image,
 		Profile: index.Profile, CPU: index.CPU, Memory: index.Memory, TimeoutSeconds: index.TimeoutSeconds,
-		Retries: index.Retries, RetryOn: index.RetryOn, Dependencies: index.Dependencies, Template: index.Template, RerunOf: index.RerunOf,
+		Retries: index.Retries, RetryOn: index.RetryOn, Dependencies: index.Dependencies,
+		Template: index.Template, RerunOf: index.RerunOf,
 		Files: index.Files, Stdin: index.Stdin, Inferred: index.Inferred, Attempts: []job.Attempt{},
 	}
 	if index.Queue != "" {
