@@ -486,7 +486,7 @@ func TestFollowTimeout(t *testing.T) {
 	if want := s.log(s.jobs()[0], "stdout"); stdout != want || code != 0 || !strings.HasSuffix(want, "line 149\n") {
 		t.Errorf("exit code %d, %d bytes, want the %d of the log", code, len(stdout), len(want))
 	}
-	if strings.Count(stderr, "\n") != 2 {
+	if n := strings.Count(stderr, "\n"); n > 3 || strings.Contains(stderr, "connect") { // it may be queued at first
 		t.Errorf("reconnecting is not silent:\n%s", stderr)
 	}
 }

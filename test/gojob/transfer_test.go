@@ -228,11 +228,14 @@ func TestDownloadIsCut(t *testing.T) {
 		t.Fatal(len(want), err)
 	}
 	last := func() string { id, _ := tr.gojob(s.url(), "get", "-o", "name", "@"); return strings.TrimSpace(id) }()
-	url, left := cutLine(t, s, "downstream", cuts, 1<<20)
+	url, left := cutLine(t, s, "downstream", cuts, 700<<10)
 	_, words := tr.gojob(url, "cp", last, "got")
 	got, err := os.ReadFile(filepath.Join(tr.dir, "got", "large"))
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("other bytes: %v\n%s", err, words)
+	}
+	if left.Load() != 0 {
+		t.Errorf("%d connections were not cut", left.Load())
 	}
 	url, left = cutLine(t, s, "downstream", 10, 1<<20)
 	out, _ := tr.gojob(url, "cp", last+":large", "-")

@@ -160,7 +160,7 @@ func exitOf(s *job.Status) int {
 
 // last says how the job ended.
 func (s *session) last(status *job.Status, where string) {
-	if s.states.last == "" { // a job that was quick, and wrote nothing
+	if !s.said { // a job that was quick, and wrote nothing
 		s.console.say("%s", s.label())
 	}
 	if names, n := notCollectedFiles(status); n > 0 {

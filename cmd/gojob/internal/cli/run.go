@@ -235,6 +235,7 @@ func (a *app) start(ctx context.Context, s start, r runFlags) error {
 	signals, stop := a.signals()
 	defer stop()
 	run := &session{app: a, client: c, console: a.console(r.quiet), flags: r, start: s, signals: signals}
+	run.states.delay = waitDelay
 	run.trouble = troubleTeller{console: run.console, server: c.Server(), giveUp: r.unreachable}
 	return run.run(ctx)
 }

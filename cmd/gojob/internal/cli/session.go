@@ -29,6 +29,7 @@ type session struct {
 	accepted client.Accepted
 	follower *follow.Follower
 	states   states
+	said     bool // the user has seen which job it is
 	trouble  troubleTeller
 }
 
@@ -211,6 +212,7 @@ func (s *session) follow(ctx context.Context) error {
 	case r := <-done:
 		stop()
 		<-watched
+		s.said = s.states.end()
 		s.console.show("")
 		if r.err != nil {
 			return s.lost(ctx, r.err)
@@ -219,6 +221,7 @@ func (s *session) follow(ctx context.Context) error {
 	case signal := <-s.signals:
 		stop()
 		<-watched
+		s.said = s.states.end()
 		s.console.show("")
 		return s.detachOrCancel(ctx, signal)
 	}

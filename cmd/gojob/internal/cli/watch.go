@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -22,10 +23,17 @@ const (
 // states are the states of a job that were said. The log and the stream of states report them at the
 // same time, and the stream from the beginning of the job's life.
 type states struct {
+	// delay is for how long a job has to wait until a line says so, where there is no terminal.
+	delay time.Duration
+
 	mu   sync.Mutex
 	last string
-	at   int // the furthest step of the job's life that was said
+	at   int  // the furthest step of the job's life
+	said bool // the user has seen which job it is
 }
+
+// waitDelay is the delay of a run.
+const waitDelay = time.Second
 
 // The steps of a job's life: it waits; then its attempts run, each followed by a gap.
 const waits = 0
@@ -33,26 +41,47 @@ const waits = 0
 func runs(attempt int) int      { return 2 * attempt }
 func gapBehind(attempt int) int { return 2*attempt + 1 }
 
-// next notes a state, and reports whether it is news.
+// next notes a state, and reports whether it is news. The lock is held.
 func (s *states) next(text string, at int) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if at < s.at || text == s.last {
+	if text == "" || at < s.at || text == s.last {
 		return false
 	}
 	s.last, s.at = text, at
 	return true
 }
 
+// end lets no more states be said. It reports whether one was said.
+func (s *states) end() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last, s.at = "", math.MaxInt
+	return s.said
+}
+
 // state says what the job is doing: on a terminal in the status line while it waits, else as a line.
 func (s *session) state(text string, at int) {
+	s.states.mu.Lock()
+	defer s.states.mu.Unlock()
 	switch {
-	case text == "" || !s.states.next(text, at):
-	case at > waits || !s.console.terminal:
-		s.console.say("%s · %s", s.label(), text)
-	default:
+	case !s.states.next(text, at):
+	case at > waits || !s.console.terminal && s.states.delay == 0:
+		s.sayState(text)
+	case s.console.terminal:
 		s.console.show(s.label() + " · " + text)
+	default:
+		time.AfterFunc(s.states.delay, func() {
+			s.states.mu.Lock()
+			defer s.states.mu.Unlock()
+			if s.states.last == text && s.states.at == waits {
+				s.sayState(text)
+			}
+		})
 	}
+}
+
+func (s *session) sayState(text string) {
+	s.states.said = true
+	s.console.say("%s · %s", s.label(), text)
 }
 
 // watch says how the job is doing while it writes nothing, until ctx is done or the job is over.

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -105,7 +106,10 @@ func TestCuts(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		chunks, stdout, stderr := scripted(random)
 		var connections atomic.Int32
+		var mu sync.Mutex // of random: a handler may still end when the next one begins
 		f := newFollower(t, follow.Options{}, func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
 			connections.Add(1)
 			from, _ := strconv.Atoi(r.Header.Get("Last-Event-ID"))
 			w.Header().Set("Content-Type", "text/event-stream")
