@@ -1,6 +1,7 @@
 package form
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -68,7 +69,12 @@ func (p *parser) listed(ctx context.Context, name, format string, content io.Rea
 		_ = passing.CloseWithError(err)
 		listing <- listed{sum, err}
 	}()
-	f, err := p.save(ctx, name, io.TeeReader(content, copied))
+	// Each write to the pipe wakes the other goroutine, and the parts of a form come in small pieces.
+	pieces := bufio.NewWriterSize(copied, pieceBytes)
+	f, err := p.save(ctx, name, io.TeeReader(content, pieces))
+	if err == nil {
+		err = pieces.Flush()
+	}
 	_ = copied.CloseWithError(err) // io.EOF for nil
 	found := <-listing
 	if found.err != nil && (err == nil || !errors.Is(found.err, err)) {
@@ -77,6 +83,9 @@ func (p *parser) listed(ctx context.Context, name, format string, content io.Rea
 	f.Archive, f.Entries, f.Unpacked = format, found.sum.Entries, found.sum.Unpacked
 	return f, err
 }
+
+// pieceBytes is how much of an archive is listed at a time.
+const pieceBytes = 64 << 10
 
 type listed struct {
 	sum archive.Summary

@@ -38,11 +38,3 @@ func (l *badLine) add(name, toxic, towards, attributes string) {
 		l.t.Fatal(err)
 	}
 }
-
-// remove switches a fault off.
-func (l *badLine) remove(name string) {
-	l.t.Helper()
-	if err := l.proxy.Toxics.RemoveToxic(l.t.Context(), name); err != nil {
-		l.t.Fatal(err)
-	}
-}

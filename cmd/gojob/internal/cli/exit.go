@@ -170,7 +170,7 @@ func document(err error) json.RawMessage {
 	}
 	title := map[int]string{
 		exitError: "Error", exitUsage: "Usage", exitNotFound: "Not Found", exitNotAllowed: "Not Allowed",
-		exitUnreachable: "Unreachable",
+		exitUnreachable: "Unreachable", exitPlatform: "Failed",
 	}[codeOf(err)]
 	problem := struct {
 		Type   string `json:"type"`

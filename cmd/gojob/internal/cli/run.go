@@ -31,7 +31,7 @@ const unreachableTimeout = 10 * time.Minute
 
 func (f *runFlags) register(c *cobra.Command, detached bool) {
 	flags := c.Flags()
-	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing of gojob's own but errors")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing of gojob's own but errors, and what an interrupt did")
 	f.output.optional(c, formatTable, formatWide, formatJSON, formatYAML, formatName)
 	if f.detach = detached; detached {
 		return

@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -48,7 +49,11 @@ type UnreachableError struct {
 }
 
 func (e *UnreachableError) Error() string {
-	return fmt.Sprintf("%s does not answer: %s", e.Server, e.Err)
+	err := e.Err
+	if call, ok := err.(*url.Error); ok { //nolint:errorlint // it begins with the method and the URL
+		err = call.Err
+	}
+	return fmt.Sprintf("%s does not answer: %s", e.Server, err)
 }
 
 func (e *UnreachableError) Unwrap() error { return e.Err }
