@@ -414,8 +414,10 @@ func TestManyFiles(t *testing.T) { // not parallel: memory is measured
 	for i := range folders {
 		sub := filepath.Join(dir, fmt.Sprint(i))
 		must(t, os.Mkdir(sub, 0o755))
-		for j := range each {
-			must(t, os.WriteFile(filepath.Join(sub, fmt.Sprintf("file-%d.txt", j)), nil, 0o644))
+		first := filepath.Join(sub, "file-0.txt")
+		must(t, os.WriteFile(first, nil, 0o644))
+		for j := 1; j < each; j++ { // a link is made twice as fast as a file
+			must(t, os.Link(first, filepath.Join(sub, fmt.Sprintf("file-%d.txt", j))))
 		}
 	}
 	runtime.GC()
