@@ -82,7 +82,7 @@ bench: ## compare with rivals and print a table of ratios; BENCH='-run upload -r
 
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME
-	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' functions shared | while IFS=: read -r file target; do \
+	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' cmd functions shared | while IFS=: read -r file target; do \
 	  pkg=./$$(dirname $$file); target=$${target#func }; echo "$$pkg $$target"; \
 	  $(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 	done
