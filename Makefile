@@ -24,7 +24,7 @@ TEST_MODULES := test/contract test/manifests test/oidc
 OWN := . ./examples/... ./functions/... ./shared/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test hostile buckets e2e bench fuzz check clean images features secret deploy deploy-bucket undeploy
+.PHONY: help run build page test browser hostile buckets e2e bench fuzz check clean images features secret deploy deploy-bucket undeploy
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ help: ## list the commands
 run: bin/all ## run everything in one process, on PORT, with its data in STORAGE_DIR
 	@PORT=$(PORT) STORAGE_DIR=$(STORAGE_DIR) exec bin/all
 
-bin/all: $(shell find functions shared -name '*.go' -o -name 'openapi.yaml') go.mod go.sum bin/.tags
+bin/all: $(shell find functions shared -name '*.go' -o -name 'openapi.yaml' -o -name '*.gz') go.mod go.sum bin/.tags
 	$(GO) build -tags $(TAGS) -o $@ ./functions/cmd/all
 
 bin/.tags: FORCE # changes when DRIVERS or JOBS change
@@ -41,6 +41,9 @@ FORCE:
 
 build: ## build every command into bin/
 	$(GO) build -tags $(TAGS) -o bin/ ./functions/cmd/...
+
+page: ## pack shared/page/src into shared/page/packed, after a change of the page
+	cd .ci/page && $(GO) run . ../../shared/page
 
 # These tests of shared/sandbox run hundreds of programs. They take most of their time in those and in the test binary, which
 # each program starts twice, so the race detector would double it. It is in the sandbox's other tests and in test/local.
