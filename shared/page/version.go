@@ -3,7 +3,7 @@
 package page
 
 // version changes with every file of the page.
-const version = "530ee49764b3"
+const version = "520cc245c9b2"
 
 // sources is the SHA-256 of the files that were packed.
-const sources = "57c7e5f086292c6f1b3daf44c2157e932757a68eccf485962ef4aa0918b84a76"
+const sources = "225ce34b591d194d1ae886f40b767ed0058a1face79ef738239a7cb9267dc88f"

@@ -317,7 +317,11 @@ func (m *matrix) wantOpen(t *testing.T, r routes.Route, other started) {
 		if r == routes.GetJobEvents { // which ends with the job
 			finish(t, m.functions, s.JobID)
 		}
-		got, err := m.try(t.Context(), r.Method, s.target(r), content("application/json", []byte("{}")),
+		target := s.target(r)
+		if r == routes.WatchJobs { // which does not end
+			target += "?limit=1"
+		}
+		got, err := m.try(t.Context(), r.Method, target, content("application/json", []byte("{}")),
 			m.all(s, other)[sender])
 		if err != nil {
 			t.Fatal(err)
