@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import {mkdir, mkdtemp, writeFile} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
-import {startServer, startBrowser, newPage, submit, finished, until, patience} from './harness.js';
+import {startServer, startBrowser, newPage, submit, finished, until} from './harness.js';
 import {accessible} from './axe.js';
 
 let server, browser;
@@ -30,10 +30,10 @@ describe('jobs', () => {
     const p = await newPage(browser, server);
     await p.page.goto(server.url + '/ui/');
     await p.page.locator('.jobs tbody tr').first().waitFor();
-    const until = p.requests.findIndex(r => r.url().includes('/api/v1/jobs?'));
-    const before = p.requests.slice(0, until + 1).filter(r => !r.url().endsWith('.svg'));
+    const last = p.requests.findIndex(r => r.url().includes('/api/v1/jobs?'));
+    const before = p.requests.slice(0, last + 1).filter(r => !r.url().endsWith('.svg'));
     assert.ok(before.length <= 4, before.map(r => r.url()).join('\n'));
-    await p.page.waitForRequest(/jobs\/events/).catch(() => {});
+    await until('the list is followed', () => p.requests.some(r => r.url().includes('/jobs/events')));
     const begun = Date.now();
     const sent = await submit(server, {'second.py': slow}, {name: 'A second one'});
     await row(p.page, sent.jobID).waitFor();
@@ -334,7 +334,7 @@ open(os.environ["OUTPUT_DIR"] + "/picture.png", "wb").write(png)
     const reach = async (what, back = false) => {
       for (let i = 0; i < 80; i++) {
         await page.keyboard.press(back ? 'Shift+Tab' : 'Tab');
-        if (await page.evaluate(what => (document.activeElement.innerText || document.activeElement.getAttribute('aria-label') ||
+        if (await page.evaluate(what => (document.activeElement.getAttribute('aria-label') || document.activeElement.innerText ||
           document.activeElement.labels?.[0]?.innerText || '').startsWith(what), what)) return;
       }
       assert.fail('the keyboard does not reach ' + what);
