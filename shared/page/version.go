@@ -3,7 +3,7 @@
 package page
 
 // version changes with every file of the page.
-const version = "520cc245c9b2"
+const version = "0c81eaa04629"
 
 // sources is the SHA-256 of the files that were packed.
-const sources = "225ce34b591d194d1ae886f40b767ed0058a1face79ef738239a7cb9267dc88f"
+const sources = "ec5d1a9efcb7ade858e11e1dbea97c84ed7692ae7575cf2347f343c02addc332"

@@ -26,12 +26,12 @@ async function read(answer, take) {
         reader.cancel();
         return;
       }
+      if (performance.now() - since > slice) {
+        await breathe();
+        since = performance.now();
+      }
     }
     rest = text.slice(from);
-    if (performance.now() - since > slice) {
-      await breathe();
-      since = performance.now();
-    }
   }
 }
 

@@ -3,12 +3,11 @@ import {Terminal, maxLine, lengthOf} from './ansi.js';
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
+const scratch = new Uint8Array(128 << 10);
+const most = 8 << 10; // characters that head leaves
 
 /** sizeOf is how many bytes a text has in UTF-8. */
-function sizeOf(text) {
-  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) > 127) return encoder.encode(text).length;
-  return text.length;
-}
+const sizeOf = text => text.length * 3 <= scratch.length ? encoder.encodeInto(text, scratch).written : encoder.encode(text).length;
 
 function fromBase64(text) {
   const raw = atob(text);
@@ -33,6 +32,15 @@ export function chunkOf(event) {
   }
   chunk.start = chunk.end - chunk.size;
   return chunk;
+}
+
+/** head cuts a long chunk, so that one of many short lines does not take all of a frame: [begin, rest]. */
+export function head(chunk) {
+  if (!chunk.text || chunk.text.length <= most || chunk.bytes || chunk.size !== chunk.text.length) return [chunk, null];
+  const cut = chunk.text.lastIndexOf('\n', most) + 1 || most;
+  const middle = chunk.start + cut;
+  return [{...chunk, text: chunk.text.slice(0, cut), size: cut, end: middle},
+    {...chunk, text: chunk.text.slice(cut), size: chunk.size - cut, start: middle}];
 }
 
 /** after returns what of a chunk lies behind an offset. */

@@ -2,7 +2,7 @@
 // those that can be seen are elements. Others are fetched by their offset in bytes.
 import {open} from './api.js';
 import {follow, readOnce, breathe} from './events.js';
-import {Lines, chunkOf, after, before} from './logmodel.js';
+import {Lines, chunkOf, after, before, head} from './logmodel.js';
 import {paint} from './ansi.js';
 
 const keep = 20_000; // lines
@@ -10,9 +10,12 @@ const firstLines = 1000; // that are asked for at first
 const page = 256 << 10; // bytes that are fetched at a time
 const context = 32 << 10; // bytes that are fetched before a place
 const frame = 8; // ms for cutting lines in each frame
-const backlog = 4 << 20; // characters that may wait for that; older ones are left out
+const backlog = 2 << 20; // characters that may wait for that; older ones are left out
 const markEvery = 1 << 20; // bytes between lines whose offset is remembered
 const maxFound = 1000;
+// By which a person scrolls; all else that moves the lines is done here.
+const hands = ['wheel', 'touchmove', 'keydown', 'pointerdown'];
+const handTime = 1000; // ms that scrolling may go on after it
 
 /**
  * LogView shows the log of a job in an element. tell is called with what a toolbar shows. options are
@@ -49,9 +52,23 @@ export class LogView {
     this.rowHeight = box.height || 20;
     ruler.remove();
     this.onScroll = () => this.scrolled();
+    this.onHand = e => {
+      this.hand = performance.now();
+      const bar = e.type === 'pointerdown' && e.target === this.viewport && e.offsetX >= this.width; // which tells no more
+      if (bar && this.state.follow) this.pause();
+    };
     this.viewport.addEventListener('scroll', this.onScroll, {passive: true});
-    this.resized = new ResizeObserver(() => this.draw());
+    for (const name of hands) this.viewport.addEventListener(name, this.onHand, {passive: true});
+    this.measure();
+    this.resized = new ResizeObserver(() => { this.measure(); this.draw(); });
     this.resized.observe(this.viewport);
+  }
+
+  /** measure notes what would be slow to ask for in each frame. */
+  measure() {
+    this.height = this.viewport.clientHeight;
+    this.width = this.viewport.clientWidth;
+    this.gutter = this.body.firstChild?.firstChild?.getBoundingClientRect().width || 64;
   }
 
   close() {
@@ -61,6 +78,7 @@ export class LogView {
     this.fetching?.abort();
     this.resized.disconnect();
     this.viewport.removeEventListener('scroll', this.onScroll);
+    for (const name of hands) this.viewport.removeEventListener(name, this.onHand);
     cancelAnimationFrame(this.frame);
   }
 
@@ -141,10 +159,15 @@ export class LogView {
   work() {
     const until = performance.now() + frame;
     let n = 0;
-    while (n < this.queue.length && performance.now() < until) this.append(this.queue[n++]);
-    for (let i = 0; i < n; i++) this.queued -= this.queue[i].text?.length ?? 0;
+    while (n < this.queue.length && performance.now() < until) {
+      const [first, rest] = head(this.queue[n]);
+      this.append(first);
+      this.queued -= first.text?.length ?? 0;
+      if (rest) this.queue[n] = rest;
+      else n++;
+    }
     this.queue.splice(0, n);
-    if (n) {
+    if (this.lines.end !== null) {
       this.trim();
       this.known();
       const size = Math.max(this.state.size, this.liveEnd ?? 0);
@@ -205,10 +228,8 @@ export class LogView {
   // Drawing.
 
   columns() {
-    return Math.max(Math.floor((this.viewport.clientWidth - this.gutter() - 24) / this.charWidth), 20);
+    return Math.max(Math.floor((this.width - this.gutter - 24) / this.charWidth), 20);
   }
-
-  gutter() { return this.body.firstChild?.firstChild?.getBoundingClientRect().width || 64; }
 
   /** offsets are where lines begin, in pixels, if they wrap; all but those in sight are estimated. */
   offsets() {
@@ -244,9 +265,9 @@ export class LogView {
     this.canvas.style.height = total + 'px';
     if (this.state.over) v.style.setProperty('--content', total + 24 + 'px');
     else v.style.removeProperty('--content');
-    const top = this.state.follow ? Math.max(total - v.clientHeight, 0) : v.scrollTop;
+    const top = this.state.follow ? Math.max(total - this.height, 0) : v.scrollTop;
     const from = Math.max(this.indexAt(top) - 5, 0);
-    const to = Math.min(this.indexAt(top + v.clientHeight) + 6, list.length);
+    const to = Math.min(this.indexAt(top + this.height) + 6, list.length);
     this.body.style.transform = `translateY(${this.offsetOf(from)}px)`;
     const rows = new Map();
     for (let i = from; i < to; i++) rows.set(list[i], this.row(list[i]));
@@ -257,7 +278,11 @@ export class LogView {
       if (element === next) next = next.nextSibling;
       else this.body.insertBefore(element, next);
     }
-    if (this.state.follow) this.scrollTo(v.scrollHeight);
+    if (this.state.follow) this.scrollTo(total); // beyond the end it is the end
+    if (this.options.times !== this.measured) { // the gutter is as wide as it will be
+      this.measured = this.options.times;
+      this.measure();
+    }
     this.highlight();
   }
 
@@ -308,17 +333,15 @@ export class LogView {
 
   scrollTo(y) {
     this.viewport.scrollTop = y;
-    this.expected = this.viewport.scrollTop;
   }
 
   scrolled() {
     const v = this.viewport;
-    if (v.scrollTop === this.expected) return;
-    this.expected = undefined;
+    const byHand = performance.now() - this.hand < handTime;
+    if (this.state.follow && !byHand) return;
     const end = v.scrollTop + v.clientHeight >= v.scrollHeight - 4;
-    if (this.state.follow !== (end && !this.state.detached && !this.state.over)) {
-      this.change({follow: end && !this.state.detached && !this.state.over});
-    }
+    const follow = end && !this.state.detached;
+    if (byHand && this.state.follow !== follow) this.change({follow});
     if (v.scrollTop < v.clientHeight) this.loadBefore();
     if (v.scrollTop + 2 * v.clientHeight > v.scrollHeight && this.state.detached) this.loadAfter();
     this.schedule();
