@@ -3,7 +3,7 @@
 package page
 
 // version changes with every file of the page.
-const version = "0c81eaa04629"
+const version = "fcf76da744e0"
 
 // sources is the SHA-256 of the files that were packed.
-const sources = "ec5d1a9efcb7ade858e11e1dbea97c84ed7692ae7575cf2347f343c02addc332"
+const sources = "a5cebd5fadc73a4b568265bf03a334fc552ba311647e4cdf5c273b650bbb68c1"

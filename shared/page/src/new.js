@@ -127,7 +127,7 @@ function Form({other, ready}) {
         <${Text} ...${field} name="args" label="Arguments" hint="one in a line" rows="2" />
         <div class="grid">
           <${Text} ...${field} name="name" label="Name" hint="for people; not unique" />
-          <${Text} ...${field} name="entrypoint" label="Program" hint="the file to run, if it does not follow" list=${names(files, kept, script)} />
+          <${Text} ...${field} name="entrypoint" label="Program" hint="such as main.py, if it does not follow" list=${names(files, kept, script)} />
           <${Choice} ...${field} name="runtime" label="Runtime" options=${[['', 'as it follows from the program'], ...(server.runtimes ??
             ['python', 'node', 'java', 'binary'].map(name => ({name}))).map(r => [r.name, r.name + (r.version ? ' ' + r.version : '')])]} />
           <${Text} ...${field} name="memory" label="Memory" hint="such as 512Mi" />
