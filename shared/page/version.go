@@ -3,7 +3,7 @@
 package page
 
 // version changes with every file of the page.
-const version = "fcf76da744e0"
+const version = "8f3bc7439460"
 
 // sources is the SHA-256 of the files that were packed.
-const sources = "a5cebd5fadc73a4b568265bf03a334fc552ba311647e4cdf5c273b650bbb68c1"
+const sources = "f446e005efee764c3323aa3ae0b4388a017e5bebdce9a31c91b5086b6046cf5e"

@@ -6,13 +6,16 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {startServer, startBrowser, newPage, submit, finished, until} from './harness.js';
 import {accessible} from './axe.js';
+import {startIndex} from './index.js';
 
-let server, browser;
+let server, browser, index;
 before(async () => {
   browser = await startBrowser();
-  server = await startServer({MAX_CONCURRENT_JOBS: '6', AUTH: 'open'});
+  index = await startIndex();
+  server = await startServer({MAX_CONCURRENT_JOBS: '6', AUTH: 'open', PIP_INDEX_URL: index.url});
 });
 after(async () => {
+  index?.stop();
   await browser?.close();
   await server?.stop();
 });
@@ -226,16 +229,16 @@ print("user\\u202etxt.exe \\x07\\x00 \\x1b]0;title\\x07after")
 describe('a new job', () => {
   test('a folder is dropped: it is prepared, runs, and its picture shows', async t => {
     const dir = join(await mkdtemp(join(tmpdir(), 'project-')), 'project');
-    await mkdir(join(dir, 'lib', 'shapes'), {recursive: true});
+    await mkdir(join(dir, 'lib', 'size'), {recursive: true});
     await mkdir(join(dir, 'node_modules'));
     await writeFile(join(dir, 'node_modules', 'left.js'), '');
-    await writeFile(join(dir, 'lib', 'shapes', '__init__.py'), '');
-    await writeFile(join(dir, 'lib', 'setup.py'), 'from setuptools import setup\nsetup(name="shapes", packages=["shapes"])\n');
-    await writeFile(join(dir, 'requirements.txt'), '# nothing from an index\n');
+    await writeFile(join(dir, 'lib', 'size', '__init__.py'), 'w = h = 64\n');
+    await writeFile(join(dir, 'requirements.txt'), 'shapes==1.0\n');
     await writeFile(join(dir, 'main.py'), `import os, struct, zlib, time
+from shapes import colour
+from lib.size import w, h
 def chunk(kind, data): return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-w = h = 64
-raw = b"".join(b"\\0" + bytes([x * 4, y * 4, 128][k] for x in range(w) for k in range(3)) for y in range(h))
+raw = b"".join(b"\\0" + bytes([x * 4, y * 4, colour()][k] for x in range(w) for k in range(3)) for y in range(h))
 png = b"\\x89PNG\\r\\n\\x1a\\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, 8, 2, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
 print("drawing")
 time.sleep(1)
@@ -250,7 +253,7 @@ open(os.environ["OUTPUT_DIR"] + "/picture.png", "wb").write(png)
     for (const type of ['dragEnter', 'dragOver', 'drop']) await drag(type);
     await p.page.locator('.files .name', {hasText: 'main.py'}).waitFor();
     const names = await p.page.locator('.files .name').allInnerTexts();
-    assert.deepEqual(names.sort(), ['lib/setup.py', 'lib/shapes/__init__.py', 'main.py', 'requirements.txt']);
+    assert.deepEqual(names.sort(), ['lib/size/__init__.py', 'main.py', 'requirements.txt']);
     await accessible(p.page);
     const phases = [];
     await p.page.exposeFunction('phaseShown', text => phases.push(text));
@@ -263,7 +266,7 @@ open(os.environ["OUTPUT_DIR"] + "/picture.png", "wb").write(png)
     await p.page.locator('.row', {hasText: 'drawing'}).waitFor();
     await p.page.locator('.preview img').waitFor();
     assert.equal(await p.page.locator('.preview img').evaluate(async i => { await i.decode(); return i.naturalWidth; }), 64);
-    assert.ok(phases.includes('Running') && phases.includes('Succeeded'), phases.join());
+    assert.deepEqual(phases.filter(p => p !== 'Pending'), ['Preparing', 'Running', 'Succeeded']);
     await p.check();
     await p.context.close();
   });

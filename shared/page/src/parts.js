@@ -56,9 +56,12 @@ export function Copy({text, label}) {
 export function Dialog({title, children, close}) {
   const dialog = useRef();
   useEffect(() => {
-    const opened = document.activeElement;
-    dialog.current.showModal();
-    return () => opened?.focus?.();
+    const opened = document.activeElement, shown = dialog.current;
+    shown.showModal();
+    return () => {
+      shown.close(); // before that nothing outside of it can have the focus
+      opened?.focus?.();
+    };
   }, []);
   return html`<dialog ref=${dialog} aria-labelledby="dialog-title" onCancel=${e => { e.preventDefault(); close(); }}>
     <h2 id="dialog-title">${title}</h2>${children}</dialog>`;
