@@ -3,7 +3,7 @@
 package page
 
 // version changes with every file of the page.
-const version = "8f3bc7439460"
+const version = "970c8a1840fb"
 
 // sources is the SHA-256 of the files that were packed.
-const sources = "f446e005efee764c3323aa3ae0b4388a017e5bebdce9a31c91b5086b6046cf5e"
+const sources = "ceed645b88e8ff3660d21448bf35adf73d82d093f3077cfda24602d8d4cdedaa"

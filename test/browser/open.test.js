@@ -43,6 +43,7 @@ describe('jobs', () => {
     const took = Date.now() - begun;
     assert.ok(took < 1500, `it took ${took} ms to show`); // a second, and what a busy machine adds
     await row(p.page, sent.jobID).locator('.phase.Running').waitFor();
+    await p.page.getByText('1 of 6 running').waitFor();
     await fetch(`${server.url}/api/v1/jobs/${sent.jobID}/cancel`, {method: 'POST'});
     await row(p.page, sent.jobID).locator('.phase.Cancelled').waitFor();
     await fetch(`${server.url}/api/v1/jobs/${sent.jobID}`, {method: 'DELETE'});

@@ -95,7 +95,7 @@ export function Jobs({url, caller, ready}) {
   return html`
     <div class="head">
       <h1>Jobs</h1>
-      <${Counts} list=${list} />
+      <${Counts} list=${list} caller=${caller} />
       <span class="grow"></span>
       ${caller?.role !== 'read' && html`<a class="button primary" href="/ui/new">New job</a>`}
     </div>
@@ -108,11 +108,15 @@ export function Jobs({url, caller, ready}) {
     ${next && html`<p class="center"><button onClick=${more}>Show older jobs</button></p>`}`;
 }
 
-function Counts({list}) {
+/** Counts says how many jobs run, of how many that may, and how many wait. */
+function Counts({list, caller}) {
+  const [most, setMost] = useState(0);
+  useEffect(() => { if (caller) call('/api/v1/server').then(s => setMost(s.maxConcurrentJobs ?? 0), () => {}); }, [caller]);
   if (!list) return null;
   const count = phase => list.filter(j => j.phase === phase).length;
   const running = count('Running'), pending = count('Pending');
-  return html`<span class="muted" role="status">${running ? `${running} running` : ''}${running && pending ? ', ' : ''}${pending ? `${pending} waiting` : ''}</span>`;
+  const words = [(running || most) && `${running}${most ? ' of ' + most : ''} running`, pending && `${pending} waiting`];
+  return html`<span class="muted" role="status">${words.filter(Boolean).join(', ')}</span>`;
 }
 
 function Filters({search, set, owner}) {
