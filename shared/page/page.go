@@ -12,6 +12,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -126,6 +127,9 @@ func file(w http.ResponseWriter, r *http.Request, asked string) error {
 		return fmt.Errorf("unpack %s: %w", name, err)
 	}
 	h.Set("ETag", `"`+tag+`"`)
+	h.Set("Content-Length", strconv.Itoa(len(data))) // ServeContent leaves it out beside Content-Encoding
+	r = r.Clone(r.Context())
+	r.Header.Del("Range") // so it is always the whole
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
 	return nil
 }

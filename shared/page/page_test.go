@@ -13,6 +13,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -152,6 +153,9 @@ func TestCoding(t *testing.T) {
 			t.Errorf("%q: %v", accept, got.Header)
 		}
 		body := text(t, got)
+		if length := got.Header.Get("Content-Length"); length != strconv.Itoa(len(body)) {
+			t.Errorf("%q: %s bytes are announced, and %d come", accept, length, len(body))
+		}
 		if want != "" {
 			data, err := unpack([]byte(body))
 			if err != nil {

@@ -7,7 +7,7 @@ import {createInterface} from 'node:readline';
 import assert from 'node:assert/strict';
 import {chromium} from 'playwright-core';
 
-const binary = new URL('../../bin/all', import.meta.url).pathname;
+const binary = process.env.SERVER || new URL('../../bin/all', import.meta.url).pathname;
 const chrome = process.env.CHROMIUM || '/usr/bin/chromium';
 
 /** patience is how long a condition may take on a busy machine, in ms. */
