@@ -24,7 +24,7 @@ TEST_MODULES := test/contract test/gojob test/manifests test/oidc
 OWN := . ./cmd/... ./examples/... ./functions/... ./shared/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build gojob release test hostile buckets e2e bench fuzz check clean images features secret deploy deploy-bucket undeploy
+.PHONY: help run build gojob release page test browser hostile buckets e2e bench fuzz check clean images features secret deploy deploy-bucket undeploy
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ help: ## list the commands
 run: bin/all ## run everything in one process, on PORT, with its data in STORAGE_DIR
 	@PORT=$(PORT) STORAGE_DIR=$(STORAGE_DIR) exec bin/all
 
-bin/all: $(shell find functions shared -name '*.go' -o -name 'openapi.yaml') go.mod go.sum bin/.tags
+bin/all: $(shell find functions shared -name '*.go' -o -name 'openapi.yaml' -o -name '*.gz') go.mod go.sum bin/.tags
 	$(GO) build -tags $(TAGS) -o $@ ./functions/cmd/all
 
 bin/.tags: FORCE # changes when DRIVERS or JOBS change
@@ -52,6 +52,9 @@ DIST ?= dist
 release: ## build gojob for PLATFORMS as VERSION: archives with completions in dist/, and their checksums
 	$(GO) run ./.ci/release -version '$(VERSION)' -platforms '$(PLATFORMS)' -tags $(BASE_TAGS) -dist '$(DIST)'
 
+page: ## pack shared/page/src into shared/page/packed, after a change of the page
+	cd .ci/page && $(GO) run . ../../shared/page
+
 # These tests of shared/sandbox run hundreds of programs. They take most of their time in those and in the test binary, which
 # each program starts twice, so the race detector would double it. It is in the sandbox's other tests and in test/local.
 PROGRAMS := ^(TestFrugal|TestHoards|TestInterpreters|TestJIT|TestSignalled|TestTools)$$
@@ -62,6 +65,12 @@ test: ## run all tests that need no cluster; the race detector is in our package
 	$(GO) test $(TEST_FLAGS) -run '$(PROGRAMS)' ./shared/sandbox
 	$(GO) test $(TEST_FLAGS) ./test/...
 	@for dir in $(TEST_MODULES); do $(GO) test -C $$dir $(TEST_FLAGS) ./... || exit 1; done
+
+browser: bin/all test/browser/node_modules ## try the page in Chromium, with real jobs; needs Debian's chromium, and npm
+	cd test/browser && node --test --test-concurrency=1 --test-reporter=spec
+
+test/browser/node_modules: test/browser/package-lock.json
+	cd test/browser && npm ci --no-audit --no-fund && touch node_modules
 
 hostile: ## send hostile input to the real command, and print the number of inputs of each group
 	$(GO) test -C test/hostile -count=1 -timeout 10m -tags $(TAGS) .

@@ -67,7 +67,7 @@ func (f *Function) open() (*assembly.Assembly, error) {
 	keyring, keyringErr := f.keyring(f.env)
 	who := assembly.Access{Keys: keyring}
 	if gateway != nil {
-		who.Identify, who.Login = gateway.Identify, gateway.Login
+		who.Identify, who.Login, who.Browsers = gateway.Identify, gateway.Login, gateway
 	}
 	functions, openErr := assembly.Open(f.env, who, f.backend)
 	return functions, errors.Join(openErr, err, keyringErr)

@@ -123,7 +123,7 @@ func open(ctx context.Context, env *platform.Env) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	who := assembly.Access{Identify: a.access.Identify, Keys: a.access.File, Login: a.access.Login}
+	who := assembly.Access{Identify: a.access.Identify, Keys: a.access.File, Login: a.access.Login, Browsers: a.access}
 	a.functions, err = assembly.Open(env, who, func(env *platform.Env, records *ledger.Ledger) (backend.Backend, error) {
 		if err := a.openRunner(ctx, env, records); err != nil {
 			return backend.Backend{}, err

@@ -27,6 +27,7 @@ import (
 	"go-job-orchestrator/shared/guard"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/openapi"
+	"go-job-orchestrator/shared/page"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
 )
@@ -54,6 +55,7 @@ type Access struct {
 	Identify guard.Identify
 	Keys     keys.Store
 	Login    access.Login
+	Browsers page.Sessions
 }
 
 // Assembly is the functions of one process.
@@ -115,6 +117,7 @@ func (a *Assembly) mount(env *platform.Env, events *event.Events, b backend.Back
 		f.Mount(a.Router)
 	}
 	openapi.Mount(a.Router)
+	page.Mount(a.Router, a.access.Browsers)
 	return nil
 }
 

@@ -21,6 +21,7 @@ import (
 	"go-job-orchestrator/shared/auth"
 	"go-job-orchestrator/shared/guard"
 	"go-job-orchestrator/shared/openapi"
+	"go-job-orchestrator/shared/page"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/token"
@@ -50,6 +51,7 @@ type Function struct {
 	backends  Backends
 	reach     []routes.Reach // which calls it passes on
 	guard     api.Guard
+	browsers  page.Sessions
 	tokens    token.Keys
 	now       func() time.Time
 	transport http.RoundTripper
@@ -77,7 +79,7 @@ func Open(env *platform.Env) (*Function, error) {
 		reach = append(reach, routes.Pods)
 	}
 	return &Function{
-		backends: b, reach: reach, tokens: tokens, now: env.Now, transport: newTransport(), log: env.Log,
+		backends: b, reach: reach, browsers: gateway, tokens: tokens, now: env.Now, transport: newTransport(), log: env.Log,
 		// Whose a job is, the function knows that has the records.
 		guard: guard.New(guard.Deps{Identify: gateway.Identify, Tokens: tokens, Now: env.Now}),
 	}, nil
@@ -131,12 +133,13 @@ func parse(raw string) (*url.URL, error) {
 func (f *Function) Mount(r *api.Router) {
 	r.Guarded(f.guard).PassesOn()
 	openapi.Mount(r)
+	page.Mount(r, f.browsers)
 	proxies := map[routes.Function]*httputil.ReverseProxy{}
 	for function, to := range f.backends {
 		proxies[function] = f.proxy(to)
 	}
 	for _, one := range routes.All() {
-		if one.Function == routes.Every || !slices.Contains(f.reach, one.Reach) {
+		if one.Function == routes.Every || one.Function == routes.Gateway || !slices.Contains(f.reach, one.Reach) {
 			continue
 		}
 		proxy := proxies[one.Function.Service()]
@@ -198,6 +201,7 @@ func (f *Function) rewrite(r *httputil.ProxyRequest, to *url.URL) {
 	}
 	r.Out.Header.Del("Connection") // the functions do not upgrade to other protocols
 	r.Out.Header.Del("Upgrade")
+	r.Out.Header.Del("Cookie") // the session of a browser is for the gateway alone
 	f.assert(r)
 }
 

@@ -50,6 +50,18 @@ func (l *life) Status(context.Context, job.ID) (*job.Status, error) {
 
 func (l *life) List(context.Context, ledger.Query) (ledger.Page, error) { return ledger.Page{}, nil }
 
+func (l *life) IDs(context.Context, ledger.Query) ([]job.ID, error) { return []job.ID{lifeID}, nil }
+
+func (l *life) Summary(ctx context.Context, id job.ID) (*job.Summary, error) {
+	s, err := l.Status(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return &s.Summary, nil
+}
+
+func (l *life) WatchAll() (<-chan struct{}, func()) { return l.bell, func() {} }
+
 func (l *life) set(change func(*job.Status)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

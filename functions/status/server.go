@@ -28,7 +28,9 @@ type server struct {
 	// the caller may use.
 	Profiles []profile.Listed `json:"profiles,omitempty"`
 	Secrets  []string         `json:"secrets,omitempty"`
-	Limits   limits           `json:"limits"`
+	// MaxConcurrentJobs is how many jobs run at a time, where that is known.
+	MaxConcurrentJobs int    `json:"maxConcurrentJobs,omitempty"`
+	Limits            limits `json:"limits"`
 }
 
 // limits are those of every job, which no setting changes.
@@ -49,10 +51,15 @@ func (f *Function) server(w http.ResponseWriter, r *http.Request, _ httprouter.P
 	if err != nil {
 		return err
 	}
+	slots := 0
+	if q, known := f.queue.(interface{ MaxConcurrent() int }); known {
+		slots = q.MaxConcurrent()
+	}
 	caller, _ := access.From(r.Context()) // without a role there is no profile to use
 	api.WriteJSON(w, http.StatusOK, server{
 		Version: v.Version, Commit: v.Commit, Date: v.Date, Go: v.Go, Auth: f.login, Runtimes: f.runtimes,
 		Profiles: f.profiles.Current().List(caller.Role), Secrets: secrets,
+		MaxConcurrentJobs: slots,
 		Limits: limits{
 			ArgumentBytes: job.MaxArgBytes, ArgumentsAndEnvBytes: job.MaxExecBytes,
 			TimeoutSeconds: job.MaxSeconds, Retries: job.MaxRetries,

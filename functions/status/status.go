@@ -27,6 +27,11 @@ type Records interface {
 	Status(ctx context.Context, id job.ID) (*job.Status, error)
 	Watch(id job.ID) (changed <-chan struct{}, leave func())
 	List(ctx context.Context, q ledger.Query) (ledger.Page, error)
+	// IDs lists the jobs without reading them, and Summary reads one.
+	IDs(ctx context.Context, q ledger.Query) ([]job.ID, error)
+	Summary(ctx context.Context, id job.ID) (*job.Summary, error)
+	// WatchAll tells that this process has changed a job, whichever.
+	WatchAll() (changed <-chan struct{}, leave func())
 }
 
 // Observer looks at a job that is not over where it runs. The records alone do not say why a job
@@ -40,8 +45,8 @@ type Queue interface {
 	Ahead(id job.ID) (int, bool)
 }
 
-// Function answers GET /api/v1/jobs, GET /api/v1/jobs/:id, GET /api/v1/jobs/:id/events and GET
-// /api/v1/server.
+// Function answers GET /api/v1/jobs, GET /api/v1/jobs/events, GET /api/v1/jobs/:id, GET
+// /api/v1/jobs/:id/events and GET /api/v1/server.
 type Function struct {
 	records  Records
 	observer Observer // nil: the records are all there is
@@ -92,6 +97,7 @@ func New(d Deps) (*Function, error) {
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) {
 	r.Handle(routes.ListJobs, f.list)
+	r.Handle(routes.WatchJobs, f.watch)
 	r.Handle(routes.GetJob, f.get)
 	r.Handle(routes.GetJobEvents, f.events)
 	r.Handle(routes.GetServer, f.server)

@@ -27,6 +27,9 @@ type Router struct {
 	audit    Auditor
 	passesOn bool
 	rewrites []func(*http.Request) *http.Request
+	// beside are the handlers of calls that are found before all others, by method and path. httprouter
+	// refuses to route a path beside another with a parameter.
+	beside map[string]httprouter.Handle
 }
 
 // Guard decides whether the sender of a request may make a call. It returns the request with what
@@ -44,7 +47,7 @@ func NewRouter(log *slog.Logger) *Router {
 	mux.HandleOPTIONS = false
 	mux.RedirectFixedPath = false // it would reveal paths that differ in case only
 	mux.RedirectTrailingSlash = false
-	r := &Router{mux: mux, log: log}
+	r := &Router{mux: mux, log: log, beside: map[string]httprouter.Handle{}}
 	mux.NotFound = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		WriteError(w, req, log, NoSuchPath())
 	})
@@ -86,7 +89,7 @@ func NoSuchPath() error {
 
 // Handle routes a call of the table to a handler.
 func (r *Router) Handle(route routes.Route, h Handler) {
-	r.handle(route.Method, route.Path, func(w http.ResponseWriter, req *http.Request, p httprouter.Params) error {
+	r.handle(route.Method, route.Path, route.Beside, func(w http.ResponseWriter, req *http.Request, p httprouter.Params) error {
 		if route.Role == routes.Anyone {
 			return h(w, r.recognize(req, p, route), p)
 		}
@@ -116,16 +119,24 @@ func (r *Router) Guarded(g Guard) *Router {
 	return r
 }
 
-func (r *Router) handle(method, path string, h Handler) {
-	r.mux.Handle(method, path, func(w http.ResponseWriter, req *http.Request, p httprouter.Params) {
+func (r *Router) handle(method, path string, beside bool, h Handler) {
+	handle := func(w http.ResponseWriter, req *http.Request, p httprouter.Params) {
 		if err := h(w, req, p); err != nil {
 			WriteError(w, req, r.log, err)
 		}
-	})
+	}
+	if beside {
+		r.beside[method+" "+path] = handle
+		return
+	}
+	r.mux.Handle(method, path, handle)
 }
 
 // Handles reports whether a handler answers a call.
 func (r *Router) Handles(method, path string) bool {
+	if r.beside[method+" "+path] != nil {
+		return true
+	}
 	handle, _, _ := r.mux.Lookup(method, path)
 	return handle != nil
 }
@@ -139,6 +150,15 @@ func (r *Router) Rewrite(rewrite func(*http.Request) *http.Request) {
 func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	for _, rewrite := range r.rewrites {
 		req = rewrite(req)
+	}
+	if handle := r.beside[req.Method+" "+req.URL.Path]; handle != nil {
+		defer func() {
+			if v := recover(); v != nil {
+				r.mux.PanicHandler(w, req, v)
+			}
+		}()
+		handle(w, req, nil)
+		return
 	}
 	r.mux.ServeHTTP(w, req)
 }

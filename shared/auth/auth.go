@@ -30,8 +30,6 @@ type Settings struct {
 	// KeysSecret is the Secret of Kubernetes that KEYS_FILE is mounted from. Its changes are in force
 	// before the kubelet puts them into the file.
 	KeysSecret string `env:"KEYS_SECRET"`
-	// ClientID is the public client of command lines and pages at the issuer.
-	ClientID string `env:"OIDC_CLIENT_ID"`
 	oidc.Settings
 }
 
@@ -84,6 +82,7 @@ type Deps struct {
 	Loopback bool
 	Keys     Keyring
 	Issuer   Issuer
+	Sealer   Sealer // nil: browsers cannot log in
 	Log      *slog.Logger
 	Now      func() time.Time
 }
@@ -116,7 +115,7 @@ func (g *Gateway) Identify(r *http.Request) (*http.Request, error) {
 		return r.WithContext(access.With(r.Context(), local())), nil
 	}
 	if len(r.Header.Values("Authorization")) == 0 {
-		return r, nil
+		return g.fromCookie(r)
 	}
 	bearer, err := api.Bearer(r)
 	if errors.Is(err, job.ErrUnauthorized) { // other credentials, such as those of a proxy

@@ -260,7 +260,8 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)
 		}
 	}
-	unused := auth.Settings{Auth: []string{"keys"}, ClientID: "cli"}
+	unused := auth.Settings{Auth: []string{"keys"}}
+	unused.ClientID = "cli"
 	if err := unused.Check(); err == nil || !strings.Contains(err.Error(), "OIDC_CLIENT_ID") {
 		t.Errorf("a client without oidc: %v", err)
 	}

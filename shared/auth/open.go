@@ -42,7 +42,9 @@ func Open(env *platform.Env, p Place) (*Access, error) {
 	if s.KeysFile != "" {
 		p.KeysFile = s.KeysFile
 	}
-	var errs [3]error
+	var errs [4]error
+	tokens, err := env.Keys()
+	d.Sealer, errs[3] = tokens, err
 	if p.KeysFile != "" {
 		a.File, errs[0] = access.OpenFile(p.KeysFile, env.Now, env.Log)
 	}

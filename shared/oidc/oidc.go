@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
 	"golang.org/x/time/rate"
 
 	"go-job-orchestrator/shared/access"
@@ -31,6 +32,10 @@ type Settings struct {
 	RoleClaim string `env:"OIDC_ROLE_CLAIM" envDefault:"roles"`
 	// Roles gives roles to values of that claim, as value=role. admin, user and read mean themselves.
 	Roles []string `env:"OIDC_ROLES"`
+	// ClientID is the public client of command lines and pages at the issuer.
+	ClientID string `env:"OIDC_CLIENT_ID"`
+	// Scopes are what the page asks the issuer for when somebody logs in.
+	Scopes []string `env:"OIDC_SCOPES" envDefault:"openid,profile,email"`
 	// DefaultRole is the role of callers without any in the claim; empty: they are refused.
 	DefaultRole string `env:"OIDC_DEFAULT_ROLE"`
 }
@@ -110,9 +115,11 @@ type Authenticator struct {
 	roles    map[string]access.Role
 	now      func() time.Time
 	client   *http.Client
+	browsers *http.Client // exchanges codes, one for each login
 
 	mu       sync.Mutex
 	verifier *oidc.IDTokenVerifier
+	endpoint oauth2.Endpoint
 	failed   time.Time
 	failure  error
 }
@@ -132,8 +139,10 @@ func New(s Settings, client *http.Client, now func() time.Time) (*Authenticator,
 	if c.Transport == nil {
 		c.Transport = http.DefaultTransport
 	}
+	browsers := c
+	browsers.Transport = &limited{inner: c.Transport, limit: rate.NewLimiter(loginRate, loginBurst)}
 	c.Transport = &limited{inner: c.Transport, limit: rate.NewLimiter(askRate, askBurst)}
-	return &Authenticator{settings: s, roles: roles, now: now, client: &c}, nil
+	return &Authenticator{settings: s, roles: roles, now: now, client: &c, browsers: &browsers}, nil
 }
 
 // A token that names a key nobody knows has the library ask the issuer for its keys. Such tokens
@@ -141,6 +150,9 @@ func New(s Settings, client *http.Client, now func() time.Time) (*Authenticator,
 const (
 	askRate  = rate.Limit(1) // a second
 	askBurst = 5
+
+	loginRate  = rate.Limit(10) // a second
+	loginBurst = 50
 )
 
 // limited refuses requests that come too often.
@@ -196,7 +208,7 @@ func (a *Authenticator) discover(ctx context.Context) (*oidc.IDTokenVerifier, er
 		a.failed, a.failure = a.now(), fmt.Errorf("%w: %w", ErrUnavailable, err)
 		return nil, a.failure
 	}
-	a.failure = nil
+	a.failure, a.endpoint = nil, provider.Endpoint()
 	// Times are checked here, since the library knows no skew.
 	a.verifier = provider.VerifierContext(ctx, &oidc.Config{ClientID: a.settings.Audience, SkipExpiryCheck: true,
 		SupportedSigningAlgs: asymmetric()})

@@ -15,9 +15,10 @@ import (
 // Sites are the other sites whose pages may use the API (CORS). Without any, browsers are refused
 // everything for pages of other sites.
 //
-// Pages get no access to credentials that the browser keeps, such as cookies: the server sets none,
-// and Access-Control-Allow-Credentials is never sent. So a page can do only what the key or token
-// allows that it sends itself. Once there are cookies they have to be SameSite=Strict or Lax.
+// Pages get no access to credentials that the browser keeps: Access-Control-Allow-Credentials is never
+// sent, and the cookie of a session is SameSite=Lax and needs a header beside it, auth.PageHeader,
+// that is not in requestHeaders. So a page can do only what the key or token allows that it sends
+// itself.
 type Sites struct {
 	origins map[string]bool
 	headers *cors.Cors

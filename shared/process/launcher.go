@@ -89,6 +89,9 @@ func (l *Launcher) Has(id job.ID) bool {
 	return l.has(id)
 }
 
+// MaxConcurrent returns how many jobs run at a time.
+func (l *Launcher) MaxConcurrent() int { return l.slots }
+
 // Ahead returns how many jobs start before one that waits for a slot, and false for a job that does
 // not wait.
 func (l *Launcher) Ahead(id job.ID) (int, bool) {

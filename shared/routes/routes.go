@@ -30,7 +30,8 @@ const (
 	Launch     Function = "launch"
 	DeadLetter Function = "deadletter"
 	Keys       Function = "keys"
-	Every      Function = "every" // each function answers it itself
+	Gateway    Function = "gateway" // front, and the one process
+	Every      Function = "every"   // each function answers it itself
 )
 
 // Service returns the function whose Knative Service answers the calls of f. Some functions share a
@@ -95,12 +96,16 @@ type row struct {
 	KnowsCaller bool
 	// Broker says that the Broker makes this call, which has no credentials.
 	Broker bool
+	// Beside says that the call is found before all others. Its path may be one that a path with a
+	// parameter could also be, and its other methods are not told of.
+	Beside bool
 }
 
 // The calls about jobs.
 var (
 	SubmitJob    = add("POST", "/api/v1/jobs", Submit, access.User, 0, Public)
 	ListJobs     = add("GET", "/api/v1/jobs", Status, access.Read, 0, Public)
+	WatchJobs    = beside("GET", "/api/v1/jobs/events", Status, access.Read, 0, Public)
 	GetJob       = add("GET", "/api/v1/jobs/:id", Status, access.Read, User|Shared, Public)
 	RemoveJob    = add("DELETE", "/api/v1/jobs/:id", Cancel, access.User, User, Public)
 	CancelJob    = add("POST", "/api/v1/jobs/:id/cancel", Cancel, access.User, User, Public)
@@ -173,6 +178,15 @@ var (
 	GetDescription = add("GET", "/openapi.yaml", Every, Anyone, 0, Public)
 )
 
+// The calls of browsers, which the gateway answers itself: the page for people, and their sessions.
+var (
+	GetRoot  = beside("GET", "/", Gateway, Anyone, 0, Public)
+	FindPage = add("GET", "/ui", Gateway, Anyone, 0, Public)
+	GetPage  = add("GET", "/ui/*path", Gateway, Anyone, 0, Public)
+	LogIn    = add("POST", "/ui/session", Gateway, Anyone, 0, Public)
+	LogOut   = add("DELETE", "/ui/session", Gateway, Anyone, 0, Public)
+)
+
 // table lists the routes in the order of this file.
 var table []Route
 
@@ -183,6 +197,12 @@ func add(method, path string, f Function, role access.Role, t Tokens, r Reach) R
 	one.Broker = path == "/events"
 	one.KnowsCaller = path == "/api/v1/server"
 	table = append(table, one)
+	return one
+}
+
+func beside(method, path string, f Function, role access.Role, t Tokens, r Reach) Route {
+	one := add(method, path, f, role, t, r)
+	one.Beside = true
 	return one
 }
 

@@ -28,5 +28,6 @@ func rows() []row {
 		{name: "memory", measure: memory},
 		{name: "launch", measure: launch},
 		{name: "first line", measure: firstLine},
+		{name: "page", measure: page},
 	}
 }

@@ -20,10 +20,11 @@ func testCallers(t *testing.T, f *functions, to *client) {
 	s := to.submit(t, script(t, "true"))
 	nobody, reader := to.with(""), to.with(f.keyring.of[guardmatrix.Reader])
 	other := to.with(f.keyring.of[guardmatrix.OtherUser])
-	for _, path := range []string{"/api/v1/jobs", "/api/v1/whoami"} {
+	for _, path := range []string{"/api/v1/jobs", "/api/v1/jobs/events", "/api/v1/whoami"} {
 		nobody.call(t, http.StatusUnauthorized, http.MethodGet, path)
 		to.call(t, http.StatusUnauthorized, http.MethodGet, path, s.bearer())
 	}
+	to.call(t, http.StatusForbidden, http.MethodGet, "/api/v1/jobs/events?owner="+guardmatrix.Bob)
 	for _, path := range []string{"/api/v1/jobs", "/api/v1/templates"} {
 		to.call(t, http.StatusOK, http.MethodGet, path+"?owner="+guardmatrix.Ann)
 		to.call(t, http.StatusForbidden, http.MethodGet, path+"?owner="+guardmatrix.Bob)

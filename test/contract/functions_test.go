@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -33,6 +34,7 @@ func testFunctions(t *testing.T, c *contract) {
 	t.Run("placed", func(t *testing.T) { testPlaced(t, to) })
 	t.Run("profiled", func(t *testing.T) { testProfiled(t, to) })
 	t.Run("refused uploads", func(t *testing.T) { testRefusedUploads(t, f, to) })
+	t.Run("follow all jobs", func(t *testing.T) { testFollowJobs(t, to) })
 	t.Run("credentials", func(t *testing.T) { testCredentials(t, f, to) })
 	t.Run("callers", func(t *testing.T) { testCallers(t, f, to) })
 	t.Run("keys", func(t *testing.T) { testKeys(t, f, to) })
@@ -471,6 +473,19 @@ func (o operation) token(f *functions, id job.ID) option {
 	return bearer(f.keys.Derive(token.User, id))
 }
 
+// testFollowJobs follows all jobs for a while.
+func testFollowJobs(t *testing.T, to *client) {
+	to.call(t, http.StatusBadRequest, http.MethodGet, "/api/v1/jobs/events?limit=1")
+	s := to.submit(t, script(t, "true"))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	got, err := to.try(ctx, http.MethodGet, "/api/v1/jobs/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(t, string(got.body), `data: {"jobID":"`+string(s.JobID)+`"`)
+}
+
 func testCredentials(t *testing.T, f *functions, to *client) {
 	wantCredentials(t, f, to, authorized(t)...)
 }
@@ -519,11 +534,13 @@ func testStorage(t *testing.T, f *functions, to *client) {
 	f.bucket.failing(broken, func() {
 		to.call(t, http.StatusInternalServerError, http.MethodPost, first.path()+"/rerun")
 		to.call(t, http.StatusInternalServerError, http.MethodGet, "/api/v1/jobs")
+		to.call(t, http.StatusInternalServerError, http.MethodGet, "/api/v1/jobs/events")
 		to.call(t, http.StatusInternalServerError, http.MethodPost, "/api/v1/jobs", script(t, "true"))
 	})
 	f.bucket.failing(away, func() {
 		to.call(t, http.StatusServiceUnavailable, http.MethodPost, first.path()+"/rerun")
 		to.call(t, http.StatusServiceUnavailable, http.MethodGet, "/api/v1/jobs")
+		to.call(t, http.StatusServiceUnavailable, http.MethodGet, "/api/v1/jobs/events")
 		to.call(t, http.StatusServiceUnavailable, http.MethodPost, "/api/v1/jobs", script(t, "true"))
 	})
 	f.bucket.failing(full, func() {

@@ -35,6 +35,9 @@ func served() []route {
 
 // target is the path of a call on which right credentials would do something.
 func (c route) target(id job.ID, template string) string {
+	if c.Route == routes.WatchJobs { // it does not end, unless it is refused for this
+		return c.Path + "?limit=1"
+	}
 	return strings.NewReplacer(":id", string(id), ":name", template, "*filename", "run", ":number", "1",
 		":segment", "000000000000-000000000000", ":stream", "stdout").Replace(c.Path)
 }
@@ -44,6 +47,9 @@ func (c route) target(id job.ID, template string) string {
 func tokenRows(g *group, h *house) []row {
 	var rows []row
 	for _, c := range served() {
+		if c.Function == routes.Gateway {
+			continue // the page and its logins
+		}
 		a := attempt{s: g.s, h: h, route: c, id: h.running.ID, want: guardmatrix.WantByKey}
 		if c.anyone() {
 			rows = append(rows, a.anyoneRows()...)

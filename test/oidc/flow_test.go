@@ -27,6 +27,7 @@ import (
 	"go-job-orchestrator/shared/auth"
 	"go-job-orchestrator/shared/guard"
 	"go-job-orchestrator/shared/oidc"
+	"go-job-orchestrator/shared/page"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/token"
 )
@@ -72,9 +73,10 @@ func gateway(t *testing.T, i *issuer) (base, key string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := auth.New(auth.Deps{Keys: keys, Issuer: authenticator, Log: env.Log, Now: env.Now})
+	g := auth.New(auth.Deps{Keys: keys, Issuer: authenticator, Sealer: tokens, Log: env.Log, Now: env.Now})
 	router := api.NewRouter(env.Log).Guarded(guard.New(guard.Deps{Identify: g.Identify, Tokens: tokens, Now: env.Now}))
 	f.Mount(router)
+	page.Mount(router, g)
 	server := httptest.NewServer(router)
 	t.Cleanup(server.Close)
 	return server.URL, key

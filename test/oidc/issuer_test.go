@@ -125,14 +125,17 @@ type issuer struct {
 	state *state
 }
 
-const callback = "http://localhost/auth/callback"
+const (
+	callback     = "http://localhost/auth/callback"
+	pageCallback = "http://localhost/ui/login/callback"
+)
 
 // newIssuer serves an issuer with these clients.
 func newIssuer(t *testing.T, u users, clients ...string) *issuer {
 	t.Helper()
 	registered := map[string]*storage.Client{}
 	for _, id := range clients {
-		registered[id] = storage.NativeClient(id, callback)
+		registered[id] = storage.NativeClient(id, callback, pageCallback)
 	}
 	i := &issuer{t: t, state: &state{Storage: storage.NewStorageWithClients(u, registered), users: u}}
 	i.rotate("one")
@@ -152,7 +155,7 @@ func newIssuer(t *testing.T, u users, clients ...string) *issuer {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", provider)
-	mux.Handle("GET /login/username", page(`<form method="post">`))
+	mux.Handle("GET /login/username", formPage(`<form method="post">`))
 	mux.Handle("POST /login/username", op.NewIssuerInterceptor(provider.IssuerFromRequest).HandlerFunc(
 		func(w http.ResponseWriter, r *http.Request) {
 			id := r.FormValue("authRequestID")
@@ -162,7 +165,7 @@ func newIssuer(t *testing.T, u users, clients ...string) *issuer {
 			}
 			http.Redirect(w, r, op.AuthCallbackURL(provider)(r.Context(), id), http.StatusFound)
 		}))
-	mux.Handle("GET /device", page(`<form method="post">`))
+	mux.Handle("GET /device", formPage(`<form method="post">`))
 	mux.HandleFunc("POST /device", func(w http.ResponseWriter, r *http.Request) {
 		user := r.PostFormValue("user")
 		err := i.state.CheckUsernamePasswordSimple(user, r.PostFormValue("password"))
@@ -177,8 +180,8 @@ func newIssuer(t *testing.T, u users, clients ...string) *issuer {
 	return i
 }
 
-// page is a form for people.
-func page(text string) http.HandlerFunc {
+// formPage is a form for people.
+func formPage(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }
 }
 

@@ -129,9 +129,10 @@ func kinds() map[string]answers {
 // kindOf says by hand what each call is, so that a change of the table shows.
 func kindOf(r routes.Route) string {
 	switch r.String() {
-	case "GET /healthz", "GET /openapi.yaml", "GET /api/v1/server", "POST /", "OPTIONS /events":
+	case "GET /healthz", "GET /openapi.yaml", "GET /api/v1/server", "POST /", "OPTIONS /events",
+		"GET /", "GET /ui", "GET /ui/*path", "POST /ui/session", "DELETE /ui/session":
 		return "anyone"
-	case "GET /api/v1/jobs", "GET /api/v1/templates", "GET /api/v1/templates/:name", "GET /api/v1/whoami":
+	case "GET /api/v1/jobs", "GET /api/v1/jobs/events", "GET /api/v1/templates", "GET /api/v1/templates/:name", "GET /api/v1/whoami":
 		return "look at mine"
 	case "POST /api/v1/jobs", "PUT /api/v1/templates/:name", "DELETE /api/v1/templates/:name",
 		"POST /api/v1/templates/:name/jobs", "POST /events":
