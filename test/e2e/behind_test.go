@@ -52,6 +52,7 @@ func stranger(t *testing.T) (python func(program string, input any, args ...stri
 	pod := func(name string, command []string) map[string]any {
 		spec := restricted(map[string]any{"image": "python:3.13-slim", "command": command})
 		delete(spec, "serviceAccountName")
+		spec["terminationGracePeriodSeconds"] = 1 // the programs ignore SIGTERM
 		return map[string]any{"apiVersion": "v1", "kind": "Pod", "spec": spec,
 			"metadata": map[string]any{"name": name, "namespace": outside, "labels": map[string]string{"e2e": name}}}
 	}
@@ -66,6 +67,7 @@ func stranger(t *testing.T) (python func(program string, input any, args ...stri
 	if err != nil {
 		t.Fatal(err)
 	}
+	kube(t, "delete", "namespace", outside, "--ignore-not-found", "--timeout=3m") // of the test before, if it is still there
 	t.Cleanup(func() {
 		_, _ = command("kubectl", "delete", "namespace", outside, "--ignore-not-found", "--wait=false")
 	})

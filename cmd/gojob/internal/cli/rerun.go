@@ -2,6 +2,7 @@ package cli
 
 import (
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -36,7 +37,8 @@ func (a *app) rerunCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.start(cmd.Context(), start{path: "/api/v1/jobs/" + string(id) + "/rerun", form: made, name: f.name}, r)
+			return a.start(cmd.Context(), start{path: "/api/v1/jobs/" + string(id) + "/rerun", form: made, name: f.name,
+				misplaced: misplaced(cmd, args[1:])}, r)
 		},
 		ValidArgsFunction: once(a.jobRefs()),
 	}
@@ -47,6 +49,20 @@ func (a *app) rerunCommand() *cobra.Command {
 	r.register(c, false)
 	a.jobFlagWords(c)
 	return c
+}
+
+// misplaced returns the first argument of the program that is a flag of the command, or "".
+func misplaced(cmd *cobra.Command, args []string) string {
+	for _, arg := range args {
+		name, _, _ := strings.Cut(arg, "=")
+		switch long, isLong := strings.CutPrefix(name, "--"); {
+		case isLong && cmd.Flags().Lookup(long) != nil:
+			return name
+		case len(name) == 2 && name[0] == '-' && name[1] != '-' && cmd.Flags().ShorthandLookup(name[1:]) != nil:
+			return name
+		}
+	}
+	return ""
 }
 
 // fillStart fills the form of a job that has its files already.
@@ -81,7 +97,7 @@ func (a *app) templateRunCommand() *cobra.Command {
 				return err
 			}
 			path := "/api/v1/templates/" + url.PathEscape(args[0]) + "/jobs"
-			return a.start(cmd.Context(), start{path: path, form: made, name: f.name}, r)
+			return a.start(cmd.Context(), start{path: path, form: made, name: f.name, misplaced: misplaced(cmd, args[1:])}, r)
 		},
 		ValidArgsFunction: once(a.templates()),
 	}

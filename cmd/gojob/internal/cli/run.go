@@ -224,6 +224,8 @@ type start struct {
 	path string
 	form *form.Form
 	name string // of the job, if it is known
+	// misplaced is an argument of the program that was perhaps meant for gojob.
+	misplaced string
 }
 
 // start submits a job and, unless it is detached, follows it to its end.

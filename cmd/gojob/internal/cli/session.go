@@ -138,6 +138,10 @@ func (s *session) refused(err error) error {
 		}
 		answer.Faults = faults
 	}
+	if answer != nil && s.start.misplaced != "" {
+		err = fmt.Errorf("%w; %s stands behind the name, so it belongs to the program: gojob's flags go before it", err,
+			s.start.misplaced)
+	}
 	return &exitCodeError{exitPlatform, err}
 }
 

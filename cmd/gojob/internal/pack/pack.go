@@ -10,7 +10,9 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go-job-orchestrator/shared/job"
 )
@@ -84,11 +86,21 @@ func (e *FaultsError) Error() string {
 			fmt.Fprintf(&text, "\n  and %d more", len(e.Faults)-maxFaults)
 			break
 		}
-		fmt.Fprintf(&text, "\n  %s %s", fault.Path, fault.Message)
+		fmt.Fprintf(&text, "\n  %s %s", printable(fault.Path), fault.Message)
 	}
 	text.WriteString("\nmend this, or name what can stay away in .gojobignore")
 	return text.String()
 }
+
+// printable returns a path as it is, or quoted if a terminal would not show it as it is.
+func printable(path string) string {
+	if strings.ContainsFunc(path, unprintable) {
+		return strconv.Quote(path)
+	}
+	return path
+}
+
+func unprintable(r rune) bool { return r == utf8.RuneError || !strconv.IsPrint(r) }
 
 // Folder plans the archive of a folder. The error is a *FaultsError if something in it cannot be read
 // or would be refused by the server.
