@@ -44,11 +44,11 @@ func (f *Function) watch(w http.ResponseWriter, r *http.Request, _ httprouter.Pa
 	}
 	out, err := api.BeginEvents(w)
 	if err != nil {
-		return nil //nolint:nilerr // the client has gone
+		return nil // the client has gone
 	}
 	for changes := first; ; {
 		if err := errors.Join(changes.send(out), out.KeepAlive("nothing new"), out.Flush()); err != nil {
-			return nil //nolint:nilerr // the client has gone
+			return nil // the client has gone
 		}
 		select {
 		case <-changed:
@@ -59,7 +59,7 @@ func (f *Function) watch(w http.ResponseWriter, r *http.Request, _ httprouter.Pa
 			return nil
 		}
 		if changes, err = v.look(r.Context()); err != nil {
-			return nil //nolint:nilerr // the client comes again, and sees what is wrong if it still is
+			return nil // the client comes again, and sees what is wrong if it still is
 		}
 	}
 }

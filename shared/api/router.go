@@ -89,7 +89,7 @@ func NoSuchPath() error {
 
 // Handle routes a call of the table to a handler.
 func (r *Router) Handle(route routes.Route, h Handler) {
-	r.handle(route.Method, route.Path, route.Beside, func(w http.ResponseWriter, req *http.Request, p httprouter.Params) error {
+	guarded := func(w http.ResponseWriter, req *http.Request, p httprouter.Params) error {
 		if route.Role == routes.Anyone {
 			return h(w, r.recognize(req, p, route), p)
 		}
@@ -97,7 +97,8 @@ func (r *Router) Handle(route routes.Route, h Handler) {
 			return errUnguarded
 		}
 		return r.answer(route, h, w, req, p)
-	})
+	}
+	r.handle(route.Method, route.Path, route.Beside, guarded)
 }
 
 // recognize returns the request of a call that everybody may make, with its caller if the answer

@@ -72,7 +72,7 @@ func (g *Gateway) Arrive(w http.ResponseWriter, r *http.Request) error {
 	flow, ok := g.Issuer.(codeFlow)
 	cookie, err := r.Cookie(loginCookie)
 	if !ok || err != nil || g.Sealer == nil {
-		return failed(w, r, failedState) //nolint:nilerr // the page tells it
+		return failed(w, r, failedState) // the page tells it
 	}
 	setCookie(w, loginCookie, "", 0)
 	var l login

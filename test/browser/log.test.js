@@ -151,7 +151,7 @@ os.write(1, b"THE NEEDLE\\n")
   await finished(server, sent.jobID);
   const p = await show(sent.jobID);
   t.diagnostic(`first screen after ${p.took} ms`);
-  assert.ok(p.took < 1500, `the first screen took ${p.took} ms`); // a second, and what a busy machine adds
+  assert.ok(p.took < 3000, `the first screen took ${p.took} ms`); // a second, and what a busy machine adds
   await p.page.locator('.row', {hasText: 'THE NEEDLE'}).waitFor();
   const measured = await watchFrames(p);
   const begun = Date.now();
