@@ -20,6 +20,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/auth"
 	"go-job-orchestrator/shared/guard"
+	"go-job-orchestrator/shared/metrics"
 	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
@@ -50,6 +51,7 @@ type Function struct {
 	backends  Backends
 	reach     []routes.Reach // which calls it passes on
 	guard     api.Guard
+	metrics   *metrics.Registry
 	tokens    token.Keys
 	now       func() time.Time
 	transport http.RoundTripper
@@ -77,7 +79,7 @@ func Open(env *platform.Env) (*Function, error) {
 		reach = append(reach, routes.Pods)
 	}
 	return &Function{
-		backends: b, reach: reach, tokens: tokens, now: env.Now, transport: newTransport(), log: env.Log,
+		backends: b, reach: reach, metrics: metrics.New(), tokens: tokens, now: env.Now, transport: newTransport(), log: env.Log,
 		// Whose a job is, the function knows that has the records.
 		guard: guard.New(guard.Deps{Identify: gateway.Identify, Tokens: tokens, Now: env.Now}),
 	}, nil
@@ -129,17 +131,18 @@ func parse(raw string) (*url.URL, error) {
 // Mount routes the function. It uses the same methods and paths as the functions themselves, so
 // that Allow is the same.
 func (f *Function) Mount(r *api.Router) {
-	r.Guarded(f.guard).PassesOn()
+	r.Guarded(f.guard).Measured(f.metrics.Requests).PassesOn()
 	openapi.Mount(r)
+	f.metrics.Mount(r)
 	proxies := map[routes.Function]*httputil.ReverseProxy{}
 	for function, to := range f.backends {
 		proxies[function] = f.proxy(to)
 	}
 	for _, one := range routes.All() {
-		if one.Function == routes.Every || !slices.Contains(f.reach, one.Reach) {
+		proxy, passed := proxies[one.Function.Service()]
+		if !passed || !slices.Contains(f.reach, one.Reach) {
 			continue
 		}
-		proxy := proxies[one.Function.Service()]
 		r.Handle(one, func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
 			if err := checkPath(r.URL.Path); err != nil {
 				return err

@@ -87,14 +87,15 @@ func TestTable(t *testing.T) {
 			if r.Reach == routes.Public || exposed && r.Reach == routes.Pods {
 				want = string(r.Function.Service())
 			}
-			if r.Function == routes.Every {
+			itself := r.Function == routes.Every || r.Function == routes.Metrics
+			if itself {
 				want = ""
 			}
 			got, _ := w.do(w.request(r.Method, values.Replace(r.Path), nil))
 			if got.Header.Get("Backend") != want {
 				t.Errorf("%s, uploads %t: got %s from %q, want %q", r, exposed, got.Status, got.Header.Get("Backend"), want)
 			}
-			if unreachable := want == "" && r.Function != routes.Every; unreachable && got.StatusCode != http.StatusNotFound &&
+			if unreachable := want == "" && !itself; unreachable && got.StatusCode != http.StatusNotFound &&
 				got.StatusCode != http.StatusMethodNotAllowed {
 				t.Errorf("%s, uploads %t: got %s, want nothing there", r, exposed, got.Status)
 			}
@@ -165,7 +166,7 @@ func TestDocumentedCalls(t *testing.T) {
 		for _, method := range methods {
 			calls++
 			got, _ := w.do(w.request(method, path, nil))
-			own := path == "/healthz" || path == "/openapi.yaml"
+			own := path == "/healthz" || path == "/openapi.yaml" || path == "/metrics"
 			if got.StatusCode != http.StatusOK || own != (got.Header.Get("Backend") == "") {
 				t.Errorf("%s %s: got %s from %q", method, path, got.Status, got.Header.Get("Backend"))
 			}
@@ -184,7 +185,7 @@ func TestNothingElse(t *testing.T) {
 	}{
 		{"POST", "/", 404}, // launch's and deadletter's
 		{"GET", "/", 404},
-		{"GET", "/metrics", 404},
+		{"GET", "/metric", 404},
 		{"GET", "/debug/pprof/", 404},
 		{"GET", "/api/v1", 404},
 		{"GET", "/api/v1/jobs/", 404},

@@ -25,6 +25,7 @@ type Router struct {
 
 	guard    Guard
 	audit    Auditor
+	meter    Meter
 	passesOn bool
 	rewrites []func(*http.Request) *http.Request
 }
@@ -46,9 +47,11 @@ func NewRouter(log *slog.Logger) *Router {
 	mux.RedirectTrailingSlash = false
 	r := &Router{mux: mux, log: log}
 	mux.NotFound = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		defer r.measure(routes.Route{}, &w, req)()
 		WriteError(w, req, log, NoSuchPath())
 	})
 	mux.MethodNotAllowed = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		defer r.measure(routes.Route{}, &w, req)()
 		r.correctAllow(w.Header(), req.URL.Path)
 		WriteError(w, req, log, Fail(http.StatusMethodNotAllowed, fmt.Sprintf("%s is not possible for this path; the "+
 			"header Allow names the possible methods.", req.Method)))
@@ -86,7 +89,7 @@ func NoSuchPath() error {
 
 // Handle routes a call of the table to a handler.
 func (r *Router) Handle(route routes.Route, h Handler) {
-	r.handle(route.Method, route.Path, func(w http.ResponseWriter, req *http.Request, p httprouter.Params) error {
+	r.handle(route.Method, route.Path, route, func(w http.ResponseWriter, req *http.Request, p httprouter.Params) error {
 		if route.Role == routes.Anyone {
 			return h(w, r.recognize(req, p, route), p)
 		}
@@ -116,8 +119,9 @@ func (r *Router) Guarded(g Guard) *Router {
 	return r
 }
 
-func (r *Router) handle(method, path string, h Handler) {
+func (r *Router) handle(method, path string, route routes.Route, h Handler) {
 	r.mux.Handle(method, path, func(w http.ResponseWriter, req *http.Request, p httprouter.Params) {
+		defer r.measure(route, &w, req)()
 		if err := h(w, req, p); err != nil {
 			WriteError(w, req, r.log, err)
 		}

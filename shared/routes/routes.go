@@ -30,7 +30,8 @@ const (
 	Launch     Function = "launch"
 	DeadLetter Function = "deadletter"
 	Keys       Function = "keys"
-	Every      Function = "every" // each function answers it itself
+	Metrics    Function = "metrics" // the gateway answers it itself: front, or the one process
+	Every      Function = "every"   // each function answers it itself
 )
 
 // Service returns the function whose Knative Service answers the calls of f. Some functions share a
@@ -166,9 +167,11 @@ var (
 
 // The calls of the Broker, and the calls that describe the service.
 var (
-	LaunchJob      = add("POST", "/", Launch, Anyone, 0, Cluster)
-	LogDeadLetter  = add("POST", "/", DeadLetter, Anyone, 0, Cluster)
-	GetServer      = add("GET", "/api/v1/server", Status, Anyone, 0, Public)
+	LaunchJob     = add("POST", "/", Launch, Anyone, 0, Cluster)
+	LogDeadLetter = add("POST", "/", DeadLetter, Anyone, 0, Cluster)
+	GetServer     = add("GET", "/api/v1/server", Status, Anyone, 0, Public)
+	// Metrics are about the jobs of all callers together, and name none.
+	GetMetrics     = add("GET", "/metrics", Metrics, access.Read, 0, Public)
 	GetHealth      = add("GET", "/healthz", Every, Anyone, 0, Public)
 	GetDescription = add("GET", "/openapi.yaml", Every, Anyone, 0, Public)
 )

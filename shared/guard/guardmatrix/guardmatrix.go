@@ -131,7 +131,8 @@ func kindOf(r routes.Route) string {
 	switch r.String() {
 	case "GET /healthz", "GET /openapi.yaml", "GET /api/v1/server", "POST /", "OPTIONS /events":
 		return "anyone"
-	case "GET /api/v1/jobs", "GET /api/v1/templates", "GET /api/v1/templates/:name", "GET /api/v1/whoami":
+	case "GET /api/v1/jobs", "GET /api/v1/templates", "GET /api/v1/templates/:name", "GET /api/v1/whoami",
+		"GET /metrics":
 		return "look at mine"
 	case "POST /api/v1/jobs", "PUT /api/v1/templates/:name", "DELETE /api/v1/templates/:name",
 		"POST /api/v1/templates/:name/jobs", "POST /events":
