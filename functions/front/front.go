@@ -79,7 +79,8 @@ func Open(env *platform.Env) (*Function, error) {
 		reach = append(reach, routes.Pods)
 	}
 	return &Function{
-		backends: b, reach: reach, metrics: metrics.New(), tokens: tokens, now: env.Now, transport: newTransport(), log: env.Log,
+		backends: b, reach: reach, metrics: metrics.New(), tokens: tokens, now: env.Now, transport: newTransport(),
+		log: env.Log,
 		// Whose a job is, the function knows that has the records.
 		guard: guard.New(guard.Deps{Identify: gateway.Identify, Tokens: tokens, Now: env.Now}),
 	}, nil
