@@ -26,9 +26,11 @@ import (
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/guard"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/metrics"
 	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/page"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/serve"
 )
 
@@ -75,6 +77,8 @@ func Open(env *platform.Env, who Access, open OpenBackend) (*Assembly, error) {
 	if err != nil {
 		return nil, err
 	}
+	meters := newMeters(env)
+	events.Ledger = events.Ledger.Observed(meters.jobs)
 	b, err := open(env, events.Ledger)
 	tokens, tokensErr := env.Keys()
 	if err := errors.Join(Check(env), err, tokensErr); err != nil {
@@ -83,22 +87,24 @@ func Open(env *platform.Env, who Access, open OpenBackend) (*Assembly, error) {
 	launcher = launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log})
 	a := &Assembly{access: who, Router: api.NewRouter(env.Log).Guarded(guard.New(guard.Deps{
 		Identify: who.Identify, Tokens: tokens, Owners: events.Ledger, Now: env.Now,
-	})).Audited(env.Audit())}
-	if err := a.mount(env, events, b); err != nil {
+	})).Audited(env.Audit()).Measured(meters.all.Requests)}
+	if err := a.mount(env, events, b, meters); err != nil {
 		return nil, err
 	}
 	a.reaper, err = reap.New(reap.Deps{
 		Env: env, Events: events, Observer: b.Observer, Stopper: b.Stopper, Queue: b.Queue, Publish: b.Publish,
+		Meter: meters.records,
 	})
 	return a, err
 }
 
 // mount opens each function that answers requests, and routes it.
-func (a *Assembly) mount(env *platform.Env, events *event.Events, b backend.Backend) error {
+func (a *Assembly) mount(env *platform.Env, events *event.Events, b backend.Backend, m *meters) error {
 	var functions [8]serve.Function
 	var errs [6]error
 	functions[0], errs[0] = intake.Open(admission.Deps{
 		Env: env, Events: events, Backend: b.Admission, Secrets: b.Secrets, Profiles: b.Profiles,
+		Accepted: m.jobs.Submitted,
 	})
 	functions[1], errs[1] = status.New(status.Deps{
 		Env: env, Observer: b.Observer, Queue: b.Queue, Runtimes: b.Runtimes, Profiles: b.Profiles,
@@ -118,7 +124,24 @@ func (a *Assembly) mount(env *platform.Env, events *event.Events, b backend.Back
 	}
 	openapi.Mount(a.Router)
 	page.Mount(a.Router, a.access.Browsers)
+	m.all.Mount(a.Router)
 	return nil
+}
+
+// meters count what the process does.
+type meters struct {
+	all     *metrics.Registry
+	jobs    *metrics.Jobs
+	records *metrics.Records
+}
+
+func newMeters(env *platform.Env) *meters {
+	all := metrics.New()
+	var names []string
+	for _, r := range runtimes.All() {
+		names = append(names, r.Name)
+	}
+	return &meters{all: all, jobs: metrics.NewJobs(all, names), records: metrics.NewRecords(all, env.Now)}
 }
 
 // Reap looks after the jobs and removes what is past its time, until ctx ends.

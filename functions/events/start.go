@@ -37,7 +37,9 @@ func (f *Function) handle(
 	keyHash := ledger.HashKey(ledger.EventKeys, s.template, strconv.FormatBool(s.outputs), owner, trigger.Identity(e))
 	index, err := f.records.Earlier(ctx, keyHash)
 	if index == nil && err == nil {
-		index, err = f.startBy(ctx, s, e, admission.Draft{KeyHash: keyHash, Fingerprint: "event", Trace: traceIn(e, r)})
+		index, err = f.startBy(ctx, s, e, admission.Draft{
+			KeyHash: keyHash, Fingerprint: "event", Event: true, Trace: traceIn(e, r),
+		})
 	}
 	if errors.Is(err, job.ErrGone) {
 		return nil, nil //nolint:nilnil // done and removed

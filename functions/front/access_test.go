@@ -152,3 +152,27 @@ func TestOpenGateway(t *testing.T) {
 		t.Errorf("nobody is warned: %s", w.log)
 	}
 }
+
+// TestMetrics makes sure that the gateway shows its own metrics to callers, and to nobody else.
+func TestMetrics(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.json")
+	reader := newKey(t, path, access.Request{Name: "prometheus", Owner: "ops", Role: access.Read})
+	w := newFixture(t, "AUTH=keys", "KEYS_FILE="+path)
+	read := func(key string) (int, string) {
+		r := w.request("GET", "/metrics", nil)
+		if key != "" {
+			r.Header.Set("Authorization", "Bearer "+key)
+		}
+		got, body := w.do(r)
+		return got.StatusCode, string(body)
+	}
+	if status, _ := read(""); status != http.StatusUnauthorized {
+		t.Errorf("nobody got %d", status)
+	}
+	read(reader)
+	status, text := read(reader)
+	const want = `http_server_request_duration_seconds_count{http_request_method="GET",http_route="/metrics"} 2`
+	if status != http.StatusOK || !strings.Contains(text, want) || strings.Contains(text, "gojob_jobs") {
+		t.Errorf("got %d, without %s or with jobs:\n%s", status, want, text)
+	}
+}

@@ -20,6 +20,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/auth"
 	"go-job-orchestrator/shared/guard"
+	"go-job-orchestrator/shared/metrics"
 	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/page"
 	"go-job-orchestrator/shared/platform"
@@ -52,6 +53,7 @@ type Function struct {
 	reach     []routes.Reach // which calls it passes on
 	guard     api.Guard
 	browsers  page.Sessions
+	metrics   *metrics.Registry
 	tokens    token.Keys
 	now       func() time.Time
 	transport http.RoundTripper
@@ -79,7 +81,8 @@ func Open(env *platform.Env) (*Function, error) {
 		reach = append(reach, routes.Pods)
 	}
 	return &Function{
-		backends: b, reach: reach, browsers: gateway, tokens: tokens, now: env.Now, transport: newTransport(), log: env.Log,
+		backends: b, reach: reach, browsers: gateway, metrics: metrics.New(), tokens: tokens, now: env.Now,
+		transport: newTransport(), log: env.Log,
 		// Whose a job is, the function knows that has the records.
 		guard: guard.New(guard.Deps{Identify: gateway.Identify, Tokens: tokens, Now: env.Now}),
 	}, nil
@@ -131,18 +134,19 @@ func parse(raw string) (*url.URL, error) {
 // Mount routes the function. It uses the same methods and paths as the functions themselves, so
 // that Allow is the same.
 func (f *Function) Mount(r *api.Router) {
-	r.Guarded(f.guard).PassesOn()
+	r.Guarded(f.guard).Measured(f.metrics.Requests).PassesOn()
 	openapi.Mount(r)
 	page.Mount(r, f.browsers)
+	f.metrics.Mount(r)
 	proxies := map[routes.Function]*httputil.ReverseProxy{}
 	for function, to := range f.backends {
 		proxies[function] = f.proxy(to)
 	}
 	for _, one := range routes.All() {
-		if one.Function == routes.Every || one.Function == routes.Gateway || !slices.Contains(f.reach, one.Reach) {
+		proxy, passed := proxies[one.Function.Service()]
+		if !passed || !slices.Contains(f.reach, one.Reach) {
 			continue
 		}
-		proxy := proxies[one.Function.Service()]
 		r.Handle(one, func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
 			if err := checkPath(r.URL.Path); err != nil {
 				return err

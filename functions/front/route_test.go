@@ -87,7 +87,7 @@ func TestTable(t *testing.T) {
 			if r.Reach == routes.Public || exposed && r.Reach == routes.Pods {
 				want = string(r.Function.Service())
 			}
-			own := r.Function == routes.Every || r.Function == routes.Gateway
+			own := r.Function == routes.Every || r.Function == routes.Gateway || r.Function == routes.Metrics
 			if own {
 				want = ""
 			}
@@ -169,7 +169,7 @@ func TestDocumentedCalls(t *testing.T) {
 		for _, method := range methods {
 			calls++
 			got, _ := w.do(w.request(method, path, nil))
-			own := path == "/healthz" || path == "/openapi.yaml"
+			own := path == "/healthz" || path == "/openapi.yaml" || path == "/metrics"
 			if got.StatusCode != http.StatusOK || own != (got.Header.Get("Backend") == "") {
 				t.Errorf("%s %s: got %s from %q", method, path, got.Status, got.Header.Get("Backend"))
 			}
@@ -188,7 +188,7 @@ func TestNothingElse(t *testing.T) {
 	}{
 		{"POST", "/", 404}, // launch's and deadletter's
 		{"GET", "/", 404},
-		{"GET", "/metrics", 404},
+		{"GET", "/metric", 404},
 		{"GET", "/debug/pprof/", 404},
 		{"GET", "/api/v1", 404},
 		{"GET", "/api/v1/jobs/", 404},

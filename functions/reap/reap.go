@@ -14,6 +14,7 @@ import (
 	"go-job-orchestrator/shared/dependencies"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/secret"
 	"go-job-orchestrator/shared/serve"
@@ -50,6 +51,18 @@ type Deps struct {
 	Stopper  backend.Stopper
 	Queue    backend.Queue  // nil: it is elsewhere
 	Publish  secret.Catalog // the operator's secrets, whose names are published; nil: none
+	Meter    Meter          // nil: nobody counts
+}
+
+// Meter is told of rounds and of what the records say; metrics.Records is one.
+type Meter interface {
+	// Reaped is told of a round without an error.
+	Reaped()
+	// Due reports whether the records are to be counted.
+	Due() bool
+	// Counted has the bytes of cached packages, those that the storage has free if that is known, and
+	// how long counting took.
+	Counted(c ledger.Census, cached int64, free *int64, took time.Duration)
 }
 
 // Function reaps.
@@ -126,8 +139,35 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 	if r != (Result{}) {
 		f.log.Info("reaped", "removed", r.Removed, "swept", r.Swept, "relaunched", r.Relaunched, "announced", r.Announced)
 	}
-	return r, errors.Join(removeErr, uploadErr, keyErr, templateErr, chainErr, linkErr, ownerErr, tempErr, activeErr,
+	err := errors.Join(removeErr, uploadErr, keyErr, templateErr, chainErr, linkErr, ownerErr, tempErr, activeErr,
 		outboxErr, packageErr)
+	if f.Meter != nil {
+		f.count(ctx)
+		if err == nil {
+			f.Meter.Reaped()
+		}
+	}
+	return r, err
+}
+
+// count counts the records if somebody reads the numbers. If it fails the last numbers stay, and say
+// of when they are.
+func (f *Function) count(ctx context.Context) {
+	if !f.Meter.Due() {
+		return
+	}
+	begun := time.Now()
+	census, err := f.Events.Ledger.Count(ctx)
+	cached, cacheErr := f.packages.Size(ctx)
+	if err := errors.Join(err, cacheErr); err != nil {
+		f.log.WarnContext(ctx, "records not counted for the metrics; the next round tries again", "error", err)
+		return
+	}
+	var free *int64
+	if bytes, known := f.store.Free(); known {
+		free = &bytes
+	}
+	f.Meter.Counted(census, cached, free, time.Since(begun))
 }
 
 // sweepEvery is how often one process looks at all cached packages: jobs that add some do so as well.

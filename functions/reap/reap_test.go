@@ -542,3 +542,54 @@ func TestPublishesSecrets(t *testing.T) {
 		}
 	}
 }
+
+// meter notes what it is told.
+type meter struct {
+	due     bool
+	rounds  int
+	census  ledger.Census
+	counted int
+	free    *int64
+}
+
+func (m *meter) Reaped()   { m.rounds++ }
+func (m *meter) Due() bool { return m.due }
+func (m *meter) Counted(c ledger.Census, _ int64, free *int64, _ time.Duration) {
+	m.census, m.free, m.counted = c, free, m.counted+1
+}
+
+// TestMeter counts the records only when that is due, and notes only rounds without an error.
+func TestMeter(t *testing.T) {
+	f := newFixture(t)
+	m := &meter{}
+	var err error
+	f.reap, err = reap.New(reap.Deps{Env: f.Env("ORCH_BASE_URL=http://jobs.example"),
+		Events: &event.Events{Sink: f, Ledger: f.Ledger}, Stopper: backend.Remote().Stopper, Meter: m})
+	f.Must(err)
+	oldest := f.job(60)
+	f.pass(time.Second)
+	f.job(60)
+	f.Start(f.job(60), 1)
+	for _, phase := range []job.Phase{job.Failed, job.Failed, job.Cancelled} {
+		index := f.job(60)
+		f.Start(index, 1)
+		f.End(index, phase)
+	}
+	f.once(reap.Result{})
+	if m.rounds != 1 || m.counted != 0 {
+		t.Errorf("%d rounds, counted %d times although that was not due", m.rounds, m.counted)
+	}
+	m.due = true
+	f.once(reap.Result{})
+	want := ledger.Census{Oldest: oldest.JobID.Created(), Jobs: map[job.Phase]int{
+		job.Pending: 2, job.Running: 1, job.Succeeded: 0, job.Failed: 2, job.Cancelled: 1,
+	}}
+	if diff := cmp.Diff(want, m.census); diff != "" || m.free == nil || m.counted != 1 {
+		t.Errorf("counted %d times, free %v (-want +got):\n%s", m.counted, m.free, diff)
+	}
+	f.pass(time.Minute)
+	f.err = errors.New("away")
+	if _, err := f.reap.Once(t.Context()); err == nil || m.rounds != 2 || m.counted != 2 {
+		t.Errorf("%v: %d rounds, counted %d times; want an error, 2 and 2", err, m.rounds, m.counted)
+	}
+}

@@ -95,6 +95,8 @@ type Deps struct {
 	// Wake starts the functions that an accepted job needs. It is called when a request for a job
 	// begins, and returns at once. Nil: nothing is to be started.
 	Wake func()
+	// Accepted is told of each accepted job its runtime, and how it came in. Nil: nobody counts.
+	Accepted func(runtime string, by job.Way)
 }
 
 // Controller decides which jobs are accepted. The functions by which jobs come in share one.
@@ -104,6 +106,7 @@ type Controller struct {
 
 	backend   backend.Admission
 	wake      func()
+	accepted  func(runtime string, by job.Way)
 	profiles  *profile.File
 	bucket    *store.Store
 	records   *ledger.Ledger
@@ -120,7 +123,7 @@ type Controller struct {
 // New returns a Controller with the settings of an Env.
 func New(d Deps) (*Controller, error) {
 	c := &Controller{
-		backend: d.Backend, wake: d.Wake, records: d.Events.Ledger, sink: d.Events.Sink,
+		backend: d.Backend, wake: d.Wake, accepted: d.Accepted, records: d.Events.Ledger, sink: d.Events.Sink,
 		now: d.Env.Now, random: d.Env.Random, log: d.Env.Log,
 	}
 	var errs [6]error

@@ -45,6 +45,7 @@ type Draft struct {
 	Fingerprint string // of what was asked for; empty: of the job
 	Template    *job.Origin
 	RerunOf     job.ID
+	Event       bool   // an event has asked for it
 	Owner       string // the name of a caller
 	Trace       job.Trace
 	Chain       ledger.Lineage // Root is empty for a job that no event of another job starts
@@ -159,9 +160,24 @@ func (tx *Tx) record(ctx context.Context, d Draft) (*job.Index, error) {
 		return nil, err
 	}
 	tx.kept = index.JobID == id
+	if tx.kept && c.accepted != nil {
+		c.accepted(index.Runtime, d.way())
+	}
 	c.announce(ctx, index)
 	tx.Abort(ctx) // the place in the queue was kept until the launcher was told
 	return index, nil
+}
+
+func (d *Draft) way() job.Way {
+	switch {
+	case d.Event:
+		return job.ByEvent
+	case d.RerunOf != "":
+		return job.ByRerun
+	case d.Template != nil:
+		return job.ByTemplate
+	}
+	return job.ByForm
 }
 
 // executable returns the files of a job, its program executable if it runs by itself.

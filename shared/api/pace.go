@@ -51,6 +51,14 @@ type pacer struct {
 	writeEnd  time.Time
 	duplex    bool
 	answering bool
+	status    int // of the answer; 0 until it begins
+}
+
+// Status is the status of the answer: 200 unless the handler has set another.
+func (p *pacer) Status() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(p.status, http.StatusOK)
 }
 
 // Unwrap is for http.ResponseController.
@@ -117,6 +125,11 @@ func earlier(a, b time.Time) time.Time {
 func (p *pacer) WriteHeader(status int) {
 	if status >= http.StatusOK {
 		p.beforeAnswer()
+		p.mu.Lock()
+		if p.status == 0 {
+			p.status = status
+		}
+		p.mu.Unlock()
 	}
 	p.ResponseWriter.WriteHeader(status)
 }

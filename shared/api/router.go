@@ -25,6 +25,7 @@ type Router struct {
 
 	guard    Guard
 	audit    Auditor
+	meter    Meter
 	passesOn bool
 	rewrites []func(*http.Request) *http.Request
 	// beside are the handlers of calls that are found before all others, by method and path. httprouter
@@ -49,9 +50,11 @@ func NewRouter(log *slog.Logger) *Router {
 	mux.RedirectTrailingSlash = false
 	r := &Router{mux: mux, log: log, beside: map[string]httprouter.Handle{}}
 	mux.NotFound = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		defer r.measure(routes.Route{}, &w, req)()
 		WriteError(w, req, log, NoSuchPath())
 	})
 	mux.MethodNotAllowed = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		defer r.measure(routes.Route{}, &w, req)()
 		r.correctAllow(w.Header(), req.URL.Path)
 		WriteError(w, req, log, Fail(http.StatusMethodNotAllowed, fmt.Sprintf("%s is not possible for this path; the "+
 			"header Allow names the possible methods.", req.Method)))
@@ -98,7 +101,7 @@ func (r *Router) Handle(route routes.Route, h Handler) {
 		}
 		return r.answer(route, h, w, req, p)
 	}
-	r.handle(route.Method, route.Path, route.Beside, guarded)
+	r.handle(route.Method, route.Path, route, route.Beside, guarded)
 }
 
 // recognize returns the request of a call that everybody may make, with its caller if the answer
@@ -120,8 +123,9 @@ func (r *Router) Guarded(g Guard) *Router {
 	return r
 }
 
-func (r *Router) handle(method, path string, beside bool, h Handler) {
+func (r *Router) handle(method, path string, route routes.Route, beside bool, h Handler) {
 	handle := func(w http.ResponseWriter, req *http.Request, p httprouter.Params) {
+		defer r.measure(route, &w, req)()
 		if err := h(w, req, p); err != nil {
 			WriteError(w, req, r.log, err)
 		}

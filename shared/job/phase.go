@@ -64,6 +64,20 @@ const (
 	ReasonPreempted     Reason = "Preempted"         // its pod had to make room for a more important one
 )
 
+// Way is how a job came in.
+type Way string
+
+// The ways.
+const (
+	ByForm     Way = "form"
+	ByTemplate Way = "template" // that a caller started
+	ByEvent    Way = "event"
+	ByRerun    Way = "rerun"
+)
+
+// Ways lists every way.
+func Ways() []Way { return []Way{ByForm, ByTemplate, ByEvent, ByRerun} }
+
 // File is one file of a job. SHA256 is in lowercase hexadecimal digits, Size in bytes.
 type File struct {
 	Name        string `json:"name"`

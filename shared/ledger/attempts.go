@@ -34,6 +34,7 @@ func (l *Ledger) StartPrepared(
 	if err := l.create(ctx, attemptKey(id, n, "start"), startRecord{a, owner}); err != nil {
 		return a, err
 	}
+	l.observeStart(id, a)
 	if n == 1 {
 		l.publishStart(ctx, id, a)
 	}
@@ -61,6 +62,9 @@ func (l *Ledger) EndAttempt(ctx context.Context, id job.ID, a job.Attempt) error
 	err := l.create(ctx, attemptKey(id, a.Number, "end"), a)
 	if errors.Is(err, job.ErrExists) {
 		return nil
+	}
+	if err == nil && l.observer != nil {
+		l.observer.AttemptEnded(a.Reason)
 	}
 	return err
 }

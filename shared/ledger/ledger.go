@@ -21,6 +21,7 @@ type Ledger struct {
 	store     *store.Store
 	now       func() time.Time
 	publisher Publisher // nil: nothing is published
+	observer  Observer  // nil: nobody counts
 }
 
 // New returns the Ledger in s. The clock now is time.Now outside tests.
@@ -209,6 +210,9 @@ func (l *Ledger) Finish(ctx context.Context, index *job.Index, t job.Terminal) (
 	}
 	if err != nil {
 		return nil, false, err
+	}
+	if first {
+		l.observeEnd(index, recorded)
 	}
 	if len(index.Secrets) > 0 {
 		err = l.store.Remove(ctx, secretsKey(index.JobID))

@@ -75,7 +75,9 @@ type Publisher interface {
 // Publishing returns a Ledger of the same records that has every step published, at least once,
 // even when the process dies in between.
 func (l *Ledger) Publishing(p Publisher) *Ledger {
-	return &Ledger{store: l.store, now: l.now, publisher: p}
+	publishing := *l
+	publishing.publisher = p
+	return &publishing
 }
 
 func (l *Ledger) publish(ctx context.Context, n job.Notice) {

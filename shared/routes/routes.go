@@ -30,7 +30,8 @@ const (
 	Launch     Function = "launch"
 	DeadLetter Function = "deadletter"
 	Keys       Function = "keys"
-	Gateway    Function = "gateway" // front, and the one process
+	Gateway    Function = "gateway" // front, and the one process: the page for browsers
+	Metrics    Function = "metrics" // front, and the one process: what they have done
 	Every      Function = "every"   // each function answers it itself
 )
 
@@ -171,9 +172,11 @@ var (
 
 // The calls of the Broker, and the calls that describe the service.
 var (
-	LaunchJob      = add("POST", "/", Launch, Anyone, 0, Cluster)
-	LogDeadLetter  = add("POST", "/", DeadLetter, Anyone, 0, Cluster)
-	GetServer      = add("GET", "/api/v1/server", Status, Anyone, 0, Public)
+	LaunchJob     = add("POST", "/", Launch, Anyone, 0, Cluster)
+	LogDeadLetter = add("POST", "/", DeadLetter, Anyone, 0, Cluster)
+	GetServer     = add("GET", "/api/v1/server", Status, Anyone, 0, Public)
+	// Metrics are about the jobs of all callers together, and name none.
+	GetMetrics     = add("GET", "/metrics", Metrics, access.Read, 0, Public)
 	GetHealth      = add("GET", "/healthz", Every, Anyone, 0, Public)
 	GetDescription = add("GET", "/openapi.yaml", Every, Anyone, 0, Public)
 )

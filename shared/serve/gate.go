@@ -156,7 +156,7 @@ func (g *Gate) bounded(h http.Handler) http.Handler {
 				"try again in a few seconds"))
 			return
 		}
-		if isLongLived(r) {
+		if IsLongLived(r) {
 			select {
 			case longLived <- struct{}{}:
 				defer func() { <-longLived }()
@@ -179,9 +179,9 @@ const (
 	longLivedOf    = 4
 )
 
-// isLongLived reports whether a request asks for an answer that takes as long as a job: a log that is
+// IsLongLived reports whether a request asks for an answer that takes as long as a job: a log that is
 // followed, its events, a wait.
-func isLongLived(r *http.Request) bool {
+func IsLongLived(r *http.Request) bool {
 	if wait, _ := longpoll.Preferred(r.Header); wait > 0 {
 		return true
 	}

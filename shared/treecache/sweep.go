@@ -55,6 +55,12 @@ func (c *Cache) Sweep(ctx context.Context) (removed int, err error) {
 	return removed, errors.Join(errs...)
 }
 
+// Size returns how many bytes all archives have together.
+func (c *Cache) Size(ctx context.Context) (int64, error) {
+	_, total, err := c.list(ctx)
+	return total, err
+}
+
 // list returns all entries, and how many bytes they have together.
 func (c *Cache) list(ctx context.Context) (all []*listed, total int64, err error) {
 	for after := ""; ; {

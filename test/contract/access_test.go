@@ -20,7 +20,7 @@ func testCallers(t *testing.T, f *functions, to *client) {
 	s := to.submit(t, script(t, "true"))
 	nobody, reader := to.with(""), to.with(f.keyring.of[guardmatrix.Reader])
 	other := to.with(f.keyring.of[guardmatrix.OtherUser])
-	for _, path := range []string{"/api/v1/jobs", "/api/v1/jobs/events", "/api/v1/whoami"} {
+	for _, path := range []string{"/api/v1/jobs", "/api/v1/jobs/events", "/api/v1/whoami", "/metrics"} {
 		nobody.call(t, http.StatusUnauthorized, http.MethodGet, path)
 		to.call(t, http.StatusUnauthorized, http.MethodGet, path, s.bearer())
 	}
@@ -46,6 +46,7 @@ func testCallers(t *testing.T, f *functions, to *client) {
 		reader.call(t, http.StatusOK, http.MethodGet, path)
 		other.call(t, http.StatusNotFound, http.MethodGet, path)
 	}
+	contains(t, string(reader.call(t, http.StatusOK, http.MethodGet, "/metrics").body), "gojob_build_info{")
 	if got := as[job.Status](t, to.call(t, http.StatusOK, http.MethodGet, s.path())); got.Owner != guardmatrix.Ann {
 		t.Errorf("the job's owner is %q", got.Owner)
 	}

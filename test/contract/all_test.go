@@ -38,6 +38,7 @@ func testService(t *testing.T, to *client) {
 	if ct := got.Header.Get("Content-Type"); ct != "application/yaml" || !bytes.Equal(got.body, openapi.Document()) {
 		t.Errorf("description: got %d bytes of %s, want %d of application/yaml", len(got.body), ct, len(openapi.Document()))
 	}
+	contains(t, string(to.call(t, http.StatusOK, http.MethodGet, "/metrics").body), "gojob_jobs_submitted_total{")
 	server := as[struct {
 		Version  string
 		Runtimes []struct{ Name string }

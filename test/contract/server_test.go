@@ -34,6 +34,7 @@ import (
 	"go-job-orchestrator/shared/guard/guardmatrix"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/metrics"
 	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/profile"
@@ -180,8 +181,9 @@ func opened(
 	}
 	all := map[routes.Function]serve.Function{
 		routes.Submit: in.Submit, routes.Templates: in.Templates, routes.Events: in.Events,
-		routes.Keys:   keys.New(keys.Deps{Store: callers, Now: env.Now, Random: env.Random, Log: env.Log}),
-		routes.Cancel: cancel.New(cancel.Deps{Env: env, Ledger: events.Ledger, Stopper: b.Stopper}),
+		routes.Keys:    keys.New(keys.Deps{Store: callers, Now: env.Now, Random: env.Random, Log: env.Log}),
+		routes.Cancel:  cancel.New(cancel.Deps{Env: env, Ledger: events.Ledger, Stopper: b.Stopper}),
+		routes.Metrics: metrics.New(),
 	}
 	for name, open := range map[routes.Function]func() (serve.Function, error){
 		routes.Status: func() (serve.Function, error) {

@@ -319,7 +319,7 @@ func TestErrors(t *testing.T) {
 		t.Errorf("%s: %s", resp.Status, body)
 	}
 	for path, want := range map[string]int{"/": 404, "/healthz": 200, "/openapi.yaml": 200, "/dead-letter": 404,
-		"/api/v1/jobs": 401, "/api/v1/jobs/x": 401, "/api/v1/server": 200, "/metrics": 404} {
+		"/api/v1/jobs": 401, "/api/v1/jobs/x": 401, "/api/v1/server": 200, "/metrics": 401, "/metrics/": 404} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+path, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -39,7 +39,7 @@ func (s *suite) throughFront(t *testing.T, behind *server) {
 				}
 			}
 		}
-		for _, target := range []string{"/", "/metrics", "/debug/pprof/", "/artifacts", "/api/v1/jobs/" + id + "/other",
+		for _, target := range []string{"/", "/metrics/", "/debug/pprof/", "/artifacts", "/api/v1/jobs/" + id + "/other",
 			"/events/x", "/API/v1/jobs"} {
 			add("path "+target, get(target), 404, 405)
 			add("POST "+target, post(target, "{}"), 404, 405)

@@ -76,7 +76,10 @@ func (s *suite) gateway(t *testing.T) {
 			a.jobTokenRows()
 			a.oddRows()
 			a.assertionRows()
-			rows = append(append(rows, a.rows...), passedRows(a)...)
+			rows = append(rows, a.rows...)
+			if c.Function != routes.Metrics { // which the gateway answers itself
+				rows = append(rows, passedRows(a)...)
+			}
 		}
 		for i := range rows {
 			rows[i].req = rows[i].req.with("Row: " + rows[i].name)

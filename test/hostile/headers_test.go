@@ -63,7 +63,7 @@ func headerRows() []row {
 	for _, target := range []string{
 		"/", "/api", "/api/v1", "/api/v1/jobs/", "//api/v1/jobs", "/api//v1/jobs", "/./api/v1/jobs", "/api/v1/../v1/jobs",
 		"/%2e%2e/", "/%2e%2e/%2e%2e/etc/passwd",
-		"/api/v1/jobs%00", "/api/v1/jobs%2f", "/API/v1/jobs", "/api/v1/jobs;x=y", "/metrics", "/debug/pprof/",
+		"/api/v1/jobs%00", "/api/v1/jobs%2f", "/API/v1/jobs", "/api/v1/jobs;x=y", "/metrics/", "/debug/pprof/",
 		"/debug/vars", "/.env", "/admin", "/gui", "/events/",
 		"/index.html", "/" + strings.Repeat("a/", 5000), "/outputs", "/artifacts", "/outputs/", "/api/v2/jobs",
 		"/.local/token.key", "/data", "/%c0%af",

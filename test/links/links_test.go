@@ -59,22 +59,24 @@ func TestCommands(t *testing.T) {
 	// Only the gateway authenticates callers: front, and the one process.
 	gateway := []string{"github.com/coreos/go-oidc", "github.com/go-jose/", module + "/shared/oidc", module +
 		"/shared/auth"}
+	// Only they show metrics: front, and the one process.
+	meters := []string{"github.com/prometheus/", module + "/shared/metrics"}
 	// The parts of Kubernetes' libraries that read YAML strictly are small.
 	yaml := []string{"sigs.k8s.io/yaml", "sigs.k8s.io/json"}
 	foreign := map[string][][]string{
 		"all":        {cloud, cluster},
-		"agent":      {cloud, cluster, local, events, bucket, server, gateway},
-		"logs":       {cloud, cluster, local, events, gateway},
-		"outputs":    {cloud, cluster, local, events, gateway},
+		"agent":      {cloud, cluster, local, events, bucket, server, gateway, meters},
+		"logs":       {cloud, cluster, local, events, gateway, meters},
+		"outputs":    {cloud, cluster, local, events, gateway, meters},
 		"front":      {cloud, cluster, local, events},
-		"artifacts":  {cloud, cluster, local, gateway},
-		"submit":     {cloud, cluster, local, gateway},
-		"deadletter": {cloud, cluster, local, gateway},
-		"keys":       {cloud, local, gateway},
-		"launch":     {cloud, local, gateway},
-		"status":     {cloud, local, events[:1], gateway},
-		"cancel":     {cloud, local, gateway},
-		"reap":       {cloud, local, gateway},
+		"artifacts":  {cloud, cluster, local, gateway, meters},
+		"submit":     {cloud, cluster, local, gateway, meters},
+		"deadletter": {cloud, cluster, local, gateway, meters},
+		"keys":       {cloud, local, gateway, meters},
+		"launch":     {cloud, local, gateway, meters},
+		"status":     {cloud, local, events[:1], gateway, meters},
+		"cancel":     {cloud, local, gateway, meters},
+		"reap":       {cloud, local, gateway, meters},
 	}
 	checkGojob(t, slices.Concat(cloud, local, cluster, events, bucket, server, gateway))
 	for _, name := range commands(t) {

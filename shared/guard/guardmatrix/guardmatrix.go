@@ -132,7 +132,8 @@ func kindOf(r routes.Route) string {
 	case "GET /healthz", "GET /openapi.yaml", "GET /api/v1/server", "POST /", "OPTIONS /events",
 		"GET /", "GET /ui", "GET /ui/*path", "POST /ui/session", "DELETE /ui/session":
 		return "anyone"
-	case "GET /api/v1/jobs", "GET /api/v1/jobs/events", "GET /api/v1/templates", "GET /api/v1/templates/:name", "GET /api/v1/whoami":
+	case "GET /api/v1/jobs", "GET /api/v1/jobs/events", "GET /api/v1/templates", "GET /api/v1/templates/:name",
+		"GET /api/v1/whoami", "GET /metrics":
 		return "look at mine"
 	case "POST /api/v1/jobs", "PUT /api/v1/templates/:name", "DELETE /api/v1/templates/:name",
 		"POST /api/v1/templates/:name/jobs", "POST /events":
