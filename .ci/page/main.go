@@ -19,6 +19,9 @@ import (
 	"github.com/evanw/esbuild/pkg/api"
 )
 
+// notice names the licences of what is in the script besides our own.
+const notice = "/* preact 10.29.8: MIT, (c) Jason Miller. htm 3.1.1: Apache-2.0, (c) Google. See shared/page/src/vendor. */"
+
 func main() {
 	if err := pack(os.Args[1]); err != nil {
 		fmt.Fprintln(os.Stderr, "page:", err)
@@ -38,6 +41,7 @@ func pack(folder string) error {
 			EntryPoints: []string{filepath.Join(folder, "src", entry)}, Bundle: true, Format: api.FormatESModule,
 			MinifyWhitespace: true, MinifyIdentifiers: true, MinifySyntax: true, Target: api.ES2022,
 			Charset: api.CharsetUTF8, LegalComments: api.LegalCommentsInline, LogLevel: api.LogLevelWarning,
+			Banner: map[string]string{"js": notice},
 			Alias: map[string]string{
 				"preact": filepath.Join(vendor, "preact.js"), "preact/hooks": filepath.Join(vendor, "hooks.js"),
 			},

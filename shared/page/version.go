@@ -3,7 +3,7 @@
 package page
 
 // version changes with every file of the page.
-const version = "970c8a1840fb"
+const version = "47140729eaf0"
 
 // sources is the SHA-256 of the files that were packed.
 const sources = "ceed645b88e8ff3660d21448bf35adf73d82d093f3077cfda24602d8d4cdedaa"
