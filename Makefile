@@ -66,7 +66,7 @@ test: ## run all tests that need no cluster; the race detector is in our package
 	$(GO) test $(TEST_FLAGS) ./test/...
 	@for dir in $(TEST_MODULES); do $(GO) test -C $$dir $(TEST_FLAGS) ./... || exit 1; done
 
-browser: bin/all test/browser/node_modules ## try the page in Chromium, with real jobs; needs Debian's chromium, and npm
+browser: bin/all gojob test/browser/node_modules ## try the page in Chromium, with real jobs; needs Debian's chromium, and npm
 	cd test/browser && node --test --test-concurrency=1 --test-reporter=spec
 
 test/browser/node_modules: test/browser/package-lock.json
