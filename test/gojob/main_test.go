@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -52,6 +54,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	// Where this is started with nohup, commands would ignore SIGHUP as well. A signal that is handled
+	// here is not ignored by them.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	code := m.Run()
 	if dir, err := built(); err == nil {
 		os.RemoveAll(dir)

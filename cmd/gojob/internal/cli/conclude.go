@@ -67,7 +67,7 @@ func (s *session) collect(ctx context.Context, status *job.Status) (where string
 		return "", nil
 	}
 	source := download.Source{Client: s.client, ID: s.id, Token: s.accepted.Token}
-	options := download.Options{Patience: s.flags.unreachable, Retrying: s.console.sayRetry}
+	options := download.Options{Patience: s.flags.unreachable, Retrying: s.console.sayRetry, Reached: true}
 	if s.flags.out == "" {
 		if status.Outputs.Count <= logFiles {
 			return "", nil

@@ -23,6 +23,9 @@ type Retry struct {
 	Patience time.Duration
 	// Said is called before each pause. It may be nil.
 	Said func(err error, pause time.Duration)
+	// Reached says that the server answered a call before this one, so that it is waited for also if it
+	// cannot be connected to.
+	Reached bool
 
 	begun  bool // something got through, so that the server is there
 	alive  time.Time
@@ -71,7 +74,7 @@ func (r *Retry) mayHelp(err error) bool {
 	if !errors.As(err, &unreachable) || isRefused(unreachable.Err) {
 		return false
 	}
-	return r.begun || !isDial(unreachable.Err)
+	return r.begun || r.Reached || !isDial(unreachable.Err)
 }
 
 // Temporary reports whether the same request may get another answer.

@@ -41,6 +41,9 @@ type Options struct {
 	Retrying func(err error, pause time.Duration)
 	// Patience is how long to try without a byte arriving; 0 for client.DefaultPatience.
 	Patience time.Duration
+	// Reached says that the server has answered before, so that it is waited for if it cannot be
+	// connected to now.
+	Reached bool
 }
 
 // Saved is a file that was stored.
@@ -81,7 +84,7 @@ const maxList = 256 << 20
 
 // List returns the outputs of a job that is over, sorted by name.
 func (s Source) List(ctx context.Context, o Options) ([]job.File, error) {
-	retry := client.Retry{Patience: o.Patience, Said: o.Retrying}
+	retry := client.Retry{Patience: o.Patience, Said: o.Retrying, Reached: o.Reached}
 	for {
 		files, err := s.list(ctx)
 		if err == nil || !retry.Again(ctx, err) {

@@ -98,7 +98,7 @@ func (e *damagedError) Error() string {
 
 // fetch gets what a sink lacks of a file, and checks all of it.
 func (s Source) fetch(ctx context.Context, out *sink, f job.File, o Options) error {
-	retry := client.Retry{Patience: o.Patience, Said: o.Retrying}
+	retry := client.Retry{Patience: o.Patience, Said: o.Retrying, Reached: true} // the list came before
 	for out.at < f.Size {
 		before := out.at
 		err := s.get(ctx, out, f)
