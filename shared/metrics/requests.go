@@ -3,7 +3,6 @@ package metrics
 import (
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,18 +38,12 @@ func (q *Requests) Answered(route routes.Route, r *http.Request, status int, too
 	function := "none"
 	if route != (routes.Route{}) {
 		function = string(route.Function)
-		if !waits(r) {
+		if !serve.IsLongLived(r) {
 			method, path := labelsOf(route)
 			q.seconds.WithLabelValues(method, path).Observe(took.Seconds())
 		}
 	}
 	q.total.WithLabelValues(function, class(status)).Inc()
-}
-
-// waits reports whether the answer takes as long as a job. A log as server-sent events is followed
-// unless its request says otherwise.
-func waits(r *http.Request) bool {
-	return serve.IsLongLived(r) || strings.Contains(r.Header.Get("Accept"), "text/event-stream")
 }
 
 // labelsOf returns the method and the path of a call, which has names in place of what clients send.

@@ -188,5 +188,8 @@ func IsLongLived(r *http.Request) bool {
 	if r.Method != http.MethodGet {
 		return false
 	}
-	return strings.HasSuffix(r.URL.Path, "/events") || slices.Contains(r.URL.Query()["follow"], "true")
+	follow := r.URL.Query()["follow"]
+	// A log as server-sent events is followed unless the request says otherwise.
+	events := strings.Contains(r.Header.Get("Accept"), "text/event-stream") && !slices.Contains(follow, "false")
+	return strings.HasSuffix(r.URL.Path, "/events") || events || slices.Contains(follow, "true")
 }

@@ -190,7 +190,7 @@ func TestFollowersLeavePlaces(t *testing.T) {
 	g := gate(t, map[string]string{"MAX_CONNECTIONS": "16"})
 	began, goOn := make(chan struct{}), make(chan struct{})
 	h := g.Before(every(func(_ http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Prefer")+r.URL.RawQuery != "" || r.URL.Path != "/" {
+		if r.Header.Get("Prefer")+r.Header.Get("Accept")+r.URL.RawQuery != "" || r.URL.Path != "/" {
 			began <- struct{}{}
 			<-goOn
 		}
@@ -199,6 +199,7 @@ func TestFollowersLeavePlaces(t *testing.T) {
 		func(r *http.Request) { r.Header.Set("Prefer", "wait=60") },
 		func(r *http.Request) { r.Method, r.URL.RawQuery = http.MethodGet, "tail=all&follow=true" },
 		func(r *http.Request) { r.Method, r.URL.Path = http.MethodGet, "/api/v1/jobs/x/events" },
+		func(r *http.Request) { r.Method = http.MethodGet; r.Header.Set("Accept", "text/event-stream") },
 	}
 	ended := make(chan int)
 	for i := range 12 {
