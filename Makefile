@@ -68,6 +68,7 @@ test: ## run all tests that need no cluster; the race detector is in our package
 
 browser: bin/all gojob test/browser/node_modules ## try the page in Chromium, with real jobs; needs Debian's chromium, and npm
 	cd test/browser && node --test --test-concurrency=1 --test-reporter=spec
+	$(GO) test -C test/oidc -vet=off -count=1 -timeout 10m -tags $(TAGS),browser -run '^TestInChromium$$' .
 
 test/browser/node_modules: test/browser/package-lock.json
 	cd test/browser && npm ci --no-audit --no-fund && touch node_modules
@@ -102,7 +103,7 @@ check: ## check formatting, and run vet, golangci-lint, actionlint, and govulnch
 	$(GO) vet -tags $(TAGS),e2e,kubernetes ./test/e2e ./functions/all ./shared/kubernetes
 	$(LINT) run
 	@for dir in $(TEST_MODULES); do \
-	  (cd $$dir && $(GO) vet -tags $(TAGS) ./...) || exit 1; \
+	  (cd $$dir && $(GO) vet -tags $(TAGS),browser ./...) || exit 1; \
 	done
 	$(TOOL) actionlint .github/workflows/*.yaml
 	@.ci/vulnerabilities $(TOOL) govulncheck -tags $(TAGS) ./...

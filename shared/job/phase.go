@@ -285,26 +285,31 @@ type Terminal struct {
 // Summary is what a list shows of a job: which job it is and how it is doing. It has nothing that a
 // user may want to hide from others (arguments, file names, messages).
 type Summary struct {
-	JobID      ID                `json:"jobID"`
-	JobName    string            `json:"jobName"`
-	Namespace  string            `json:"namespace"`
-	Name       string            `json:"name,omitempty"` // that its user gave it
-	Runtime    string            `json:"runtime"`
-	Owner      string            `json:"owner"` // the name of a caller
-	Labels     map[string]string `json:"labels,omitempty"`
-	Phase      Phase             `json:"phase"`
-	Reason     Reason            `json:"reason,omitempty"`
-	ExitCode   *int              `json:"exitCode,omitempty"`
-	CreatedAt  time.Time         `json:"createdAt"`
-	StartedAt  *time.Time        `json:"startedAt,omitempty"`
-	FinishedAt *time.Time        `json:"finishedAt,omitempty"`
-	ExpiresAt  *time.Time        `json:"expiresAt,omitempty"`
+	JobID     ID                `json:"jobID"`
+	JobName   string            `json:"jobName"`
+	Namespace string            `json:"namespace"`
+	Name      string            `json:"name,omitempty"` // that its user gave it
+	Runtime   string            `json:"runtime"`
+	Owner     string            `json:"owner"` // the name of a caller
+	Labels    map[string]string `json:"labels,omitempty"`
+	Phase     Phase             `json:"phase"`
+	Reason    Reason            `json:"reason,omitempty"`
+	ExitCode  *int              `json:"exitCode,omitempty"`
+	CreatedAt time.Time         `json:"createdAt"`
+	// PreparedFrom is that of the first attempt.
+	PreparedFrom *time.Time `json:"preparedFrom,omitempty"`
+	StartedAt    *time.Time `json:"startedAt,omitempty"`
+	FinishedAt   *time.Time `json:"finishedAt,omitempty"`
+	ExpiresAt    *time.Time `json:"expiresAt,omitempty"`
 }
 
 // Conclude fills in how the job has ended.
 func (s *Summary) Conclude(t *Terminal) {
 	s.Phase, s.Reason, s.ExitCode, s.StartedAt = t.Phase, t.Reason, t.ExitCode, t.StartedAt
 	s.FinishedAt, s.ExpiresAt = &t.FinishedAt, &t.ExpiresAt
+	if len(t.Attempts) > 0 {
+		s.PreparedFrom = t.Attempts[0].PreparedFrom
+	}
 }
 
 // Status is a job as its owner sees it.

@@ -137,7 +137,7 @@ func newSummary(index *job.Index) job.Summary {
 func progress(s *job.Summary, attempts []job.Attempt, why job.Reason) {
 	s.Phase, s.Reason = job.Pending, why
 	if len(attempts) > 0 {
-		s.Phase, s.StartedAt = job.Running, &attempts[0].StartedAt
+		s.Phase, s.StartedAt, s.PreparedFrom = job.Running, &attempts[0].StartedAt, attempts[0].PreparedFrom
 	}
 }
 

@@ -3,7 +3,7 @@
 package page
 
 // version changes with every file of the page.
-const version = "47140729eaf0"
+const version = "3e6a8be741fa"
 
 // sources is the SHA-256 of the files that were packed.
-const sources = "ceed645b88e8ff3660d21448bf35adf73d82d093f3077cfda24602d8d4cdedaa"
+const sources = "006895a8e4d4d2979fc0da142ba01d8a1fe77275066b230049b63e9a0b8a3a54"

@@ -155,7 +155,8 @@ func newIssuer(t *testing.T, u users, clients ...string) *issuer {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", provider)
-	mux.Handle("GET /login/username", formPage(`<form method="post">`))
+	mux.Handle("GET /login/username", formPage(
+		`<form method="post"><input name="user"><input name="password" type="password"><button>Log in</button></form>`))
 	mux.Handle("POST /login/username", op.NewIssuerInterceptor(provider.IssuerFromRequest).HandlerFunc(
 		func(w http.ResponseWriter, r *http.Request) {
 			id := r.FormValue("authRequestID")
@@ -182,7 +183,10 @@ func newIssuer(t *testing.T, u users, clients ...string) *issuer {
 
 // formPage is a form for people.
 func formPage(text string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, text)
+	}
 }
 
 // rotate replaces the issuer's key.

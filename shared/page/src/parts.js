@@ -21,7 +21,7 @@ export const Phase = ({job}) => html`<span class=${'phase ' + job.phase}>${
 export function Bar({job, now, scale}) {
   const end = job.finishedAt ? Date.parse(job.finishedAt) : now;
   const created = Date.parse(job.createdAt);
-  const from = job.attempts?.[0]?.preparedFrom;
+  const from = job.preparedFrom;
   const started = job.startedAt ? Date.parse(job.startedAt) : end;
   const prepared = from ? Math.min(Date.parse(from), started) : started;
   const whole = scale || end - created || 1;
