@@ -1,7 +1,6 @@
 package form
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -53,7 +52,7 @@ func (p *parser) archive(ctx context.Context, name string, content io.Reader) er
 // listed stores the archive and lists it, unless it is a zip file: its list is at its end.
 func (p *parser) listed(ctx context.Context, name, format string, content io.Reader) (job.File, error) {
 	if format == job.Zip {
-		f, err := p.save(ctx, name, content)
+		f, err := p.store(ctx, name, content)
 		f.Archive = format
 		return f, err
 	}
@@ -61,33 +60,14 @@ func (p *parser) listed(ctx context.Context, name, format string, content io.Rea
 	if err := budget.Take(ctx, archive.Memory(format)/factor); err != nil {
 		return job.File{}, err
 	}
-	passing, copied := io.Pipe()
-	listing := make(chan listed, 1)
-	go func() {
-		sum, err := archive.ReadTar(passing, format, p.limits.Archive, p.tree.Visit(ctx))
-		// A write of what comes after a fault fails with the fault, which ends the upload.
-		_ = passing.CloseWithError(err)
-		listing <- listed{sum, err}
-	}()
-	// Each write to the pipe wakes the other goroutine, and the parts of a form come in small pieces.
-	pieces := bufio.NewWriterSize(copied, pieceBytes)
-	f, err := p.save(ctx, name, io.TeeReader(content, pieces))
-	if err == nil {
-		err = pieces.Flush()
+	listing := list(func(r io.Reader) (archive.Summary, error) {
+		return archive.ReadTar(r, format, p.limits.Archive, p.tree.Visit(ctx))
+	})
+	f, err := p.store(ctx, name, io.TeeReader(content, listing))
+	sum, fault := listing.end(err)
+	if fault != nil && (err == nil || !errors.Is(fault, err)) {
+		return job.File{}, fault
 	}
-	_ = copied.CloseWithError(err) // io.EOF for nil
-	found := <-listing
-	if found.err != nil && (err == nil || !errors.Is(found.err, err)) {
-		return job.File{}, found.err
-	}
-	f.Archive, f.Entries, f.Unpacked = format, found.sum.Entries, found.sum.Unpacked
+	f.Archive, f.Entries, f.Unpacked = format, sum.Entries, sum.Unpacked
 	return f, err
-}
-
-// pieceBytes is how much of an archive is listed at a time.
-const pieceBytes = 64 << 10
-
-type listed struct {
-	sum archive.Summary
-	err error
 }

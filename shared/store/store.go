@@ -84,9 +84,19 @@ type digester struct {
 }
 
 func (d *digester) Read(p []byte) (int, error) {
-	n, err := d.r.Read(p)
+	n, err := fill(d.r, p)
 	d.hash.Write(p[:n])
 	d.n += int64(n)
+	return n, err
+}
+
+// fill reads until p is full or r ends.
+func fill(r io.Reader, p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var k int
+		k, err = r.Read(p[n:])
+		n += k
+	}
 	return n, err
 }
 
