@@ -47,7 +47,7 @@ func openKeyring(env *platform.Env) (keys.Store, error) { return kubernetes.Open
 func (f *Function) Start(ctx context.Context, settings map[string]string) error {
 	f.log.Info("starting", "", version.Get())
 	f.env = platform.New(settings, f.log)
-	gate, gateErr := serve.OpenGate(f.env)
+	gate, gateErr := serve.OpenGate(f.env.Env)
 	functions, err := f.open()
 	if err := errors.Join(err, gateErr); err != nil {
 		return err
@@ -63,7 +63,7 @@ func (f *Function) Start(ctx context.Context, settings map[string]string) error 
 
 // open wires all functions. The keys of callers are in the Secret that is mounted at KEYS_FILE.
 func (f *Function) open() (*assembly.Assembly, error) {
-	gateway, err := auth.Open(f.env, auth.Place{KeysFile: keysFile})
+	gateway, err := auth.Open(f.env.Env, auth.Place{KeysFile: keysFile})
 	keyring, keyringErr := f.keyring(f.env)
 	who := assembly.Access{Keys: keyring}
 	if gateway != nil {

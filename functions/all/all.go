@@ -22,6 +22,7 @@ import (
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/process"
 	"go-job-orchestrator/shared/serve"
+	"go-job-orchestrator/shared/settings"
 )
 
 // Settings are the settings of the one process alone.
@@ -73,7 +74,7 @@ func Run(ctx context.Context, env *platform.Env, out io.Writer) error {
 	if err := a.greetAdmin(ctx, out); err != nil {
 		return err
 	}
-	return a.gate.Serve(ctx, ln, a.functions.Router, env)
+	return a.gate.Serve(ctx, ln, a.functions.Router, env.Env)
 }
 
 // runner runs the jobs.
@@ -90,7 +91,7 @@ type runner interface {
 // app is the opened process.
 type app struct {
 	settings  Settings
-	common    *platform.Common
+	common    *settings.Common
 	gate      *serve.Gate
 	access    *auth.Access
 	functions *assembly.Assembly
@@ -114,10 +115,10 @@ func open(ctx context.Context, env *platform.Env) (*app, error) {
 		return nil, err
 	}
 	a.common = common
-	if a.gate, err = serve.OpenGate(env); err != nil {
+	if a.gate, err = serve.OpenGate(env.Env); err != nil {
 		return nil, err
 	}
-	a.access, err = auth.Open(env, auth.Place{
+	a.access, err = auth.Open(env.Env, auth.Place{
 		Loopback: isLoopback(a.settings.Host), KeysFile: filepath.Join(localFolder(common), "keys.json"),
 	})
 	if err != nil {
@@ -237,9 +238,11 @@ func address(a *net.TCPAddr) string {
 func Main() int {
 	usage := command.Usage{
 		Summary: "The whole orchestrator in one process: serves the API, and runs jobs in a sandbox on this machine.",
-		Settings: append(assembly.Settings(), &platform.Common{}, &Settings{}, &process.Settings{}, &serve.Settings{},
+		Settings: append(assembly.Settings(), &settings.Common{}, &Settings{}, &process.Settings{}, &serve.Settings{},
 			&auth.Settings{}),
 	}
 	usage.Settings = append(usage.Settings, kubernetesSettings()...)
-	return serve.Run(usage, func(ctx context.Context, env *platform.Env) error { return Run(ctx, env, os.Stdout) })
+	return serve.Run(usage, func(ctx context.Context, env *settings.Env) error {
+		return Run(ctx, platform.Over(env), os.Stdout)
+	})
 }

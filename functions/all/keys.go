@@ -12,12 +12,13 @@ import (
 
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/process"
+	"go-job-orchestrator/shared/settings"
 	"go-job-orchestrator/shared/token"
 )
 
 // openKeys takes the keys from TOKEN_KEYS, or else from a file that is made at the first start. The
 // file is in STORAGE_DIR, so that tokens are valid as long as their jobs exist.
-func openKeys(env *platform.Env, c *platform.Common) error {
+func openKeys(env *platform.Env, c *settings.Common) error {
 	if c.TokenKeys != "" {
 		_, err := env.Keys()
 		return err
@@ -39,7 +40,7 @@ func openKeys(env *platform.Env, c *platform.Common) error {
 }
 
 // localFolder is in STORAGE_DIR, for what does not belong into a bucket.
-func localFolder(c *platform.Common) string { return filepath.Join(c.StorageDir, process.Local) }
+func localFolder(c *settings.Common) string { return filepath.Join(c.StorageDir, process.Local) }
 
 // makeKey writes a new key to a temporary file first, so that a crash cannot leave half a key at
 // path.

@@ -19,15 +19,15 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/budget"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
+	"go-job-orchestrator/shared/settings"
 )
 
 // Function receives undeliverable events.
 type Function struct{ log *slog.Logger }
 
 // New returns the function with what env has.
-func New(env *platform.Env) (*Function, error) { return &Function{log: env.Log}, nil }
+func New(env *settings.Env) (*Function, error) { return &Function{log: env.Log}, nil }
 
 // Mount routes the function.
 func (f *Function) Mount(r *api.Router) { r.Handle(routes.LogDeadLetter, f.receive) }

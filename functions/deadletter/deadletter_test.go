@@ -23,7 +23,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	ourevent "go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/settings"
 )
 
 const id = job.ID("fe5df73070535f3b1d397b4f85a949ff")
@@ -32,7 +32,7 @@ const id = job.ID("fe5df73070535f3b1d397b4f85a949ff")
 func serve(t *testing.T) (url string, log *bytes.Buffer) {
 	t.Helper()
 	log = &bytes.Buffer{}
-	env := platform.New(nil, slog.New(slog.NewJSONHandler(log, nil)))
+	env := settings.New(nil, slog.New(slog.NewJSONHandler(log, nil)))
 	f, err := deadletter.New(env)
 	if err != nil {
 		t.Fatal(err)

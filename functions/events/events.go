@@ -19,6 +19,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
+	"go-job-orchestrator/shared/settings"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/template"
 	"go-job-orchestrator/shared/trigger"
@@ -29,7 +30,7 @@ type Settings struct {
 	// EventTypes and EventSources are patterns: with * at the end, one stands for all that begin so.
 	EventTypes   []string      `env:"EVENT_TYPES" envDefault:"*"`
 	EventSources []string      `env:"EVENT_SOURCES" envDefault:"*"`
-	MaxEvent     platform.Size `env:"MAX_EVENT_BYTES" envDefault:"4Mi"`
+	MaxEvent     settings.Size `env:"MAX_EVENT_BYTES" envDefault:"4Mi"`
 }
 
 // Check finds settings with which no event could be taken.

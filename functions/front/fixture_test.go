@@ -13,7 +13,7 @@ import (
 
 	"go-job-orchestrator/functions/front"
 	"go-job-orchestrator/shared/api"
-	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/settings"
 )
 
 // tokenKeys is the setting TOKEN_KEYS.
@@ -70,7 +70,7 @@ func (w *fixture) open(vars map[string]string) http.Handler {
 	if anybody {
 		vars["AUTH"] = "open"
 	}
-	env := platform.New(vars, slog.New(slog.NewJSONHandler(w.log, nil)))
+	env := settings.New(vars, slog.New(slog.NewJSONHandler(w.log, nil)))
 	f, err := front.Open(env)
 	if err != nil {
 		w.t.Fatal(err)

@@ -23,8 +23,8 @@ import (
 	"go-job-orchestrator/shared/metrics"
 	"go-job-orchestrator/shared/openapi"
 	"go-job-orchestrator/shared/page"
-	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
+	"go-job-orchestrator/shared/settings"
 	"go-job-orchestrator/shared/token"
 	"go-job-orchestrator/shared/wakeup"
 )
@@ -61,7 +61,7 @@ type Function struct {
 }
 
 // Open returns the function with the settings in env.
-func Open(env *platform.Env) (*Function, error) {
+func Open(env *settings.Env) (*Function, error) {
 	var s Settings
 	err := env.Load(&s)
 	common, commonErr := env.Common()

@@ -14,8 +14,8 @@ import (
 
 	"go-job-orchestrator/functions/front"
 	"go-job-orchestrator/shared/openapi"
-	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
+	"go-job-orchestrator/shared/settings"
 )
 
 const id = "fe5df73070535f3b1d397b4f85a949ff"
@@ -340,10 +340,10 @@ func TestSettings(t *testing.T) {
 		}
 		return vars
 	}
-	if _, err := front.Open(platform.New(needed("NAMESPACE", "jobs"), log)); err != nil {
+	if _, err := front.Open(settings.New(needed("NAMESPACE", "jobs"), log)); err != nil {
 		t.Errorf("nothing else set: %v", err)
 	}
-	_, err := front.Open(platform.New(map[string]string{
+	_, err := front.Open(settings.New(map[string]string{
 		"SUBMIT_URL": "submit", "STATUS_URL": "ftp://status", "LOGS_URL": "http://", "ARTIFACTS_URL": "http://a/b",
 		"OUTPUTS_URL": "http://user:secret@a", "CANCEL_URL": "http://a?b", "KEYS_URL": "/keys",
 	}, log))
@@ -357,7 +357,7 @@ func TestSettings(t *testing.T) {
 		}
 	}
 	for _, good := range []string{"http://a", "https://a.b:8443/", "http://[::1]:80"} {
-		if _, err := front.Open(platform.New(needed("SUBMIT_URL", good), log)); err != nil {
+		if _, err := front.Open(settings.New(needed("SUBMIT_URL", good), log)); err != nil {
 			t.Errorf("%s: %v", good, err)
 		}
 	}
@@ -378,7 +378,7 @@ func TestExposedUploads(t *testing.T) {
 			t.Errorf("%q: downloads get %s", value, got.Status)
 		}
 	}
-	env := platform.New(map[string]string{"EXPOSE_ARTIFACT_UPLOADS": "perhaps"}, slog.New(slog.DiscardHandler))
+	env := settings.New(map[string]string{"EXPOSE_ARTIFACT_UPLOADS": "perhaps"}, slog.New(slog.DiscardHandler))
 	if _, err := front.Open(env); err == nil || !strings.Contains(err.Error(), "EXPOSE_ARTIFACT_UPLOADS") {
 		t.Errorf("perhaps: %v", err)
 	}

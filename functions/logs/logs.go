@@ -17,6 +17,7 @@ import (
 	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
+	"go-job-orchestrator/shared/settings"
 )
 
 // A follower is woken by what this process stores. For what others store it looks at the bucket:
@@ -48,7 +49,7 @@ func (s *Settings) Check() error {
 	if s.FollowTimeout == 0 {
 		return nil
 	}
-	return platform.CheckDurations(platform.Duration{Name: "FOLLOW_TIMEOUT", Value: s.FollowTimeout, Min: time.Second,
+	return settings.CheckDurations(settings.Duration{Name: "FOLLOW_TIMEOUT", Value: s.FollowTimeout, Min: time.Second,
 		Max: 30 * 24 * time.Hour})
 }
 

@@ -18,6 +18,7 @@ import (
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/secret"
 	"go-job-orchestrator/shared/serve"
+	"go-job-orchestrator/shared/settings"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/template"
 	"go-job-orchestrator/shared/token"
@@ -106,10 +107,10 @@ func New(d Deps) (*Function, error) {
 
 // Check finds settings with which nothing would be reaped, or too much.
 func (s *Settings) Check() error {
-	return platform.CheckDurations(
-		platform.Duration{Name: "REAP_INTERVAL", Value: s.Interval, Min: 10 * time.Millisecond, Max: 24 * time.Hour},
-		platform.Upload(s.UploadAge),
-		platform.Duration{Name: "START_TIMEOUT", Value: s.StartTimeout, Min: time.Second, Max: 30 * 24 * time.Hour},
+	return settings.CheckDurations(
+		settings.Duration{Name: "REAP_INTERVAL", Value: s.Interval, Min: 10 * time.Millisecond, Max: 24 * time.Hour},
+		settings.Upload(s.UploadAge),
+		settings.Duration{Name: "START_TIMEOUT", Value: s.StartTimeout, Min: time.Second, Max: 30 * 24 * time.Hour},
 	)
 }
 
@@ -292,14 +293,14 @@ func (f *Function) observe(ctx context.Context, id job.ID) (lost bool, err error
 }
 
 // Main is the command: one round. It returns the exit code.
-func Main(open func(*platform.Env) (*Function, error), settings ...any) int {
+func Main(open func(*platform.Env) (*Function, error), own ...any) int {
 	usage := command.Usage{
 		Summary:  "Makes one round of reaping: removes what is past its time, and completes what was left undone.",
-		Settings: append(settings, &platform.Common{}, &Settings{}, &dependencies.Settings{}),
+		Settings: append(own, &settings.Common{}, &Settings{}, &dependencies.Settings{}),
 	}
-	return serve.Run(usage, func(ctx context.Context, env *platform.Env) error {
+	return serve.Run(usage, func(ctx context.Context, env *settings.Env) error {
 		defer env.Drain()
-		f, err := open(env)
+		f, err := open(platform.Over(env))
 		if err != nil {
 			return err
 		}

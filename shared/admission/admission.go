@@ -21,6 +21,7 @@ import (
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/secret"
+	"go-job-orchestrator/shared/settings"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/template"
 	"go-job-orchestrator/shared/token"
@@ -28,13 +29,13 @@ import (
 
 // Settings say what jobs are accepted.
 type Settings struct {
-	MaxUpload     platform.Size `env:"MAX_UPLOAD_BYTES" envDefault:"4Gi"`
-	MaxField      platform.Size `env:"MAX_FIELD_BYTES" envDefault:"1Mi"`
+	MaxUpload     settings.Size `env:"MAX_UPLOAD_BYTES" envDefault:"4Gi"`
+	MaxField      settings.Size `env:"MAX_FIELD_BYTES" envDefault:"1Mi"`
 	MaxFiles      uint16        `env:"MAX_FILES" envDefault:"100"`
 	MaxName       uint8         `env:"MAX_NAME_BYTES" envDefault:"200"`
 	MaxEntries    uint32        `env:"MAX_ARCHIVE_ENTRIES" envDefault:"50000"`
-	MaxUnpacked   platform.Size `env:"MAX_UNPACKED_BYTES" envDefault:"8Gi"`
-	MinFree       platform.Size `env:"MIN_FREE_BYTES" envDefault:"256Mi"`
+	MaxUnpacked   settings.Size `env:"MAX_UNPACKED_BYTES" envDefault:"8Gi"`
+	MinFree       settings.Size `env:"MIN_FREE_BYTES" envDefault:"256Mi"`
 	UploadTimeout time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"1h"`
 	DefaultTTL    int64         `env:"DEFAULT_TTL_SECONDS" envDefault:"86400"`
 	Bounds
@@ -51,7 +52,7 @@ func (s *Settings) Check() error {
 	if s.DefaultTTL < 0 || s.DefaultTTL > job.MaxSeconds {
 		errs = append(errs, fmt.Errorf("DEFAULT_TTL_SECONDS: %d is out of range: from 0 to %d", s.DefaultTTL, job.MaxSeconds))
 	}
-	if err := platform.CheckDurations(platform.Upload(s.UploadTimeout)); err != nil {
+	if err := settings.CheckDurations(settings.Upload(s.UploadTimeout)); err != nil {
 		errs = append(errs, err)
 	}
 	if s.MaxFiles == 0 {
@@ -114,7 +115,7 @@ type Controller struct {
 	templates *template.Store
 	secrets   secret.Catalog
 	keys      token.Keys
-	common    *platform.Common
+	common    *settings.Common
 	now       func() time.Time
 	random    io.Reader
 	log       *slog.Logger

@@ -23,7 +23,7 @@ import (
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/auth"
 	"go-job-orchestrator/shared/oidc"
-	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/settings"
 )
 
 // ring is a keyring with its clock.
@@ -285,7 +285,7 @@ func TestLogin(t *testing.T) {
 		if strings.Contains(words, "oidc") {
 			maps.Copy(set, vars)
 		}
-		env := platform.New(set, slog.New(slog.DiscardHandler))
+		env := settings.New(set, slog.New(slog.DiscardHandler))
 		var gateway auth.Settings
 		var behind access.LoginSettings
 		if err := errors.Join(env.Load(&gateway), env.Load(&behind)); err != nil {

@@ -11,7 +11,7 @@ import (
 
 	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/oidc"
-	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/settings"
 )
 
 // Place is where a gateway stands.
@@ -27,11 +27,11 @@ type Access struct {
 	*Gateway
 	Login access.Login
 	File  *access.File // nil: there is no file of keys
-	env   *platform.Env
+	env   *settings.Env
 }
 
 // Open returns the gateway with the settings of an Env.
-func Open(env *platform.Env, p Place) (*Access, error) {
+func Open(env *settings.Env, p Place) (*Access, error) {
 	var s Settings
 	if err := env.Load(&s); err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func Open(env *platform.Env, p Place) (*Access, error) {
 }
 
 // keyring returns the keyring in a file, or in the Secret that the file is mounted from.
-func (s *Settings) keyring(env *platform.Env, file *access.File, entry string) (Keyring, error) {
+func (s *Settings) keyring(env *settings.Env, file *access.File, entry string) (Keyring, error) {
 	if s.KeysSecret == "" {
 		return file, nil
 	}

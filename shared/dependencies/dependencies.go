@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/prepare"
+	"go-job-orchestrator/shared/settings"
 )
 
 // Mode says what is done about the packages that projects name.
@@ -42,7 +42,7 @@ type Settings struct {
 	Mode    Mode          `env:"DEPENDENCIES" envDefault:"online"`
 	Timeout time.Duration `env:"PREPARE_TIMEOUT" envDefault:"15m"`
 	// Cache bounds the installed trees that are kept; 0: none are.
-	Cache platform.Size `env:"DEPENDENCY_CACHE_BYTES" envDefault:"10Gi"`
+	Cache settings.Size `env:"DEPENDENCY_CACHE_BYTES" envDefault:"10Gi"`
 	// Wheelhouse is a folder of wheels, where programs run.
 	Wheelhouse string `env:"WHEELHOUSE_DIR"`
 	Indexes
@@ -59,8 +59,8 @@ type Indexes struct {
 
 // Check finds settings with which nothing could be installed.
 func (s *Settings) Check() error {
-	err := platform.CheckDurations(
-		platform.Duration{Name: "PREPARE_TIMEOUT", Value: s.Timeout, Min: time.Second, Max: 24 * time.Hour},
+	err := settings.CheckDurations(
+		settings.Duration{Name: "PREPARE_TIMEOUT", Value: s.Timeout, Min: time.Second, Max: 24 * time.Hour},
 	)
 	if s.Wheelhouse != "" && !path.IsAbs(s.Wheelhouse) {
 		err = errors.Join(err, fmt.Errorf("WHEELHOUSE_DIR: %q is not an absolute path", s.Wheelhouse))

@@ -20,7 +20,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-func settings(t *testing.T, vars map[string]string) *Settings {
+func withSettings(t *testing.T, vars map[string]string) *Settings {
 	t.Helper()
 	all := map[string]string{"AGENT_IMAGE": "registry.example/agent@sha256:0123",
 		"ARTIFACTS_URL": "http://artifacts.jobs.svc.cluster.local"}
@@ -72,8 +72,8 @@ func golden(t *testing.T, name string, object any) {
 }
 
 func TestBuild(t *testing.T) {
-	golden(t, "plain.yaml", settings(t, nil).build(index()))
-	golden(t, "full.yaml", settings(t, map[string]string{
+	golden(t, "plain.yaml", withSettings(t, nil).build(index()))
+	golden(t, "full.yaml", withSettings(t, map[string]string{
 		"DATA_HOST_PATH": "/srv/data", "JOB_RUNTIME_CLASS": "gvisor", "JOB_USER": "1234", "KILL_GRACE": "3s",
 		"COLLECT_TIMEOUT": "1m", "IMAGE_JAVA": "jdk:1",
 	}).build(index(func(i *job.Index) {
@@ -91,7 +91,7 @@ func TestBuild(t *testing.T) {
 
 // TestBuildSecrets makes sure that a Job names secrets of the operator's and has no value.
 func TestBuildSecrets(t *testing.T) {
-	golden(t, "secrets.yaml", settings(t, nil).build(index(func(i *job.Index) {
+	golden(t, "secrets.yaml", withSettings(t, nil).build(index(func(i *job.Index) {
 		i.Secrets = []job.Secret{
 			{Name: "OWN"}, {Name: "PASSWORD", From: "db/password", Role: "user"},
 			{Name: "TOKEN", From: "api.v1", Role: "admin"}, {Name: "USER_NAME", From: "db/user", Role: "user"},
@@ -100,7 +100,7 @@ func TestBuildSecrets(t *testing.T) {
 }
 
 func TestImage(t *testing.T) {
-	s := settings(t, map[string]string{"IMAGE_NODE": "node:mine"})
+	s := withSettings(t, map[string]string{"IMAGE_NODE": "node:mine"})
 	for runtime, want := range map[string]string{"python": "python:3.13-slim", "node": "node:mine",
 		"java": "eclipse-temurin:21-jdk", "binary": "debian:stable-slim"} {
 		if got := s.image(&job.Spec{Runtime: runtime}); got != want {

@@ -96,7 +96,7 @@ func check(s *Settings, patch []byte) []job.Fault {
 
 // TestPatch has a golden file of all that a profile can change.
 func TestPatch(t *testing.T) {
-	s := settings(t, nil)
+	s := withSettings(t, nil)
 	patch := toJSON(t, fullPatch)
 	if faults := check(s, patch); len(faults) > 0 {
 		t.Fatalf("faults: %v", faults)
@@ -113,7 +113,7 @@ func TestPatch(t *testing.T) {
 // TestPatchFaults sends everything that would touch the agent, the security of the pod, the node or the
 // job's own part, and what is not valid. All faults are named at once, with their paths.
 func TestPatchFaults(t *testing.T) {
-	s := settings(t, map[string]string{"DATA_HOST_PATH": "/srv/data"})
+	s := withSettings(t, map[string]string{"DATA_HOST_PATH": "/srv/data"})
 	program := func(rest string) string { return "spec: {containers: [{name: program, " + rest + "}]}" }
 	volume := func(rest string) string { return "spec: {volumes: [{name: v, " + rest + "}]}" }
 	mount := func(path string) string {
@@ -242,7 +242,7 @@ func TestPatchFaults(t *testing.T) {
 
 // TestWhyNot demands that a field which Kubernetes has is told from one that it does not have.
 func TestWhyNot(t *testing.T) {
-	s := settings(t, nil)
+	s := withSettings(t, nil)
 	messages := map[string]string{}
 	for _, f := range check(s, toJSON(t, "spec: {hostNetwork: true, hostNetwrk: true, nodeName: x, containers: [{name: program, image: x}]}")) {
 		messages[f.Field] = f.Message
@@ -411,7 +411,7 @@ func mutate(r *rand.Rand, value any) any {
 // TestPatchesAreSafe makes patches at random. Enough of them must pass the check for the test to mean
 // something.
 func TestPatchesAreSafe(t *testing.T) {
-	s := settings(t, nil)
+	s := withSettings(t, nil)
 	var full any
 	if err := json.Unmarshal(toJSON(t, fullPatch), &full); err != nil {
 		t.Fatal(err)
@@ -462,13 +462,13 @@ func FuzzPatch(f *testing.F) {
 	f.Add(data)
 	f.Add([]byte(`{"spec":{"volumes":[{"name":"v","emptyDir":{}}],"containers":[{"name":"program","volumeMounts":[{"name":"v","mountPath":"/v"}]}]}}`))
 	f.Fuzz(func(t *testing.T, patch []byte) {
-		wantSafe(t, settings(t, nil), patch)
+		wantSafe(t, withSettings(t, nil), patch)
 	})
 }
 
 // TestProtected gives patched what the check would refuse, to show that it would not apply it either.
 func TestProtected(t *testing.T) {
-	s := settings(t, nil)
+	s := withSettings(t, nil)
 	for _, patch := range []string{
 		`spec: {volumes: [{name: workspace, hostPath: {path: /}}]}`,
 		`spec: {containers: [{name: other}]}`,

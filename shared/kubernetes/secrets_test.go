@@ -78,7 +78,7 @@ func TestLaunchWithoutSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := ledgertest.New(t)
-	l := NewLauncher(client, &ending.Recorder{Ledger: f.Ledger, Store: f.Store, Now: time.Now}, f.Keys, settings(t, nil),
+	l := NewLauncher(client, &ending.Recorder{Ledger: f.Ledger, Store: f.Store, Now: time.Now}, f.Keys, withSettings(t, nil),
 		slog.New(slog.DiscardHandler))
 	l.secrets = entries{{Name: "db", Keyed: true, Roles: []access.Role{access.User}},
 		{Name: "root", Keyed: true, Roles: []access.Role{access.Admin}}}

@@ -11,6 +11,7 @@ import (
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/profile"
 	"go-job-orchestrator/shared/runtimes"
+	"go-job-orchestrator/shared/settings"
 )
 
 // Settings say how jobs run in the cluster.
@@ -30,7 +31,7 @@ type Settings struct {
 	// User is the user and group ID that programs run as.
 	User int64 `env:"JOB_USER" envDefault:"65532"`
 	// Workspace bounds the workspace and, by itself, /tmp.
-	Workspace platform.Size `env:"MAX_WORKSPACE_BYTES" envDefault:"8Gi"`
+	Workspace settings.Size `env:"MAX_WORKSPACE_BYTES" envDefault:"8Gi"`
 	// Grace is the time between SIGTERM and SIGKILL for a program.
 	Grace time.Duration `env:"KILL_GRACE" envDefault:"10s"`
 	// CollectTimeout is how long a pod may take to store what is left when its program has ended.
@@ -38,8 +39,8 @@ type Settings struct {
 	// KeepFinished is how long Kubernetes keeps Jobs that have ended, for people and for the reaper to
 	// see why.
 	KeepFinished   time.Duration `env:"KEEP_FINISHED_JOBS" envDefault:"1h"`
-	MaxLog         platform.Size `env:"MAX_LOG_BYTES" envDefault:"4Gi"`
-	MaxOutput      platform.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
+	MaxLog         settings.Size `env:"MAX_LOG_BYTES" envDefault:"4Gi"`
+	MaxOutput      settings.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
 	MaxOutputFiles uint32        `env:"MAX_OUTPUT_FILES" envDefault:"10000"`
 
 	images   map[string]string // by runtime
@@ -82,10 +83,10 @@ func (s *Settings) Check() error {
 	if s.DataHostPath != "" && !path.IsAbs(s.DataHostPath) {
 		errs = append(errs, fmt.Errorf("DATA_HOST_PATH: %q is not an absolute path", s.DataHostPath))
 	}
-	return errors.Join(append(errs, platform.CheckDurations(
-		platform.Duration{Name: "KILL_GRACE", Value: s.Grace, Min: time.Second, Max: time.Hour},
-		platform.Duration{Name: "COLLECT_TIMEOUT", Value: s.CollectTimeout, Min: time.Second, Max: 24 * time.Hour},
-		platform.Duration{Name: "KEEP_FINISHED_JOBS", Value: s.KeepFinished, Min: minKeep, Max: 365 * 24 * time.Hour},
+	return errors.Join(append(errs, settings.CheckDurations(
+		settings.Duration{Name: "KILL_GRACE", Value: s.Grace, Min: time.Second, Max: time.Hour},
+		settings.Duration{Name: "COLLECT_TIMEOUT", Value: s.CollectTimeout, Min: time.Second, Max: 24 * time.Hour},
+		settings.Duration{Name: "KEEP_FINISHED_JOBS", Value: s.KeepFinished, Min: minKeep, Max: 365 * 24 * time.Hour},
 	))...)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/settings"
 )
 
 const key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
@@ -30,7 +31,7 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		want := &platform.Common{Port: 8080, Namespace: "default", BaseURL: "http://job-orchestrator:8080",
+		want := &settings.Common{Port: 8080, Namespace: "default", BaseURL: "http://job-orchestrator:8080",
 			StorageDir: "/data"}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -45,7 +46,7 @@ func TestSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &platform.Common{Port: 9000, Namespace: "jobs", BaseURL: "https://x", StorageDir: "/d", TokenKeys: "k",
+	want := &settings.Common{Port: 9000, Namespace: "jobs", BaseURL: "https://x", StorageDir: "/d", TokenKeys: "k",
 		Sink: "http://s"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
@@ -55,10 +56,10 @@ func TestSettings(t *testing.T) {
 func TestAllFaultsAreNamedAtOnce(t *testing.T) {
 	var settings struct {
 		Interval time.Duration `env:"REAP_INTERVAL" envDefault:"10s"`
-		Max      platform.Size `env:"MAX_UPLOAD_BYTES" envDefault:"1Gi"`
+		Max      settings.Size `env:"MAX_UPLOAD_BYTES" envDefault:"1Gi"`
 		Count    int           `env:"MAX_FILES" envDefault:"100"`
 		Needed   string        `env:"A_SECRET,required"`
-		Fine     platform.Size `env:"MIN_FREE" envDefault:"64Mi"`
+		Fine     settings.Size `env:"MIN_FREE" envDefault:"64Mi"`
 	}
 	err := newEnv(map[string]string{"REAP_INTERVAL": "soon", "MAX_UPLOAD_BYTES": "lots", "MAX_FILES": "-x"}).Load(
 		&settings)
@@ -87,13 +88,13 @@ func TestAllFaultsAreNamedAtOnce(t *testing.T) {
 type checked struct {
 	Wait  time.Duration `env:"WAIT" envDefault:"1s"`
 	Grace time.Duration `env:"KILL_GRACE" envDefault:"1s"`
-	Size  platform.Size `env:"MAX_SIZE" envDefault:"0"`
+	Size  settings.Size `env:"MAX_SIZE" envDefault:"0"`
 }
 
 func (c *checked) Check() error {
-	return platform.CheckDurations(
-		platform.Duration{Name: "KILL_GRACE", Value: c.Grace, Max: time.Hour},
-		platform.Duration{Name: "WAIT", Value: c.Wait, Min: 10 * time.Millisecond, Max: time.Hour},
+	return settings.CheckDurations(
+		settings.Duration{Name: "KILL_GRACE", Value: c.Grace, Max: time.Hour},
+		settings.Duration{Name: "WAIT", Value: c.Wait, Min: 10 * time.Millisecond, Max: time.Hour},
 	)
 }
 
@@ -156,7 +157,7 @@ func TestParts(t *testing.T) {
 // TestCheckEnv has everything wrong at once that does not follow from something else.
 func TestCheckEnv(t *testing.T) {
 	var settings struct {
-		Max platform.Size `env:"MAX_UPLOAD_BYTES"`
+		Max settings.Size `env:"MAX_UPLOAD_BYTES"`
 	}
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/sandbox"
+	"go-job-orchestrator/shared/settings"
 )
 
 // Settings are the process launcher's own.
@@ -20,11 +20,11 @@ type Settings struct {
 	Grace             time.Duration `env:"KILL_GRACE" envDefault:"10s"`
 	DrainTimeout      time.Duration `env:"DRAIN_TIMEOUT" envDefault:"30s"`
 	RetryBackoff      time.Duration `env:"RETRY_BACKOFF" envDefault:"1s"`
-	MaxWorkspace      platform.Size `env:"MAX_WORKSPACE_BYTES" envDefault:"8Gi"`
-	MinFree           platform.Size `env:"MIN_FREE_BYTES" envDefault:"256Mi"` // submit's as well
+	MaxWorkspace      settings.Size `env:"MAX_WORKSPACE_BYTES" envDefault:"8Gi"`
+	MinFree           settings.Size `env:"MIN_FREE_BYTES" envDefault:"256Mi"` // submit's as well
 	MaxWorkspaceFiles uint32        `env:"MAX_WORKSPACE_FILES" envDefault:"200000"`
-	MaxLog            platform.Size `env:"MAX_LOG_BYTES" envDefault:"4Gi"`
-	MaxOutput         platform.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
+	MaxLog            settings.Size `env:"MAX_LOG_BYTES" envDefault:"4Gi"`
+	MaxOutput         settings.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
 	MaxOutputFiles    uint32        `env:"MAX_OUTPUT_FILES" envDefault:"10000"`
 	MaxProcesses      uint16        `env:"MAX_PROCESSES" envDefault:"512"`
 	MaxOpenFiles      uint32        `env:"MAX_OPEN_FILES" envDefault:"1024"`
@@ -36,10 +36,10 @@ const minOpenFiles = 64
 // Check finds times with which a job would be tried again without a pause, or never ended, and
 // limits with which no program runs.
 func (s *Settings) Check() error {
-	err := platform.CheckDurations(
-		platform.Duration{Name: "KILL_GRACE", Value: s.Grace, Max: time.Hour},
-		platform.Duration{Name: "DRAIN_TIMEOUT", Value: s.DrainTimeout, Max: 24 * time.Hour},
-		platform.Duration{Name: "RETRY_BACKOFF", Value: s.RetryBackoff, Min: 10 * time.Millisecond, Max: time.Hour},
+	err := settings.CheckDurations(
+		settings.Duration{Name: "KILL_GRACE", Value: s.Grace, Max: time.Hour},
+		settings.Duration{Name: "DRAIN_TIMEOUT", Value: s.DrainTimeout, Max: 24 * time.Hour},
+		settings.Duration{Name: "RETRY_BACKOFF", Value: s.RetryBackoff, Min: 10 * time.Millisecond, Max: time.Hour},
 	)
 	if s.MaxOpenFiles < minOpenFiles {
 		err = errors.Join(err, fmt.Errorf("MAX_OPEN_FILES: %d is too few for programs to start with; set at least %d",

@@ -18,7 +18,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/longpoll"
 	"go-job-orchestrator/shared/origin"
-	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/settings"
 )
 
 // Settings say who is answered, and bound what clients can have of any function that is served.
@@ -32,7 +32,7 @@ type Settings struct {
 	MaxConnections uint16 `env:"MAX_CONNECTIONS" envDefault:"1024"`
 	// MaxBuffered is the memory that all requests share for what does not stream; 0: a quarter of
 	// GOMEMLIMIT, or defaultBuffered.
-	MaxBuffered platform.Size `env:"MAX_BUFFERED_BYTES"`
+	MaxBuffered settings.Size `env:"MAX_BUFFERED_BYTES"`
 	// StallTimeout is how long a client may keep the server waiting for the next piece of a request,
 	// or for taking the next one of an answer.
 	StallTimeout time.Duration `env:"STALL_TIMEOUT" envDefault:"1m"`
@@ -57,7 +57,7 @@ func (s *Settings) Check() error {
 		errs = append(errs, fmt.Errorf("MAX_BUFFERED_BYTES: %d is too little; set at least 4Mi, or leave it out",
 			s.MaxBuffered))
 	}
-	errs = append(errs, platform.CheckDurations(platform.Duration{Name: "STALL_TIMEOUT", Value: s.StallTimeout,
+	errs = append(errs, settings.CheckDurations(settings.Duration{Name: "STALL_TIMEOUT", Value: s.StallTimeout,
 		Min: time.Second, Max: time.Hour}))
 	_, namesErr := origin.NewNames(origin.Config{Allowed: s.AllowedHosts})
 	_, sitesErr := origin.NewSites(s.Origins)
@@ -85,7 +85,7 @@ type Gate struct {
 }
 
 // OpenGate returns the gate with what env has.
-func OpenGate(env *platform.Env) (*Gate, error) {
+func OpenGate(env *settings.Env) (*Gate, error) {
 	g := &Gate{log: env.Log}
 	common, err := env.Common()
 	if err := errors.Join(env.Load(&g.settings), err); err != nil {

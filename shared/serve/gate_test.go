@@ -16,13 +16,13 @@ import (
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/budget"
-	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/routes"
+	"go-job-orchestrator/shared/settings"
 )
 
 func gate(t *testing.T, vars map[string]string) *Gate {
 	t.Helper()
-	g, err := OpenGate(platform.New(vars, slog.New(slog.DiscardHandler)))
+	g, err := OpenGate(settings.New(vars, slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestFollowersLeavePlaces(t *testing.T) {
 }
 
 func TestFaultySettings(t *testing.T) {
-	_, err := OpenGate(platform.New(map[string]string{
+	_, err := OpenGate(settings.New(map[string]string{
 		"ALLOWED_HOSTS": "https://a.example,b.example", "MAX_CONNECTIONS": "15", "MAX_BUFFERED_BYTES": "1Mi",
 		"STALL_TIMEOUT": "999ms", "CORS_ORIGINS": "app.example.com,https://b.example/",
 	}, slog.New(slog.DiscardHandler)))
@@ -236,7 +236,7 @@ func TestFaultySettings(t *testing.T) {
 			t.Errorf("%v does not name %s", err, want)
 		}
 	}
-	if _, err := OpenGate(platform.New(map[string]string{"STALL_TIMEOUT": "2h"},
+	if _, err := OpenGate(settings.New(map[string]string{"STALL_TIMEOUT": "2h"},
 		slog.New(slog.DiscardHandler))); err == nil || !strings.Contains(err.Error(), "at most 1h") {
 		t.Errorf("two hours: %v", err)
 	}

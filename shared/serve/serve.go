@@ -20,7 +20,7 @@ import (
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/command"
-	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/settings"
 	"go-job-orchestrator/shared/version"
 )
 
@@ -33,11 +33,11 @@ type Function interface {
 const shutdownWait = 20 * time.Second
 
 // Main opens a function with the environment of this process, serves it on PORT until SIGTERM, and
-// returns the exit code. summary and settings are for --help; those that all functions have need
+// returns the exit code. summary and its own settings are for --help; those that all functions have need
 // not be among them.
-func Main[F Function](open func(*platform.Env) (F, error), summary string, settings ...any) int {
-	usage := command.Usage{Summary: summary, Settings: append(settings, &platform.Common{}, &Settings{})}
-	return Run(usage, func(ctx context.Context, env *platform.Env) error {
+func Main[F Function](open func(*settings.Env) (F, error), summary string, own ...any) int {
+	usage := command.Usage{Summary: summary, Settings: append(own, &settings.Common{}, &Settings{})}
+	return Run(usage, func(ctx context.Context, env *settings.Env) error {
 		f, err := open(env)
 		gate, gateErr := OpenGate(env)
 		if err := errors.Join(err, gateErr); err != nil {
@@ -59,7 +59,7 @@ func Main[F Function](open func(*platform.Env) (F, error), summary string, setti
 }
 
 // Serve answers on a listener, behind the gate, until ctx ends.
-func (g *Gate) Serve(ctx context.Context, ln net.Listener, h Handler, env *platform.Env) error {
+func (g *Gate) Serve(ctx context.Context, ln net.Listener, h Handler, env *settings.Env) error {
 	s := &api.Server{Log: env.Log, Wait: shutdownWait, Drain: env.Drain, MaxConnections: g.MaxConnections()}
 	return s.Serve(ctx, ln, g.Before(h))
 }
@@ -82,7 +82,7 @@ func Listen(ctx context.Context, host string, port uint16) (net.Listener, error)
 // Run calls f with a context that ends with SIGTERM or SIGINT, and returns the exit code. A second
 // signal ends the process at once. A command line that asks for something else, or nothing that
 // there is, is answered without f. The log's first line says what the process was built from.
-func Run(usage command.Usage, f func(ctx context.Context, env *platform.Env) error) int {
+func Run(usage command.Usage, f func(ctx context.Context, env *settings.Env) error) int {
 	if _, code, done := usage.Parse(os.Args, os.Stdout, os.Stderr); done {
 		return code
 	}
@@ -90,7 +90,7 @@ func Run(usage command.Usage, f func(ctx context.Context, env *platform.Env) err
 	log.Info("starting", "", version.Get())
 	ctx, stop := untilSignal(log, os.Exit)
 	defer stop()
-	if err := f(ctx, platform.New(platform.OSVars(), log)); err != nil {
+	if err := f(ctx, settings.New(settings.OSVars(), log)); err != nil {
 		log.Error("stopped", "error", distinct(err))
 		return 1
 	}
@@ -156,7 +156,7 @@ func distinct(err error) string {
 	return strings.Join(lines, "\n")
 }
 
-// settingFaults takes apart what platform.Env.Load puts together: faults that begin with the names
+// settingFaults takes apart what settings.Env.Load puts together: faults that begin with the names
 // of settings.
 func settingFaults(line string) []string {
 	var list []string

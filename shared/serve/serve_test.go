@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"go-job-orchestrator/shared/command"
-	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/settings"
 	"go-job-orchestrator/shared/version"
 )
 
@@ -24,7 +24,7 @@ func TestLogBeginsWithTheVersion(t *testing.T) {
 	}
 	defer log.Close()
 	os.Args, os.Stderr = []string{"server"}, log
-	code := Run(command.Usage{}, func(context.Context, *platform.Env) error { return errors.New("no port") })
+	code := Run(command.Usage{}, func(context.Context, *settings.Env) error { return errors.New("no port") })
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

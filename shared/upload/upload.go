@@ -14,6 +14,7 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/settings"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/token"
 )
@@ -21,14 +22,14 @@ import (
 // Settings are those of all functions that take uploads.
 type Settings struct {
 	// MaxOutput bounds a single output.
-	MaxOutput platform.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
+	MaxOutput settings.Size `env:"MAX_OUTPUT_BYTES" envDefault:"4Gi"`
 	// UploadTimeout bounds one upload: after twice that the reaper takes what is stored of it for a
 	// dead one's.
 	UploadTimeout time.Duration `env:"UPLOAD_TIMEOUT" envDefault:"1h"`
 }
 
 // Check finds settings with which nothing could be uploaded.
-func (s *Settings) Check() error { return platform.CheckDurations(platform.Upload(s.UploadTimeout)) }
+func (s *Settings) Check() error { return settings.CheckDurations(settings.Upload(s.UploadTimeout)) }
 
 // Deps is what a function that takes uploads is opened with.
 type Deps struct {

@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/settings"
 )
 
 // Settings say which functions are started.
@@ -23,7 +23,7 @@ type Settings struct {
 	Services []string `env:"WAKE" envSeparator:","`
 }
 
-// Check implements platform.Checker.
+// Check implements settings.Checker.
 func (s *Settings) Check() error {
 	var errs []error
 	for _, service := range s.Services {
@@ -65,7 +65,7 @@ type Waker struct {
 }
 
 // Open returns a Waker of the functions that the settings name.
-func Open(env *platform.Env) (*Waker, error) {
+func Open(env *settings.Env) (*Waker, error) {
 	var s Settings
 	err := env.Load(&s)
 	common, commonErr := env.Common()

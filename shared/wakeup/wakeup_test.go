@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/settings"
 	"go-job-orchestrator/shared/wakeup"
 )
 
@@ -24,7 +24,7 @@ func TestWake(t *testing.T) {
 	}))
 	t.Cleanup(func() { once.Do(func() { close(release) }); server.Close() })
 	now := time.Unix(1, 0)
-	env := platform.New(map[string]string{"WAKE": server.URL + "," + server.URL + "/other/"},
+	env := settings.New(map[string]string{"WAKE": server.URL + "," + server.URL + "/other/"},
 		slog.New(slog.DiscardHandler))
 	env.Now = func() time.Time { return now }
 	w, err := wakeup.Open(env)
@@ -53,7 +53,7 @@ func TestWake(t *testing.T) {
 // TestNothingToWake is a process in which all functions are, and one without the setting.
 func TestNothingToWake(t *testing.T) {
 	(*wakeup.Waker)(nil).Wake()
-	w, err := wakeup.Open(platform.New(nil, slog.New(slog.DiscardHandler)))
+	w, err := wakeup.Open(settings.New(nil, slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestSettings(t *testing.T) {
 		"": true, "submit": true, "submit,http://launch.jobs.svc.cluster.local": true,
 		"submit,ftp://x": false, "a b": false, "http://": false, "submit, launch": false,
 	} {
-		env := platform.New(map[string]string{"WAKE": value, "NAMESPACE": "jobs"}, slog.New(slog.DiscardHandler))
+		env := settings.New(map[string]string{"WAKE": value, "NAMESPACE": "jobs"}, slog.New(slog.DiscardHandler))
 		if _, err := wakeup.Open(env); (err == nil) != good || !good && !strings.Contains(err.Error(), "WAKE") {
 			t.Errorf("WAKE=%q: %v", value, err)
 		}

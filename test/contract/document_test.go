@@ -339,7 +339,7 @@ func TestMounted(t *testing.T) {
 	}
 	all := opened(t, env, &event.Events{Sink: nowhere{}, Ledger: records}, newKeyring(t, env))
 	all[routes.Launch] = launch.New(launch.Deps{Records: records, Log: env.Log})
-	if all[routes.DeadLetter], err = deadletter.New(env); err != nil {
+	if all[routes.DeadLetter], err = deadletter.New(env.Env); err != nil {
 		t.Fatal(err)
 	}
 	for name, function := range all {

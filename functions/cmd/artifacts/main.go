@@ -10,13 +10,13 @@ import (
 	"go-job-orchestrator/functions/artifacts"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/event"
-	"go-job-orchestrator/shared/guard"
+	"go-job-orchestrator/shared/guard/behind"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
 )
 
 func main() {
-	os.Exit(serve.Main(guard.Behind(open), "Hands uploaded files to agents, and takes results and records of runs.",
+	os.Exit(serve.Main(behind.Gateway(open), "Hands uploaded files to agents, and takes results and records of runs.",
 		&artifacts.Settings{}, &agentapi.PackageSettings{}))
 }
 

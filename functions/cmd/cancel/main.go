@@ -7,14 +7,14 @@ import (
 
 	"go-job-orchestrator/functions/cancel"
 	"go-job-orchestrator/shared/event"
-	"go-job-orchestrator/shared/guard"
+	"go-job-orchestrator/shared/guard/behind"
 	"go-job-orchestrator/shared/kubernetes"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
 )
 
 func main() {
-	os.Exit(serve.Main(guard.Behind(open), "Cancels and removes jobs.", &kubernetes.Settings{}))
+	os.Exit(serve.Main(behind.Gateway(open), "Cancels and removes jobs.", &kubernetes.Settings{}))
 }
 
 func open(env *platform.Env) (*cancel.Function, error) {

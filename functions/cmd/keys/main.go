@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"go-job-orchestrator/functions/keys"
-	"go-job-orchestrator/shared/guard"
+	"go-job-orchestrator/shared/guard/behind"
 	"go-job-orchestrator/shared/kubernetes"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
@@ -19,7 +19,7 @@ import (
 
 func main() {
 	if !slices.Equal(os.Args[1:], []string{"--first"}) {
-		os.Exit(serve.Main(guard.Behind(open),
+		os.Exit(serve.Main(behind.Gateway(open),
 			"Lists, makes and revokes the keys of callers. With --first it writes a Secret with the\n"+
 				"key of an admin to standard output, and that key to standard error."))
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 func main() {
-	os.Exit(serve.Main(open, "Makes Kubernetes Jobs of submitted jobs.", &kubernetes.Settings{}, &profile.Settings{},
+	os.Exit(serve.Main(platform.With(open), "Makes Kubernetes Jobs of submitted jobs.", &kubernetes.Settings{}, &profile.Settings{},
 		&wakeup.Settings{}))
 }
 
@@ -28,7 +28,7 @@ func open(env *platform.Env) (*launch.Function, error) {
 	if err != nil {
 		return nil, errors.Join(err, env.Check(&kubernetes.Settings{}))
 	}
-	next, err := wakeup.Open(env)
+	next, err := wakeup.Open(env.Env)
 	if err != nil {
 		return nil, err
 	}

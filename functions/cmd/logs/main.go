@@ -5,8 +5,10 @@ import (
 	"os"
 
 	"go-job-orchestrator/functions/logs"
-	"go-job-orchestrator/shared/guard"
+	"go-job-orchestrator/shared/guard/behind"
 	"go-job-orchestrator/shared/serve"
 )
 
-func main() { os.Exit(serve.Main(guard.Behind(logs.New), "Shows the logs of jobs.", &logs.Settings{})) }
+func main() {
+	os.Exit(serve.Main(behind.Gateway(logs.New), "Shows the logs of jobs.", &logs.Settings{}))
+}

@@ -5,10 +5,10 @@ import (
 	"os"
 
 	"go-job-orchestrator/functions/outputs"
-	"go-job-orchestrator/shared/guard"
+	"go-job-orchestrator/shared/guard/behind"
 	"go-job-orchestrator/shared/serve"
 )
 
 func main() {
-	os.Exit(serve.Main(guard.Behind(outputs.New), "Lets users download what their jobs left."))
+	os.Exit(serve.Main(behind.Gateway(outputs.New), "Lets users download what their jobs left."))
 }

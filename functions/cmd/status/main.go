@@ -7,7 +7,7 @@ import (
 
 	"go-job-orchestrator/functions/status"
 	"go-job-orchestrator/shared/access"
-	"go-job-orchestrator/shared/guard"
+	"go-job-orchestrator/shared/guard/behind"
 	"go-job-orchestrator/shared/kubernetes"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/profile"
@@ -15,7 +15,7 @@ import (
 )
 
 func main() {
-	os.Exit(serve.Main(guard.Behind(open), "Shows and lists jobs.", &kubernetes.Settings{},
+	os.Exit(serve.Main(behind.Gateway(open), "Shows and lists jobs.", &kubernetes.Settings{},
 		&access.LoginSettings{}, &profile.Settings{}))
 }
 

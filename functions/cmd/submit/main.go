@@ -9,15 +9,15 @@ import (
 	"go-job-orchestrator/shared/admission"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/event"
-	"go-job-orchestrator/shared/guard"
+	"go-job-orchestrator/shared/guard/behind"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
 	"go-job-orchestrator/shared/wakeup"
 )
 
 func main() {
-	os.Exit(serve.Main(guard.Behind(open), "Accepts jobs, templates and events that start jobs.",
-		append(intake.Settings(), &guard.Settings{}, &wakeup.Settings{})...))
+	os.Exit(serve.Main(behind.Gateway(open), "Accepts jobs, templates and events that start jobs.",
+		append(intake.Settings(), &behind.Settings{}, &wakeup.Settings{})...))
 }
 
 func open(env *platform.Env) (*intake.Functions, error) {
@@ -25,7 +25,7 @@ func open(env *platform.Env) (*intake.Functions, error) {
 	if err != nil {
 		return nil, errors.Join(err, env.Check(intake.Settings()...))
 	}
-	next, err := wakeup.Open(env)
+	next, err := wakeup.Open(env.Env)
 	if err != nil {
 		return nil, errors.Join(err, env.Check(intake.Settings()...))
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 func main() {
-	os.Exit(serve.Main(open, "Runs jobs for a test."))
+	os.Exit(serve.Main(platform.With(open), "Runs jobs for a test."))
 }
 
 func open(env *platform.Env) (*launch.Function, error) {

@@ -1,16 +1,15 @@
-package guard
+// Package behind opens functions that stand behind the gateway.
+package behind
 
 import (
 	"context"
 	"errors"
-	"net/http"
-	"time"
 
-	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/guard"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/platform"
-	"go-job-orchestrator/shared/token"
+	"go-job-orchestrator/shared/settings"
 )
 
 // Settings say who is let in besides the gateway.
@@ -26,16 +25,17 @@ type function interface{ Mount(r *api.Router) }
 // Guarded is a function behind the gateway, with what guards it.
 type Guarded[F function] struct {
 	Function F
-	guard    *Guard
+	guard    *guard.Guard
 }
 
 // Mount routes the function.
 func (g Guarded[F]) Mount(r *api.Router) { g.Function.Mount(r.Guarded(g.guard)) }
 
-// Behind returns what opens a function behind the gateway: it believes the gateway's assertions of
+// Gateway returns what opens a function behind the gateway: it believes the gateway's assertions of
 // who calls, and nobody else's.
-func Behind[F function](open func(*platform.Env) (F, error)) func(*platform.Env) (Guarded[F], error) {
-	return func(env *platform.Env) (Guarded[F], error) {
+func Gateway[F function](open func(*platform.Env) (F, error)) func(*settings.Env) (Guarded[F], error) {
+	return func(process *settings.Env) (Guarded[F], error) {
+		env := platform.Over(process)
 		var s Settings
 		err := env.Load(&s)
 		keys, keysErr := env.Keys()
@@ -43,23 +43,9 @@ func Behind[F function](open func(*platform.Env) (F, error)) func(*platform.Env)
 		if err := errors.Join(openErr, err, keysErr); err != nil {
 			return Guarded[F]{}, err
 		}
-		return Guarded[F]{f, New(Deps{
-			Identify: Asserted(keys, env.Now), Tokens: keys, Owners: recorded{env}, Now: env.Now, Broker: s.Broker,
+		return Guarded[F]{f, guard.New(guard.Deps{
+			Identify: guard.Asserted(keys, env.Now), Tokens: keys, Owners: recorded{env}, Now: env.Now, Broker: s.Broker,
 		})}, nil
-	}
-}
-
-// Asserted returns an Identify that believes the gateway's assertion.
-func Asserted(keys token.Keys, now func() time.Time) Identify {
-	return func(r *http.Request) (*http.Request, error) {
-		c, found, err := access.ReadAssertion(r, keys, now())
-		if err != nil {
-			return nil, job.Refuse(job.ErrUnauthorized, "", err.Error()+"; send the request to the public URL")
-		}
-		if !found {
-			return r, nil
-		}
-		return r.WithContext(access.With(r.Context(), c)), nil
 	}
 }
 
