@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/instruments"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/routes"
@@ -214,7 +215,7 @@ func TestRecordsAreCountedForReaders(t *testing.T) {
 	if e.records.Due() {
 		t.Error("due before anybody has read")
 	}
-	if text := e.text(t); strings.Contains(text, jobs.Name+"{") || strings.Contains(text, queueOldest.Name) {
+	if text := e.text(t); strings.Contains(text, instruments.Jobs().Name+"{") || strings.Contains(text, instruments.QueueOldest().Name) {
 		t.Errorf("numbers before they were counted:\n%s", text)
 	}
 	if !e.records.Due() {
@@ -248,7 +249,7 @@ func TestRecordsAreCountedForReaders(t *testing.T) {
 		t.Error("still due although nobody reads any more")
 	}
 	e.records.Reaped()
-	if text := e.text(t); !strings.Contains(text, fmt.Sprintf("%s{} %g\n", reaperSuccess.Name, seconds(e.now))) {
+	if text := e.text(t); !strings.Contains(text, fmt.Sprintf("%s{} %g\n", instruments.ReaperSuccess().Name, seconds(e.now))) {
 		t.Errorf("the round is not noted:\n%s", text)
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"go-job-orchestrator/shared/instruments"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 )
@@ -41,13 +42,14 @@ const (
 
 // NewRecords adds the metrics of records to a registry.
 func NewRecords(to *Registry, now func() time.Time) *Records {
-	desc := func(o opts, labels ...string) *prometheus.Desc {
+	desc := func(o instruments.Instrument, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(o.Name, o.Help, labels, nil)
 	}
 	r := &Records{
-		now: now, success: prometheus.NewGauge(prometheus.GaugeOpts(reaperSuccess)),
-		jobs: desc(jobs, "phase"), oldest: desc(queueOldest), owed: desc(noticesOwed), free: desc(storageFree),
-		cache: desc(cacheBytes), at: desc(countedAt),
+		now: now, success: prometheus.NewGauge(prometheus.GaugeOpts(of(instruments.ReaperSuccess()))),
+		jobs: desc(instruments.Jobs(), "phase"), oldest: desc(instruments.QueueOldest()),
+		owed: desc(instruments.NoticesOwed()), free: desc(instruments.StorageFree()),
+		cache: desc(instruments.CacheBytes()), at: desc(instruments.CountedAt()),
 	}
 	r.success.Set(seconds(now()))
 	to.registry.MustRegister(r, r.success)

@@ -59,6 +59,9 @@ type Common struct {
 	SignedURLs time.Duration `env:"SIGNED_URL_TTL" envDefault:"0s"`
 	TokenKeys  string        `env:"TOKEN_KEYS"`
 	Sink       string        `env:"K_SINK"`
+	// Collector is where numbers and spans of jobs are sent, by OTLP. Functions that record jobs leave
+	// entries for who sends them.
+	Collector string `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`
 }
 
 // The bounds of SIGNED_URL_TTL: a large file takes a while to ask for, and a week is the most that
@@ -228,7 +231,15 @@ func (e *Env) Ledger() (*ledger.Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ledger.New(s, e.Now), nil
+	common, err := e.Common()
+	if err != nil {
+		return nil, err
+	}
+	records := ledger.New(s, e.Now)
+	if common.Collector != "" {
+		records = records.Reporting()
+	}
+	return records, nil
 }
 
 // Keys returns the keys of tokens.
