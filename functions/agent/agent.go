@@ -68,6 +68,8 @@ type task struct {
 	MaxLog int64         `json:"maxLog"` // the most bytes of log that are kept
 	// Prepare says that packages are to be installed before the attempt; see packages.go.
 	Prepare bool `json:"prepare,omitempty"`
+	// Timing is when the files were fetched.
+	Timing job.Timing `json:"timing,omitzero"`
 }
 
 // start is what sidecar answers exec: the attempt to make, or, when Number is 0, that there is

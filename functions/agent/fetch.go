@@ -69,9 +69,11 @@ func (s *sidecar) fill(ctx context.Context, t *task) error {
 		return err
 	}
 	files := &executor.Task{Index: t.Index, Workspace: w, From: s.client}
+	t.Timing.FetchStartedAt = time.Now().UTC()
 	if err := files.Fetch(ctx); err != nil {
 		return err
 	}
+	t.Timing.FetchFinishedAt = time.Now().UTC()
 	t.Prepare = files.NeedsPackages()
 	return nil
 }

@@ -86,7 +86,9 @@ func (s *sidecar) install(ctx context.Context, t *task) (run bool, code int, err
 			RetryPause: time.Second,
 		},
 	}
+	e.Timing = t.Timing
 	result := e.Install(ctx)
+	t.Timing = e.Timing
 	if result == nil {
 		return true, 0, r.end(order{Installed: e.Installed})
 	}

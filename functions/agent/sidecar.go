@@ -174,7 +174,7 @@ func (s *sidecar) shipAndCollect(ctx context.Context, t *task, attempt job.Attem
 			to.unsure = unsure(e)
 			return to.unsure || !t.Index.MayRetry(attempt.Number, e.Why(), &e.Code)
 		},
-		Limits: s.settings.Limits,
+		Limits: s.settings.Limits, Timing: t.Timing,
 	}
 	result := e.Collect(storing, s.ended(ctx))
 	record := result.Record(attempt, time.Now())

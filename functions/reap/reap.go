@@ -14,7 +14,6 @@ import (
 	"go-job-orchestrator/shared/dependencies"
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/secret"
 	"go-job-orchestrator/shared/serve"
@@ -63,7 +62,7 @@ type Meter interface {
 	Due() bool
 	// Counted has the bytes of cached packages, those that the storage has free if that is known, and
 	// how long counting took.
-	Counted(c ledger.Census, cached int64, free *int64, took time.Duration)
+	Counted(c job.Census, cached int64, free *int64, took time.Duration)
 }
 
 // Function reaps.

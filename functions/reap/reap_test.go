@@ -547,14 +547,14 @@ func TestPublishesSecrets(t *testing.T) {
 type meter struct {
 	due     bool
 	rounds  int
-	census  ledger.Census
+	census  job.Census
 	counted int
 	free    *int64
 }
 
 func (m *meter) Reaped()   { m.rounds++ }
 func (m *meter) Due() bool { return m.due }
-func (m *meter) Counted(c ledger.Census, _ int64, free *int64, _ time.Duration) {
+func (m *meter) Counted(c job.Census, _ int64, free *int64, _ time.Duration) {
 	m.census, m.free, m.counted = c, free, m.counted+1
 }
 
@@ -581,7 +581,7 @@ func TestMeter(t *testing.T) {
 	}
 	m.due = true
 	f.once(reap.Result{})
-	want := ledger.Census{Oldest: oldest.JobID.Created(), Jobs: map[job.Phase]int{
+	want := job.Census{Oldest: oldest.JobID.Created(), Jobs: map[job.Phase]int{
 		job.Pending: 2, job.Running: 1, job.Succeeded: 0, job.Failed: 2, job.Cancelled: 1,
 	}}
 	if diff := cmp.Diff(want, m.census); diff != "" || m.free == nil || m.counted != 1 {

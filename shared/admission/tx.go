@@ -155,6 +155,7 @@ func (tx *Tx) record(ctx context.Context, d Draft) (*job.Index, error) {
 		Secrets:  d.Inherited.With(d.Secrets).Records(),
 		Token:    token.Hash(c.keys.Derive(token.User, id)), IdempotencyKey: d.KeyHash,
 		Template: d.Template, Owner: d.Owner, Trace: d.Trace, Hops: d.Chain.Hops, Root: d.Chain.Root,
+		Telemetry: c.telemetry(&d),
 	}, d)
 	if err != nil {
 		return nil, err
@@ -166,6 +167,14 @@ func (tx *Tx) record(ctx context.Context, d Draft) (*job.Index, error) {
 	c.announce(ctx, index)
 	tx.Abort(ctx) // the place in the queue was kept until the launcher was told
 	return index, nil
+}
+
+// telemetry is what a job's spans and numbers will need, if they are sent anywhere.
+func (c *Controller) telemetry(d *Draft) *job.Telemetry {
+	if c.common.Collector == "" {
+		return nil
+	}
+	return &job.Telemetry{Source: d.way()}
 }
 
 func (d *Draft) way() job.Way {

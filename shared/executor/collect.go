@@ -241,6 +241,7 @@ func typeName(t fs.FileMode) string {
 }
 
 func (t *Task) collect(ctx context.Context, l spool.Files, result *Result) {
+	defer func() { t.Timing.CollectFinishedAt = now() }()
 	c := newCollector(t.To, t.Limits, t.StoreRetry)
 	collected := c.collect(ctx, t.Workspace, l)
 	err := errors.Join(collected, t.To.PutManifest(ctx, c.files))

@@ -38,7 +38,7 @@ func Environment(index *job.Index, attempt int, files, temp, searchPath string) 
 		"PATH=" + searchPath, "HOME=" + files, "LANG=C.UTF-8", "TMPDIR=" + temp,
 		"JOB_ID=" + string(index.JobID), "JOB_ATTEMPT=" + strconv.Itoa(attempt), "OUTPUT_DIR=" + files + "/" + job.ResultsDir,
 	}
-	more := index.Trace.Variables()
+	more := index.In(job.SpanAttempt, attempt).Variables()
 	maps.Copy(more, index.Env) // who names a trace of their own means it
 	for _, name := range slices.Sorted(maps.Keys(more)) {
 		env = append(env, name+"="+more[name])

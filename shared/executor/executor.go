@@ -53,6 +53,9 @@ type Task struct {
 	StoreRetry time.Duration
 	Log        *slog.Logger
 
+	// Timing is when the parts of the attempt were made. It is recorded if the index has Telemetry.
+	Timing job.Timing
+
 	ready bool // Ready has filled the workspace
 }
 
@@ -62,6 +65,7 @@ type Result struct {
 	Ran     bool // whether the program was started, so that Exit.Code is its own
 	Outputs *job.Outputs
 	At      time.Time // when it ended; zero: just now
+	Timing  *job.Timing
 }
 
 // Run makes the attempt. It ends the program when ctx ends, for the reason that is ctx's cause.
@@ -92,8 +96,19 @@ func (t *Task) Run(ctx context.Context) Result {
 	if t.Last(result.Exit) {
 		t.collect(storing, l, &result)
 	}
-	return result
+	return t.timed(result)
 }
+
+// timed gives a result the times of its parts, if they are wanted.
+func (t *Task) timed(r Result) Result {
+	if t.Index.Telemetry != nil {
+		timing := t.Timing
+		r.Timing = &timing
+	}
+	return r
+}
+
+func now() time.Time { return time.Now().UTC() }
 
 // untilRemoved returns a context that ends as well when nothing of the job will be kept.
 func (t *Task) untilRemoved(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -141,13 +156,14 @@ func (t *Task) Collect(ctx context.Context, ended <-chan struct{}) Result {
 	<-ended
 	shipper.finish(ctx)
 	result := Interrupted()
-	if saved, err := t.Workspace.loadExit(t.Number); err == nil {
+	if saved, begun, err := t.Workspace.loadExit(t.Number); err == nil {
 		result = saved
+		t.Timing.ExecStartedAt, t.Timing.ExecFinishedAt = begun, saved.At
 	}
 	if t.Last(result.Exit) {
 		t.collect(ctx, l, &result)
 	}
-	return result
+	return t.timed(result)
 }
 
 // Salvage is Collect for an attempt whose server died before it could.
@@ -202,7 +218,10 @@ func (t *Task) fill(ctx context.Context) *Result {
 		r := t.failed(reason, message, err)
 		return &r
 	}
-	if err := t.Fetch(ctx); err != nil {
+	t.Timing.FetchStartedAt = now()
+	err := t.Fetch(ctx)
+	t.Timing.FetchFinishedAt = now()
+	if err != nil {
 		if ctx.Err() != nil {
 			return &Result{Exit: stopped(Exit{}, context.Cause(ctx))}
 		}
@@ -220,6 +239,8 @@ func (t *Task) fill(ctx context.Context) *Result {
 }
 
 func (t *Task) execute(ctx context.Context, l spool.Files) Result {
+	t.Timing.ExecStartedAt = now()
+	defer func() { t.Timing.ExecFinishedAt = now() }()
 	if err := l.Begin(t.Number); err != nil {
 		return t.failed(job.ReasonStartFailed, "the log could not be begun", err)
 	}

@@ -75,7 +75,9 @@ func (t *Task) Install(ctx context.Context) *Result {
 	if sources == nil {
 		return nil
 	}
-	if err := t.prepare(ctx, sources); err != nil {
+	err = t.prepare(ctx, sources)
+	t.Timing.PrepareFinishedAt = now()
+	if err != nil {
 		var failure *prepare.Failure
 		if ctx.Err() == nil && errors.As(err, &failure) {
 			return &Result{Exit: failureExit(failure)}
@@ -112,16 +114,16 @@ func (t *Task) Fail(ctx context.Context, r Result) Result {
 	storing, stop := t.untilRemoved(context.WithoutCancel(ctx))
 	defer stop()
 	if !t.Last(r.Exit) {
-		return r
+		return t.timed(r)
 	}
 	l, err := t.Workspace.OpenLog()
 	if err != nil {
 		t.Log.Warn("outputs not stored", "job", t.Index.JobID, "error", err)
-		return r
+		return t.timed(r)
 	}
 	defer l.Close()
 	t.collect(storing, l, &r)
-	return r
+	return t.timed(r)
 }
 
 func (t *Task) sources() (*prepare.Sources, error) {

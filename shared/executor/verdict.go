@@ -84,7 +84,7 @@ func (r Result) Record(a job.Attempt, end time.Time) job.Attempt {
 		code := r.Exit.Code
 		a.ExitCode = &code
 	}
-	a.Outputs = r.Outputs
+	a.Outputs, a.Timing = r.Outputs, r.Timing
 	return a
 }
 

@@ -156,6 +156,17 @@ type Attempt struct {
 	Limits *Limits `json:"limits,omitempty"`
 	// Outputs is set on the attempt whose results are those of the job.
 	Outputs *Outputs `json:"outputs,omitempty"`
+	// Timing is there if the index of the job has Telemetry.
+	Timing *Timing `json:"timing,omitempty"`
+}
+
+// Waited is how long the job waited for this, its first attempt, or for its packages to be installed.
+func (a Attempt) Waited(id ID) time.Duration {
+	from := a.StartedAt
+	if a.PreparedFrom != nil {
+		from = *a.PreparedFrom
+	}
+	return max(from.Sub(id.Created()), 0)
 }
 
 // Limits says in words how the limits of a program are enforced.
@@ -227,6 +238,8 @@ type Index struct {
 	Owner string `json:"caller,omitempty"`
 	// Trace is the trace of the request.
 	Trace Trace `json:"trace,omitzero"`
+	// Telemetry is nil if no collector was configured.
+	Telemetry *Telemetry `json:"telemetry,omitempty"`
 	// Hops is the number of jobs before this one in its chain, in which the event of each job started
 	// the next. Root is the first job of the chain, unless this is the first.
 	Hops int `json:"hops,omitempty"`
@@ -280,6 +293,14 @@ type Terminal struct {
 	FinishedAt time.Time  `json:"finishedAt"`
 	ExpiresAt  time.Time  `json:"expiresAt"`
 	Outputs    *Outputs   `json:"outputs,omitempty"`
+}
+
+// Ran is how long a job ran, from its first attempt on: 0 if there was none.
+func (t *Terminal) Ran() time.Duration {
+	if t.StartedAt == nil {
+		return 0
+	}
+	return max(t.FinishedAt.Sub(*t.StartedAt), 0)
 }
 
 // Summary is what a list shows of a job: which job it is and how it is doing. It has nothing that a

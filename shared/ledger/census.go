@@ -3,26 +3,17 @@ package ledger
 import (
 	"context"
 	"errors"
-	"time"
 
 	"go-job-orchestrator/shared/job"
 )
-
-// Census is how many records there are.
-type Census struct {
-	Jobs map[job.Phase]int // all that are kept
-	// Oldest is when the job was accepted that has waited for longest; zero: none waits.
-	Oldest time.Time
-	Owed   int // notices that the sink has not taken yet
-}
 
 // countPage is how many index entries are listed at a time.
 const countPage = 1000
 
 // Count counts the index entries. It reads no records, but takes as long as it takes to list all
 // entries, so it is for the background. The numbers are of about one moment, because jobs go on.
-func (l *Ledger) Count(ctx context.Context) (Census, error) {
-	c := Census{Jobs: map[job.Phase]int{}}
+func (l *Ledger) Count(ctx context.Context) (job.Census, error) {
+	c := job.Census{Jobs: map[job.Phase]int{}}
 	errs := []error{l.countActive(ctx, &c)}
 	for _, p := range endedPhases() {
 		n, err := l.countKeys(ctx, phasePrefix(p))
@@ -36,7 +27,7 @@ func (l *Ledger) Count(ctx context.Context) (Census, error) {
 
 // countActive tells the jobs that run from those that wait. Both lists are in the order of IDs,
 // newest first.
-func (l *Ledger) countActive(ctx context.Context, c *Census) error {
+func (l *Ledger) countActive(ctx context.Context, c *job.Census) error {
 	started := pages{list: l.flat(running)}
 	waiting := pages{list: l.flat(active)}
 	runs, err := started.next(ctx)

@@ -32,6 +32,7 @@ const (
 	asked    = prefix + "asked/"    // entry: a job whose user wants it removed
 	removing = prefix + "removing/" // a copy of the index of a job whose removal has begun
 	outbox   = prefix + "outbox/"   // steps of jobs that the sink has not taken yet; see outbox.go
+	reports  = prefix + "report/"   // jobs whose numbers and spans are still to be sent; see reports.go
 	keys     = prefix + "idempotency/"
 	keysDue  = prefix + "idempotency-due/"
 	chains   = prefix + "chain/"     // the jobs that events of jobs started, counted for each job that began such a chain
@@ -71,6 +72,9 @@ func removeKey(id job.ID) string   { return asked + string(id) }
 func outputsKey(id job.ID) string  { return runPrefix(id) + "outputs.json" }
 func labelsKey(id job.ID) string   { return runPrefix(id) + "labels.json" }
 func removingKey(id job.ID) string { return removing + string(id) }
+
+// countedKey is the mark of a job that its acceptance, or its end, has been counted.
+func countedKey(id job.ID, kind string) string { return runPrefix(id) + "counted-" + kind }
 
 func attemptKey(id job.ID, n int, what string) string {
 	return fmt.Sprintf("%sattempt-%04d-%s.json", runPrefix(id), n, what)

@@ -22,6 +22,7 @@ type Ledger struct {
 	now       func() time.Time
 	publisher Publisher // nil: nothing is published
 	observer  Observer  // nil: nobody counts
+	reports   bool      // an entry is made for each job that is accepted, and for each that ends; see reports.go
 }
 
 // New returns the Ledger in s. The clock now is time.Now outside tests.
@@ -50,6 +51,9 @@ func (l *Ledger) AbortUpload(ctx context.Context, id job.ID) error {
 	keys := slices.Concat([]string{indexKey(id), active + string(id)}, listKeys(&given), noted)
 	if l.publisher != nil {
 		keys = append(keys, outboxKey(id, submittedStage))
+	}
+	if l.reports {
+		keys = append(keys, reportKey(id, acceptedReport))
 	}
 	for _, key := range keys {
 		if err := l.store.Remove(ctx, key); err != nil {
@@ -81,6 +85,9 @@ func (l *Ledger) Accept(ctx context.Context, index *job.Index) error {
 	if index.Owner == "" {
 		index.Owner = job.LocalOwner
 	}
+	if index.Telemetry != nil {
+		index.Telemetry.AcceptedAt = l.now().UTC()
+	}
 	data, err := json.Marshal(acceptance{Index: index, Outbox: l.publisher != nil})
 	if err != nil {
 		return fmt.Errorf("encode index: %w", err)
@@ -99,6 +106,9 @@ func (l *Ledger) Accept(ctx context.Context, index *job.Index) error {
 	entries := append(listKeys(index), active+string(index.JobID))
 	if l.publisher != nil {
 		entries = append(entries, outboxKey(index.JobID, submittedStage))
+	}
+	if l.reports {
+		entries = append(entries, reportKey(index.JobID, acceptedReport))
 	}
 	for _, key := range entries {
 		if err := l.store.Mark(ctx, key); err != nil {
@@ -199,6 +209,9 @@ func (l *Ledger) Finish(ctx context.Context, index *job.Index, t job.Terminal) (
 		return nil, false, fmt.Errorf("encode terminal record: %w", err)
 	}
 	if err := l.enqueue(ctx, index.JobID, endedStage, statusKey(index.JobID)); err != nil {
+		return nil, false, err
+	}
+	if err := l.enqueueReport(ctx, index.JobID); err != nil {
 		return nil, false, err
 	}
 	first := true

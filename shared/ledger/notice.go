@@ -27,7 +27,7 @@ func endNotice(index *job.Index, t *job.Terminal) job.Notice {
 // newNotice leaves the names of secrets out: events go to more people than the job's owner.
 func newNotice(index *job.Index, step job.Step, at time.Time, s *job.Status) job.Notice {
 	s.Secrets = nil
-	return job.Notice{Step: step, At: at, Status: s, Trace: index.Trace, Hops: index.Hops}
+	return job.Notice{Step: step, At: at, Status: s, Trace: index.In(job.SpanRun, 0), Hops: index.Hops}
 }
 
 // notice returns what the records say of a step of a job, and nil while the step is not recorded.

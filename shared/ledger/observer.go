@@ -25,23 +25,13 @@ func (l *Ledger) Observed(o Observer) *Ledger {
 }
 
 func (l *Ledger) observeStart(id job.ID, a job.Attempt) {
-	if l.observer == nil || a.Number != 1 {
-		return
+	if l.observer != nil && a.Number == 1 {
+		l.observer.Started(a.Waited(id))
 	}
-	from := a.StartedAt
-	if a.PreparedFrom != nil {
-		from = *a.PreparedFrom
-	}
-	l.observer.Started(max(from.Sub(id.Created()), 0))
 }
 
 func (l *Ledger) observeEnd(index *job.Index, t *job.Terminal) {
-	if l.observer == nil {
-		return
+	if l.observer != nil {
+		l.observer.Ended(index.Runtime, t.Phase, t.Reason, t.Ran())
 	}
-	var ran time.Duration
-	if t.StartedAt != nil {
-		ran = max(t.FinishedAt.Sub(*t.StartedAt), 0)
-	}
-	l.observer.Ended(index.Runtime, t.Phase, t.Reason, ran)
 }

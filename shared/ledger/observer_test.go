@@ -8,7 +8,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/ledger/ledgertest"
 )
 
@@ -87,7 +86,7 @@ func TestCount(t *testing.T) {
 	f.Must(f.Store.Mark(t.Context(), ".orchestrator/running/ffffffffffffffffffffffffffffffff"))
 	got, err := f.Ledger.Count(t.Context())
 	f.Must(err)
-	want := ledger.Census{Jobs: map[job.Phase]int{
+	want := job.Census{Jobs: map[job.Phase]int{
 		job.Pending: jobs - runs, job.Running: runs, job.Succeeded: 0, job.Failed: 0, job.Cancelled: 0,
 	}}
 	oldest := got.Oldest

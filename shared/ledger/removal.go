@@ -87,6 +87,9 @@ func (l *Ledger) beginRemoval(ctx context.Context, id job.ID) (*removal, error) 
 			return nil, err
 		}
 	}
+	if err := l.keepReports(ctx, a.Index, t); err != nil {
+		return nil, err
+	}
 	if err := l.create(ctx, removingKey(id), r); err != nil && !errors.Is(err, job.ErrExists) {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/instruments"
 	"go-job-orchestrator/shared/routes"
 	"go-job-orchestrator/shared/version"
 )
@@ -33,7 +34,7 @@ func New() *Registry {
 }
 
 func newBuildInfo(v version.Info) prometheus.Collector {
-	build := prometheus.NewGaugeVec(prometheus.GaugeOpts(buildInfo), []string{"version", "commit", "goversion"})
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts(of(instruments.BuildInfo())), []string{"version", "commit", "goversion"})
 	build.WithLabelValues(v.Version, v.Commit, v.Go).Set(1)
 	return build
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"go-job-orchestrator/shared/api"
+	"go-job-orchestrator/shared/instruments"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/routes"
 )
 
@@ -74,7 +74,7 @@ func (e *everything) fill(t *testing.T, reasons []job.Reason) {
 	}
 	e.jobs.Started(time.Second)
 	free := int64(1 << 30)
-	e.records.Counted(ledger.Census{}, 1, &free, time.Second)
+	e.records.Counted(job.Census{}, 1, &free, time.Second)
 	for _, route := range append(routes.All(), routes.Route{}) {
 		for status := range 700 {
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("/x/%d", status), nil)
@@ -214,14 +214,14 @@ func TestRecordsAreCountedForReaders(t *testing.T) {
 	if e.records.Due() {
 		t.Error("due before anybody has read")
 	}
-	if text := e.text(t); strings.Contains(text, jobs.Name+"{") || strings.Contains(text, queueOldest.Name) {
+	if text := e.text(t); strings.Contains(text, instruments.Jobs().Name+"{") || strings.Contains(text, instruments.QueueOldest().Name) {
 		t.Errorf("numbers before they were counted:\n%s", text)
 	}
 	if !e.records.Due() {
 		t.Error("not due after somebody has read")
 	}
 	free := int64(7)
-	e.records.Counted(ledger.Census{
+	e.records.Counted(job.Census{
 		Jobs: map[job.Phase]int{job.Pending: 2, job.Failed: 3}, Oldest: e.now.Add(-time.Minute), Owed: 4,
 	}, 5, &free, 2*time.Second)
 	e.now = e.now.Add(30 * time.Second)
@@ -248,7 +248,7 @@ func TestRecordsAreCountedForReaders(t *testing.T) {
 		t.Error("still due although nobody reads any more")
 	}
 	e.records.Reaped()
-	if text := e.text(t); !strings.Contains(text, fmt.Sprintf("%s{} %g\n", reaperSuccess.Name, seconds(e.now))) {
+	if text := e.text(t); !strings.Contains(text, fmt.Sprintf("%s{} %g\n", instruments.ReaperSuccess().Name, seconds(e.now))) {
 		t.Errorf("the round is not noted:\n%s", text)
 	}
 }

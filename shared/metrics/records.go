@@ -6,8 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"go-job-orchestrator/shared/instruments"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/ledger"
 )
 
 // Records shows what the reaper counts. The reaper counts only while somebody reads the metrics, since
@@ -20,7 +20,7 @@ type Records struct {
 	read    time.Time // when the metrics were read last
 	due     time.Time // before that nothing is counted
 	counted time.Time // zero: never
-	census  ledger.Census
+	census  job.Census
 	cached  int64  // bytes of packages
 	disk    *int64 // bytes that are free; nil: not known
 
@@ -41,13 +41,14 @@ const (
 
 // NewRecords adds the metrics of records to a registry.
 func NewRecords(to *Registry, now func() time.Time) *Records {
-	desc := func(o opts, labels ...string) *prometheus.Desc {
+	desc := func(o instruments.Instrument, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(o.Name, o.Help, labels, nil)
 	}
 	r := &Records{
-		now: now, success: prometheus.NewGauge(prometheus.GaugeOpts(reaperSuccess)),
-		jobs: desc(jobs, "phase"), oldest: desc(queueOldest), owed: desc(noticesOwed), free: desc(storageFree),
-		cache: desc(cacheBytes), at: desc(countedAt),
+		now: now, success: prometheus.NewGauge(prometheus.GaugeOpts(of(instruments.ReaperSuccess()))),
+		jobs: desc(instruments.Jobs(), "phase"), oldest: desc(instruments.QueueOldest()),
+		owed: desc(instruments.NoticesOwed()), free: desc(instruments.StorageFree()),
+		cache: desc(instruments.CacheBytes()), at: desc(instruments.CountedAt()),
 	}
 	r.success.Set(seconds(now()))
 	to.registry.MustRegister(r, r.success)
@@ -64,7 +65,7 @@ func (r *Records) Due() bool {
 
 // Counted has what was counted, the bytes of cached packages, those that are free if that is known,
 // and how long counting took.
-func (r *Records) Counted(c ledger.Census, cached int64, free *int64, took time.Duration) {
+func (r *Records) Counted(c job.Census, cached int64, free *int64, took time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.census, r.cached, r.disk, r.counted = c, cached, free, r.now()

@@ -76,7 +76,15 @@ func (e *Env) Ledger() (*ledger.Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ledger.New(s, e.Now), nil
+	common, err := e.Common()
+	if err != nil {
+		return nil, err
+	}
+	records := ledger.New(s, e.Now)
+	if common.Collector != "" {
+		records = records.Reporting()
+	}
+	return records, nil
 }
 
 // Check returns all faults of what functions share (the common settings, the bucket, the keys of

@@ -53,6 +53,9 @@ type Common struct {
 	SignedURLs time.Duration `env:"SIGNED_URL_TTL" envDefault:"0s"`
 	TokenKeys  string        `env:"TOKEN_KEYS"`
 	Sink       string        `env:"K_SINK"`
+	// Collector is where numbers and spans of jobs are sent, by OTLP. Functions that record jobs leave
+	// entries for who sends them.
+	Collector string `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`
 }
 
 // The bounds of SIGNED_URL_TTL: a large file takes a while to ask for, and a week is the most that

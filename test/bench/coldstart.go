@@ -28,6 +28,7 @@ func coldStart(ctx context.Context, r *room) ([]line, error) {
 	}{
 		{"logs", 1.6, bucketCosts}, {"outputs", 1.6, bucketCosts},
 		{"artifacts", 1.6, bucketCosts + ", and the CloudEvents SDK its own"},
+		{"front", 2.2, "it links what looks at callers, and Prometheus' client library"},
 		{"launch", 1.9, bucketCosts + ", the CloudEvents SDK and client-go theirs"},
 	} {
 		root, err := r.pod(f.name, r.command(f.name))

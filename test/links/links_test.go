@@ -49,6 +49,8 @@ func TestCommands(t *testing.T) {
 	// the CloudEvents SDK: functions that neither send nor receive events
 	events := []string{"github.com/cloudevents/", "github.com/json-iterator/", "go.uber.org/zap"}
 	bucket := []string{"gocloud.dev/", "google.golang.org/"}
+	// The same for functions that have no records, but metrics or events, whose libraries link protobuf.
+	records := []string{"gocloud.dev/", "google.golang.org/grpc", module + "/shared/store", module + "/shared/ledger"}
 	// The server behind the agent's calls. The agent shares only the table of routes and the types of
 	// the bodies with it.
 	server := []string{
@@ -68,10 +70,10 @@ func TestCommands(t *testing.T) {
 		"agent":      {cloud, cluster, local, events, bucket, server, gateway, meters},
 		"logs":       {cloud, cluster, local, events, gateway, meters},
 		"outputs":    {cloud, cluster, local, events, gateway, meters},
-		"front":      {cloud, cluster, local, events},
+		"front":      {cloud, cluster, local, events, records},
 		"artifacts":  {cloud, cluster, local, gateway, meters},
 		"submit":     {cloud, cluster, local, gateway, meters},
-		"deadletter": {cloud, cluster, local, gateway, meters},
+		"deadletter": {cloud, cluster, local, gateway, meters, records},
 		"keys":       {cloud, local, gateway, meters},
 		"launch":     {cloud, local, gateway, meters},
 		"status":     {cloud, local, events[:1], gateway, meters},
