@@ -69,6 +69,9 @@ func Mount(r *api.Router, s Sessions) {
 		}
 		return file(w, r, p.ByName("path"))
 	})
+	r.Handle(routes.HeadPage, func(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
+		return file(w, r, p.ByName("path"))
+	})
 	r.Handle(routes.LogIn, func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
 		return s.LogIn(w, r)
 	})

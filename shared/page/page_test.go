@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"go-job-orchestrator/shared/api"
 )
 
@@ -170,6 +172,19 @@ func TestCoding(t *testing.T) {
 		again := request(t, nil, "GET", path, "Accept-Encoding", accept, "If-None-Match", tag)
 		if again.StatusCode != http.StatusNotModified || tag == "" {
 			t.Errorf("%q: %s for what the client has", accept, again.Status)
+		}
+	}
+}
+
+// TestHead asks for headers alone, as checks of links and proxies do.
+func TestHead(t *testing.T) {
+	for _, path := range []string{"/ui/", "/ui/static/" + version + "/app.js", "/ui/static/" + version + "/none.js"} {
+		whole, head := request(t, nil, "GET", path), request(t, nil, "HEAD", path)
+		if diff := cmp.Diff(whole.Header, head.Header); diff != "" || head.StatusCode != whole.StatusCode {
+			t.Errorf("%s: %s and %s, headers (-GET +HEAD):\n%s", path, whole.Status, head.Status, diff)
+		}
+		if body := text(t, head); whole.StatusCode == http.StatusOK && body != "" {
+			t.Errorf("%s has a body of %d bytes", path, len(body))
 		}
 	}
 }

@@ -186,6 +186,7 @@ var (
 	GetRoot  = beside("GET", "/", Gateway, Anyone, 0, Public)
 	FindPage = add("GET", "/ui", Gateway, Anyone, 0, Public)
 	GetPage  = add("GET", "/ui/*path", Gateway, Anyone, 0, Public)
+	HeadPage = add("HEAD", "/ui/*path", Gateway, Anyone, 0, Public)
 	LogIn    = add("POST", "/ui/session", Gateway, Anyone, 0, Public)
 	LogOut   = add("DELETE", "/ui/session", Gateway, Anyone, 0, Public)
 )

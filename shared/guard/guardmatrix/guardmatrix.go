@@ -130,7 +130,7 @@ func kinds() map[string]answers {
 func kindOf(r routes.Route) string {
 	switch r.String() {
 	case "GET /healthz", "GET /openapi.yaml", "GET /api/v1/server", "POST /", "OPTIONS /events",
-		"GET /", "GET /ui", "GET /ui/*path", "POST /ui/session", "DELETE /ui/session":
+		"GET /", "GET /ui", "GET /ui/*path", "HEAD /ui/*path", "POST /ui/session", "DELETE /ui/session":
 		return "anyone"
 	case "GET /api/v1/jobs", "GET /api/v1/jobs/events", "GET /api/v1/templates", "GET /api/v1/templates/:name",
 		"GET /api/v1/whoami", "GET /metrics":
