@@ -1,6 +1,7 @@
 // Logs: as a terminal shows them, and larger than any terminal.
 import {after, before, test} from 'node:test';
 import assert from 'node:assert/strict';
+import {readFileSync} from 'node:fs';
 import {startServer, startBrowser, newPage, submit, finished} from './harness.js';
 import {accessible} from './axe.js';
 
@@ -40,12 +41,19 @@ const watchFrames = async p => {
   };
 };
 
-/** memory is what the tab's scripts and documents use, in MB. */
+/**
+ * memory is what the process of the tab has to itself, in MB, as the browser's task manager shows it.
+ * The tab's process is the largest of those that render.
+ */
 const memory = async p => {
   const cdp = await p.context.newCDPSession(p.page);
   await cdp.send('HeapProfiler.collectGarbage');
-  const {usedSize} = await cdp.send('Runtime.getHeapUsage');
-  return usedSize / 2 ** 20;
+  const {processInfo} = await (await browser.newBrowserCDPSession()).send('SystemInfo.getProcessInfo');
+  const own = pid => {
+    const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
+    return [...rollup.matchAll(/^(?:Private_Dirty|SwapPss): +(\d+) kB/gm)].reduce((sum, [, kB]) => sum + Number(kB), 0) / 1024;
+  };
+  return Math.max(...processInfo.filter(i => i.type === 'renderer').map(i => own(i.id)));
 };
 
 const texts = page => page.locator('.row .text').allInnerTexts();
