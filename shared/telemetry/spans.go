@@ -155,7 +155,7 @@ func nanos(t time.Time) uint64 { return uint64(max(t.UnixNano(), 0)) }
 func keyValues(list []attribute.KeyValue) []*commonpb.KeyValue {
 	sent := make([]*commonpb.KeyValue, 0, len(list))
 	for _, a := range list {
-		value := &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: a.Value.Emit()}}
+		value := &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: a.Value.String()}}
 		if a.Value.Type() == attribute.INT64 {
 			value = &commonpb.AnyValue{Value: &commonpb.AnyValue_IntValue{IntValue: a.Value.AsInt64()}}
 		}

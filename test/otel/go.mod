@@ -6,6 +6,7 @@ replace go-job-orchestrator => ../..
 
 require (
 	github.com/google/go-cmp v0.7.0
+	github.com/prometheus/otlptranslator v1.0.0
 	go-job-orchestrator v0.0.0
 	go.opentelemetry.io/collector/client v1.68.0
 	go.opentelemetry.io/collector/component/componenttest v0.162.0
