@@ -19,7 +19,7 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -trimpath)
 TOOL := $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod
 LINT := $(GO) tool -modfile=$(CURDIR)/.ci/lint/go.mod golangci-lint
 # Tests whose libraries nothing else needs are modules of their own, so that a build need not load them.
-TEST_MODULES := test/contract test/gojob test/manifests test/oidc
+TEST_MODULES := test/contract test/gojob test/manifests test/oidc test/otel
 # These packages are tested in the process of their tests. The other tests start commands.
 OWN := . ./cmd/... ./examples/... ./functions/... ./shared/...
 

@@ -32,12 +32,13 @@ import (
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/serve"
+	"go-job-orchestrator/shared/telemetry"
 )
 
 // Settings returns a pointer to the settings of each function.
 func Settings() []any {
 	return append(intake.Settings(), &artifacts.Settings{}, &logs.Settings{}, &reap.Settings{},
-		&agentapi.PackageSettings{})
+		&agentapi.PackageSettings{}, &telemetry.Settings{})
 }
 
 // Check reads the settings of all functions, and names all faults at once.
@@ -91,10 +92,16 @@ func Open(env *platform.Env, who Access, open OpenBackend) (*Assembly, error) {
 	if err := a.mount(env, events, b, meters); err != nil {
 		return nil, err
 	}
-	a.reaper, err = reap.New(reap.Deps{
+	d := reap.Deps{
 		Env: env, Events: events, Observer: b.Observer, Stopper: b.Stopper, Queue: b.Queue, Publish: b.Publish,
 		Meter: meters.records,
-	})
+	}
+	if push, err := telemetry.Open(env, events.Ledger); err != nil {
+		return nil, err
+	} else if push != nil {
+		d.Push = push
+	}
+	a.reaper, err = reap.New(d)
 	return a, err
 }
 

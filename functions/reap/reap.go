@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -52,6 +53,7 @@ type Deps struct {
 	Queue    backend.Queue  // nil: it is elsewhere
 	Publish  secret.Catalog // the operator's secrets, whose names are published; nil: none
 	Meter    Meter          // nil: nobody counts
+	Push     Pusher         // nil: no collector is configured
 }
 
 // Meter is told of rounds and of what the records say; metrics.Records is one.
@@ -74,6 +76,7 @@ type Function struct {
 	secrets  *secret.Published // nil: nothing is published
 	packages *treecache.Cache
 	swept    atomic.Int64 // when packages were last looked at, in nanoseconds
+	reaped   atomic.Pointer[time.Time]
 	log      *slog.Logger
 }
 
@@ -141,6 +144,9 @@ func (f *Function) Once(ctx context.Context) (Result, error) {
 	}
 	err := errors.Join(removeErr, uploadErr, keyErr, templateErr, chainErr, linkErr, ownerErr, tempErr, activeErr,
 		outboxErr, packageErr)
+	if err == nil {
+		f.noteReaped()
+	}
 	if f.Meter != nil {
 		f.count(ctx)
 		if err == nil {
@@ -195,6 +201,9 @@ func (f *Function) publish(ctx context.Context) {
 
 // Every makes a round at each interval until ctx ends.
 func (f *Function) Every(ctx context.Context) {
+	var pushing sync.WaitGroup
+	defer pushing.Wait()
+	pushing.Go(func() { f.pushEvery(ctx) })
 	tick := time.NewTicker(f.settings.Interval)
 	defer tick.Stop()
 	for {
@@ -304,6 +313,7 @@ func Main(open func(*platform.Env) (*Function, error), own ...any) int {
 			return err
 		}
 		_, err = f.Once(ctx)
+		f.push(ctx)
 		return err
 	})
 }

@@ -116,8 +116,9 @@ const (
 	flagRandom  = 2 // the trace ID is random
 )
 
-// flags are those of the job's trace. A job whose request had no trace is sampled.
-func (i *Index) flags() byte {
+// TraceFlags are those of the job's trace, as far as they are known. A job whose request had no trace is
+// sampled.
+func (i *Index) TraceFlags() byte {
 	if i.Trace.Parent == "" {
 		return flagSampled
 	}
@@ -127,7 +128,7 @@ func (i *Index) flags() byte {
 }
 
 // Sampled reports whether the spans of the job are wanted.
-func (i *Index) Sampled() bool { return i.flags()&flagSampled != 0 }
+func (i *Index) Sampled() bool { return i.TraceFlags()&flagSampled != 0 }
 
 // In returns what continues the job's trace below one of its spans. Where the job has no spans, since
 // no collector was configured when it was accepted, that is what the request had.
@@ -136,7 +137,7 @@ func (i *Index) In(s Span, attempt int) Trace {
 		return i.Trace
 	}
 	return Trace{
-		Parent: fmt.Sprintf("00-%x-%x-%02x", i.TraceID(), SpanID(i.JobID, s, attempt), i.flags()),
+		Parent: fmt.Sprintf("00-%x-%x-%02x", i.TraceID(), SpanID(i.JobID, s, attempt), i.TraceFlags()),
 		State:  i.Trace.State,
 	}
 }

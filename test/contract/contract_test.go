@@ -31,6 +31,7 @@ import (
 func TestContract(t *testing.T) {
 	c := load(t)
 	t.Run("all", func(t *testing.T) { testAll(t, c) })
+	t.Run("telemetry", func(t *testing.T) { testTelemetry(t, c) })
 	t.Run("functions", func(t *testing.T) { testFunctions(t, c) })
 	if pattern := flag.Lookup("test.run").Value.String(); strings.Contains(pattern, "/") {
 		return // only a part of the calls was made

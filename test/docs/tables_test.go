@@ -120,7 +120,7 @@ func TestSettings(t *testing.T) {
 // notSettings are words that look like settings: what programs find, settings of other tools,
 // constants of the kernel.
 var notSettings = regexp.MustCompile(
-	`^(JOB_ID|JOB_ATTEMPT|BASE_IMAGE|GO_IMAGE|GOJOB_.*|XDG_.*|NO_COLOR|OUTPUT_DIR|CE_.*|JAVA_TOOL_OPTIONS|K[OI]_.*|KO_.*|KIND_.*|AWS_.*|AZURE_.*|` +
+	`^(JOB_ID|JOB_ATTEMPT|BASE_IMAGE|GO_IMAGE|GOJOB_.*|XDG_.*|NO_COLOR|OUTPUT_DIR|CE_.*|JAVA_TOOL_OPTIONS|K[OI]_.*|KO_.*|OTEL_.*|KIND_.*|AWS_.*|AZURE_.*|` +
 		`GOOGLE_.*|E2E_PROXY|MAP_HUGETLB|F_OFD_SETLK|SO_(SND|RCV)BUF|NETLINK_ROUTE)$`)
 
 var settingName = regexp.MustCompile(`^[A-Z][A-Z0-9]*(_[A-Z0-9]+)+`)

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/url"
@@ -129,6 +130,7 @@ type form struct {
 	fields  [][2]string
 	files   map[string]io.Reader
 	archive []byte // nil: none
+	header  http.Header
 }
 
 func script(runtime, name, text string, fields ...string) form {
@@ -201,6 +203,7 @@ func (s *service) post(t *testing.T, f form) (*http.Response, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	maps.Copy(req.Header, f.header)
 	req.Header.Set("Content-Type", w.FormDataContentType())
 	s.authorize(req)
 	return s.do(t, req)

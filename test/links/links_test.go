@@ -63,24 +63,27 @@ func TestCommands(t *testing.T) {
 		"/shared/auth"}
 	// Only they show metrics: front, and the one process.
 	meters := []string{"github.com/prometheus/", module + "/shared/metrics"}
+	// Only the reaper sends numbers and spans by OTLP, and the one process, which has one. The clouds'
+	// drivers and client-go link parts of the SDK, but no exporter.
+	push := []string{"go.opentelemetry.io/otel/exporters", "go.opentelemetry.io/proto", module + "/shared/telemetry"}
 	// The parts of Kubernetes' libraries that read YAML strictly are small.
 	yaml := []string{"sigs.k8s.io/yaml", "sigs.k8s.io/json"}
 	foreign := map[string][][]string{
 		"all":        {cloud, cluster},
-		"agent":      {cloud, cluster, local, events, bucket, server, gateway, meters},
-		"logs":       {cloud, cluster, local, events, gateway, meters},
-		"outputs":    {cloud, cluster, local, events, gateway, meters},
-		"front":      {cloud, cluster, local, events, records},
-		"artifacts":  {cloud, cluster, local, gateway, meters},
-		"submit":     {cloud, cluster, local, gateway, meters},
-		"deadletter": {cloud, cluster, local, gateway, meters, records},
-		"keys":       {cloud, local, gateway, meters},
-		"launch":     {cloud, local, gateway, meters},
-		"status":     {cloud, local, events[:1], gateway, meters},
-		"cancel":     {cloud, local, gateway, meters},
+		"agent":      {cloud, cluster, local, events, bucket, server, gateway, meters, push},
+		"logs":       {cloud, cluster, local, events, gateway, meters, push},
+		"outputs":    {cloud, cluster, local, events, gateway, meters, push},
+		"front":      {cloud, cluster, local, events, records, push},
+		"artifacts":  {cloud, cluster, local, gateway, meters, push},
+		"submit":     {cloud, cluster, local, gateway, meters, push},
+		"deadletter": {cloud, cluster, local, gateway, meters, records, push},
+		"keys":       {cloud, local, gateway, meters, push},
+		"launch":     {cloud, local, gateway, meters, push},
+		"status":     {cloud, local, events[:1], gateway, meters, push},
+		"cancel":     {cloud, local, gateway, meters, push},
 		"reap":       {cloud, local, gateway, meters},
 	}
-	checkGojob(t, slices.Concat(cloud, local, cluster, events, bucket, server, gateway))
+	checkGojob(t, slices.Concat(cloud, local, cluster, events, bucket, server, gateway, push))
 	for _, name := range commands(t) {
 		if foreign[name] == nil {
 			t.Errorf("nothing is said here about what %s may link", name)
@@ -236,7 +239,7 @@ func TestModules(t *testing.T) {
 	for path := range root {
 		for _, prefix := range []string{
 			"github.com/pb33f/", "github.com/zitadel/", "knative.dev/eventing", "k8s.io/pod-security-admission",
-			"sigs.k8s.io/kustomize/",
+			"sigs.k8s.io/kustomize/", "go.opentelemetry.io/collector",
 		} {
 			if strings.HasPrefix(path, prefix) {
 				t.Errorf("go.mod asks for %s, which belongs to a module below test/", path)

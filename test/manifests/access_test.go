@@ -33,10 +33,12 @@ func TestTokenKeys(t *testing.T) {
 				got = append(got, name)
 			}
 			hasVolume := slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.PersistentVolumeClaim != nil })
-			for _, from := range c.EnvFrom { // only functions with the storage take a whole Secret: that of the bucket, and
-				// artifacts that of the package indexes, which it alone talks to
-				if s := from.SecretRef; s != nil && (s.Name != "bucket-credentials" && (s.Name != "package-indexes" ||
-					name != "artifacts") || s.Optional == nil || !*s.Optional || !hasVolume) {
+			// Only functions with the storage take a whole Secret: that of the bucket, artifacts that of the
+			// package indexes, and the reaper that of the collector, to which it alone talks.
+			own := map[string]string{"package-indexes": "artifacts", "telemetry": "reap"}
+			for _, from := range c.EnvFrom {
+				if s := from.SecretRef; s != nil && (s.Name != "bucket-credentials" && own[s.Name] != name ||
+					s.Optional == nil || !*s.Optional || !hasVolume) {
 					t.Errorf("%s: takes all of the Secret %s", file, s.Name)
 				}
 			}

@@ -8,9 +8,10 @@ import (
 	"go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/kubernetes"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/telemetry"
 )
 
-func main() { os.Exit(reap.Main(open, &kubernetes.Settings{})) }
+func main() { os.Exit(reap.Main(open, &kubernetes.Settings{}, &telemetry.Settings{})) }
 
 func open(env *platform.Env) (*reap.Function, error) {
 	events, err := event.Open(env, nil)
@@ -21,5 +22,11 @@ func open(env *platform.Env) (*reap.Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	return reap.New(reap.Deps{Env: env, Events: events, Observer: b.Observer, Stopper: b.Stopper, Publish: b.Publish})
+	d := reap.Deps{Env: env, Events: events, Observer: b.Observer, Stopper: b.Stopper, Publish: b.Publish}
+	if push, err := telemetry.Open(env, events.Ledger); err != nil {
+		return nil, err
+	} else if push != nil {
+		d.Push = push
+	}
+	return reap.New(d)
 }
