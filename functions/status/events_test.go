@@ -136,7 +136,7 @@ func (l *life) route(t *testing.T) (router *api.Router, auth string) {
 	return router, "Bearer " + keys.Derive(token.User, lifeID)
 }
 
-func get(t *testing.T, url string, header ...string) *http.Response {
+func get(t testing.TB, url string, header ...string) *http.Response {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {

@@ -2,12 +2,9 @@ package kubernetes
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
-	"io/fs"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -22,7 +19,7 @@ import (
 	"go-job-orchestrator/shared/ending"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
-	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/ledger/ledgertest"
 )
 
 // cluster is an API server that has the pods of one Job, and perhaps that Job.
@@ -56,57 +53,22 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // observed is a job that an agent in the pod of some UID has begun, and what observes it.
 type observed struct {
 	*Observer
-	dir    string
-	ledger *ledger.Ledger
-	index  *job.Index
+	*ledgertest.Fixture
+	index *job.Index
 }
 
 func newObserved(t *testing.T, c *cluster, retries int) *observed {
 	t.Helper()
-	o := &observed{dir: t.TempDir()}
-	s, err := store.OpenDir(o.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	o.ledger = ledger.New(s, time.Now)
+	o := &observed{Fixture: ledgertest.New(t)}
 	server := httptest.NewServer(c)
 	t.Cleanup(server.Close)
 	client, err := NewClient(&rest.Config{Host: server.URL}, "jobs")
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.Observer = NewObserver(client, &ending.Recorder{Ledger: o.ledger, Store: s, Now: time.Now})
-	id, err := job.NewID(time.Now(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.index = &job.Index{
-		JobID: id, JobName: id.Name(), CreatedAt: id.Created(),
-		Spec: job.Spec{Runtime: "python", Retries: retries, TTLSecondsAfterFinished: 60},
-	}
-	if err := o.ledger.Accept(t.Context(), o.index); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := o.ledger.StartAttempt(t.Context(), id, 1, "mine", nil); err != nil {
-		t.Fatal(err)
-	}
+	o.Must(err)
+	o.Observer = NewObserver(client, &ending.Recorder{Ledger: o.Ledger, Store: o.Store, Now: time.Now})
+	o.index = o.Job(func(i *job.Index) { i.Retries = retries })
+	_, err = o.Ledger.StartAttempt(t.Context(), o.index.JobID, 1, "mine", nil)
+	o.Must(err)
 	return o
-}
-
-func (o *observed) files(t *testing.T) []string {
-	t.Helper()
-	list := []string{}
-	err := filepath.WalkDir(o.dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			list = append(list, path)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return list
 }
 
 // TestObserveWritesNothing demands that to ask how a job fares changes nothing, and that the end
@@ -137,11 +99,9 @@ func TestObserveWritesNothing(t *testing.T) {
 			if test.report {
 				now := time.Now().UTC()
 				report.Attempt.FinishedAt = &now
-				if err := o.ledger.PutReport(ctx, id, report); err != nil {
-					t.Fatal(err)
-				}
+				o.Must(o.Ledger.PutReport(ctx, id, report))
 			}
-			before := o.files(t)
+			before := o.Files()
 			var seen job.Observation
 			for range 3 {
 				var err error
@@ -149,7 +109,7 @@ func TestObserveWritesNothing(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if diff := cmp.Diff(before, o.files(t)); diff != "" {
+			if diff := cmp.Diff(before, o.Files()); diff != "" {
 				t.Errorf("to look has changed the records (-before +after):\n%s", diff)
 			}
 			if seen.Over || seen.Attempt == nil || seen.Attempt.Reason != test.reason || seen.Attempt.FinishedAt == nil ||
@@ -174,15 +134,15 @@ func (o *observed) wantRecorded(ctx context.Context, t *testing.T, over bool, re
 			t.Fatalf("RecordEnd: got %+v, %v", got, err)
 		}
 	}
-	attempts, err := o.ledger.Attempts(ctx, id)
+	attempts, err := o.Ledger.Attempts(ctx, id)
 	if err != nil || len(attempts) != 1 || attempts[0].Reason != reason || attempts[0].FinishedAt == nil {
 		t.Errorf("attempts: got %+v, %v", attempts, err)
 	}
-	s, err := o.ledger.Status(ctx, id)
+	s, err := o.Ledger.Status(ctx, id)
 	if err != nil || s.Phase.Terminal() != over || over && s.Reason != reason {
 		t.Errorf("status: got %+v, %v", s, err)
 	}
-	files, err := o.ledger.Outputs(ctx, id)
+	files, err := o.Ledger.Outputs(ctx, id)
 	kept := slices.ContainsFunc(files, func(f job.File) bool { return f.Name == "kept" })
 	if err != nil || kept != outputs {
 		t.Errorf("outputs: got %v, %v", files, err)
