@@ -89,10 +89,10 @@ func parseMoment(id string) (at time.Time, ok bool) {
 // watcher knows what a client has been told of the jobs of one owner.
 type watcher struct {
 	records Records
-	owner   string // empty: everybody
-	since   time.Time
-	resumed bool // the client has been told what happened before since
-	begun   bool // it has looked before
+	owner   string    // empty: everybody
+	since   time.Time // what was over before is not told
+	resumed bool      // since is when the client was told of jobs last; else it is the first look
+	begun   bool      // it has looked before
 	// known has what the client knows of each watched job, in the words of stateOf.
 	known map[job.ID]string
 }
@@ -136,6 +136,9 @@ func (n *news) send(out *api.Events) error {
 // job that is not over.
 func (v *watcher) look(ctx context.Context) (*news, error) {
 	n := &news{at: time.Now()}
+	if !v.begun && !v.resumed {
+		v.since = n.at
+	}
 	recent, err := v.records.IDs(ctx, ledger.Query{Owner: v.owner, Limit: watchedRecent})
 	if err != nil {
 		return nil, err
@@ -179,8 +182,8 @@ func (v *watcher) check(ctx context.Context, id job.ID, n *news) error {
 	}
 	state := stateOf(s)
 	v.known[id] = state
-	told := !known && v.resumed && !v.begun && state == over && s.FinishedAt != nil && s.FinishedAt.Before(v.since)
-	if state != last && !told {
+	former := !known && state == over && s.FinishedAt != nil && s.FinishedAt.Before(v.since)
+	if state != last && !former {
 		n.jobs = append(n.jobs, s)
 	}
 	return nil

@@ -2,6 +2,7 @@ package status_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -11,10 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"go-job-orchestrator/functions/status"
 	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/guard"
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/ledger/ledgertest"
 )
 
@@ -27,15 +30,22 @@ type watched struct {
 
 func newWatched(t *testing.T) *watched {
 	t.Helper()
-	w := &watched{Fixture: ledgertest.New(t), caller: access.Caller{Owner: "ann", Role: access.User}}
+	f := ledgertest.New(t)
+	return newWatchedOver(f, f.Ledger)
+}
+
+// newWatchedOver is newWatched for a function that reads other records.
+func newWatchedOver(f *ledgertest.Fixture, records status.Records) *watched {
+	f.T.Helper()
+	w := &watched{Fixture: f, caller: access.Caller{Owner: "ann", Role: access.User}}
 	log := slog.New(slog.DiscardHandler)
 	router := api.NewRouter(log).Guarded(guard.New(guard.Deps{Tokens: w.Keys, Now: time.Now, Owners: w.Ledger,
 		Identify: func(r *http.Request) (*http.Request, error) {
 			return r.WithContext(access.With(r.Context(), w.caller)), nil
 		}}))
-	mount(t, router, w.Ledger, w.Keys, nil, log)
+	mount(f.T, router, records, w.Keys, nil, log)
 	server := httptest.NewServer(router)
-	t.Cleanup(func() { server.CloseClientConnections(); server.Close() }) // streams have no end
+	f.T.Cleanup(func() { server.CloseClientConnections(); server.Close() }) // streams have no end
 	w.url = server.URL + "/api/v1/jobs/events"
 	return w
 }
@@ -57,7 +67,7 @@ type change struct {
 	job      job.Summary
 }
 
-// follow returns what reads the next event.
+// follow returns what reads the next event, if one comes within half a minute.
 func (w *watched) follow(header ...string) func() change {
 	w.T.Helper()
 	got := get(w.T, w.url, header...)
@@ -67,6 +77,7 @@ func (w *watched) follow(header ...string) func() change {
 	lines := bufio.NewReader(got.Body)
 	return func() change {
 		w.T.Helper()
+		defer time.AfterFunc(30*time.Second, func() { got.Body.Close() }).Stop()
 		var c change
 		for {
 			line, err := lines.ReadString('\n')
@@ -143,6 +154,43 @@ func TestWatch(t *testing.T) {
 	if got := all(); got.job.Owner != "bob" {
 		t.Errorf("an admin is told of %+v", got)
 	}
+}
+
+// careless lists the jobs of everybody.
+type careless struct{ *ledger.Ledger }
+
+func (c careless) IDs(ctx context.Context, q ledger.Query) ([]job.ID, error) {
+	q.Owner = ""
+	return c.Ledger.IDs(ctx, q)
+}
+
+// TestWatchChecksOwners has a list with a job of somebody else.
+func TestWatchChecksOwners(t *testing.T) {
+	f := ledgertest.New(t)
+	w := newWatchedOver(f, careless{f.Ledger})
+	mine := w.accept("ann")
+	w.accept("bob")
+	next := w.follow()
+	w.want(next, mine, job.Pending)
+	w.want(next, w.accept("ann"), job.Pending)
+}
+
+// TestWatchBesideMany watches a job that is older than the jobs that a list shows, and the newest of
+// those that are over.
+func TestWatchBesideMany(t *testing.T) {
+	w := newWatched(t)
+	old := w.accept("ann")
+	var newest *job.Index
+	for range 101 {
+		newest = w.accept("ann")
+		w.finish(newest)
+	}
+	next := w.follow()
+	w.want(next, old, job.Pending)
+	w.finish(old)
+	w.want(next, old, job.Succeeded)
+	w.Must(w.Ledger.Remove(t.Context(), newest.JobID))
+	w.want(next, newest, "")
 }
 
 // TestWatchOfOthers asks for what the caller may not see.
