@@ -80,7 +80,7 @@ func TestAnswers(t *testing.T) {
 	id, absent := w.Index.JobID, w.ID()
 	tests := []struct {
 		name, path, bearer string
-		status            int
+		status             int
 	}{
 		{"nothing written yet", "/api/v1/jobs/" + string(id) + "/logs", w.Bearer(token.User, id), 200},
 		{"the agent's token", "/api/v1/jobs/" + string(id) + "/logs", w.Bearer(token.Agent, id), 403},
