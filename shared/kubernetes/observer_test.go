@@ -97,6 +97,7 @@ func TestObserveWritesNothing(t *testing.T) {
 		"it was killed":               {oom, 0, false, job.ReasonOOMKilled, true},
 		"it was killed, with outputs": {oom, 0, true, job.ReasonOOMKilled, true},
 		"it is to run again":          {oom, 1, false, job.ReasonOOMKilled, false},
+		"its last pod was killed":     {cluster{job: kubeJob(batchv1.JobFailed, "BackoffLimitExceeded", ""), pods: oom.pods}, 1, true, job.ReasonOOMKilled, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newObserved(t, &test.cluster, test.retries)
