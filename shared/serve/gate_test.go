@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/julienschmidt/httprouter"
@@ -146,29 +147,32 @@ func TestOtherSites(t *testing.T) {
 	}
 }
 
-// TestGateHasABudget has one request take all memory.
+// TestGateHasABudget has one request take all memory. Another waits for it in vain; the clock is the
+// test's.
 func TestGateHasABudget(t *testing.T) {
-	g := gate(t, map[string]string{"MAX_BUFFERED_BYTES": "4Mi"})
-	var inner http.Handler
-	var status int
-	h := g.Before(every(func(w http.ResponseWriter, r *http.Request) {
-		if err := budget.Take(r.Context(), 4<<20); err != nil {
-			api.WriteError(w, r, slog.New(slog.DiscardHandler), err)
-			return
+	synctest.Test(t, func(t *testing.T) {
+		g := gate(t, map[string]string{"MAX_BUFFERED_BYTES": "4Mi"})
+		var inner http.Handler
+		var status int
+		h := g.Before(every(func(w http.ResponseWriter, r *http.Request) {
+			if err := budget.Take(r.Context(), 4<<20); err != nil {
+				api.WriteError(w, r, slog.New(slog.DiscardHandler), err)
+				return
+			}
+			if inner != nil {
+				next := inner
+				inner = nil
+				status, _ = ask(t, next, func(*http.Request) {})
+			}
+		}))
+		inner = h
+		if got, _ := ask(t, h, func(*http.Request) {}); got != 200 || status != 503 {
+			t.Errorf("the first got %d, another meanwhile %d; want 200 and 503", got, status)
 		}
-		if inner != nil {
-			next := inner
-			inner = nil
-			status, _ = ask(t, next, func(*http.Request) {})
+		if got, _ := ask(t, h, func(*http.Request) {}); got != 200 {
+			t.Errorf("one after them got %d", got)
 		}
-	}))
-	inner = h
-	if got, _ := ask(t, h, func(*http.Request) {}); got != 200 || status != 503 {
-		t.Errorf("the first got %d, another meanwhile %d; want 200 and 503", got, status)
-	}
-	if got, _ := ask(t, h, func(*http.Request) {}); got != 200 {
-		t.Errorf("one after them got %d", got)
-	}
+	})
 }
 
 // held is a handler that answers a request of a certain kind only when it is told to.
