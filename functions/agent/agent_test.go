@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -24,15 +23,12 @@ import (
 
 	"go-job-orchestrator/functions/agentapi"
 	"go-job-orchestrator/functions/artifacts"
-	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/executor"
-	"go-job-orchestrator/shared/guard/guardtest"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/ledger/ledgertest"
 	"go-job-orchestrator/shared/logstore"
-	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/spool"
-	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -63,11 +59,8 @@ func testPaths(dir string) paths {
 
 // fixture is the orchestrator as a pod sees it, and one job in it.
 type fixture struct {
-	t      *testing.T
-	store  *store.Store
-	ledger *ledger.Ledger
+	*ledgertest.Fixture
 	server *httptest.Server
-	keys   token.Keys
 	index  *job.Index
 	// trouble is asked about each request and may answer it itself.
 	trouble atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool]
@@ -75,77 +68,38 @@ type fixture struct {
 
 func newFixture(t *testing.T, script string, change ...func(*job.Index)) *fixture {
 	t.Helper()
-	return newFixtureWith(t, nil, script, change...)
+	return newFixtureWith(t, "", script, change...)
 }
 
-// newFixtureWith is newFixture for an orchestrator with more settings.
-func newFixtureWith(t *testing.T, vars map[string]string, script string, change ...func(*job.Index)) *fixture {
+// newFixtureWith is newFixture for an orchestrator with another setting, NAME=value.
+func newFixtureWith(t *testing.T, setting, script string, change ...func(*job.Index)) *fixture {
 	t.Helper()
-	s, err := store.OpenDir(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := token.New(bytes.Repeat([]byte("k"), token.MinKeyBytes))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &fixture{t: t, store: s, ledger: ledger.New(s, time.Now), keys: keys}
-	log := slog.New(slog.DiscardHandler)
-	router := api.NewRouter(log).Guarded(guardtest.New(keys, w.ledger))
-	settings := map[string]string{"MAX_OUTPUT_BYTES": "1Gi"}
-	maps.Copy(settings, vars)
-	env := platform.New(settings, log)
-	env.SetStore(s)
-	env.SetKeys(keys)
-	f, err := artifacts.New(artifacts.Deps{Env: env, Ledger: w.ledger})
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.Mount(router)
-	p, err := agentapi.New(agentapi.Deps{Env: env, Ledger: w.ledger})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Mount(router)
+	w := &fixture{Fixture: ledgertest.New(t)}
+	env := w.Env("MAX_OUTPUT_BYTES=1Gi", setting)
+	files, err := artifacts.New(artifacts.Deps{Env: env, Ledger: w.Ledger})
+	w.Must(err)
+	records, err := agentapi.New(agentapi.Deps{Env: env, Ledger: w.Ledger})
+	w.Must(err)
+	functions := w.Serve(files, records).Config.Handler
 	w.server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if trouble := w.trouble.Load(); trouble == nil || !(*trouble)(rw, r) {
-			router.ServeHTTP(rw, r)
+			functions.ServeHTTP(rw, r)
 		}
 	}))
 	t.Cleanup(w.server.Close)
-	id, err := job.NewID(time.Now(), strings.NewReader(strings.Repeat("x", 10)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.index = &job.Index{JobID: id, JobName: id.Name(), CreatedAt: time.Now().UTC(),
-		Spec: job.Spec{Runtime: "binary", Entrypoint: "main", Args: []string{}, TTLSecondsAfterFinished: 60}}
-	for _, f := range change {
-		f(w.index)
-	}
-	for i, f := range w.index.Files { // more of them, whose content is their name
-		d, err := s.Put(t.Context(), ledger.FileKey(id, f.Name), strings.NewReader(f.Name))
-		if err != nil {
-			t.Fatal(err)
+	w.index = w.Job(append(append([]func(*job.Index){isBinary}, change...), func(i *job.Index) {
+		for n, f := range i.Files { // more of them, whose content is their name
+			i.Files[n] = w.File(i.JobID, f.Name, f.Name)
 		}
-		w.index.Files[i].Size, w.index.Files[i].SHA256 = d.Size, d.SHA256
-	}
-	if in := w.index.Stdin; in != nil { // its content is its name as well
-		d, err := s.Put(t.Context(), ledger.FileKey(id, job.StdinFile), strings.NewReader(in.Name))
-		if err != nil {
-			t.Fatal(err)
+		if i.Stdin != nil { // its content is its name as well
+			*i.Stdin = w.File(i.JobID, job.StdinFile, i.Stdin.Name)
 		}
-		*in = job.File{Name: job.StdinFile, Size: d.Size, SHA256: d.SHA256}
-	}
-	d, err := s.Put(t.Context(), ledger.FileKey(id, "main"), strings.NewReader("#!/bin/sh\n"+script))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.index.Files = append(w.index.Files, job.File{Name: "main", Size: d.Size, SHA256: d.SHA256})
-	if err := w.ledger.Accept(t.Context(), w.index); err != nil {
-		t.Fatal(err)
-	}
+		i.Files = append(i.Files, w.File(i.JobID, "main", "#!/bin/sh\n"+script))
+	})...)
 	return w
 }
+
+func isBinary(i *job.Index) { i.Runtime, i.Entrypoint = "binary", "main" }
 
 func retries(n int) func(*job.Index) { return func(i *job.Index) { i.Retries = n } }
 
@@ -164,22 +118,22 @@ type pod struct {
 }
 
 func (w *fixture) pod(name string) *pod {
-	p := &pod{w: w, name: name, dir: w.t.TempDir(), grace: 5 * time.Second, binary: os.Args[0], out: map[string]*output{}}
+	p := &pod{w: w, name: name, dir: w.T.TempDir(), grace: 5 * time.Second, binary: os.Args[0], out: map[string]*output{}}
 	for _, folder := range []string{"workspace", "bin"} {
 		if err := os.Mkdir(filepath.Join(p.dir, folder), 0o700); err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(p.dir, "token"), []byte(w.keys.Derive(token.Agent, w.index.JobID)),
+	if err := os.WriteFile(filepath.Join(p.dir, "token"), []byte(w.Keys.Derive(token.Agent, w.index.JobID)),
 		0o600); err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return p
 }
 
 // ordinary makes the pod's user one that is not root, as in Kubernetes.
 func (p *pod) ordinary() {
-	p.w.t.Helper()
+	p.w.T.Helper()
 	const nobody = 65534
 	if os.Geteuid() != 0 {
 		return
@@ -188,19 +142,19 @@ func (p *pod) ordinary() {
 	for _, c := range [][]string{{"cp", os.Args[0], p.binary}, {"chown", "-R", fmt.Sprintf("%d:%d", nobody, nobody),
 		p.dir}} {
 		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
-			p.w.t.Fatalf("%v: %s", err, out)
+			p.w.T.Fatalf("%v: %s", err, out)
 		}
 	}
 	for d := filepath.Dir(p.dir); d != os.TempDir(); d = filepath.Dir(d) {
 		if err := os.Chmod(d, 0o755); err != nil {
-			p.w.t.Fatal(err)
+			p.w.T.Fatal(err)
 		}
 	}
 	p.user = &syscall.Credential{Uid: nobody, Gid: nobody}
 }
 
 func (p *pod) start(part string) *exec.Cmd {
-	p.w.t.Helper()
+	p.w.T.Helper()
 	cmd := exec.Command(p.binary, part)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.user}
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), rootVariable + "=" + p.dir, "KUBERNETES_SERVICE_HOST=10.0.0.1",
@@ -213,13 +167,13 @@ func (p *pod) start(part string) *exec.Cmd {
 	p.out[part] = out
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
-		p.w.t.Fatal(err)
+		p.w.T.Fatal(err)
 	}
-	p.w.t.Cleanup(func() {
+	p.w.T.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		if p.w.t.Failed() {
-			p.w.t.Logf("%s of %s: %s", part, p.name, out)
+		if p.w.T.Failed() {
+			p.w.T.Logf("%s of %s: %s", part, p.name, out)
 		}
 	})
 	return cmd
@@ -250,13 +204,13 @@ func code(cmd *exec.Cmd) int {
 
 // install is the hook that Kubernetes runs when the sidecar has begun, and before it starts exec.
 func (p *pod) install() {
-	p.w.t.Helper()
+	p.w.T.Helper()
 	if got := code(p.start("install")); got != 0 {
-		p.w.t.Fatalf("install ended with %d: %s", got, p.out["install"])
+		p.w.T.Fatalf("install ended with %d: %s", got, p.out["install"])
 	}
 	if info, err := os.Stat(filepath.Join(p.dir, "bin", executor.PodAgentName)); err != nil ||
 		info.Mode().Perm()&0o111 != 0o111 {
-		p.w.t.Errorf("installed %v, %v", info, err)
+		p.w.T.Errorf("installed %v, %v", info, err)
 	}
 	for name, want := range map[string]string{
 		executor.PodPasswd: fmt.Sprintf("job:x:%d:%d:job:%s:/bin/sh\n", os.Getuid(), os.Getgid(),
@@ -265,14 +219,14 @@ func (p *pod) install() {
 	} {
 		if got, err := os.ReadFile(filepath.Join(p.dir, "bin", name)); err != nil || p.user == nil &&
 			!strings.HasPrefix(string(got), want) {
-			p.w.t.Errorf("installed %s %q, %v", name, got, err)
+			p.w.T.Errorf("installed %s %q, %v", name, got, err)
 		}
 	}
 }
 
 // begin starts both containers.
 func (p *pod) begin() (sidecar, main *exec.Cmd) {
-	p.w.t.Helper()
+	p.w.T.Helper()
 	sidecar = p.start("sidecar")
 	p.install()
 	return sidecar, p.start("exec")
@@ -281,7 +235,7 @@ func (p *pod) begin() (sidecar, main *exec.Cmd) {
 // run is the whole life of the pod, in which nothing goes wrong. It returns the exit code of the
 // program's container.
 func (p *pod) run() int {
-	p.w.t.Helper()
+	p.w.T.Helper()
 	sidecar, main := p.begin()
 	exit := code(main)
 	p.stop(sidecar)
@@ -290,71 +244,71 @@ func (p *pod) run() int {
 
 // stop ends the sidecar as Kubernetes does once the program's container has ended.
 func (p *pod) stop(sidecar *exec.Cmd) {
-	p.w.t.Helper()
+	p.w.T.Helper()
 	p.verdict = p.terminate(sidecar)
 	// -1: before it had begun
 	if !slices.Contains([]int{0, -1, executor.PodRetry, executor.PodNoRetry}, p.verdict) {
-		p.w.t.Errorf("sidecar ended with %d: %s", p.verdict, p.out["sidecar"])
+		p.w.T.Errorf("sidecar ended with %d: %s", p.verdict, p.out["sidecar"])
 	}
 }
 
 // terminate sends SIGTERM and returns the exit code, or -1 when the process knew of nothing but its
 // default.
 func (p *pod) terminate(cmd *exec.Cmd) int {
-	p.w.t.Helper()
+	p.w.T.Helper()
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		p.w.t.Fatal(err)
+		p.w.T.Fatal(err)
 	}
 	return code(cmd)
 }
 
 func (w *fixture) terminal(phase job.Phase, reason job.Reason) *job.Terminal {
-	w.t.Helper()
-	got, err := w.ledger.Terminal(w.t.Context(), w.index.JobID)
+	w.T.Helper()
+	got, err := w.Ledger.Terminal(w.T.Context(), w.index.JobID)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	if got.Phase != phase || got.Reason != reason {
-		w.t.Errorf("the job is %s (%s: %s), want %s (%s)", got.Phase, got.Reason, got.Message, phase, reason)
+		w.T.Errorf("the job is %s (%s: %s), want %s (%s)", got.Phase, got.Reason, got.Message, phase, reason)
 	}
 	return got
 }
 
 func (w *fixture) notOver() {
-	w.t.Helper()
-	if over, err := w.ledger.Over(w.t.Context(), w.index.JobID); err != nil || over {
-		w.t.Fatalf("over: %v, %v", over, err)
+	w.T.Helper()
+	if over, err := w.Ledger.Over(w.T.Context(), w.index.JobID); err != nil || over {
+		w.T.Fatalf("over: %v, %v", over, err)
 	}
 }
 
 func (w *fixture) log() string {
-	w.t.Helper()
+	w.T.Helper()
 	var b strings.Builder
-	r := logstore.Reader{Store: w.store, Records: w.ledger}
+	r := logstore.Reader{Store: w.Store, Records: w.Ledger}
 	q := logstore.Query{Tail: logstore.All, Streams: []spool.Stream{spool.Stdout, spool.Stderr}}
-	if _, err := r.Copy(w.t.Context(), w.index.JobID, q, nil, logstore.Text{W: &b}); err != nil {
-		w.t.Fatal(err)
+	if _, err := r.Copy(w.T.Context(), w.index.JobID, q, nil, logstore.Text{W: &b}); err != nil {
+		w.T.Fatal(err)
 	}
 	return b.String()
 }
 
 func (w *fixture) output(name string) string {
-	w.t.Helper()
-	data, err := w.store.Read(w.t.Context(), ledger.ResultKey(w.index.JobID, name))
+	w.T.Helper()
+	data, err := w.Store.Read(w.T.Context(), ledger.ResultKey(w.index.JobID, name))
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return string(data)
 }
 
 func (w *fixture) until(what string, ok func() bool) {
-	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	w.T.Helper()
+	ctx, cancel := context.WithTimeout(w.T.Context(), time.Minute)
 	defer cancel()
 	for !ok() {
 		select {
 		case <-ctx.Done():
-			w.t.Fatalf("waited in vain until %s", what)
+			w.T.Fatalf("waited in vain until %s", what)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
@@ -388,7 +342,7 @@ func TestPod(t *testing.T) {
 			t.Errorf("the program's environment lacks %q: %s", want, env)
 		}
 	}
-	if strings.Contains(env, "KUBERNETES_") || strings.Contains(env, w.keys.Derive(token.Agent, w.index.JobID)) {
+	if strings.Contains(env, "KUBERNETES_") || strings.Contains(env, w.Keys.Derive(token.Agent, w.index.JobID)) {
 		t.Errorf("the program's environment has what is none of its business: %s", env)
 	}
 }
@@ -466,13 +420,13 @@ func TestTwins(t *testing.T) {
 
 func TestNothingToDo(t *testing.T) {
 	tests := map[string]func(w *fixture) error{
-		"cancelled": func(w *fixture) error { return w.ledger.RequestCancel(w.t.Context(), w.index.JobID) },
+		"cancelled": func(w *fixture) error { return w.Ledger.RequestCancel(w.T.Context(), w.index.JobID) },
 		"over": func(w *fixture) error {
-			_, _, err := w.ledger.Finish(w.t.Context(), w.index, job.Terminal{Phase: job.Failed, Reason: job.ReasonPullBackOff,
+			_, _, err := w.Ledger.Finish(w.T.Context(), w.index, job.Terminal{Phase: job.Failed, Reason: job.ReasonPullBackOff,
 				FinishedAt: time.Now()})
 			return err
 		},
-		"removed": func(w *fixture) error { return w.ledger.AbortUpload(w.t.Context(), w.index.JobID) },
+		"removed": func(w *fixture) error { return w.Ledger.AbortUpload(w.T.Context(), w.index.JobID) },
 	}
 	for name, change := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -506,7 +460,7 @@ func TestStopped(t *testing.T) {
 	}
 	p.stop(sidecar)
 	w.notOver()
-	r, err := w.ledger.Report(t.Context(), w.index.JobID, 1)
+	r, err := w.Ledger.Report(t.Context(), w.index.JobID, 1)
 	if err != nil || r.Attempt.Reason != job.ReasonInterrupted || *r.Attempt.ExitCode != 5 || len(r.Files) != 3 {
 		t.Errorf("reported %+v, %v", r, err)
 	}
@@ -557,7 +511,7 @@ func TestGrace(t *testing.T) {
 				t.Errorf("it took %s, with a grace of %s", took, tt.grace)
 			}
 			p.stop(sidecar)
-			r, err := w.ledger.Report(t.Context(), w.index.JobID, 1)
+			r, err := w.Ledger.Report(t.Context(), w.index.JobID, 1)
 			if err != nil || len(r.Files) != tt.outputs {
 				t.Errorf("reported %+v, %v", r, err)
 			}
@@ -624,7 +578,7 @@ func TestContainerKilled(t *testing.T) {
 	_ = main.Wait()
 	p.stop(sidecar)
 	w.notOver()
-	r, err := w.ledger.Report(t.Context(), w.index.JobID, 1)
+	r, err := w.Ledger.Report(t.Context(), w.index.JobID, 1)
 	if err != nil || r.Attempt.Reason != job.ReasonInterrupted || r.Attempt.ExitCode != nil ||
 		r.Attempt.Outputs.Count != 3 {
 		t.Errorf("reported %+v, %v", r, err)
@@ -640,7 +594,7 @@ func TestCancelledWhileRunning(t *testing.T) {
 	p := w.pod("one")
 	sidecar, main := p.begin()
 	w.until("it runs", func() bool { return strings.Contains(w.log(), "begun") })
-	if err := w.ledger.RequestCancel(t.Context(), w.index.JobID); err != nil {
+	if err := w.Ledger.RequestCancel(t.Context(), w.index.JobID); err != nil {
 		t.Fatal(err)
 	}
 	if err := main.Process.Signal(syscall.SIGTERM); err != nil {
@@ -718,7 +672,7 @@ func TestTrouble(t *testing.T) {
 // pod does, and the sidecar says why in a way that no program can.
 func TestChangedFile(t *testing.T) {
 	w := newFixture(t, "echo hello")
-	if _, err := w.store.Put(t.Context(), ledger.FileKey(w.index.JobID, "main"),
+	if _, err := w.Store.Put(t.Context(), ledger.FileKey(w.index.JobID, "main"),
 		strings.NewReader("#!/bin/sh\necho hallo")); err != nil {
 		t.Fatal(err)
 	}

@@ -44,12 +44,11 @@ func TestPackages(t *testing.T) {
 	index := httptest.NewServer(x)
 	defer index.Close()
 	at := strings.Replace(index.URL, "://", "://robot:index-password@", 1) + "/simple"
-	vars := map[string]string{"PIP_INDEX_URL": at}
-	w := newFixtureWith(t, vars, needs, isPython)
+	w := newFixtureWith(t, "PIP_INDEX_URL="+at, needs, isPython)
 	// The job is pending while its packages are installed.
 	var seen job.Status
 	x.Fail = func(http.ResponseWriter, *http.Request) bool {
-		if s, err := w.ledger.Status(t.Context(), w.index.JobID); err == nil {
+		if s, err := w.Ledger.Status(t.Context(), w.index.JobID); err == nil {
 			seen = *s
 		}
 		return false
@@ -88,7 +87,7 @@ func TestPackagesAndSecrets(t *testing.T) {
 	set := secret.Set{"OWN": secret.Text("hunter2hunter2")}
 	program := "# /// script\n# dependencies = [\"small\"]\n# ///\n" +
 		"import os, small\nprint(small.value, len(os.environ[\"OWN\"]), os.environ[\"OWN\"])\n"
-	w := newFixtureWith(t, map[string]string{"PIP_INDEX_URL": index.URL + "/simple"}, program, isPython,
+	w := newFixtureWith(t, "PIP_INDEX_URL="+index.URL+"/simple", program, isPython,
 		withSecrets(set, 0))
 	w.seal(set)
 	p := w.pod("one")
@@ -106,7 +105,7 @@ func TestPackagesFail(t *testing.T) {
 	withPython(t)
 	index := httptest.NewServer(&indextest.Index{})
 	defer index.Close()
-	w := newFixtureWith(t, map[string]string{"PIP_INDEX_URL": index.URL + "/simple"}, needs, isPython, retries(2))
+	w := newFixtureWith(t, "PIP_INDEX_URL="+index.URL+"/simple", needs, isPython, retries(2))
 	p := w.pod("one")
 	if got := p.run(); got != 0 {
 		t.Errorf("the program's container ended with %d: %s", got, p.out["exec"])
@@ -135,7 +134,7 @@ func TestPackagesFail(t *testing.T) {
 // TestPackagesOff leaves a program alone where nothing is installed.
 func TestPackagesOff(t *testing.T) {
 	withPython(t)
-	w := newFixtureWith(t, map[string]string{"DEPENDENCIES": "off"},
+	w := newFixtureWith(t, "DEPENDENCIES=off",
 		"# /// script\n# dependencies = [\"small\"]\n# ///\nprint('ran')\n", isPython)
 	if got := w.pod("one").run(); got != 0 {
 		t.Errorf("ended with %d", got)

@@ -17,13 +17,13 @@ func withSecrets(set secret.Set, retries int) func(*job.Index) {
 
 // seal stores the values of a job's secrets.
 func (w *fixture) seal(set secret.Set) {
-	w.t.Helper()
-	sealed, err := set.Seal(w.keys, w.index.JobID)
+	w.T.Helper()
+	sealed, err := set.Seal(w.Keys, w.index.JobID)
 	if err == nil && sealed != nil {
-		err = w.ledger.PutSecrets(w.t.Context(), w.index.JobID, sealed)
+		err = w.Ledger.PutSecrets(w.T.Context(), w.index.JobID, sealed)
 	}
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 }
 
@@ -170,11 +170,11 @@ func TestOnlyKey(t *testing.T) {
 
 // paths are the folders of a pod, those of its secrets included.
 func (p *pod) paths() paths {
-	p.w.t.Helper()
+	p.w.T.Helper()
 	here := testPaths(p.dir)
 	for _, dir := range []string{here.secrets, here.named} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
-			p.w.t.Fatal(err)
+			p.w.T.Fatal(err)
 		}
 	}
 	return here

@@ -51,18 +51,24 @@ func (f *Function) Mount(r *api.Router) {
 	r.Handle(routes.RemoveJob, f.remove)
 }
 
+// live returns the job that the path names, unless it is being removed.
+func (f *Function) live(ctx context.Context, p httprouter.Params) (*job.Index, error) {
+	id, err := job.ParseID(p.ByName("id"))
+	if err != nil {
+		return nil, err
+	}
+	return f.ledger.Live(ctx, id)
+}
+
 // cancel answers 200 with the job once it is cancelled, 202 with it while that takes longer, and
 // 409 when it had ended otherwise before.
 func (f *Function) cancel(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-	id, err := job.ParseID(p.ByName("id"))
-	if err != nil {
-		return err
-	}
 	ctx := r.Context()
-	index, err := f.ledger.Live(ctx, id)
+	index, err := f.live(ctx, p)
 	if err != nil {
 		return err
 	}
+	id := index.JobID
 	over, err := f.ledger.Over(ctx, id)
 	if err != nil {
 		return err
@@ -92,15 +98,12 @@ func (f *Function) cancel(w http.ResponseWriter, r *http.Request, p httprouter.P
 // remove answers 204 once nothing of the job is left, and 202 while that takes longer; for users it
 // is gone in both cases.
 func (f *Function) remove(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
-	id, err := job.ParseID(p.ByName("id"))
-	if err != nil {
-		return err
-	}
 	ctx := r.Context()
-	index, err := f.ledger.Live(ctx, id)
+	index, err := f.live(ctx, p)
 	if err != nil {
 		return err
 	}
+	id := index.JobID
 	if err := f.ledger.RequestRemoval(ctx, id); err != nil {
 		return err
 	}

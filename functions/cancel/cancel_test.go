@@ -20,6 +20,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/ledger/ledgertest"
 	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -424,11 +425,15 @@ func TestRemote(t *testing.T) {
 	index := f.job()
 	f.Start(index, 1)
 	noticed := make(chan error)
+	other, err := store.OpenDir(f.Dir)
+	f.Must(err)
+	t.Cleanup(func() { other.Close() })
+	records := ledger.New(other, time.Now)
 	go func() { // as a runner does
 		for {
-			asked, err := f.Ledger.CancelRequested(context.Background(), index.JobID)
+			asked, err := records.CancelRequested(context.Background(), index.JobID)
 			if err != nil || asked {
-				_, _, finishErr := f.Ledger.Finish(context.Background(), index, *cancelled(index, false))
+				_, _, finishErr := records.Finish(context.Background(), index, *cancelled(index, false))
 				noticed <- errors.Join(err, finishErr)
 				return
 			}
@@ -457,5 +462,12 @@ func TestAwaitIsTold(t *testing.T) {
 			t.Errorf("await: %t, %v after %s; want the end after %s", over, err, took, ends)
 		}
 		<-ended // what comes behind the record is done by then
+		index = f.job()
+		f.Start(index, 1)
+		begun = time.Now()
+		over, err = function.await(t.Context(), index.JobID)
+		if took := time.Since(begun); over || err != nil || took != maxWait || took > 30*time.Second {
+			t.Errorf("await: %t, %v after %s; want an answer while it runs on, before proxies lose patience", over, err, took)
+		}
 	})
 }

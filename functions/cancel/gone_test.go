@@ -3,6 +3,7 @@ package cancel
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync"
 	"testing"
 
@@ -70,4 +71,33 @@ func TestGone(t *testing.T) {
 		}
 		f.wantNothing()
 	})
+}
+
+// TestRemoveAnswers has the removal of a job meet what others do, and a storage that fails.
+func TestRemoveAnswers(t *testing.T) {
+	for name, test := range map[string]struct {
+		meanwhile func(f *fixture, function *Function, index *job.Index)
+		want      int
+	}{
+		"removed by another": {func(f *fixture, _ *Function, index *job.Index) { f.removedByOther(index) }, http.StatusNoContent},
+		"not to be removed": {func(f *fixture, function *Function, index *job.Index) {
+			f.End(index, job.Cancelled)
+			function.ledger = ledger.New(storetest.WithHook(f.Store, func(string, string) error {
+				return errors.New("storage is away")
+			}), function.now)
+		}, http.StatusInternalServerError},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			index := f.job()
+			f.Start(index, 1)
+			function := f.function()
+			function.stopper = stopperFunc(func(context.Context, job.ID, bool) error {
+				test.meanwhile(f, function, index)
+				return nil
+			})
+			f.server = f.Serve(function)
+			f.remove(test.want, index.JobID)
+		})
+	}
 }

@@ -1,4 +1,4 @@
-// Package launch turns the event that a job was submitted into a running job.
+// Package launch starts a job when an event says that it was submitted.
 package launch
 
 import (
@@ -19,7 +19,7 @@ import (
 	"go-job-orchestrator/shared/routes"
 )
 
-// Records tells which jobs need no launching.
+// Records says which jobs still have to be launched.
 type Records interface {
 	// Over reports whether the job has ended.
 	Over(ctx context.Context, id job.ID) (bool, error)
@@ -43,8 +43,8 @@ type Function struct{ Deps }
 // New returns the function.
 func New(d Deps) *Function { return &Function{d} }
 
-// Handle launches the job that the event is about. Late, repeated and foreign events are no errors:
-// a Broker would deliver them again and again.
+// Handle launches the job that the event is about. A late, repeated or foreign event is not an
+// error, because a Broker would deliver it again and again.
 func (f *Function) Handle(ctx context.Context, e event.Event) error {
 	id, err := ourevent.JobID(e)
 	if err != nil {
@@ -77,8 +77,8 @@ func (f *Function) Mount(r *api.Router) {
 // maxEvent bounds the body of an event.
 const maxEvent = 1 << 20
 
-// receive answers as a Broker needs it: an empty 204 for what is done, 503 for what is to be sent
-// again, and 400 only for what is no event at all.
+// receive answers a Broker: an empty 204 for an event that is handled, 503 for one that has to be
+// sent again, and 400 or 413 only for a request that is not an event or is too large.
 func (f *Function) receive(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
 	body, err := budget.ReadAll(r.Context(), http.MaxBytesReader(w, r.Body, maxEvent), r.ContentLength, maxEvent)
 	if errors.Is(err, job.ErrUnavailable) {

@@ -63,10 +63,10 @@ func TestTrailers(t *testing.T) {
 		}
 	}
 	check("", "", "Pending", "0")
-	w.write(spool.Stdout, "out\n")
-	w.write(spool.Stderr, "err")
-	w.ship(s)
-	if _, err := w.ledger.StartAttempt(t.Context(), w.index.JobID, 1, "test", nil); err != nil {
+	w.Write(spool.Stdout, "out\n")
+	w.Write(spool.Stderr, "err")
+	w.Ship(s)
+	if _, err := w.Ledger.StartAttempt(t.Context(), w.Index.JobID, 1, "test", nil); err != nil {
 		t.Fatal(err)
 	}
 	check("", "out\nerr", "Running", "7")

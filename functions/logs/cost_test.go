@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"net/http"
@@ -17,7 +16,7 @@ import (
 
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/guard/guardtest"
-	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog/joblogtest"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/logstore"
 	"go-job-orchestrator/shared/spool"
@@ -55,45 +54,33 @@ func heap() uint64 {
 
 // count calls the function without a network in between.
 func (w *fixture) count(handler http.Handler, query string, next int64) *counter {
-	w.t.Helper()
+	w.T.Helper()
 	c := &counter{header: http.Header{}, next: next}
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, w.path()+"?"+query, nil)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+w.keys.Derive(token.User, w.index.JobID))
+	req.Header.Set("Authorization", "Bearer "+w.Keys.Derive(token.User, w.Index.JobID))
 	handler.ServeHTTP(c, req)
 	if c.status != http.StatusOK {
-		w.t.Fatalf("%s: %d", query, c.status)
+		w.T.Fatalf("%s: %d", query, c.status)
 	}
 	return c
 }
 
 func (w *fixture) router() http.Handler {
-	router := api.NewRouter(slog.New(slog.DiscardHandler)).Guarded(guardtest.New(w.keys, w.ledger))
+	router := api.NewRouter(slog.New(slog.DiscardHandler)).Guarded(guardtest.New(w.Keys, w.Ledger))
 	w.function.Mount(router)
 	return router
 }
 
 // fill writes so many bytes to the logs' files, without keeping them in memory.
 func (w *fixture) fill(block string, size int) {
-	w.t.Helper()
+	w.T.Helper()
 	for range size / len(block) {
-		w.writer.Write(spool.Stdout, []byte(block))
+		w.Writer.Write(spool.Stdout, []byte(block))
 	}
-	w.writer.Sync()
-}
-
-// finishFromFiles ends the job with the logs as they are on disk.
-func (w *fixture) finishFromFiles() {
-	w.t.Helper()
-	for stream, name := range map[spool.Stream]string{spool.Stdout: job.StdoutFile, spool.Stderr: job.StderrFile} {
-		f := io.NewSectionReader(w.files.Of(stream), 0, 1<<40)
-		if _, err := w.store.Put(context.Background(), ledger.ResultKey(w.index.JobID, name), f); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-	w.conclude()
+	w.Writer.Sync()
 }
 
 // recordsOf returns an order of runs of alternating streams, of which the first is stdout.
@@ -127,7 +114,7 @@ func TestTailReadsLittle(t *testing.T) { // not parallel: it counts what the who
 	w := newFixture(t)
 	handler := w.router()
 	w.fill(strings.Repeat(strings.Repeat("x", 99)+"\n", 10_000), 64<<20)
-	w.ship(w.shipper())
+	w.Ship(w.shipper())
 	check := func(what string) {
 		t.Helper()
 		for _, query := range []string{"tail=10", "tail=10&stream=stdout", "tail=0", ""} {
@@ -140,7 +127,8 @@ func TestTailReadsLittle(t *testing.T) { // not parallel: it counts what the who
 	}
 	check("live")
 	w.keepOrder()
-	w.finishFromFiles()
+	w.Keep()
+	w.conclude()
 	check("kept")
 }
 
@@ -151,7 +139,7 @@ func TestMemory(t *testing.T) { // not parallel: it measures the whole process
 	w := newFixture(t)
 	handler := w.router()
 	w.fill(strings.Repeat("x", 1<<20), size)
-	w.ship(w.shipper())
+	w.Ship(w.shipper())
 	check := func(what string, follow string) {
 		t.Helper()
 		before := heap()
@@ -167,7 +155,8 @@ func TestMemory(t *testing.T) { // not parallel: it measures the whole process
 	}
 	check("live", "")
 	w.keepOrder()
-	w.finishFromFiles()
+	w.Keep()
+	w.conclude()
 	check("kept", "")
 	check("kept", "&follow=true")
 }
@@ -178,12 +167,12 @@ func TestWithoutOrder(t *testing.T) {
 	t.Parallel()
 	former := func(runs string) func(*fixture) error {
 		return func(w *fixture) error {
-			return w.store.Create(t.Context(), ledger.FormerOrderKey(w.index.JobID), []byte(`{"runs":[`+runs+`]}`))
+			return w.Store.Create(t.Context(), ledger.FormerOrderKey(w.Index.JobID), []byte(`{"runs":[`+runs+`]}`))
 		}
 	}
 	order := func(data []byte) func(*fixture) error {
 		return func(w *fixture) error {
-			return logstore.PutOrder(t.Context(), w.store, w.index.JobID, bytes.NewReader(data))
+			return logstore.PutOrder(t.Context(), w.Store, w.Index.JobID, bytes.NewReader(data))
 		}
 	}
 	const most = spool.MaxPosition
@@ -215,15 +204,16 @@ func TestWithoutOrder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newFixture(t)
-			w.write(spool.Stdout, "out1\nout2\n")
-			w.write(spool.Stderr, "err1\nerr2\n")
+			w.Write(spool.Stdout, "out1\nout2\n")
+			w.Write(spool.Stderr, "err1\nerr2\n")
 			if err := tt.put(w); err != nil {
 				t.Fatal(err)
 			}
-			w.finishFromFiles()
+			w.Keep()
+			w.conclude()
 			for n := range 6 {
-				if a := w.read(fmt.Sprintf("tail=%d", n)); a.body != lastLines(tt.want, n) {
-					t.Errorf("tail=%d is %q, want %q", n, a.body, lastLines(tt.want, n))
+				if a := w.read(fmt.Sprintf("tail=%d", n)); a.body != joblogtest.LastLines(tt.want, n) {
+					t.Errorf("tail=%d is %q, want %q", n, a.body, joblogtest.LastLines(tt.want, n))
 				}
 			}
 			if a := w.read("stream=stderr"); a.body != "err1\nerr2\n" {
@@ -241,15 +231,15 @@ func TestLines(t *testing.T) {
 			strings.Repeat("y", 65536), strings.Repeat("\n", 70000)} {
 		for _, kept := range []bool{false, true} {
 			w := newFixture(t)
-			w.write(spool.Stderr, text)
-			w.ship(w.shipper())
+			w.Write(spool.Stderr, text)
+			w.Ship(w.shipper())
 			if kept {
 				w.end(w.shipper())
 			}
 			for _, n := range []int{0, 1, 2, 3, 65536, 1 << 30} {
-				if a := w.read(fmt.Sprintf("tail=%d", n)); a.body != lastLines(text, n) {
+				if a := w.read(fmt.Sprintf("tail=%d", n)); a.body != joblogtest.LastLines(text, n) {
 					t.Errorf("kept: %t, tail=%d of %.20q (%d bytes) has %d bytes, want %d", kept, n, text, len(text), len(a.body),
-						len(lastLines(text, n)))
+						len(joblogtest.LastLines(text, n)))
 				}
 			}
 		}
@@ -264,7 +254,7 @@ func BenchmarkTail(b *testing.B) {
 		w := newFixture(b)
 		handler := w.router()
 		w.fill(block, size)
-		w.ship(w.shipper())
+		w.Ship(w.shipper())
 		tail := func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -273,7 +263,8 @@ func BenchmarkTail(b *testing.B) {
 		}
 		b.Run(fmt.Sprintf("live-%dMiB", size>>20), tail)
 		w.keepOrder()
-		w.finishFromFiles()
+		w.Keep()
+		w.conclude()
 		b.Run(fmt.Sprintf("kept-%dMiB", size>>20), tail)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog/joblogtest"
 	"go-job-orchestrator/shared/spool"
 )
 
@@ -45,7 +46,7 @@ func TestLive(t *testing.T) {
 	var took []time.Duration
 	for i := range 8 {
 		line := fmt.Sprintf("line %d\n", i)
-		w.write(streams()[i%2], line)
+		w.Write(streams()[i%2], line)
 		begun := time.Now()
 		if got, err := in.ReadString('\n'); err != nil || got != line {
 			t.Fatalf("got %q, %v; want %q", got, err, line)
@@ -74,13 +75,13 @@ func TestFollowTimeout(t *testing.T) {
 	w := newFixture(t)
 	w.function.FollowTimeout = 300 * time.Millisecond
 	s := w.shipper()
-	w.write(spool.Stdout, "one\n")
-	w.ship(s)
+	w.Write(spool.Stdout, "one\n")
+	w.Ship(s)
 	first := w.read("follow=true")
 	if first.body != "one\n" || first.phase() == "" || first.phase().Terminal() {
 		t.Fatalf("got %q and %q", first.body, first.phase())
 	}
-	w.write(spool.Stdout, "two\n")
+	w.Write(spool.Stdout, "two\n")
 	w.end(s)
 	next := w.read("follow=true&from=" + first.Trailer.Get("Log-Position"))
 	if next.body != "two\n" || !next.phase().Terminal() {
@@ -98,7 +99,7 @@ func TestProcess(t *testing.T) {
 	w.function.reader.LastPoll = time.Millisecond
 	const script = `printf 'a\000\377\r\n'; (i=0; while [ $i -lt 300 ]; do echo child $i; i=$((i+1)); done) & echo oops >&2; wait; printf end`
 	cmd := exec.CommandContext(t.Context(), sh, "-c", script)
-	pipes, err := spool.NewPipes(w.writer, spool.User{UID: -1, GID: -1}, false)
+	pipes, err := spool.NewPipes(w.Writer, spool.User{UID: -1, GID: -1}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,8 +110,8 @@ func TestProcess(t *testing.T) {
 		fmt.Fprintf(&want, "child %d\n", i)
 	}
 	want.WriteString("end")
-	w.want[spool.Stdout].WriteString(want.String())
-	w.want[spool.Stderr].WriteString("oops\n")
+	w.Expect(spool.Stdout, want.String())
+	w.Expect(spool.Stderr, "oops\n")
 	answers := make(chan *answer, 2)
 	for _, s := range streams() {
 		go func() { answers <- w.get("follow=true&tail=all&stream=" + s.String()) }()
@@ -133,13 +134,13 @@ func TestProcess(t *testing.T) {
 				t.Fatal(err)
 			}
 		default:
-			w.ship(s)
+			w.Ship(s)
 		}
 	}
 	w.end(s)
 	for range 2 {
 		a := <-answers
-		wanted := w.wanted(parseStream(t, a.Request.URL.Query().Get("stream")))
+		wanted := w.Want(parseStream(t, a.Request.URL.Query().Get("stream")))
 		if a.err != nil || a.body != wanted {
 			t.Errorf("%s: %d bytes, %v; want the %d written", a.Request.URL.RawQuery, len(a.body), a.err, len(wanted))
 		}
@@ -152,19 +153,19 @@ func TestAttempts(t *testing.T) {
 	w := newFixture(t)
 	w.function.reader.LastPoll = time.Millisecond
 	r := w.intercept()
-	id, ctx := w.index.JobID, t.Context()
+	id, ctx := w.Index.JobID, t.Context()
 	done := make(chan *answer, 1)
 	go func() { done <- w.get("follow=true") }()
 	for n := 1; n <= 2; n++ {
-		a, err := w.ledger.StartAttempt(ctx, id, n, "test", nil)
+		a, err := w.Ledger.StartAttempt(ctx, id, n, "test", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.write(spool.Stdout, fmt.Sprintf("attempt %d\n", n))
-		w.ship(w.shipper()) // each attempt has its own, which goes on where the last one stopped
+		w.Write(spool.Stdout, fmt.Sprintf("attempt %d\n", n))
+		w.Ship(w.shipper()) // each attempt has its own, which goes on where the last one stopped
 		now := time.Now()
 		a.FinishedAt = &now
-		if err := w.ledger.EndAttempt(ctx, id, a); err != nil {
+		if err := w.Ledger.EndAttempt(ctx, id, a); err != nil {
 			t.Fatal(err)
 		}
 		seen := r.calls.over.Load()
@@ -186,13 +187,13 @@ func TestRemoved(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.function.reader.LastPoll = time.Millisecond
-	w.write(spool.Stdout, "one\n")
-	w.ship(w.shipper())
+	w.Write(spool.Stdout, "one\n")
+	w.Ship(w.shipper())
 	r := w.intercept()
 	done := make(chan *answer, 1)
 	go func() { done <- w.get("follow=true") }()
 	w.until("it is followed", func() bool { return r.calls.live.Load() > 1 })
-	if err := w.ledger.RequestRemoval(t.Context(), w.index.JobID); err != nil {
+	if err := w.Ledger.RequestRemoval(t.Context(), w.Index.JobID); err != nil {
 		t.Fatal(err)
 	}
 	if a := <-done; a.err != nil || a.body != "one\n" || a.phase() != "" {
@@ -246,9 +247,9 @@ func TestRestarts(t *testing.T) {
 			go func() { done <- finish(resp) }()
 		}
 		for range 20 {
-			w.write(streams()[random.IntN(2)], string(noise(random, random.IntN(5000))))
+			w.Write(streams()[random.IntN(2)], string(noise(random, random.IntN(5000))))
 			if random.IntN(2) == 0 {
-				w.ship(s)
+				w.Ship(s)
 			}
 		}
 		if round == 11 {
@@ -273,9 +274,9 @@ func TestRestarts(t *testing.T) {
 		}
 	}
 	for _, stream := range streams() {
-		if got[stream] != w.wanted(stream) || phases[stream] != job.Succeeded {
+		if got[stream] != w.Want(stream) || phases[stream] != job.Succeeded {
 			t.Errorf("%s: %d bytes and %s, want the %d written and Succeeded", stream, len(got[stream]), phases[stream],
-				len(w.wanted(stream)))
+				len(w.Want(stream)))
 		}
 	}
 }
@@ -316,7 +317,7 @@ func TestRandom(t *testing.T) {
 			}
 			followers.Go(func() {
 				a := w.get("follow=true&tail=all")
-				if n := len(w.wanted(spool.Stdout)) + len(w.wanted(spool.Stderr)); a.err != nil || len(a.body) != n {
+				if n := len(w.Want(spool.Stdout)) + len(w.Want(spool.Stderr)); a.err != nil || len(a.body) != n {
 					t.Errorf("a follower of both got %d bytes, %v; want %d", len(a.body), a.err, n)
 				}
 			})
@@ -324,9 +325,9 @@ func TestRandom(t *testing.T) {
 			for range 500 {
 				switch random.IntN(9) {
 				case 0:
-					w.write(streams()[random.IntN(2)], string(noise(random, random.IntN(30_000))))
+					w.Write(streams()[random.IntN(2)], string(noise(random, random.IntN(30_000))))
 				case 1, 2, 3:
-					w.write(streams()[random.IntN(2)], fmt.Sprintf("line %d\n", random.IntN(1000)))
+					w.Write(streams()[random.IntN(2)], fmt.Sprintf("line %d\n", random.IntN(1000)))
 				case 4:
 					if random.IntN(12) == 0 {
 						w.checkTails(random)
@@ -347,7 +348,7 @@ func TestRandom(t *testing.T) {
 func (w *fixture) followOn(stream spool.Stream) {
 	var got bytes.Buffer
 	for n := 1; ; n++ {
-		ctx, cancel := context.WithCancel(w.t.Context())
+		ctx, cancel := context.WithCancel(w.T.Context())
 		resp, err := w.open(ctx, fmt.Sprintf("follow=true&stream=%s&from=%d", stream, got.Len()))
 		if err == nil && n < 20 {
 			_, err = io.CopyN(&got, resp.Body, int64(n)*5000)
@@ -359,32 +360,33 @@ func (w *fixture) followOn(stream spool.Stream) {
 			break
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
-			w.t.Error(err)
+			w.T.Error(err)
 			break
 		}
 	}
-	if got.String() != w.wanted(stream) {
-		w.t.Errorf("a follower of %s who went and came got %d bytes, which are not the %d written", stream, got.Len(),
-			len(w.wanted(stream)))
+	if got.String() != w.Want(stream) {
+		w.T.Errorf("a follower of %s who went and came got %d bytes, which are not the %d written", stream, got.Len(),
+			len(w.Want(stream)))
 	}
 }
 
 // checkTails compares tails and readings from anywhere with the whole log as it is now.
 func (w *fixture) checkTails(random *rand.Rand) {
-	w.t.Helper()
+	w.T.Helper()
 	for _, stream := range []string{"", "&stream=stdout", "&stream=stderr"} {
 		whole := w.read("tail=all" + stream)
 		for _, n := range []int{0, 1, 2, 3, random.IntN(50), random.IntN(5000), 1 << 30} {
-			if a := w.read(fmt.Sprintf("tail=%d%s", n, stream)); a.body != lastLines(whole.body, n) {
-				w.t.Errorf("%s: the last %d lines have %d bytes, want %d", stream, n, len(a.body), len(lastLines(whole.body, n)))
+			want := joblogtest.LastLines(whole.body, n)
+			if a := w.read(fmt.Sprintf("tail=%d%s", n, stream)); a.body != want {
+				w.T.Errorf("%s: the last %d lines have %d bytes, want %d", stream, n, len(a.body), len(want))
 			}
 		}
 		if a := w.read("from=" + whole.Trailer.Get("Log-Position") + stream); a.body != "" {
-			w.t.Errorf("%s: %d bytes come behind the end", stream, len(a.body))
+			w.T.Errorf("%s: %d bytes come behind the end", stream, len(a.body))
 		}
 		i := random.IntN(len(whole.body) + 1)
 		if a := w.read(fmt.Sprintf("from=%d%s", i, stream)); a.body != whole.body[i:] {
-			w.t.Errorf("%s: from byte %d come %d bytes, want %d", stream, i, len(a.body), len(whole.body)-i)
+			w.T.Errorf("%s: from byte %d come %d bytes, want %d", stream, i, len(a.body), len(whole.body)-i)
 		}
 	}
 }
@@ -395,21 +397,21 @@ func TestEnding(t *testing.T) {
 	w := newFixture(t)
 	w.function.reader.LastPoll = 100 * time.Microsecond
 	for i := range 60 {
-		w.accept()
+		w.Renew()
 		s := w.shipper()
 		for j := range 1 + i%40 {
-			w.write(streams()[j%2], fmt.Sprintf("%d.%d\n", i, j))
-			w.ship(s)
+			w.Write(streams()[j%2], fmt.Sprintf("%d.%d\n", i, j))
+			w.Ship(s)
 		}
-		w.write(spool.Stderr, "last words") // not shipped before the end
+		w.Write(spool.Stderr, "last words") // not shipped before the end
 		var readers sync.WaitGroup
 		started := make(chan struct{}, 8)
 		for _, stream := range streams() {
 			readers.Go(func() {
 				started <- struct{}{}
 				a := w.get("follow=true&tail=all&stream=" + stream.String())
-				if a.err != nil || a.body != w.wanted(stream) || a.phase() != job.Succeeded {
-					t.Errorf("follower of %s: %q %s %v, want %q", stream, a.body, a.phase(), a.err, w.wanted(stream))
+				if a.err != nil || a.body != w.Want(stream) || a.phase() != job.Succeeded {
+					t.Errorf("follower of %s: %q %s %v, want %q", stream, a.body, a.phase(), a.err, w.Want(stream))
 				}
 			})
 			readers.Go(func() {
@@ -417,13 +419,13 @@ func TestEnding(t *testing.T) {
 				var last *answer
 				for last == nil || !last.phase().Terminal() {
 					last = w.get("tail=all&stream=" + stream.String())
-					if last.err != nil || !strings.HasPrefix(w.wanted(stream), last.body) {
+					if last.err != nil || !strings.HasPrefix(w.Want(stream), last.body) {
 						t.Errorf("reader of %s: %s %q %v", stream, last.Status, last.body, last.err)
 						return
 					}
 				}
-				if last.body != w.wanted(stream) {
-					t.Errorf("reader of %s: the job is over, and its log is %q, want %q", stream, last.body, w.wanted(stream))
+				if last.body != w.Want(stream) {
+					t.Errorf("reader of %s: the job is over, and its log is %q, want %q", stream, last.body, w.Want(stream))
 				}
 			})
 		}

@@ -2,21 +2,14 @@ package logs
 
 import (
 	"net/http"
-	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"go-job-orchestrator/shared/api"
-	"go-job-orchestrator/shared/guard/guardtest"
-	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/ledger/ledgertest"
 	"go-job-orchestrator/shared/logstore"
-	"go-job-orchestrator/shared/serve"
 	"go-job-orchestrator/shared/spool"
-	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/token"
 )
 
@@ -83,48 +76,20 @@ func FuzzQuery(f *testing.F) {
 // TestAnswers looks at what is not the log itself.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
-	s, err := store.OpenDir(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := ledger.New(s, time.Now)
-	keys, err := token.New([]byte(strings.Repeat("k", token.MinKeyBytes)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := serve.NewLog()
-	router := api.NewRouter(log).Guarded(guardtest.New(keys, l))
-	newFunction(t, s, keys).Mount(router)
-	server := httptest.NewServer(router)
-	defer server.Close()
-	id := job.ID(strings.Repeat("a", 32))
-	if err := l.Accept(t.Context(), &job.Index{JobID: id}); err != nil {
-		t.Fatal(err)
-	}
-	absent := job.ID(strings.Repeat("b", 32))
+	w := newFixture(t)
+	id, absent := w.Index.JobID, w.ID()
 	tests := []struct {
-		name, path, token string
-		status            int
+		name, path, bearer string
+		status             int
 	}{
-		{"nothing written yet", "/api/v1/jobs/" + string(id) + "/logs", keys.Derive(token.User, id), 200},
-		{"the agent's token", "/api/v1/jobs/" + string(id) + "/logs", keys.Derive(token.Agent, id), 403},
-		{"another job's token", "/api/v1/jobs/" + string(id) + "/logs", keys.Derive(token.User, absent), 403},
-		{"no such job", "/api/v1/jobs/" + string(absent) + "/logs", keys.Derive(token.User, absent), 404},
-		{"bad query", "/api/v1/jobs/" + string(id) + "/logs?tail=x", keys.Derive(token.User, id), 400},
+		{"nothing written yet", "/api/v1/jobs/" + string(id) + "/logs", w.Bearer(token.User, id), 200},
+		{"the agent's token", "/api/v1/jobs/" + string(id) + "/logs", w.Bearer(token.Agent, id), 403},
+		{"another job's token", "/api/v1/jobs/" + string(id) + "/logs", w.Bearer(token.User, absent), 403},
+		{"no such job", "/api/v1/jobs/" + string(absent) + "/logs", w.Bearer(token.User, absent), 404},
+		{"bad query", "/api/v1/jobs/" + string(id) + "/logs?tail=x", w.Bearer(token.User, id), 400},
 	}
 	for _, tt := range tests {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+tt.path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if tt.token != "" {
-			req.Header.Set("Authorization", "Bearer "+tt.token)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
+		resp, _ := ledgertest.Send(t, http.MethodGet, w.url+tt.path, nil, "Authorization", tt.bearer)
 		if resp.StatusCode != tt.status {
 			t.Errorf("%s: %s, want %d", tt.name, resp.Status, tt.status)
 		}

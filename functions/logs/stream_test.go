@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/joblog/joblogtest"
 	"go-job-orchestrator/shared/spool"
 	"go-job-orchestrator/shared/token"
 )
@@ -39,21 +40,21 @@ func (e *event) bytes() string { return e.Data.Text + string(e.Data.Base64) }
 
 // listen opens a stream of events. A last ID is that of an event that the client had before.
 func (w *fixture) listen(query, last string) *http.Response {
-	w.t.Helper()
-	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.url+w.path()+"?"+query, nil)
+	w.T.Helper()
+	req, err := http.NewRequestWithContext(w.T.Context(), http.MethodGet, w.url+w.path()+"?"+query, nil)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+w.keys.Derive(token.User, w.index.JobID))
+	req.Header.Set("Authorization", "Bearer "+w.Keys.Derive(token.User, w.Index.JobID))
 	req.Header.Set("Accept", "text/event-stream")
 	if last != "" {
 		req.Header.Set("Last-Event-ID", last)
 	}
 	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	w.t.Cleanup(func() { resp.Body.Close() })
+	w.T.Cleanup(func() { resp.Body.Close() })
 	return resp
 }
 
@@ -119,13 +120,13 @@ func summary(events []*event) (list []string) {
 
 // attempt begins another attempt, whose log the next writes are.
 func (w *fixture) attempt(n int) {
-	w.t.Helper()
-	err := w.files.Begin(n)
+	w.T.Helper()
+	err := w.Spool.Begin(n)
 	if err == nil {
-		w.writer, err = spool.NewWriter(w.files, 0)
+		w.Writer, err = spool.NewWriter(w.Spool, 0)
 	}
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 }
 
@@ -136,10 +137,10 @@ func TestEvents(t *testing.T) {
 	w := newFixture(t)
 	begun := time.Now().Add(-time.Millisecond)
 	w.attempt(1)
-	w.write(spool.Stdout, "one\n")
-	w.write(spool.Stderr, "oops\n")
+	w.Write(spool.Stdout, "one\n")
+	w.Write(spool.Stderr, "oops\n")
 	s := w.shipper()
-	w.ship(s)
+	w.Ship(s)
 	live := bufio.NewReader(w.listen("", "").Body)
 	var got []*event
 	for range 3 {
@@ -147,7 +148,7 @@ func TestEvents(t *testing.T) {
 	}
 	w.attempt(2) // it writes nothing
 	w.attempt(3)
-	w.write(spool.Stdout, "two\n")
+	w.Write(spool.Stdout, "two\n")
 	w.end(s)
 	for e := next(t, live); e != nil; e = next(t, live) {
 		got = append(got, e)
@@ -227,12 +228,12 @@ func TestEventBytes(t *testing.T) {
 			w := newFixture(t)
 			s := w.shipper()
 			for i, text := range tt.writes {
-				w.write(spool.Stdout, text)
+				w.Write(spool.Stdout, text)
 				if i%7 == 0 {
-					w.ship(s)
+					w.Ship(s)
 				}
 			}
-			w.ship(s)
+			w.Ship(s)
 			for _, kept := range []bool{false, true} {
 				if kept {
 					w.end(s)
@@ -267,10 +268,10 @@ func TestEventCut(t *testing.T) {
 	want := ""
 	for i := range 60 {
 		text := strings.Repeat("ü", i%5+1)
-		w.write(streams()[i%2], text)
+		w.Write(streams()[i%2], text)
 		want += text
 		if i%8 == 0 {
-			w.ship(s)
+			w.Ship(s)
 		}
 	}
 	w.end(s)
@@ -297,13 +298,13 @@ func TestEventCut(t *testing.T) {
 func TestEventsRemoved(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
-	w.write(spool.Stdout, "one\n")
-	w.ship(w.shipper())
+	w.Write(spool.Stdout, "one\n")
+	w.Ship(w.shipper())
 	live := bufio.NewReader(w.listen("", "").Body)
 	if e := next(t, live); e.bytes() != "one\n" {
 		t.Errorf("%+v", e)
 	}
-	if err := w.ledger.RequestRemoval(t.Context(), w.index.JobID); err != nil {
+	if err := w.Ledger.RequestRemoval(t.Context(), w.Index.JobID); err != nil {
 		t.Fatal(err)
 	}
 	if e := next(t, live); e == nil || e.Type != "end" || !e.Data.Removed {
@@ -336,8 +337,8 @@ func TestTimestamps(t *testing.T) {
 	w := newFixture(t)
 	s := w.shipper()
 	for i, text := range []string{"one\n", "tw", "o\n", "\n", "three\nfour\n", "five"} {
-		w.write(streams()[i%2], text)
-		w.ship(s)
+		w.Write(streams()[i%2], text)
+		w.Ship(s)
 	}
 	for _, kept := range []bool{false, true} {
 		if kept {
@@ -383,17 +384,16 @@ func TestSince(t *testing.T) {
 	for i := range 5000 { // as if one line had been written each second
 		text := fmt.Sprintf("line %d\n", i)
 		stream := streams()[i%2]
-		if _, err := w.files.Of(stream).WriteString(text); err != nil {
+		if _, err := w.Spool.Of(stream).WriteString(text); err != nil {
 			t.Fatal(err)
 		}
-		w.want[stream].WriteString(text)
 		*end.Of(stream) += int64(len(text))
 		record := spool.Record{At: begun.Add(time.Duration(i) * time.Second / 2), Attempt: 1 + i/4000, End: end}
-		if _, err := w.files.Order.Write(record.Encode()); err != nil {
+		if _, err := w.Spool.Order.Write(record.Encode()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.ship(s)
+	w.Ship(s)
 	for _, kept := range []bool{false, true} {
 		if kept {
 			w.end(s)
@@ -409,7 +409,7 @@ func TestSince(t *testing.T) {
 			if got := w.read("stream=stderr&since=" + since).body; strings.Count(got, "\n") != 2500-first/2 {
 				t.Errorf("kept %t: since second %d come %d lines of stderr", kept, second, strings.Count(got, "\n"))
 			}
-			if got := w.read("tail=3&since=" + since).body; got != lastLines("line 4997\nline 4998\nline 4999\n",
+			if got := w.read("tail=3&since=" + since).body; got != joblogtest.LastLines("line 4997\nline 4998\nline 4999\n",
 				min(3, 5000-first)) {
 				t.Errorf("kept %t: the last lines since second %d are %q", kept, second, got)
 			}

@@ -16,14 +16,14 @@ func TestStopAtEnd(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	s := w.shipper()
-	w.write(spool.Stdout, "one\n")
-	w.ship(s)
+	w.Write(spool.Stdout, "one\n")
+	w.Ship(s)
 	stopped := make(chan struct{})
 	w.intercept().live = func(call int) {
 		if call > 1 {
 			return
 		}
-		w.write(spool.Stdout, "two\n")
+		w.Write(spool.Stdout, "two\n")
 		w.end(s)
 		go func() { defer close(stopped); w.stop() }()
 		w.until("the server stops", func() bool { // before the reader goes on
@@ -47,15 +47,14 @@ func TestEndsWhileRead(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	s := w.shipper()
-	w.write(spool.Stdout, "one\n")
-	w.ship(s)
+	w.Write(spool.Stdout, "one\n")
+	w.Ship(s)
 	w.intercept().over = func(call int) {
 		if call == 1 {
-			w.write(spool.Stdout, "two\n")
-			w.keep()
-			if _, _, err := w.ledger.Finish(context.Background(), w.index, job.Terminal{Phase: job.Succeeded}); err != nil {
-				t.Error(err)
-			}
+			w.Write(spool.Stdout, "two\n")
+			w.Keep()
+			w.keepOrder()
+			w.End(w.Index, job.Succeeded)
 		}
 	}
 	got := ""
@@ -77,11 +76,11 @@ func TestEndsWhileRead(t *testing.T) {
 func TestRemovedBeforeRead(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
-	w.write(spool.Stdout, "one\n")
+	w.Write(spool.Stdout, "one\n")
 	w.end(w.shipper())
 	w.intercept().over = func(call int) {
 		if call == 1 {
-			if err := w.ledger.Remove(context.Background(), w.index.JobID); err != nil {
+			if err := w.Ledger.Remove(context.Background(), w.Index.JobID); err != nil {
 				t.Error(err)
 			}
 		}
@@ -99,8 +98,8 @@ func TestRemovedWhileRead(t *testing.T) {
 	s := w.shipper()
 	line := strings.Repeat("x", 1023) + "\n"
 	for i := range 4 { // more than what the connection holds
-		w.write(streams()[i%2], strings.Repeat(line, 8<<10))
-		w.ship(s)
+		w.Write(streams()[i%2], strings.Repeat(line, 8<<10))
+		w.Ship(s)
 	}
 	w.end(s)
 	resp, err := w.open(t.Context(), "tail=all")
@@ -110,7 +109,7 @@ func TestRemovedWhileRead(t *testing.T) {
 	if _, err := resp.Body.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.ledger.Remove(t.Context(), w.index.JobID); err != nil {
+	if err := w.Ledger.Remove(t.Context(), w.Index.JobID); err != nil {
 		t.Fatal(err)
 	}
 	if a := finish(resp); a.err == nil && len(a.body) < 32<<20-1 {

@@ -12,9 +12,9 @@ import (
 	"go-job-orchestrator/shared/longpoll"
 )
 
-// events answers with server-sent events, one for each phase and whatever else changes in it, until
-// the job is over or gone or the server stops. The last ID that a client has had says where it goes
-// on.
+// events answers with server-sent events, one for each phase and for each other change, until the
+// job is over or removed or the server stops. The last ID that a client has received says where the
+// stream goes on.
 func (f *Function) events(w http.ResponseWriter, r *http.Request, p httprouter.Params) error {
 	id, err := job.ParseID(p.ByName("id"))
 	if err != nil {
@@ -31,7 +31,7 @@ func (f *Function) events(w http.ResponseWriter, r *http.Request, p httprouter.P
 		return err
 	}
 	if s.Phase.Terminal() && last == changeID(s) {
-		w.WriteHeader(http.StatusNoContent) // by which clients know not to come again
+		w.WriteHeader(http.StatusNoContent) // tells clients not to come again
 		return nil
 	}
 	out, err := api.BeginEvents(w)
@@ -84,8 +84,8 @@ func rank(p job.Phase) int {
 	return 1
 }
 
-// since returns the states between the last that a client has had and how the job is now. What was
-// quicker than a look at the records is not left out.
+// since returns the states of a job from the last that a client has received up to now. A phase
+// that was too short to be seen in the records is not left out.
 func since(last string, s *job.Status) []*job.Status {
 	seen := 0
 	if last != "" && last[0] >= '1' && last[0] <= '3' {
@@ -108,7 +108,7 @@ func since(last string, s *job.Status) []*job.Status {
 	return list
 }
 
-// changes sends what is new to the client and returns the ID of the last it sent.
+// changes sends the states that are new to the client, and returns the ID of the last.
 func changes(out *api.Events, last string, now *job.Status) (sent string, err error) {
 	for _, then := range since(last, now) {
 		sent = changeID(then)

@@ -36,9 +36,18 @@ type life struct {
 	err   error
 	looks int
 	bell  chan struct{}
+	watch int // how many watch it
 }
 
-func (l *life) Watch(job.ID) (<-chan struct{}, func()) { return l.bell, func() {} }
+func (l *life) Watch(job.ID) (<-chan struct{}, func()) {
+	add := func(n int) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.watch += n
+	}
+	add(1)
+	return l.bell, func() { add(-1) }
+}
 
 func (l *life) Status(context.Context, job.ID) (*job.Status, error) {
 	l.mu.Lock()
@@ -60,7 +69,7 @@ func (l *life) Summary(ctx context.Context, id job.ID) (*job.Summary, error) {
 	return &s.Summary, nil
 }
 
-func (l *life) WatchAll() (<-chan struct{}, func()) { return l.bell, func() {} }
+func (l *life) WatchAll() (<-chan struct{}, func()) { return l.Watch(lifeID) }
 
 func (l *life) set(change func(*job.Status)) {
 	l.mu.Lock()
@@ -112,7 +121,7 @@ func (l *life) serve(t *testing.T) (url, auth string, stop func()) {
 }
 
 // mount routes the function over these records.
-func mount(t *testing.T, r *api.Router, records status.Records, keys token.Keys, o status.Observer, log *slog.Logger) {
+func mount(t testing.TB, r *api.Router, records status.Records, keys token.Keys, o status.Observer, log *slog.Logger) {
 	t.Helper()
 	env := platform.New(nil, log)
 	env.SetKeys(keys)
@@ -136,7 +145,7 @@ func (l *life) route(t *testing.T) (router *api.Router, auth string) {
 	return router, "Bearer " + keys.Derive(token.User, lifeID)
 }
 
-func get(t *testing.T, url string, header ...string) *http.Response {
+func get(t testing.TB, url string, header ...string) *http.Response {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
@@ -267,15 +276,21 @@ func TestEventStreamFillsIn(t *testing.T) {
 }
 
 func TestEventStreamEndsWithTheServer(t *testing.T) {
-	l := newLife()
-	url, auth, stop := l.serve(t)
-	r := bufio.NewReader(get(t, url+"/events", "Authorization", auth).Body)
-	if _, ok := next(t, r); !ok {
-		t.Fatal("no event")
-	}
-	go stop()
-	if e, ok := next(t, r); ok {
-		t.Errorf("got %+v", e)
+	for name, of := range map[string]func(url, auth string) *http.Response{
+		"of a job":    func(url, auth string) *http.Response { return get(t, url+"/events", "Authorization", auth) },
+		"of all jobs": func(url, _ string) *http.Response { return get(t, strings.TrimSuffix(url, string(lifeID))+"events") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, auth, stop := newLife().serve(t)
+			r := bufio.NewReader(of(url, auth).Body)
+			if _, ok := next(t, r); !ok {
+				t.Fatal("no event")
+			}
+			go stop()
+			if e, ok := next(t, r); ok {
+				t.Errorf("got %+v", e)
+			}
+		})
 	}
 }
 

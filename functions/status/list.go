@@ -40,7 +40,7 @@ func (f *Function) list(w http.ResponseWriter, r *http.Request, _ httprouter.Par
 const (
 	defaultLimit = 50
 	maxLimit     = 500
-	maxLabels    = 32 // no job has more; each costs reads
+	maxLabels    = 32 // no job has more, and each costs reads
 )
 
 func parameters() api.Query {

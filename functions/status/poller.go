@@ -9,15 +9,15 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
-// How long it is until a job that is watched is observed again. Its end is in the records, which
-// are looked at more often; what only its place knows, such as why an image cannot be pulled,
-// seldom changes, and each observation is a call to the API that all of the cluster shares.
+// The intervals between two observations of a job that clients wait for. The end of a job is in the
+// records, which are read more often. What only the observer sees, such as why an image cannot be
+// pulled, seldom changes, and each observation is a call to the API that the whole cluster shares.
 const (
 	firstInterval = time.Second
 	lastInterval  = 10 * time.Second
 )
 
-// pollers are the jobs that clients wait for. All clients of one job share what is observed of it.
+// pollers has a poller for each job that clients wait for. All clients of a job share its poller.
 type pollers struct {
 	observer Observer
 	warn     func(context.Context, job.ID, error)
@@ -30,7 +30,7 @@ type pollers struct {
 type poller struct {
 	clients int // guarded by pollers.mu
 	stop    context.CancelFunc
-	begun   <-chan struct{} // closed after the first observation, or when that takes long
+	begun   <-chan struct{} // closed after the first observation, or when it takes long
 	sawOne  context.CancelFunc
 	news    chan struct{} // has a value when wanted has changed
 
@@ -39,8 +39,8 @@ type poller struct {
 	seen   observed
 }
 
-// moment is what the records say of a job at one time: what was observed at another says nothing
-// about this one.
+// moment identifies a state of the records of a job. An observation that was made in another state
+// says nothing about this one.
 type moment struct {
 	phase    job.Phase
 	reason   job.Reason
@@ -49,14 +49,14 @@ type moment struct {
 
 func momentOf(s *job.Status) moment { return moment{s.Phase, s.Reason, len(s.Attempts)} }
 
-// observed is what an observation came to, and what the records said when it was asked for.
+// observed is the result of an observation, and the state of the records when it began.
 type observed struct {
 	at    moment
 	saw   job.Observation
 	fault error
 }
 
-// join returns the poller over a job, and what is to be called by who does not wait any longer.
+// join returns the poller of a job. The client has to call leave when it no longer waits.
 func (w *pollers) join(ctx context.Context, id job.ID) (v *poller, leave func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -80,8 +80,8 @@ func (w *pollers) join(ctx context.Context, id job.ID) (v *poller, leave func())
 	}
 }
 
-// keep observes the job: at once when the records have changed, and the more seldom the longer an
-// observation stays the same.
+// keep observes the job: at once when the records have changed, and less and less often while the
+// observations stay the same.
 func (v *poller) keep(ctx context.Context, id job.ID, o Observer, warn func(context.Context, job.ID, error)) {
 	var again <-chan time.Time
 	interval := firstInterval
@@ -116,7 +116,7 @@ func (v *poller) asked() moment {
 	return v.wanted
 }
 
-// note keeps what was observed and reports whether it is another than the one before.
+// note keeps an observation and reports whether it differs from the one before.
 func (v *poller) note(s observed) (changed bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -125,9 +125,9 @@ func (v *poller) note(s observed) (changed bool) {
 	return changed
 }
 
-// latest returns what was last observed while the records said this, and false when nothing was.
-// Only the first observation is waited for, and not for long: what the records say must reach
-// clients also when somebody else's API hangs.
+// latest returns the last observation that was made in this state of the records, and false if
+// there is none. It waits only for the first observation, and not for long, because clients must
+// learn what the records say even when the observer hangs.
 func (v *poller) latest(ctx context.Context, now moment) (observed, bool) {
 	v.mu.Lock()
 	if v.wanted != now {

@@ -155,6 +155,12 @@ func TestObservationsAreRare(t *testing.T) {
 		if got := p.count(); got == before {
 			t.Error("a change in the records did not lead to an observation")
 		}
+		before = p.count()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got := p.count(); got == before {
+			t.Error("after a change in the records it was not observed closely")
+		}
 
 		l.end(job.Failed)
 		ended := time.Now()
@@ -173,7 +179,53 @@ func TestObservationsAreRare(t *testing.T) {
 		if got := p.count(); got != before {
 			t.Errorf("observed %d times when nobody waited any more", got-before)
 		}
+		if l.watch != 0 {
+			t.Errorf("%d still watch the records", l.watch)
+		}
 	}) // which fails when a goroutine is left
+}
+
+// TestOneLeaves demands that a job is observed as long as anybody waits for it.
+func TestOneLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, p := newLife(), &place{}
+		call := observed(t, l, p, slog.DiscardHandler)
+		first, second := call("/events"), call("/events")
+		time.Sleep(time.Minute)
+		first.leave()
+		<-first.answered
+		p.set(job.Observation{Reason: job.ReasonUnschedulable}, nil)
+		time.Sleep(time.Minute)
+		second.leave()
+		<-second.answered
+		if got, want := second.ids(), []string{"1-Queued-0", "1-Unschedulable-0"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+// TestWatchIsTold demands that a stream of all jobs has a change by this process at once.
+func TestWatchIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLife()
+		l.bell = make(chan struct{}, 1)
+		router, _ := l.route(t)
+		ctx, leave := context.WithCancel(t.Context())
+		w, ended := httptest.NewRecorder(), make(chan struct{})
+		go func() {
+			defer close(ended)
+			router.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/api/v1/jobs/events", nil))
+		}()
+		time.Sleep(100 * time.Millisecond)
+		l.begin()
+		l.bell <- struct{}{}
+		synctest.Wait()
+		if !strings.Contains(w.Body.String(), `"Running"`) {
+			t.Errorf("at once came only %s", w.Body)
+		}
+		leave()
+		<-ended
+	})
 }
 
 // TestOldObservation demands that what kept a job from starting is not said of one that runs.
@@ -307,6 +359,16 @@ func TestSeenEnd(t *testing.T) {
 		}
 		if took := time.Since(ended); took > 10*time.Second {
 			t.Errorf("the end was told after %s", took)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // an attempt that began after the records were read
+		later := attempt
+		later.Number = 2
+		l, p := newLife(), &place{says: job.Observation{Attempt: &later}}
+		c := observed(t, l, p, slog.DiscardHandler)("")
+		<-c.answered
+		if body := c.Body.String(); !strings.Contains(body, `"attempts":[]`) || !strings.Contains(body, `"Queued"`) {
+			t.Errorf("got %s", body)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {

@@ -43,8 +43,7 @@ type limits struct {
 	OutputNameBytes      int `json:"outputNameBytes"`
 }
 
-// server answers with what the server is. Without a caller it reads nothing from the bucket for
-// that.
+// server answers with facts about the server. Without a caller it does not read the bucket.
 func (f *Function) server(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
 	v := version.Get()
 	secrets, err := f.usable(r)
@@ -55,7 +54,7 @@ func (f *Function) server(w http.ResponseWriter, r *http.Request, _ httprouter.P
 	if q, known := f.queue.(interface{ MaxConcurrent() int }); known {
 		slots = q.MaxConcurrent()
 	}
-	caller, _ := access.From(r.Context()) // without a role there is no profile to use
+	caller, _ := access.From(r.Context()) // without a role no profile can be used
 	api.WriteJSON(w, http.StatusOK, server{
 		Version: v.Version, Commit: v.Commit, Date: v.Date, Go: v.Go, Auth: f.login, Runtimes: f.runtimes,
 		Profiles: f.profiles.Current().List(caller.Role), Secrets: secrets,
@@ -69,8 +68,8 @@ func (f *Function) server(w http.ResponseWriter, r *http.Request, _ httprouter.P
 	return nil
 }
 
-// usable lists the operator's secrets that the caller may use. Where no caller sends credentials
-// there are none to list.
+// usable returns the names of the operator's secrets that the caller may use. Without a caller
+// there are none.
 func (f *Function) usable(r *http.Request) ([]string, error) {
 	c, called := access.From(r.Context())
 	if !called || !c.Role.Allows(access.User) {

@@ -1,4 +1,4 @@
-// Package status tells how jobs fare.
+// Package status answers what jobs there are and what state they are in.
 package status
 
 import (
@@ -22,7 +22,7 @@ import (
 	"go-job-orchestrator/shared/secret"
 )
 
-// Records are what is known of jobs.
+// Records are the stored records of jobs.
 type Records interface {
 	Status(ctx context.Context, id job.ID) (*job.Status, error)
 	Watch(id job.ID) (changed <-chan struct{}, leave func())
@@ -30,12 +30,12 @@ type Records interface {
 	// IDs lists the jobs without reading them, and Summary reads one.
 	IDs(ctx context.Context, q ledger.Query) ([]job.ID, error)
 	Summary(ctx context.Context, id job.ID) (*job.Summary, error)
-	// WatchAll tells that this process has changed a job, whichever.
+	// WatchAll signals that this process has changed any job.
 	WatchAll() (changed <-chan struct{}, leave func())
 }
 
-// Observer looks at a job that is not over where it runs. The records alone do not say why a job
-// does not start, or that its node is gone.
+// Observer asks the place where a job runs about a job that is not over. The records alone do not
+// say why a job does not start, or that its node is gone.
 type Observer interface {
 	Observe(ctx context.Context, id job.ID) (job.Observation, error)
 }
@@ -128,8 +128,8 @@ func (f *Function) get(w http.ResponseWriter, r *http.Request, p httprouter.Para
 	return nil
 }
 
-// placed adds the place of a job in the queue of this process. It is asked last, so that it is as
-// new as the answer.
+// placed adds the position of a job in the queue of this process. The queue is asked last, so that
+// the position is as new as the answer.
 func (f *Function) placed(s *job.Status) *job.Status {
 	if f.queue == nil || s.Phase.Terminal() {
 		return s
@@ -143,7 +143,7 @@ func (f *Function) placed(s *job.Status) *job.Status {
 	return &then
 }
 
-// status is what the records say, and of a job that is not over what its place says on top.
+// status returns what the records say. For a job that is not over it adds what the observer sees.
 func (f *Function) status(ctx context.Context, id job.ID) (*job.Status, error) {
 	s, err := f.records.Status(ctx, id)
 	if err != nil || s.Phase.Terminal() || f.observer == nil {
@@ -156,9 +156,9 @@ func (f *Function) status(ctx context.Context, id job.ID) (*job.Status, error) {
 	return f.complete(ctx, s, o, err)
 }
 
-// watching returns status for a client that asks it again and again: each time the records are
-// read, and the place of the job is asked more seldom. changed has a value when this process has
-// changed the records. Who does not wait any longer has to say so.
+// watching returns a status function for a client that calls it again and again. Each call reads
+// the records, and the observer is asked less often. changed has a value when this process has
+// changed the records. The client has to call leave when it no longer waits.
 func (f *Function) watching(
 	ctx context.Context, id job.ID,
 ) (look longpoll.Look, changed <-chan struct{}, leave func()) {
@@ -181,7 +181,7 @@ func (f *Function) watching(
 	return look, changed, func() { quit(); unwatch() }
 }
 
-// complete adds what was observed of a job to what the records said.
+// complete adds an observation of a job to the status from the records.
 func (f *Function) complete(ctx context.Context, s *job.Status, o job.Observation, err error) (*job.Status, error) {
 	switch {
 	case errors.Is(err, job.ErrNotFound) || err == nil && o.Over:
@@ -202,8 +202,8 @@ func (f *Function) complete(ctx context.Context, s *job.Status, o job.Observatio
 	return s, nil
 }
 
-// unrecorded says of an end that it is seen and not recorded: the reaper does that. To ask how a
-// job fares changes nothing.
+// unrecorded adds to a message that the end was seen but is not recorded yet. The reaper records
+// it, because a request for a status must not change anything.
 func unrecorded(message string) string {
 	const note = "this is what Kubernetes says, and is being recorded"
 	if message == "" {

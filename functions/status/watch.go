@@ -25,10 +25,10 @@ const (
 	watchPause = 700 * time.Millisecond
 )
 
-// watch answers with server-sent events: one for each change of one of the caller's jobs, with what
-// a list shows of the job, and an event "removed" for one that is gone. It begins with the jobs that
-// are not over. The ID of an event is its time in milliseconds since 1970. A client that sends it
-// back gets the jobs that have changed since.
+// watch answers with server-sent events. There is one for each change of one of the caller's jobs,
+// with the fields that a list has, and an event "removed" for each job that was removed. The stream
+// begins with the jobs that are not over. The ID of an event is its time in milliseconds since
+// 1970. A client that sends the ID back gets the jobs that have changed since.
 func (f *Function) watch(w http.ResponseWriter, r *http.Request, _ httprouter.Params) error {
 	owner, err := parseOwner(r)
 	if err != nil {
@@ -64,7 +64,7 @@ func (f *Function) watch(w http.ResponseWriter, r *http.Request, _ httprouter.Pa
 	}
 }
 
-// parseOwner returns whose jobs are asked for; empty: everybody's.
+// parseOwner returns the owner whose jobs the client asks for; empty: all owners.
 func parseOwner(r *http.Request) (owner string, err error) {
 	q := api.Query{Names: []string{"owner"}, Others: map[string]string{"user": "owner", "caller": "owner"}}
 	err = q.Each(r.URL.RawQuery, func(name, value string) error {
@@ -80,24 +80,24 @@ func parseOwner(r *http.Request) (owner string, err error) {
 	return access.Listed(r.Context(), owner)
 }
 
-// parseMoment reads the ID of an event. One that cannot be read is like none.
+// parseMoment reads the ID of an event. An ID that cannot be read counts as none.
 func parseMoment(id string) (at time.Time, ok bool) {
 	ms, err := strconv.ParseInt(id, 10, 64)
 	return time.UnixMilli(ms), err == nil && ms > 0
 }
 
-// watcher knows what a client has been told of the jobs of one owner.
+// watcher finds the changes that a client has not received yet.
 type watcher struct {
 	records Records
-	owner   string // empty: everybody
-	since   time.Time
-	resumed bool // the client has been told what happened before since
-	begun   bool // it has looked before
-	// known has what the client knows of each watched job, in the words of stateOf.
+	owner   string    // empty: everybody
+	since   time.Time // jobs that ended before are not sent; the first look, unless resumed
+	resumed bool      // since is the time of the last event that the client has received
+	begun   bool      // look was called before
+	// known is the state of each watched job that the client knows, as stateOf returns it.
 	known map[job.ID]string
 }
 
-// over is what stateOf begins with for a job that does not change any more.
+// over is what stateOf returns for a job that does not change any more.
 const over = "over"
 
 func stateOf(s *job.Summary) string {
@@ -107,9 +107,9 @@ func stateOf(s *job.Summary) string {
 	return string(s.Phase) + " " + string(s.Reason)
 }
 
-// news is what there is to tell.
+// news is what the client does not know yet.
 type news struct {
-	at      time.Time // before it was looked for
+	at      time.Time // before the look
 	jobs    []*job.Summary
 	removed []job.ID
 }
@@ -132,10 +132,13 @@ func (n *news) send(out *api.Events) error {
 	return nil
 }
 
-// look finds what has changed since it looked last. It costs two listings, and a few reads for each
+// look finds what has changed since the last look. It costs two listings, and a few reads for each
 // job that is not over.
 func (v *watcher) look(ctx context.Context) (*news, error) {
 	n := &news{at: time.Now()}
+	if !v.begun && !v.resumed {
+		v.since = n.at
+	}
 	recent, err := v.records.IDs(ctx, ledger.Query{Owner: v.owner, Limit: watchedRecent})
 	if err != nil {
 		return nil, err
@@ -179,8 +182,8 @@ func (v *watcher) check(ctx context.Context, id job.ID, n *news) error {
 	}
 	state := stateOf(s)
 	v.known[id] = state
-	told := !known && v.resumed && !v.begun && state == over && s.FinishedAt != nil && s.FinishedAt.Before(v.since)
-	if state != last && !told {
+	former := !known && state == over && s.FinishedAt != nil && s.FinishedAt.Before(v.since)
+	if state != last && !former {
 		n.jobs = append(n.jobs, s)
 	}
 	return nil

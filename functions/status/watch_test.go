@@ -3,82 +3,62 @@ package status_test
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"log/slog"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"go-job-orchestrator/functions/status"
 	"go-job-orchestrator/shared/access"
 	"go-job-orchestrator/shared/api"
 	"go-job-orchestrator/shared/guard"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
-	"go-job-orchestrator/shared/store"
-	"go-job-orchestrator/shared/token"
+	"go-job-orchestrator/shared/ledger/ledgertest"
 )
 
 // watched is a server over a directory, and what follows all jobs there.
 type watched struct {
-	t       *testing.T
-	records *ledger.Ledger
-	url     string
-	caller  access.Caller
+	*ledgertest.Fixture
+	url    string
+	caller access.Caller
 }
 
 func newWatched(t *testing.T) *watched {
 	t.Helper()
-	s, err := store.OpenDir(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := token.New(make([]byte, token.MinKeyBytes))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &watched{t: t, records: ledger.New(s, time.Now), caller: access.Caller{Owner: "ann", Role: access.User}}
+	f := ledgertest.New(t)
+	return newWatchedOver(f, f.Ledger)
+}
+
+// newWatchedOver is newWatched for a function that reads other records.
+func newWatchedOver(f *ledgertest.Fixture, records status.Records) *watched {
+	f.T.Helper()
+	w := &watched{Fixture: f, caller: access.Caller{Owner: "ann", Role: access.User}}
 	log := slog.New(slog.DiscardHandler)
-	router := api.NewRouter(log).Guarded(guard.New(guard.Deps{Tokens: keys, Now: time.Now, Owners: w.records,
+	router := api.NewRouter(log).Guarded(guard.New(guard.Deps{Tokens: w.Keys, Now: time.Now, Owners: w.Ledger,
 		Identify: func(r *http.Request) (*http.Request, error) {
 			return r.WithContext(access.With(r.Context(), w.caller)), nil
 		}}))
-	mount(t, router, w.records, keys, nil, log)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: router}
-	go func() { _ = server.Serve(ln) }()
-	t.Cleanup(func() { server.Close() })
-	w.url = "http://" + ln.Addr().String() + "/api/v1/jobs/events"
+	mount(f.T, router, records, w.Keys, nil, log)
+	server := httptest.NewServer(router)
+	f.T.Cleanup(func() { server.CloseClientConnections(); server.Close() }) // streams have no end
+	w.url = server.URL + "/api/v1/jobs/events"
 	return w
 }
 
 // accept makes a job of an owner.
 func (w *watched) accept(owner string) *job.Index {
-	w.t.Helper()
-	id, err := job.NewID(time.Now(), rand.Reader)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	index := &job.Index{JobID: id, CreatedAt: time.Now(), Owner: owner}
-	index.TTLSecondsAfterFinished = 3600
-	if err := w.records.Accept(context.Background(), index); err != nil {
-		w.t.Fatal(err)
-	}
-	return index
+	w.T.Helper()
+	return w.Job(func(i *job.Index) { i.Owner, i.TTLSecondsAfterFinished = owner, 3600 })
 }
 
 func (w *watched) finish(index *job.Index) {
-	w.t.Helper()
-	end := job.Terminal{Phase: job.Succeeded, Reason: job.ReasonCompleted, FinishedAt: time.Now()}
-	if _, _, err := w.records.Finish(w.t.Context(), index, end); err != nil {
-		w.t.Fatal(err)
-	}
+	w.T.Helper()
+	w.End(index, job.Succeeded)
 }
 
 // change is what an event tells.
@@ -87,21 +67,22 @@ type change struct {
 	job      job.Summary
 }
 
-// follow returns what reads the next event.
+// follow returns what reads the next event, if one comes within half a minute.
 func (w *watched) follow(header ...string) func() change {
-	w.t.Helper()
-	got := get(w.t, w.url, header...)
+	w.T.Helper()
+	got := get(w.T, w.url, header...)
 	if got.StatusCode != http.StatusOK {
-		w.t.Fatal(got.Status)
+		w.T.Fatal(got.Status)
 	}
 	lines := bufio.NewReader(got.Body)
 	return func() change {
-		w.t.Helper()
+		w.T.Helper()
+		defer time.AfterFunc(30*time.Second, func() { got.Body.Close() }).Stop()
 		var c change
 		for {
 			line, err := lines.ReadString('\n')
 			if err != nil {
-				w.t.Fatal(err)
+				w.T.Fatal(err)
 			}
 			name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
 			switch name {
@@ -111,7 +92,7 @@ func (w *watched) follow(header ...string) func() change {
 				c.kind = value
 			case "data":
 				if err := json.Unmarshal([]byte(value), &c.job); err != nil {
-					w.t.Fatal(err)
+					w.T.Fatal(err)
 				}
 			case "":
 				if c.id != "" {
@@ -124,14 +105,14 @@ func (w *watched) follow(header ...string) func() change {
 
 // want demands that the next event is about a job in a phase, or about its removal.
 func (w *watched) want(next func() change, index *job.Index, phase job.Phase) change {
-	w.t.Helper()
+	w.T.Helper()
 	got := next()
 	kind := ""
 	if phase == "" {
 		kind = "removed"
 	}
 	if got.job.JobID != index.JobID || got.job.Phase != phase || got.kind != kind {
-		w.t.Fatalf("got %+v, want %s %s", got, index.JobID, phase)
+		w.T.Fatalf("got %+v, want %s %s", got, index.JobID, phase)
 	}
 	return got
 }
@@ -147,15 +128,11 @@ func TestWatch(t *testing.T) {
 	w.want(next, waiting, job.Pending) // what is over is not told, and what others have
 	made := w.accept("ann")
 	w.want(next, made, job.Pending)
-	if _, err := w.records.StartAttempt(t.Context(), made.JobID, 1, "test", nil); err != nil {
-		t.Fatal(err)
-	}
+	w.Start(made, 1)
 	w.want(next, made, job.Running)
 	w.finish(made)
 	last := w.want(next, made, job.Succeeded)
-	if err := w.records.Remove(t.Context(), made.JobID); err != nil {
-		t.Fatal(err)
-	}
+	w.Must(w.Ledger.Remove(t.Context(), made.JobID))
 	w.want(next, made, "")
 
 	// A client that comes again is told what has changed meanwhile, and not what it knows.
@@ -177,6 +154,43 @@ func TestWatch(t *testing.T) {
 	if got := all(); got.job.Owner != "bob" {
 		t.Errorf("an admin is told of %+v", got)
 	}
+}
+
+// careless lists the jobs of everybody.
+type careless struct{ *ledger.Ledger }
+
+func (c careless) IDs(ctx context.Context, q ledger.Query) ([]job.ID, error) {
+	q.Owner = ""
+	return c.Ledger.IDs(ctx, q)
+}
+
+// TestWatchChecksOwners has a list with a job of somebody else.
+func TestWatchChecksOwners(t *testing.T) {
+	f := ledgertest.New(t)
+	w := newWatchedOver(f, careless{f.Ledger})
+	mine := w.accept("ann")
+	w.accept("bob")
+	next := w.follow()
+	w.want(next, mine, job.Pending)
+	w.want(next, w.accept("ann"), job.Pending)
+}
+
+// TestWatchBesideMany watches a job that is older than the jobs that a list shows, and the newest of
+// those that are over.
+func TestWatchBesideMany(t *testing.T) {
+	w := newWatched(t)
+	old := w.accept("ann")
+	var newest *job.Index
+	for range 101 {
+		newest = w.accept("ann")
+		w.finish(newest)
+	}
+	next := w.follow()
+	w.want(next, old, job.Pending)
+	w.finish(old)
+	w.want(next, old, job.Succeeded)
+	w.Must(w.Ledger.Remove(t.Context(), newest.JobID))
+	w.want(next, newest, "")
 }
 
 // TestWatchOfOthers asks for what the caller may not see.

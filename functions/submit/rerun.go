@@ -40,8 +40,7 @@ func (f *Function) acceptAgain(w http.ResponseWriter, r *http.Request, text stri
 	if err != nil {
 		return nil, err
 	}
-	f.admission.LimitReading(w)
-	tx, err := f.admission.Begin(r.Context(), r.ContentLength)
+	tx, err := f.admission.Receive(w, r)
 	if err != nil {
 		return nil, err
 	}

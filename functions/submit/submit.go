@@ -78,8 +78,7 @@ func (f *Function) accept(w http.ResponseWriter, r *http.Request) (*job.Index, e
 	if err != nil {
 		return nil, err
 	}
-	f.admission.LimitReading(w)
-	tx, err := f.admission.Begin(r.Context(), r.ContentLength)
+	tx, err := f.admission.Receive(w, r)
 	if err != nil {
 		return nil, err
 	}

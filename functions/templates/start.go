@@ -36,8 +36,7 @@ func (f *Function) accept(w http.ResponseWriter, r *http.Request, name string) (
 	if err != nil {
 		return nil, err
 	}
-	f.admission.LimitReading(w)
-	tx, err := f.admission.Begin(r.Context(), r.ContentLength)
+	tx, err := f.admission.Receive(w, r)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package admission
 import (
 	"context"
 	"io"
+	"net/http"
 	"slices"
 	"time"
 
@@ -51,6 +52,12 @@ type Draft struct {
 	Chain       ledger.Lineage // Root is empty for a job that no event of another job starts
 	// Inferred is what was inferred already; Commit infers the rest.
 	Inferred *job.Inferred
+}
+
+// Receive is Begin for a job that is in the body of a request, which has a limited time to come.
+func (c *Controller) Receive(w http.ResponseWriter, r *http.Request) (*Tx, error) {
+	c.LimitReading(w)
+	return c.Begin(r.Context(), r.ContentLength)
 }
 
 // Begin finds a place for a job that brings about size bytes along.

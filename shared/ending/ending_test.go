@@ -13,16 +13,14 @@ import (
 	"go-job-orchestrator/shared/executor"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
-	"go-job-orchestrator/shared/store"
+	"go-job-orchestrator/shared/ledger/ledgertest"
 )
 
 const id job.ID = "fe6aa1b2c3d4000102030405060708ff"
 
 // bucket is one in a directory with one job, which may be tried twice.
 type bucket struct {
-	*testing.T
-	store    *store.Store
-	ledger   *ledger.Ledger
+	*ledgertest.Fixture
 	recorder *ending.Recorder
 	index    *job.Index
 }
@@ -32,47 +30,32 @@ var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func newBucket(t *testing.T) *bucket {
 	t.Helper()
-	s, err := store.OpenDir(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	clock := func() time.Time { return now }
-	l := ledger.New(s, clock)
-	b := &bucket{T: t, store: s, ledger: l, recorder: &ending.Recorder{Ledger: l, Store: s, Now: clock}, index: &job.Index{
-		JobID: id, JobName: id.Name(), CreatedAt: id.Created(),
-		Spec: job.Spec{Runtime: "python", Entrypoint: "main.py", Retries: 1, TTLSecondsAfterFinished: 60},
-	}}
-	b.must(l.BeginUpload(t.Context(), id), l.Accept(t.Context(), b.index))
+	b := &bucket{Fixture: ledgertest.Open(t, t.TempDir(), func() time.Time { return now })}
+	b.recorder = &ending.Recorder{Ledger: b.Ledger, Store: b.Store, Now: b.Now}
+	b.index = b.Job(func(i *job.Index) {
+		i.JobID, i.Retries = id, 1
+		b.Must(b.Ledger.BeginUpload(t.Context(), id))
+	})
 	return b
 }
 
-func (b *bucket) must(errs ...error) {
-	b.Helper()
-	if err := errors.Join(errs...); err != nil {
-		b.Fatal(err)
-	}
-}
-
 func (b *bucket) put(keys ...string) {
-	b.Helper()
+	b.T.Helper()
 	for _, key := range keys {
-		_, err := b.store.Put(b.Context(), key, strings.NewReader(key))
-		b.must(err)
+		_, err := b.Store.Put(b.T.Context(), key, strings.NewReader(key))
+		b.Must(err)
 	}
 }
 
 func (b *bucket) start(n int) job.Attempt {
-	b.Helper()
-	a, err := b.ledger.StartAttempt(b.Context(), id, n, "test", nil)
-	b.must(err)
-	return a
+	b.T.Helper()
+	return b.Start(b.index, n)
 }
 
 // end records how an attempt ended that was started.
 func (b *bucket) end(a job.Attempt, reason job.Reason) {
-	b.Helper()
-	b.must(b.ledger.EndAttempt(b.Context(), id, ended(a, reason)))
+	b.T.Helper()
+	b.Must(b.Ledger.EndAttempt(b.T.Context(), id, ended(a, reason)))
 }
 
 func ended(a job.Attempt, reason job.Reason) job.Attempt {
@@ -91,11 +74,11 @@ func (b *bucket) wholeLog() {
 
 // left returns which parts of the log there are.
 func (b *bucket) left() (whole, segments bool) {
-	b.Helper()
-	whole, err := b.store.Exists(b.Context(), ledger.ResultKey(id, job.StdoutFile))
-	b.must(err)
-	list, err := b.store.List(b.Context(), ledger.LogPrefix(id), "", 10)
-	b.must(err)
+	b.T.Helper()
+	whole, err := b.Store.Exists(b.T.Context(), ledger.ResultKey(id, job.StdoutFile))
+	b.Must(err)
+	list, err := b.Store.List(b.T.Context(), ledger.LogPrefix(id), "", 10)
+	b.Must(err)
 	return whole, len(list) > 0
 }
 
@@ -124,7 +107,7 @@ func TestJob(t *testing.T) {
 		whole, segments bool // what is left of the log, which had segments
 	}{
 		"waits": {before: func(*bucket) {}, segments: true},
-		"cancelled while it waits": {before: func(b *bucket) { b.must(b.ledger.RequestCancel(b.Context(), id)) },
+		"cancelled while it waits": {before: func(b *bucket) { b.Must(b.Ledger.RequestCancel(b.T.Context(), id)) },
 			want: &end{phase: job.Cancelled, reason: job.ReasonCancelled}, segments: true},
 		"could not start": {before: func(*bucket) {}, last: gaveUp,
 			want: &end{phase: job.Failed, reason: job.ReasonStarting}, segments: true},
@@ -132,14 +115,14 @@ func TestJob(t *testing.T) {
 		"runs, whatever the last word": {before: func(b *bucket) { b.start(1) }, last: gaveUp, segments: true},
 		"cancelled while it runs": {before: func(b *bucket) {
 			b.start(1)
-			b.must(b.ledger.RequestCancel(b.Context(), id))
+			b.Must(b.Ledger.RequestCancel(b.T.Context(), id))
 		}, segments: true},
 		"failed, and is tried again": {before: func(b *bucket) { b.end(b.start(1), job.ReasonError) }, segments: true},
 		"failed, and is not tried again": {before: func(b *bucket) { b.end(b.start(1), job.ReasonError) }, last: gaveUp,
 			want: &end{phase: job.Failed, reason: job.ReasonStarting, attempts: 1, code: &one}, segments: true},
 		"failed, and cancelled": {before: func(b *bucket) {
 			b.end(b.start(1), job.ReasonError)
-			b.must(b.ledger.RequestCancel(b.Context(), id))
+			b.Must(b.Ledger.RequestCancel(b.T.Context(), id))
 		}, want: &end{phase: job.Cancelled, reason: job.ReasonCancelled, attempts: 1, code: &one}, segments: true},
 		"failed twice": {before: func(b *bucket) {
 			b.end(b.start(1), job.ReasonError)
@@ -149,7 +132,8 @@ func TestJob(t *testing.T) {
 			a := ended(b.start(1), job.ReasonCompleted)
 			a.Outputs = outputs
 			b.wholeLog()
-			b.must(b.ledger.PutOutputs(b.Context(), id, files), b.ledger.EndAttempt(b.Context(), id, a))
+			b.Must(b.Ledger.PutOutputs(b.T.Context(), id, files))
+			b.Must(b.Ledger.EndAttempt(b.T.Context(), id, a))
 		}, want: &end{phase: job.Succeeded, reason: job.ReasonCompleted, attempts: 1, code: &zero, outputs: outputs,
 			files: files}, whole: true},
 		"killed, and its agent reported outputs": {before: func(b *bucket) {
@@ -158,14 +142,14 @@ func TestJob(t *testing.T) {
 			b.wholeLog()
 			reported := ended(a, "")
 			reported.Outputs = outputs
-			b.must(b.ledger.PutReport(b.Context(), id, ledger.Report{Attempt: reported, Files: files}))
+			b.Must(b.Ledger.PutReport(b.T.Context(), id, ledger.Report{Attempt: reported, Files: files}))
 			b.end(a, job.ReasonOOMKilled)
 		}, want: &end{phase: job.Failed, reason: job.ReasonOOMKilled, attempts: 2, code: &one, outputs: outputs,
 			files: files}, whole: true},
 		"the whole log is of an earlier attempt": {before: func(b *bucket) {
 			a := b.start(1)
 			b.wholeLog()
-			b.must(b.ledger.PutReport(b.Context(), id, ledger.Report{Attempt: ended(a, ""), Files: files}))
+			b.Must(b.Ledger.PutReport(b.T.Context(), id, ledger.Report{Attempt: ended(a, ""), Files: files}))
 			b.end(a, job.ReasonError)
 			b.end(b.start(2), job.ReasonError)
 		}, want: &end{phase: job.Failed, reason: job.ReasonError, attempts: 2, code: &one}, segments: true},
@@ -191,17 +175,17 @@ func TestJob(t *testing.T) {
 
 // wantEnd compares the records of the job's end.
 func (b *bucket) wantEnd(want *end) {
-	b.Helper()
-	got, err := b.ledger.Terminal(b.Context(), id)
+	b.T.Helper()
+	got, err := b.Ledger.Terminal(b.T.Context(), id)
 	if want == nil {
 		if !errors.Is(err, job.ErrNotFound) {
-			b.Errorf("Terminal = %+v, %v; want none", got, err)
+			b.T.Errorf("Terminal = %+v, %v; want none", got, err)
 		}
 		return
 	}
-	b.must(err)
-	list, err := b.ledger.Outputs(b.Context(), id)
-	b.must(err)
+	b.Must(err)
+	list, err := b.Ledger.Outputs(b.T.Context(), id)
+	b.Must(err)
 	terminal := &job.Terminal{
 		JobID: id, Phase: want.phase, Reason: want.reason, ExitCode: want.code, FinishedAt: now,
 		ExpiresAt: now.Add(time.Minute), Outputs: want.outputs,
@@ -210,13 +194,13 @@ func (b *bucket) wantEnd(want *end) {
 		terminal.StartedAt = &now
 	}
 	if diff := cmp.Diff(terminal, got, cmpopts.IgnoreFields(job.Terminal{}, "Message", "Attempts")); diff != "" {
-		b.Errorf("end (-want +got):\n%s", diff)
+		b.T.Errorf("end (-want +got):\n%s", diff)
 	}
 	if len(got.Attempts) != want.attempts {
-		b.Errorf("%d attempts, want %d", len(got.Attempts), want.attempts)
+		b.T.Errorf("%d attempts, want %d", len(got.Attempts), want.attempts)
 	}
 	if diff := cmp.Diff(want.files, list, cmpopts.EquateEmpty()); diff != "" {
-		b.Errorf("outputs (-want +got):\n%s", diff)
+		b.T.Errorf("outputs (-want +got):\n%s", diff)
 	}
 }
 
@@ -246,12 +230,12 @@ func TestTerminalWritesNothing(t *testing.T) {
 	b := newBucket(t)
 	a := ended(b.start(1), job.ReasonCompleted)
 	got, err := b.recorder.Terminal(t.Context(), b.index, []job.Attempt{a}, nil)
-	b.must(err)
+	b.Must(err)
 	if got == nil || got.Phase != job.Succeeded || got.JobID != id || !got.ExpiresAt.Equal(now.Add(time.Minute)) {
 		t.Errorf("Terminal = %+v", got)
 	}
 	b.wantEnd(nil)
-	if attempts, err := b.ledger.Attempts(t.Context(), id); err != nil || attempts[0].FinishedAt != nil {
+	if attempts, err := b.Ledger.Attempts(t.Context(), id); err != nil || attempts[0].FinishedAt != nil {
 		t.Errorf("attempts: %+v, %v", attempts, err)
 	}
 }

@@ -26,7 +26,7 @@ func (p *parser) archive(ctx context.Context, name string, content io.Reader) er
 		return job.Invalid("archive", fmt.Sprintf("has the same name as one of the files, %q; rename the archive", name))
 	}
 	p.names[name] = true
-	if len(p.faults) > 0 { // the form is refused, so it is not stored, and what is in it is not known
+	if len(p.faults) > 0 { // the form is refused, so the archive is neither stored nor listed
 		p.files, p.unlisted = append(p.files, job.File{Name: name, Archive: job.Tar}), true
 		return nil
 	}
@@ -49,7 +49,8 @@ func (p *parser) archive(ctx context.Context, name string, content io.Reader) er
 	return nil
 }
 
-// listed stores the archive and lists it, unless it is a zip file: its list is at its end.
+// listed stores the archive and lists what is in it. A zip file is not listed, because its list is
+// at its end.
 func (p *parser) listed(ctx context.Context, name, format string, content io.Reader) (job.File, error) {
 	if format == job.Zip {
 		f, err := p.store(ctx, name, content)

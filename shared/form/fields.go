@@ -75,7 +75,7 @@ func decode(fields map[string][]string, defaults job.Spec) (*job.Spec, []job.Fau
 			}
 		}
 	}
-	spec.Args = append(append([]string{}, spec.Args...), fields["arg"]...) // never nil, so that JSON has an empty list
+	spec.Args = append(append([]string{}, spec.Args...), fields["arg"]...) // never nil, so that it is an empty list in JSON
 	var more *job.Faults
 	if errors.As(spec.Validate(), &more) {
 		for _, f := range more.List { // a field such as labels["x"] contains a name of any length
@@ -101,7 +101,7 @@ func required(text string) string {
 	return ""
 }
 
-// maxDigits keeps whole numbers far from overflowing.
+// maxDigits bounds whole numbers, so that they cannot overflow.
 const maxDigits = 10
 
 func whole(text string, low int64) (int64, string) {
@@ -121,7 +121,7 @@ func whole(text string, low int64) (int64, string) {
 	return n, ""
 }
 
-// seconds reads a whole number of them.
+// seconds reads a whole number of seconds.
 func seconds(text string, low int64) (int64, string) {
 	n, message := whole(text, low)
 	if message != "" {

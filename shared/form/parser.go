@@ -32,13 +32,13 @@ type parser struct {
 	fields   map[string][]string
 	count    int
 	text     int64           // bytes of all fields so far
-	names    map[string]bool // of what is stored
+	names    map[string]bool // of stored files
 	tree     *project.Tree
 	archived bool // the archive came
-	unlisted bool // it came, and was not read
+	unlisted bool // the archive came, but was not read
 	files    []job.File
 	stdin    *job.File
-	// secrets are kept apart from the fields, so that no message can have a value.
+	// secrets are kept apart from the fields, so that no message can show a value.
 	secrets secret.Set
 	faults  []job.Fault
 	only    []string // the fields that are allowed; nil: all fields of a job
@@ -231,7 +231,7 @@ func (p *parser) store(ctx context.Context, name string, content io.Reader) (job
 	return p.save(ctx, name, ahead)
 }
 
-// kept returns the error of storing a file of a field, as the client gets to know it.
+// kept returns the error of storing a file of a field in the words for the client.
 func (p *parser) kept(field, name string, read *noting, err error) error {
 	if read.err != nil {
 		return broken(read.err)
@@ -244,8 +244,8 @@ func (p *parser) kept(field, name string, read *noting, err error) error {
 	return err
 }
 
-// stdinField is the part with what the program reads. It is a file or a text, which makes no
-// difference: the content is stored as it is, and of any length that a form may have.
+// stdinField is the part with the program's standard input. It can be a file or text: both are
+// stored unchanged, and may be as long as the whole form.
 const stdinField = "stdin"
 
 func (p *parser) input(ctx context.Context, content io.Reader) error {
@@ -261,7 +261,7 @@ func (p *parser) input(ctx context.Context, content io.Reader) error {
 	if err := p.kept(stdinField, job.StdinFile, read, err); err != nil {
 		return err
 	}
-	f.Mode = "" // it is not run, whatever it begins with
+	f.Mode = "" // it is not executed, even if it begins like a program
 	p.stdin = &f
 	return nil
 }
@@ -320,8 +320,8 @@ func (p *parser) value(ctx context.Context, name string, content io.Reader) (str
 	return string(value), nil
 }
 
-// secret reads a secret. A file is the value as it is; a text can also name a secret of the
-// operator's.
+// secret reads a secret. A file is the value itself; text can also name one of the operator's
+// secrets.
 func (p *parser) secret(ctx context.Context, variable string, isFile bool, content io.Reader) error {
 	field := job.SecretField(variable)
 	if _, twice := p.secrets[variable]; twice {

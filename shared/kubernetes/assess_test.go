@@ -135,6 +135,9 @@ func TestTranslate(t *testing.T) {
 			attempts: 1},
 		{name: "twin waits", s: snapshot{pods: []corev1.Pod{made("a", corev1.PodRunning, runs),
 			made("bb", corev1.PodPending)}}, owner: "a", attempts: 1},
+		{name: "the newest waits", s: snapshot{pods: []corev1.Pod{made("bb", corev1.PodPending,
+			waits(programContainer, "ErrImagePull", "not found")), made("a", corev1.PodFailed)}},
+			reason: job.ReasonPullBackOff, stuck: true},
 		{name: "oom",
 			s: snapshot{pods: []corev1.Pod{made("a", corev1.PodFailed, ends(programContainer, 137, "OOMKilled", ""))},
 				job: kubeJob("", "", "")}, owner: "a", attempts: 1, ended: job.ReasonOOMKilled, code: 137},
@@ -214,6 +217,8 @@ func TestTranslate(t *testing.T) {
 			}
 			if test.ended == "" {
 				code = test.code
+			} else if signal := map[int]string{137: "SIGKILL", 143: "SIGTERM"}[code]; got.ended.Signal != signal {
+				t.Errorf("ended by the signal %q, want %q", got.ended.Signal, signal)
 			}
 			want := []any{test.reason, test.stuck, test.lost, test.ended, test.code, test.final}
 			if diff := cmp.Diff(want, []any{got.Reason, got.Stuck, got.Lost, ended, code, final}); diff != "" {

@@ -24,11 +24,9 @@ import (
 
 	"go-job-orchestrator/shared/ending"
 	"go-job-orchestrator/shared/job"
-	"go-job-orchestrator/shared/ledger"
+	"go-job-orchestrator/shared/ledger/ledgertest"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/profile"
-	"go-job-orchestrator/shared/store"
-	"go-job-orchestrator/shared/token"
 )
 
 // fullPatch has everything that a profile can say about a pod.
@@ -592,26 +590,15 @@ func TestProfileIsGone(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			bucket, err := store.OpenDir(t.TempDir())
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { bucket.Close() })
-			records := ledger.New(bucket, time.Now)
+			f := ledgertest.New(t)
 			i := index(func(i *job.Index) { i.Profile, i.CreatedAt = "gpu", time.Now().Add(-test.age) })
-			if err := records.Accept(t.Context(), i); err != nil {
-				t.Fatal(err)
-			}
-			keys, err := token.New([]byte("0123456789abcdef0123456789abcdef"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			l := NewLauncher(client, &ending.Recorder{Ledger: records, Store: bucket, Now: time.Now}, keys, s,
+			f.Must(f.Ledger.Accept(t.Context(), i))
+			l := NewLauncher(client, &ending.Recorder{Ledger: f.Ledger, Store: f.Store, Now: time.Now}, f.Keys, s,
 				slog.New(slog.DiscardHandler))
 			if err := l.Launch(t.Context(), i); !errors.Is(err, test.want) {
 				t.Errorf("got %v", err)
 			}
-			status, err := records.Status(t.Context(), i.JobID)
+			status, err := f.Ledger.Status(t.Context(), i.JobID)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -22,7 +22,7 @@ func (w *fixture) follower(ctx context.Context) (lines *io.PipeReader, done chan
 	lines, out := io.Pipe()
 	done = make(chan error, 1)
 	go func() {
-		_, err := w.reader.Copy(ctx, w.index.JobID, Query{Streams: both, Tail: All, Follow: true}, nil, Text{out})
+		_, err := w.reader.Copy(ctx, w.Index.JobID, Query{Streams: both, Tail: All, Follow: true}, nil, Text{out})
 		out.CloseWithError(io.EOF)
 		done <- err
 	}()
@@ -31,29 +31,29 @@ func (w *fixture) follower(ctx context.Context) (lines *io.PipeReader, done chan
 
 // elsewhere ships the log from another process, of which nobody here is told.
 func (w *fixture) elsewhere() *joblog.Shipper {
-	w.t.Helper()
-	other, err := store.OpenDir(w.dir)
+	w.T.Helper()
+	other, err := store.OpenDir(w.Dir)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	return joblog.NewShipper(w.files, joblog.State{}, func(ctx context.Context, name string, data []byte) error {
-		return Accept(ctx, other, w.index.JobID, name, bytes.NewReader(data))
+	return joblog.NewShipper(w.Spool, joblog.State{}, func(ctx context.Context, name string, data []byte) error {
+		return Accept(ctx, other, w.Index.JobID, name, bytes.NewReader(data))
 	})
 }
 
 func (w *fixture) expect(from io.Reader, want string) {
-	w.t.Helper()
+	w.T.Helper()
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(from, got); err != nil || string(got) != want {
-		w.t.Fatalf("got %q, %v; want %q", got, err, want)
+		w.T.Fatalf("got %q, %v; want %q", got, err, want)
 	}
 }
 
 func (w *fixture) flush(s *joblog.Shipper, text string) {
-	w.t.Helper()
-	w.write(spool.Stdout, text)
+	w.T.Helper()
+	w.Write(spool.Stdout, text)
 	if err := s.Flush(context.Background()); err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 }
 
@@ -87,7 +87,7 @@ func TestNotWoken(t *testing.T) {
 	w := newFixture(t)
 	synctest.Test(t, func(t *testing.T) {
 		w.reader.FirstPoll, w.reader.LastPoll = 100*time.Millisecond, 500*time.Millisecond
-		asked := &asked{Records: w.ledger}
+		asked := &asked{Records: w.Ledger}
 		w.reader.Records = asked
 		s := w.elsewhere()
 		ctx, stop := context.WithCancel(t.Context())
@@ -174,7 +174,7 @@ func TestAhead(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.reader.FirstPoll, w.reader.LastPoll = time.Hour, time.Hour
-	records := &stuck{Records: w.ledger, let: make(chan struct{})}
+	records := &stuck{Records: w.Ledger, let: make(chan struct{})}
 	looked := &looked{Records: records, once: make(chan struct{}, 1000)}
 	w.reader.Records = looked
 	s := w.shipper(joblog.State{})
@@ -203,7 +203,7 @@ func TestGap(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.reader.FirstPoll, w.reader.LastPoll = time.Hour, time.Hour
-	looked := &looked{Records: w.ledger, once: make(chan struct{}, 1000)}
+	looked := &looked{Records: w.Ledger, once: make(chan struct{}, 1000)}
 	w.reader.Records = looked
 	s := w.shipper(joblog.State{})
 	for _, text := range []string{"one\n", "two\n", "three\n"} {
@@ -240,13 +240,13 @@ func TestLost(t *testing.T) {
 }
 
 func (w *fixture) removePiece(n uint64) {
-	w.t.Helper()
-	key := ledger.LogPrefix(w.index.JobID) + joblog.Range{First: n, Last: n}.Name()
-	if _, err := w.store.Stat(w.t.Context(), key); err != nil {
-		w.t.Fatal(err)
+	w.T.Helper()
+	key := ledger.LogPrefix(w.Index.JobID) + joblog.Range{First: n, Last: n}.Name()
+	if _, err := w.Store.Stat(w.T.Context(), key); err != nil {
+		w.T.Fatal(err)
 	}
-	if err := w.store.Remove(w.t.Context(), key); err != nil {
-		w.t.Fatal(err)
+	if err := w.Store.Remove(w.T.Context(), key); err != nil {
+		w.T.Fatal(err)
 	}
 }
 

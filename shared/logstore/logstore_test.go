@@ -17,6 +17,7 @@ import (
 
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/joblog"
+	"go-job-orchestrator/shared/joblog/joblogtest"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/spool"
 	"go-job-orchestrator/shared/spool/spooltest"
@@ -27,37 +28,15 @@ var both = []spool.Stream{spool.Stdout, spool.Stderr}
 
 // fixture is a job whose log is written, shipped and read.
 type fixture struct {
-	t      testing.TB
-	dir    string
-	store  *store.Store
-	ledger *ledger.Ledger
-	index  *job.Index
-	files  spool.Files
-	writer *spool.Writer
-	want   map[spool.Stream]*bytes.Buffer
+	*joblogtest.Fixture
 	reader *Reader
 	fail   func() bool // whether the next put is to fail
 }
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	w := &fixture{t: t, dir: t.TempDir(), fail: func() bool { return false }}
-	var err error
-	if w.store, err = store.OpenDir(w.dir); err != nil {
-		t.Fatal(err)
-	}
-	w.ledger = ledger.New(w.store, time.Now)
-	id, err := job.NewID(time.Now(), rand.NewChaCha8([32]byte{byte(rand.Int())}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.index = &job.Index{JobID: id, CreatedAt: time.Now()}
-	if err := w.ledger.Accept(context.Background(), w.index); err != nil {
-		t.Fatal(err)
-	}
-	w.files, w.writer = spooltest.New(t)
-	w.want = map[spool.Stream]*bytes.Buffer{spool.Stdout: {}, spool.Stderr: {}}
-	w.reader = &Reader{Store: w.store, Records: w.ledger, FirstPoll: 5 * time.Millisecond, LastPoll: 5 * time.Millisecond}
+	w := &fixture{Fixture: joblogtest.New(t), fail: func() bool { return false }}
+	w.reader = &Reader{Store: w.Store, Records: w.Ledger, FirstPoll: 5 * time.Millisecond, LastPoll: 5 * time.Millisecond}
 	return w
 }
 
@@ -66,67 +45,36 @@ var errPut = errors.New("storage is away")
 func (w *fixture) put(ctx context.Context, name string, data []byte) error {
 	if w.fail() {
 		if rand.IntN(2) == 0 { // stored, and only the answer lost
-			_ = Accept(ctx, w.store, w.index.JobID, name, bytes.NewReader(data))
+			_ = Accept(ctx, w.Store, w.Index.JobID, name, bytes.NewReader(data))
 		}
 		return errPut
 	}
-	return Accept(ctx, w.store, w.index.JobID, name, bytes.NewReader(data))
+	return Accept(ctx, w.Store, w.Index.JobID, name, bytes.NewReader(data))
 }
 
 func (w *fixture) shipper(from joblog.State) *joblog.Shipper {
-	return joblog.NewShipper(w.files, from, w.put)
-}
-
-func (w *fixture) write(s spool.Stream, text string) {
-	w.t.Helper()
-	w.writer.Write(s, []byte(text))
-	w.writer.Sync()
-	w.want[s].WriteString(text)
+	return joblog.NewShipper(w.Spool, from, w.put)
 }
 
 // end does what is done when a program has ended.
 func (w *fixture) end(s *joblog.Shipper) {
-	w.t.Helper()
-	ctx := context.Background()
-	for s.Flush(ctx) != nil {
-	}
-	for stream, name := range map[spool.Stream]string{spool.Stdout: job.StdoutFile, spool.Stderr: job.StderrFile} {
-		if _, err := w.store.Put(ctx, ledger.ResultKey(w.index.JobID, name),
-			bytes.NewReader(w.want[stream].Bytes())); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-	if err := w.files.Repair(); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := PutOrder(ctx, w.store, w.index.JobID, io.NewSectionReader(w.files.Order, 0, 1<<40)); err != nil {
-		w.t.Fatal(err)
-	}
-	if _, _, err := w.ledger.Finish(ctx, w.index, job.Terminal{Phase: job.Succeeded, FinishedAt: time.Now()}); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := Retire(ctx, w.store, w.index.JobID); err != nil {
-		w.t.Fatal(err)
-	}
+	w.T.Helper()
+	w.Ship(s)
+	w.Keep()
+	w.Must(w.Spool.Repair())
+	w.Must(PutOrder(context.Background(), w.Store, w.Index.JobID, io.NewSectionReader(w.Spool.Order, 0, 1<<40)))
+	w.End(w.Index, job.Succeeded)
+	w.Must(Retire(context.Background(), w.Store, w.Index.JobID))
 }
 
 func (w *fixture) read(q Query) (string, int64) {
-	w.t.Helper()
+	w.T.Helper()
 	var out bytes.Buffer
-	at, err := w.reader.Copy(context.Background(), w.index.JobID, q, nil, Text{&out})
+	at, err := w.reader.Copy(context.Background(), w.Index.JobID, q, nil, Text{&out})
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return out.String(), at
-}
-
-// lastLines is what tail(1) prints.
-func lastLines(text string, n int) string {
-	lines := strings.SplitAfter(text, "\n")
-	if lines[len(lines)-1] == "" {
-		lines = lines[:len(lines)-1]
-	}
-	return strings.Join(lines[max(len(lines)-n, 0):], "")
 }
 
 // TestRandom writes, ships, merges, fails and reads in any order. Followers must get every byte of
@@ -144,7 +92,7 @@ func TestRandom(t *testing.T) {
 			var followers sync.WaitGroup
 			for i, streams := range queries {
 				followers.Go(func() {
-					if _, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: streams, Tail: All, Follow: true}, nil,
+					if _, err := w.reader.Copy(t.Context(), w.Index.JobID, Query{Streams: streams, Tail: All, Follow: true}, nil,
 						Text{&got[i]}); err != nil {
 						t.Error(err)
 					}
@@ -155,16 +103,16 @@ func TestRandom(t *testing.T) {
 				stream := both[rand.IntN(2)]
 				switch rand.IntN(8) {
 				case 0:
-					w.write(stream, strings.Repeat("x", rand.IntN(200_000))+"\n")
+					w.Write(stream, strings.Repeat("x", rand.IntN(200_000))+"\n")
 				case 1, 2, 3:
-					w.write(stream, fmt.Sprintf("%s %d\n", stream, rand.IntN(1000)))
+					w.Write(stream, fmt.Sprintf("%s %d\n", stream, rand.IntN(1000)))
 				case 4:
-					w.write(stream, "no newline")
+					w.Write(stream, "no newline")
 				case 5, 6:
 					_ = s.Flush(t.Context()) // may fail
 				case 7:
 					if rand.IntN(10) == 0 && s.Flush(t.Context()) == nil { // another attempt goes on
-						from, err := State(t.Context(), w.store, w.index.JobID)
+						from, err := State(t.Context(), w.Store, w.Index.JobID)
 						if err != nil {
 							t.Fatal(err)
 						}
@@ -179,11 +127,11 @@ func TestRandom(t *testing.T) {
 			followers.Wait()
 			for i, streams := range queries {
 				if len(streams) == 1 {
-					if got[i].String() != w.want[streams[0]].String() {
+					if got[i].String() != w.Want(streams[0]) {
 						t.Errorf("a follower of %v got %d bytes that differ from the %d written", streams, got[i].Len(),
-							w.want[streams[0]].Len())
+							len(w.Want(streams[0])))
 					}
-				} else if n := w.want[spool.Stdout].Len() + w.want[spool.Stderr].Len(); got[i].Len() != n {
+				} else if n := len(w.Want(spool.Stdout)) + len(w.Want(spool.Stderr)); got[i].Len() != n {
 					t.Errorf("a follower of both got %d bytes, want %d", got[i].Len(), n)
 				}
 			}
@@ -192,7 +140,7 @@ func TestRandom(t *testing.T) {
 			if all != got[0].String() {
 				t.Error("what was followed and what is kept are in another order")
 			}
-			left, err := w.store.List(t.Context(), ledger.LogPrefix(w.index.JobID), "", 1000)
+			left, err := w.Store.List(t.Context(), ledger.LogPrefix(w.Index.JobID), "", 1000)
 			if err != nil || len(left) > 0 {
 				t.Errorf("segments are left: %v %v", left, err)
 			}
@@ -210,7 +158,7 @@ func TestStateWhileMerged(t *testing.T) {
 		defer close(shipped)
 		s := w.shipper(joblog.State{})
 		for i := range 700 {
-			w.write(both[i%2], "line\n")
+			w.Write(both[i%2], "line\n")
 			if err := s.Flush(t.Context()); err != nil {
 				t.Error(err)
 			}
@@ -223,7 +171,7 @@ func TestStateWhileMerged(t *testing.T) {
 			open = false // one more time, for all of it
 		default:
 		}
-		state, err := State(t.Context(), w.store, w.index.JobID)
+		state, err := State(t.Context(), w.Store, w.Index.JobID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -239,21 +187,21 @@ func TestStateWhileMerged(t *testing.T) {
 
 // checkTails compares tails of what can be read now, and readings that go on from a place.
 func (w *fixture) checkTails() {
-	w.t.Helper()
+	w.T.Helper()
 	for _, streams := range [][]spool.Stream{both, {spool.Stdout}, {spool.Stderr}} {
 		all, end := w.read(Query{Streams: streams, Tail: All})
 		for _, n := range []int{0, 1, 2, 7, 1 << 20} {
-			if got, _ := w.read(Query{Streams: streams, Tail: n}); got != lastLines(all, n) {
-				w.t.Errorf("the last %d lines of %v have %d bytes, want %d of %d", n, streams, len(got), len(lastLines(all, n)),
-					len(all))
+			want := joblogtest.LastLines(all, n)
+			if got, _ := w.read(Query{Streams: streams, Tail: n}); got != want {
+				w.T.Errorf("the last %d lines of %v have %d bytes, want %d of %d", n, streams, len(got), len(want), len(all))
 			}
 		}
 		if got, _ := w.read(Query{Streams: streams, Tail: All, From: end}); got != "" {
-			w.t.Errorf("%d bytes come after the end", len(got))
+			w.T.Errorf("%d bytes come after the end", len(got))
 		}
 		k := rand.IntN(len(all) + 1)
 		if got, _ := w.read(Query{Streams: streams, Tail: All, From: int64(k)}); got != all[k:] {
-			w.t.Errorf("from byte %d of %v come %d bytes, want %d", k, streams, len(got), len(all)-k)
+			w.T.Errorf("from byte %d of %v come %d bytes, want %d", k, streams, len(got), len(all)-k)
 		}
 	}
 }
@@ -264,16 +212,14 @@ func TestSegments(t *testing.T) {
 	w := newFixture(t)
 	s := w.shipper(joblog.State{})
 	for i := range 2000 {
-		w.write(both[i%2], "line\n")
-		if err := s.Flush(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		w.Write(both[i%2], "line\n")
+		w.Must(s.Flush(t.Context()))
 	}
-	keys, err := w.store.List(t.Context(), ledger.LogPrefix(w.index.JobID), "", 10_000)
+	keys, err := w.Store.List(t.Context(), ledger.LogPrefix(w.Index.JobID), "", 10_000)
 	if err != nil || len(keys) > 3*32 {
 		t.Errorf("%d segments for 2000 writes (%v)", len(keys), err)
 	}
-	if got, _ := w.read(Query{Streams: []spool.Stream{spool.Stderr}, Tail: All}); got != w.want[spool.Stderr].String() {
+	if got, _ := w.read(Query{Streams: []spool.Stream{spool.Stderr}, Tail: All}); got != w.Want(spool.Stderr) {
 		t.Error("the segments do not hold what was written")
 	}
 }
@@ -283,19 +229,14 @@ func TestShrunk(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	s := w.shipper(joblog.State{})
-	w.write(spool.Stdout, "0123456789")
-	if err := s.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.files.Stdout.Truncate(3); err != nil {
-		t.Fatal(err)
-	}
+	w.Write(spool.Stdout, "0123456789")
+	w.Must(s.Flush(t.Context()))
+	w.Must(w.Spool.Stdout.Truncate(3))
 	for range 3 {
 		if err := s.Flush(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}
-	w.want[spool.Stdout].Truncate(3)
 	w.end(s)
 	if got, _ := w.read(Query{Streams: both, Tail: All}); got != "012" {
 		t.Errorf("got %q, want what the file has", got)
@@ -307,17 +248,10 @@ func TestNoWhole(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	s := w.shipper(joblog.State{})
-	w.write(spool.Stdout, "kept\n")
-	if err := s.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := w.ledger.Finish(t.Context(), w.index,
-		job.Terminal{Phase: job.Failed, FinishedAt: time.Now()}); err != nil {
-		t.Fatal(err)
-	}
-	if err := Retire(t.Context(), w.store, w.index.JobID); err != nil {
-		t.Fatal(err)
-	}
+	w.Write(spool.Stdout, "kept\n")
+	w.Must(s.Flush(t.Context()))
+	w.End(w.Index, job.Failed)
+	w.Must(Retire(t.Context(), w.Store, w.Index.JobID))
 	if got, _ := w.read(Query{Streams: both, Tail: 10, Follow: true}); got != "kept\n" {
 		t.Errorf("got %q", got)
 	}
@@ -329,26 +263,23 @@ func TestFollowEnds(t *testing.T) {
 	w := newFixture(t)
 	stop := make(chan struct{})
 	close(stop)
-	if _, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: both, Follow: true}, stop,
+	if _, err := w.reader.Copy(t.Context(), w.Index.JobID, Query{Streams: both, Follow: true}, stop,
 		Text{io.Discard}); err != nil {
 		t.Errorf("server stops: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := w.reader.Copy(ctx, w.index.JobID, Query{Streams: both, Follow: true}, nil, Text{io.Discard}); !errors.Is(
+	if _, err := w.reader.Copy(ctx, w.Index.JobID, Query{Streams: both, Follow: true}, nil, Text{io.Discard}); !errors.Is(
 		err, context.Canceled) {
 		t.Errorf("client goes: %v", err)
 	}
 	done := make(chan error)
 	go func() {
-		_, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: both, Follow: true}, nil, Text{io.Discard})
+		_, err := w.reader.Copy(t.Context(), w.Index.JobID, Query{Streams: both, Follow: true}, nil, Text{io.Discard})
 		done <- err
 	}()
-	if _, _, err := w.ledger.Finish(t.Context(), w.index,
-		job.Terminal{Phase: job.Failed, FinishedAt: time.Now()}); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.ledger.Remove(t.Context(), w.index.JobID); err != nil {
+	w.End(w.Index, job.Failed)
+	if err := w.Ledger.Remove(t.Context(), w.Index.JobID); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-done; err != nil {
@@ -362,16 +293,16 @@ func TestAccept(t *testing.T) {
 	w := newFixture(t)
 	for _, name := range []string{"", "x", "../x", "000000000000", "000000000001-000000000000",
 		"00000000000G-00000000000G", "+00000000001-000000000001", strings.Repeat("0", 25)} {
-		if err := Accept(t.Context(), w.store, w.index.JobID, name, strings.NewReader("{}\n")); !errors.Is(err,
+		if err := Accept(t.Context(), w.Store, w.Index.JobID, name, strings.NewReader("{}\n")); !errors.Is(err,
 			job.ErrInvalid) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
 	name := joblog.Range{First: 1, Last: 1}.Name()
-	if err := Accept(t.Context(), w.store, w.index.JobID, name, endless{}); !errors.Is(err, job.ErrTooLarge) {
+	if err := Accept(t.Context(), w.Store, w.Index.JobID, name, endless{}); !errors.Is(err, job.ErrTooLarge) {
 		t.Errorf("endless: %v", err)
 	}
-	if ok, err := w.store.Exists(t.Context(), ledger.LogPrefix(w.index.JobID)+name); ok || err != nil {
+	if ok, err := w.Store.Exists(t.Context(), ledger.LogPrefix(w.Index.JobID)+name); ok || err != nil {
 		t.Errorf("something was stored: %v %v", ok, err)
 	}
 }
@@ -430,10 +361,10 @@ func BenchmarkTail(b *testing.B) {
 		b.Run(fmt.Sprintf("%dMiB", size>>20), func(b *testing.B) {
 			w := newFixture(b)
 			line := strings.Repeat("x", 99) + "\n"
-			w.want[spool.Stdout].WriteString(strings.Repeat(line, size/len(line)))
+			w.Write(spool.Stdout, strings.Repeat(line, size/len(line)))
 			w.end(w.shipper(joblog.State{}))
 			for b.Loop() {
-				if _, err := w.reader.Copy(b.Context(), w.index.JobID, Query{Streams: both, Tail: 100}, nil,
+				if _, err := w.reader.Copy(b.Context(), w.Index.JobID, Query{Streams: both, Tail: 100}, nil,
 					Text{io.Discard}); err != nil {
 					b.Fatal(err)
 				}
@@ -449,22 +380,20 @@ func TestTorn(t *testing.T) {
 	w := newFixture(t)
 	s := w.shipper(joblog.State{})
 	w.flush(s, "one\n")
-	before, err := State(t.Context(), w.store, w.index.JobID)
+	before, err := State(t.Context(), w.Store, w.Index.JobID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.flush(s, "two\n")
-	path := filepath.Join(w.dir, filepath.FromSlash(ledger.LogPrefix(w.index.JobID)),
+	path := filepath.Join(w.Dir, filepath.FromSlash(ledger.LogPrefix(w.Index.JobID)),
 		joblog.Range{First: 1, Last: 1}.Name())
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for n := range data {
-		if err := os.Truncate(path, int64(n)); err != nil {
-			t.Fatal(err)
-		}
-		state, err := State(t.Context(), w.store, w.index.JobID)
+		w.Must(os.Truncate(path, int64(n)))
+		state, err := State(t.Context(), w.Store, w.Index.JobID)
 		if err != nil || state.Next != before.Next || state.Position != before.Position {
 			t.Errorf("%d bytes of it: the log ends at %+v, %v; want %+v", n, state, err, before)
 		}
@@ -477,9 +406,7 @@ func TestTorn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Truncate(path, 0); err != nil {
-		t.Fatal(err)
-	}
+	w.Must(os.Truncate(path, 0))
 	lines, done := w.follower(t.Context())
 	w.expect(lines, "one\n")
 	again := w.shipper(before) // whoever takes the job up
@@ -500,15 +427,10 @@ func TestTornAtTheEnd(t *testing.T) {
 	for _, line := range []string{"one\n", "two\n", "three\n"} {
 		w.flush(s, line)
 	}
-	path := filepath.Join(w.dir, filepath.FromSlash(ledger.LogPrefix(w.index.JobID)),
+	path := filepath.Join(w.Dir, filepath.FromSlash(ledger.LogPrefix(w.Index.JobID)),
 		joblog.Range{First: 1, Last: 1}.Name())
-	if err := os.Truncate(path, 5); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := w.ledger.Finish(t.Context(), w.index, job.Terminal{Phase: job.Failed, Reason: job.ReasonInterrupted,
-		FinishedAt: time.Now()}); err != nil {
-		t.Fatal(err)
-	}
+	w.Must(os.Truncate(path, 5))
+	w.End(w.Index, job.Failed)
 	for _, follow := range []bool{false, true} {
 		if got, _ := w.read(Query{Streams: both, Tail: All, Follow: follow}); got != "one\nthree\n" {
 			t.Errorf("follow %t: %q", follow, got)
@@ -523,18 +445,16 @@ func TestNoOrder(t *testing.T) {
 	w := newFixture(t)
 	s := w.shipper(joblog.State{})
 	for i := range 10 {
-		w.write(both[i%2], fmt.Sprintf("%d\n", i))
+		w.Write(both[i%2], fmt.Sprintf("%d\n", i))
 	}
 	w.end(s)
 	want, _ := w.read(Query{Streams: both, Tail: All})
 	again := w.shipper(joblog.State{})
 	if err := errors.Join(again.Flush(t.Context()),
-		w.store.Remove(t.Context(), ledger.OrderKey(w.index.JobID))); err != nil {
+		w.Store.Remove(t.Context(), ledger.OrderKey(w.Index.JobID))); err != nil {
 		t.Fatal(err)
 	}
-	if err := Retire(t.Context(), w.store, w.index.JobID); err != nil {
-		t.Fatal(err)
-	}
+	w.Must(Retire(t.Context(), w.Store, w.Index.JobID))
 	if got, _ := w.read(Query{Streams: both, Tail: All}); got != want || want != "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n" {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -545,34 +465,26 @@ func TestNoOrder(t *testing.T) {
 func TestSpool(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
-	if err := w.files.Begin(3); err != nil {
-		t.Fatal(err)
-	}
+	w.Must(w.Spool.Begin(3))
 	var err error
-	if w.writer, err = spool.NewWriter(w.files, 0); err != nil {
+	if w.Writer, err = spool.NewWriter(w.Spool, 0); err != nil {
 		t.Fatal(err)
 	}
 	s := w.shipper(joblog.State{})
 	for i := range 100 {
-		w.write(both[i%2], fmt.Sprintf("%d\n", i))
+		w.Write(both[i%2], fmt.Sprintf("%d\n", i))
 		if i%7 == 0 {
-			if err := s.Flush(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			w.Must(s.Flush(t.Context()))
 		}
 	}
-	if err := s.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	w.Must(s.Flush(t.Context()))
 	to, _ := spooltest.New(t)
-	if _, err := w.reader.Copy(t.Context(), w.index.JobID, Query{Streams: both, Tail: All}, nil, Spool{to}); err != nil {
+	if _, err := w.reader.Copy(t.Context(), w.Index.JobID, Query{Streams: both, Tail: All}, nil, Spool{to}); err != nil {
 		t.Fatal(err)
 	}
-	if err := to.Repair(); err != nil { // which finds nothing to do
-		t.Fatal(err)
-	}
+	w.Must(to.Repair()) // which finds nothing to do
 	for name, pair := range map[string][2]*os.File{
-		"stdout": {w.files.Stdout, to.Stdout}, "stderr": {w.files.Stderr, to.Stderr}, "order": {w.files.Order, to.Order},
+		"stdout": {w.Spool.Stdout, to.Stdout}, "stderr": {w.Spool.Stderr, to.Stderr}, "order": {w.Spool.Order, to.Order},
 	} {
 		var data [2][]byte
 		for i, f := range pair {
@@ -598,16 +510,15 @@ func TestRequests(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	for i := range 10_000 {
-		w.writer.Write(both[i%2], []byte("line\n"))
-		w.want[both[i%2]].WriteString("line\n")
+		w.Writer.Write(both[i%2], []byte("line\n"))
 	}
-	w.writer.Sync()
+	w.Writer.Sync()
 	w.end(w.shipper(joblog.State{}))
-	segments, err := whole(t.Context(), w.store, w.index.JobID)
+	segments, err := whole(t.Context(), w.Store, w.Index.JobID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	counted := &counting{Store: w.store}
+	counted := &counting{Store: w.Store}
 	forward, backward := blobs{store: counted}, blocks{store: counted}
 	defer forward.closeAll()
 	n := 0

@@ -19,7 +19,7 @@ type cgroup struct {
 	next atomic.Uint64
 }
 
-// controllers are the controllers that are needed to enforce limits by cgroups.
+// controllers returns the controllers that enforcing limits by cgroups needs.
 func controllers() []string { return []string{"cpu", "memory", "pids"} }
 
 // findCgroup returns the cgroup that was delegated to this process, or nil. Programs get cgroups
@@ -94,7 +94,7 @@ func divide(dir string) error {
 		return err
 	}
 	if got := strings.Fields(string(procs)); len(got) > 1 || len(got) == 1 && got[0] != strconv.Itoa(os.Getpid()) {
-		return fmt.Errorf("it has other processes")
+		return fmt.Errorf("the cgroup has other processes")
 	}
 	leaf := filepath.Join(dir, "server")
 	if err := os.Mkdir(leaf, 0o755); err != nil && !os.IsExist(err) {
@@ -148,7 +148,7 @@ func (g *group) limit(p Program) error {
 		values["pids.max"] = strconv.Itoa(p.Processes)
 	}
 	for name, value := range values {
-		// a kernel without swap
+		// a kernel without swap does not have the file
 		if err := write(g.dir, name, value); err != nil && (!os.IsNotExist(err) || name != "memory.swap.max") {
 			return err
 		}

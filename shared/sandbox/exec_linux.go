@@ -12,18 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// report is why the second stage did not become the program, as JSON. Nothing is written when it
-// did.
+// report says, as JSON, why the second stage did not become the program. When it did, nothing is
+// written.
 type report struct{ Reason, Message, Fault string }
 
-// The exit codes of the second stage, those of a shell.
+// The exit codes of the second stage are those of a shell.
 const (
 	codeCannotRun = 126
 	codeNotFound  = 127
 )
 
-// execMain is the second stage: it takes rights from itself and becomes the program. All of it
-// happens on one thread, the one that calls exec and is all that is left then.
+// execMain is the second stage: it gives up rights and becomes the program. All of it happens on
+// one thread, because rights belong to a thread, and only the thread that calls exec remains.
 func execMain() {
 	runtime.LockOSThread()
 	keepPrivate(requestFD)
@@ -55,8 +55,8 @@ func execMain() {
 	os.Exit(code)
 }
 
-// environment is the program's. Landlock hides what is in files and not that they are there, and
-// git gives up on a system-wide configuration that it cannot read.
+// environment returns the program's environment. With Landlock a program sees that a file exists
+// but cannot read it, and git fails if it cannot read its system-wide configuration.
 func (req *request) environment() []string {
 	const noSystemConfig = "GIT_CONFIG_NOSYSTEM="
 	env := toStrings(req.Env)
@@ -68,11 +68,11 @@ func (req *request) environment() []string {
 }
 
 func fail(answer *os.File, r report) {
-	_ = writeLine(answer, r) // nobody else could be told
+	_ = writeLine(answer, r) // nobody else can be told of an error
 	os.Exit(codeCannotRun)
 }
 
-// probeRights makes sure that what was taken is really gone.
+// probeRights checks that this process really lost the rights that it gave up.
 func probeRights(req *request, answer *os.File) int {
 	if req.Level == None {
 		return 0
@@ -90,8 +90,8 @@ func probeRights(req *request, answer *os.File) int {
 	return 0
 }
 
-// restrict takes rights from this process. The order counts: what is taken first must not be needed
-// later.
+// restrict gives up the rights of this process. The order matters: a step must not need a right
+// that an earlier one gave up.
 func (req *request) restrict(workspace string) error {
 	unix.Umask(0o022)
 	if err := req.setLimits(); err != nil {
@@ -111,13 +111,13 @@ func (req *request) restrict(workspace string) error {
 	return applySeccomp(req.Level, len(req.CPUs) > 0)
 }
 
-// What each process may hold of memory that is not in its address space, or pinned there.
+// How much memory each process may hold that is outside of its address space, or pinned.
 const (
-	lockedMemory   = 64 << 10 // as before Linux 5.16; also what is pinned by sends without copying
-	pendingSignals = 4096     // timers count as well
+	lockedMemory   = 64 << 10 // the default before Linux 5.16; it also bounds sends without copying
+	pendingSignals = 4096     // timers count too
 )
 
-// lower sets a limit, unless there is a lower one already that only the privileged could raise.
+// lower sets a limit, unless a lower one is in force, which only a privileged process could raise.
 func lower(which int, value uint64) error {
 	var is unix.Rlimit
 	if err := unix.Getrlimit(which, &is); err != nil {
@@ -127,7 +127,7 @@ func lower(which int, value uint64) error {
 	return unix.Setrlimit(which, &unix.Rlimit{Cur: value, Max: value})
 }
 
-// setLimits sets the limits of each process, and the CPUs.
+// setLimits sets the limits of each process, and the CPUs that it may use.
 func (req *request) setLimits() error {
 	limits := map[int]uint64{
 		unix.RLIMIT_CORE: 0, unix.RLIMIT_MEMLOCK: lockedMemory, unix.RLIMIT_MSGQUEUE: 0,
@@ -139,7 +139,7 @@ func (req *request) setLimits() error {
 	if req.FileBytes > 0 {
 		limits[unix.RLIMIT_FSIZE] = uint64(req.FileBytes)
 	}
-	if req.Processes > 0 && req.Level == Namespaces { // else others of the same user count as well
+	if req.Processes > 0 && req.Level == Namespaces { // otherwise the user's other processes would count too
 		limits[unix.RLIMIT_NPROC] = uint64(req.Processes)
 	}
 	for which, value := range limits {
@@ -163,6 +163,6 @@ func (req *request) setLimits() error {
 func dropBounding() {
 	const last = 63
 	for c := range uintptr(last) {
-		_ = unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0) // fails for those there are not, and without the right to
+		_ = unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0) // fails for unknown capabilities, and without the right to drop any
 	}
 }

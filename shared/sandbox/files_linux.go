@@ -17,28 +17,28 @@ const (
 	tmpPath       = "/tmp"
 )
 
-// What terminals are made with. A program has none to begin with: the stages lead sessions of their
-// own.
+// The parts of terminals. A program starts without a terminal, because each stage leads its own
+// session.
 const (
 	ownTerminal = "/dev/tty" // stands for the terminal of whoever opens it
 	terminals   = "/dev/pts"
-	// terminalOptions bound the number of terminals, each of which takes terminalBytes of the kernel's
-	// memory at most. The machine has 4,096 for all.
+	// terminalOptions bound the number of terminals, because each takes up to terminalBytes of the
+	// kernel's memory, and the whole machine has 4,096.
 	terminalOptions = "newinstance,mode=0620,ptmxmode=0666,max=64"
 )
 
-// setUpFiles gives this process, and so the program, a view of files that holds what programs may
-// read and write and nothing else.
+// setUpFiles gives this process, and so the program, a view of files with nothing but the files
+// that programs may read and write.
 func (req *request) setUpFiles() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("part with the host's mounts: %w", err)
+		return fmt.Errorf("separate from the host's mounts: %w", err)
 	}
-	// Any folder will do to mount the new root on; this one exists everywhere, and nothing to be shown
-	// is in it.
+	// The new root can be mounted on any folder. This one exists everywhere, and has nothing in it
+	// that the program is to see.
 	const root = "/proc"
 	v := view{root: root}
 	steps := []func() error{
-		func() error { return v.bindOwn(req.Workspace, req.Tmp) }, // first: what is to be read may lie in /tmp
+		func() error { return v.bindOwn(req.Workspace, req.Tmp) }, // first, because files to read may lie in /tmp
 		func() error { return v.makeNames(req) },
 		func() error { return v.bindSystem(req.ReadPaths) },
 		func() error { return v.hide(req.HidePaths) },
@@ -56,7 +56,7 @@ func (req *request) setUpFiles() error {
 	return v.enter()
 }
 
-// view is a root in the making.
+// view is a new root directory while it is being built.
 type view struct{ root string }
 
 func (v *view) path(name string) string { return filepath.Join(v.root, name) }
@@ -69,8 +69,8 @@ func (v *view) mountRoot() error {
 	return nil
 }
 
-// bindSystem shows the system's folders and files, and others that programs may read, under their
-// own names.
+// bindSystem shows the system's folders and files, and the others that programs may read, at the
+// paths that they have on the machine.
 func (v *view) bindSystem(more []string) error {
 	for _, path := range append(append(systemFolders(), systemFiles()...), more...) {
 		if err := v.show(path); err != nil {
@@ -80,8 +80,8 @@ func (v *view) bindSystem(more []string) error {
 	return nil
 }
 
-// show binds a path, read-only. One that is not there is left out, one that is a link stays one,
-// and its target is shown too.
+// show binds a path, read-only. A path that does not exist is left out. A link stays a link, and
+// its target is shown too.
 func (v *view) show(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -94,7 +94,7 @@ func (v *view) show(path string) error {
 		return v.showLink(path)
 	}
 	if _, err := os.Lstat(v.path(path)); err == nil {
-		return nil // in a folder that is shown, or made by makeNames
+		return nil // it lies in a folder that is shown, or makeNames makes it
 	}
 	flags := uintptr(unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV)
 	if strings.HasPrefix(path, "/sys/") {
@@ -123,8 +123,8 @@ func (v *view) showLink(path string) error {
 	return v.show(filepath.Clean(target))
 }
 
-// bind mounts the source at a place in the new root, with flags in force for what is mounted below
-// it too.
+// bind mounts the source at a path in the new root. The flags also apply to what is mounted below
+// it.
 func (v *view) bind(source, name string, flags uintptr) error {
 	target := v.path(name)
 	if err := makeTarget(source, target); err != nil {
@@ -157,8 +157,8 @@ func makeTarget(source, target string) error {
 	return f.Close()
 }
 
-// restrict takes rights from a mount and all below it. In a user namespace rights that are taken
-// already stay so.
+// restrict removes rights from a mount and from all mounts below it. In a user namespace, rights
+// that were removed before cannot be given back.
 func restrict(target string, flags uintptr) error {
 	attr := unix.MountAttr{}
 	for flag, bit := range map[uintptr]uint64{
@@ -172,7 +172,7 @@ func restrict(target string, flags uintptr) error {
 	return unix.MountSetattr(-1, target, unix.AT_RECURSIVE, &attr)
 }
 
-// bindOwn shows the program's own folders, the only ones it may write to.
+// bindOwn shows the program's own folders, the only ones that it may write to.
 func (v *view) bindOwn(workspace, tmp string) error {
 	const flags = unix.MS_NOSUID | unix.MS_NODEV
 	if err := v.bind(workspace, workspacePath, flags); err != nil {
@@ -181,7 +181,7 @@ func (v *view) bindOwn(workspace, tmp string) error {
 	return v.bind(tmp, tmpPath, flags)
 }
 
-// hide covers what lies in a folder that is shown and must not be seen.
+// hide covers the paths that lie in a folder that is shown, and that no program may see.
 func (v *view) hide(paths []string) error {
 	for _, path := range paths {
 		target := v.path(realPath(path))
@@ -225,7 +225,7 @@ func (v *view) makeDevices(shared int64) error {
 	return nil
 }
 
-// makeTerminals gives programs pseudo-terminals that are theirs alone.
+// makeTerminals gives the program pseudo-terminals that no other program can use.
 func (v *view) makeTerminals() error {
 	if _, err := os.Stat(ownTerminal); err == nil {
 		if err := v.bind(ownTerminal, ownTerminal, unix.MS_NOSUID|unix.MS_NOEXEC); err != nil {
@@ -245,7 +245,7 @@ func (v *view) makeTerminals() error {
 	return nil
 }
 
-// enter makes the view the root, and lets go of the old one.
+// enter makes the view the root directory, and unmounts the old root.
 func (v *view) enter() error {
 	proc := v.path("/proc")
 	if err := os.Mkdir(proc, 0o755); err != nil {

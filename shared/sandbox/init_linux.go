@@ -20,23 +20,22 @@ import (
 
 // initMain is the first stage: it never returns.
 func initMain() {
-	runtime.LockOSThread() // capabilities and the parent of orphans belong to a thread
+	runtime.LockOSThread() // capabilities, and being the parent of orphans, belong to a thread
 	control := os.NewFile(controlFD, "control")
 	keepPrivate(controlFD)
 	out := runInit(control)
-	// The server may be gone; then nobody is left to tell.
+	// This fails when the server has ended; then nobody is left to tell.
 	_ = writeLine(control, out)
 	os.Exit(0)
 }
 
-// keepPrivate makes sure that no file from fd on is handed to what this process starts: besides
-// those that the server gave it there are those that the server was itself given by whoever started
-// it.
+// keepPrivate makes sure that no open file from fd on is inherited by what this process starts.
+// These are the files from the server, and files that the server inherited from whoever started it.
 func keepPrivate(fd uint) {
 	if unix.CloseRange(fd, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) == nil {
 		return
 	}
-	const most = 1 << 16 // a kernel before 5.11 has no such call
+	const most = 1 << 16 // for a kernel before 5.11, which does not have the call
 	for ; fd < most; fd++ {
 		unix.CloseOnExec(int(fd))
 	}
@@ -74,14 +73,14 @@ func runInit(control *os.File) outcome {
 // initStage is the parent of the program and of all its orphans.
 type initStage struct {
 	request *request
-	alone   bool           // in a pid namespace that it is the first of
+	alone   bool           // this process is the first in its pid namespace
 	tree    *proctree.Tree // the program; set once it was started
 	report  *os.File
-	pipes   *spool.Pipes // the program's standard streams; nil: what it writes is not kept
+	pipes   *spool.Pipes // the program's standard streams; nil: its output is not kept
 	oom     atomic.Bool
 }
 
-// prepare makes this process what no program can do anything to, and sets up the surroundings.
+// prepare protects this process from the program, and sets up the program's surroundings.
 func (i *initStage) prepare() error {
 	proctree.CatchSignals()
 	if err := proctree.Adopt(); err != nil {
@@ -95,7 +94,8 @@ func (i *initStage) prepare() error {
 			return fmt.Errorf("set host name: %w", err)
 		}
 	}
-	// The program may have this process's user: it must not trace it or read its memory.
+	// The program may run as the same user as this process. It must not trace this process or read its
+	// memory.
 	return proctree.Hide()
 }
 
@@ -146,7 +146,7 @@ func (i *initStage) spawn() error {
 	}
 	defer null.Close()
 	attributes := i.request.programAttributes()
-	// Rights that this process was given over its exec must not go on to the program.
+	// The ambient capabilities that this process got at its exec must not pass on to the program.
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return fmt.Errorf("drop ambient capabilities: %w", err)
 	}
@@ -171,9 +171,9 @@ func (i *initStage) spawn() error {
 	return nil
 }
 
-// programAttributes says as which user the second stage is started. The kernel counts processes by
-// user and user namespace (setrlimit(2), RLIMIT_NPROC): in one namespace all programs would share
-// one count, and one of them could keep the others from starting anything.
+// programAttributes says which user the second stage runs as. The kernel counts processes by user
+// and user namespace (setrlimit(2), RLIMIT_NPROC). In one namespace all programs would share one
+// count, and one program could keep the others from starting processes.
 func (req *request) programAttributes() *syscall.SysProcAttr {
 	a := &syscall.SysProcAttr{Setsid: true}
 	if req.UID < 0 {
@@ -182,8 +182,8 @@ func (req *request) programAttributes() *syscall.SysProcAttr {
 	a.Credential = &syscall.Credential{Uid: uint32(req.UID), Gid: uint32(req.GID)} //nolint:gosec // IDs
 	if req.OwnUserNS {
 		a.Cloneflags = unix.CLONE_NEWUSER
-		// Root is there so that its files are seen to be its own. Nothing becomes root: the program has
-		// no capability.
+		// Root is mapped so that the program sees which files belong to root. The program cannot become
+		// root, because it has no capability.
 		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1},
 			{ContainerID: req.UID, HostID: req.UID, Size: 1}}
 		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1},
@@ -193,8 +193,8 @@ func (req *request) programAttributes() *syscall.SysProcAttr {
 	return a
 }
 
-// dropCapabilities keeps at most the capabilities that the first stage needs to end processes of
-// another user, and to read how much memory a program has.
+// dropCapabilities drops all capabilities. With monitor it keeps those that the first stage needs to
+// end processes of another user, and to read how much memory a program has.
 func dropCapabilities(monitor bool) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data, is [2]unix.CapUserData
@@ -204,10 +204,10 @@ func dropCapabilities(monitor bool) {
 			data[c/32].Effective = data[c/32].Permitted
 		}
 	}
-	_ = unix.Capset(&header, &data[0]) // fails only where there is nothing to drop
+	_ = unix.Capset(&header, &data[0]) // fails only when there is nothing to drop
 }
 
-// obey does what the server says until it is gone, which is taken for an order to end.
+// obey carries out the server's commands. When the server has ended, it kills the program.
 func (i *initStage) obey(in *bufio.Reader) {
 	for {
 		c, err := in.ReadByte()
@@ -223,7 +223,7 @@ func (i *initStage) obey(in *bufio.Reader) {
 	}
 }
 
-// reap waits until nothing of the program lives.
+// reap waits until all processes of the program have ended.
 func (i *initStage) reap() outcome {
 	status, err := i.tree.Wait()
 	if err != nil {
@@ -234,7 +234,7 @@ func (i *initStage) reap() outcome {
 	return out
 }
 
-// explain adds what only this side knows.
+// explain adds to an outcome what only the first stage knows.
 func (i *initStage) explain(out *outcome) {
 	var r report
 	if data, err := io.ReadAll(i.report); err == nil && len(data) > 0 && json.Unmarshal(data, &r) == nil {

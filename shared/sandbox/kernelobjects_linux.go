@@ -15,20 +15,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The memory that the kernel takes for each object of a program, where it does not say how much
-// that is. The numbers are measured on Linux 6.18 and rounded up.
+// The memory that the kernel takes for each object of a program, for objects whose size it does not
+// report. The numbers were measured on Linux 6.18 and rounded up.
 const (
 	threadBytes  = 32 << 10 // task, stack, signals
 	mappingBytes = 384      // vm_area_struct, its place in the tree, anon_vma
 	fileBytes    = 1 << 10  // file, inode, and the object behind it
 	lockBytes    = 256
-	// terminalBytes are a pseudo-terminal and the unread bytes on both sides of it.
+	// terminalBytes is a pseudo-terminal with the unread bytes on both of its sides.
 	terminalBytes = 64 << 10
 	inotifyBytes  = 4 << 20 // events that nobody has read yet, up to fs.inotify.max_queued_events
 )
 
-// kernelObjects counts the objects whose memory is missing in the figures of the processes that
-// have them, such as sockets, pipes and locks.
+// kernelObjects counts objects whose memory the figures of their processes do not include, such as
+// sockets, pipes and locks.
 type kernelObjects struct {
 	device string
 	buffer []byte
@@ -57,9 +57,9 @@ func (k *kernelObjects) bytes() int64 {
 		int64(len(k.pipes))*maxPipe + int64(len(k.terminals))*terminalBytes + k.queued
 }
 
-// sharedBytes returns the size of anonymous shared memory. Where only the size of mappings is
-// known, it is at most the shared memory of the whole machine without others, which is known to be
-// other shared memory.
+// sharedBytes returns the size of anonymous shared memory. If only the sizes of mappings are known,
+// it is at most the shared memory of the whole machine minus others, the shared memory that is
+// counted elsewhere.
 func (k *kernelObjects) sharedBytes(others int64) int64 {
 	var known, guessed int64
 	for _, n := range k.shared {
@@ -91,7 +91,7 @@ func (k *kernelObjects) add(p *process) {
 	folder := filepath.Join("/proc", strconv.Itoa(p.pid))
 	k.addMappings(folder)
 	if err := k.addFiles(folder); errors.Is(err, os.ErrPermission) {
-		k.files += p.slots * maxPipe / fileBytes // of unknown kinds: each counts as a full pipe
+		k.files += p.slots * maxPipe / fileBytes // their kinds are unknown, so each counts as a full pipe
 	}
 }
 
@@ -110,8 +110,8 @@ func (k *kernelObjects) addMappings(folder string) {
 	}
 }
 
-// addShared counts the memory behind a line of maps, if it is anonymous shared memory. Only with
-// CAP_CHECKPOINT_RESTORE can its exact size be read.
+// addShared counts the memory of a line of maps, if it is anonymous shared memory. Its exact size
+// can be read only with CAP_CHECKPOINT_RESTORE.
 func (k *kernelObjects) addShared(folder, line string) {
 	v := strings.Fields(line) // from-to, permissions, offset, device, inode, name
 	if len(v) < 5 || v[3] != k.device || len(v) > 5 && strings.HasPrefix(v[5], "/SYSV") {
@@ -136,7 +136,8 @@ func (k *kernelObjects) addShared(folder, line string) {
 	k.guessed[inode] = max(k.guessed[inode], int64(offset+end-begin)) //nolint:gosec // of 63 bits
 }
 
-// mapFile returns the name in map_files of an address range in maps. Only maps pads with zeros.
+// mapFile returns the name in map_files of an address range in maps. Names in map_files are not
+// padded with zeros.
 func mapFile(addresses string) string {
 	from, to, _ := strings.Cut(addresses, "-")
 	strip := func(s string) string { return strings.TrimLeft(s[:len(s)-1], "0") + s[len(s)-1:] }
@@ -193,9 +194,9 @@ func number(text []byte) uint32 {
 	return uint32(n)
 }
 
-// addInfo counts the locks that a process holds on a file, which can be any number, each on a part
-// of the file. They end when the process closes the file. It also records the terminal that a file
-// of /dev/ptmx belongs to.
+// addInfo counts the locks that a process holds on a file. There can be any number of them, each on
+// a part of the file, until the process closes it. addInfo also records which terminal an open
+// /dev/ptmx belongs to.
 func (k *kernelObjects) addInfo(path string) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -213,14 +214,15 @@ func (k *kernelObjects) addInfo(path string) {
 	}
 }
 
-// scan reads a file of proc line by line. The longest lines have a path, which has at most a page.
+// scan reads a file of proc line by line. The longest lines have a path, which is at most a page
+// long.
 func (k *kernelObjects) scan(f *os.File) *bufio.Scanner {
 	s := bufio.NewScanner(f)
 	s.Buffer(k.buffer, len(k.buffer))
 	return s
 }
 
-// sharedDevice returns the device of anonymous shared memory, as it is written in maps.
+// sharedDevice returns the device number of anonymous shared memory, as maps shows it.
 func sharedDevice() string {
 	const usual = "00:01"
 	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ, unix.MAP_SHARED|unix.MAP_ANONYMOUS)

@@ -9,16 +9,16 @@ import (
 	"github.com/landlock-lsm/go-landlock/landlock"
 )
 
-// applyLandlock lets this process read what programs may read, write its own folders, and signal or
-// reach none but those that it starts. In a view of files of its own this is a second wall; a
-// kernel without it has the first.
+// applyLandlock lets this process read what programs may read, write to its own folders, and signal
+// or connect to only the processes that it starts. Together with a view of files of its own this is
+// a second barrier, and a kernel without Landlock still has the first.
 func (req *request) applyLandlock(workspace string) error {
-	// One ruleset: Landlock allows renaming and linking between folders only where every layer of
-	// rules does, and a second layer that handles no files would still deny it.
+	// All rules are in one ruleset. Landlock allows renaming and linking between folders only if every
+	// layer of rules allows it, and even a second layer without rules for files denies it.
 	config := landlock.V11
 	config.HandledAccessNet = 0 // the network stays open
 	var readable []string
-	var private []string // terminals; without a view of its own those there are are other users'
+	var private []string // terminals; without a view of its own, these are other users'
 	own := []string{workspace, req.Tmp}
 	if req.Level == Namespaces {
 		readable = []string{"/"}
@@ -28,7 +28,7 @@ func (req *request) applyLandlock(workspace string) error {
 		readable = req.readable()
 	}
 	folders, files := sortOut(readable)
-	if req.HasStdin { // else it could be read, and not be opened as /dev/stdin
+	if req.HasStdin { // otherwise the program could read it, but not open it as /dev/stdin
 		files = append(files, "/proc/self/fd/0")
 	}
 	err := config.BestEffort().Restrict(
@@ -44,7 +44,7 @@ func (req *request) applyLandlock(workspace string) error {
 	return nil
 }
 
-// sortOut parts folders from files, and leaves out what is not there.
+// sortOut separates folders from files, and leaves out paths that do not exist.
 func sortOut(paths []string) (folders, files []string) {
 	for _, path := range paths {
 		info, err := os.Stat(path)

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Limits says what will hold a program to its limits; 0 is no limit.
+// Limits describes how a program's limits are enforced. 0 is no limit.
 func (s *Sandbox) Limits(cpuMillis, memoryBytes int64) Limits {
 	l := Limits{CPU: "no limit", Memory: "no limit"}
 	switch {
@@ -25,12 +25,14 @@ func (s *Sandbox) Limits(cpuMillis, memoryBytes int64) Limits {
 	return l
 }
 
-// cpuCount is how many whole CPUs hold so many thousandths, at most all there are.
+// cpuCount returns how many whole CPUs a program needs for so many thousandths of one, but at most
+// all CPUs.
 func (s *Sandbox) cpuCount(millis int64) int {
 	return int(min((millis+999)/1000, int64(len(s.cpus))))
 }
 
-// pick returns CPUs for a program in turn, so that pinned programs do not crowd on the first ones.
+// pick returns CPUs for a program. It goes through all CPUs in turn, so that pinned programs do not
+// all share the first ones.
 func (s *Sandbox) pick(millis int64) []int {
 	n := s.cpuCount(millis)
 	if millis == 0 || n == len(s.cpus) {

@@ -16,7 +16,7 @@ const (
 	maxPause     = 500 * time.Millisecond
 )
 
-// monitorMemory ends the program when it has more memory than it may. stop ends the monitoring.
+// monitorMemory ends the program when it uses more memory than its limit. stop ends the monitoring.
 func (i *initStage) monitorMemory() (stop func()) {
 	if i.request.MemoryBytes == 0 {
 		return func() {}
@@ -42,7 +42,7 @@ func (i *initStage) monitorMemory() (stop func()) {
 	return func() { close(done) }
 }
 
-// meter reports whether the processes of a program together have more memory than they may.
+// meter reports whether the processes of a program together use more memory than its limit.
 type meter struct {
 	limit  int64
 	pids   func() []int
@@ -138,7 +138,7 @@ func (m *meter) whole(f *figures) (over bool) {
 	return f.total(k) > m.limit
 }
 
-// exact replaces the figures of a process by proportional ones, which divide shared pages among the
+// exact replaces the figures of a process by proportional ones: shared pages are divided among the
 // processes that share them.
 func (f *figures) exact(p *process) {
 	private, shared, err := proportional(p.pid)

@@ -10,18 +10,19 @@ import (
 	"path/filepath"
 )
 
-// What a program in its own view of files finds about itself.
+// How a program with its own view of files is named.
 const (
 	hostName    = "job"
 	accountName = "job"
 )
 
-// maxNames bounds how many bytes of each of the machine's files of names are used: a list of
-// blocked hosts can be long.
+// maxNames bounds how much is read of /etc/passwd, /etc/group and /etc/hosts. A list of blocked
+// hosts can be long.
 const maxNames = 4 << 20
 
-// makeNames writes the files that tell a program its user, whose home is the workspace, and its
-// host. Entries of the machine's own files follow, unless they contradict these.
+// makeNames writes the files that give a program the names of its user, whose home is the
+// workspace, and of its host. The entries of the machine's own files follow, unless they contradict
+// these.
 func (v *view) makeNames(req *request) error {
 	uid, gid := req.UID, req.GID
 	if uid < 0 {
@@ -49,7 +50,7 @@ func (v *view) makeNames(req *request) error {
 	return nil
 }
 
-// readNames reads whole lines of a file that need not be there.
+// readNames reads whole lines of a file, which need not exist.
 func readNames(path string) ([]byte, error) {
 	f, err := os.Open(filepath.Clean(path))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -66,7 +67,7 @@ func readNames(path string) ([]byte, error) {
 	return text, err
 }
 
-// withoutAccount leaves out the lines of passwd or group that have the program's name.
+// withoutAccount leaves out the lines of passwd or group with the name of the program's user.
 func withoutAccount(text []byte) []byte {
 	var kept []byte
 	for line := range bytes.Lines(text) {

@@ -16,11 +16,11 @@ import (
 	"go-job-orchestrator/shared/fstree"
 )
 
-// nobody is the user and group that programs run as when the server is root. It owns nothing, and
+// nobody is the user and group that programs run as when the server is root. It owns no files, and
 // exists everywhere, also in containers with few users.
 const nobody = 65534
 
-// signalScopeABI is the first version of Landlock that keeps a program from signalling others.
+// signalScopeABI is the first version of Landlock that can keep a program from signalling others.
 const signalScopeABI = 6
 
 // Sandbox starts programs at the level that Open reached.
@@ -110,7 +110,7 @@ func (s *Sandbox) candidates() []candidate {
 	return list
 }
 
-// probeTimeout bounds how long the smallest program may take to be started.
+// probeTimeout bounds how long it may take to start the smallest program.
 const probeTimeout = 20 * time.Second
 
 // probe starts a program that does nothing at the level that is set.
@@ -163,8 +163,8 @@ func (s *Sandbox) checkHidden() error {
 	return nil
 }
 
-// CheckReadable returns an error if programs must not read a path, because it shows a hidden folder or
-// is in one.
+// CheckReadable returns an error if programs must not read a path, because it shows a hidden folder
+// or is in one.
 func (s *Sandbox) CheckReadable(path string) error {
 	for _, hidden := range s.config.HidePaths {
 		if within(hidden, path) {
@@ -177,7 +177,7 @@ func (s *Sandbox) CheckReadable(path string) error {
 	return nil
 }
 
-// sorted joins lists of paths, folders before what is in them.
+// sorted joins lists of paths. Each folder comes before what is in it.
 func sorted(lists ...[]string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(lists...))))
 }
@@ -197,7 +197,7 @@ func realPath(path string) string {
 // Level returns the level that was reached.
 func (s *Sandbox) Level() Level { return s.level }
 
-// Describe says in a few words what isolation there is and how limits are enforced.
+// Describe says in a few words how programs are isolated and how limits are enforced.
 func (s *Sandbox) Describe() string {
 	parts := string(s.level)
 	switch s.level {

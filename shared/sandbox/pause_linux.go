@@ -32,14 +32,14 @@ func (p *Process) Pause() (resume func()) {
 	}
 	return func() {
 		for pid := range stopped {
-			_ = unix.Kill(pid, unix.SIGCONT) // fails when it was ended
+			_ = unix.Kill(pid, unix.SIGCONT) // fails when the process has been ended
 		}
 	}
 }
 
 func isStopped(pid int) bool { s := processState(pid); return s == 'T' || s == 't' }
 
-// processState reads the third field of stat(5) of proc; 0 is no process.
+// processState returns the state of a process, the third field of proc's stat; 0: there is none.
 func processState(pid int) byte {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {

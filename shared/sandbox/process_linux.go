@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is what proc(5) says of a process in a few lines, in bytes.
+// process holds the figures of one process, in bytes, as proc(5) has them in a few lines.
 type process struct {
 	pid     int
 	private int64 // in memory or swapped out, and in no file
@@ -31,8 +31,8 @@ func readProcess(pid int) process {
 	}
 }
 
-// proportional returns what a process has, with its part of what it shares with others. It fails
-// where that cannot be told.
+// proportional returns the memory of a process, including its share of the memory that it shares
+// with others. It fails if the kernel does not report that.
 func proportional(pid int) (private, shared int64, err error) {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "smaps_rollup"))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
@@ -75,7 +75,7 @@ func fields(text []byte) map[string]int64 {
 	return values
 }
 
-// sharedFiles returns what the files in /dev/shm take.
+// sharedFiles returns the memory that the files in /dev/shm take.
 func sharedFiles() int64 {
 	var st unix.Statfs_t
 	if unix.Statfs("/dev/shm", &st) != nil || st.Type != unix.TMPFS_MAGIC {
@@ -85,8 +85,9 @@ func sharedFiles() int64 {
 	return blocks*st.Bsize + inodes*sharedInode
 }
 
-// systemV returns what System V shared memory takes, whether or not a process has it attached: the
-// last two fields of each line of /proc/sysvipc/shm are the bytes in memory and swapped out.
+// systemV returns the memory that System V shared memory takes, whether or not a process has
+// attached it. The last two fields of each line of /proc/sysvipc/shm are the bytes in memory and
+// swapped out.
 func systemV() int64 {
 	text, err := os.ReadFile("/proc/sysvipc/shm")
 	if err != nil {

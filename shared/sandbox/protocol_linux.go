@@ -69,13 +69,12 @@ type outcome struct {
 	Status  syscall.WaitStatus
 	Reason  string
 	Message string
-	Fault   string // of the sandbox itself: the program did not run
+	Fault   string // an error of the sandbox itself: the program did not run
 }
 
-// init becomes a stage if this process was started as one, and then does not return. main could
-// call a function instead, but by then Go has initialized every package that the program links,
-// which takes longer than all the work of a stage. Go initializes packages in the order of their
-// paths.
+// init becomes a stage if this process was started as one, and then does not return. If main called
+// the stages instead, Go would first initialize every package that the program links, which takes
+// longer than all the work of a stage. Go initializes packages in the order of their paths.
 func init() {
 	if len(os.Args) == 0 {
 		return

@@ -74,7 +74,7 @@ func findQuota(dir string) (*quota, error) {
 	return q, nil
 }
 
-// try writes more than a limit allows. A file system may only count, and not refuse.
+// try writes more than a limit allows, because some file systems only count and do not refuse.
 func (q *quota) try(dir string) error {
 	const limit = 1 << 20
 	trial, err := os.MkdirTemp(dir, ".quota-")
@@ -87,7 +87,7 @@ func (q *quota) try(dir string) error {
 	}
 	result := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // root may exceed limits; the thread drops that right, and ends with this goroutine
+		runtime.LockOSThread() // root may exceed limits, so the thread drops that right; it ends with this goroutine
 		result <- overfill(filepath.Join(trial, "file"), 2*limit)
 	}()
 	switch err := <-result; {
@@ -113,10 +113,10 @@ func overfill(path string, bytes int) error {
 	return os.WriteFile(path, make([]byte, bytes), 0o600)
 }
 
-// confine makes an empty folder a project of its own. Files that are made in it belong to the
-// project too. 0 is no limit.
+// confine makes an empty folder a project of its own. Files that are created in it also belong to
+// the project. 0 is no limit.
 func (q *quota) confine(dir string, bytes, files int64) error {
-	q.mu.Lock() // until the folder itself counts, a project looks unused
+	q.mu.Lock() // a project looks unused until its folder counts
 	defer q.mu.Unlock()
 	f, err := os.Open(dir)
 	if err != nil {
@@ -149,7 +149,7 @@ func (q *quota) unused() (uint32, error) {
 	for id := uint32(firstProject); id <= lastProject; id++ {
 		var d diskQuota
 		err := q.control(getQuota, id, &d)
-		if errors.Is(err, unix.ENOENT) { // XFS knows none that was never used
+		if errors.Is(err, unix.ENOENT) { // XFS does not know a project that was never used
 			return id, nil
 		}
 		if err != nil {
@@ -162,7 +162,8 @@ func (q *quota) unused() (uint32, error) {
 	return 0, errors.New("all projects are in use")
 }
 
-// of returns the project of a folder that confine has made, or of one in it; nil is none.
+// of returns the project of a folder that confine was called for, or of a folder in it; nil if
+// there is none.
 func (q *quota) of(dir string) *project {
 	if q == nil {
 		return nil
@@ -179,7 +180,7 @@ func (q *quota) of(dir string) *project {
 	return &project{q, a.project}
 }
 
-// used is what belongs to the project on the disk, whether or not it has a name.
+// used returns the disk space of the project, including files that have no name any more.
 func (p *project) used() (bytes int64, err error) {
 	var d diskQuota
 	err = p.control(getQuota, p.id, &d)
@@ -206,7 +207,7 @@ func attributes(f *os.File, command uintptr, a *fileAttributes) error {
 // there are quotas, the kernel limits what is made in it from now on. 0 is no limit.
 func (s *Sandbox) Confine(dir string, bytes, files int64) error {
 	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, os.ErrExist) { // of an earlier attempt, held by what held it then
+	if errors.Is(err, os.ErrExist) { // from an earlier attempt; it keeps the limits that it has
 		return nil
 	}
 	if err != nil || s.quota == nil || bytes == 0 && files == 0 {

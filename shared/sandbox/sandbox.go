@@ -109,7 +109,7 @@ type Program struct {
 	OpenFiles      int // of each process
 }
 
-// Exit is how a program ended. Reason is empty if it ended by itself, also by a signal.
+// Exit says how a program ended. Reason is empty if it ended by itself or by a signal.
 type Exit struct {
 	Code    int // 128+N for signal N
 	Signal  syscall.Signal

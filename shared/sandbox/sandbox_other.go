@@ -15,7 +15,7 @@ import (
 	"go-job-orchestrator/shared/spool"
 )
 
-// Sandbox is none.
+// Sandbox starts programs without protection.
 type Sandbox struct{}
 
 // Open fails when isolation is required.
@@ -29,24 +29,24 @@ func Open(_ context.Context, c Config) (*Sandbox, error) {
 // Level is None.
 func (s *Sandbox) Level() Level { return None }
 
-// Describe says what there is.
+// Describe says that programs are not isolated.
 func (s *Sandbox) Describe() string { return "none (it needs Linux)" }
 
 // Paths returns where a program sees its folders.
 func (s *Sandbox) Paths(workspace, tmp string) (string, string) { return workspace, tmp }
 
-// Limits says what is in force.
+// Limits says that no limit is enforced.
 func (s *Sandbox) Limits(cpuMillis, memoryBytes int64) Limits {
 	return Limits{CPU: "not enforced", Memory: "not enforced"}
 }
 
-// WorkspaceLimit says that nothing holds a program to so many bytes and files.
+// WorkspaceLimit says that the limits of a workspace are not enforced.
 func (s *Sandbox) WorkspaceLimit(string, int64, int64) string { return "not enforced" }
 
-// Confine makes the folder dir. There is nothing here to hold it to its limits.
+// Confine makes the folder dir. Its limits are not enforced.
 func (s *Sandbox) Confine(dir string, _, _ int64) error { return os.MkdirAll(dir, 0o700) }
 
-// Prepare gives a folder to the user of programs, which is this one.
+// Prepare does nothing, because programs run as the server's user.
 func (s *Sandbox) Prepare(string) error { return nil }
 
 // CheckReadable admits every path, because programs can read all of them.
@@ -72,7 +72,7 @@ func (s *Sandbox) Start(p Program) (*Process, error) {
 		process.log = w
 	}
 	if err := cmd.Start(); err != nil {
-		return &Process{failed: err}, nil //nolint:nilerr // it is how the program ended
+		return &Process{failed: err}, nil //nolint:nilerr // Wait returns it as the program's end
 	}
 	return process, nil
 }
@@ -80,7 +80,7 @@ func (s *Sandbox) Start(p Program) (*Process, error) {
 // Process is a started program.
 type Process struct {
 	cmd     *exec.Cmd
-	log     *spool.Writer // nil: what it writes is not kept
+	log     *spool.Writer // nil: its output is not kept
 	failed  error
 	asked   atomic.Bool // to end
 	evicted atomic.Pointer[string]
@@ -111,7 +111,7 @@ func (p *Process) Pause() (resume func()) { return func() {} }
 // Evict ends the program.
 func (p *Process) Evict(message string) { p.evicted.Store(&message); _ = p.Kill() }
 
-// lookAgain is the pause between two looks whether a group still has processes.
+// lookAgain is the pause between two checks whether a group still has processes.
 const lookAgain = 20 * time.Millisecond
 
 // Wait waits for the program.
@@ -120,7 +120,7 @@ func (p *Process) Wait() (Exit, error) {
 		return Exit{Code: 126, Reason: CannotRun, Message: "the program cannot be run: " + p.failed.Error()}, nil
 	}
 	err := p.cmd.Wait()
-	for p.asked.Load() && p.signal(0) == nil { // the others of its group have time until Kill
+	for p.asked.Load() && p.signal(0) == nil { // the other processes of its group have time until Kill
 		time.Sleep(lookAgain)
 	}
 	_ = p.Kill()

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// denied are system calls that no job needs and that have opened, or could open, ways out: other
-// namespaces and mounts, other processes' memory, the kernel's keys, clocks, modules and tracers,
-// and interfaces with a record of faults.
+// denied returns the system calls that no job needs and that have opened, or could open, a way out
+// of the sandbox: namespaces and mounts, other processes' memory, the kernel's keys, clocks,
+// modules and tracers, and interfaces that have often had security faults.
 func denied() []string {
 	return []string{
 		"acct", "add_key", "adjtimex", "bpf", "chroot", "clock_adjtime", "clock_settime", "delete_module", "finit_module",
@@ -28,38 +28,38 @@ func denied() []string {
 	}
 }
 
-// absent are system calls that the program finds as in a kernel that does not have them, which
-// libraries expect and fall back from. Through each of them a program gets memory that no figure of
-// its processes shows:
-//   - files of memfd_create and memfd_secret that are mapped nowhere, or under way in a socket;
-//     in /dev/shm such files work
+// absent returns the system calls that fail as on a kernel that does not have them. Libraries
+// expect that, and fall back to others. With each of them a program could use memory that no figure
+// of its processes includes:
+//   - files of memfd_create and memfd_secret that are not mapped, or are being sent over a socket;
+//     files in /dev/shm can be used instead
 //   - System V semaphores and messages, and POSIX message queues; sem_open and multiprocessing need none of them
 //   - rules of Landlock and filters of seccomp, any number of each
 //
-// The flags of clone3 lie in memory, where no filter can read them.
+// clone3 is absent because its flags lie in memory, where a filter cannot read them.
 func absent(level Level) []string {
 	list := []string{
 		"clone3", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "memfd_create", "memfd_secret",
 		"mq_getsetattr", "mq_notify", "mq_open", "mq_timedreceive", "mq_timedsend", "mq_unlink",
 		"msgctl", "msgget", "msgrcv", "msgsnd", "seccomp", "semctl", "semget", "semop", "semtimedop",
 	}
-	if level != Namespaces { // where System V shared memory is the machine's, and stays there when the program is gone
+	if level != Namespaces { // then System V shared memory is the machine's, and outlives the program
 		list = append(list, "shmat", "shmctl", "shmdt", "shmget")
 	}
 	return list
 }
 
-// unfit are system calls that say that they do not work with these files, as they do of many. A
-// pipe that they fill holds on to whole pages of files and memory that are gone otherwise, huge
-// ones too.
+// unfit returns the system calls that fail as if they did not support the given files, which
+// happens with many kinds of files. A pipe that they fill keeps whole pages, even huge ones, of
+// files and memory that no longer exist otherwise.
 func unfit() []string { return []string{"splice", "tee", "vmsplice"} }
 
 // newNamespaces are the flags of clone(2) that make namespaces.
 const newNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
 	unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 
-// applySeccomp refuses the denied system calls with EPERM, and calls in another architecture's
-// numbering altogether. pinned refuses to move to other CPUs as well.
+// applySeccomp refuses the denied system calls with EPERM, and all calls with the numbers of
+// another architecture. With pinned, it also refuses to move to other CPUs.
 func applySeccomp(level Level, pinned bool) error {
 	if runtime.GOARCH == "amd64" {
 		if err := refuseForeignCalls(); err != nil {
@@ -73,9 +73,9 @@ func applySeccomp(level Level, pinned bool) error {
 	if pinned {
 		names = append(names, "sched_setaffinity")
 	}
-	// Each in a filter of its own: where the conditions of a call do not hold, the library goes on to
-	// compare numbers of calls with an argument. The call that loads filters is refused by the last
-	// one.
+	// Each group is in a filter of its own: if the conditions of a call do not hold, the library would
+	// go on and compare the numbers of the next calls with an argument. The last filter refuses the
+	// call that loads filters.
 	for _, group := range conditional() {
 		if err := load(group); err != nil {
 			return err
@@ -100,8 +100,8 @@ func load(groups ...seccomp.SyscallGroup) error {
 
 func answer(errno unix.Errno) seccomp.Action { return seccomp.ActionErrno | seccomp.Action(errno) } //nolint:gosec // error numbers are small
 
-// refuseForeignCalls answers ENOSYS to every call that is not numbered as on amd64. The library's
-// filter would let calls of 32-bit programs pass unseen.
+// refuseForeignCalls answers ENOSYS to every call that does not use the numbers of amd64. The
+// library's filter would let the calls of 32-bit programs pass.
 func refuseForeignCalls() error {
 	return install(
 		unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: archOffset},
@@ -111,17 +111,18 @@ func refuseForeignCalls() error {
 	)
 }
 
-// The places in struct seccomp_data, on machines with the lower half of a number first, as all are
-// that Go has seccomp for but few.
+// The offsets in struct seccomp_data on little-endian machines, as nearly all are that the library
+// supports.
 const (
 	numberOffset = 0
 	archOffset   = 4
 	argsOffset   = 16
 )
 
-// pretend answers calls as done that do nothing: what the size of a socket's buffer is to be, which
-// is a wish that the kernel grants as far as it likes, and that a process must not be looked into,
-// which nobody but the watcher may anyway. The library takes the answer 0 for EPERM.
+// pretend makes two kinds of calls succeed without doing anything. One sets the size of a socket's
+// buffer, which the kernel treats only as a hint. The other forbids other processes to inspect the
+// calling one, which only the first stage may do anyway. The library cannot do this, since it turns
+// the answer 0 into EPERM.
 func pretend() error {
 	info, err := arch.GetInfo("")
 	if err != nil || binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
@@ -130,7 +131,7 @@ func pretend() error {
 	load := func(offset uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
 	}
-	// is goes on so many lines after the next one.
+	// is skips so many instructions after the next one.
 	is := func(value uint32, yes, no uint8) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: yes, Jf: no, K: value}
 	}
@@ -145,7 +146,7 @@ func pretend() error {
 	)
 }
 
-// install adds a filter of this thread.
+// install adds a filter to this thread.
 func install(program ...unix.SockFilter) error {
 	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]} //nolint:gosec // a short program
 	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&filter)), 0,

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Of linux/sock_diag.h, linux/unix_diag.h and linux/inet_diag.h.
+// Numbers of linux/sock_diag.h, linux/unix_diag.h and linux/inet_diag.h.
 const (
 	netlinkSockDiag  = 4
 	sockDiagByFamily = 20
@@ -24,12 +24,12 @@ const (
 	tcpListen                               = 10
 )
 
-// socketBytes is what a socket takes itself.
+// socketBytes is the memory that a socket takes without its buffers.
 const socketBytes = 2 << 10
 
-// addSockets asks the kernel for the buffers of all sockets and adds up those of the program: the
-// ones that its processes have open, and their other ends. Where the kernel does not tell, each
-// counts as full.
+// addSockets asks the kernel for the buffers of all sockets, and adds up those of the program: of
+// the sockets that its processes have open, and of their other ends. If the kernel does not answer,
+// each socket counts as full.
 func (k *kernelObjects) addSockets() {
 	if len(k.sockets) == 0 {
 		return
@@ -42,8 +42,7 @@ func (k *kernelObjects) addSockets() {
 	k.queued = total + int64(len(k.sockets))*socketBytes
 }
 
-// defaultBuffer is the most that a socket of the system has under way. Programs cannot ask for
-// more.
+// defaultBuffer returns how many bytes a socket's buffer can hold. Programs cannot ask for more.
 func defaultBuffer() int64 {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err == nil {
@@ -55,7 +54,7 @@ func defaultBuffer() int64 {
 	return 208 << 10
 }
 
-// datagramQueue is how many datagrams wait at a socket at most.
+// datagramQueue returns how many datagrams can wait at a socket.
 func datagramQueue() int64 {
 	text, err := os.ReadFile("/proc/sys/net/unix/max_dgram_qlen")
 	if err == nil {
@@ -78,7 +77,8 @@ type diag struct {
 	sum     int64
 }
 
-// orphan is a connection that nobody has open: not accepted yet, or closed and not empty.
+// orphan is a connection that no process has open: it was not accepted yet, or was closed and still
+// has bytes to send.
 type orphan struct {
 	local, remote uint16
 	bytes         int64
@@ -119,12 +119,12 @@ func (d *diag) total() (int64, error) {
 	return d.sum, nil
 }
 
-// isAbsent says that the kernel has no such sockets.
+// isAbsent reports whether an error says that the kernel has no such sockets.
 func isAbsent(err error) bool { return err == unix.ENOENT } //nolint:errorlint // dump returns it bare
 
 func pair(local, remote uint16) uint32 { return uint32(local)<<16 | uint32(remote) }
 
-// dump has each answer to the request handed to take.
+// dump sends the request, and calls take with each answer.
 func (d *diag) dump(request []byte, take func(message []byte)) error {
 	message := make([]byte, unix.NLMSG_HDRLEN+len(request))
 	binary.NativeEndian.PutUint32(message, uint32(len(message))) //nolint:gosec // short
@@ -185,8 +185,8 @@ func netlinkAttributes(data []byte) map[uint16][]byte {
 	return found
 }
 
-// memoryOf adds up the memory of a socket: what it has received, what it sends, what was set aside,
-// options and a backlog.
+// memoryOf adds up the memory of a socket: received and unsent bytes, reserved memory, options and
+// backlog.
 func memoryOf(value []byte) int64 {
 	at := func(i int) int64 {
 		if len(value) < 4*(i+1) {
@@ -198,9 +198,9 @@ func memoryOf(value []byte) int64 {
 	return at(received) + max(at(sent), at(queued)) + at(forward) + at(options) + at(backlog)
 }
 
-// addUnix adds a socket of the machine itself. What waits at one is charged to who sent it; when
-// that one is closed there is no more than the length of what waits, which for many short messages
-// is a small part of what they take.
+// addUnix adds a Unix socket. The kernel charges the bytes that wait at a socket to their sender.
+// If the sender is closed, only their length is known, and many short messages take far more memory
+// than their length.
 func (d *diag) addUnix(message []byte) {
 	if len(message) < unixHeader {
 		return

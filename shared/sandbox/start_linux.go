@@ -20,7 +20,7 @@ type Process struct {
 	limited *group // its cgroup, or nil
 	monitor *monitor
 	program Program
-	quota   *project // that holds the workspace; nil: it is watched
+	quota   *project // of the workspace; nil: the workspace is watched
 
 	mu      sync.Mutex
 	ended   bool
@@ -64,15 +64,15 @@ func (s *Sandbox) start(p Program, probing bool) (*Process, error) {
 	}
 	process := &Process{cmd: cmd, control: ours, limited: limited, program: p, quota: s.quota.of(p.Workspace)}
 	if process.quota != nil {
-		p.WorkspaceBytes, p.WorkspaceFiles = 0, 0 // the kernel sees to them
+		p.WorkspaceBytes, p.WorkspaceFiles = 0, 0 // the kernel enforces them
 	}
 	process.monitor = startMonitor(p, cmd.Process.Pid, process.Evict)
 	return process, nil
 }
 
-// stageEnv is the environment of the stages, which do not need the server's own. They do one thing
-// after the other, so they need no thread for each CPU. With the race detector they would sleep for
-// a second before they end.
+// stageEnv is the environment of the stages, which do not need the server's. They do one thing
+// after the other, so they do not need a thread for each CPU. Built with the race detector, they
+// would sleep for a second before they end.
 func stageEnv() []string { return []string{"GOMAXPROCS=1", "GORACE=atexit_sleep_ms=0"} }
 
 func or(f, other *os.File) *os.File {
@@ -102,7 +102,7 @@ func socketPair() (ours, theirs *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "sandbox-control"), os.NewFile(uintptr(fds[1]), "sandbox-control"), nil
 }
 
-// attributes says in which namespaces init is started.
+// attributes returns the namespaces that init is started in.
 func (s *Sandbox) attributes(limited *group) *syscall.SysProcAttr {
 	a := &syscall.SysProcAttr{Setsid: true}
 	if limited != nil {
@@ -115,7 +115,7 @@ func (s *Sandbox) attributes(limited *group) *syscall.SysProcAttr {
 	if s.user {
 		inside := os.Getuid()
 		if inside == 0 {
-			inside = nobody // root of a user namespace would get its rights back with each exec
+			inside = nobody // root of a user namespace would regain its rights at each exec
 		}
 		a.Cloneflags |= unix.CLONE_NEWUSER
 		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: inside, HostID: os.Getuid(), Size: 1}}
@@ -169,7 +169,7 @@ func (p *Process) Evict(message string) {
 	p.mu.Lock()
 	p.evicted = message
 	p.mu.Unlock()
-	_ = p.Kill() // fails only when it has ended
+	_ = p.Kill() // fails only when the program has ended
 }
 
 // Wait returns when the program and everything it has started have ended. It must be called once.

@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// systemFolders are those that every program may read.
+// systemFolders returns the folders that every program may read.
 func systemFolders() []string {
 	return []string{
 		"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/nix/store", "/gnu/store",
-		"/sys/devices/system/cpu", "/sys/devices/system/node", // how many processors there are, and of what kind
+		"/sys/devices/system/cpu", "/sys/devices/system/node", // the number and kind of processors
 	}
 }
 
-// systemFiles are what programs need of /etc: names, certificates, the dynamic linker's and the
-// runtimes' configuration. Nothing in it is secret.
+// systemFiles returns what programs need of /etc: names, certificates, and the configuration of the
+// dynamic linker and of the runtimes. None of it is secret.
 func systemFiles() []string {
 	list := []string{
 		"passwd", "group", "hosts", "resolv.conf", "nsswitch.conf", "host.conf", "gai.conf", "services", "protocols",
@@ -37,7 +37,7 @@ func devices() []string {
 	return []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"}
 }
 
-// readable lists what Landlock lets a program read where it sees the host's files.
+// readable returns what Landlock lets a program read if the program sees the host's files.
 func (req *request) readable() []string {
 	list := append(append(systemFolders(), systemFiles()...), req.ReadPaths...)
 	for _, path := range list {
@@ -48,8 +48,8 @@ func (req *request) readable() []string {
 	return append(list, "/proc")
 }
 
-// sharedMemory is how much files in /dev/shm may hold: as much as the program may have, or as much
-// as in Docker.
+// sharedMemory returns how many bytes files in /dev/shm may hold: the program's limit of memory or,
+// without one, as much as in Docker.
 func sharedMemory(limit int64) int64 {
 	if limit > 0 {
 		return limit
@@ -65,7 +65,7 @@ const (
 	maxSharedInodes = 1 << 16
 )
 
-// sharedOptions are those of the file system in /dev/shm.
+// sharedOptions returns the mount options of /dev/shm.
 func sharedOptions(bytes int64) string {
 	inodes := min(max(bytes>>14, minSharedInodes), maxSharedInodes)
 	return fmt.Sprintf("mode=1777,size=%d,nr_inodes=%d", bytes, inodes)

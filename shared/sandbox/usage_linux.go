@@ -16,18 +16,18 @@ import (
 	"go-job-orchestrator/shared/fstree"
 )
 
-// usage is what a program's files take.
+// usage counts the disk space of a program's files.
 type usage struct {
 	maxFiles, maxBytes int64
 	files, bytes       int64
-	seen               map[inode]bool // what has several names, or none, counts once
+	seen               map[inode]bool // files with several names, or without one, count once
 	deep               bool
-	inFlight           bool // there are files that cannot be counted, since they are on their way between two processes
+	inFlight           bool // some files cannot be counted, because they are being sent between two processes
 }
 
 type inode struct{ device, number uint64 }
 
-// newUsage begins to count up to the limits; 0 is no limit.
+// newUsage returns a usage that counts up to the limits. 0 is no limit.
 func newUsage(files, bytes int64) *usage {
 	u := &usage{maxFiles: files, maxBytes: bytes, seen: map[inode]bool{}}
 	if files == 0 {
@@ -39,20 +39,20 @@ func newUsage(files, bytes int64) *usage {
 	return u
 }
 
-// excess says which limit was passed, or nothing.
+// excess says which limit was exceeded, or returns "".
 func (u *usage) excess() string {
 	switch {
 	case u.bytes > u.maxBytes:
-		return "usage of the workspace exceeds its limit (MAX_WORKSPACE_BYTES)"
+		return "the workspace has more bytes than its limit (MAX_WORKSPACE_BYTES)"
 	case u.files > u.maxFiles:
 		return "the workspace has more files than its limit (MAX_WORKSPACE_FILES)"
 	case u.deep:
-		return fmt.Sprintf("the workspace has folders in folders more than %d deep", maxDepth)
+		return fmt.Sprintf("the workspace has folders that are nested more than %d deep", maxDepth)
 	}
 	return ""
 }
 
-// named counts what lies in the program's folders, and its log.
+// named counts the files in the program's folders, and its log.
 func (u *usage) named(ctx context.Context, p *Program) {
 	for _, f := range []*os.File{p.Log.Stdout, p.Log.Stderr, p.Log.Order} {
 		u.log(f)
@@ -64,7 +64,7 @@ func (u *usage) named(ctx context.Context, p *Program) {
 	}
 }
 
-// log counts a file that the program's output goes to, and that it cannot reach.
+// log counts a file that keeps the program's output, which the program itself cannot open.
 func (u *usage) log(f *os.File) {
 	if f == nil {
 		return
@@ -78,7 +78,7 @@ func (u *usage) log(f *os.File) {
 	}
 }
 
-// disk counts what a file takes on the disk. shared says that it may be met again.
+// disk counts the disk space of a file. shared says that the same file may be met again.
 func (u *usage) disk(st *unix.Stat_t, shared bool) {
 	if shared || st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		i := inode{uint64(st.Dev), st.Ino} //nolint:unconvert // its type differs between architectures
@@ -90,13 +90,14 @@ func (u *usage) disk(st *unix.Stat_t, shared bool) {
 	u.bytes += st.Blocks * 512
 }
 
-// maxDepth bounds how deep folders may lie: deeper ones would not be counted, and hold any amount.
+// maxDepth bounds how deep folders may lie. Deeper ones are not counted, so they could hold any
+// amount.
 const maxDepth = 200
 
-// errExcess ends counting that has come to too much.
+// errExcess ends the counting when a limit is exceeded.
 var errExcess = errors.New("too much")
 
-// add counts a tree, until it is too much. What vanishes meanwhile is left out.
+// add counts a tree until a limit is exceeded. Files that are removed meanwhile are left out.
 func (u *usage) add(ctx context.Context, dir string) {
 	root, err := fstree.Open(dir)
 	if err != nil {
@@ -120,9 +121,9 @@ func (u *usage) add(ctx context.Context, dir string) {
 	})
 }
 
-// nameless counts files without a name, which take room for as long as a process has them open. To
-// look closely takes longer: it finds what only a thread has open, what is only mapped into memory,
-// and that there is more to it which cannot be counted.
+// nameless counts files without a name, which take space as long as a process has them open. With
+// closely it takes longer, and also finds files that only a thread has open, files that are only
+// mapped into memory, and whether there are files that cannot be counted.
 func (u *usage) nameless(workspace string, pids []int, closely bool) {
 	var home unix.Stat_t
 	if unix.Stat(workspace, &home) != nil {
@@ -145,7 +146,7 @@ func (u *usage) nameless(workspace string, pids []int, closely bool) {
 	}
 }
 
-// open counts the files without a name that a process has open, or one of its threads.
+// open counts the files without a name that a process, or one of its threads, has open.
 func (u *usage) open(process string, device uint64, closely bool) {
 	entries, err := os.ReadDir(filepath.Join(process, "fd"))
 	if err != nil {
@@ -166,7 +167,7 @@ func (u *usage) open(process string, device uint64, closely bool) {
 }
 
 // carries reports whether open files wait in a socket to be received (proc(5), scm_fds; Linux 5.6).
-// Nothing says which.
+// The kernel does not say which files.
 func carries(fdinfo string) bool {
 	text, err := os.ReadFile(fdinfo)
 	if err != nil {
@@ -180,7 +181,7 @@ func carries(fdinfo string) bool {
 	return false
 }
 
-// mapped counts files without a name of which a process has pages.
+// mapped counts files without a name that a process has mapped into its memory.
 func (u *usage) mapped(process string, device uint64) {
 	f, err := os.Open(filepath.Join(process, "maps"))
 	if err != nil {
@@ -193,8 +194,8 @@ func (u *usage) mapped(process string, device uint64) {
 			continue
 		}
 		var st unix.Stat_t
-		// Where this process may not look at the file itself, the range says how much of it there is at
-		// most.
+		// If this process may not look at the file itself, the size of the range is the most that the
+		// file can take.
 		if unix.Stat(filepath.Join(process, "map_files", fields[0]), &st) == nil {
 			if st.Nlink == 0 && st.Dev == device {
 				u.disk(&st, true)

@@ -11,6 +11,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/julienschmidt/httprouter"
 
@@ -36,14 +38,26 @@ func (e every) ServeHTTP(w http.ResponseWriter, r *http.Request) { e(w, r) }
 
 func (every) Handles(string, string) bool { return true }
 
-// ask returns the status of the answer to a request that prepare has changed.
+// ask returns the status of the answer to a request that prepare has changed; 0 where no answer comes
+// within ten seconds.
 func ask(t *testing.T, h http.Handler, prepare func(r *http.Request)) (int, api.Problem) {
 	t.Helper()
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "http://localhost/", strings.NewReader("x"))
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "http://localhost/", strings.NewReader("x"))
 	prepare(r)
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
+	answered := make(chan struct{})
+	go func() { // a gate that waits where it must refuse does not look at the context
+		defer close(answered)
+		h.ServeHTTP(w, r)
+	}()
 	var p api.Problem
+	select {
+	case <-answered:
+	case <-ctx.Done():
+		return 0, p
+	}
 	_ = json.Unmarshal(w.Body.Bytes(), &p)
 	return w.Code, p
 }
@@ -133,66 +147,97 @@ func TestOtherSites(t *testing.T) {
 	}
 }
 
-// TestGateHasABudget has one request take all memory.
+// TestGateHasABudget has one request take all memory. Another waits for it in vain; the clock is the
+// test's.
 func TestGateHasABudget(t *testing.T) {
-	g := gate(t, map[string]string{"MAX_BUFFERED_BYTES": "4Mi"})
-	var inner http.Handler
-	var status int
-	h := g.Before(every(func(w http.ResponseWriter, r *http.Request) {
-		if err := budget.Take(r.Context(), 4<<20); err != nil {
-			api.WriteError(w, r, slog.New(slog.DiscardHandler), err)
-			return
+	synctest.Test(t, func(t *testing.T) {
+		g := gate(t, map[string]string{"MAX_BUFFERED_BYTES": "4Mi"})
+		var inner http.Handler
+		var status int
+		h := g.Before(every(func(w http.ResponseWriter, r *http.Request) {
+			if err := budget.Take(r.Context(), 4<<20); err != nil {
+				api.WriteError(w, r, slog.New(slog.DiscardHandler), err)
+				return
+			}
+			if inner != nil {
+				next := inner
+				inner = nil
+				status, _ = ask(t, next, func(*http.Request) {})
+			}
+		}))
+		inner = h
+		if got, _ := ask(t, h, func(*http.Request) {}); got != 200 || status != 503 {
+			t.Errorf("the first got %d, another meanwhile %d; want 200 and 503", got, status)
 		}
-		if inner != nil {
-			next := inner
-			inner = nil
-			status, _ = ask(t, next, func(*http.Request) {})
+		if got, _ := ask(t, h, func(*http.Request) {}); got != 200 {
+			t.Errorf("one after them got %d", got)
 		}
-	}))
-	inner = h
-	if got, _ := ask(t, h, func(*http.Request) {}); got != 200 || status != 503 {
-		t.Errorf("the first got %d, another meanwhile %d; want 200 and 503", got, status)
+	})
+}
+
+// held is a handler that answers a request of a certain kind only when it is told to.
+type held struct{ began, release chan struct{} }
+
+func newHeld() *held { return &held{make(chan struct{}), make(chan struct{})} }
+
+func (h *held) wait(r *http.Request) {
+	select {
+	case h.began <- struct{}{}:
+	case <-h.release:
+	case <-r.Context().Done():
 	}
-	if got, _ := ask(t, h, func(*http.Request) {}); got != 200 {
+	select {
+	case <-h.release:
+	case <-r.Context().Done():
+	}
+}
+
+// fill has so many requests wait, calls meanwhile, and releases them. Then another one finds a place.
+func (h *held) fill(t *testing.T, gate http.Handler, n int, prepare func(i int, r *http.Request), meanwhile func()) {
+	t.Helper()
+	ended := make(chan int, n)
+	for i := range n {
+		go func() {
+			got, _ := ask(t, gate, func(r *http.Request) { prepare(i, r) })
+			ended <- got
+		}()
+		select {
+		case <-h.began:
+		case got := <-ended:
+			t.Fatalf("request %d of those that fit got %d", i, got)
+		}
+	}
+	meanwhile()
+	close(h.release)
+	for range n {
+		if got := <-ended; got != 200 {
+			t.Errorf("one of those that fit got %d", got)
+		}
+	}
+	if got, _ := ask(t, gate, func(r *http.Request) { prepare(0, r) }); got != 200 {
 		t.Errorf("one after them got %d", got)
 	}
 }
 
 // TestGateBoundsRequests is about servers that bound no connections.
 func TestGateBoundsRequests(t *testing.T) {
-	g := gate(t, map[string]string{"MAX_CONNECTIONS": "16"})
-	began, goOn := make(chan struct{}), make(chan struct{})
-	h := g.Before(every(func(http.ResponseWriter, *http.Request) {
-		began <- struct{}{}
-		<-goOn
+	held := newHeld()
+	h := gate(t, map[string]string{"MAX_CONNECTIONS": "16"}).Before(every(func(_ http.ResponseWriter, r *http.Request) {
+		held.wait(r)
 	}))
-	ended := make(chan int)
-	for range 16 {
-		go func() {
-			got, _ := ask(t, h, func(*http.Request) {})
-			ended <- got
-		}()
-		<-began
-	}
-	if got, p := ask(t, h, func(*http.Request) {}); got != 503 || !strings.Contains(p.Detail, "MAX_CONNECTIONS") {
-		t.Errorf("one more got %d %+v", got, p)
-	}
-	close(goOn)
-	for range 16 {
-		if got := <-ended; got != 200 {
-			t.Errorf("one of those that fit got %d", got)
+	held.fill(t, h, 16, func(int, *http.Request) {}, func() {
+		if got, p := ask(t, h, func(*http.Request) {}); got != 503 || !strings.Contains(p.Detail, "MAX_CONNECTIONS") {
+			t.Errorf("one more got %d %+v", got, p)
 		}
-	}
+	})
 }
 
-// TestFollowersLeavePlaces fills what those have who wait, and asks without waiting.
+// TestFollowersLeavePlaces has as many requests wait as may, and then asks without waiting.
 func TestFollowersLeavePlaces(t *testing.T) {
-	g := gate(t, map[string]string{"MAX_CONNECTIONS": "16"})
-	began, goOn := make(chan struct{}), make(chan struct{})
-	h := g.Before(every(func(_ http.ResponseWriter, r *http.Request) {
+	held := newHeld()
+	h := gate(t, map[string]string{"MAX_CONNECTIONS": "16"}).Before(every(func(_ http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Prefer")+r.Header.Get("Accept")+r.URL.RawQuery != "" || r.URL.Path != "/" {
-			began <- struct{}{}
-			<-goOn
+			held.wait(r)
 		}
 	}))
 	kinds := []func(r *http.Request){
@@ -201,28 +246,16 @@ func TestFollowersLeavePlaces(t *testing.T) {
 		func(r *http.Request) { r.Method, r.URL.Path = http.MethodGet, "/api/v1/jobs/x/events" },
 		func(r *http.Request) { r.Method = http.MethodGet; r.Header.Set("Accept", "text/event-stream") },
 	}
-	ended := make(chan int)
-	for i := range 12 {
-		go func() {
-			got, _ := ask(t, h, kinds[i%len(kinds)])
-			ended <- got
-		}()
-		<-began
-	}
-	for i, kind := range kinds {
-		if got, _ := ask(t, h, kind); got != 503 {
-			t.Errorf("one more of kind %d got %d", i, got)
+	held.fill(t, h, 12, func(i int, r *http.Request) { kinds[i%len(kinds)](r) }, func() {
+		for i, kind := range kinds {
+			if got, _ := ask(t, h, kind); got != 503 {
+				t.Fatalf("one more of kind %d got %d", i, got)
+			}
 		}
-	}
-	if got, _ := ask(t, h, func(*http.Request) {}); got != 200 {
-		t.Errorf("one that does not wait got %d", got)
-	}
-	close(goOn)
-	for range 12 {
-		if got := <-ended; got != 200 {
-			t.Errorf("one of those that fit got %d", got)
+		if got, _ := ask(t, h, func(*http.Request) {}); got != 200 {
+			t.Errorf("one that does not wait got %d", got)
 		}
-	}
+	})
 }
 
 func TestFaultySettings(t *testing.T) {

@@ -15,12 +15,12 @@ import (
 
 // pages lists page by page. Each must be full but the last, which must have something.
 func (w *fixture) pages(q template.Query) []string {
-	w.t.Helper()
+	w.bucket.T.Helper()
 	var names []string
 	for {
-		page, next, err := w.List(w.t.Context(), q)
+		page, next, err := w.List(w.bucket.T.Context(), q)
 		if err != nil || len(page) > q.Limit || len(page) == 0 || next != "" && len(page) < q.Limit {
-			w.t.Fatalf("page of %d templates, next %q, %v; limit %d", len(page), next, err, q.Limit)
+			w.bucket.T.Fatalf("page of %d templates, next %q, %v; limit %d", len(page), next, err, q.Limit)
 		}
 		for _, v := range page {
 			names = append(names, v.Name)
@@ -63,13 +63,13 @@ func TestListIsBounded(t *testing.T) {
 	for i := range 1100 {
 		name := fmt.Sprintf("t%04d", i)
 		record := fmt.Sprintf(`{"name":%q,"version":1,"caller":"bob"}`, name)
-		if err := w.store.Create(t.Context(), ".orchestrator/template/"+name+"/00000001.json", []byte(record)); err != nil {
+		if err := w.bucket.Store.Create(t.Context(), ".orchestrator/template/"+name+"/00000001.json", []byte(record)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	w.put("zoom", "ann", "x")
 	var reads atomic.Int64
-	s := template.NewStore(storetest.WithReads(w.store, func(string, string) { reads.Add(1) }), w.clock)
+	s := template.NewStore(storetest.WithReads(w.bucket.Store, func(string, string) { reads.Add(1) }), w.clock)
 	q := template.Query{Limit: 5, Owner: "ann"}
 	page, next, err := s.List(t.Context(), q)
 	if err != nil || len(page) != 0 || next == "" || reads.Load() > 2300 {

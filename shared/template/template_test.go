@@ -11,28 +11,25 @@ import (
 	"testing"
 	"time"
 
-	"gocloud.dev/blob/memblob"
-
 	"go-job-orchestrator/shared/job"
+	"go-job-orchestrator/shared/ledger/ledgertest"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/store/storetest"
 	"go-job-orchestrator/shared/template"
 )
 
 type fixture struct {
-	t     *testing.T
-	store *store.Store
 	*template.Store
-	mu  sync.Mutex
-	now time.Time
-	n   int
+	bucket *ledgertest.Fixture
+	mu     sync.Mutex
+	now    time.Time
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	w := &fixture{t: t, store: store.OpenBucket(memblob.OpenBucket(nil), store.Extension{}),
-		now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	w.Store = template.NewStore(w.store, w.clock)
+	w := &fixture{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	w.bucket = ledgertest.Open(t, "", w.clock)
+	w.Store = template.NewStore(w.bucket.Store, w.clock)
 	return w
 }
 
@@ -43,22 +40,9 @@ func (w *fixture) clock() time.Time {
 	return w.now
 }
 
-func (w *fixture) id() job.ID {
-	w.t.Helper()
-	now := w.clock()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.n++
-	id, err := job.NewID(now, strings.NewReader(fmt.Sprintf("%010d", w.n)))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return id
-}
-
 // put does what the function does, on any of the two stores, and stops at the first error.
 func put(
-	t *testing.T, templates *template.Store, s *store.Store, name, owner string, id job.ID, content string,
+	t testing.TB, templates *template.Store, s *store.Store, name, owner string, id job.ID, content string,
 ) (*template.Version, error) {
 	ctx := t.Context()
 	if err := templates.Begin(ctx, name, id); err != nil {
@@ -75,10 +59,10 @@ func put(
 }
 
 func (w *fixture) put(name, owner, content string) *template.Version {
-	w.t.Helper()
-	v, err := put(w.t, w.Store, w.store, name, owner, w.id(), content)
+	w.bucket.T.Helper()
+	v, err := put(w.bucket.T, w.Store, w.bucket.Store, name, owner, w.bucket.ID(), content)
 	if err != nil {
-		w.t.Fatal(err)
+		w.bucket.T.Fatal(err)
 	}
 	return v
 }
@@ -91,7 +75,7 @@ func TestStrangers(t *testing.T) {
 	const owner = "ann"
 	want := w.put("resize", owner, "ours")
 	w.put("zoom", owner, "ours")
-	evil := `{"name":"resize","version":9,"owner":"` + string(w.id()) + `","folder":"` + string(w.id()) + `"}`
+	evil := `{"name":"resize","version":9,"owner":"` + string(w.bucket.ID()) + `","folder":"` + string(w.bucket.ID()) + `"}`
 	for _, name := range []string{
 		"resize/stdout.log", "resize/stderr.log", "resize/99999999", "resize/99999999.json.attrs", "resize/9.json",
 		"resize/000000009.json",
@@ -99,7 +83,7 @@ func TestStrangers(t *testing.T) {
 		"stdout.log", "Resize/00000001.json",
 		"..x/00000001.json", "loose",
 	} {
-		if _, err := w.store.Put(t.Context(), ".orchestrator/template/"+name, strings.NewReader(evil)); err != nil {
+		if _, err := w.bucket.Store.Put(t.Context(), ".orchestrator/template/"+name, strings.NewReader(evil)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -131,7 +115,7 @@ func TestStrangers(t *testing.T) {
 func (w *fixture) content(v *template.Version) (string, error) {
 	var b bytes.Buffer
 	for _, f := range v.Files {
-		r, err := w.Open(w.t.Context(), v, f.Name)
+		r, err := w.Open(w.bucket.T.Context(), v, f.Name)
 		if err != nil {
 			return "", err
 		}
@@ -145,10 +129,10 @@ func (w *fixture) content(v *template.Version) (string, error) {
 }
 
 func (w *fixture) left() []string {
-	w.t.Helper()
-	keys, err := w.store.List(w.t.Context(), "", "", 1000)
+	w.bucket.T.Helper()
+	keys, err := w.bucket.Store.List(w.bucket.T.Context(), "", "", 1000)
 	if err != nil {
-		w.t.Fatal(err)
+		w.bucket.T.Fatal(err)
 	}
 	return keys
 }
@@ -186,7 +170,7 @@ func TestVersions(t *testing.T) {
 	if keys := w.left(); len(keys) != 6 {
 		t.Errorf("of three templates there is %q", keys)
 	}
-	if _, err := put(t, w.Store, w.store, "a", "bob", w.id(), "stolen"); !errors.Is(err, job.ErrExists) {
+	if _, err := put(t, w.Store, w.bucket.Store, "a", "bob", w.bucket.ID(), "stolen"); !errors.Is(err, job.ErrExists) {
 		t.Errorf("by another owner: %v", err)
 	}
 	if err := w.Delete(t.Context(), current); err != nil {
@@ -221,7 +205,7 @@ func TestConcurrentWriters(t *testing.T) {
 	versions := make([]int, 16)
 	for i := range versions {
 		wait.Go(func() {
-			v, err := put(t, w.Store, w.store, "a", "ann", w.id(), fmt.Sprint(i))
+			v, err := put(t, w.Store, w.bucket.Store, "a", "ann", w.bucket.ID(), fmt.Sprint(i))
 			if err != nil {
 				t.Error(err)
 				return
@@ -250,12 +234,12 @@ func TestConcurrentWriters(t *testing.T) {
 }
 
 func (w *fixture) sweep() {
-	w.t.Helper()
+	w.bucket.T.Helper()
 	w.mu.Lock()
 	w.now = w.now.Add(3 * time.Hour)
 	w.mu.Unlock()
-	if _, err := w.Sweep(w.t.Context(), 2*time.Hour); err != nil {
-		w.t.Fatal(err)
+	if _, err := w.Sweep(w.bucket.T.Context(), 2*time.Hour); err != nil {
+		w.bucket.T.Fatal(err)
 	}
 }
 
@@ -268,14 +252,14 @@ func TestCrashes(t *testing.T) {
 			w := newFixture(t)
 			w.put("a", "ann", "old")
 			changes := 0
-			dying := storetest.WithHook(w.store, func(string, string) error {
+			dying := storetest.WithHook(w.bucket.Store, func(string, string) error {
 				if changes++; changes >= n {
 					return errDied
 				}
 				return nil
 			})
 			templates := template.NewStore(dying, w.clock)
-			v, err := put(t, templates, dying, "a", "ann", w.id(), "new")
+			v, err := put(t, templates, dying, "a", "ann", w.bucket.ID(), "new")
 			deleted := err == nil && templates.Delete(t.Context(), v) == nil
 			more = changes >= n
 			w.sweep()

@@ -1,20 +1,23 @@
 package wakeup_test
 
 import (
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go-job-orchestrator/shared/settings"
 	"go-job-orchestrator/shared/wakeup"
 )
 
-// TestWake calls each function once for many requests, and again when a while has passed. It never
-// waits for an answer.
+// TestWake calls each function, and again when a while has passed. It never waits for an answer.
 func TestWake(t *testing.T) {
 	calls, release := make(chan string, 10), make(chan struct{})
 	var once sync.Once
@@ -40,14 +43,45 @@ func TestWake(t *testing.T) {
 	}
 	w.Wake()
 	both("at first")
-	now = now.Add(10 * time.Second)
-	w.Wake()
-	now = now.Add(11 * time.Second)
+	now = now.Add(21 * time.Second)
 	w.Wake()
 	both("after a while")
-	if len(calls) != 0 {
-		t.Errorf("called once more: %s", <-calls)
-	}
+}
+
+// roundTripper answers the calls of a client.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestWakeIsRare has a request come each second for a minute. The clock is the test's.
+func TestWakeIsRare(t *testing.T) {
+	transport := http.DefaultTransport
+	t.Cleanup(func() { http.DefaultTransport = transport })
+	synctest.Test(t, func(t *testing.T) {
+		var called atomic.Bool
+		http.DefaultTransport = roundTripper(func(*http.Request) (*http.Response, error) {
+			called.Store(true)
+			return nil, errors.New("no pod yet")
+		})
+		env := settings.New(map[string]string{"WAKE": "submit"}, slog.New(slog.DiscardHandler))
+		env.Now = time.Now
+		w, err := wakeup.Open(env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []int
+		for second := range 61 {
+			w.Wake()
+			synctest.Wait()
+			if called.Swap(false) {
+				got = append(got, second)
+			}
+			time.Sleep(time.Second)
+		}
+		if want := []int{0, 20, 40, 60}; !slices.Equal(got, want) {
+			t.Errorf("woken at seconds %v, want %v", got, want)
+		}
+	})
 }
 
 // TestNothingToWake is a process in which all functions are, and one without the setting.

@@ -56,28 +56,21 @@ func agent(ctx context.Context, r *room) ([]line, error) {
 type pod struct {
 	*room
 	root    string
-	storage string
-	keys    token.Keys
+	storage bucket
 	server  *process
 	program []byte
 }
 
 func (r *room) agentPod(ctx context.Context) (*pod, error) {
-	key, err := tokenKey()
+	b, err := r.bucket("storage")
 	if err != nil {
 		return nil, err
 	}
-	p := &pod{room: r}
-	if p.keys, err = token.Parse(key); err != nil {
-		return nil, err
-	}
+	p := &pod{room: r, storage: b}
 	if p.program, err = os.ReadFile(nothing); err != nil {
 		return nil, err
 	}
-	if p.storage, err = r.folder("storage"); err != nil {
-		return nil, err
-	}
-	if p.server, err = r.serveFunction(ctx, "artifacts", p.storage, key); err != nil {
+	if p.server, err = r.serveFunction(ctx, "artifacts", b.dir, b.key); err != nil {
 		return nil, err
 	}
 	if p.root, err = r.folder("root"); err != nil {
@@ -122,7 +115,7 @@ func (p *pod) run(ctx context.Context) ([]float64, error) {
 	}
 	work := filepath.Join(p.root, executor.PodWorkDir)
 	err = errors.Join(os.RemoveAll(work), os.Mkdir(work, 0o755),
-		os.WriteFile(filepath.Join(p.root, executor.PodTokenFile), []byte(p.keys.Derive(token.Agent, id)), 0o600))
+		os.WriteFile(filepath.Join(p.root, executor.PodTokenFile), []byte(p.storage.keys.Derive(token.Agent, id)), 0o600))
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +163,7 @@ func (p *pod) job(ctx context.Context) (job.ID, error) {
 	if err != nil {
 		return "", err
 	}
-	s := seed{p.storage}
+	s := p.storage.seed
 	if err := s.file(ledger.FileKey(id, "run"), bytes.NewReader(p.program)); err != nil {
 		return "", err
 	}
@@ -185,7 +178,7 @@ func (p *pod) job(ctx context.Context) (job.ID, error) {
 
 // over makes sure that the agent has done all it is for.
 func (p *pod) over(id job.ID) error {
-	data, err := os.ReadFile(filepath.Join(p.storage, string(id), job.StatusFile))
+	data, err := os.ReadFile(filepath.Join(p.storage.dir, string(id), job.StatusFile))
 	if err == nil && !bytes.Contains(data, []byte(`"Succeeded"`)) {
 		err = fmt.Errorf("the job ended otherwise: %s", data)
 	}

@@ -193,23 +193,15 @@ func (p *process) finish(ctx context.Context, id string) error {
 
 // putByCurl returns a function that stores a file as an output of a job, under a new name each time.
 func (r *room) putByCurl(ctx context.Context, file string) (func(ctx context.Context) error, error) {
-	key, err := tokenKey()
+	b, err := r.bucket("outputs")
 	if err != nil {
 		return nil, err
 	}
-	keys, err := token.Parse(key)
+	index, err := b.job(ctx)
 	if err != nil {
 		return nil, err
 	}
-	storage, err := r.folder("outputs")
-	if err != nil {
-		return nil, err
-	}
-	index, err := seed{storage}.job(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p, err := r.serveFunction(ctx, "artifacts", storage, key)
+	p, err := r.serveFunction(ctx, "artifacts", b.dir, b.key)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +210,7 @@ func (r *room) putByCurl(ctx context.Context, file string) (func(ctx context.Con
 		n++
 		url := p.url(fmt.Sprintf("/artifacts/%s/upload/tar-%d", index.JobID, n))
 		_, err := output(ctx, "curl", "-sS", "--fail", "-o", os.DevNull, "-H",
-			"Authorization: Bearer "+keys.Derive(token.Agent, index.JobID), "-T", file, url)
+			"Authorization: Bearer "+b.keys.Derive(token.Agent, index.JobID), "-T", file, url)
 		return err
 	}, nil
 }

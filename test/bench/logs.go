@@ -25,28 +25,19 @@ const callsATurn = 10
 
 // tail measures how long the end of a large log takes.
 func tail(ctx context.Context, r *room) ([]line, error) {
-	key, err := tokenKey()
+	b, err := r.bucket("storage")
 	if err != nil {
 		return nil, err
 	}
-	keys, err := token.Parse(key)
+	large, err := b.log(ctx, gib)
 	if err != nil {
 		return nil, err
 	}
-	storage, err := r.folder("storage")
+	small, err := b.log(ctx, mib)
 	if err != nil {
 		return nil, err
 	}
-	s := seed{storage}
-	large, err := s.log(ctx, gib)
-	if err != nil {
-		return nil, err
-	}
-	small, err := s.log(ctx, mib)
-	if err != nil {
-		return nil, err
-	}
-	p, err := r.serveFunction(ctx, "logs", storage, key)
+	p, err := r.serveFunction(ctx, "logs", b.dir, b.key)
 	if err != nil {
 		return nil, err
 	}
@@ -54,11 +45,11 @@ func tail(ctx context.Context, r *room) ([]line, error) {
 	reading := func(id job.ID) contestant {
 		return func(ctx context.Context) ([]float64, error) {
 			q := request{method: http.MethodGet, url: p.url("/api/v1/jobs/" + string(id) + "/logs?tail=100"),
-				token: keys.Derive(token.User, id), want: http.StatusOK}
+				token: b.keys.Derive(token.User, id), want: http.StatusOK}
 			return q.timed(ctx, client, callsATurn)
 		}
 	}
-	file := filepath.Join(storage, ledger.ResultKey(large, job.StdoutFile))
+	file := filepath.Join(b.dir, ledger.ResultKey(large, job.StdoutFile))
 	c, err := r.contest(ctx, reading(large), reading(small),
 		func(ctx context.Context) ([]float64, error) { return tailing(ctx, file) })
 	if err != nil {

@@ -29,6 +29,24 @@ func tokenKey() (string, error) {
 	return base64.StdEncoding.EncodeToString(key), nil
 }
 
+// bucket is a new storage directory, with the keys of the tokens of its jobs.
+type bucket struct {
+	seed
+	key  string // TOKEN_KEYS
+	keys token.Keys
+}
+
+func (r *room) bucket(name string) (b bucket, err error) {
+	if b.key, err = tokenKey(); err != nil {
+		return b, err
+	}
+	if b.keys, err = token.Parse(b.key); err != nil {
+		return b, err
+	}
+	b.dir, err = r.folder(name)
+	return b, err
+}
+
 // seed records jobs in a storage directory with the ledger itself, but in memory first. Waiting for
 // the disk for each of a hundred thousand jobs would take longer than everything that is measured.
 type seed struct{ dir string }

@@ -43,23 +43,15 @@ func transferred(p *process, make func() (request, error), size int64) contestan
 // put measures what it costs to take a job's output of 1 GiB from its agent, with its checksum and
 // on the disk.
 func put(ctx context.Context, r *room) ([]line, error) {
-	key, err := tokenKey()
+	b, err := r.bucket("storage")
 	if err != nil {
 		return nil, err
 	}
-	keys, err := token.Parse(key)
+	index, err := b.job(ctx)
 	if err != nil {
 		return nil, err
 	}
-	storage, err := r.folder("storage")
-	if err != nil {
-		return nil, err
-	}
-	index, err := seed{storage}.job(ctx)
-	if err != nil {
-		return nil, err
-	}
-	ours, err := r.serveFunction(ctx, "artifacts", storage, key)
+	ours, err := r.serveFunction(ctx, "artifacts", b.dir, b.key)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +71,7 @@ func put(ctx context.Context, r *room) ([]line, error) {
 	}
 	c, err := r.contest(ctx,
 		transferred(ours, putting(ours.url("/artifacts/"+string(index.JobID)+"/upload/big"),
-			keys.Derive(token.Agent, index.JobID)), gib),
+			b.keys.Derive(token.Agent, index.JobID)), gib),
 		func(ctx context.Context) ([]float64, error) { // overwriting is another status
 			name := strconv.FormatInt(time.Now().UnixNano(), 10)
 			figures, err := transferred(nginx, putting(nginx.url("/"+name), ""), gib)(ctx)
@@ -96,21 +88,12 @@ func put(ctx context.Context, r *room) ([]line, error) {
 
 // get measures what it costs to send an output of 1 GiB to its user.
 func get(ctx context.Context, r *room) ([]line, error) {
-	key, err := tokenKey()
-	if err != nil {
-		return nil, err
-	}
-	keys, err := token.Parse(key)
-	if err != nil {
-		return nil, err
-	}
-	storage, err := r.folder("storage")
+	b, err := r.bucket("storage")
 	if err != nil {
 		return nil, err
 	}
 	var id job.ID
-	s := seed{storage}
-	err = s.jobs(ctx, 1, time.Now(), func(ctx context.Context, l *ledger.Ledger, index *job.Index) error {
+	err = b.jobs(ctx, 1, time.Now(), func(ctx context.Context, l *ledger.Ledger, index *job.Index) error {
 		id = index.JobID
 		if err := l.PutOutputs(ctx, id, []job.File{{Name: "big", Size: gib}}); err != nil {
 			return err
@@ -124,10 +107,10 @@ func get(ctx context.Context, r *room) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.file(ledger.ResultKey(id, "big"), content.take(gib)); err != nil {
+	if err := b.file(ledger.ResultKey(id, "big"), content.take(gib)); err != nil {
 		return nil, err
 	}
-	ours, err := r.serveFunction(ctx, "outputs", storage, key)
+	ours, err := r.serveFunction(ctx, "outputs", b.dir, b.key)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +118,7 @@ func get(ctx context.Context, r *room) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Link(filepath.Join(storage, ledger.ResultKey(id, "big")),
+	if err := os.Link(filepath.Join(b.dir, ledger.ResultKey(id, "big")),
 		filepath.Join(r.dir, "nginx", "big")); err != nil {
 		return nil, err
 	}
@@ -145,7 +128,7 @@ func get(ctx context.Context, r *room) ([]line, error) {
 		}
 	}
 	c, err := r.contest(ctx,
-		transferred(ours, getting(ours.url("/outputs/"+string(id)+"/big"), keys.Derive(token.User, id)), gib),
+		transferred(ours, getting(ours.url("/outputs/"+string(id)+"/big"), b.keys.Derive(token.User, id)), gib),
 		transferred(nginx, getting(nginx.url("/big"), ""), gib),
 	)
 	if err != nil {

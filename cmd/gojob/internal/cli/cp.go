@@ -52,11 +52,7 @@ func (a *app) copy(ctx context.Context, ref, dest string, quiet bool) error {
 	if _, err := os.Lstat(name); err == nil && strings.Contains(dest, ":") {
 		return usagef("cp copies from a job, and not to one; send files with: gojob run -f %s", name)
 	}
-	c, err := a.client()
-	if err != nil {
-		return err
-	}
-	id, err := a.resolve(ctx, c, name)
+	c, id, err := a.find(ctx, name)
 	if err != nil {
 		return err
 	}

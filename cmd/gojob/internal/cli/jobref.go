@@ -32,6 +32,16 @@ func (e *noJobError) Error() string {
 	return fmt.Sprintf("%s: no job of yours has the ID or name %q; list them with: gojob ls", e.server, e.ref)
 }
 
+// find is resolve, with the client of the server that has the job.
+func (a *app) find(ctx context.Context, ref string) (*client.Client, job.ID, error) {
+	c, err := a.client()
+	if err != nil {
+		return nil, "", err
+	}
+	id, err := a.resolve(ctx, c, ref)
+	return c, id, err
+}
+
 // resolve finds the job that the command line names: by its ID, by a unique prefix of that, by its
 // name, of which the newest job counts, or by "@", the job that was submitted here last. A full ID
 // is not looked up, so there may be no such job.

@@ -55,11 +55,7 @@ func (a *app) logs(ctx context.Context, f logFlags, ref string) error {
 	if err != nil {
 		return err
 	}
-	c, err := a.client()
-	if err != nil {
-		return err
-	}
-	id, err := a.resolve(ctx, c, ref)
+	c, id, err := a.find(ctx, ref)
 	if err != nil {
 		return err
 	}

@@ -29,11 +29,7 @@ func (a *app) rerunCommand() *cobra.Command {
 			if err := a.fillStart(made, &f, stdin, args[1:]); err != nil {
 				return err
 			}
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			id, err := a.resolve(cmd.Context(), c, args[0])
+			_, id, err := a.find(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

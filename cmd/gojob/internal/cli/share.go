@@ -36,11 +36,7 @@ revoked before its time. The first line of the output is the token.`,
 }
 
 func (a *app) share(ctx context.Context, ref, expires string, o *output) error {
-	c, err := a.client()
-	if err != nil {
-		return err
-	}
-	id, err := a.resolve(ctx, c, ref)
+	c, id, err := a.find(ctx, ref)
 	if err != nil {
 		return err
 	}

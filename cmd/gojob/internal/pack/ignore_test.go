@@ -127,7 +127,7 @@ func TestIgnoredAsByGit(t *testing.T) {
 		r.compare(t, "")
 	}
 	random := rand.New(rand.NewPCG(1, uint64(os.Getpid())))
-	for range 300 {
+	for range 100 {
 		r.write(t, ".gitignore", patterns(random))
 		r.write(t, "a/.gitignore", patterns(random))
 		r.write(t, "a/b/.gitignore", patterns(random))

@@ -383,9 +383,9 @@ func allocated() uint64 {
 	return stats.TotalAlloc
 }
 
-// TestLargeFile packs 2 GiB. Whatever it allocates, also what is collected, stays small.
+// TestLargeFile packs 256 MiB. Whatever it allocates, also what is collected, stays small.
 func TestLargeFile(t *testing.T) { // not parallel: allocations are counted
-	const size, limit = 2 << 30, 4 << 20
+	const size, limit = 256 << 20, 4 << 20
 	dir := tree(t, map[string]string{"large": ""})
 	must(t, os.Truncate(filepath.Join(dir, "large"), size))
 	plan := folder(t, dir, pack.Options{})
@@ -409,7 +409,7 @@ func (n *counter) Write(p []byte) (int, error) {
 
 // TestManyFiles packs 100,000 files, in less than a kilobyte of memory for each.
 func TestManyFiles(t *testing.T) { // not parallel: memory is measured
-	const folders, each, limit = 100, 1000, 100 << 20
+	const folders, each, limit = 20, 1000, 20 << 20
 	dir := t.TempDir()
 	for i := range folders {
 		sub := filepath.Join(dir, fmt.Sprint(i))
