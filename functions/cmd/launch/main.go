@@ -32,5 +32,6 @@ func open(env *platform.Env) (*launch.Function, error) {
 	if err != nil {
 		return nil, err
 	}
+	next.Wake() // this process starts because a job comes
 	return launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log, Wake: next.Wake}), nil
 }
