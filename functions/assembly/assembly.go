@@ -84,12 +84,15 @@ func Open(env *platform.Env, who Access, open OpenBackend) (*Assembly, error) {
 	if err := errors.Join(Check(env), err, tokensErr); err != nil {
 		return nil, err
 	}
-	launcher = launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log})
+	launcher = launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log, Wake: b.Expect})
 	a := &Assembly{access: who, Router: api.NewRouter(env.Log).Guarded(guard.New(guard.Deps{
 		Identify: who.Identify, Tokens: tokens, Owners: events.Ledger, Now: env.Now,
 	})).Audited(env.Audit()).Measured(meters.all.Requests)}
 	if err := a.mount(env, events, b, meters); err != nil {
 		return nil, err
+	}
+	if b.Expect != nil {
+		b.Expect() // this process starts because of a request, mostly one for a job
 	}
 	a.reaper, err = reap.New(reap.Deps{
 		Env: env, Events: events, Observer: b.Observer, Stopper: b.Stopper, Queue: b.Queue, Publish: b.Publish,
@@ -104,7 +107,7 @@ func (a *Assembly) mount(env *platform.Env, events *event.Events, b backend.Back
 	var errs [6]error
 	functions[0], errs[0] = intake.Open(admission.Deps{
 		Env: env, Events: events, Backend: b.Admission, Secrets: b.Secrets, Profiles: b.Profiles,
-		Accepted: m.jobs.Submitted,
+		Accepted: m.jobs.Submitted, Wake: b.Expect,
 	})
 	functions[1], errs[1] = status.New(status.Deps{
 		Env: env, Observer: b.Observer, Queue: b.Queue, Runtimes: b.Runtimes, Profiles: b.Profiles,

@@ -52,6 +52,14 @@ type Deps struct {
 	Queue    backend.Queue  // nil: it is elsewhere
 	Publish  secret.Catalog // the operator's secrets, whose names are published; nil: none
 	Meter    Meter          // nil: nobody counts
+	Pacer    Pacer          // nil: rounds are as often as they are
+}
+
+// Pacer says how often there are rounds; kubernetes.Schedule is one.
+type Pacer interface {
+	// Begin is called before a round. What it returns is called after it, with whether for five minutes
+	// there is nothing to do.
+	Begin(ctx context.Context) (end func(ctx context.Context, idle bool) error, err error)
 }
 
 // Meter is told of rounds and of what the records say; metrics.Records is one.
@@ -111,6 +119,32 @@ func (s *Settings) Check() error {
 		platform.Upload(s.UploadAge),
 		platform.Duration{Name: "START_TIMEOUT", Value: s.StartTimeout, Min: time.Second, Max: 30 * 24 * time.Hour},
 	)
+}
+
+// idleFor is what a round has to see ahead for the next one to come late: the five minutes until
+// then, and one for it to start.
+const idleFor = 6 * time.Minute
+
+// Paced makes one round, and says how soon the next one is to come. A schedule that cannot be changed
+// does not keep the round from being made.
+func (f *Function) Paced(ctx context.Context) error {
+	if f.Pacer == nil {
+		_, err := f.Once(ctx)
+		return err
+	}
+	end, paceErr := f.Pacer.Begin(ctx)
+	_, err := f.Once(ctx)
+	if paceErr == nil {
+		idle := false
+		if err == nil {
+			idle, err = f.Events.Ledger.Idle(ctx, f.Env.Now().Add(idleFor))
+		}
+		paceErr = end(ctx, idle)
+	}
+	if paceErr != nil {
+		f.log.WarnContext(ctx, "the reaper's schedule stays as it is; the next round tries again", "error", paceErr)
+	}
+	return err
 }
 
 // Result counts what one round did.
@@ -303,7 +337,6 @@ func Main(open func(*platform.Env) (*Function, error), settings ...any) int {
 		if err != nil {
 			return err
 		}
-		_, err = f.Once(ctx)
-		return err
+		return f.Paced(ctx)
 	})
 }

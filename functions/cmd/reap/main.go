@@ -10,7 +10,7 @@ import (
 	"go-job-orchestrator/shared/platform"
 )
 
-func main() { os.Exit(reap.Main(open, &kubernetes.Settings{})) }
+func main() { os.Exit(reap.Main(open, &kubernetes.Settings{}, &kubernetes.ScheduleSettings{})) }
 
 func open(env *platform.Env) (*reap.Function, error) {
 	events, err := event.Open(env, nil)
@@ -21,5 +21,11 @@ func open(env *platform.Env) (*reap.Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	return reap.New(reap.Deps{Env: env, Events: events, Observer: b.Observer, Stopper: b.Stopper, Publish: b.Publish})
+	schedule, err := kubernetes.OpenSchedule(env)
+	if err != nil {
+		return nil, err
+	}
+	return reap.New(reap.Deps{
+		Env: env, Events: events, Observer: b.Observer, Stopper: b.Stopper, Publish: b.Publish, Pacer: schedule,
+	})
 }
