@@ -87,7 +87,7 @@ e2e: ## install config/ on the cluster that KUBECONFIG names, and test everythin
 	  E2E_DEPLOYED=1 $(GO) test -tags e2e,$(TAGS) -count=1 -timeout 40m -v -run '^TestBucket$$' ./test/e2e
 
 BENCH ?=
-bench: ## compare with rivals and print a table of ratios; BENCH='-run upload -rounds 5' selects rows; rows about a cluster need KUBECONFIG
+bench: ## compare with rivals and print a table of ratios; BENCH='-run upload -rounds 5' selects rows; rows about a cluster need KUBECONFIG and E2E_KEY
 	$(GO) run ./test/bench $(BENCH)
 
 FUZZTIME ?= 30s
