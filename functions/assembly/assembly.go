@@ -6,6 +6,7 @@ package assembly
 import (
 	"context"
 	"errors"
+	"net/http"
 
 	cloudevent "github.com/cloudevents/sdk-go/v2/event"
 
@@ -58,6 +59,9 @@ type Access struct {
 	Keys     keys.Store
 	Login    access.Login
 	Browsers page.Sessions
+	// Outside reports whether a request comes from outside of the cluster, from where agents do not
+	// call; nil: agents call from everywhere.
+	Outside func(*http.Request) bool
 }
 
 // Assembly is the functions of one process.
@@ -86,7 +90,7 @@ func Open(env *platform.Env, who Access, open OpenBackend) (*Assembly, error) {
 	}
 	launcher = launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log, Wake: b.Expect})
 	a := &Assembly{access: who, Router: api.NewRouter(env.Log).Guarded(guard.New(guard.Deps{
-		Identify: who.Identify, Tokens: tokens, Owners: events.Ledger, Now: env.Now,
+		Identify: who.Identify, Tokens: tokens, Owners: events.Ledger, Now: env.Now, Outside: who.Outside,
 	})).Audited(env.Audit()).Measured(meters.all.Requests)}
 	if err := a.mount(env, events, b, meters); err != nil {
 		return nil, err

@@ -31,6 +31,9 @@ type Settings struct {
 	// StartTimeout is how long a job may wait for something that keeps it from starting, such as an
 	// image that cannot be pulled.
 	StartTimeout time.Duration `env:"START_TIMEOUT" envDefault:"15m"`
+	// Launches has cmd/reap launch jobs that were not launched, where there is no Broker to have launch
+	// do it.
+	Launches bool `env:"REAP_LAUNCHES" envDefault:"false"`
 }
 
 // resendAfter is how long an event may take to arrive before the reaper sends one for it.

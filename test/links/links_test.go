@@ -73,6 +73,7 @@ func TestCommands(t *testing.T) {
 		"submit":     {cloud, cluster, local, gateway, meters},
 		"deadletter": {cloud, cluster, local, gateway, meters},
 		"keys":       {cloud, local, gateway, meters},
+		"one":        {cloud, local},
 		"launch":     {cloud, local, gateway, meters},
 		"status":     {cloud, local, events[:1], gateway, meters},
 		"cancel":     {cloud, local, gateway, meters},
