@@ -87,7 +87,7 @@ e2e: ## install config/ on the cluster that KUBECONFIG names, and test everythin
 	  E2E_DEPLOYED=1 $(GO) test -tags e2e,$(TAGS) -count=1 -timeout 40m -v -run '^TestBucket$$' ./test/e2e
 
 BENCH ?=
-bench: ## compare with rivals and print a table of ratios; BENCH='-run upload -rounds 5' selects rows; rows about a cluster need KUBECONFIG
+bench: ## compare with rivals and print a table of ratios; BENCH='-run upload -rounds 5' selects rows; rows about a cluster need KUBECONFIG and E2E_KEY
 	$(GO) run ./test/bench $(BENCH)
 
 FUZZTIME ?= 30s
@@ -133,7 +133,7 @@ secret: ## make the key of tokens, and the first key of an admin, which is shown
 
 # A folder in config/overlays. Without it, config/ is installed unchanged.
 OVERLAY ?=
-deploy: ## build the images and install or upgrade everything in config/; OVERLAY=volume, bucket or kind; CONFIG=<folder> for a copy of config/
+deploy: ## build the images and install or upgrade everything in config/; OVERLAY=volume, bucket, kind or one; CONFIG=<folder> for a copy of config/
 	$(if $(OVERLAY),$(KUBECTL) kustomize $(CONFIG)/overlays/$(OVERLAY) | $(KO) apply $(KO_FLAGS) -f -,$(KO) apply $(KO_FLAGS) -Rf $(CONFIG)/)
 
 deploy-bucket: ## deploy without the volume: DRIVERS=s3 make deploy-bucket, with STORAGE_URL in config/base/310-settings.yaml

@@ -10,22 +10,21 @@ import (
 	"net/http"
 	"time"
 
-	"go-job-orchestrator/functions/assembly"
-	"go-job-orchestrator/functions/keys"
-	"go-job-orchestrator/shared/auth"
-	"go-job-orchestrator/shared/kubernetes"
+	"go-job-orchestrator/functions/one"
+	"go-job-orchestrator/functions/reap"
+	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/serve"
+	"go-job-orchestrator/shared/telemetry"
 	"go-job-orchestrator/shared/version"
 )
 
 // Function has the methods that func's middleware calls: Start once, Ready from time to time,
 // Handle for each request, and Stop at the end.
 type Function struct {
-	backend assembly.OpenBackend
-	keyring func(*platform.Env) (keys.Store, error)
-	log     *slog.Logger
-	opened  chan struct{} // closed when handler is set
+	deps   one.Deps
+	log    *slog.Logger
+	opened chan struct{} // closed when handler is set
 
 	handler http.Handler
 	env     *platform.Env
@@ -34,13 +33,12 @@ type Function struct {
 
 // New returns the function. It is the only name that func looks for in this package.
 func New() *Function {
-	return &Function{
-		backend: kubernetes.OpenInCluster, keyring: openKeyring, log: serve.NewLog(), opened: make(chan struct{}),
-		stop: func() {},
+	deps := one.InCluster()
+	deps.Push = func(env *platform.Env, records *ledger.Ledger) (reap.Pusher, error) {
+		return telemetry.Open(env, records)
 	}
+	return &Function{deps: deps, log: serve.NewLog(), opened: make(chan struct{}), stop: func() {}}
 }
-
-func openKeyring(env *platform.Env) (keys.Store, error) { return kubernetes.OpenKeyring(env) }
 
 // Start opens everything with the settings that func's middleware collected. An error ends the
 // process.
@@ -48,7 +46,7 @@ func (f *Function) Start(ctx context.Context, settings map[string]string) error 
 	f.log.Info("starting", "", version.Get())
 	f.env = platform.New(settings, f.log)
 	gate, gateErr := serve.OpenGate(f.env.Env)
-	functions, err := f.open()
+	functions, err := one.Open(f.env, f.deps)
 	if err := errors.Join(err, gateErr); err != nil {
 		return err
 	}
@@ -60,21 +58,6 @@ func (f *Function) Start(ctx context.Context, settings map[string]string) error 
 	close(f.opened)
 	return nil
 }
-
-// open wires all functions. The keys of callers are in the Secret that is mounted at KEYS_FILE.
-func (f *Function) open() (*assembly.Assembly, error) {
-	gateway, err := auth.Open(f.env.Env, auth.Place{KeysFile: keysFile})
-	keyring, keyringErr := f.keyring(f.env)
-	who := assembly.Access{Keys: keyring}
-	if gateway != nil {
-		who.Identify, who.Login, who.Browsers = gateway.Identify, gateway.Login, gateway
-	}
-	functions, openErr := assembly.Open(f.env, who, f.backend)
-	return functions, errors.Join(openErr, err, keyringErr)
-}
-
-// keysFile is where func.yaml mounts the Secret with the keys of callers.
-const keysFile = "/etc/job-orchestrator/keys/keys.json"
 
 // Handle answers a request.
 func (f *Function) Handle(w http.ResponseWriter, r *http.Request) {

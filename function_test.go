@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"go-job-orchestrator/functions/keys"
+	"go-job-orchestrator/functions/one"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/kubernetes"
@@ -134,8 +135,8 @@ func TestDescription(t *testing.T) {
 			keys = v.Path
 		}
 	}
-	if want := keys + "/" + kubernetes.KeysEntry; keys == "" || want != keysFile {
-		t.Errorf("the keys are mounted at %q, and read from %s", keys, keysFile)
+	if want := keys + "/" + kubernetes.KeysEntry; keys == "" || want != one.InCluster().KeysFile {
+		t.Errorf("the keys are mounted at %q, and read from %s", keys, one.InCluster().KeysFile)
 	}
 	var names []string
 	for _, v := range d.Run.Envs {
@@ -180,8 +181,8 @@ func serveHere(t *testing.T) (*httptest.Server, recorder) {
 	launched := make(recorder, 10)
 	f := New()
 	f.log = slog.New(slog.DiscardHandler)
-	f.backend = func(*platform.Env, *ledger.Ledger) (backend.Backend, error) { return recording(launched), nil }
-	f.keyring = noKeyring
+	f.deps.Backend = func(*platform.Env, *ledger.Ledger) (backend.Backend, error) { return recording(launched), nil }
+	f.deps.Keyring = noKeyring
 	service := middleware.New(f)
 	server := httptest.NewUnstartedServer(service.Handler)
 	server.Config.ReadTimeout, server.Config.WriteTimeout = limit, limit
@@ -322,8 +323,8 @@ func TestFaultsInSettings(t *testing.T) {
 	} {
 		f := New()
 		f.log = slog.New(slog.DiscardHandler)
-		f.backend = func(*platform.Env, *ledger.Ledger) (backend.Backend, error) { return recording(make(recorder)), nil }
-		f.keyring = noKeyring
+		f.deps.Backend = func(*platform.Env, *ledger.Ledger) (backend.Backend, error) { return recording(make(recorder)), nil }
+		f.deps.Keyring = noKeyring
 		s := settings(t)
 		change(s)
 		if err := f.Start(t.Context(), s); err == nil || !strings.Contains(err.Error(), name) {

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"go-job-orchestrator/functions/assembly"
+	"go-job-orchestrator/functions/reap"
 	"go-job-orchestrator/shared/auth"
 	"go-job-orchestrator/shared/backend"
 	"go-job-orchestrator/shared/command"
@@ -23,6 +24,7 @@ import (
 	"go-job-orchestrator/shared/process"
 	"go-job-orchestrator/shared/serve"
 	"go-job-orchestrator/shared/settings"
+	"go-job-orchestrator/shared/telemetry"
 )
 
 // Settings are the settings of the one process alone.
@@ -103,7 +105,8 @@ func open(ctx context.Context, env *platform.Env) (*app, error) {
 	common, err := env.Common()
 	err = errors.Join(err, env.Load(&a.settings))
 	// All settings are read now, so that all faults are reported at once.
-	err = errors.Join(err, assembly.Check(env), env.Load(&serve.Settings{}), env.Load(&auth.Settings{}))
+	err = errors.Join(err, assembly.Check(env), env.Load(&serve.Settings{}), env.Load(&auth.Settings{}),
+		env.Load(&telemetry.Settings{}))
 	for _, settings := range a.settings.ofRunner() {
 		err = errors.Join(err, env.Load(settings))
 	}
@@ -131,8 +134,12 @@ func open(ctx context.Context, env *platform.Env) (*app, error) {
 		}
 		env.OnDrain(a.runner.Drain)
 		return a.runner.Backend(), nil
-	})
+	}, openPusher)
 	return a, err
+}
+
+func openPusher(env *platform.Env, records *ledger.Ledger) (reap.Pusher, error) {
+	return telemetry.Open(env, records)
 }
 
 func (a *app) openRunner(ctx context.Context, env *platform.Env, records *ledger.Ledger) (err error) {
@@ -239,7 +246,7 @@ func Main() int {
 	usage := command.Usage{
 		Summary: "The whole orchestrator in one process: serves the API, and runs jobs in a sandbox on this machine.",
 		Settings: append(assembly.Settings(), &settings.Common{}, &Settings{}, &process.Settings{}, &serve.Settings{},
-			&auth.Settings{}),
+			&auth.Settings{}, &telemetry.Settings{}),
 	}
 	usage.Settings = append(usage.Settings, kubernetesSettings()...)
 	return serve.Run(usage, func(ctx context.Context, env *settings.Env) error {

@@ -6,6 +6,7 @@ package assembly
 import (
 	"context"
 	"errors"
+	"net/http"
 
 	cloudevent "github.com/cloudevents/sdk-go/v2/event"
 
@@ -32,13 +33,12 @@ import (
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/runtimes"
 	"go-job-orchestrator/shared/serve"
-	"go-job-orchestrator/shared/telemetry"
 )
 
 // Settings returns a pointer to the settings of each function.
 func Settings() []any {
 	return append(intake.Settings(), &artifacts.Settings{}, &logs.Settings{}, &reap.Settings{},
-		&agentapi.PackageSettings{}, &telemetry.Settings{})
+		&agentapi.PackageSettings{})
 }
 
 // Check reads the settings of all functions, and names all faults at once.
@@ -53,12 +53,18 @@ func Check(env *platform.Env) error {
 // OpenBackend opens what runs the jobs whose records these are.
 type OpenBackend func(env *platform.Env, records *ledger.Ledger) (backend.Backend, error)
 
+// OpenPusher opens what sends numbers and spans of these records to a collector.
+type OpenPusher func(env *platform.Env, records *ledger.Ledger) (reap.Pusher, error)
+
 // Access says who may call.
 type Access struct {
 	Identify guard.Identify
 	Keys     keys.Store
 	Login    access.Login
 	Browsers page.Sessions
+	// Outside reports whether a request comes from outside of the cluster, from where agents do not
+	// call; nil: agents call from everywhere.
+	Outside func(*http.Request) bool
 }
 
 // Assembly is the functions of one process.
@@ -69,8 +75,8 @@ type Assembly struct {
 }
 
 // Open wires all functions. Events that have a job launched do not leave the process: to send one
-// is to call the launcher.
-func Open(env *platform.Env, who Access, open OpenBackend) (*Assembly, error) {
+// is to call the launcher. A nil push is for processes whose reaper is elsewhere.
+func Open(env *platform.Env, who Access, open OpenBackend, push OpenPusher) (*Assembly, error) {
 	var launcher *launch.Function
 	events, err := event.Open(env, event.Handler(func(ctx context.Context, e cloudevent.Event) error {
 		return launcher.Handle(ctx, e)
@@ -85,21 +91,24 @@ func Open(env *platform.Env, who Access, open OpenBackend) (*Assembly, error) {
 	if err := errors.Join(Check(env), err, tokensErr); err != nil {
 		return nil, err
 	}
-	launcher = launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log})
+	launcher = launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log, Wake: b.Expect})
 	a := &Assembly{access: who, Router: api.NewRouter(env.Log).Guarded(guard.New(guard.Deps{
-		Identify: who.Identify, Tokens: tokens, Owners: events.Ledger, Now: env.Now,
+		Identify: who.Identify, Tokens: tokens, Owners: events.Ledger, Now: env.Now, Outside: who.Outside,
 	})).Audited(env.Audit()).Measured(meters.all.Requests)}
 	if err := a.mount(env, events, b, meters); err != nil {
 		return nil, err
+	}
+	if b.Expect != nil {
+		b.Expect() // this process starts because of a request, mostly one for a job
 	}
 	d := reap.Deps{
 		Env: env, Events: events, Observer: b.Observer, Stopper: b.Stopper, Queue: b.Queue, Publish: b.Publish,
 		Meter: meters.records,
 	}
-	if push, err := telemetry.Open(env, events.Ledger); err != nil {
-		return nil, err
-	} else if push != nil {
-		d.Push = push
+	if push != nil {
+		if d.Push, err = push(env, events.Ledger); err != nil {
+			return nil, err
+		}
 	}
 	a.reaper, err = reap.New(d)
 	return a, err
@@ -111,7 +120,7 @@ func (a *Assembly) mount(env *platform.Env, events *event.Events, b backend.Back
 	var errs [6]error
 	functions[0], errs[0] = intake.Open(admission.Deps{
 		Env: env, Events: events, Backend: b.Admission, Secrets: b.Secrets, Profiles: b.Profiles,
-		Accepted: m.jobs.Submitted,
+		Accepted: m.jobs.Submitted, Wake: b.Expect,
 	})
 	functions[1], errs[1] = status.New(status.Deps{
 		Env: env, Observer: b.Observer, Queue: b.Queue, Runtimes: b.Runtimes, Profiles: b.Profiles,

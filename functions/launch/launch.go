@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/julienschmidt/httprouter"
@@ -17,6 +18,7 @@ import (
 	ourevent "go-job-orchestrator/shared/event"
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/routes"
+	"go-job-orchestrator/shared/wakeup"
 )
 
 // Records says which jobs still have to be launched.
@@ -32,8 +34,9 @@ type Deps struct {
 	Launcher backend.Launcher
 	Records  Records
 	Log      *slog.Logger
-	// Wake starts the functions that the agent in the job's pod calls. It returns at once. Nil: they
-	// need no starting.
+	// Wake starts the functions that the agent in the job's pod calls, and has the reaper look after the
+	// job. It is called for each job, and when a job is about to come. It returns at once. Nil: nothing
+	// is to be done.
 	Wake func()
 }
 
@@ -72,6 +75,19 @@ func (f *Function) Handle(ctx context.Context, e event.Event) error {
 // Mount routes the function for events that come over HTTP.
 func (f *Function) Mount(r *api.Router) {
 	r.Handle(routes.LaunchJob, f.receive)
+	if f.Wake != nil {
+		r.Measured(waker{f.Wake})
+	}
+}
+
+// waker passes on the calls by which submit says that a job comes. Its event may be lost.
+type waker struct{ wake func() }
+
+// Answered implements api.Meter.
+func (w waker) Answered(_ routes.Route, r *http.Request, _ int, _ time.Duration) {
+	if wakeup.IsCall(r) {
+		w.wake()
+	}
 }
 
 // maxEvent bounds the body of an event.

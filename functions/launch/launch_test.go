@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,8 @@ import (
 	"go-job-orchestrator/shared/job"
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/ledger/ledgertest"
+	"go-job-orchestrator/shared/platform"
+	"go-job-orchestrator/shared/wakeup"
 )
 
 // launcher notes what it is told.
@@ -39,7 +42,7 @@ func (l *launcher) Launch(_ context.Context, index *job.Index) error {
 type fixture struct {
 	*ledgertest.Fixture
 	launcher *launcher
-	woken    int // how often the functions that a pod needs were started
+	woken    atomic.Int64 // how often the functions that a pod needs were started
 	function *launch.Function
 	server   *httptest.Server
 }
@@ -48,7 +51,7 @@ func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{Fixture: ledgertest.New(t), launcher: &launcher{}}
 	f.function = launch.New(launch.Deps{
-		Launcher: f.launcher, Records: f.Ledger, Log: slog.New(slog.DiscardHandler), Wake: func() { f.woken++ },
+		Launcher: f.launcher, Records: f.Ledger, Log: slog.New(slog.DiscardHandler), Wake: func() { f.woken.Add(1) },
 	})
 	f.server = f.Serve(f.function)
 	return f
@@ -117,8 +120,8 @@ func TestHandle(t *testing.T) {
 			if test.launch {
 				want = []job.ID{job.ID(e.Subject()), job.ID(e.Subject())}
 			}
-			if f.woken != len(want) {
-				t.Errorf("woke the functions that a pod needs %d times for %d launches", f.woken, len(want))
+			if got := f.woken.Load(); got != int64(len(want)) {
+				t.Errorf("woke the functions that a pod needs %d times for %d launches", got, len(want))
 			}
 			if !slices.Equal(f.launcher.launched, want) {
 				t.Errorf("launched %s, want %s", f.launcher.launched, want)
@@ -298,5 +301,32 @@ func TestNoMemory(t *testing.T) {
 	got, answer := f.post(map[string]string{"Content-Type": structuredType}, strings.NewReader(body))
 	if got.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("got %s: %s", got.Status, answer)
+	}
+}
+
+// TestWoken tells a call that announces a job from the probes of Knative.
+func TestWoken(t *testing.T) {
+	f := newFixture(t)
+	get := func(agent string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.server.URL+"/healthz", nil)
+		f.Must(err)
+		r.Header.Set("User-Agent", agent)
+		got, err := http.DefaultClient.Do(r)
+		f.Must(err)
+		f.Must(got.Body.Close())
+	}
+	get("kube-probe/1.34")
+	if f.woken.Load() != 0 {
+		t.Error("a probe announces a job")
+	}
+	env := platform.New(map[string]string{"WAKE": f.server.URL}, slog.New(slog.DiscardHandler))
+	w, err := wakeup.Open(env.Env)
+	f.Must(err)
+	w.Wake()
+	for end := time.Now().Add(10 * time.Second); f.woken.Load() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("a wake-up is not noticed")
+		}
 	}
 }

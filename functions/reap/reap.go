@@ -32,6 +32,9 @@ type Settings struct {
 	// StartTimeout is how long a job may wait for something that keeps it from starting, such as an
 	// image that cannot be pulled.
 	StartTimeout time.Duration `env:"START_TIMEOUT" envDefault:"15m"`
+	// Launches has cmd/reap launch jobs that were not launched, where there is no Broker to have launch
+	// do it.
+	Launches bool `env:"REAP_LAUNCHES" envDefault:"false"`
 }
 
 // resendAfter is how long an event may take to arrive before the reaper sends one for it.
@@ -54,6 +57,14 @@ type Deps struct {
 	Publish  secret.Catalog // the operator's secrets, whose names are published; nil: none
 	Meter    Meter          // nil: nobody counts
 	Push     Pusher         // nil: no collector is configured
+	Pacer    Pacer          // nil: rounds are as often as they are
+}
+
+// Pacer says how often there are rounds; kubernetes.Schedule is one.
+type Pacer interface {
+	// Begin is called before a round. What it returns is called after it, with whether for five minutes
+	// there is nothing to do.
+	Begin(ctx context.Context) (end func(ctx context.Context, idle bool) error, err error)
 }
 
 // Meter is told of rounds and of what the records say; metrics.Records is one.
@@ -114,6 +125,34 @@ func (s *Settings) Check() error {
 		settings.Upload(s.UploadAge),
 		settings.Duration{Name: "START_TIMEOUT", Value: s.StartTimeout, Min: time.Second, Max: 30 * 24 * time.Hour},
 	)
+}
+
+// idleFor is what a round has to see ahead for the next one to come late: the five minutes until
+// then, and one for it to start.
+const idleFor = 6 * time.Minute
+
+// Paced makes one round, and says how soon the next one is to come. A schedule that cannot be changed
+// does not keep the round from being made.
+func (f *Function) Paced(ctx context.Context) error {
+	if f.Pacer == nil {
+		_, err := f.Once(ctx)
+		f.push(ctx)
+		return err
+	}
+	end, paceErr := f.Pacer.Begin(ctx)
+	_, err := f.Once(ctx)
+	f.push(ctx)
+	if paceErr == nil {
+		idle := false
+		if err == nil {
+			idle, err = f.Events.Ledger.Idle(ctx, f.Env.Now().Add(idleFor))
+		}
+		paceErr = end(ctx, idle)
+	}
+	if paceErr != nil {
+		f.log.WarnContext(ctx, "the reaper's schedule stays as it is; the next round tries again", "error", paceErr)
+	}
+	return err
 }
 
 // Result counts what one round did.
@@ -312,8 +351,6 @@ func Main(open func(*platform.Env) (*Function, error), own ...any) int {
 		if err != nil {
 			return err
 		}
-		_, err = f.Once(ctx)
-		f.push(ctx)
-		return err
+		return f.Paced(ctx)
 	})
 }

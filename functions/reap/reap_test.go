@@ -593,3 +593,86 @@ func TestMeter(t *testing.T) {
 		t.Errorf("%v: %d rounds, counted %d times; want an error, 2 and 2", err, m.rounds, m.counted)
 	}
 }
+
+// pacer notes what it is told after each round.
+type pacer struct {
+	idle []bool
+	err  error
+}
+
+func (p *pacer) Begin(context.Context) (func(context.Context, bool) error, error) {
+	return func(_ context.Context, idle bool) error {
+		p.idle = append(p.idle, idle)
+		return p.err
+	}, p.err
+}
+
+// TestPaced demands that rounds become rare only while nothing is due before the next of them.
+func TestPaced(t *testing.T) {
+	f := newFixture(t)
+	p := &pacer{}
+	var err error
+	f.reap, err = reap.New(reap.Deps{Env: f.Env("ORCH_BASE_URL=http://jobs.example"),
+		Events: &event.Events{Sink: f, Ledger: f.Ledger}, Stopper: backend.Remote().Stopper, Pacer: p})
+	f.Must(err)
+	round := func(when string, want bool) {
+		t.Helper()
+		f.Must(f.reap.Paced(t.Context()))
+		if len(p.idle) != 1 || p.idle[0] != want {
+			t.Errorf("%s: idle %v, want %t", when, p.idle, want)
+		}
+		p.idle = nil
+	}
+	round("without jobs", true)
+	upload := f.ID()
+	f.Must(f.Ledger.BeginUpload(t.Context(), upload))
+	round("a job is sent", false)
+	f.Must(f.Ledger.AbortUpload(t.Context(), upload))
+	index := f.job(3600)
+	round("a job waits", false)
+	f.Start(index, 1)
+	round("a job runs", false)
+	f.End(index, job.Succeeded)
+	round("a job is kept for an hour", true)
+	f.pass(53 * time.Minute)
+	round("it expires in seven minutes", true)
+	f.pass(2 * time.Minute)
+	round("it expires in five minutes", false)
+	f.pass(6 * time.Minute)
+	round("it is removed", true)
+	index = f.job(3600)
+	f.Must(f.Ledger.RequestRemoval(t.Context(), index.JobID))
+	f.End(index, job.Cancelled)
+	round("it is removed at once", true)
+
+	f.err = errors.New("away")
+	f.job(3600)
+	f.pass(time.Minute)
+	if err := f.reap.Paced(t.Context()); err == nil || len(p.idle) != 1 || p.idle[0] {
+		t.Errorf("a round that fails: %v, idle %v", err, p.idle)
+	}
+	f.err, p.err = nil, errors.New("forbidden")
+	f.Must(f.reap.Paced(t.Context())) // the round is made all the same
+}
+
+// TestPacedOutbox keeps coming while a notice is owed.
+func TestPacedOutbox(t *testing.T) {
+	f := newFixture(t)
+	p := &pacer{}
+	owing := f.Ledger.Publishing(nowhere{})
+	var err error
+	f.reap, err = reap.New(reap.Deps{Env: f.Env("ORCH_BASE_URL=http://jobs.example"),
+		Events: &event.Events{Sink: f, Ledger: owing}, Stopper: backend.Remote().Stopper, Pacer: p})
+	f.Must(err)
+	f.Ledger = owing
+	f.End(f.job(3600), job.Cancelled)
+	f.Must(f.reap.Paced(t.Context()))
+	if len(p.idle) != 1 || p.idle[0] {
+		t.Errorf("idle %v with a notice that is not sent", p.idle)
+	}
+}
+
+// nowhere is a sink that never answers.
+type nowhere struct{}
+
+func (nowhere) Publish(context.Context, job.Notice) {}

@@ -68,6 +68,8 @@ type Backend struct {
 	Runtimes []Runtime // nil: it is not known which there are
 	// Profiles are those that it launches jobs with; nil: it launches none.
 	Profiles *profile.File
+	// Expect is told that a job is about to come, and returns at once; nil: nobody needs to know.
+	Expect func()
 }
 
 // Remote is the backend of a function that reaches none: another process runs the jobs, and learns

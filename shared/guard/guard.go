@@ -37,6 +37,9 @@ type Deps struct {
 	// Broker says that a request without a caller comes from the Broker, since the network lets in
 	// nothing else but the gateway's, which have one.
 	Broker bool
+	// Outside reports whether a request comes from where only public calls are answered; nil: none
+	// does.
+	Outside func(*http.Request) bool
 }
 
 // Guard decides about requests. It is safe for concurrent use.
@@ -50,6 +53,9 @@ func New(d Deps) *Guard { return &Guard{d} }
 // with those that do not do, and job.ErrNotFound for a caller who asks for somebody else's job: that
 // looks like one that does not exist.
 func (g *Guard) Admit(r *http.Request, p httprouter.Params, route routes.Route) (*http.Request, error) {
+	if route.Reach != routes.Public && g.Outside != nil && g.Outside(r) {
+		return nil, api.NoSuchPath() // as the gateway of separate functions answers
+	}
 	if route.Role == routes.Anyone {
 		return g.recognize(r, route), nil
 	}

@@ -159,6 +159,28 @@ func TestBroker(t *testing.T) {
 	}
 }
 
+// TestOutside answers only public calls from outside, whatever they are sent with, and looks there as
+// if there were no others.
+func TestOutside(t *testing.T) {
+	k := keysOf(t, "a")
+	outside := false
+	g := guard.New(guard.Deps{Identify: guard.Asserted(k, func() time.Time { return now }), Tokens: k,
+		Owners: owners{own: guardmatrix.Ann, foreign: guardmatrix.Bob}, Now: func() time.Time { return now },
+		Outside: func(*http.Request) bool { return outside }})
+	agent := credentials(k, k)[guardmatrix.AgentToken]
+	for _, route := range routes.All() {
+		outside = false
+		want := admit(t, g, route, own, agent)
+		if route.Reach != routes.Public {
+			want = http.StatusNotFound
+		}
+		outside = true
+		if got := admit(t, g, route, own, agent); got != want {
+			t.Errorf("%s from outside: %d, want %d", route, got, want)
+		}
+	}
+}
+
 // TestCallerIsPassedOn makes sure that the function learns who calls.
 func TestCallerIsPassedOn(t *testing.T) {
 	k := keysOf(t, "a")

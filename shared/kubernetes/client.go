@@ -63,7 +63,7 @@ func NewClient(c *rest.Config, namespace string) (*Client, error) {
 	// client-go's scheme of everything costs milliseconds at each start.
 	scheme := runtime.NewScheme()
 	batchGroup, coreGroup := batchv1.SchemeGroupVersion, corev1.SchemeGroupVersion
-	scheme.AddKnownTypes(batchGroup, &batchv1.Job{}, &batchv1.JobList{})
+	scheme.AddKnownTypes(batchGroup, &batchv1.Job{}, &batchv1.JobList{}, &batchv1.CronJob{})
 	scheme.AddKnownTypes(coreGroup, &corev1.Pod{}, &corev1.PodList{}, &corev1.Secret{}, &corev1.Event{},
 		&corev1.EventList{})
 	metav1.AddToGroupVersion(scheme, batchGroup)

@@ -36,12 +36,13 @@ func Open(env *platform.Env, c *Client, records *ledger.Ledger) (backend.Backend
 	settings, settingsErr := load(env)
 	keys, keysErr := env.Keys()
 	e, err := newRecorder(env, records)
-	if err := errors.Join(settingsErr, keysErr, err); err != nil {
+	schedule, scheduleErr := openSchedule(env, c)
+	if err := errors.Join(settingsErr, keysErr, err, scheduleErr); err != nil {
 		return backend.Backend{}, err
 	}
 	b := withoutLauncher(c, e)
 	b.Launcher, b.Profiles = NewLauncher(c, e, keys, settings, env.Log), settings.profiles
-	b.Publish = c
+	b.Publish, b.Expect = c, schedule.Hasten
 	return b, nil
 }
 

@@ -141,7 +141,7 @@ func (f *fixture) pusher(s *store.Store) *Pusher {
 	f.T.Helper()
 	env := f.Env("OTEL_EXPORTER_OTLP_ENDPOINT=" + f.collector.URL)
 	env.SetStore(s)
-	p, err := Open(env, ledger.New(s, f.Now).Reporting())
+	p, err := open(env, ledger.New(s, f.Now).Reporting())
 	f.Must(err)
 	return p
 }

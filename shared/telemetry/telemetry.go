@@ -86,8 +86,21 @@ type metricExporter interface {
 	Export(ctx context.Context, m *metricdata.ResourceMetrics) error
 }
 
+// Sender sends what the records say; Pusher is one.
+type Sender interface {
+	Push(ctx context.Context, reaped time.Time)
+}
+
 // Open returns what sends to the collector, or nil if none is configured.
-func Open(env *platform.Env, records *ledger.Ledger) (*Pusher, error) {
+func Open(env *platform.Env, records *ledger.Ledger) (Sender, error) {
+	p, err := open(env, records)
+	if p == nil {
+		return nil, err // not an interface with a nil in it
+	}
+	return p, err
+}
+
+func open(env *platform.Env, records *ledger.Ledger) (*Pusher, error) {
 	common, err := env.Common()
 	if err != nil {
 		return nil, err

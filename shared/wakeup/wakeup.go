@@ -102,6 +102,12 @@ func (w *Waker) Wake() {
 	}
 }
 
+// agent tells the calls of a Waker from the probes of Knative.
+const agent = "go-job-orchestrator-wakeup"
+
+// IsCall reports whether a request was sent to start the function that has it.
+func IsCall(r *http.Request) bool { return r.UserAgent() == agent }
+
 func (w *Waker) call(at string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -110,6 +116,7 @@ func (w *Waker) call(at string) {
 		w.log.Warn("function not woken", "url", at, "error", err)
 		return
 	}
+	request.Header.Set("User-Agent", agent)
 	response, err := w.client.Do(request)
 	if err != nil {
 		w.log.Debug("function not woken", "url", at, "error", err)

@@ -106,9 +106,14 @@ type form struct {
 
 // newForm returns the form of a job whose program is the file that is sent.
 func newForm(args string) (*form, error) {
+	return newFormOf(map[string]string{"runtime": "binary", "entrypoint": "run", "args": args})
+}
+
+// newFormOf returns the form of a job with these fields, whose file is named run.
+func newFormOf(fields map[string]string) (*form, error) {
 	var text bytes.Buffer
 	w := multipart.NewWriter(&text)
-	for name, value := range map[string]string{"runtime": "binary", "entrypoint": "run", "args": args} {
+	for name, value := range fields {
 		if err := w.WriteField(name, value); err != nil {
 			return nil, err
 		}

@@ -28,6 +28,7 @@ func rows() []row {
 		{name: "memory", measure: memory},
 		{name: "launch", measure: launch},
 		{name: "first line", measure: firstLine},
+		{name: "from cold", measure: fromCold},
 		{name: "page", measure: page},
 	}
 }

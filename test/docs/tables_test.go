@@ -121,7 +121,7 @@ func TestSettings(t *testing.T) {
 // constants of the kernel.
 var notSettings = regexp.MustCompile(
 	`^(JOB_ID|JOB_ATTEMPT|BASE_IMAGE|GO_IMAGE|GOJOB_.*|XDG_.*|NO_COLOR|OUTPUT_DIR|CE_.*|JAVA_TOOL_OPTIONS|K[OI]_.*|KO_.*|OTEL_.*|KIND_.*|AWS_.*|AZURE_.*|` +
-		`GOOGLE_.*|E2E_PROXY|MAP_HUGETLB|F_OFD_SETLK|SO_(SND|RCV)BUF|NETLINK_ROUTE)$`)
+		`GOOGLE_.*|E2E_(PROXY|KEY)|MAP_HUGETLB|F_OFD_SETLK|SO_(SND|RCV)BUF|NETLINK_ROUTE)$`)
 
 var settingName = regexp.MustCompile(`^[A-Z][A-Z0-9]*(_[A-Z0-9]+)+`)
 

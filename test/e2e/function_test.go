@@ -94,13 +94,16 @@ func (f *funcFile) service(image, agentImage string) *servingv1.Service {
 	return s
 }
 
-func inFunctionSpace(text string) string {
+func inFunctionSpace(text string) string { return inSpace(functionSpace, text) }
+
+// inSpace changes a manifest of config/ for another namespace.
+func inSpace(space, text string) string {
 	for old, changed := range map[string]string{
-		"namespace: job-orchestrator\n": "namespace: " + functionSpace + "\n",
-		"namespace: job-orchestrator}":  "namespace: " + functionSpace + "}",
-		"NAMESPACE: job-orchestrator\n": "NAMESPACE: " + functionSpace + "\n", "name: job-orchestrator\n  labels": "name: " +
-			functionSpace + "\n  labels",
-		".job-orchestrator.svc": "." + functionSpace + ".svc",
+		"namespace: job-orchestrator\n": "namespace: " + space + "\n",
+		"namespace: job-orchestrator}":  "namespace: " + space + "}",
+		"NAMESPACE: job-orchestrator\n": "NAMESPACE: " + space + "\n", "name: job-orchestrator\n  labels": "name: " +
+			space + "\n  labels",
+		".job-orchestrator.svc": "." + space + ".svc",
 	} {
 		text = strings.ReplaceAll(text, old, changed)
 	}
@@ -122,7 +125,7 @@ func koBuild(t *testing.T, pkg string) string {
 }
 
 // firstKey makes the Secret keys as make secret does, and returns the key of the admin.
-func firstKey(t *testing.T) string {
+func firstKey(t *testing.T, space string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "run", "-tags", "grpcnotrace,disable_grpc_modules",
 		"./functions/cmd/keys", "--first")
@@ -133,7 +136,7 @@ func firstKey(t *testing.T) string {
 	if err != nil {
 		t.Fatalf("keys --first: %v", err)
 	}
-	if _, stderr, err := kubectl(t, manifest, "create", "-n", functionSpace, "-f", "-"); err != nil {
+	if _, stderr, err := kubectl(t, manifest, "create", "-n", space, "-f", "-"); err != nil {
 		t.Fatalf("%v: %s", err, stderr)
 	}
 	return shownKey.FindString(shown.String())
@@ -169,7 +172,7 @@ func TestFunction(t *testing.T) {
 	}
 	kube(t, "create", "secret", "generic", "token-keys", "-n", functionSpace,
 		"--from-literal=TOKEN_KEYS=MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
-	key := firstKey(t)
+	key := firstKey(t, functionSpace)
 	manifest, err := json.Marshal(f.service(koBuild(t, "./test/e2e/scaffold"), koBuild(t, "./functions/cmd/agent")))
 	if err != nil {
 		t.Fatal(err)

@@ -156,6 +156,17 @@ func TestRightsInTheCluster(t *testing.T) {
 			}
 		})
 	}
+	for _, account := range []string{"launch", "reap"} {
+		t.Run(account+" with the CronJob of the reaper", func(t *testing.T) {
+			got := slices.DeleteFunc(allowed(t, account, "reap"), func(right string) bool {
+				return !strings.HasSuffix(right, " cronjobs")
+			})
+			slices.Sort(got)
+			if want := []string{"get cronjobs", "patch cronjobs"}; !slices.Equal(got, want) {
+				t.Errorf("may %q, want %q", got, want)
+			}
+		})
+	}
 	for account, want := range map[string][]string{"front": {"get secrets"}, "keys": {"get secrets", "update secrets"}} {
 		t.Run(account+" with the Secret keys", func(t *testing.T) {
 			got := allowed(t, account, "keys")
@@ -175,9 +186,9 @@ func TestRightsInTheCluster(t *testing.T) {
 func allowed(t *testing.T, account, name string) []string {
 	t.Helper()
 	var all bytes.Buffer
-	for _, resource := range []string{"jobs", "pods", "secrets", "events", "configmaps", "serviceaccounts", "roles"} {
+	for _, resource := range []string{"jobs", "cronjobs", "pods", "secrets", "events", "configmaps", "serviceaccounts", "roles"} {
 		for _, verb := range []string{"create", "get", "list", "watch", "update", "patch", "delete", "deletecollection"} {
-			group := map[string]string{"jobs": "batch", "roles": "rbac.authorization.k8s.io"}[resource]
+			group := map[string]string{"jobs": "batch", "cronjobs": "batch", "roles": "rbac.authorization.k8s.io"}[resource]
 			review, err := json.Marshal(map[string]any{
 				"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
 				"spec": map[string]any{

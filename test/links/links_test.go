@@ -78,6 +78,7 @@ func TestCommands(t *testing.T) {
 		"submit":     {cloud, cluster, local, gateway, meters, push},
 		"deadletter": {cloud, cluster, local, gateway, meters, records, push},
 		"keys":       {cloud, local, gateway, meters, push},
+		"one":        {cloud, local, push},
 		"launch":     {cloud, local, gateway, meters, push},
 		"status":     {cloud, local, events[:1], gateway, meters, push},
 		"cancel":     {cloud, local, gateway, meters, push},

@@ -112,11 +112,14 @@ func TestEventingAccepts(t *testing.T) {
 // pods calls do with every pod that the manifests make.
 func pods(t *testing.T, do func(file, name string, meta *metav1.ObjectMeta, spec *corev1.PodSpec)) {
 	t.Helper()
-	podsOf(t, load(t, ".yaml"), do)
+	podsOf(t, load(t, ".yaml"), allPods, do)
 }
 
-// podsOf calls do with every pod that these make.
-func podsOf(t *testing.T, all []object, do func(file, name string, meta *metav1.ObjectMeta, spec *corev1.PodSpec)) {
+// allPods is how many kinds of pods the base has: the functions, and the reaper.
+const allPods = 11
+
+// podsOf calls do with every pod that these make, of which there must be as many kinds.
+func podsOf(t *testing.T, all []object, want int, do func(file, name string, meta *metav1.ObjectMeta, spec *corev1.PodSpec)) {
 	t.Helper()
 	n := 0
 	each(all, func(file string, s *servingv1.Service) {
@@ -128,8 +131,8 @@ func podsOf(t *testing.T, all []object, do func(file, name string, meta *metav1.
 		template := &c.Spec.JobTemplate.Spec.Template
 		do(file, c.Name, &template.ObjectMeta, &template.Spec)
 	})
-	if n != 11 {
-		t.Errorf("got %d pods, want 11", n)
+	if n != want {
+		t.Errorf("got %d pods, want %d", n, want)
 	}
 }
 

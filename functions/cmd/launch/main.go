@@ -15,8 +15,8 @@ import (
 )
 
 func main() {
-	os.Exit(serve.Main(platform.With(open), "Makes Kubernetes Jobs of submitted jobs.", &kubernetes.Settings{}, &profile.Settings{},
-		&wakeup.Settings{}))
+	os.Exit(serve.Main(platform.With(open), "Makes Kubernetes Jobs of submitted jobs.", &kubernetes.Settings{},
+		&kubernetes.ScheduleSettings{}, &profile.Settings{}, &wakeup.Settings{}))
 }
 
 func open(env *platform.Env) (*launch.Function, error) {
@@ -32,5 +32,10 @@ func open(env *platform.Env) (*launch.Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	return launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log, Wake: next.Wake}), nil
+	wake := func() {
+		next.Wake()
+		b.Expect()
+	}
+	wake() // this process starts because a job comes
+	return launch.New(launch.Deps{Launcher: b.Launcher, Records: events.Ledger, Log: env.Log, Wake: wake}), nil
 }

@@ -29,5 +29,6 @@ func open(env *platform.Env) (*intake.Functions, error) {
 	if err != nil {
 		return nil, errors.Join(err, env.Check(intake.Settings()...))
 	}
+	next.Wake() // this process starts because of a request, mostly one for a job
 	return intake.Open(admission.Deps{Env: env, Events: events, Backend: backend.AnyRuntime{}, Wake: next.Wake})
 }
