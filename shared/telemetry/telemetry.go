@@ -34,13 +34,15 @@ type Settings struct {
 	Traces   string `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"`
 }
 
-// Check refuses a protocol that is not spoken here.
+// Check refuses a protocol that is not spoken here, and what is not a URL.
 func (s *Settings) Check() error {
-	if !strings.HasPrefix(s.Protocol, "http/") {
-		return fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL: %q is not spoken here; set http/protobuf, and in "+
-			"OTEL_EXPORTER_OTLP_ENDPOINT the port that the collector has for HTTP, which is 4318 as a rule", s.Protocol)
+	err := errors.Join(platform.CheckCollector("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", s.Metrics),
+		platform.CheckCollector("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", s.Traces))
+	if s.Protocol != "http/protobuf" && s.Protocol != "http/json" {
+		err = errors.Join(err, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL: %q is not spoken here; set http/protobuf, and as "+
+			"OTEL_EXPORTER_OTLP_ENDPOINT the port that the collector has for HTTP, which is 4318 as a rule", s.Protocol))
 	}
-	return nil
+	return err
 }
 
 // Bounds of one push.
