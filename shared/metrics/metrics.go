@@ -42,7 +42,8 @@ func New() *Registry {
 }
 
 func newBuildInfo(v version.Info) prometheus.Collector {
-	build := prometheus.NewGaugeVec(prometheus.GaugeOpts(of(instruments.BuildInfo())), []string{"version", "commit", "goversion"})
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts(of(instruments.BuildInfo())),
+		[]string{"version", "commit", "goversion"})
 	build.WithLabelValues(v.Version, v.Commit, v.Go).Set(1)
 	return build
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"reflect"
 	"slices"
@@ -67,9 +68,20 @@ const (
 
 // Check implements Checker.
 func (c *Common) Check() error {
+	err := CheckCollector("OTEL_EXPORTER_OTLP_ENDPOINT", c.Collector)
 	if c.SignedURLs != 0 && (c.SignedURLs < minSigned || c.SignedURLs > maxSigned) {
-		return fmt.Errorf("SIGNED_URL_TTL: %s is not a time for which a URL can be valid; set from 1m to 168h, or 0s for "+
-			"none", c.SignedURLs)
+		err = errors.Join(err, fmt.Errorf("SIGNED_URL_TTL: %s is not a time for which a URL can be valid; set from 1m to "+
+			"168h, or 0s for none", c.SignedURLs))
+	}
+	return err
+}
+
+// CheckCollector refuses a setting that is not the URL of a collector. Without a scheme an exporter would
+// send to another place, and say so nowhere.
+func CheckCollector(name, value string) error {
+	u, err := url.Parse(value)
+	if value != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+		return fmt.Errorf("%s: %q is not the URL of a collector, such as http://localhost:4318", name, value)
 	}
 	return nil
 }

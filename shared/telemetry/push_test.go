@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	colmetricpb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	metricpb "go.opentelemetry.io/proto/otlp/metrics/v1"
@@ -509,5 +510,38 @@ func TestSettings(t *testing.T) {
 		if got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
+	}
+}
+
+// TestSeriesAreBounded counts everything that there can be, and tries to have more counted.
+func TestSeriesAreBounded(t *testing.T) {
+	f := newFixture(t)
+	p := f.pusher(f.Store)
+	all := newTotals(f.now)
+	all.Records = &counted{}
+	for n := range 2000 {
+		word := fmt.Sprintf("hostile|\xff%d", n)
+		for _, phase := range append(job.Phases(), job.Phase(word)) {
+			for _, runtime := range append(slices.Clone(p.runtimes), word) {
+				index := &job.Index{Spec: job.Spec{Runtime: runtime}, Telemetry: &job.Telemetry{Source: job.Way(word)}}
+				all.add(p.runtimes, &ledger.Life{Index: index})
+				all.add(p.runtimes, &ledger.Life{Index: index, Terminal: &job.Terminal{Phase: phase, Reason: job.Reason(word),
+					Attempts: []job.Attempt{{FinishedAt: &f.now, Reason: job.Reason(word)}}}})
+			}
+		}
+	}
+	series := 0
+	for _, m := range all.points(p.resource, p.build, f.now).ScopeMetrics[0].Metrics {
+		switch data := m.Data.(type) {
+		case metricdata.Sum[int64]:
+			series += len(data.DataPoints)
+		case metricdata.Gauge[float64]:
+			series += len(data.DataPoints)
+		case metricdata.Histogram[float64]:
+			series += len(data.DataPoints)
+		}
+	}
+	if series > 100 || len(all.Finished) < 10 {
+		t.Errorf("%d series, %d of ends", series, len(all.Finished))
 	}
 }

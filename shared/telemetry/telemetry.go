@@ -21,6 +21,7 @@ import (
 	"go-job-orchestrator/shared/ledger"
 	"go-job-orchestrator/shared/platform"
 	"go-job-orchestrator/shared/runtimes"
+	"go-job-orchestrator/shared/settings"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/treecache"
 	"go-job-orchestrator/shared/version"
@@ -34,13 +35,15 @@ type Settings struct {
 	Traces   string `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"`
 }
 
-// Check refuses a protocol that is not spoken here.
+// Check refuses a protocol that is not spoken here, and what is not a URL.
 func (s *Settings) Check() error {
-	if !strings.HasPrefix(s.Protocol, "http/") {
-		return fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL: %q is not spoken here; set http/protobuf, and in "+
-			"OTEL_EXPORTER_OTLP_ENDPOINT the port that the collector has for HTTP, which is 4318 as a rule", s.Protocol)
+	err := errors.Join(settings.CheckCollector("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", s.Metrics),
+		settings.CheckCollector("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", s.Traces))
+	if s.Protocol != "http/protobuf" && s.Protocol != "http/json" {
+		err = errors.Join(err, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL: %q is not spoken here; set http/protobuf, and as "+
+			"OTEL_EXPORTER_OTLP_ENDPOINT the port that the collector has for HTTP, which is 4318 as a rule", s.Protocol))
 	}
-	return nil
+	return err
 }
 
 // Bounds of one push.
@@ -108,9 +111,9 @@ func open(env *platform.Env, records *ledger.Ledger) (*Pusher, error) {
 	if common.Collector == "" {
 		return nil, nil //nolint:nilnil // see above
 	}
-	var settings Settings
+	var own Settings
 	s, err := env.Store()
-	if err := errors.Join(err, env.Load(&settings)); err != nil {
+	if err := errors.Join(err, env.Load(&own)); err != nil {
 		return nil, err
 	}
 	ctx := context.Background()
@@ -128,14 +131,14 @@ func open(env *platform.Env, records *ledger.Ledger) (*Pusher, error) {
 		env.Log.Warn("OTEL_RESOURCE_ATTRIBUTES: not all of them could be read", "error", err)
 	}
 	p.metrics, err = otlpmetrichttp.New(ctx,
-		otlpmetrichttp.WithEndpointURL(endpoint(common.Collector, settings.Metrics, "v1/metrics")),
+		otlpmetrichttp.WithEndpointURL(endpoint(common.Collector, own.Metrics, "v1/metrics")),
 		// Who comes too late is tried again by the next push, not in this one.
 		otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig{Enabled: false}))
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_ENDPOINT: %w", err)
 	}
 	p.traces = otlptracehttp.NewClient(
-		otlptracehttp.WithEndpointURL(endpoint(common.Collector, settings.Traces, "v1/traces")),
+		otlptracehttp.WithEndpointURL(endpoint(common.Collector, own.Traces, "v1/traces")),
 		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: false}))
 	if err := p.traces.Start(ctx); err != nil {
 		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_ENDPOINT: %w", err)

@@ -84,13 +84,15 @@ func TestFaultsOfAllKinds(t *testing.T) {
 	}
 	out, code := run(t, path, "STORAGE_DIR="+file, "TOKEN_KEYS=secret", "PORT="+freePort(t), "MAX_FILES=0",
 		"MAX_UPLOAD_BYTES=0",
-		"KILL_GRACE=-1s", "DRAIN_TIMEOUT=-1s", "RETRY_BACKOFF=-1s", "REAP_INTERVAL=-1s", "MAX_OUTPUT_FILES=99999999999")
+		"KILL_GRACE=-1s", "DRAIN_TIMEOUT=-1s", "RETRY_BACKOFF=-1s", "REAP_INTERVAL=-1s", "MAX_OUTPUT_FILES=99999999999",
+		"OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=x")
 	if code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
 	for _, want := range []string{
 		"STORAGE_DIR:", "TOKEN_KEYS:", "MAX_FILES:", "MAX_UPLOAD_BYTES", "KILL_GRACE:", "DRAIN_TIMEOUT:", "RETRY_BACKOFF:",
-		"REAP_INTERVAL:", "MAX_OUTPUT_FILES:",
+		"REAP_INTERVAL:", "MAX_OUTPUT_FILES:", "OTEL_EXPORTER_OTLP_PROTOCOL:",
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT:",
 	} {
 		if n := strings.Count(out, want); n != 1 {
 			t.Errorf("the fault of %s is named %d times in:\n%s", want, n, out)
@@ -99,9 +101,13 @@ func TestFaultsOfAllKinds(t *testing.T) {
 	if strings.Contains(out, "strconv") || strings.Contains(out, "secret") {
 		t.Errorf("the answer tells what is of no use, or what is nobody's business:\n%s", out)
 	}
-	if out, code := run(t, path, "STORAGE_DIR="+t.TempDir(), "PORT=65536"); code != 1 ||
-		!strings.Contains(out, `PORT: \"65536\" is out of range`) {
-		t.Errorf("PORT=65536 ended with %d: %s", code, out)
+	for setting, want := range map[string]string{
+		"PORT=65536": `PORT: \"65536\" is out of range`,
+		"OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318": `OTEL_EXPORTER_OTLP_ENDPOINT: \"localhost:4318\" is not the URL`,
+	} {
+		if out, code := run(t, path, "STORAGE_DIR="+t.TempDir(), setting); code != 1 || !strings.Contains(out, want) {
+			t.Errorf("%s ended with %d: %s", setting, code, out)
+		}
 	}
 }
 
