@@ -31,7 +31,7 @@ func (w *fixture) pages(q template.Query) []string {
 	}
 }
 
-// TestListOfOwner lists the templates of each owner, on pages of each size. Pages of fewer than five are
+// TestListOfOwner lists the templates of each owner, on pages of each size. The smallest pages are
 // tried for the owner who has few: each page costs a list of the whole bucket, which is in memory.
 func TestListOfOwner(t *testing.T) {
 	w := newFixture(t)
