@@ -251,6 +251,16 @@ func TestLaunchFails(t *testing.T) {
 	}
 }
 
+// TestNothingToWake launches where the functions that a pod needs are running anyway.
+func TestNothingToWake(t *testing.T) {
+	f := newFixture(t)
+	function := launch.New(launch.Deps{Launcher: f.launcher, Records: f.Ledger, Log: slog.New(slog.DiscardHandler)})
+	f.Must(function.Handle(t.Context(), submitted(f.Job().JobID)))
+	if len(f.launcher.launched) != 1 {
+		t.Errorf("launched %s", f.launcher.launched)
+	}
+}
+
 // TestRecordsFail is a storage that cannot be read: the event is not lost.
 func TestRecordsFail(t *testing.T) {
 	f := newFixture(t)

@@ -396,7 +396,7 @@ func TestEnding(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	w.function.reader.LastPoll = 100 * time.Microsecond
-	for i := range 60 {
+	for i := range 20 {
 		w.Renew()
 		s := w.shipper()
 		for j := range 1 + i%40 {

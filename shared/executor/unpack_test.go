@@ -198,7 +198,7 @@ func TestSpoiledList(t *testing.T) {
 
 // TestUnpackMemory unpacks a large archive into a deep tree.
 func TestUnpackMemory(t *testing.T) {
-	const size = 512 << 20
+	const size = 256 << 20
 	dir := t.TempDir()
 	path := filepath.Join(dir, "large.tar.zst")
 	out, err := os.Create(path)

@@ -128,7 +128,7 @@ func TestArchiveClientGone(t *testing.T) {
 
 // TestArchiveMemory streams a large archive: neither its bytes nor those of its files are kept.
 func TestArchiveMemory(t *testing.T) {
-	const size = 512 << 20
+	const size = 256 << 20
 	for _, format := range []string{job.Tar, job.TarGzip, job.TarZstd} {
 		in, out := io.Pipe()
 		go func() { _ = out.CloseWithError(archivetest.Large(out, format, size, 2000)) }()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"go-job-orchestrator/shared/budget"
 	"go-job-orchestrator/shared/form"
@@ -64,32 +65,34 @@ func TestPartHeadersAreBounded(t *testing.T) {
 
 // TestFieldsShareABudget has somebody else take all memory: small forms are read all the same,
 // large ones refused.
-func TestFieldsShareABudget(t *testing.T) {
-	shared := budget.New(1 << 20)
-	other, end := shared.Open(t.Context())
-	if err := budget.Take(other, 1<<20); err != nil {
-		t.Fatal(err)
-	}
-	l := limits()
-	l.FieldBytes = 1 << 18
-	reader := form.NewReader(l)
-	for value, want := range map[string]error{"small": nil, strings.Repeat("x", 100_000): job.ErrUnavailable} {
-		ctx, done := shared.Open(t.Context())
-		_, err := reader.Read(request(ctx, encode(t, "runtime=python", "entrypoint=a", "@a=x", "arg="+value)), job.Spec{},
-			saver{}.save)
-		if !errors.Is(err, want) {
-			t.Errorf("a field of %d bytes: %v; want %v", len(value), err, want)
+func TestFieldsShareABudget(t *testing.T) { // by the clock of the test, since forms wait for memory
+	synctest.Test(t, func(t *testing.T) {
+		shared := budget.New(1 << 20)
+		other, end := shared.Open(t.Context())
+		if err := budget.Take(other, 1<<20); err != nil {
+			t.Fatal(err)
 		}
-		done()
-	}
-	end()
-	ctx, done := shared.Open(t.Context())
-	defer done()
-	if _,
-		err := reader.Read(request(ctx, encode(t, "runtime=python", "entrypoint=a", "@a=x", "arg="+
-		strings.Repeat("x", 100_000))), job.Spec{}, saver{}.save); err != nil {
-		t.Errorf("after the other has ended: %v", err)
-	}
+		l := limits()
+		l.FieldBytes = 1 << 18
+		reader := form.NewReader(l)
+		for value, want := range map[string]error{"small": nil, strings.Repeat("x", 100_000): job.ErrUnavailable} {
+			ctx, done := shared.Open(t.Context())
+			_, err := reader.Read(request(ctx, encode(t, "runtime=python", "entrypoint=a", "@a=x", "arg="+value)), job.Spec{},
+				saver{}.save)
+			if !errors.Is(err, want) {
+				t.Errorf("a field of %d bytes: %v; want %v", len(value), err, want)
+			}
+			done()
+		}
+		end()
+		ctx, done := shared.Open(t.Context())
+		defer done()
+		if _,
+			err := reader.Read(request(ctx, encode(t, "runtime=python", "entrypoint=a", "@a=x", "arg="+
+			strings.Repeat("x", 100_000))), job.Spec{}, saver{}.save); err != nil {
+			t.Errorf("after the other has ended: %v", err)
+		}
+	})
 }
 
 // TestManyFormsAtOnce has more clients stall than there are large buffers.

@@ -34,11 +34,11 @@ func (w *fixture) others(n int, folders ...string) {
 	}
 }
 
-// TestListOfOwnerCost lists 20 jobs among 100,000 of somebody else. It must read what listing the 20
+// TestListOfOwnerCost lists 20 jobs among 10,000 of somebody else. It must read what listing the 20
 // costs where there are no others.
 func TestListOfOwnerCost(t *testing.T) {
 	if testing.Short() {
-		t.Skip("makes 100,000 jobs")
+		t.Skip("makes 10,000 jobs")
 	}
 	const mine = 20
 	accept := func(w *fixture) {
@@ -67,7 +67,7 @@ func TestListOfOwnerCost(t *testing.T) {
 		folder := w.ownerEntries()[0][:len(ownerEntries)+33]
 		w.must(w.store.RemoveAll(t.Context(), string(bob)+"/"))
 		for range mine {
-			w.others(100_000/mine, ".orchestrator/jobs/", folder)
+			w.others(10_000/mine, ".orchestrator/jobs/", folder)
 			accept(w)
 		}
 		for _, limit := range []int{mine, 50} {

@@ -211,13 +211,13 @@ func TestSegments(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)
 	s := w.shipper(joblog.State{})
-	for i := range 2000 {
+	for i := range 1100 {
 		w.Write(both[i%2], "line\n")
 		w.Must(s.Flush(t.Context()))
 	}
 	keys, err := w.Store.List(t.Context(), ledger.LogPrefix(w.Index.JobID), "", 10_000)
 	if err != nil || len(keys) > 3*32 {
-		t.Errorf("%d segments for 2000 writes (%v)", len(keys), err)
+		t.Errorf("%d segments for 1100 writes (%v)", len(keys), err)
 	}
 	if got, _ := w.read(Query{Streams: []spool.Stream{spool.Stderr}, Tail: All}); got != w.Want(spool.Stderr) {
 		t.Error("the segments do not hold what was written")

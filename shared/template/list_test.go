@@ -31,7 +31,8 @@ func (w *fixture) pages(q template.Query) []string {
 	}
 }
 
-// TestListOfOwner lists the templates of each owner, on pages of each size.
+// TestListOfOwner lists the templates of each owner, on pages of each size. The smallest pages are
+// tried for the owner who has few: each page costs a list of the whole bucket, which is in memory.
 func TestListOfOwner(t *testing.T) {
 	w := newFixture(t)
 	want := map[string][]string{}
@@ -46,6 +47,9 @@ func TestListOfOwner(t *testing.T) {
 	}
 	for owner, names := range want {
 		for _, limit := range []int{1, 2, 3, 4, 5, 63, 64, 65, 100, 150, 151} {
+			if limit < 5 && owner != "ann" {
+				continue
+			}
 			if diff := cmp.Diff(names, w.pages(template.Query{Limit: limit, Owner: owner})); diff != "" {
 				t.Errorf("owner %q, limit %d (-want +got):\n%s", owner, limit, diff)
 			}
