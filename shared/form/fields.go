@@ -75,7 +75,8 @@ func decode(fields map[string][]string, defaults job.Spec) (*job.Spec, []job.Fau
 			}
 		}
 	}
-	spec.Args = append(append([]string{}, spec.Args...), fields["arg"]...) // never nil, so that it is an empty list in JSON
+	// Never nil, so that it is an empty list in JSON.
+	spec.Args = append(append([]string{}, spec.Args...), fields["arg"]...)
 	var more *job.Faults
 	if errors.As(spec.Validate(), &more) {
 		for _, f := range more.List { // a field such as labels["x"] contains a name of any length

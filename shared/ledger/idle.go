@@ -6,8 +6,8 @@ import (
 )
 
 // Idle reports whether until a time there is nothing for a reaper to do: no job is active, is being
-// sent or is to be removed, no notice is owed, nothing is to be sent to the collector, and no job expires before. It reads a handful of
-// entries, however many jobs are kept.
+// sent or is to be removed, no notice is owed, nothing is to be sent to the collector, and no job
+// expires before. It reads a handful of entries, however many jobs are kept.
 func (l *Ledger) Idle(ctx context.Context, until time.Time) (bool, error) {
 	folders := []string{active, uploads, asked, removing, outbox}
 	if l.reports {

@@ -11,8 +11,6 @@ import (
 	"go-job-orchestrator/shared/settings"
 )
 
-const key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
-
 func newEnv(vars map[string]string) *settings.Env {
 	return settings.New(vars, slog.New(slog.DiscardHandler))
 }
