@@ -152,6 +152,25 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Skipper is a reader that can leave bytes out without copying them, as bufio.Reader can.
+type Skipper interface {
+	io.Reader
+	// Discard leaves out n bytes. If it leaves out fewer, the error says why.
+	Discard(n int) (left int, err error)
+}
+
+// skips is counted over a Skipper.
+type skips struct{ *counted }
+
+func (s skips) Discard(n int) (int, error) {
+	left, err := s.r.(Skipper).Discard(n) //nolint:forcetypeassert // see above
+	s.n += int64(left)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.err = err
+	}
+	return left, err
+}
+
 // inflates reports whether so many bytes of an archive have too much content.
 func inflates(packed, unpacked int64) bool {
 	return unpacked > freeRatio && (unpacked-freeRatio)/maxRatio > packed

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -72,6 +73,9 @@ func decompress(source *counted, format string) (r io.Reader, done func(), err e
 		}
 		return zstdReader{z}, z.Close, nil
 	}
+	if _, can := source.r.(Skipper); can {
+		return skips{source}, func() {}, nil
+	}
 	return bufio.NewReaderSize(source, 64<<10), func() {}, nil
 }
 
@@ -98,14 +102,38 @@ type metered struct {
 
 func (m *metered) Read(p []byte) (int, error) {
 	n, err := m.r.Read(p)
-	m.n += int64(n)
-	if m.n > m.left {
-		return 0, m.err
-	}
-	if inflates(m.source.n, m.n) {
-		return 0, errInflates()
+	if fault := m.meter(n); fault != nil {
+		return 0, fault
 	}
 	return n, err
+}
+
+func (m *metered) meter(n int) error {
+	m.n += int64(n)
+	if m.n > m.left {
+		return m.err
+	}
+	if inflates(m.source.n, m.n) {
+		return errInflates()
+	}
+	return nil
+}
+
+// Seek goes forward, for archive/tar to leave out the content of files. It implements io.Seeker for
+// that alone.
+func (m *metered) Seek(offset int64, whence int) (int64, error) {
+	from, can := m.r.(Skipper)
+	if !can || whence != io.SeekCurrent || offset < 0 || offset > math.MaxInt {
+		return 0, errors.ErrUnsupported
+	}
+	n, err := from.Discard(int(offset))
+	if fault := m.meter(n); fault != nil {
+		return 0, fault
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return m.n, err
 }
 
 // visitError marks an error of visit, so that it is not taken for one of the archive.

@@ -53,7 +53,7 @@ func (p *parser) archive(ctx context.Context, name string, content io.Reader) er
 // at its end.
 func (p *parser) listed(ctx context.Context, name, format string, content io.Reader) (job.File, error) {
 	if format == job.Zip {
-		f, err := p.store(ctx, name, content)
+		f, err := p.save(ctx, name, content)
 		f.Archive = format
 		return f, err
 	}
@@ -64,7 +64,7 @@ func (p *parser) listed(ctx context.Context, name, format string, content io.Rea
 	listing := list(func(r io.Reader) (archive.Summary, error) {
 		return archive.ReadTar(r, format, p.limits.Archive, p.tree.Visit(ctx))
 	})
-	f, err := p.store(ctx, name, io.TeeReader(content, listing))
+	f, err := p.save(ctx, name, io.TeeReader(content, listing))
 	sum, fault := listing.end(err)
 	if fault != nil && (err == nil || !errors.Is(fault, err)) {
 		return job.File{}, fault

@@ -84,8 +84,8 @@ func (f *Reader) Read(r *http.Request, defaults job.Spec, save Saver, more ...st
 	source := &capped{r: r.Body, left: f.limits.TotalBytes, err: f.tooLarge()}
 	body, done := f.buffers.before(source)
 	defer done()
-	p := &parser{limits: f.limits, save: save, buffers: f.buffers, body: source, fields: map[string][]string{},
-		names: map[string]bool{}, tree: project.New(), more: more}
+	p := &parser{limits: f.limits, save: save, body: source, fields: map[string][]string{}, names: map[string]bool{},
+		tree: project.New(), more: more}
 	if err := p.read(r.Context(), newParts(body, boundary)); err != nil {
 		return nil, err
 	}

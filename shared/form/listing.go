@@ -46,22 +46,43 @@ func (l *listing) end(err error) (archive.Summary, error) {
 	return l.sum, l.err
 }
 
-// written reads what is written to the listing.
+// written reads what is written to the listing, and leaves out of it what is not looked at.
 type written struct {
 	*listing
 	wait func() bool
 }
 
 func (w *written) Read(p []byte) (int, error) {
-	for len(w.piece) == 0 && w.ended == nil {
-		if !w.wait() {
-			return 0, io.ErrUnexpectedEOF
-		}
-	}
-	if len(w.piece) == 0 {
-		return 0, w.ended
+	if err := w.more(); err != nil {
+		return 0, err
 	}
 	n := copy(p, w.piece)
 	w.piece = w.piece[n:]
 	return n, nil
+}
+
+// Discard implements archive.Skipper.
+func (w *written) Discard(n int) (int, error) {
+	left := 0
+	for left < n {
+		if err := w.more(); err != nil {
+			return left, err
+		}
+		skipped := min(n-left, len(w.piece))
+		left, w.piece = left+skipped, w.piece[skipped:]
+	}
+	return left, nil
+}
+
+// more waits until there is a piece.
+func (w *written) more() error {
+	for len(w.piece) == 0 && w.ended == nil {
+		if !w.wait() {
+			return io.ErrUnexpectedEOF
+		}
+	}
+	if len(w.piece) == 0 {
+		return w.ended
+	}
+	return nil
 }

@@ -27,7 +27,6 @@ import (
 type parser struct {
 	limits   Limits
 	save     Saver
-	buffers  buffers
 	body     *capped
 	fields   map[string][]string
 	count    int
@@ -216,19 +215,12 @@ func (p *parser) file(ctx context.Context, name string, content io.Reader) error
 		return nil
 	}
 	read := &noting{r: content}
-	f, err := p.store(ctx, name, p.tree.Noting(name, read))
+	f, err := p.save(ctx, name, p.tree.Noting(name, read))
 	if err := p.kept("files", name, read, err); err != nil {
 		return err
 	}
 	p.files = append(p.files, f)
 	return nil
-}
-
-// store saves a file that is read ahead.
-func (p *parser) store(ctx context.Context, name string, content io.Reader) (job.File, error) {
-	ahead, done := p.buffers.readAhead(content)
-	defer done()
-	return p.save(ctx, name, ahead)
 }
 
 // kept returns the error of storing a file of a field in the words for the client.
@@ -257,7 +249,7 @@ func (p *parser) input(ctx context.Context, content io.Reader) error {
 		return nil
 	}
 	read := &noting{r: content}
-	f, err := p.store(ctx, job.StdinFile, read)
+	f, err := p.save(ctx, job.StdinFile, read)
 	if err := p.kept(stdinField, job.StdinFile, read, err); err != nil {
 		return err
 	}

@@ -6,9 +6,6 @@ import (
 	"io"
 	"mime/multipart"
 	"sync"
-	"sync/atomic"
-
-	"github.com/klauspost/readahead"
 )
 
 // maxPartHeader bounds the header of one part. mime/multipart itself takes 10 MB of it into memory.
@@ -80,16 +77,12 @@ const (
 type buffers struct {
 	large  *sync.Pool
 	places chan struct{}
-	pairs  *sync.Pool
-	ahead  chan struct{}
 }
 
 func newBuffers() buffers {
 	return buffers{
 		large:  &sync.Pool{New: func() any { return bufio.NewReaderSize(nil, largeBuffer) }},
 		places: make(chan struct{}, largeBuffers),
-		pairs:  &sync.Pool{New: func() any { return &[2][largeBuffer]byte{} }},
-		ahead:  make(chan struct{}, readsAhead),
 	}
 }
 
@@ -107,43 +100,4 @@ func (b buffers) before(r io.Reader) (buffered io.Reader, done func()) {
 		b.large.Put(large)
 		<-b.places
 	}
-}
-
-// readsAhead is how many files are read ahead at a time. More would not be faster, since each of them
-// takes two CPUs.
-const readsAhead = 8
-
-// readAhead reads r in a goroutine of its own, so that a file is hashed and written while more of it
-// is read and taken apart. The caller has to call done, after which r is not read any more.
-func (b buffers) readAhead(r io.Reader) (ahead io.Reader, done func()) {
-	select {
-	case b.ahead <- struct{}{}:
-	default:
-		return r, func() {}
-	}
-	pair, _ := b.pairs.Get().(*[2][largeBuffer]byte)
-	source := &stoppable{r: r}
-	reader, err := readahead.NewReaderBuffer(source, [][]byte{pair[0][:], pair[1][:]})
-	if err != nil { // buffers of other sizes
-		return r, func() { <-b.ahead }
-	}
-	return reader, func() {
-		source.stopped.Store(true)
-		_ = reader.Close() // waits for the goroutine
-		b.pairs.Put(pair)
-		<-b.ahead
-	}
-}
-
-// stoppable ends when it was stopped, also if only a little of a buffer has been read.
-type stoppable struct {
-	r       io.Reader
-	stopped atomic.Bool
-}
-
-func (s *stoppable) Read(p []byte) (int, error) {
-	if s.stopped.Load() {
-		return 0, io.ErrClosedPipe
-	}
-	return s.r.Read(p)
 }

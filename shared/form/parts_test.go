@@ -131,3 +131,30 @@ func TestManyFormsAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestManyFilesAtOnce sends more files at once, each larger than a buffer.
+func TestManyFilesAtOnce(t *testing.T) {
+	l := limits()
+	l.TotalBytes = 1 << 30
+	reader := form.NewReader(l)
+	content := strings.Repeat("0123456789abcdef", 50_000)
+	body := encode(t, "runtime=python", "entrypoint=a", "@a="+content, "@b="+content+"b")
+	const many = 20
+	results := make(chan error)
+	for range many {
+		r := request(t.Context(), body)
+		go func() {
+			s := saver{}
+			_, err := reader.Read(r, job.Spec{}, s.save)
+			if err == nil && (s["a"] != content || s["b"] != content+"b") {
+				err = errors.New("not what was sent")
+			}
+			results <- err
+		}()
+	}
+	for range many {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+}
