@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"go-job-orchestrator/cmd/gojob/internal/follow"
 	"go-job-orchestrator/cmd/gojob/internal/form"
 	"go-job-orchestrator/shared/job"
 )
@@ -92,6 +93,41 @@ func TestStates(t *testing.T) {
 	}, "\n")
 	if diff := cmp.Diff(want, strings.TrimSpace(strings.ReplaceAll(said.String(), "gojob: words · fe5ddbd91522 · ", ""))); diff != "" {
 		t.Errorf("said (-want +got):\n%s", diff)
+	}
+}
+
+// TestAttemptSaid has attempts end before their programs begin, and after.
+func TestAttemptSaid(t *testing.T) {
+	t.Parallel()
+	const running = "gojob: words · fe5ddbd91522 · running\n"
+	for _, test := range []struct {
+		reason job.Reason
+		output string
+		want   string
+	}{
+		{job.ReasonDependenciesFailed, "", ""},
+		{job.ReasonFetchFailed, "", ""},
+		{job.ReasonCompleted, "", running},
+		{job.ReasonCompleted, "hello\n", running + "hello\n"},
+		{job.ReasonDependenciesFailed, "hello\n", running + "hello\n"}, // of a program, whatever is said of it
+	} {
+		var said bytes.Buffer
+		s := &session{app: &app{}, console: &console{out: &said}, id: "fe5ddbd91522000000000000000000ab"}
+		s.start.name = "words"
+		sink := &runSink{session: s, stdout: &said, stderr: &said}
+		if err := sink.Attempt(1); err != nil {
+			t.Fatal(err)
+		}
+		if test.output != "" {
+			if err := sink.Write("stdout", time.Time{}, []byte(test.output)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sink.end(&follow.End{Reason: test.reason})
+		s.states.end()
+		if said.String() != test.want {
+			t.Errorf("%s after %q: said %q, want %q", test.reason, test.output, said.String(), test.want)
+		}
 	}
 }
 

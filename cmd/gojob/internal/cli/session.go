@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"go-job-orchestrator/cmd/gojob/internal/client"
@@ -216,6 +217,7 @@ func (s *session) follow(ctx context.Context) error {
 	case r := <-done:
 		stop()
 		<-watched
+		sink.end(r.end)
 		s.said = s.states.end()
 		s.console.show("")
 		if r.err != nil {
@@ -262,9 +264,17 @@ func (s *session) unread(ctx context.Context) error {
 type runSink struct {
 	session        *session
 	stdout, stderr io.Writer
+
+	mu   sync.Mutex
+	held int // the attempt that is not said yet; 0: none
 }
 
+// holdAttempt is how long an attempt without output is not said: one that cannot begin, because its
+// packages cannot be installed, ends at once.
+const holdAttempt = 300 * time.Millisecond
+
 func (r *runSink) Write(stream string, _ time.Time, data []byte) error {
+	r.sayAttempt()
 	out := r.stdout
 	if stream == "stderr" {
 		out = r.stderr
@@ -274,8 +284,34 @@ func (r *runSink) Write(stream string, _ time.Time, data []byte) error {
 }
 
 func (r *runSink) Attempt(n int) error {
-	r.session.state(runningText(n), runs(n))
+	r.sayAttempt()
+	r.mu.Lock()
+	r.held = n
+	r.mu.Unlock()
+	time.AfterFunc(holdAttempt, r.sayAttempt)
 	return nil
+}
+
+// sayAttempt says that an attempt has begun, if one is held.
+func (r *runSink) sayAttempt() {
+	r.mu.Lock()
+	n := r.held
+	r.held = 0
+	r.mu.Unlock()
+	if n > 0 {
+		r.session.state(runningText(n), runs(n))
+	}
+}
+
+// end says the attempt that is held, unless the job has ended before its program began.
+func (r *runSink) end(end *follow.End) {
+	if end != nil {
+		switch end.Reason {
+		case job.ReasonDependenciesFailed, job.ReasonFetchFailed, job.ReasonStartFailed:
+			return
+		}
+	}
+	r.sayAttempt()
 }
 
 // detachOrCancel ends a run that was interrupted by a signal.
