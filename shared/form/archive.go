@@ -64,6 +64,7 @@ func (p *parser) listed(ctx context.Context, name, format string, content io.Rea
 	listing := list(func(r io.Reader) (archive.Summary, error) {
 		return archive.ReadTar(r, format, p.limits.Archive, p.tree.Visit(ctx))
 	})
+	defer listing.stop()
 	f, err := p.save(ctx, name, io.TeeReader(content, listing))
 	sum, fault := listing.end(err)
 	if fault != nil && (err == nil || !errors.Is(fault, err)) {

@@ -20,7 +20,8 @@ type listing struct {
 	err    error
 }
 
-// list begins a listing by read, which has to do its work in the goroutine that it is called in.
+// list begins a listing by read, which has to do its work in the goroutine that it is called in. The
+// caller has to call stop in the end.
 func list(read func(io.Reader) (archive.Summary, error)) *listing {
 	l := &listing{}
 	l.resume, l.stop = iter.Pull(func(yield func(struct{}) bool) {
@@ -40,7 +41,6 @@ func (l *listing) Write(p []byte) (int, error) {
 
 // end returns what was listed. The reader gets err after what was written, or io.EOF if that is nil.
 func (l *listing) end(err error) (archive.Summary, error) {
-	defer l.stop()
 	l.piece, l.ended = nil, cmp.Or(err, io.EOF)
 	l.resume()
 	return l.sum, l.err
