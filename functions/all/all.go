@@ -105,8 +105,10 @@ func open(ctx context.Context, env *platform.Env) (*app, error) {
 	common, err := env.Common()
 	err = errors.Join(err, env.Load(&a.settings))
 	// All settings are read now, so that all faults are reported at once.
-	err = errors.Join(err, assembly.Check(env), env.Load(&serve.Settings{}), env.Load(&auth.Settings{}),
-		env.Load(&telemetry.Settings{}))
+	err = errors.Join(err, assembly.Check(env), env.Load(&serve.Settings{}), env.Load(&auth.Settings{}))
+	if common != nil && common.Collector != "" { // else they are those of other programs
+		err = errors.Join(err, env.Load(&telemetry.Settings{}))
+	}
 	for _, settings := range a.settings.ofRunner() {
 		err = errors.Join(err, env.Load(settings))
 	}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -86,7 +87,10 @@ func outside(env *platform.Env) (func(*http.Request) bool, error) {
 		return nil, fmt.Errorf("ARTIFACTS_URL: %q is not the URL at which the pods of jobs find this service", s.Artifacts)
 	}
 	return func(r *http.Request) bool {
-		host, _, _ := strings.Cut(r.Host, ":")
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil { // no port
+			host = strings.Trim(r.Host, "[]")
+		}
 		return !strings.EqualFold(host, inside.Hostname()) || r.Header.Get(originalHost) != ""
 	}, nil
 }

@@ -9,7 +9,11 @@ import (
 // sent or is to be removed, no notice is owed, nothing is to be sent to the collector, and no job
 // expires before. It reads a handful of entries, however many jobs are kept.
 func (l *Ledger) Idle(ctx context.Context, until time.Time) (bool, error) {
-	folders := []string{active, uploads, asked, removing, outbox}
+	// An acceptance makes the entry in active before it removes the one in uploads.
+	folders := []string{uploads, active, asked, removing}
+	if l.publisher != nil { // else nobody sends what is owed
+		folders = append(folders, outbox)
+	}
 	if l.reports {
 		folders = append(folders, reports)
 	}

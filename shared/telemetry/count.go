@@ -28,7 +28,7 @@ func (p *Pusher) count(ctx context.Context, t *totals, s *sender) (*totals, erro
 		if err != nil {
 			return t, err
 		}
-		list := p.read(ctx, entries)
+		list, _ := p.read(ctx, entries)
 		if err := ctx.Err(); err != nil {
 			return t, err
 		}
@@ -44,41 +44,48 @@ func (p *Pusher) count(ctx context.Context, t *totals, s *sender) (*totals, erro
 }
 
 // complete does what a crash has kept the push before from: the entries that it has counted are still
-// there.
+// there. Those that cannot be read stay in the batch, so that they are not counted again.
 func (p *Pusher) complete(ctx context.Context, t *totals, s *sender) error {
-	return p.finish(ctx, p.read(ctx, t.Batch), s)
+	list, left := p.read(ctx, t.Batch)
+	t.left = left
+	return p.finish(ctx, list, s)
 }
 
-// read returns what the entries tell of. One that cannot be read must not keep the others from being
-// counted, and one that has nothing to tell yet is left for the next push.
-func (p *Pusher) read(ctx context.Context, entries []ledger.ReportEntry) []told {
-	list := make([]told, len(entries))
+// read returns what the entries tell of, and the entries that could not be read, which must not keep
+// the others from being counted. One that has nothing to tell yet is left for the next push.
+func (p *Pusher) read(ctx context.Context, entries []ledger.ReportEntry) (found []told, failed []ledger.ReportEntry) {
+	list, errs := make([]told, len(entries)), make([]error, len(entries))
 	var all errgroup.Group
 	all.SetLimit(readers)
 	for i, e := range entries {
 		all.Go(func() error {
-			life, err := p.records.Life(ctx, e)
-			if err != nil && ctx.Err() == nil {
-				p.log.WarnContext(ctx, "job not counted for the metrics; the next push tries again", "entry", e, "error", err)
+			var life *ledger.Life
+			if life, errs[i] = p.records.Life(ctx, e); errs[i] != nil && ctx.Err() == nil {
+				p.log.WarnContext(ctx, "job not counted for the metrics; the next push tries again", "entry", e, "error", errs[i])
 			}
 			list[i] = told{e, life}
 			return nil
 		})
 	}
 	_ = all.Wait() // no function returns an error
-	return slices.DeleteFunc(list, func(one told) bool { return one.life == nil })
+	for i, err := range errs {
+		if err != nil {
+			failed = append(failed, entries[i])
+		}
+	}
+	return slices.DeleteFunc(list, func(one told) bool { return one.life == nil }), failed
 }
 
 // add writes the totals with these entries, but for those that were counted before.
 func (p *Pusher) add(ctx context.Context, t *totals, list []told) (*totals, error) {
 	n := t.next()
 	for _, one := range list {
-		if !one.life.Counted {
+		if !one.life.Counted && !slices.Contains(t.left, one.entry) {
 			n.add(p.runtimes, one.life)
 			n.Batch = append(n.Batch, one.entry)
 		}
 	}
-	if len(n.Batch) == 0 {
+	if len(n.Batch) == len(t.left) {
 		return t, nil
 	}
 	if err := p.book.write(ctx, n); err != nil {

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -20,6 +21,7 @@ import (
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	metricpb "go.opentelemetry.io/proto/otlp/metrics/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"gocloud.dev/blob/memblob"
 	"google.golang.org/protobuf/proto"
 
 	"go-job-orchestrator/shared/job"
@@ -27,6 +29,7 @@ import (
 	"go-job-orchestrator/shared/ledger/ledgertest"
 	"go-job-orchestrator/shared/store"
 	"go-job-orchestrator/shared/store/storetest"
+	"go-job-orchestrator/shared/treecache"
 )
 
 // collector takes what is sent, unless it is down. test/otel has a real one.
@@ -38,6 +41,10 @@ type collector struct {
 	jobs    map[string]int // how many spans of a whole job came, by the job's ID
 	numbers map[string]float64
 	refused int // requests
+	// poison is in the requests for spans that are refused for good; "": none is.
+	poison string
+	// partial is an answer with which a request for spans is taken in part; "": it is taken.
+	partial string
 }
 
 func newCollector(t *testing.T) *collector {
@@ -65,7 +72,18 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/v1/traces":
 		var sent coltracepb.ExportTraceServiceRequest
 		err = proto.Unmarshal(body, &sent)
+		if c.poison != "" && bytes.Contains(body, []byte(c.poison)) {
+			http.Error(w, "a span is malformed", http.StatusBadRequest)
+			return
+		}
 		c.takeSpans(sent.GetResourceSpans())
+		if c.partial != "" {
+			answer, _ := proto.Marshal(&coltracepb.ExportTraceServiceResponse{
+				PartialSuccess: &coltracepb.ExportTracePartialSuccess{ErrorMessage: c.partial},
+			})
+			w.Header().Set("Content-Type", "application/x-protobuf")
+			_, _ = w.Write(answer)
+		}
 	case "/v1/metrics":
 		var sent colmetricpb.ExportMetricsServiceRequest
 		err = proto.Unmarshal(body, &sent)
@@ -321,6 +339,136 @@ func TestCollectorDown(t *testing.T) {
 	f.wantSpans(first, second)
 	if left := f.left(); len(left) > 0 {
 		t.Errorf("left: %q", left)
+	}
+}
+
+// TestRefusedSpans has the collector refuse the spans of one job among others. They are given up, and
+// nothing is kept that would be refused again.
+func TestRefusedSpans(t *testing.T) {
+	for _, down := range []bool{false, true} { // then the spans are kept before
+		f := newFixture(t)
+		var taken []*job.Index
+		for i := range 7 {
+			index := f.submit()
+			f.run(index)
+			if i == 3 {
+				f.collector.poison = string(index.JobID)
+			} else {
+				taken = append(taken, index)
+			}
+		}
+		if f.collector.down = down; down {
+			f.push()
+			f.collector.down = false
+		}
+		f.push()
+		f.wantSpans(taken...)
+		if left := f.left(); len(left) > 0 {
+			t.Errorf("down=%t: left: %q", down, left)
+		}
+		f.want(7, 7)
+	}
+}
+
+// TestCollectorRefusesAll has a collector that refuses everything. That is taken for a fault that can be
+// mended, after a few jobs.
+func TestCollectorRefusesAll(t *testing.T) {
+	f := newFixture(t)
+	f.collector.poison = "RUN"
+	const jobs = 3 * maxRefused
+	for range jobs {
+		f.run(f.submit())
+	}
+	f.push()
+	if left := len(f.left()); left != jobs-maxRefused {
+		t.Errorf("%d are kept, want %d", left, jobs-maxRefused)
+	}
+	f.collector.poison = ""
+	f.push()
+	if n := len(f.collector.jobs); n != jobs-maxRefused {
+		t.Errorf("spans of %d jobs came", n)
+	}
+}
+
+// TestPartialSuccess has the collector take a request with a warning. It is not sent again.
+func TestPartialSuccess(t *testing.T) {
+	f := newFixture(t)
+	f.collector.partial = "an attribute was cut off"
+	index := f.submit()
+	f.run(index)
+	f.push()
+	f.push()
+	f.wantSpans(index)
+	for id, n := range f.collector.spans {
+		if n != 1 {
+			t.Errorf("span %s came %d times", id, n)
+		}
+	}
+	if left := f.left(); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+// TestUnreadAfterCrash has a push die after it has counted, and the next one fail to read a record. The
+// job is not counted again.
+func TestUnreadAfterCrash(t *testing.T) {
+	f := newFixture(t)
+	first, second := f.submit(), f.submit()
+	f.run(first)
+	f.run(second)
+	counted := false
+	dying := storetest.WithHook(f.Store, func(_, key string) error {
+		if counted {
+			return errDied
+		}
+		counted = strings.HasPrefix(key, totalsKeys)
+		return nil
+	})
+	f.pusher(dying).Push(t.Context(), f.now)
+	if n := len(f.left()); n != 4 {
+		t.Fatalf("%d entries are left by the crash, want all 4", n)
+	}
+	key := string(first.JobID) + "/" + job.IndexFile
+	index, err := f.Store.Read(t.Context(), key)
+	f.Must(err)
+	put := func(data []byte) {
+		_, err := f.Store.Put(t.Context(), key, bytes.NewReader(data))
+		f.Must(err)
+	}
+	put([]byte("damaged"))
+	third, fourth := f.submit(), f.submit()
+	f.run(third)
+	f.run(fourth)
+	for range 2 {
+		f.now = f.now.Add(time.Minute)
+		f.push()
+	}
+	put(index)
+	f.now = f.now.Add(time.Minute)
+	f.push()
+	f.want(4, 4)
+	f.wantSpans(first, second, third, fourth)
+	if left := f.left(); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+// TestRecordsNotCounted has a count of the records fail. The numbers of jobs are sent all the same, and
+// the count is not tried again at once.
+func TestRecordsNotCounted(t *testing.T) {
+	f := newFixture(t)
+	index := f.submit()
+	f.run(index)
+	p := f.pusher(f.Store)
+	closed := store.OpenBucket(memblob.OpenBucket(nil), store.Extension{})
+	f.Must(closed.Close())
+	p.packages = &treecache.Cache{Store: closed, Now: f.Now}
+	p.Push(t.Context(), f.now)
+	f.want(1, 1)
+	got, err := p.book.last(t.Context())
+	f.Must(err)
+	if got.Records != nil || got.Due.Before(f.now.Add(countEvery)) {
+		t.Errorf("records %+v are counted again at %s", got.Records, got.Due)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
@@ -23,19 +25,57 @@ type sender struct {
 	owed   int   // how many jobs are kept already; counted when it is needed
 	listed bool
 	lost   int // jobs whose spans could not be kept
+	// refused is how many jobs' spans were given up because the collector does not take what they are.
+	refused int
 }
 
-// send sends the spans of jobs, and keeps the jobs whose spans the collector does not take.
+// send sends the spans of jobs, and keeps the jobs whose spans the collector does not take now.
 func (s *sender) send(ctx context.Context, lives []*ledger.Life) error {
-	for len(lives) > 0 {
-		n, spans := some(lives)
-		if s.upload(ctx, spans) != nil {
-			return s.keep(ctx, lives)
-		}
-		lives = lives[n:]
+	if rest := s.deliver(ctx, lives); len(rest) > 0 {
+		return s.keep(ctx, rest)
 	}
 	return nil
 }
+
+// deliver sends the spans of jobs. It returns the jobs that are to be sent later. What the collector
+// refuses for good is sent in smaller requests, down to single jobs, which are given up: they would be
+// refused each time.
+func (s *sender) deliver(ctx context.Context, lives []*ledger.Life) (rest []*ledger.Life) {
+	for len(lives) > 0 {
+		n, spans := some(lives)
+		err := s.upload(ctx, spans)
+		switch {
+		case err == nil:
+		case !isRefused(err) || n == 1 && s.refused == maxRefused:
+			s.err = err
+			return append(rest, lives...)
+		case n == 1:
+			s.refused++
+			s.pusher.log.WarnContext(ctx, "spans of a job lost: the collector refuses them", "job", lives[0].Index.JobID,
+				"error", err)
+		default:
+			for _, half := range [][]*ledger.Life{lives[:n/2], lives[n/2 : n]} {
+				rest = append(rest, s.deliver(ctx, half)...)
+			}
+		}
+		lives = lives[n:]
+	}
+	return rest
+}
+
+// isRefused reports whether the same request would be refused each time. That of a wrong address or
+// key would not: they can be mended. The exporter has no type for it (otlptracehttp v1.46, client.go).
+func isRefused(err error) bool {
+	_, rest, _ := strings.Cut(err.Error(), "failed to send to ")
+	_, status, _ := strings.Cut(rest, ": ")
+	return slices.ContainsFunc([]string{"400 ", "413 ", "422 "}, func(code string) bool {
+		return strings.HasPrefix(status, code)
+	})
+}
+
+// isPartial reports whether the collector took the request, but not all that is in it, or took all and
+// had something to say. It must not be sent again (OTLP, partial success).
+func isPartial(err error) bool { return strings.Contains(err.Error(), "OTLP partial success: ") }
 
 // some returns the spans of the first jobs, at least of one, and how many jobs these are.
 func some(lives []*ledger.Life) (n int, spans []*tracepb.Span) {
@@ -59,10 +99,14 @@ func (s *sender) upload(ctx context.Context, spans []*tracepb.Span) error {
 			Scope: &commonpb.InstrumentationScope{Name: scope, Version: p.build.Version}, Spans: spans, SchemaUrl: schemaURL,
 		}},
 	}})
-	if err != nil {
-		s.err = fmt.Errorf("send the spans: %w", err)
+	switch {
+	case err == nil:
+		return nil
+	case isPartial(err):
+		p.log.WarnContext(ctx, "the collector did not take all spans", "error", err)
+		return nil
 	}
-	return s.err
+	return fmt.Errorf("send the spans: %w", err)
 }
 
 // keep stores what the spans of jobs are made from, as far as there is room.
@@ -143,17 +187,17 @@ func (s *sender) sendKept(ctx context.Context, keys []string) error {
 			lives = append(lives, &life)
 		}
 	}
-	for len(lives) > 0 {
-		n, spans := some(lives)
-		if err := s.upload(ctx, spans); err != nil {
-			return err
-		}
-		lives = lives[n:]
+	kept := map[string]bool{}
+	for _, life := range s.deliver(ctx, lives) {
+		kept[spanKeys+string(life.Index.JobID)] = true
 	}
 	for _, key := range keys {
+		if kept[key] {
+			continue
+		}
 		if err := s.pusher.store.Remove(ctx, key); err != nil {
 			return err
 		}
 	}
-	return nil
+	return s.err
 }

@@ -50,9 +50,12 @@ func (s *Settings) Check() error {
 const (
 	// sendTimeout bounds one request, unless OTEL_EXPORTER_OTLP_TIMEOUT is shorter.
 	sendTimeout = 10 * time.Second
-	// pushTimeout bounds all of it, and countTimeout the part that counts. What is left is for the next.
-	pushTimeout  = 45 * time.Second
-	countTimeout = 20 * time.Second
+	// pushTimeout bounds all of it but for the request with the numbers, which comes in any case.
+	// countTimeout bounds the part that counts entries, and recordsTimeout the part that counts records.
+	// What is left is for the next push.
+	pushTimeout    = 45 * time.Second
+	countTimeout   = 15 * time.Second
+	recordsTimeout = 15 * time.Second
 	// batch is how many entries are in memory at a time.
 	batch = 256
 	// readers is how many jobs are read at a time.
@@ -61,6 +64,9 @@ const (
 	maxSpans = 2000
 	// maxOwed is how many jobs are kept whose spans the collector does not take. Spans of more are lost.
 	maxOwed = 10_000
+	// maxRefused is how many jobs' spans are given up in a push because the collector refuses them. One
+	// that refuses more is not what it should be, and may be mended.
+	maxRefused = 16
 	// countEvery is the least time between two counts of the records, and countShare bounds the part of
 	// the time that they take to 1/countShare.
 	countEvery = 50 * time.Second
@@ -161,70 +167,81 @@ func endpoint(all, own, path string) string {
 func (p *Pusher) Push(ctx context.Context, reaped time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	within, stop := context.WithTimeout(ctx, pushTimeout)
-	defer stop()
-	if err := p.push(within, reaped); err != nil && ctx.Err() == nil {
+	if err := p.push(ctx, reaped); err != nil && ctx.Err() == nil {
 		p.log.WarnContext(ctx, "numbers and spans of jobs not all sent (OTEL_EXPORTER_OTLP_ENDPOINT); the next round "+
 			"goes on", "error", err)
 	}
 }
 
 func (p *Pusher) push(ctx context.Context, reaped time.Time) error {
-	t, err := p.book.last(ctx)
+	within, stop := context.WithTimeout(ctx, pushTimeout)
+	defer stop()
+	t, err := p.book.last(within)
 	if err != nil {
 		return err
 	}
 	s := &sender{pusher: p}
-	t, countErr := p.count(ctx, t, s)
-	s.sendOwed(ctx)
+	t, countErr := p.count(within, t, s)
 	if countErr == nil {
-		t, countErr = p.observe(ctx, t, reaped)
+		t, countErr = p.observe(within, t, reaped)
 	}
-	if errors.Is(countErr, errOutrun) { // whoever was faster sends the numbers, and has more of them
-		return s.err
+	var exportErr error
+	if !errors.Is(countErr, errOutrun) { // whoever was faster sends the numbers, and has more of them
+		exportErr = errors.Join(countErr, p.export(ctx, t))
 	}
-	return errors.Join(countErr, s.err, p.export(ctx, t))
+	s.sendOwed(within)
+	return errors.Join(exportErr, s.err)
 }
 
-// observe counts the records, if it is time to, and writes what has changed.
+// observe counts the records, if it is time to, and writes what has changed. Records that could not be
+// counted in time are not counted again at once, and their older numbers stay.
 func (p *Pusher) observe(ctx context.Context, t *totals, reaped time.Time) (*totals, error) {
 	now := p.now().UTC()
 	n := t.next()
 	if reaped.After(n.Reaped) {
 		n.Reaped = reaped.UTC()
 	}
-	due := t.Records == nil || now.Sub(t.Records.At) >= max(countEvery, countShare*t.Records.Took)
-	if due {
-		records, err := p.countRecords(ctx)
-		if err != nil {
-			return t, fmt.Errorf("count the records: %w", err)
-		}
-		n.Records = records
-	}
-	if !due && len(t.Batch) == 0 {
+	if now.Before(t.Due) && len(t.Batch) == 0 {
 		n.version = t.version
 		return n, nil
 	}
-	return n, p.book.write(ctx, n)
+	var countErr error
+	if !now.Before(t.Due) {
+		begun := time.Now()
+		records, err := p.countRecords(ctx)
+		n.Due = now.Add(max(countEvery, countShare*time.Since(begun)))
+		if err == nil {
+			n.Records = records
+		} else {
+			countErr = fmt.Errorf("count the records: %w", err)
+		}
+	}
+	return n, errors.Join(countErr, p.book.write(ctx, n))
 }
 
 func (p *Pusher) countRecords(ctx context.Context) (*counted, error) {
-	begun := time.Now()
+	ctx, stop := context.WithTimeout(ctx, recordsTimeout)
+	defer stop()
 	census, err := p.records.Count(ctx)
 	cached, cacheErr := p.packages.Size(ctx)
 	if err := errors.Join(err, cacheErr); err != nil {
 		return nil, err
 	}
-	c := &counted{Census: census, Cached: cached, At: p.now().UTC(), Took: time.Since(begun)}
+	c := &counted{Census: census, Cached: cached, At: p.now().UTC()}
 	if bytes, known := p.store.Free(); known {
 		c.Free = &bytes
 	}
 	return c, nil
 }
 
+// export sends the numbers, unless another process has newer ones by now: counters must not go back.
 func (p *Pusher) export(ctx context.Context, t *totals) error {
 	ctx, stop := context.WithTimeout(ctx, sendTimeout)
 	defer stop()
+	newer, err := p.book.hasNewer(ctx, t.version)
+	if err != nil || newer {
+		return err
+	}
 	if err := p.metrics.Export(ctx, t.points(p.resource, p.build, p.now().UTC())); err != nil {
 		return fmt.Errorf("send the numbers: %w", err)
 	}

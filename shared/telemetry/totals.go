@@ -38,6 +38,9 @@ type totals struct {
 	Run       histogram `json:"run"`
 	// Batch are the entries that this version has counted, unless they are known to be removed.
 	Batch []ledger.ReportEntry `json:"batch,omitempty"`
+	left  []ledger.ReportEntry // of the batch before, which could not be read, so that they are still there
+	// Due is when the records are to be counted again.
+	Due time.Time `json:"due"`
 	// Records is what the records said when they were counted last; nil: they never were.
 	Records *counted  `json:"records,omitempty"`
 	Reaped  time.Time `json:"reaped"` // the last round of the reaper without an error
@@ -46,10 +49,9 @@ type totals struct {
 // counted is what the records say.
 type counted struct {
 	job.Census
-	Cached int64         `json:"cached"`         // bytes of packages
-	Free   *int64        `json:"free,omitempty"` // bytes of the storage; nil: not known
-	At     time.Time     `json:"at"`
-	Took   time.Duration `json:"took"`
+	Cached int64     `json:"cached"`         // bytes of packages
+	Free   *int64    `json:"free,omitempty"` // bytes of the storage; nil: not known
+	At     time.Time `json:"at"`
 }
 
 // counts are numbers by the values of their labels, with separators between them. All values come from
@@ -85,12 +87,12 @@ func newTotals(now time.Time) *totals {
 	}
 }
 
-// next returns a copy to become the next version. It has no batch.
+// next returns a copy to become the next version. Of the batch it has what is left.
 func (t *totals) next() *totals {
 	n := *t
 	n.Submitted, n.Finished, n.Attempts = maps.Clone(t.Submitted), maps.Clone(t.Finished), maps.Clone(t.Attempts)
 	n.Queue.Buckets, n.Run.Buckets = slices.Clone(t.Queue.Buckets), slices.Clone(t.Run.Buckets)
-	n.Batch = nil
+	n.Batch = slices.Clone(t.left)
 	return &n
 }
 
@@ -156,6 +158,12 @@ func (b *book) versions(ctx context.Context) ([]int64, error) {
 		}
 	}
 	return list, nil
+}
+
+// hasNewer reports whether there is a later version.
+func (b *book) hasNewer(ctx context.Context, version int64) (bool, error) {
+	list, err := b.versions(ctx)
+	return len(list) > 0 && list[len(list)-1] > version, err
 }
 
 // last returns the totals as they are, or new ones.

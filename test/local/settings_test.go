@@ -85,7 +85,7 @@ func TestFaultsOfAllKinds(t *testing.T) {
 	out, code := run(t, path, "STORAGE_DIR="+file, "TOKEN_KEYS=secret", "PORT="+freePort(t), "MAX_FILES=0",
 		"MAX_UPLOAD_BYTES=0",
 		"KILL_GRACE=-1s", "DRAIN_TIMEOUT=-1s", "RETRY_BACKOFF=-1s", "REAP_INTERVAL=-1s", "MAX_OUTPUT_FILES=99999999999",
-		"OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=x")
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=x")
 	if code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
