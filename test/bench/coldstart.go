@@ -125,7 +125,7 @@ func functionVars() (map[string]string, error) {
 		return nil, err
 	}
 	return map[string]string{
-		"STORAGE_DIR": "/data", "TOKEN_KEYS": key, "K_SINK": "http://127.0.0.1:1", "NAMESPACE": "bench",
+		"STORAGE_DIR": "/data", "TOKEN_KEYS": key, "AUTH": "open", "K_SINK": "http://127.0.0.1:1", "NAMESPACE": "bench",
 		"AGENT_IMAGE":             "agent",
 		"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1", "TMPDIR": "/tmp",
 	}, nil
