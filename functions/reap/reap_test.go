@@ -672,6 +672,44 @@ func TestPacedOutbox(t *testing.T) {
 	}
 }
 
+// TestPacedReports has jobs that are still to be counted for a collector, and then a reaper to which
+// none is configured any more.
+func TestPacedReports(t *testing.T) {
+	for reporting, want := range map[bool]bool{true: false, false: true} {
+		f := newFixture(t)
+		records := f.Ledger
+		f.Ledger = records.Reporting()
+		f.End(f.job(3600), job.Cancelled)
+		if reporting {
+			records = f.Ledger
+		}
+		p := &pacer{}
+		r, err := reap.New(reap.Deps{Env: f.Env("ORCH_BASE_URL=http://jobs.example"),
+			Events: &event.Events{Sink: f, Ledger: records}, Stopper: backend.Remote().Stopper, Pacer: p})
+		f.Must(err)
+		f.Must(r.Paced(t.Context()))
+		if len(p.idle) != 1 || p.idle[0] != want {
+			t.Errorf("reporting %t: idle %v, want %t", reporting, p.idle, want)
+		}
+	}
+}
+
+// TestPacedWithoutSink has a notice that was owed when there still was a K_SINK.
+func TestPacedWithoutSink(t *testing.T) {
+	f := newFixture(t)
+	records := f.Ledger
+	f.Ledger = records.Publishing(nowhere{})
+	f.End(f.job(3600), job.Cancelled)
+	p := &pacer{}
+	r, err := reap.New(reap.Deps{Env: f.Env("ORCH_BASE_URL=http://jobs.example"),
+		Events: &event.Events{Sink: f, Ledger: records}, Stopper: backend.Remote().Stopper, Pacer: p})
+	f.Must(err)
+	f.Must(r.Paced(t.Context()))
+	if len(p.idle) != 1 || !p.idle[0] {
+		t.Errorf("idle %v, though nobody sends what is owed", p.idle)
+	}
+}
+
 // nowhere is a sink that never answers.
 type nowhere struct{}
 
