@@ -33,17 +33,7 @@ func (f *Function) noteReaped() {
 // pushEvery sends at each interval until ctx ends. It does not share the pace of rounds, since a
 // collector that does not answer must not delay them.
 func (f *Function) pushEvery(ctx context.Context) {
-	if f.Push == nil {
-		return
-	}
-	tick := time.NewTicker(f.settings.Interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		f.push(ctx)
+	if f.Push != nil {
+		f.each(ctx, func() { f.push(ctx) })
 	}
 }

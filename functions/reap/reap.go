@@ -243,6 +243,15 @@ func (f *Function) Every(ctx context.Context) {
 	var pushing sync.WaitGroup
 	defer pushing.Wait()
 	pushing.Go(func() { f.pushEvery(ctx) })
+	f.each(ctx, func() {
+		if _, err := f.Once(ctx); err != nil && ctx.Err() == nil {
+			f.log.Error("reaping failed; the next round tries again", "error", err)
+		}
+	})
+}
+
+// each calls do at each interval until ctx ends.
+func (f *Function) each(ctx context.Context, do func()) {
 	tick := time.NewTicker(f.settings.Interval)
 	defer tick.Stop()
 	for {
@@ -250,9 +259,7 @@ func (f *Function) Every(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		}
-		if _, err := f.Once(ctx); err != nil && ctx.Err() == nil {
-			f.log.Error("reaping failed; the next round tries again", "error", err)
+			do()
 		}
 	}
 }
