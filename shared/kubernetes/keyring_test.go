@@ -23,6 +23,13 @@ import (
 	"go-job-orchestrator/shared/job"
 )
 
+// refuse answers as an API server does that does not do what it is asked for.
+func refuse(w http.ResponseWriter, code int32, reason metav1.StatusReason) {
+	w.WriteHeader(int(code))
+	_ = json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
+		Status: metav1.StatusFailure, Reason: reason, Code: code})
+}
+
 // secrets is an API server with the Secret of the keys, or without it. It takes an update only of
 // the newest version.
 type secrets struct {
@@ -33,16 +40,11 @@ type secrets struct {
 
 func (s *secrets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	fail := func(code int32, reason metav1.StatusReason) {
-		w.WriteHeader(int(code))
-		_ = json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
-			Status: metav1.StatusFailure, Reason: reason, Code: code})
-	}
 	switch {
 	case r.Method == http.MethodPost: // the account may not create Secrets
-		fail(http.StatusForbidden, metav1.StatusReasonForbidden)
+		refuse(w, http.StatusForbidden, metav1.StatusReasonForbidden)
 	case r.URL.Path != "/api/v1/namespaces/jobs/secrets/keys" || s.secret == nil:
-		fail(http.StatusNotFound, metav1.StatusReasonNotFound)
+		refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound)
 	case r.Method == http.MethodPut:
 		s.before()
 		data, err := io.ReadAll(r.Body)
@@ -54,7 +56,7 @@ func (s *secrets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		sent, _, err := serializer.NewCodecFactory(scheme).UniversalDeserializer().Decode(data, nil, nil)
 		update, is := sent.(*corev1.Secret)
 		if err != nil || !is || update.ResourceVersion != strconv.Itoa(s.version) {
-			fail(http.StatusConflict, metav1.StatusReasonConflict)
+			refuse(w, http.StatusConflict, metav1.StatusReasonConflict)
 			return
 		}
 		s.put(update.Data)

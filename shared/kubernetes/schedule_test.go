@@ -31,25 +31,20 @@ type cronJob struct {
 
 func (c *cronJob) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	fail := func(code int32, reason metav1.StatusReason) {
-		w.WriteHeader(int(code))
-		_ = json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
-			Status: metav1.StatusFailure, Reason: reason, Code: code})
-	}
 	if r.Method == http.MethodPatch && c.before != nil {
 		c.before()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.one == nil || r.URL.Path != "/apis/batch/v1/namespaces/jobs/cronjobs/reap" {
-		fail(http.StatusNotFound, metav1.StatusReasonNotFound)
+		refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound)
 		return
 	}
 	if r.Method == http.MethodPatch {
 		var patch batchv1.CronJob
 		if r.Header.Get("Content-Type") != "application/merge-patch+json" ||
 			json.NewDecoder(r.Body).Decode(&patch) != nil || patch.ResourceVersion != c.one.ResourceVersion {
-			fail(http.StatusConflict, metav1.StatusReasonConflict)
+			refuse(w, http.StatusConflict, metav1.StatusReasonConflict)
 			return
 		}
 		c.patches++
